@@ -1,0 +1,122 @@
+"""Label selectors, in the form Kubernetes gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from computepool.model.api.base import LABEL_VALUE, QUALIFIED_NAME, ApiModel, Key, LabelValue, fits, rule
+
+KEY_HELP = (
+    "a label key is an optional domain and a slash, then up to 63 letters, digits, '-', '_' or '.', "
+    "such as eks.amazonaws.com/nodegroup: correct the key"
+)
+VALUE_HELP = (
+    "a label value is empty or up to 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit: "
+    "correct the value"
+)
+
+
+class SelectorOperator(StrEnum):
+    """How a key's value is compared with the values listed."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class SelectorRequirement(ApiModel):
+    """One condition on a label."""
+
+    key: Key
+    """The label's key."""
+    operator: SelectorOperator
+    """In and NotIn compare the label's value with `values`; Exists and DoesNotExist look at the key alone."""
+    values: Annotated[tuple[LabelValue, ...], Field(max_length=16)] = ()
+    """The values for In and NotIn (at least one); must be left out with Exists and DoesNotExist."""
+
+    @rule(field="key", cel=f"self.key.matches(r'{QUALIFIED_NAME}')", message=KEY_HELP)
+    def _key_is_qualified(self) -> bool:
+        return fits(QUALIFIED_NAME, self.key)
+
+    @rule(
+        field="values",
+        cel=f"!has(self.values) || self.values.all(v, v.matches(r'{LABEL_VALUE}'))",
+        message=VALUE_HELP,
+    )
+    def _values_are_label_values(self) -> bool:
+        return all(fits(LABEL_VALUE, value) for value in self.values)
+
+    @rule(
+        field="values",
+        cel="!(self.operator in ['In', 'NotIn']) || (has(self.values) && size(self.values) > 0)",
+        message="In and NotIn compare with a list of values: add at least one value, or use Exists or DoesNotExist",
+    )
+    def _comparison_has_values(self) -> bool:
+        return self.operator not in (SelectorOperator.IN, SelectorOperator.NOT_IN) or bool(self.values)
+
+    @rule(
+        field="values",
+        cel="self.operator in ['In', 'NotIn'] || !has(self.values) || size(self.values) == 0",
+        message="Exists and DoesNotExist look at the key alone: remove the values, or use In or NotIn",
+    )
+    def _existence_has_no_values(self) -> bool:
+        return self.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN) or not self.values
+
+    def admits(self, value: str | None) -> bool:
+        """Whether a label with this value (None: no such label) fulfils the requirement."""
+        if self.operator is SelectorOperator.EXISTS:
+            return value is not None
+        if self.operator is SelectorOperator.DOES_NOT_EXIST:
+            return value is None
+        if self.operator is SelectorOperator.IN:
+            return value in self.values
+        return value not in self.values
+
+
+class LabelSelector(ApiModel):
+    """Selects objects by their labels. All conditions must hold; a selector without any selects everything."""
+
+    match_labels: Annotated[dict[Key, LabelValue], Field(max_length=16, default_factory=dict)]
+    """Labels that must be there with exactly these values."""
+    match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
+    """Conditions on labels, for what `matchLabels` can't say."""
+
+    @rule(
+        field="matchLabels",
+        cel=f"!has(self.matchLabels) || self.matchLabels.all(k, k.matches(r'{QUALIFIED_NAME}'))",
+        message=KEY_HELP,
+    )
+    def _keys_are_qualified(self) -> bool:
+        return all(fits(QUALIFIED_NAME, key) for key in self.match_labels)
+
+    @rule(
+        field="matchLabels",
+        cel=f"!has(self.matchLabels) || self.matchLabels.all(k, self.matchLabels[k].matches(r'{LABEL_VALUE}'))",
+        message=VALUE_HELP,
+    )
+    def _values_are_label_values(self) -> bool:
+        return all(fits(LABEL_VALUE, value) for value in self.match_labels.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no condition, and so selects everything."""
+        return not self.match_labels and not self.match_expressions
+
+    def requirements(self) -> tuple[SelectorRequirement, ...]:
+        """All conditions as requirements: those of `matchLabels` by key, then the expressions as written."""
+        exact = (
+            SelectorRequirement(key=key, operator=SelectorOperator.IN, values=(value,))
+            for key, value in sorted(self.match_labels.items())
+        )
+        return (*exact, *self.match_expressions)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected. As in Kubernetes, NotIn holds where the label is absent."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            one.admits(labels.get(one.key)) for one in self.match_expressions
+        )

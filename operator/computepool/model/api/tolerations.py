@@ -1,0 +1,99 @@
+"""Tolerations that send a pod on to a standby provider."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from computepool.model.api.base import (
+    LABEL_VALUE,
+    PROVIDER_KEY,
+    QUALIFIED_NAME,
+    UNAVAILABLE_KEY,
+    ApiModel,
+    Key,
+    LabelValue,
+    fits,
+    rule,
+)
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration compares with a taint's value."""
+
+    EQUAL = "Equal"
+    EXISTS = "Exists"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(ApiModel):
+    """Lets a pod onto nodes with a matching taint, as in a pod's own tolerations."""
+
+    key: Key
+    """The taint's key. Required: a toleration without key tolerates every taint, and so every node."""
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    """Equal: the taint's value must be `value`. Exists: any value will do, and `value` must be left out."""
+    value: LabelValue = ""
+    """The taint's value, with operator Equal."""
+    effect: TaintEffect | None = None
+    """The taint's effect; left out, all effects of that key are tolerated."""
+
+    @rule(
+        field="key",
+        cel="size(self.key) > 0",
+        message="a toleration without key tolerates every taint of every node: name the key of the provider's taint",
+    )
+    def _has_key(self) -> bool:
+        return bool(self.key)
+
+    @rule(
+        field="key",
+        cel=f"size(self.key) == 0 || self.key.matches(r'{QUALIFIED_NAME}')",
+        message="a taint key is an optional domain and a slash, then up to 63 letters, digits, '-', '_' or '.', "
+        f"such as {PROVIDER_KEY}: correct the key",
+    )
+    def _key_is_qualified(self) -> bool:
+        return not self.key or fits(QUALIFIED_NAME, self.key)
+
+    @rule(
+        field="key",
+        cel=f"self.key != '{UNAVAILABLE_KEY}'",
+        message=f"{UNAVAILABLE_KEY} marks nodes in quarantine, which no pod may tolerate: name the provider's own "
+        "taint",
+    )
+    def _is_not_quarantine(self) -> bool:
+        return self.key != UNAVAILABLE_KEY
+
+    @rule(
+        field="value",
+        cel=f"!has(self.value) || self.value.matches(r'{LABEL_VALUE}')",
+        message="a taint value is empty or up to 63 letters, digits, '-', '_' or '.', starting and ending with a "
+        "letter or digit: correct the value",
+    )
+    def _value_is_label_value(self) -> bool:
+        return fits(LABEL_VALUE, self.value)
+
+    @rule(
+        field="value",
+        cel="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+        message="Exists tolerates any value of the key: remove the value, or use operator Equal",
+    )
+    def _exists_has_no_value(self) -> bool:
+        return self.operator is not TolerationOperator.EXISTS or not self.value
+
+    def covers(self, other: Toleration) -> bool:
+        """Whether every taint that `other` tolerates is tolerated by this one too."""
+        return (
+            self.key == other.key
+            and self.effect in (None, other.effect)
+            and (
+                self.operator is TolerationOperator.EXISTS
+                or (other.operator is TolerationOperator.EQUAL and self.value == other.value)
+            )
+        )
