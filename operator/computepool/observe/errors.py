@@ -1,0 +1,173 @@
+"""What the API server can answer other than yes, as types; mapped here once, at the edge.
+
+Statuses and reasons follow `k8s.io/apimachinery/pkg/apis/meta/v1` (Status, StatusReason).
+"""
+
+# The names are the API's own reasons, and are read as `except errors.NotFound`.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+MAX_MESSAGE = 1000
+"""Characters kept of a server's message: a proxy may answer with a page of HTML."""
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One field an object was refused for: `metav1.StatusCause`."""
+
+    field: str = ""
+    message: str = ""
+    reason: str = ""
+
+
+class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of `metav1.StatusDetails` that is acted on."""
+
+    causes: tuple[Cause, ...] = ()
+    retry_after_seconds: int = 0
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The API server's answer to a refused request, and the object of a watch's ERROR event."""
+
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: StatusDetails | None = None
+
+
+class ApiError(Exception):
+    """A call that did not succeed.
+
+    `status` is the HTTP status, 0 where no answer came; `reason` the server's one-word reason; `retryable` says whether
+    the same call may succeed later; `retry_after` is in seconds, where the server asked for a delay.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        request: str = "",
+        retry_after: float | None = None,
+        causes: tuple[Cause, ...] = (),
+    ) -> None:
+        """`request` is the verb and the path, for the text only."""
+        super().__init__(status, reason, message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.request = request
+        self.retry_after = retry_after
+        self.causes = causes
+
+    def __str__(self) -> str:
+        """One line for logs: what was asked, the status, the server's own words."""
+        code = f"{self.status} {self.reason}".strip() if self.status else self.reason
+        return ": ".join(part for part in (self.request, code, self.message) if part)
+
+
+class BadRequest(ApiError):
+    """400: the server does not understand the request, or not this way of asking."""
+
+
+class Unauthorized(ApiError):
+    """401: the credentials are not accepted, even after they were loaded anew."""
+
+
+class Forbidden(ApiError):
+    """403: the credentials are accepted, and lack the right."""
+
+
+class NotFound(ApiError):
+    """404: no such object, or no such API."""
+
+
+class Conflict(ApiError):
+    """409: the object has changed since (resourceVersion or uid precondition)."""
+
+
+class AlreadyExists(Conflict):
+    """409 on create: the name is taken."""
+
+
+class Gone(ApiError):
+    """410: the resourceVersion or continue token is older than what the server still holds. List anew."""
+
+
+class Invalid(ApiError):
+    """422: validation, an admission policy, or a JSON patch `test` that failed."""
+
+
+class TooManyRequests(ApiError):
+    """429: the server asks for patience; also an eviction that a PodDisruptionBudget does not allow now."""
+
+    retryable = True
+
+
+class Unavailable(ApiError):
+    """5xx, no connection, or no answer in time. A write that ends so may have happened, or not."""
+
+    retryable = True
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+    429: TooManyRequests,
+}
+_decode_status = msgspec.json.Decoder(Status).decode
+
+
+def from_status(status: Status, *, request: str = "", retry_after: float | None = None) -> ApiError:
+    """Map a Status, from an answer or from an ERROR event, to its typed error."""
+    details = status.details or StatusDetails()
+    if retry_after is None and details.retry_after_seconds:
+        retry_after = float(details.retry_after_seconds)
+    return _class_of(status)(
+        status.code, status.reason, status.message, request=request, retry_after=retry_after, causes=details.causes
+    )
+
+
+def from_answer(code: int, body: bytes, *, request: str, retry_after: str | None = None) -> ApiError:
+    """Map an HTTP answer that is no success; the body need not come from Kubernetes (proxies answer too)."""
+    try:
+        status = _decode_status(body)
+    except msgspec.MsgspecError:
+        status = Status(message=body[:MAX_MESSAGE].decode(errors="replace").strip())
+    # The HTTP status is the truth: a body without `code` (or a proxy's) must not turn an error into another.
+    status = msgspec.structs.replace(status, code=code, message=status.message[:MAX_MESSAGE])
+    return from_status(status, request=request, retry_after=_seconds(retry_after))
+
+
+def no_answer(error: BaseException, *, request: str) -> Unavailable:
+    """Map what the transport raised: refused, reset, TLS, timeout."""
+    reason = "Timeout" if isinstance(error, TimeoutError) else "NoConnection"
+    return Unavailable(0, reason, str(error) or type(error).__name__, request=request)
+
+
+def _class_of(status: Status) -> type[ApiError]:
+    if status.code == 409 and status.reason == "AlreadyExists":
+        return AlreadyExists
+    if status.code >= 500:
+        return Unavailable
+    if status.code == 0 and status.reason == "Expired":
+        return Gone
+    return _BY_STATUS.get(status.code, ApiError)
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds. Kubernetes sends whole seconds, never a date."""
+    return float(header) if header is not None and header.isdecimal() else None

@@ -1,0 +1,375 @@
+"""A reflector keeps a sink equal to what the API server holds of one resource, whatever happens in between.
+
+List, then watch from the list's resourceVersion; after a lost connection resume from the last event; where the server
+no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished meanwhile.
+The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+
+What always holds:
+1. The sink hears of every key's last change, in the server's order; an older state never follows a newer one.
+2. Deletes are never guessed: a key is deleted on the server's word, or because a list *complete to its end* lacks it.
+3. After `sync_finished` the keys of the sink are the keys of that list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from computepool.observe import errors, watchevents
+from computepool.observe.backoff import Backoff
+from computepool.observe.client import ApiClient
+from computepool.observe.lines import LineSplitter, LineTooLongError
+from computepool.observe.pacing import Pacer
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+GRACE_SECONDS = 30.0
+"""How much longer than asked for a watch may last before it is given up as stuck."""
+MAX_RETRY_AFTER = 120.0
+"""Seconds: no server is believed when it asks for more."""
+BARREN_LIMIT = 3
+"""Watches in a row that were accepted and brought nothing. More is not patience but blindness: a server restored from a
+backup counts versions from an earlier number on, and says nothing until it has caught up."""
+STALL_LIMIT = 2
+"""Streaming lists in a row that broke off before the next attempt is made page by page."""
+
+# Ways of saying that there is no streaming list: not enabled, too old, or a proxy that refuses the query.
+_REFUSALS = (400, 405, 406, 415, 422)
+
+
+class Sink(Protocol[T_contra]):
+    """Where the objects go. All methods are quick and do not wait; an exception ends the reflector.
+
+    `at` is the monotonic time at which the bytes arrived.
+    """
+
+    def sync_started(self, at: float) -> None:
+        """Open a complete list. Opened again before `sync_finished`, the earlier attempt was given up."""
+
+    def upsert(self, key: str, item: T_contra, at: float) -> None:
+        """Store a new state. During a sync every object comes, equal or not, and counts as changed."""
+
+    def delete(self, key: str, at: float) -> None:
+        """Forget an object; only keys that were upserted come here."""
+
+    def sync_finished(self, at: float) -> None:
+        """Take what was upserted and not deleted as exactly the server's state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource(Generic[T]):
+    """What to follow, and how to read it.
+
+    `decode` turns the JSON of one object into a record; it gets a view of a larger buffer and must keep no reference to
+    it. `key` names the object for ever (its uid, or namespace/name); `version` is its resourceVersion as an integer.
+    `query` holds selectors such as {"fieldSelector": "spec.nodeName!="}.
+    """
+
+    path: str
+    decode: Callable[[bytes], T]
+    key: Callable[[T], str]
+    version: Callable[[T], int]
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The resource's plural name, for messages."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Times in seconds. The API server sends a bookmark every 60 s, so a watch silent for `inactivity` is dead."""
+
+    page_size: int = 500
+    inactivity: float = 75.0
+    watch_seconds: float = 290.0
+    list_timeout: float = 60.0
+    backoff_base: float = 0.2
+    backoff_cap: float = 30.0
+    healthy_after: float = 10.0
+    slice_seconds: float = 0.003
+    streaming: bool = True
+
+
+class Reflector(Generic[T]):
+    """Follows one resource into one sink, until cancelled."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        resource: Resource[T],
+        sink: Sink[T],
+        *,
+        tuning: Tuning | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Clock, sleep and random numbers are injected, so that tests need not wait."""
+        self._client = client
+        self._resource = resource
+        self._sink = sink
+        self._tuning = tuning or Tuning()
+        self._clock = clock
+        self._sleep = sleep
+        self._rng = rng or random.Random()
+        self._backoff = Backoff(base=self._tuning.backoff_base, cap=self._tuning.backoff_cap, rng=self._rng)
+        self._pacer = Pacer(self._tuning.slice_seconds)
+        self._request = f"watch {resource.path}"
+        # The version held of each object the sink has; while a sync runs, also what that list has brought so far.
+        self._known: dict[str, int] = {}
+        self._seen: dict[str, int] | None = None
+        self._current_at = float("-inf")
+        self._live_since: float | None = None
+        self._barren = 0
+        self._stalls = 0
+        self.synced = asyncio.Event()
+        self.resource_version: int | None = None
+        self.last_contact: float | None = None
+        self.last_error: str | None = None
+        self.streaming = self._tuning.streaming
+        self.relists = 0
+        self.watches = 0
+        self.errors = 0
+        self.undecodable = 0
+        self.stale_events = 0
+
+    def age(self, now: float) -> float:
+        """Seconds since the sink was last known to be complete and connected; infinite before the first sync.
+
+        It grows while the connection is lost and while a list is repeated. On a healthy but quiet watch it reaches
+        about 60 s, the interval of bookmarks.
+        """
+        return now - self._current_at
+
+    async def run(self) -> None:
+        """Follow the resource until cancelled; every failure is counted, told in `last_error`, and tried again."""
+        while True:
+            self._live_since = None
+            error: errors.ApiError | None = None
+            try:
+                await self._attempt()
+            except errors.ApiError as failed:
+                error = failed
+                self._note(failed)
+            await self._pause(error)
+
+    async def _attempt(self) -> None:
+        """One connection's worth of progress: a list, or a watch, or (streaming) both."""
+        if self._barren >= BARREN_LIMIT:
+            self._forget()
+        if self.resource_version is not None:
+            await self._watch({"resourceVersion": str(self.resource_version)})
+        elif self.streaming and self._stalls < STALL_LIMIT:
+            await self._list_streaming()
+        else:
+            await self._list_paged()
+
+    def _note(self, error: errors.ApiError) -> None:
+        self.last_error = self._explained(error)
+        if isinstance(error, errors.Gone) and self.resource_version is not None:
+            self._forget()
+        else:
+            self.errors += 1
+
+    def _forget(self) -> None:
+        """Give up the place in the stream of events: what happened since is only to be had by a new list."""
+        self.resource_version = None
+        self._barren = 0
+        self.relists += 1
+
+    async def _pause(self, error: errors.ApiError | None) -> None:
+        """Wait before the next attempt, unless this one was a list done or a watch that ended in good order."""
+        lived = 0.0 if self._live_since is None else self._clock() - self._live_since
+        healthy = lived >= self._tuning.healthy_after
+        if healthy:
+            self._backoff.reset()
+        if error is None and (healthy or self._live_since is None):
+            return
+        asked = min(MAX_RETRY_AFTER, (error and error.retry_after) or 0.0)
+        await self._sleep(self._backoff.next(at_least=asked))
+
+    def _explained(self, error: errors.ApiError) -> str:
+        """Say what fails in words that name the next step."""
+        name = self._resource.name
+        doing = f"cannot {'list' if self.resource_version is None else 'watch'} {name}"
+        if isinstance(error, errors.Forbidden):
+            return f"{doing}: forbidden: {error.message}; check that the ClusterRole allows list and watch on {name}"
+        if isinstance(error, errors.Unauthorized):
+            return f"{doing}: the credentials are not accepted: {error.message}; check the token or the kubeconfig"
+        if isinstance(error, errors.NotFound):
+            return f"{doing}: the API server does not serve {self._resource.path}; check that its CRD is installed"
+        return f"{doing}: {error}"
+
+    # -- listing
+
+    async def _list_paged(self) -> None:
+        version = ""
+        self._sync_started(self._clock())
+        pages = self._client.list_pages(
+            self._resource.path,
+            self._resource.query,
+            limit=self._tuning.page_size,
+            within=self._tuning.list_timeout,
+        )
+        async for page in pages:
+            at = self.last_contact = self._clock()
+            version = page.version
+            for raw in page.items:
+                self._upsert(raw, at)
+                if self._pacer.due():
+                    await self._pacer.rest()
+        self._sync_finished(watchevents.version_number(version, self._request), self._clock())
+
+    async def _list_streaming(self) -> None:
+        """List by a watch that first sends what there is, and goes on as a watch."""
+        try:
+            await self._watch({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}, initial=True)
+            if self.resource_version is None:
+                raise errors.Unavailable(200, "Incomplete", "the streaming list ended early", request=self._request)
+        except errors.ApiError as error:
+            if self.resource_version is not None:
+                raise
+            self._stalls += 1
+            if error.status not in _REFUSALS:
+                raise
+            self.streaming = False
+
+    def _sync_started(self, at: float) -> None:
+        self._seen = {}
+        self._sink.sync_started(at)
+
+    def _sync_finished(self, version: int, at: float) -> None:
+        seen, self._seen = self._seen or {}, None
+        for key in [key for key in self._known if key not in seen]:
+            self._sink.delete(key, at)
+        self._known = seen
+        self.resource_version = version
+        self._sink.sync_finished(at)
+        self._current_at = at
+        self._stalls = 0
+        self.last_error = None
+        self.synced.set()
+
+    # -- watching
+
+    async def _watch(self, query: Mapping[str, str], *, initial: bool = False) -> None:
+        seconds = int(self._tuning.watch_seconds * self._rng.uniform(1.0, 2.0))
+        params = {**self._resource.query, **query, "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        self.watches += 1
+        async with self._client.watch(
+            self._resource.path, params, inactivity=self._tuning.inactivity, deadline=seconds + GRACE_SECONDS
+        ) as chunks:
+            at = self._contact()
+            self._barren += 1
+            if initial:
+                self._sync_started(at)
+            else:
+                self._live_since = at
+            lines = LineSplitter()
+            async for chunk in chunks:
+                at = self._contact()
+                for line in self._lines(lines, chunk):
+                    self._handle(line, at)
+                    if self._pacer.due():
+                        await self._pacer.rest()
+
+    def _contact(self) -> float:
+        """Note that the server is there; unless a list is due, that also means that the sink is current."""
+        at = self.last_contact = self._clock()
+        if self.resource_version is not None:
+            self._current_at = at
+            self.last_error = None
+        return at
+
+    def _lines(self, lines: LineSplitter, chunk: bytes) -> list[bytes]:
+        try:
+            return lines.feed(chunk)
+        except LineTooLongError as error:
+            raise watchevents.garbled(error, self._request) from error
+
+    def _handle(self, line: bytes, at: float) -> None:
+        event = watchevents.event(line, self._request)
+        if event.type == "ERROR":
+            raise watchevents.error(event.object, self._request)
+        self._barren = 0
+        if event.type == "BOOKMARK":
+            self._bookmark(watchevents.bookmark(event.object, self._request), at)
+        elif event.type == "DELETED":
+            self._delete(event.object, at)
+        else:
+            self._upsert(event.object, at)
+
+    def _bookmark(self, bookmark: watchevents.Bookmark, at: float) -> None:
+        if self.resource_version is not None:
+            self._advance(bookmark.version)
+        elif bookmark.initial_end:
+            self._sync_finished(bookmark.version, at)
+            self._live_since = at
+        else:
+            # A server that knows the streaming list sends no other bookmark before that one.
+            raise errors.BadRequest(400, "NoStreamingList", "sendInitialEvents was ignored", request=self._request)
+
+    # -- objects
+
+    def _upsert(self, raw: bytes, at: float) -> None:
+        read = self._read(raw)
+        if read is None:
+            return
+        key, version, item = read
+        if version <= self._held(key):
+            self.stale_events += 1
+            return
+        if self._seen is not None:
+            self._seen[key] = version
+        self._known[key] = version
+        self._advance(version)
+        self._sink.upsert(key, item, at)
+
+    def _delete(self, raw: bytes, at: float) -> None:
+        read = self._read(raw)
+        if read is None:
+            return
+        key, version, _ = read
+        held = self._known if self._seen is None else self._seen
+        self._advance(version)
+        # DELETED carries the version of the deletion; older than what is held, it speaks of an earlier life of the key.
+        if held.get(key, version + 1) > version:
+            self.stale_events += 1
+            return
+        del held[key]
+        self._known.pop(key, None)
+        self._sink.delete(key, at)
+
+    def _held(self, key: str) -> int:
+        """Return the version that an event must exceed to be news.
+
+        Events come in the order of their versions, so for a key not held it is the last version seen at all: otherwise
+        an event sent again after its object's end would bring it back to life. A list starts from nothing.
+        """
+        if self._seen is not None:
+            return self._seen.get(key, -1)
+        return self._known.get(key, self.resource_version or 0)
+
+    def _advance(self, version: int) -> None:
+        if self.resource_version is not None and version > self.resource_version:
+            self.resource_version = version
+
+    def _read(self, raw: bytes) -> tuple[str, int, T] | None:
+        """Decode an object, or count it as undecodable: one odd object must not cost the sight of all others."""
+        resource = self._resource
+        try:
+            item = resource.decode(raw)
+            return resource.key(item), resource.version(item), item
+        except (msgspec.ValidationError, ValueError) as error:
+            self.undecodable += 1
+            self.last_error = f"cannot read one of the {resource.name}: {error}"
+            return None
