@@ -81,7 +81,7 @@ class SelectorRequirement(ApiModel):
 class LabelSelector(ApiModel):
     """Selects objects by their labels. All conditions must hold; a selector without any selects everything."""
 
-    match_labels: Annotated[dict[Key, LabelValue], Field(max_length=16, default_factory=dict)]
+    match_labels: Annotated[dict[Key, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
     """Labels that must be there with exactly these values."""
     match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
     """Conditions on labels, for what `matchLabels` can't say."""
