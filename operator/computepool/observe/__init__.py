@@ -1,1 +1,1 @@
-"""observe."""
+"""The cluster to a snapshot: reflectors, records and the store they fill."""

@@ -1,0 +1,163 @@
+"""Whether pods fit on a provider's nodes: a packing that only ever fills up.
+
+What is modelled: resources, nodeSelector, required node affinity, taints and tolerations. The rest is named in
+`Shape.unmodelled`, and the scheduler has the last word.
+
+Invariant 2 is kept here: a place given to one pod is taken from the node's remainder before the next pod is tried,
+so the pods placed never request more than what was free.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from computepool.assess.supply import Supply
+from computepool.model.reasons import Reason
+from computepool.model.selectors import tolerated
+from computepool.model.snapshot import NodeUse, Pod, Resources, Shape
+
+SOON_SECONDS = 30.0
+"""A terminating pod that is gone within this counts as soon free: the default grace period."""
+
+
+def label_keys(pods: Iterable[Pod]) -> frozenset[str]:
+    """Return every node label that the pods' selectors read: nodes alike in these are decided once."""
+    keys: set[str] = set()
+    for shape in {id(pod.shape): pod.shape for pod in pods}.values():
+        keys.update(key for key, _ in shape.node_selector)
+        for term in shape.affinity or ():
+            keys.update(expression.key for expression in term.expressions)
+            if term.fields:
+                keys.add(_NAME)
+    return frozenset(keys)
+
+
+_NAME = "metadata.name"
+
+
+class Packer:
+    """Places pods, one after another, on the usable nodes of one provider.
+
+    Capacity only shrinks during a pass, so a node that can't take a shape now can't take it later: each shape's search
+    goes on where it stopped, and placing any number of pods looks at each node once per shape.
+    """
+
+    def __init__(self, supply: Supply, resource: str, keys: frozenset[str], now: float) -> None:
+        """Start with what is free. `keys`: `label_keys` of every pod that will be tried."""
+        self.supply = supply
+        self._now = now
+        # The fullest first: small pods fill gaps, and empty nodes stay whole for big ones.
+        self._uses = sorted(supply.usable, key=lambda use: (use.free(resource), use.node.name))
+        self._classes = [_class_of(use, keys) for use in self._uses]
+        self._left: dict[int, dict[str, int]] = {}
+        self._candidates: dict[tuple[int, bool], list[int]] = {}
+        self._cursor: dict[tuple[int, bool], int] = {}
+        self._soon: dict[int, dict[str, int]] | None = None
+        self._soon_candidates: dict[int, deque[int]] = {}
+
+    def place(self, shape: Shape, *, as_is: bool = False) -> bool:
+        """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
+        key = (id(shape), as_is)
+        candidates = self._candidates_of(shape, as_is)
+        for position in range(self._cursor.get(key, 0), len(candidates)):
+            index = candidates[position]
+            if _fits(shape, self._remainder(index)):
+                self._cursor[key] = position
+                self._take(index, shape)
+                return True
+        self._cursor[key] = len(candidates)
+        return False
+
+    def place_soon(self, shape: Shape) -> float | None:
+        """Give the pod a place that terminating pods are about to leave; return by when, or None."""
+        soon = self._soon_free()
+        if not soon:
+            return None
+        candidates = self._soon_candidates.get(id(shape))
+        if candidates is None:
+            candidates = deque(index for index in self._candidates_of(shape, as_is=False) if index in soon)
+            self._soon_candidates[id(shape)] = candidates
+        while candidates:
+            index = candidates[0]
+            if _fits(shape, _sum(self._remainder(index), soon[index])):
+                self._take(index, shape)
+                return max(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now))
+            candidates.popleft()
+        return None
+
+    def has_left(self, resource: str, amount: int) -> bool:
+        """Say whether any node has that much of a resource left."""
+        # From the emptiest: the first look nearly always answers.
+        return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._uses))))
+
+    def why_not(self, shape: Shape) -> Reason:
+        """Say why `place` returned False."""
+        target = self.supply.target
+        if target.contradicts(shape):
+            return Reason.PINNED
+        admitting = [u.node for u in self.supply.nodes if shape.admits(u.node.name, u.node.labels)]
+        if self.supply.nodes and not admitting and not target.on_demand:
+            return Reason.PINNED
+        if not self.supply.usable:
+            return Reason.NO_NODES
+        tolerations = shape.tolerations + target.tolerations
+        if admitting and not any(tolerated(node.taints, tolerations) for node in admitting):
+            return Reason.TAINTED
+        return Reason.NO_ROOM
+
+    def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
+        key = (id(shape), as_is)
+        found = self._candidates.get(key)
+        if found is None:
+            tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.target.tolerations
+            verdicts: dict[object, bool] = {}
+            found = []
+            for index, use in enumerate(self._uses):
+                kind = self._classes[index]
+                verdict = verdicts.get(kind)
+                if verdict is None:
+                    node = use.node
+                    verdict = shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
+                    verdicts[kind] = verdict
+                if verdict:
+                    found.append(index)
+            self._candidates[key] = found
+        return found
+
+    def _remainder(self, index: int) -> Resources:
+        own = self._left.get(index)
+        return self._uses[index].left if own is None else own
+
+    def _take(self, index: int, shape: Shape) -> None:
+        left = self._left.get(index)
+        if left is None:
+            left = self._left[index] = dict(self._uses[index].left)
+        for name, amount in shape.requests:
+            left[name] = left.get(name, 0) - amount
+
+    def _soon_free(self) -> dict[int, dict[str, int]]:
+        if self._soon is None:
+            self._soon = {}
+            for index, use in enumerate(self._uses):
+                for pod in _leaving(use, self._now):
+                    sums = self._soon.setdefault(index, {})
+                    for name, amount in pod.shape.requests:
+                        sums[name] = sums.get(name, 0) + amount
+        return self._soon
+
+
+def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
+    # One whose time is over and that is still there is stuck: it frees nothing soon.
+    return [pod for pod in use.leaving if pod.deleting is not None and now <= pod.deleting <= now + SOON_SECONDS]
+
+
+def _class_of(use: NodeUse, keys: frozenset[str]) -> object:
+    labels = use.node.labels
+    return (use.node.taints, *(use.node.name if key == _NAME else labels.get(key) for key in keys))
+
+
+def _fits(shape: Shape, left: Resources) -> bool:
+    return all(left.get(name, 0) >= amount for name, amount in shape.requests)
+
+
+def _sum(left: Resources, more: Resources) -> Resources:
+    return {name: left.get(name, 0) + more.get(name, 0) for name in left.keys() | more.keys()}

@@ -1,0 +1,173 @@
+"""Which waiting pods the primary takes, which have to wait a little, and which overflow."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from computepool.assess.fit import Packer
+from computepool.assess.targets import Target
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Offer, Pod
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A pod that stays as it is: why, which providers were rejected and why, and when to look again."""
+
+    pod: Pod
+    reason: Reason
+    provider: str = ""
+    """The provider that it waits for."""
+    rejected: tuple[tuple[str, Reason], ...] = ()
+    until: float | None = None
+
+
+class Overflow(msgspec.Struct, frozen=True):
+    """A pod that the primary can't take."""
+
+    pod: Pod
+    why: Reason
+    """Why the primary was rejected."""
+    wait: Reason | None = None
+    """Why it may not be sent on yet; None: it may."""
+    until: float | None = None
+    """When it may."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A pod that was sent on to a standby provider and is not bound."""
+
+    pod: Pod
+    offer: Offer
+    homeward: bool
+    """Whether it fits on the primary after all, beside those that were never sent."""
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """The pool's waiting pods, sorted into what can be done about them."""
+
+    held: tuple[Hold, ...]
+    sent: tuple[Sent, ...]
+    overflow: tuple[Overflow, ...]
+    fitting: Mapping[str, Offer]
+    """By pod uid, for pods that fit on the primary: since when."""
+
+    @property
+    def pressing(self) -> int:
+        """How many pods overflow because the primary is full, and have waited long enough to be sent on."""
+        return sum(1 for o in self.overflow if o.wait is None and o.why in FULL)
+
+
+FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES})
+"""Rejections that say something about the primary's capacity, not about the pod."""
+
+
+def in_order(pods: Iterable[Pod]) -> list[Pod]:
+    """Sort by priority, then age; equal ones by name, so that every pass sees the same order."""
+    return sorted(pods, key=lambda pod: (-pod.priority, pod.created, pod.namespace, pod.name))
+
+
+def demand_of(
+    waiting: Sequence[Pod],
+    in_flight: Mapping[str, Offer],
+    standbys: Sequence[Target],
+    primary: Packer,
+    *,
+    pending_seconds: int,
+    fitting: Mapping[str, Offer],
+    now: float,
+) -> Demand:
+    """Pack the primary with the pods that were not sent on, in order, and sort the rest by what they wait for.
+
+    `fitting` is what the pass before returned, so that a pod the scheduler refuses although it fits is noticed.
+    """
+    by_name = {target.name: target for target in standbys}
+    sorter = _Sorter(primary, pending_seconds, fitting, now)
+    sent: list[tuple[Pod, Offer]] = []
+    for pod in in_order(waiting):
+        if (reason := _not_ours(pod)) is not None:
+            sorter.held.append(Hold(pod, reason))
+        elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
+            sent.append((pod, offer))
+        else:
+            sorter.sort(pod)
+    # After the others: one that was sent on can go either way, they can't.
+    onward = tuple(Sent(pod, offer, primary.place(pod.shape)) for pod, offer in sent)
+    return Demand(tuple(sorter.held), onward, tuple(sorter.overflow), sorter.fitting)
+
+
+def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[str, Target]) -> Offer | None:
+    """Return where the pod was last sent, by a write under way or by its own label and tolerations."""
+    offer = in_flight.get(pod.uid)
+    if offer is not None and offer.provider in standbys:
+        return offer
+    target = standbys.get(pod.burst)
+    # The tolerations are the truth: a label without them, after the pool was edited, sends nobody anywhere.
+    if target is None or not target.tolerated_by(pod.shape):
+        return None
+    at = pod.offered(target.name)
+    return Offer(target.name, pod.since if at is None else at)
+
+
+def fit_since(fitted: Mapping[str, Offer], pod: Pod, target: Target, now: float) -> Offer:
+    """Return since when the pod fits on the provider without being bound: from now on where that is new."""
+    fit = fitted.get(pod.uid)
+    return fit if fit is not None and fit.provider == target.name else Offer(target.name, now)
+
+
+def _not_ours(pod: Pod) -> Reason | None:
+    if pod.deleting is not None:
+        return Reason.TERMINATING
+    if pod.gated:
+        return Reason.GATED
+    return Reason.NOMINATED if pod.nominated else None
+
+
+class _Sorter:
+    """The state of one walk over the queue."""
+
+    def __init__(self, primary: Packer, pending_seconds: int, fitting: Mapping[str, Offer], now: float) -> None:
+        self._primary = primary
+        self._target = primary.supply.target
+        self._fitted = fitting
+        self._now = now
+        self.held: list[Hold] = []
+        self.overflow: list[Overflow] = []
+        self.fitting: dict[str, Offer] = {}
+        patience = float(pending_seconds)
+        # An autoscaler behind the primary gets its time, unless the pool may not use more of it anyway.
+        self._makes_nodes = self._target.on_demand
+        self._patience = max(patience, self._target.timeout) if self._makes_nodes else patience
+
+    def sort(self, pod: Pod) -> None:
+        if self._refused(pod):
+            self.overflow.append(Overflow(pod, Reason.NOT_BOUND_IN_TIME))
+            return
+        if self._primary.place(pod.shape):
+            fit = fit_since(self._fitted, pod, self._target, self._now)
+            self.fitting[pod.uid] = fit
+            until = fit.at + self._target.timeout
+            self.held.append(Hold(pod, Reason.FITS_ON_PREFERRED, self._target.name, until=until))
+            return
+        soon = self._primary.place_soon(pod.shape)
+        if soon is not None:
+            self.held.append(Hold(pod, Reason.SOON_FREE, self._target.name, until=soon))
+            return
+        self.overflow.append(self._overflowing(pod))
+
+    def _refused(self, pod: Pod) -> bool:
+        """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
+        fit = fit_since(self._fitted, pod, self._target, self._now)
+        if not pod.unschedulable or self._now < fit.at + self._target.timeout:
+            return False
+        self.fitting[pod.uid] = fit
+        return True
+
+    def _overflowing(self, pod: Pod) -> Overflow:
+        why = self._primary.why_not(pod.shape)
+        # A pod that can never run on the primary has nothing to wait for there.
+        patience = self._patience if why in FULL else 0.0
+        due = pod.since + patience
+        if self._now >= due:
+            return Overflow(pod, why)
+        wait = Reason.AWAITING_NODES if self._makes_nodes else Reason.BELOW_PENDING_SECONDS
+        return Overflow(pod, why, wait, due)

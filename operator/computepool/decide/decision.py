@@ -1,0 +1,91 @@
+"""One pass, top to bottom: a snapshot and its assessment to a plan.
+
+1. Freeze where the view can't be trusted.
+2. Take the places of pods sent on before, other pools' included.
+3. Walk the overflow over the standbys, in order of priority and age.
+4. Open or close admission.
+5. Correct the labels of bound pods, once nothing is left to burst.
+6. Say when to look again.
+"""
+
+from collections.abc import Iterable
+
+from computepool.assess.assessment import Assessment
+from computepool.assess.overflow import Hold, Overflow, in_order
+from computepool.assess.supply import Supply
+from computepool.assess.targets import in_preference
+from computepool.decide.admission import admission_of
+from computepool.decide.place import Placement
+from computepool.decide.plan import Mark, Plan
+from computepool.model.api import Placement as PlacementPolicy
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import PoolState
+
+
+def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: float) -> Plan:
+    """Return what is to be done. `state` is what the pass before recorded; `now` is in seconds since the epoch."""
+    frozen = _frozen(snapshot, assessment)
+    if frozen:
+        holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)
+        return Plan(state=PoolState(), holds=holds, frozen=frozen)
+    demand = assessment.demand
+    targets = tuple(supply.target for supply in assessment.supplies)
+    order = in_preference(targets, cheapest=snapshot.pool.spec.placement is PlacementPolicy.CHEAPEST)
+
+    placement = Placement(snapshot, assessment, order, state.fitting, now)
+    placement.reserve_foreign(snapshot.foreign)
+    onward = placement.reserve(demand.sent)
+    for overflow in _queue((*onward, *demand.overflow)):
+        placement.walk(overflow)
+    admission = admission_of(
+        snapshot.pool,
+        order,
+        placement,
+        saturated=assessment.saturation.saturated,
+        contested=snapshot.contested > 0,
+        before=state.admitting,
+    )
+    holds = (*demand.held, *placement.holds)
+    return Plan(
+        state=PoolState(assessment.saturation, {**demand.fitting, **placement.fitting}, admission.provider),
+        bursts=tuple(placement.bursts),
+        holds=holds,
+        marks=() if placement.bursts else marks_of(snapshot.pool.name, assessment.supplies),
+        admission=admission,
+        look_again=_soonest([assessment.look_again, *(hold.until for hold in holds)]),
+    )
+
+
+def marks_of(pool: str, supplies: Iterable[Supply]) -> tuple[Mark, ...]:
+    """Return the bound pods whose label does not say where they run."""
+    marks = []
+    for supply in supplies:
+        where = "" if supply.target.primary else supply.target.name
+        for use in supply.nodes:
+            share = use.shares.get(pool)
+            if share is not None and share.burst_labels != frozenset({where}):
+                marks += [Mark(pod, where) for pod in share.members if pod.burst != where and pod.deleting is None]
+    return tuple(marks)
+
+
+def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
+    """Invariant 4: missing or stale data freezes; it never counts as pressure or as health."""
+    if snapshot.stale:
+        return snapshot.stale
+    if not assessment.primary.known:
+        name = assessment.primary.target.name
+        return (
+            f"no node matches the nodeSelector of the primary {name!r}: check its labels, "
+            "or set capacity.type to OnDemand if its nodes are made on demand"
+        )
+    return ""
+
+
+def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
+    by_uid = {one.pod.uid: one for one in overflow}
+    return [by_uid[pod.uid] for pod in in_order(one.pod for one in by_uid.values())]
+
+
+def _soonest(times: Iterable[float | None]) -> float | None:
+    return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,43 @@
+"""The annotation `computepool.io/offers`: where a pod was sent on, and when, in order.
+
+`nebius=2026-11-23T05:00:00.123Z,crusoe=2026-11-23T05:01:00.456Z`. It lets a restarted operator go on where the one
+before stopped (invariant 8), and tells a person the pod's history.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from computepool.model.snapshot import Offer
+
+
+def parse_offers(text: str) -> tuple[Offer, ...]:
+    """Read the annotation. What can't be read is dropped: the tolerations are the truth, this is their history."""
+    offers = []
+    for part in text.split(","):
+        provider, _, stamp = part.partition("=")
+        at = _parse_time(stamp)
+        if provider and at is not None:
+            offers.append(Offer(provider, at))
+    return tuple(offers)
+
+
+def render_offers(offers: Iterable[Offer]) -> str:
+    """Write the annotation, with milliseconds."""
+    return ",".join(f"{offer.provider}={_render_time(offer.at)}" for offer in offers)
+
+
+def with_offer(offers: Iterable[Offer], new: Offer) -> tuple[Offer, ...]:
+    """Add an offer; an earlier one to the same provider gives way."""
+    return (*(offer for offer in offers if offer.provider != new.provider), new)
+
+
+def _render_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _parse_time(stamp: str) -> float | None:
+    try:
+        time = datetime.fromisoformat(stamp.strip())
+    except ValueError:
+        return None
+    return time.timestamp() if time.tzinfo is not None else None

@@ -1,0 +1,44 @@
+"""Kubernetes quantities as integers of thousandths, so that sums and comparisons are exact."""
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from functools import lru_cache
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+_SUFFIX = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    "k": Decimal(10) ** 3,
+    "M": Decimal(10) ** 6,
+    "G": Decimal(10) ** 9,
+    "T": Decimal(10) ** 12,
+    "P": Decimal(10) ** 15,
+    "E": Decimal(10) ** 18,
+    "Ki": Decimal(2) ** 10,
+    "Mi": Decimal(2) ** 20,
+    "Gi": Decimal(2) ** 30,
+    "Ti": Decimal(2) ** 40,
+    "Pi": Decimal(2) ** 50,
+    "Ei": Decimal(2) ** 60,
+}
+MILLI = 1000
+
+
+@lru_cache(maxsize=65536)
+def parse(text: str) -> int:
+    """Return a quantity such as `8`, `500m`, `1.5Gi` or `1e3` in thousandths, rounded up as Kubernetes does.
+
+    Raises ValueError for what is no quantity.
+    """
+    number = text.rstrip("numkMGTPEi")
+    suffix = text[len(number) :]
+    try:
+        return int((Decimal(number) * _SUFFIX[suffix] * MILLI).to_integral_value(ROUND_CEILING))
+    except (InvalidOperation, KeyError, ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no Kubernetes quantity") from None
+
+
+def whole(milli: int) -> int:
+    """Return thousandths as whole units, rounded up: what a reader of accelerator counts expects."""
+    return -(-milli // MILLI)

@@ -1,0 +1,198 @@
+"""Frozen records of what was seen: pods, nodes, and the one snapshot that a pass decides on.
+
+Resources are mappings of resource name to thousandths (see `quantity`); times are seconds since the epoch.
+Records hold only what decisions need: a hundred thousand of them fit in memory.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from computepool.model.api import ComputePool
+from computepool.model.selectors import Labels, Requirement, Taint, Term, Toleration
+
+Resources = Mapping[str, int]
+Amounts = tuple[tuple[str, int], ...]
+
+BURST_LABEL: Final = "computepool.io/burst"
+OFFERS_ANNOTATION: Final = "computepool.io/offers"
+PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+PROVIDER_TAINT: Final = "computepool.io/provider"
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What decides where a pod fits. Equal shapes are decided once, so reflectors intern them."""
+
+    requests: Amounts
+    node_selector: tuple[tuple[str, str], ...] = ()
+    affinity: tuple[Term, ...] | None = None
+    """Required node affinity, terms ORed; None is no constraint, () matches no node."""
+    tolerations: tuple[Toleration, ...] = ()
+    unmodelled: tuple[str, ...] = ()
+    """Constraints that fit does not model, by their names in the pod's spec; reasons name them."""
+
+    def request(self, resource: str) -> int:
+        """Return what it requests of one resource, in thousandths."""
+        return next((amount for name, amount in self.requests if name == resource), 0)
+
+    def admits(self, name: str, labels: Labels) -> bool:
+        """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""
+        if any(labels.get(key) != value for key, value in self.node_selector):
+            return False
+        return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Return the node labels that it asks for wherever it goes: nodeSelector and a single affinity term."""
+        own = tuple(Requirement(key, "In", (value,)) for key, value in self.node_selector)
+        single = self.affinity[0].expressions if self.affinity and len(self.affinity) == 1 else ()
+        return own + single
+
+
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """That a pod was sent on to a provider, and when."""
+
+    provider: str
+    at: float
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod, as far as decisions need it."""
+
+    uid: str
+    namespace: str
+    name: str
+    resource_version: int
+    shape: Shape
+    labels: Labels
+    created: float
+    since: float
+    """Since when it waits to be bound: its creation, or later the moment its last gate was seen lifted."""
+    priority: int = 0
+    node: str = ""
+    nominated: str = ""
+    gated: bool = False
+    unschedulable: bool = False
+    """Whether the scheduler has said Unschedulable; its message is never read."""
+    deleting: float | None = None
+    """When it is to be gone at the latest (deletionTimestamp); None while it stays."""
+    finished: bool = False
+    """Whether it has succeeded or failed, and holds nothing any more."""
+    offers: tuple[Offer, ...] = ()
+    allowed: tuple[str, ...] | None = None
+    """The standby providers its owner allows; None allows all."""
+    deletion_cost: str | None = None
+
+    @property
+    def burst(self) -> str:
+        """The provider that its label names, or an empty string."""
+        return self.labels.get(BURST_LABEL, "")
+
+    def offered(self, provider: str) -> float | None:
+        """Return when it was offered to the provider, or None."""
+        return next((offer.at for offer in self.offers if offer.provider == provider), None)
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node, as far as it can take pods."""
+
+    name: str
+    resource_version: int
+    labels: Labels
+    allocatable: Resources
+    capacity: Resources
+    taints: tuple[Taint, ...] = ()
+    ready: str = "Unknown"
+    """The status of its Ready condition: True, False or Unknown."""
+    unschedulable: bool = False
+    deleting: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether new pods may go there at all; a node that is not Ready is no supply."""
+        return self.ready == "True" and not self.unschedulable and not self.deleting
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one pool's pods hold on one node."""
+
+    members: tuple[Pod, ...]
+    """The pool's pods that are bound to it and request the pool's accelerator."""
+    accelerators: int
+    """What they hold of it, in thousandths."""
+    burst_labels: frozenset[str]
+    """Every value of their burst label, an empty string for those without."""
+
+
+def share_of(members: Iterable[Pod], resource: str) -> Share:
+    """Sum up one pool's pods on one node."""
+    pods = tuple(members)
+    held = sum(pod.shape.request(resource) for pod in pods)
+    return Share(pods, held, frozenset(pod.burst for pod in pods))
+
+
+NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
+
+
+class NodeUse(msgspec.Struct, frozen=True):
+    """A node and everything bound to it, replaced as a whole when either changes. Made by `node_use`."""
+
+    node: Node
+    pods: tuple[Pod, ...]
+    used: Resources
+    left: Resources
+    """Allocatable less what is bound or nominated; below zero where a node shrank under its pods."""
+    leaving: tuple[Pod, ...]
+    """The pods among them that are terminating: they hold their resources until they are gone."""
+    shares: Mapping[str, Share]
+    """By pool name."""
+
+    def free(self, resource: str) -> int:
+        """Return what is left of a resource, never below zero."""
+        return max(0, self.left.get(resource, 0))
+
+
+def node_use(
+    node: Node, pods: Iterable[Pod] = (), nominated: Iterable[Pod] = (), shares: Mapping[str, Share] = NO_SHARES
+) -> NodeUse:
+    """Sum up what is bound to a node. `nominated`: pods that the scheduler will bind there after a preemption."""
+    bound = tuple(pods)
+    used = _total(bound)
+    taken = _total((*bound, *nominated))
+    return NodeUse(
+        node=node,
+        pods=bound,
+        used=used,
+        left={name: amount - taken.get(name, 0) for name, amount in node.allocatable.items()},
+        leaving=tuple(pod for pod in bound if pod.deleting is not None),
+        shares=shares,
+    )
+
+
+def _total(pods: Iterable[Pod]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for pod in pods:
+        for name, amount in pod.shape.requests:
+            sums[name] = sums.get(name, 0) + amount
+    return sums
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything that one pass over one pool decides on; nothing else is read in the middle of a decision."""
+
+    pool: ComputePool
+    nodes: tuple[NodeUse, ...]
+    waiting: tuple[Pod, ...] = ()
+    """The pool's own pods that request its accelerator and are not bound."""
+    foreign: tuple[Pod, ...] = ()
+    """Pods of other pools that were sent on and are not bound: they hold their places too."""
+    in_flight: Mapping[str, Offer] = MappingProxyType({})
+    """By pod uid: offers whose write is under way, or done and not seen yet; own and other pools'."""
+    contested: int = 0
+    """How many pods the pool selects that an older pool keeps."""
+    rival: str = ""
+    """The name of that older pool."""
+    stale: str = ""
+    """Why the view is not current; empty while it is."""

@@ -1,0 +1,31 @@
+"""What one pass hands to the next. Everything that matters is in the pool's status; the timers start anew on a restart,
+which only ever makes the operator wait longer."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Offer
+
+
+class Saturation(msgspec.Struct, frozen=True):
+    """The verdict on the primary. `saturated` is None while it can't be told."""
+
+    saturated: bool | None = None
+    reason: Reason = Reason.PRIMARY_UNKNOWN
+    pressure_since: float | None = None
+    """Since when the pressure that would make it saturated lasts; None without such pressure."""
+    relief_since: float | None = None
+    """Since when the relief that would end it lasts; None without relief."""
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """The pool's recorded state between two passes."""
+
+    saturation: Saturation = Saturation()
+    fitting: Mapping[str, Offer] = MappingProxyType({})
+    """By pod uid: the provider that a waiting pod fits on by our account, and since when."""
+    admitting: str = ""
+    """The standby provider that new pods are admitted to; empty while admission is closed."""

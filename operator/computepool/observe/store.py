@@ -1,0 +1,284 @@
+"""The view of the cluster: what the reflectors delivered, indexed by what a pass asks for.
+
+Everything handed out is frozen; an object that changes is replaced as a whole, so an earlier snapshot stays as it was.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from computepool.assess.claims import Claimant, claim, claimants
+from computepool.assess.targets import Target, targets_of
+from computepool.model.api import ComputePool
+from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use, share_of
+from computepool.observe.inflight import InFlight
+from computepool.observe.records import Namespace
+
+Mark = Callable[[str, float], None]
+
+
+class Store:
+    """Nodes, pods, namespaces and pools, and which pools a change concerns."""
+
+    def __init__(self, mark: Mark, *, wall: Callable[[], float], reserved_namespaces: Iterable[str] = ()) -> None:
+        """Start empty. `mark(pool, at)` is called for each pool that a change concerns; `wall` is the time of day.
+
+        Pods in `reserved_namespaces` count where they run, and belong to no pool.
+        """
+        self._mark = mark
+        self._wall = wall
+        self._reserved = frozenset(reserved_namespaces)
+        self._nodes: dict[str, Node] = {}
+        self._pods: dict[str, Pod] = {}
+        self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._pools: dict[str, ComputePool] = {}
+        self._by_age: tuple[Claimant, ...] = ()
+        self._targets: dict[str, tuple[Target, ...]] = {}
+        self._claims: dict[str, tuple[str, ...]] = {}
+        self._bound: dict[str, dict[str, Pod]] = {}
+        self._nominated: dict[str, dict[str, Pod]] = {}
+        self._waiting: dict[str, dict[str, Pod]] = {}
+        self._uses: dict[str, NodeUse] = {}
+        self._node_pools: dict[str, tuple[str, ...]] = {}
+        self._members: dict[str, dict[str, None]] = {}
+        self.in_flight = InFlight()
+
+    # --- pools
+
+    @property
+    def pools(self) -> Mapping[str, ComputePool]:
+        """The pools by name."""
+        return self._pools
+
+    def put_pool(self, pool: ComputePool, at: float) -> None:
+        """Add or replace a pool; claims and memberships are worked out anew where its spec changed."""
+        before = self._pools.get(pool.name)
+        self._pools[pool.name] = pool
+        if before is None or before.metadata.uid != pool.metadata.uid or before.spec != pool.spec:
+            self._pools_changed(at)
+
+    def drop_pool(self, name: str, at: float) -> None:
+        """Forget a pool; its pods may now belong to another."""
+        if self._pools.pop(name, None) is not None:
+            self._pools_changed(at)
+
+    def _pools_changed(self, at: float) -> None:
+        self._by_age = claimants(self._pools.values())
+        self._targets = {name: targets_of(pool) for name, pool in self._pools.items()}
+        self._members = {name: {} for name in self._pools}
+        self._uses.clear()
+        for node in self._nodes.values():
+            self._place(node)
+        self._reclaim(self._pods.values())
+        self.mark_all(at)
+
+    def mark_all(self, at: float) -> None:
+        """Have every pool looked at again."""
+        for name in self._pools:
+            self._mark(name, at)
+
+    # --- namespaces
+
+    def put_namespace(self, namespace: Namespace, at: float) -> None:
+        """Add or replace a namespace; where its labels changed, its pods may change pools."""
+        if self._namespaces.get(namespace.name) == namespace.labels:
+            return
+        self._namespaces[namespace.name] = namespace.labels
+        concerned = [pod for pod in self._pods.values() if pod.namespace == namespace.name]
+        if concerned and self._reclaim(concerned):
+            self.mark_all(at)
+
+    def drop_namespace(self, name: str, _at: float) -> None:
+        """Forget a namespace."""
+        self._namespaces.pop(name, None)
+
+    # --- nodes
+
+    def put_node(self, node: Node, at: float) -> None:
+        """Add or replace a node."""
+        before = self._nodes.get(node.name)
+        self._nodes[node.name] = node
+        if before is not None and msgspec.structs.replace(before, resource_version=node.resource_version) == node:
+            return
+        concerned = set(self._node_pools.get(node.name, ()))
+        self._place(node)
+        self._uses.pop(node.name, None)
+        for pool in concerned.union(self._node_pools[node.name]):
+            self._mark(pool, at)
+
+    def drop_node(self, name: str, at: float) -> None:
+        """Forget a node; pods bound to it stay until they are deleted themselves."""
+        self._nodes.pop(name, None)
+        self._uses.pop(name, None)
+        for pool in self._node_pools.pop(name, ()):
+            self._members[pool].pop(name, None)
+            self._mark(pool, at)
+
+    def _place(self, node: Node) -> None:
+        for pool in self._node_pools.get(node.name, ()):
+            if pool in self._members:
+                self._members[pool].pop(node.name, None)
+        names = tuple(
+            pool for pool, targets in self._targets.items() if any(t.selector.matches(node.labels) for t in targets)
+        )
+        self._node_pools[node.name] = names
+        for pool in names:
+            self._members[pool][node.name] = None
+
+    # --- pods
+
+    def put_pod(self, pod: Pod, at: float) -> None:
+        """Add or replace a pod; an older state than the one held is ignored."""
+        if pod.finished:
+            self.drop_pod(pod.uid, at)
+            return
+        before = self._pods.get(pod.uid)
+        if before is not None:
+            if pod.resource_version < before.resource_version:
+                return
+            pod = self._since(before, pod)
+        self._pods[pod.uid] = pod
+        landed = self.in_flight.seen(pod.uid, pod.resource_version)
+        if before is not None and not landed and _same(before, pod):
+            return
+        if before is not None:
+            self._unindex(before, at)
+        if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
+            self._claims[pod.uid] = self._claim(pod)
+        self._index(pod, at)
+
+    def drop_pod(self, uid: str, at: float) -> None:
+        """Forget a pod."""
+        pod = self._pods.pop(uid, None)
+        self.in_flight.drop(uid)
+        if pod is not None:
+            self._unindex(pod, at)
+            self._claims.pop(uid, None)
+
+    def _since(self, before: Pod, pod: Pod) -> Pod:
+        if before.gated and not pod.gated:
+            return msgspec.structs.replace(pod, since=self._wall())
+        return pod if before.since == pod.since else msgspec.structs.replace(pod, since=before.since)
+
+    def _claim(self, pod: Pod) -> tuple[str, ...]:
+        return () if pod.namespace in self._reserved else claim(pod, self._by_age, self._namespaces)
+
+    def _reclaim(self, pods: Iterable[Pod]) -> bool:
+        changed = False
+        for pod in list(pods):
+            claims = self._claim(pod)
+            if claims != self._claims.get(pod.uid):
+                changed = True
+                self._unindex(pod, None)
+                self._claims[pod.uid] = claims
+                self._index(pod, None)
+        return changed
+
+    def _index(self, pod: Pod, at: float | None) -> None:
+        claims = self._claims.get(pod.uid, ())
+        if pod.node:
+            self._bound.setdefault(pod.node, {})[pod.uid] = pod
+            self._node_changed(pod.node, at)
+        elif pod.nominated:
+            self._nominated.setdefault(pod.nominated, {})[pod.uid] = pod
+            self._node_changed(pod.nominated, at)
+        for pool in claims if not pod.node else ():
+            self._waiting.setdefault(pool, {})[pod.uid] = pod
+        self._mark_pools(claims, at)
+
+    def _unindex(self, pod: Pod, at: float | None) -> None:
+        if pod.node:
+            _remove(self._bound, pod.node, pod.uid)
+            self._node_changed(pod.node, at)
+        elif pod.nominated:
+            _remove(self._nominated, pod.nominated, pod.uid)
+            self._node_changed(pod.nominated, at)
+        claims = self._claims.get(pod.uid, ())
+        for pool in claims if not pod.node else ():
+            _remove(self._waiting, pool, pod.uid)
+        self._mark_pools(claims, at)
+
+    def _node_changed(self, node: str, at: float | None) -> None:
+        self._uses.pop(node, None)
+        self._mark_pools(self._node_pools.get(node, ()), at)
+
+    def _mark_pools(self, pools: Iterable[str], at: float | None) -> None:
+        if at is not None:
+            for pool in pools:
+                self._mark(pool, at)
+
+    # --- what a pass reads
+
+    def pod(self, uid: str) -> Pod | None:
+        """Return a pod by uid."""
+        return self._pods.get(uid)
+
+    def pods(self) -> Iterable[Pod]:
+        """Return all pods."""
+        return self._pods.values()
+
+    def claims_of(self, uid: str) -> tuple[str, ...]:
+        """Return the pools that select a pod, the one that keeps it first."""
+        return self._claims.get(uid, ())
+
+    def sizes(self) -> tuple[int, int]:
+        """Return how many nodes and pods are held."""
+        return len(self._nodes), len(self._pods)
+
+    def snapshot(self, name: str, *, stale: str = "") -> Snapshot:
+        """Freeze what a pass over one pool decides on. Raises KeyError for a pool that is not there."""
+        pool = self._pools[name]
+        waiting: list[Pod] = []
+        lost: list[Pod] = []
+        for pod in self._waiting.get(name, {}).values():
+            (waiting if self._claims[pod.uid][0] == name else lost).append(pod)
+        return Snapshot(
+            pool=pool,
+            nodes=tuple(self._use(node) for node in self._members[name]),
+            waiting=tuple(waiting),
+            foreign=tuple(self._foreign(name)),
+            in_flight=self.in_flight.offers(),
+            contested=len(lost),
+            rival=self._claims[lost[0].uid][0] if lost else "",
+            stale=stale,
+        )
+
+    def _foreign(self, name: str) -> Iterable[Pod]:
+        for pool, pods in self._waiting.items():
+            if pool != name:
+                for uid, pod in pods.items():
+                    if self._claims[uid][0] == pool and (pod.burst or uid in self.in_flight):
+                        yield pod
+
+    def _use(self, name: str) -> NodeUse:
+        use = self._uses.get(name)
+        if use is None:
+            use = self._uses[name] = self._sum_up(name)
+        return use
+
+    def _sum_up(self, name: str) -> NodeUse:
+        pods = self._bound.get(name, {})
+        members: dict[str, list[Pod]] = {}
+        for uid, pod in pods.items():
+            if claims := self._claims.get(uid):
+                members.setdefault(claims[0], []).append(pod)
+        resource = {pool: self._pools[pool].spec.accelerator.resource_name for pool in members}
+        return node_use(
+            self._nodes[name],
+            pods.values(),
+            self._nominated.get(name, {}).values(),
+            {pool: share_of(own, resource[pool]) for pool, own in members.items()},
+        )
+
+
+def _remove(index: dict[str, dict[str, Pod]], key: str, uid: str) -> None:
+    pods = index.get(key)
+    if pods is not None:
+        pods.pop(uid, None)
+        if not pods:
+            del index[key]
+
+
+def _same(before: Pod, after: Pod) -> bool:
+    """Say whether nothing that decisions read has changed."""
+    return msgspec.structs.replace(before, resource_version=after.resource_version) == after
