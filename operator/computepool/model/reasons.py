@@ -41,6 +41,11 @@ class Reason(StrEnum):
         "A node matches two providers of the pool and counts for the first; make their nodeSelectors disjoint.",
     )
     WRITE_REFUSED = "WriteRefused", "The API server refused a write of the operator; the message carries its answer."
+    POLICY_MISSING = (
+        "PolicyMissing",
+        "The cluster has no MutatingAdmissionPolicy computepool-burst (Kubernetes before 1.36, or switched off in the "
+        "chart): pods are burst by patching alone.",
+    )
     ALL_WELL = "AllWell", "Nothing is wrong."
 
     # --- saturation of the primary

@@ -21,9 +21,10 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from computepool.observe import errors, watchevents
-from computepool.observe.backoff import Backoff
-from computepool.observe.client import ApiClient
+from computepool.kube import errors
+from computepool.kube.backoff import Backoff
+from computepool.kube.client import ApiClient
+from computepool.observe import watchevents
 from computepool.observe.lines import LineSplitter, LineTooLongError
 from computepool.observe.pacing import Pacer
 

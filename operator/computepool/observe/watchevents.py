@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from computepool.observe import errors
+from computepool.kube import errors
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends the initial events of a streaming list."""

@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 import yarl
 
-from computepool.observe import errors
-from computepool.observe.access import Access, AccessError, Credentials
+from computepool.kube import errors
+from computepool.kube.access import Access, AccessError, Credentials
 
 Body = bytes | Mapping[str, Any] | list[Any] | msgspec.Struct
 """A request's body: JSON bytes as they are, or something msgspec encodes."""

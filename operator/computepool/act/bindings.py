@@ -1,0 +1,157 @@
+"""The admission policy's Binding of each pool: which pods the policy looks at, and whose status it reads.
+
+A Binding is owned by the *policy*, not by the pool: `helm uninstall` removes the policy, and the garbage collector
+removes the Bindings with it, operator or not. A deleted pool's Binding is removed by the operator; until then it does
+nothing, as it reads a pool that is not there.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from computepool.act.fence import Fence
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import AlreadyExists, NotFound
+from computepool.model.api import AdmissionMode, ComputePool, LabelSelector, Mode
+
+POLICY = "computepool-burst"
+GROUP_PATH = "/apis/admissionregistration.k8s.io/v1"
+BINDINGS_PATH = f"{GROUP_PATH}/mutatingadmissionpolicybindings"
+POLICY_PATH = f"{GROUP_PATH}/mutatingadmissionpolicies/{POLICY}"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "computepool"}
+
+
+class Bindings:
+    """Keeps one Binding per enforcing pool, where the cluster has the policy."""
+
+    def __init__(self, client: ApiClient, fence: Fence, reserved_namespaces: Iterable[str]) -> None:
+        """Pods in `reserved_namespaces` are never looked at."""
+        self._client = client
+        self._fence = fence
+        self._reserved = sorted(reserved_namespaces)
+        self._kept: dict[str, bytes] = {}
+
+    async def sync(self, pools: Mapping[str, ComputePool]) -> bool:
+        """Make the Bindings those of `pools`: create, replace, delete; return whether the policy is there.
+
+        Raises ApiError where the API server does not answer or refuses.
+        """
+        policy = await self._policy_uid()
+        if policy is None:
+            self._kept.clear()
+            return False
+        wanted = {
+            binding_name(pool.name): self._binding(pool, policy)
+            for pool in pools.values()
+            if pool.spec.mode is Mode.ENFORCE and pool.spec.admission.mode is not AdmissionMode.OFF
+        }
+        existing = await self._existing()
+        for name in sorted(existing.keys() - wanted.keys()):
+            await self._delete(name)
+        for name, body in wanted.items():
+            encoded = msgspec.json.encode(body, order="deterministic")
+            if name not in existing or self._kept.get(name) != encoded:
+                await self._put(name, body, exists=name in existing)
+                self._kept[name] = encoded
+        return True
+
+    async def _policy_uid(self) -> str | None:
+        try:
+            return _Object.decode(await self._client.get(POLICY_PATH)).metadata.uid
+        except NotFound:
+            return None
+
+    async def _existing(self) -> set[str]:
+        selector = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
+        answer = await self._client.get(BINDINGS_PATH, {"labelSelector": selector})
+        return {item.metadata.name for item in _List.decode(answer).items}
+
+    async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> None:
+        self._fence.check()
+        if not exists:
+            try:
+                await self._client.create(BINDINGS_PATH, body)
+            except AlreadyExists:
+                exists = True
+        if exists:
+            # Whole parts are put in place of what is there: a merge would keep labels that the selector lost.
+            ops = [
+                {"op": "add", "path": "/spec", "value": body["spec"]},
+                {"op": "add", "path": "/metadata/ownerReferences", "value": body["metadata"]["ownerReferences"]},
+            ]
+            await self._client.json_patch(f"{BINDINGS_PATH}/{name}", ops)
+
+    async def _delete(self, name: str) -> None:
+        self._fence.check()
+        self._kept.pop(name, None)
+        try:
+            await self._client.delete(f"{BINDINGS_PATH}/{name}")
+        except NotFound:
+            return
+
+    def _binding(self, pool: ComputePool, policy_uid: str) -> dict[str, Any]:
+        workloads = pool.spec.workloads
+        namespaces = _selector(workloads.namespace_selector)
+        namespaces["matchExpressions"] = [
+            *namespaces["matchExpressions"],
+            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": self._reserved},
+        ]
+        return {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {
+                "name": binding_name(pool.name),
+                "labels": {**MANAGED_BY, "computepool.io/pool": pool.name},
+                "ownerReferences": [
+                    {
+                        "apiVersion": "admissionregistration.k8s.io/v1",
+                        "kind": "MutatingAdmissionPolicy",
+                        "name": POLICY,
+                        "uid": policy_uid,
+                    }
+                ],
+            },
+            "spec": {
+                "policyName": POLICY,
+                "paramRef": {"name": pool.name, "parameterNotFoundAction": "Allow"},
+                "matchResources": {
+                    "namespaceSelector": namespaces,
+                    "objectSelector": _selector(workloads.pod_selector),
+                },
+            },
+        }
+
+
+def binding_name(pool: str) -> str:
+    """Return the name of a pool's Binding."""
+    return f"computepool-{pool}"
+
+
+def _selector(selector: LabelSelector) -> dict[str, Any]:
+    return {
+        "matchLabels": dict(selector.match_labels),
+        "matchExpressions": [
+            {"key": e.key, "operator": str(e.operator), "values": list(e.values)}
+            if e.values
+            else {"key": e.key, "operator": str(e.operator)}
+            for e in selector.match_expressions
+        ],
+    }
+
+
+class _ObjectMeta(msgspec.Struct):
+    name: str
+    uid: str = ""
+
+
+class _AnyObject(msgspec.Struct):
+    metadata: _ObjectMeta
+
+
+class _AnyList(msgspec.Struct):
+    items: list[_AnyObject]
+
+
+_Object = msgspec.json.Decoder(_AnyObject)
+_List = msgspec.json.Decoder(_AnyList)

@@ -1,0 +1,164 @@
+"""Carries out a plan's bursts and marks: in parallel, fenced, each failure mapped once to waiting or giving up.
+
+Invariant 8: nothing is kept here that the pods do not show. A process that dies between two patches has sent some pods
+on and not others; the next leader reads which from the pods themselves.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from computepool.act.fence import Fence
+from computepool.act.patches import burst_patch, mark_patch
+from computepool.decide.plan import Burst, Mark
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError, Conflict, NotFound
+from computepool.model.snapshot import Offer, Pod
+
+PARALLEL = 32
+"""Patches under way at once: enough to keep an API server busy, few enough to leave it room for others."""
+MARKS_PARALLEL = 4
+RETRY_BASE_SECONDS = 1.0
+RETRY_CAP_SECONDS = 60.0
+
+
+class Ledger:
+    """What the writer tells as it goes; the app connects it to the store. Shaped like `observe.inflight`."""
+
+    def __init__(
+        self,
+        start: Callable[[str, Offer], None],
+        written: Callable[[str, int], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`."""
+        self.start = start
+        self.written = written
+        self.failed = failed
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one pass's bursts."""
+
+    done: list[Burst] = field(default_factory=list)
+    refused: list[tuple[Burst, ApiError]] = field(default_factory=list)
+    gone: list[Burst] = field(default_factory=list)
+
+
+class Writer:
+    """Patches pods."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        fence: Fence,
+        ledger: Ledger,
+        *,
+        wall: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        """`wall` is the time of day, `rng` spreads retries."""
+        self._client = client
+        self._fence = fence
+        self._ledger = ledger
+        self._wall = wall
+        self._rng = rng
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._mark_slots = asyncio.Semaphore(MARKS_PARALLEL)
+        self._failures: dict[str, int] = {}
+        self._marking: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, bursts: Iterable[Burst]) -> tuple[Burst, ...]:
+        """Note the bursts as under way, before anything is awaited, so that the next pass counts their places."""
+        started = tuple(bursts)
+        now = self._wall()
+        for burst in started:
+            self._ledger.start(burst.pod.uid, Offer(burst.provider, now))
+        return started
+
+    async def burst(self, bursts: tuple[Burst, ...]) -> Written:
+        """Send the pods on. Raises NotLeadingError as soon as leadership is in doubt."""
+        outcome = Written()
+        await asyncio.gather(*(self._burst(one, outcome) for one in bursts))
+        return outcome
+
+    async def mark(self, marks: Iterable[Mark]) -> None:
+        """Correct labels, a few at a time; a pod whose correction is under way is left alone."""
+        fresh = [mark for mark in marks if mark.pod.uid not in self._marking]
+        self._marking.update(mark.pod.uid for mark in fresh)
+        try:
+            await asyncio.gather(*(self._mark(mark) for mark in fresh))
+        finally:
+            self._marking.difference_update(mark.pod.uid for mark in fresh)
+
+    async def settle(self) -> None:
+        """Drop the waits for retries; called at the end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _burst(self, burst: Burst, outcome: Written) -> None:
+        pod = burst.pod
+        try:
+            async with self._slots:
+                self._fence.check()
+                version = await self._patch(pod, burst_patch(burst, self._wall()))
+        except (NotFound, Conflict):
+            self._give_up(pod.uid)
+            outcome.gone.append(burst)
+        except ApiError as error:
+            outcome.refused.append((burst, error))
+            self._later(pod.uid, error)
+        else:
+            self._failures.pop(pod.uid, None)
+            self._ledger.written(pod.uid, version)
+            outcome.done.append(burst)
+
+    async def _mark(self, mark: Mark) -> None:
+        async with self._mark_slots:
+            self._fence.check()
+            try:
+                await self._patch(mark.pod, mark_patch(mark))
+            except NotFound:
+                return
+
+    async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        answer = await self._client.merge_patch(path, body, {"fieldManager": "computepool"}, metadata_only=True)
+        return int(_VERSION.decode(answer).metadata.resource_version)
+
+    def _give_up(self, uid: str) -> None:
+        self._failures.pop(uid, None)
+        self._ledger.failed(uid)
+
+    def _later(self, uid: str, error: ApiError) -> None:
+        """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
+        count = self._failures[uid] = self._failures.get(uid, 0) + 1
+        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** (count - 1)) * self._rng.uniform(0.5, 1.0)
+        self._spawn(self._release(uid, max(delay, error.retry_after or 0.0)))
+
+    async def _release(self, uid: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        self._ledger.failed(uid)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Patched(msgspec.Struct):
+    metadata: _Meta
+
+
+_VERSION = msgspec.json.Decoder(_Patched)

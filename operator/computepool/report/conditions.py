@@ -1,0 +1,145 @@
+"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, Resilient."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from computepool.assess.saturation import percent
+from computepool.model.api import Condition, ConditionStatus, Mode
+from computepool.model.quantity import MILLI, whole
+from computepool.model.reasons import Reason
+from computepool.report.outcome import Outcome
+
+READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
+
+Verdict = tuple[ConditionStatus, Reason, str]
+_TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+def conditions_of(outcome: Outcome, before: tuple[Condition, ...], now: datetime) -> tuple[Condition, ...]:
+    """Return all conditions; each keeps its transition time while its status stays."""
+    generation = outcome.snapshot.pool.metadata.generation
+    return tuple(condition(kind, judge(outcome), generation, before, now) for kind, judge in _JUDGES.items())
+
+
+def condition(kind: str, verdict: Verdict, generation: int, before: tuple[Condition, ...], now: datetime) -> Condition:
+    """Write one condition; its transition time is kept from `before` while its status stays."""
+    status, reason, message = verdict
+    old = next((c for c in before if c.type == kind), None)
+    since = old.last_transition_time if old is not None and old.status is status else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+
+
+def _ready(outcome: Outcome) -> Verdict:
+    if outcome.snapshot.stale:
+        return _UNKNOWN, Reason.CACHE_STALE, outcome.snapshot.stale
+    if outcome.plan.frozen:
+        return _FALSE, Reason.NO_NODES_MATCH, outcome.plan.frozen
+    if outcome.snapshot.pool.spec.mode is Mode.OBSERVE:
+        return _TRUE, Reason.OBSERVING, Reason.OBSERVING.help
+    return _TRUE, Reason.RECONCILED, Reason.RECONCILED.help
+
+
+def _saturated(outcome: Outcome) -> Verdict:
+    saturation = outcome.assessment.saturation
+    primary = outcome.assessment.primary
+    if outcome.plan.frozen or saturation.saturated is None:
+        return _UNKNOWN, Reason.PRIMARY_UNKNOWN, Reason.PRIMARY_UNKNOWN.help
+    message = (
+        f"{primary.target.name}: {whole(primary.allocated)} of {whole(primary.allocatable)} accelerators allocated "
+        f"({percent(primary)} %). {saturation.reason.help}"
+    )
+    return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
+
+
+def _bursting(outcome: Outcome) -> Verdict:
+    away = {s.target.name: s.pods for s in outcome.assessment.supplies[1:] if s.pods}
+    if not away:
+        return _FALSE, Reason.NO_BURST_PODS, Reason.NO_BURST_PODS.help
+    where = ", ".join(f"{count} on {name}" for name, count in away.items())
+    return _TRUE, Reason.PODS_ON_STANDBY, f"{sum(away.values())} pod(s) run on a standby provider: {where}."
+
+
+def _degraded(outcome: Outcome) -> Verdict:
+    """Return the first trouble that a person can do something about."""
+    for trouble in (_refusal, _contest, _doubles, _missing_accelerator, _missing_nodes, _missing_policy):
+        verdict = trouble(outcome)
+        if verdict is not None:
+            return (_TRUE, *verdict)
+    return _FALSE, Reason.ALL_WELL, Reason.ALL_WELL.help
+
+
+def _refusal(outcome: Outcome) -> tuple[Reason, str] | None:
+    return (Reason.WRITE_REFUSED, outcome.refused) if outcome.refused else None
+
+
+def _contest(outcome: Outcome) -> tuple[Reason, str] | None:
+    snapshot = outcome.snapshot
+    if not snapshot.contested:
+        return None
+    return Reason.CLAIMED_BY_OLDER_POOL, (
+        f"{snapshot.contested} waiting pod(s) belong to the older pool {snapshot.rival!r}, which selects them too: "
+        "narrow spec.workloads of one of the two. Until then this pool admits nobody at creation."
+    )
+
+
+def _doubles(outcome: Outcome) -> tuple[Reason, str] | None:
+    count = outcome.assessment.doubles
+    if not count:
+        return None
+    return Reason.NODES_CLAIMED_TWICE, (
+        f"{count} node(s) match the nodeSelector of more than one provider and count for the first: make them disjoint."
+    )
+
+
+def _missing_accelerator(outcome: Outcome) -> tuple[Reason, str] | None:
+    resource = outcome.snapshot.pool.spec.accelerator.resource_name
+    nodes = [use.node for supply in outcome.assessment.supplies for use in supply.nodes]
+    if not nodes or any(resource in node.capacity or resource in node.allocatable for node in nodes):
+        return None
+    return Reason.ACCELERATOR_NOT_FOUND, (
+        f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
+        "check spec.accelerator.resourceName and the device plugin on the nodes."
+    )
+
+
+def _missing_nodes(outcome: Outcome) -> tuple[Reason, str] | None:
+    empty = [s.target.name for s in outcome.assessment.supplies if not s.nodes and not s.target.on_demand]
+    if not empty:
+        return None
+    return Reason.NO_NODES_MATCH, (
+        f"no node matches the nodeSelector of provider(s) {', '.join(empty)}: check the nodes' labels "
+        "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them."
+    )
+
+
+def _missing_policy(outcome: Outcome) -> tuple[Reason, str] | None:
+    return (Reason.POLICY_MISSING, Reason.POLICY_MISSING.help) if outcome.policy_missing else None
+
+
+def _resilient(outcome: Outcome) -> Verdict:
+    if outcome.snapshot.stale:
+        return _UNKNOWN, Reason.CACHE_STALE, Reason.CACHE_STALE.help
+    standbys = outcome.assessment.supplies[1:]
+    free = {s.target.name: s.free // MILLI for s in standbys if s.free >= MILLI}
+    growing = [s.target.name for s in standbys if s.target.on_demand]
+    if not free and not growing:
+        return _FALSE, Reason.NO_STANDBY_ROOM, Reason.NO_STANDBY_ROOM.help
+    parts = [f"{count} accelerators free on {name}" for name, count in free.items()]
+    parts += [f"{name} makes nodes on demand" for name in growing]
+    return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
+
+
+_JUDGES: dict[str, Callable[[Outcome], Verdict]] = {
+    READY: _ready,
+    SATURATED: _saturated,
+    BURSTING: _bursting,
+    DEGRADED: _degraded,
+    RESILIENT: _resilient,
+}

@@ -1,0 +1,59 @@
+"""Log lines: JSON for machines, one readable line for a console."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+_FIELDS = "fields"
+
+
+def log(logger: logging.Logger, level: int, message: str, **fields: Any) -> None:
+    """Write one line with named fields; a field that is None is left out."""
+    if logger.isEnabledFor(level):
+        logger.log(level, message, extra={_FIELDS: {k: v for k, v in fields.items() if v is not None}})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message and the line's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Time, level, message, then the fields as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = " ".join(f"{name}={value}" for name, value in getattr(record, _FIELDS, {}).items())
+        text = f"{_time(record):%H:%M:%S.%f}"[:-3] + f" {record.levelname:<7} {record.getMessage()}"
+        if fields:
+            text += f"  {fields}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def set_up(fmt: str, level: str) -> None:
+    """Send all logs to standard error in the form asked for: `json` or `console`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if fmt == "json" else ConsoleFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # kopf reports every object and every reconnect at INFO; the operator says what matters itself.
+    for chatty in ("kopf", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)

@@ -1,0 +1,121 @@
+"""Prometheus metrics. No label ever names a pod: their number is bounded by pools and providers."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from computepool.model.quantity import MILLI, whole
+from computepool.report.outcome import Outcome
+from computepool.report.status import cost_per_hour
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BURST_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_DECISION_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_STATES = ("allocatable", "allocated", "free", "unhealthy")
+
+
+class Metrics:
+    """The operator's metrics, in a registry of its own."""
+
+    def __init__(self) -> None:
+        """Register everything, so that a series exists before its first event."""
+        registry = self.registry = CollectorRegistry()
+        self._accelerators = Gauge(
+            "computepool_provider_accelerators",
+            "Accelerators of a provider's nodes, by state",
+            ["pool", "provider", "state"],
+            registry=registry,
+        )
+        self._burst_pods = Gauge(
+            "computepool_burst_pods", "Pods of the pool on a standby provider", ["pool", "provider"], registry=registry
+        )
+        self._pending = Gauge(
+            "computepool_pending_pods", "Pods of the pool that wait for a node", ["pool"], registry=registry
+        )
+        self._cost = Gauge(
+            "computepool_cost_dollars_per_hour",
+            "What the pool's pods cost in an hour, where a price is given",
+            ["pool", "provider"],
+            registry=registry,
+        )
+        self._saturated = Gauge(
+            "computepool_primary_saturated", "1 saturated, 0 not, -1 unknown", ["pool"], registry=registry
+        )
+        self.bursts = Counter(
+            "computepool_bursts_total", "Pods sent on", ["pool", "provider", "reason"], registry=registry
+        )
+        self.refused = Counter(
+            "computepool_write_refusals_total", "Writes that the API server refused", ["pool"], registry=registry
+        )
+        self.events_dropped = Counter(
+            "computepool_events_dropped_total", "Events not sent because too many waited", registry=registry
+        )
+        self.decision_seconds = Histogram(
+            "computepool_decision_seconds",
+            "Time to assess and decide one pass over one pool",
+            buckets=_DECISION_BUCKETS,
+            registry=registry,
+        )
+        self.burst_latency = Histogram(
+            "computepool_burst_latency_seconds",
+            "From the event that made a pod overflow to its patch being answered",
+            buckets=_BURST_BUCKETS,
+            registry=registry,
+        )
+        self.leader = Gauge("computepool_leader", "1 while this process leads", registry=registry)
+        self._age = Gauge(
+            "computepool_cache_age_seconds",
+            "Seconds since the view of a resource was last known to be current",
+            ["resource"],
+            registry=registry,
+        )
+        self._providers: dict[str, set[str]] = {}
+
+    def follow_age(self, resource: str, age: Callable[[], float]) -> None:
+        """Have the age of a cache read whenever metrics are."""
+        self._age.labels(resource).set_function(age)
+
+    def passed(self, outcome: Outcome) -> None:
+        """Show the state after one pass over a pool."""
+        pool = outcome.snapshot.pool.name
+        self._pending.labels(pool).set(len(outcome.snapshot.waiting))
+        saturated = outcome.assessment.saturation.saturated
+        self._saturated.labels(pool).set(-1 if saturated is None else int(saturated))
+        names = {supply.target.name for supply in outcome.assessment.supplies}
+        for stale in self._providers.get(pool, set()) - names:
+            self._drop_provider(pool, stale)
+        self._providers[pool] = names
+        for supply in outcome.assessment.supplies:
+            name = supply.target.name
+            counts = (whole(supply.allocatable), whole(supply.allocated), supply.free // MILLI, whole(supply.unhealthy))
+            for state, count in zip(_STATES, counts, strict=True):
+                self._accelerators.labels(pool, name, state).set(count)
+            if not supply.target.primary:
+                self._burst_pods.labels(pool, name).set(supply.pods)
+            cost = cost_per_hour(supply)
+            if cost is not None:
+                self._cost.labels(pool, name).set(float(cost))
+
+    def forget(self, pool: str) -> None:
+        """Remove the series of a pool that is gone."""
+        for provider in self._providers.pop(pool, set()):
+            self._drop_provider(pool, provider)
+        for gauge in (self._pending, self._saturated):
+            _remove(gauge, pool)
+
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _drop_provider(self, pool: str, provider: str) -> None:
+        for state in _STATES:
+            _remove(self._accelerators, pool, provider, state)
+        for gauge in (self._burst_pods, self._cost):
+            _remove(gauge, pool, provider)
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    try:
+        gauge.remove(*labels)
+    except KeyError:
+        return  # it was never set: a provider without a price has no cost

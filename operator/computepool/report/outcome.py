@@ -1,0 +1,19 @@
+"""One pass, as the reports see it."""
+
+import msgspec
+
+from computepool.assess.assessment import Assessment
+from computepool.decide.plan import Plan
+from computepool.model.snapshot import Snapshot
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What was seen, what it meant and what was planned; and what the pass could not know."""
+
+    snapshot: Snapshot
+    assessment: Assessment
+    plan: Plan
+    refused: str = ""
+    """The API server's last refusal of a write for this pool; empty once a write has gone through."""
+    policy_missing: bool = False
+    """Whether the pool wants burst at admission and the cluster has no policy for it."""

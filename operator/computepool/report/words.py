@@ -1,0 +1,38 @@
+"""Sentences about decisions, shared by events, conditions, logs and `explain`."""
+
+from collections.abc import Iterable, Sequence
+
+from computepool.assess.overflow import Hold
+from computepool.decide.plan import Burst
+from computepool.model.reasons import Reason
+
+
+def burst_message(bursts: Sequence[Burst]) -> str:
+    """Say how many pods go where, and why the first of them does."""
+    counts: dict[str, int] = {}
+    for burst in bursts:
+        counts[burst.provider] = counts.get(burst.provider, 0) + 1
+    where = ", ".join(f"{count} to {provider}" for provider, count in sorted(counts.items()))
+    return f"{len(bursts)} pod(s) sent on: {where}. {bursts[0].reason.help}"
+
+
+def options(rejected: Iterable[tuple[str, Reason]]) -> str:
+    """Say which providers were considered before, and why each was rejected: `aws: NoRoom, nebius: Pinned`."""
+    return ", ".join(f"{provider}: {reason}" for provider, reason in rejected)
+
+
+def burst_words(burst: Burst) -> str:
+    """Say where a pod is sent, and why not to a provider before."""
+    return f"Sent on to {burst.provider}. {burst.reason.help} Considered before: {options(burst.rejected)}."
+
+
+def hold_words(hold: Hold) -> str:
+    """Say why a pod waits, and what fit did not look at."""
+    words = hold.reason.help
+    if hold.provider:
+        words += f" Provider: {hold.provider}."
+    if hold.rejected:
+        words += f" Considered: {options(hold.rejected)}."
+    if hold.pod.shape.unmodelled:
+        words += f" Not looked at: {', '.join(hold.pod.shape.unmodelled)}; the scheduler decides on those."
+    return words
