@@ -1,0 +1,100 @@
+"""The chart on a test cluster, by the real Helm, and what the operator would add to it.
+
+    with chart.installed(cluster):
+        operator = cluster.api_for(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
+
+The names of policies are fixed, so a cluster holds one release at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from e2e.cluster import REPOSITORY, Access
+from e2e.errors import WaitTimeoutError
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+CHART = REPOSITORY / "charts" / "computepool"
+RELEASE = "computepool"
+NAMESPACE = "computepool-system"
+SERVICE_ACCOUNT = "computepool"
+BURST_POLICY = "computepool-burst"
+GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes")
+# Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.
+NO_OPERATOR_PODS: Mapping[str, Any] = {"replicas": 0}
+DRY_RUN = {"dryRun": "All"}
+
+
+def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, Any] = NO_OPERATOR_PODS) -> str:
+    """Install the chart, or upgrade the release that is there, and return what Helm printed.
+
+    `values` are laid over the chart's own. Raises CommandError with Helm's words where it refuses.
+    """
+    return cluster.helm(
+        *("upgrade", RELEASE, str(CHART), "--install", "--create-namespace", "--namespace", namespace),
+        *(f"--set-json={key}={json.dumps(value)}" for key, value in values.items()),
+    )
+
+
+def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
+    """Uninstall the release and wait until its objects are gone."""
+    cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--wait=watcher", "--cascade=foreground")
+
+
+@contextmanager
+def installed(
+    cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, Any] = NO_OPERATOR_PODS
+) -> Iterator[None]:
+    """The chart, installed for as long as the block lasts; pools and their definition go with it."""
+    install(cluster, namespace, {"crds": {"enabled": True, "keep": False}} | dict(values))
+    try:
+        yield
+    finally:
+        uninstall(cluster, namespace)
+
+
+def binding(pool: str, policy: Json, match: Json | None = None) -> Json:
+    """The binding that opens the way from the burst policy to a pool; `match` are its namespace and object selectors.
+
+    It is owned by the policy, so that it is collected when the release is uninstalled.
+    """
+    owner = {
+        "apiVersion": policy["apiVersion"],
+        "kind": policy["kind"],
+        "name": policy["metadata"]["name"],
+        "uid": policy["metadata"]["uid"],
+        "blockOwnerDeletion": False,
+        "controller": False,
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {
+            "name": f"computepool-{pool}",
+            "labels": {"app.kubernetes.io/managed-by": "computepool", "computepool.io/pool": pool},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "policyName": policy["metadata"]["name"],
+            "paramRef": {"name": pool, "parameterNotFoundAction": "Allow"},
+            **({"matchResources": match} if match else {}),
+        },
+    }
+
+
+def until(probe: Callable[[], T | None], what: str, timeout: float = 30) -> T:
+    """Ask again and again until the answer is true, and return it: an admission policy takes effect a moment after it
+    was written, and there is nothing to watch that would tell when. Raises WaitTimeoutError.
+    """
+    deadline = time.monotonic() + timeout
+    while not (answer := probe()):
+        if time.monotonic() > deadline:
+            raise WaitTimeoutError(f"waited {timeout:g} s for {what}")
+        time.sleep(0.02)
+    return answer

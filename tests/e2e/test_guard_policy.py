@@ -1,0 +1,297 @@
+"""What the guard lets the operator's ServiceAccount write, tried with its own token on the real API server.
+
+Writes are dry runs: authorization and admission run in full, and each case starts from the same objects.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from e2e import chart, objects
+from e2e.chart import DRY_RUN
+from e2e.cluster import Access
+from e2e.kubeapi import ApiError, KubeApi
+
+Json = dict[str, Any]
+Patch = Json | list[Json]
+
+NAMESPACE = "guarded"
+POD = "pod"
+GATED = "gated"
+NODE = "guarded-node"
+OTHER_OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "00000000-0000-0000-0000-000000000001"}
+OURS = objects.provider_toleration("nebius")
+SERVER_DEFAULT = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+
+
+class Guarded:
+    """The operator's view of the objects that the cases are tried on, and the administrator's."""
+
+    def __init__(self, cluster: Access) -> None:
+        self.admin = cluster.api
+        self.operator = cluster.api_for(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
+
+
+def _pod(name: str, owner: Json, **spec: Any) -> Json:
+    """A pod with something of everything that is not the operator's."""
+    pod = objects.gpu_pod(
+        name,
+        labels={"app": "train"},
+        annotations={"note": "mine", objects.PROVIDERS_ANNOTATION: "nebius"},
+        nodeSelector={"no-such": "node"},
+        tolerations=[{"key": "mine", "operator": "Exists"}],
+        **spec,
+    )
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
+    pod["metadata"] |= {"ownerReferences": [reference], "finalizers": ["example.com/hold"]}
+    return pod
+
+
+def _add(*tolerations: Json) -> Patch:
+    return [{"op": "add", "path": "/spec/tolerations/-", "value": one} for one in tolerations]
+
+
+def _annotate(**annotations: str | None) -> Patch:
+    return {"metadata": {"annotations": annotations}}
+
+
+def _try(api: KubeApi, kind: str, name: str, patch: Patch, namespace: str | None = None) -> Json:
+    how = "application/json-patch+json" if isinstance(patch, list) else "application/merge-patch+json"
+    return api.request("PATCH", api.resource(kind).path(namespace, name), patch, query=DRY_RUN, content_type=how)
+
+
+def _refusal(api: KubeApi, kind: str, name: str, patch: Patch, namespace: str | None = None) -> str:
+    """The message of a write that the guard must refuse."""
+    with pytest.raises(ApiError) as refused:
+        _try(api, kind, name, patch, namespace)
+    assert refused.value.status == 403
+    return refused.value.message
+
+
+@pytest.fixture(scope="module")
+def guarded(cluster: Access) -> Iterator[Guarded]:
+    with chart.installed(cluster):
+        own = Guarded(cluster)
+        own.admin.create(objects.namespace(NAMESPACE))
+        owner = own.admin.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}, NAMESPACE)
+        own.admin.create(_pod(POD, owner), NAMESPACE)
+        own.admin.create(_pod(GATED, owner, schedulingGates=[{"name": "mine/wait"}]), NAMESPACE)
+        for namespace in ("kube-system", chart.NAMESPACE):
+            own.admin.create(objects.gpu_pod(POD, nodeSelector={"no-such": "node"}), namespace)
+        chart.until(lambda: _guards(own.operator), "the guard to take effect")
+        yield own
+        for name in (POD, GATED):
+            own.admin.patch("pods", name, {"metadata": {"finalizers": None}}, NAMESPACE)
+        own.admin.delete("pods", POD, "kube-system", grace_seconds=0)
+        own.admin.delete("namespaces", NAMESPACE)
+
+
+def _guards(operator: KubeApi) -> bool:
+    try:
+        _try(operator, "pods", POD, {"metadata": {"labels": {"probe": "x"}}}, NAMESPACE)
+    except ApiError as refused:
+        return "computepool-guard-pods" in refused.message
+    return False
+
+
+ALLOWED_ON_PODS: dict[str, Patch] = {
+    "a toleration for a standby": _add(OURS),
+    "several tolerations with keys of the list": _add(
+        OURS, {"key": "virtual-kubelet.io/provider", "operator": "Exists"}
+    ),
+    "a toleration, only if the pod is as it was seen": [
+        {"op": "test", "path": "/spec/tolerations/0", "value": {"key": "mine", "operator": "Exists"}},
+        *_add(OURS),
+    ],
+    "its label": {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
+    "its annotations": _annotate(**{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z"}),
+    "the pod's deletion cost": _annotate(**{"controller.kubernetes.io/pod-deletion-cost": "-100"}),
+    "nothing": {},
+    "what the API server itself adds to a pod that lacks it": _add(SERVER_DEFAULT | {"tolerationSeconds": 600}),
+}
+
+
+@pytest.mark.parametrize("patch", ALLOWED_ON_PODS.values(), ids=ALLOWED_ON_PODS.keys())
+def test_the_operator_may_write_on_a_pod(guarded: Guarded, patch: Patch) -> None:
+    _try(guarded.operator, "pods", POD, patch, NAMESPACE)
+
+
+def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guarded) -> None:
+    keys = {"computepool.io/offers": "x", "controller.kubernetes.io/pod-deletion-cost": "1"}
+    mine = objects.gpu_pod(
+        "marked", labels={"computepool.io/burst": "x"}, annotations=keys, nodeSelector={"no-such": "node"}
+    )
+    guarded.admin.create(mine, NAMESPACE)
+    gone: Patch = {
+        "metadata": {"labels": {"computepool.io/burst": None}, "annotations": dict.fromkeys(keys)},
+    }
+    _try(guarded.operator, "pods", "marked", gone, NAMESPACE)
+
+
+REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
+    "an image": ([{"op": "replace", "path": "/spec/containers/0/image", "value": "x"}], "a change of spec.containers"),
+    "a deadline": ({"spec": {"activeDeadlineSeconds": 1}}, "a change of spec.activeDeadlineSeconds"),
+    "a toleration with a foreign key": (
+        _add(OURS, {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}),
+        'with key "node-role.kubernetes.io/control-plane"; the chart\'s value guard.tolerationKeys',
+    ),
+    "a toleration of everything": (_add({"operator": "Exists"}), 'with key ""'),
+    "a toleration of quarantined nodes": (
+        _add({"key": "computepool.io/unavailable", "operator": "Exists"}),
+        'with key "computepool.io/unavailable"',
+    ),
+    "a toleration of dead nodes for ever": (_add(SERVER_DEFAULT), 'with key "node.kubernetes.io/not-ready"'),
+    "a foreign label": ({"metadata": {"labels": {"team": "x"}}}, "label computepool.io/burst; refused: team"),
+    "a label of its own domain": ({"metadata": {"labels": {"computepool.io/x": "y"}}}, "refused: computepool.io/x"),
+    "another value for a user's label": ({"metadata": {"labels": {"app": "x"}}}, "refused: app"),
+    "no more of a user's label": ({"metadata": {"labels": {"app": None}}}, "refused: app"),
+    "all labels gone": ({"metadata": {"labels": None}}, "refused: app"),
+    "a foreign annotation": (_annotate(other="x"), "annotations; refused: other"),
+    "another value for a user's annotation": (_annotate(note="x"), "refused: note"),
+    "no more of a user's annotation": (_annotate(note=None), "refused: note"),
+    "another allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: "crusoe"}), "refused: computepool.io/providers"),
+    "no allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: None}), "refused: computepool.io/providers"),
+    "another owner": (
+        {"metadata": {"ownerReferences": [OTHER_OWNER]}},
+        "a change of metadata.ownerReferences",
+    ),
+    "no owner": ({"metadata": {"ownerReferences": None}}, "a change of metadata.ownerReferences"),
+    "a finalizer": ({"metadata": {"finalizers": ["example.com/hold", "x.io/y"]}}, "a change of metadata.finalizers"),
+    "no finalizer": ({"metadata": {"finalizers": None}}, "a change of metadata.finalizers"),
+}
+
+
+@pytest.mark.parametrize(("patch", "says"), REFUSED_ON_PODS.values(), ids=REFUSED_ON_PODS.keys())
+def test_the_operator_may_not_write_on_a_pod(guarded: Guarded, patch: Patch, says: str) -> None:
+    assert says in _refusal(guarded.operator, "pods", POD, patch, NAMESPACE)
+    _try(guarded.admin, "pods", POD, patch, NAMESPACE)
+
+
+REFUSED_ON_GATED_PODS: dict[str, tuple[Patch, str]] = {
+    "lift a gate": ({"spec": {"schedulingGates": None}}, "a change of spec.schedulingGates"),
+    "narrow where it goes": ({"spec": {"nodeSelector": {"zone": "x"}}}, "a change of spec.nodeSelector"),
+    "give it an affinity": (
+        {
+            "spec": {
+                "affinity": {
+                    "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]
+                        }
+                    }
+                }
+            }
+        },
+        "a change of spec.affinity",
+    ),
+}
+
+
+@pytest.mark.parametrize(("patch", "says"), REFUSED_ON_GATED_PODS.values(), ids=REFUSED_ON_GATED_PODS.keys())
+def test_the_operator_may_not_change_what_else_is_mutable_on_a_gated_pod(
+    guarded: Guarded, patch: Patch, says: str
+) -> None:
+    assert says in _refusal(guarded.operator, "pods", GATED, patch, NAMESPACE)
+    _try(guarded.admin, "pods", GATED, patch, NAMESPACE)
+
+
+def test_nobody_may_take_a_toleration_away_and_so_neither_may_the_operator(guarded: Guarded) -> None:
+    with pytest.raises(ApiError, match="existing toleration can not be modified"):
+        _try(guarded.operator, "pods", POD, [{"op": "remove", "path": "/spec/tolerations/0"}], NAMESPACE)
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])
+def test_the_operator_leaves_pods_of_the_system_and_its_own_alone(guarded: Guarded, namespace: str) -> None:
+    says = f"the operator leaves pods in namespace {namespace} alone"
+    assert says in _refusal(guarded.operator, "pods", POD, _add(OURS), namespace)
+
+
+# -- nodes: the operator has no right to write them yet, so the cases lend it one ------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_nodes(guarded: Guarded) -> Iterator[Guarded]:
+    rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]}
+    subject = {"kind": "ServiceAccount", "name": chart.SERVICE_ACCOUNT, "namespace": chart.NAMESPACE}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lent"}
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "lent"}}
+    guarded.admin.create({**rbac, "kind": "ClusterRole", "rules": [rule]})
+    guarded.admin.create({**rbac, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]})
+    guarded.admin.create(_node())
+    chart.until(lambda: _may_patch_nodes(guarded.operator), "the lent right")
+    yield guarded
+    for kind in ("clusterroles", "clusterrolebindings"):
+        guarded.admin.delete(f"{kind}.rbac.authorization.k8s.io", "lent")
+    guarded.admin.delete("nodes", NODE)
+
+
+def _node() -> Json:
+    foreign = {"key": "maintenance", "value": "planned", "effect": "NoSchedule"}
+    own = {"key": "computepool.io/unavailable", "value": "Silent", "effect": "NoSchedule"}
+    return objects.gpu_node(
+        NODE,
+        "nebius",
+        alive=False,
+        taint=True,
+        taints=[foreign, own],
+        labels={"computepool.io/own": "x"},
+        annotations={"computepool.io/own": "x"},
+    )
+
+
+def _may_patch_nodes(operator: KubeApi) -> bool:
+    try:
+        _try(operator, "nodes", NODE, {})
+    except ApiError:
+        return False
+    return True
+
+
+def _taint(key: str) -> Patch:
+    return [{"op": "add", "path": "/spec/taints/-", "value": {"key": key, "effect": "NoExecute"}}]
+
+
+def _without(key: str) -> Patch:
+    """Takes the taint of that key away, whatever the node controller has meanwhile added to the list's end."""
+    index = [taint["key"] for taint in _node()["spec"]["taints"]].index(key)
+    path = f"/spec/taints/{index}"
+    return [{"op": "test", "path": f"{path}/key", "value": key}, {"op": "remove", "path": path}]
+
+
+ALLOWED_ON_NODES: dict[str, Patch] = {
+    "quarantine": _taint("computepool.io/quarantine"),
+    "the end of quarantine": _without("computepool.io/unavailable"),
+    "a label of its own": {"metadata": {"labels": {"computepool.io/state": "sick"}}},
+    "no more of its own label": {"metadata": {"labels": {"computepool.io/own": None}}},
+}
+
+
+@pytest.mark.parametrize("patch", ALLOWED_ON_NODES.values(), ids=ALLOWED_ON_NODES.keys())
+def test_given_the_right_the_operator_may_write_on_a_node(with_nodes: Guarded, patch: Patch) -> None:
+    _try(with_nodes.operator, "nodes", NODE, patch)
+
+
+REFUSED_ON_NODES: dict[str, tuple[Patch, str]] = {
+    "a cordon": ({"spec": {"unschedulable": True}}, "a change of spec.unschedulable"),
+    "a foreign taint": (_taint("other"), "taints of a node; refused: other"),
+    "no more of a foreign taint": (_without("maintenance"), "refused: maintenance"),
+    "another provider's taint": (_taint(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
+    "no more of the provider's taint": (_without(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
+    "a foreign label": ({"metadata": {"labels": {"other": "x"}}}, "labels of a node; refused: other"),
+    "no more of a foreign label": ({"metadata": {"labels": {"kubernetes.io/os": None}}}, "refused: kubernetes.io/os"),
+    "another provider": (
+        {"metadata": {"labels": {objects.PROVIDER_KEY: "crusoe"}}},
+        "refused: computepool.io/provider",
+    ),
+    "an annotation": (_annotate(other="x"), "a change of metadata.annotations"),
+    "a finalizer": ({"metadata": {"finalizers": ["x.io/y"]}}, "a change of metadata.finalizers"),
+}
+
+
+@pytest.mark.parametrize(("patch", "says"), REFUSED_ON_NODES.values(), ids=REFUSED_ON_NODES.keys())
+def test_even_given_the_right_the_operator_may_not_write_on_a_node(
+    with_nodes: Guarded, patch: Patch, says: str
+) -> None:
+    assert says in _refusal(with_nodes.operator, "nodes", NODE, patch)
+    _try(with_nodes.admin, "nodes", NODE, patch)
