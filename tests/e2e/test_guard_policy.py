@@ -22,7 +22,13 @@ GATED = "gated"
 NODE = "guarded-node"
 OTHER_OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "00000000-0000-0000-0000-000000000001"}
 OURS = objects.provider_toleration("nebius")
+MINE = {"key": "mine", "operator": "Exists"}
+FOR_A_WHILE = {"key": "mine", "value": "x", "effect": "NoExecute", "tolerationSeconds": 60}
 SERVER_DEFAULT = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+DEFAULTS = [
+    {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+    for key in ("not-ready", "unreachable")
+]
 
 
 class Guarded:
@@ -40,7 +46,7 @@ def _pod(name: str, owner: Json, **spec: Any) -> Json:
         labels={"app": "train"},
         annotations={"note": "mine", objects.PROVIDERS_ANNOTATION: "nebius"},
         nodeSelector={"no-such": "node"},
-        tolerations=[{"key": "mine", "operator": "Exists"}],
+        tolerations=[MINE, FOR_A_WHILE],
         **spec,
     )
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
@@ -101,9 +107,12 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
         OURS, {"key": "virtual-kubelet.io/provider", "operator": "Exists"}
     ),
     "a toleration, only if the pod is as it was seen": [
-        {"op": "test", "path": "/spec/tolerations/0", "value": {"key": "mine", "operator": "Exists"}},
+        {"op": "test", "path": "/spec/tolerations/0", "value": MINE},
         *_add(OURS),
     ],
+    "the whole list of tolerations, those that are there and ours": {
+        "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]}
+    },
     "its label": {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
     "its annotations": _annotate(**{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z"}),
     "the pod's deletion cost": _annotate(**{"controller.kubernetes.io/pod-deletion-cost": "-100"}),
@@ -142,6 +151,10 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
         'with key "computepool.io/unavailable"',
     ),
     "a toleration of dead nodes for ever": (_add(SERVER_DEFAULT), 'with key "node.kubernetes.io/not-ready"'),
+    "a longer stay for a toleration that is there": (
+        {"spec": {"tolerations": [MINE, FOR_A_WHILE | {"tolerationSeconds": 600}, *DEFAULTS]}},
+        "refused, the removal or change of one",
+    ),
     "a foreign label": ({"metadata": {"labels": {"team": "x"}}}, "label computepool.io/burst; refused: team"),
     "a label of its own domain": ({"metadata": {"labels": {"computepool.io/x": "y"}}}, "refused: computepool.io/x"),
     "another value for a user's label": ({"metadata": {"labels": {"app": "x"}}}, "refused: app"),
