@@ -12,18 +12,16 @@ from computepool.model.api.base import (
     Rule,
 )
 from computepool.model.api.pool import MAX_NAME, ComputePool, InvalidPool, ObjectMeta
+from computepool.model.api.provider import Capacity, CapacityType, Provider
 from computepool.model.api.selectors import LabelSelector, SelectorOperator, SelectorRequirement
 from computepool.model.api.spec import (
     Accelerator,
     Admission,
     AdmissionMode,
     Allocation,
-    Capacity,
-    CapacityType,
     Mode,
     Placement,
     PoolSpec,
-    Provider,
     Saturation,
     Workloads,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,33 +59,36 @@ class Rule:
     """One thing a schema can't say, for the API server (CEL) and for Python.
 
     `field` is the camelCase path below the object that carries the rule ("" for the object itself), `message`
-    a sentence that says what to change, `message_cel` an optional CEL expression that says it with the values at hand.
+    a sentence that says what to change, `shows` an optional CEL expression of a text that the message then begins with.
     """
 
     holds: Callable[[Any], bool]
     cel: str
     message: str
     field: str = ""
-    message_cel: str = ""
+    shows: str = ""
 
     def schema(self) -> dict[str, str]:
         """The rule as an entry of `x-kubernetes-validations`."""
-        entry = {"rule": self.cel, "message": self.message}
-        if self.message_cel:
-            entry["messageExpression"] = self.message_cel
+        entry = {"rule": " ".join(self.cel.split()), "message": self.message}
+        if self.shows:
+            # JSON's text literals are CEL's as well. Texts only: the API server's bound for string(int) is too high.
+            said = json.dumps('": ' + self.message)
+            entry["messageExpression"] = f"'\"' + {self.shows} + {said}"
         if self.field:
-            entry["fieldPath"] = f".{self.field}"
+            # The API server takes no index here: the message then has to say which item.
+            entry["fieldPath"] = "." + self.field.partition("[")[0]
         return entry
 
 
 _Predicate = TypeVar("_Predicate", bound=Callable[[Any], bool])
 
 
-def rule(*, cel: str, message: str, field: str = "", message_cel: str = "") -> Callable[[_Predicate], _Predicate]:
+def rule(*, cel: str, message: str, field: str = "", shows: str = "") -> Callable[[_Predicate], _Predicate]:
     """Make the decorated method (True: the object is fine) a `Rule` of its class, beside the CEL that says the same."""
 
     def mark(predicate: _Predicate) -> _Predicate:
-        one = Rule(holds=predicate, cel=cel, message=message, field=field, message_cel=message_cel)
+        one = Rule(holds=predicate, cel=cel, message=message, field=field, shows=shows)
         setattr(predicate, "__rule__", one)  # noqa: B010 - functions have no such attribute for a type checker
         return predicate
 
@@ -125,9 +129,7 @@ class ApiModel(BaseModel):
     def _hold_rules(self) -> ApiModel:
         for one in self.rules:
             if not one.holds(self):
-                # Double braces: pydantic formats the template, and a message is not one.
-                template = one.message.replace("{", "{{").replace("}", "}}")
-                raise PydanticCustomError("rule", template, {"field": one.field})
+                raise PydanticCustomError("rule", one.message, {"field": one.field})
         return self
 
     def to_object(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class ComputePool(ApiModel):
         cel=f"size(self.metadata.name) <= {MAX_NAME} && self.metadata.name.matches(r'{DNS_LABEL}')",
         message=f"a pool's name is used in labels and in the names of other objects: use up to {MAX_NAME} lower-case "
         "letters, digits and '-', starting and ending with a letter or digit",
+        shows="self.metadata.name",
     )
     def _name_is_short_dns_label(self) -> bool:
         return len(self.name) <= MAX_NAME and fits(DNS_LABEL, self.name)

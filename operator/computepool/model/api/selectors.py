@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
+from itertools import combinations
 from typing import Annotated
 
 from pydantic import Field
@@ -39,7 +39,7 @@ class SelectorRequirement(ApiModel):
     values: Annotated[tuple[LabelValue, ...], Field(max_length=16)] = ()
     """The values for In and NotIn (at least one); must be left out with Exists and DoesNotExist."""
 
-    @rule(field="key", cel=f"self.key.matches(r'{QUALIFIED_NAME}')", message=KEY_HELP)
+    @rule(field="key", cel=f"self.key.matches(r'{QUALIFIED_NAME}')", message=KEY_HELP, shows="self.key")
     def _key_is_qualified(self) -> bool:
         return fits(QUALIFIED_NAME, self.key)
 
@@ -67,8 +67,15 @@ class SelectorRequirement(ApiModel):
     def _existence_has_no_values(self) -> bool:
         return self.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN) or not self.values
 
-    def admits(self, value: str | None) -> bool:
-        """Whether a label with this value (None: no such label) fulfils the requirement."""
+    def excludes(self, other: SelectorRequirement) -> bool:
+        """Whether no label can fulfil both this requirement and the other."""
+        if self.key != other.key:
+            return False
+        # Beside the values named, the label may be absent, or have a value that neither names (none has a space).
+        candidates = (None, " ", *self.values, *other.values)
+        return not any(self._admits(value) and other._admits(value) for value in candidates)
+
+    def _admits(self, value: str | None) -> bool:
         if self.operator is SelectorOperator.EXISTS:
             return value is not None
         if self.operator is SelectorOperator.DOES_NOT_EXIST:
@@ -76,6 +83,24 @@ class SelectorRequirement(ApiModel):
         if self.operator is SelectorOperator.IN:
             return value in self.values
         return value not in self.values
+
+
+# Conditions are compared two by two: comparing all at once would cost the API server more than it allows.
+# What has no values (or values in vain) is refused by the requirement's own rules.
+_NO_CONTRADICTION = """
+!has(self.matchExpressions) || self.matchExpressions.all(e,
+  (!has(self.matchLabels) || !(e.key in self.matchLabels) || (
+    e.operator == 'In' ? !has(e.values) || size(e.values) == 0 || self.matchLabels[e.key] in e.values
+    : e.operator == 'NotIn' ? !has(e.values) || !(self.matchLabels[e.key] in e.values)
+    : e.operator == 'Exists'))
+  && self.matchExpressions.all(o, o.key != e.key || (
+    e.operator == 'In' ? !has(e.values) || size(e.values) == 0 || (
+      o.operator == 'In' ? !has(o.values) || size(o.values) == 0 || e.values.exists(v, v in o.values)
+      : o.operator == 'NotIn' ? !has(o.values) || e.values.exists(v, !(v in o.values))
+      : o.operator == 'Exists')
+    : e.operator == 'DoesNotExist' ? o.operator in ['NotIn', 'DoesNotExist']
+    : true)))
+"""
 
 
 class LabelSelector(ApiModel):
@@ -88,7 +113,7 @@ class LabelSelector(ApiModel):
 
     @rule(
         field="matchLabels",
-        cel=f"!has(self.matchLabels) || self.matchLabels.all(k, k.matches(r'{QUALIFIED_NAME}'))",
+        cel=f"!has(self.matchLabels) || self.matchLabels.all(k, size(k) <= 253 && k.matches(r'{QUALIFIED_NAME}'))",
         message=KEY_HELP,
     )
     def _keys_are_qualified(self) -> bool:
@@ -102,6 +127,14 @@ class LabelSelector(ApiModel):
     def _values_are_label_values(self) -> bool:
         return all(fits(LABEL_VALUE, value) for value in self.match_labels.values())
 
+    @rule(
+        cel=_NO_CONTRADICTION,
+        message="two conditions on the same key exclude each other, so the selector would never match: remove or "
+        "correct one of them",
+    )
+    def _has_no_contradiction(self) -> bool:
+        return not any(one.excludes(other) for one, other in combinations(self.requirements(), 2))
+
     @property
     def empty(self) -> bool:
         """Whether it has no condition, and so selects everything."""
@@ -114,9 +147,3 @@ class LabelSelector(ApiModel):
             for key, value in sorted(self.match_labels.items())
         )
         return (*exact, *self.match_expressions)
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is selected. As in Kubernetes, NotIn holds where the label is absent."""
-        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            one.admits(labels.get(one.key)) for one in self.match_expressions
-        )

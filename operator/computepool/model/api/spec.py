@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
+from itertools import combinations, permutations
 from typing import Annotated
 
 from pydantic import Field
 
 from computepool.model.api.base import (
-    DECIMAL,
-    DNS_LABEL,
     EXTENDED_RESOURCE,
     PROVIDER_KEY,
     ApiModel,
     Int,
     Key,
-    Name,
     fits,
     rule,
 )
+from computepool.model.api.provider import Capacity, Provider
 from computepool.model.api.selectors import LabelSelector
-from computepool.model.api.tolerations import TaintEffect, Toleration, TolerationOperator
-
-STANDING_TIMEOUT_SECONDS = 60
-ON_DEMAND_TIMEOUT_SECONDS = 600
 
 
 class Mode(StrEnum):
@@ -32,13 +26,6 @@ class Mode(StrEnum):
 
     ENFORCE = "Enforce"
     OBSERVE = "Observe"
-
-
-class CapacityType(StrEnum):
-    """Where a provider's nodes come from."""
-
-    STANDING = "Standing"
-    ON_DEMAND = "OnDemand"
 
 
 class Placement(StrEnum):
@@ -67,6 +54,7 @@ class Accelerator(ApiModel):
         cel=f"self.resourceName.matches(r'{EXTENDED_RESOURCE}')",
         message="an accelerator is an extended resource with its domain, such as nvidia.com/gpu, amd.com/gpu or "
         "nvidia.com/mig-1g.5gb: write it as in a container's limits",
+        shows="self.resourceName",
     )
     def _is_extended_resource(self) -> bool:
         return fits(EXTENDED_RESOURCE, self.resource_name)
@@ -84,87 +72,6 @@ class Workloads(ApiModel):
     """Labels of the pods; left out or empty, all pods of those namespaces."""
 
 
-class Capacity(ApiModel):
-    """How a standby provider's capacity comes about, and how much of it may be used."""
-
-    type: CapacityType = CapacityType.STANDING
-    """Standing: its nodes are there, and pods are sent on only as far as they fit on them.
-    OnDemand: an autoscaler makes nodes once a pod tolerates them, so pods are sent on before there is room."""
-    max_accelerators: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
-    """Most accelerators that this pool's pods may hold on the provider; left out, only its capacity limits them."""
-
-
-class Provider(ApiModel):
-    """A set of nodes of this cluster that belong together: a cloud's node group, a neocloud, machines on premises."""
-
-    name: Name
-    """Name of the provider, a DNS label, unique in the pool. Standby nodes are tainted with it by default."""
-    node_selector: LabelSelector
-    """Labels that the provider's nodes have, and no other provider's nodes. Must not be empty."""
-    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=8)] = ()
-    """Tolerations that a pod needs for this provider's nodes; they are added to a pod that is sent on to it. Left out
-    or empty: computepool.io/provider=<name>:NoSchedule. Not allowed on the first provider, the primary."""
-    capacity: Capacity = Capacity()
-    """How the provider's capacity comes about, and how much may be used. For standby providers only."""
-    provision_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] | None = None
-    """Seconds that a pod sent on may wait to be bound before it is offered to the next provider as well. Left out: 60
-    for Standing capacity, 600 for OnDemand. For standby providers only."""
-    price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
-    """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
-    for costs in status and metrics, and by placement Cheapest."""
-
-    @rule(
-        field="name",
-        cel=f"self.name.matches(r'{DNS_LABEL}')",
-        message="a provider's name is used in labels and taints: use up to 63 lower-case letters, digits and '-', "
-        "starting and ending with a letter or digit",
-    )
-    def _name_is_dns_label(self) -> bool:
-        return fits(DNS_LABEL, self.name)
-
-    @rule(
-        field="nodeSelector",
-        cel="(has(self.nodeSelector.matchLabels) && size(self.nodeSelector.matchLabels) > 0) || "
-        "(has(self.nodeSelector.matchExpressions) && size(self.nodeSelector.matchExpressions) > 0)",
-        message="an empty selector would take every node for this provider: add matchLabels or matchExpressions that "
-        "only this provider's nodes fulfil",
-    )
-    def _selects_some_nodes(self) -> bool:
-        return not self.node_selector.empty
-
-    @rule(
-        field="pricePerAcceleratorHour",
-        cel=f"!has(self.pricePerAcceleratorHour) || self.pricePerAcceleratorHour.matches(r'{DECIMAL}')",
-        message='a price is a decimal with at most six digits on either side of the point, such as "2.95": remove '
-        "signs, currency symbols, exponents and separators",
-    )
-    def _price_is_decimal(self) -> bool:
-        return self.price_per_accelerator_hour is None or fits(DECIMAL, self.price_per_accelerator_hour)
-
-    def effective_tolerations(self) -> tuple[Toleration, ...]:
-        """What a pod must tolerate to run on this standby: the tolerations given, or the default one.
-
-        Meaningless for the primary, whose pods need none.
-        """
-        if self.tolerations:
-            return self.tolerations
-        default = Toleration(
-            key=PROVIDER_KEY, operator=TolerationOperator.EQUAL, value=self.name, effect=TaintEffect.NO_SCHEDULE
-        )
-        return (default,)
-
-    def provision_timeout(self) -> int:
-        """Seconds that a pod sent on may wait to be bound before the next provider is offered."""
-        if self.provision_timeout_seconds is not None:
-            return self.provision_timeout_seconds
-        on_demand = self.capacity.type is CapacityType.ON_DEMAND
-        return ON_DEMAND_TIMEOUT_SECONDS if on_demand else STANDING_TIMEOUT_SECONDS
-
-    def price(self) -> Decimal | None:
-        """Price of one accelerator for an hour; None where no price is given."""
-        return None if self.price_per_accelerator_hour is None else Decimal(self.price_per_accelerator_hour)
-
-
 class Allocation(ApiModel):
     """Saturation by allocation: the share of the primary's accelerators that are taken, with a gap against flapping."""
 
@@ -178,8 +85,6 @@ class Allocation(ApiModel):
         cel="self.exitPercent < self.enterPercent",
         message="exitPercent must be below enterPercent, or the pool would flap: lower exitPercent or raise "
         "enterPercent",
-        message_cel="'exitPercent (' + string(self.exitPercent) + ') must be below enterPercent (' + "
-        "string(self.enterPercent) + '), or the pool would flap: lower exitPercent or raise enterPercent'",
     )
     def _exit_is_below_enter(self) -> bool:
         return self.exit_percent < self.enter_percent
@@ -207,6 +112,41 @@ class Admission(ApiModel):
     Always: at all times, so that the scheduler itself spills over. Off: only pending pods are sent on, one by one."""
 
 
+# Standbys by name, as CEL has no index in its macros; names are unique by a rule of their own.
+_PRIMARY_NAME = "self.providers[0].name"
+_DEFAULT_COVERED = f"""
+self.providers.all(p, p.name == {_PRIMARY_NAME} || (has(p.tolerations) && size(p.tolerations) > 0) ||
+  !self.providers.exists(q, q.name != p.name && has(q.tolerations) && q.tolerations.exists(t,
+    t.key == '{PROVIDER_KEY}' && (t.operator == 'Exists' || (has(t.value) && t.value == p.name))
+    && (!has(t.effect) || t.effect == 'NoSchedule'))))
+"""
+_COVERED_BY_DEFAULT = f"""
+self.providers.all(p, !has(p.tolerations) || size(p.tolerations) == 0 ||
+  !self.providers.exists(q, q.name != p.name && q.name != {_PRIMARY_NAME}
+    && (!has(q.tolerations) || size(q.tolerations) == 0)
+    && p.tolerations.all(u, u.key == '{PROVIDER_KEY}' && u.operator == 'Equal' && has(u.value) && u.value == q.name
+      && has(u.effect) && u.effect == 'NoSchedule')))
+"""
+_COVERED = """
+self.providers.all(p, !has(p.tolerations) || size(p.tolerations) == 0 ||
+  !self.providers.exists(q, q.name != p.name && has(q.tolerations) && size(q.tolerations) > 0 &&
+    p.tolerations.all(u, q.tolerations.exists(t, t.key == u.key
+      && (!has(t.effect) || (has(u.effect) && t.effect == u.effect))
+      && (t.operator == 'Exists' || (u.operator == 'Equal'
+        && (has(t.value) ? t.value : '') == (has(u.value) ? u.value : '')))))))
+"""
+_SAME_SELECTOR = """
+(has(p.nodeSelector.matchLabels) && size(p.nodeSelector.matchLabels) > 0)
+  == (has(q.nodeSelector.matchLabels) && size(q.nodeSelector.matchLabels) > 0)
+&& (has(p.nodeSelector.matchExpressions) && size(p.nodeSelector.matchExpressions) > 0)
+  == (has(q.nodeSelector.matchExpressions) && size(q.nodeSelector.matchExpressions) > 0)
+&& (!has(p.nodeSelector.matchLabels) || !has(q.nodeSelector.matchLabels)
+  || p.nodeSelector.matchLabels == q.nodeSelector.matchLabels)
+&& (!has(p.nodeSelector.matchExpressions) || !has(q.nodeSelector.matchExpressions)
+  || p.nodeSelector.matchExpressions == q.nodeSelector.matchExpressions)
+"""
+
+
 class PoolSpec(ApiModel):
     """Workloads, the providers they may run on in order of preference, and when to use which."""
 
@@ -226,6 +166,81 @@ class PoolSpec(ApiModel):
     """When the primary counts as saturated, and when no more."""
     admission: Admission = Admission()
     """Whether new pods tolerate standby providers from their creation."""
+
+    @rule(
+        field="providers",
+        cel="size(self.providers) >= 2",
+        message="a pool needs at least two providers, the primary and a standby to burst onto: add a provider",
+    )
+    def _has_a_standby(self) -> bool:
+        return len(self.providers) >= 2
+
+    @rule(
+        field="providers",
+        cel="self.providers.all(p, self.providers.exists_one(q, q.name == p.name))",
+        message="every provider needs a name of its own: rename one of those that share a name",
+    )
+    def _names_are_unique(self) -> bool:
+        return len({one.name for one in self.providers}) == len(self.providers)
+
+    @rule(
+        field="providers",
+        cel=f"self.providers.all(p, self.providers.exists_one(q, {_SAME_SELECTOR}))",
+        message="two providers have the same nodeSelector, and a node belongs to one provider only: select the nodes "
+        "of each by labels that the other's nodes do not have",
+    )
+    def _node_selectors_differ(self) -> bool:
+        return all(one.node_selector != other.node_selector for one, other in combinations(self.providers, 2))
+
+    @rule(
+        field="providers[0].tolerations",
+        cel="size(self.providers) == 0 || !has(self.providers[0].tolerations) || "
+        "size(self.providers[0].tolerations) == 0",
+        message="the first provider is the primary, whose pods bring what they need: remove its tolerations, or put a "
+        "provider without them first",
+    )
+    def _primary_needs_no_tolerations(self) -> bool:
+        return not self.providers or not self.providers[0].tolerations
+
+    @rule(
+        field="providers[0].capacity",
+        cel="size(self.providers) == 0 || (self.providers[0].capacity.type == 'Standing' "
+        "&& !has(self.providers[0].capacity.maxAccelerators))",
+        message="the first provider is the primary, whose capacity is what its nodes have: remove capacity, which is "
+        "for standbys",
+    )
+    def _primary_has_the_capacity_of_its_nodes(self) -> bool:
+        return not self.providers or self.providers[0].capacity == Capacity()
+
+    @rule(
+        field="providers[0].provisionTimeoutSeconds",
+        cel="size(self.providers) == 0 || !has(self.providers[0].provisionTimeoutSeconds)",
+        message="the first provider is the primary, to which no pod is sent on: remove provisionTimeoutSeconds, which "
+        "is for standbys; how long a pod waits for the primary is saturation.pendingSeconds",
+    )
+    def _primary_has_no_provision_timeout(self) -> bool:
+        return not self.providers or self.providers[0].provision_timeout_seconds is None
+
+    @rule(
+        field="providers",
+        cel=f"size(self.providers) == 0 || (({_DEFAULT_COVERED}) && ({_COVERED_BY_DEFAULT}) && ({_COVERED}))",
+        message="a pod sent on to one standby would tolerate the nodes of another as well, and could land on either: "
+        "give each standby a taint of its own, and tolerate only that (left out, tolerations are "
+        f"{PROVIDER_KEY}=<name>:NoSchedule)",
+    )
+    def _tolerations_tell_standbys_apart(self) -> bool:
+        return not any(one.tolerates_as(other) for one, other in permutations(self.standbys, 2))
+
+    @rule(
+        field="providers",
+        cel=f"self.placement != 'Cheapest' || self.providers.all(p, p.name == {_PRIMARY_NAME} "
+        "|| has(p.pricePerAcceleratorHour))",
+        message="placement Cheapest compares prices: give every standby a pricePerAcceleratorHour, or use Ordered",
+    )
+    def _cheapest_knows_the_prices(self) -> bool:
+        return self.placement is not Placement.CHEAPEST or all(
+            one.price_per_accelerator_hour is not None for one in self.standbys
+        )
 
     @property
     def primary(self) -> Provider:

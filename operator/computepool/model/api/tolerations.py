@@ -57,6 +57,7 @@ class Toleration(ApiModel):
         cel=f"size(self.key) == 0 || self.key.matches(r'{QUALIFIED_NAME}')",
         message="a taint key is an optional domain and a slash, then up to 63 letters, digits, '-', '_' or '.', "
         f"such as {PROVIDER_KEY}: correct the key",
+        shows="self.key",
     )
     def _key_is_qualified(self) -> bool:
         return not self.key or fits(QUALIFIED_NAME, self.key)
@@ -75,6 +76,7 @@ class Toleration(ApiModel):
         cel=f"!has(self.value) || self.value.matches(r'{LABEL_VALUE}')",
         message="a taint value is empty or up to 63 letters, digits, '-', '_' or '.', starting and ending with a "
         "letter or digit: correct the value",
+        shows="self.value",
     )
     def _value_is_label_value(self) -> bool:
         return fits(LABEL_VALUE, self.value)
@@ -83,6 +85,7 @@ class Toleration(ApiModel):
         field="value",
         cel="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
         message="Exists tolerates any value of the key: remove the value, or use operator Equal",
+        shows="self.value",
     )
     def _exists_has_no_value(self) -> bool:
         return self.operator is not TolerationOperator.EXISTS or not self.value
