@@ -31,10 +31,10 @@ A pool with every field:
 
 @dataclass(frozen=True)
 class _Section:
-    """One type of the API, and where in the object it is first found."""
+    """One type of the API, and all places in the object where it is found."""
 
     name: str
-    path: str
+    paths: tuple[str, ...]
     schema: Schema
 
 
@@ -42,21 +42,28 @@ def render() -> str:
     """The reference as Markdown."""
     model = ComputePool.model_json_schema(by_alias=True)
     definitions: dict[str, Schema] = model["$defs"]
-    parts = [_INTRO + EXAMPLE.read_text(encoding="utf-8").strip() + "\n```\n"]
-    parts.append(_rules(model))
+    parts = [_INTRO + EXAMPLE.read_text(encoding="utf-8").strip() + "\n```\n", _rules(model)]
+    for section in _sections(model, definitions):
+        if section.paths[0] in ("spec", "status"):
+            parts.append(f"## {section.paths[0]}\n")
+        parts.append(_render_section(section, definitions))
+    return "\n".join(parts)
+
+
+def _sections(model: Schema, definitions: dict[str, Schema]) -> Iterator[_Section]:
+    found: dict[str, list[str]] = {}
     for root in ("spec", "status"):
-        sections = {one.name: one for one in reversed([*_walk(model["properties"][root], root, definitions)])}
-        parts.append(f"## {root}\n")
-        parts.extend(_render_section(one, definitions) for one in reversed(sections.values()))
-    return "\n".join(part for part in parts if part)
+        for name, path in _walk(model["properties"][root], root, definitions):
+            found.setdefault(name, []).append(path)
+    return (_Section(name, tuple(paths), definitions[name]) for name, paths in found.items())
 
 
-def _walk(schema: Schema, path: str, definitions: dict[str, Schema]) -> Iterator[_Section]:
+def _walk(schema: Schema, path: str, definitions: dict[str, Schema]) -> Iterator[tuple[str, str]]:
     """All types below the schema, depth first, with their paths: `spec.providers[]` is an item of the list."""
     name = _reference(schema)
     if name is None or "properties" not in definitions[name]:
         return
-    yield _Section(name, path, definitions[name])
+    yield name, path
     for field, one in definitions[name]["properties"].items():
         inner = _not_null(one)
         yield from _walk(inner, f"{path}.{field}", definitions)
@@ -73,16 +80,20 @@ def _render_section(section: _Section, definitions: dict[str, Schema]) -> str:
         for name, one in schema["properties"].items()
     ]
     table = ["| Field | Type | Default | Bounds | Meaning |", "|---|---|---|---|---|", *rows]
-    heading = f"### {section.name}\n\n`{section.path}`: {_text(plain(schema['description']))}\n"
-    return "\n".join([heading, *table, "", _rules(schema)])
+    found = ", ".join(f"`{path}`" for path in section.paths)
+    heading = f"### {section.name}\n\n{_text(plain(schema['description']))}\n\nFound in {found}.\n"
+    return "\n".join([heading, *table, "", *([_rules(schema)] if _rules(schema) else [])])
 
 
 def _rules(schema: Schema) -> str:
     rules = schema.get("x-kubernetes-validations", [])
     if not rules:
         return ""
-    said = (f"- `{one.get('fieldPath', '.').removeprefix('.') or 'here'}`: {_text(one['message'])}" for one in rules)
-    return "\n".join(["Rules:", *said, ""])
+    return "\n".join(["Rules:", "", *(f"- {_where(one)}{_text(one['message'])}" for one in rules), ""])
+
+
+def _where(rule: Schema) -> str:
+    return f"`{rule['fieldPath'].removeprefix('.')}`: " if "fieldPath" in rule else ""
 
 
 def _reference(schema: Schema) -> str | None:

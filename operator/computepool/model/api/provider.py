@@ -24,13 +24,14 @@ class CapacityType(StrEnum):
 
 
 class Capacity(ApiModel):
-    """How a standby provider's capacity comes about, and how much of it may be used."""
+    """How a provider's capacity comes about, and how much of it may be used."""
 
     type: CapacityType = CapacityType.STANDING
-    """Standing: its nodes are there, and pods are sent on only as far as they fit on them.
-    OnDemand: an autoscaler makes nodes once a pod tolerates them, so pods are sent on before there is room."""
+    """Standing: its nodes are there, and pods are sent on only as far as they fit on them. OnDemand: an autoscaler
+    makes nodes for pods that wait, so pods are sent on before there is room."""
     max_accelerators: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
-    """Most accelerators that this pool's pods may hold on the provider; left out, only its capacity limits them."""
+    """Most accelerators that this pool's pods may hold on a standby; left out, only its capacity limits them. Not
+    allowed on the primary. Such a standby takes pending pods only, no new ones by admission."""
 
 
 class Provider(ApiModel):
@@ -44,10 +45,10 @@ class Provider(ApiModel):
     """Tolerations that a pod needs for this provider's nodes; they are added to a pod that is sent on to it. Left out
     or empty: computepool.io/provider=<name>:NoSchedule. Not allowed on the first provider, the primary."""
     capacity: Capacity = Capacity()
-    """How the provider's capacity comes about, and how much may be used. For standby providers only."""
+    """How the provider's capacity comes about, and how much of it may be used."""
     provision_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] | None = None
     """Seconds that a pod sent on may wait to be bound before it is offered to the next provider as well. Left out: 60
-    for Standing capacity, 600 for OnDemand. For standby providers only."""
+    for Standing capacity, 600 for OnDemand. Not allowed on the primary."""
     price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
     for costs in status and metrics, and by placement Cheapest."""

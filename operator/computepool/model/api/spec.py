@@ -17,7 +17,7 @@ from computepool.model.api.base import (
     fits,
     rule,
 )
-from computepool.model.api.provider import Capacity, Provider
+from computepool.model.api.provider import Provider
 from computepool.model.api.selectors import LabelSelector
 
 
@@ -73,12 +73,15 @@ class Workloads(ApiModel):
 
 
 class Allocation(ApiModel):
-    """Saturation by allocation: the share of the primary's accelerators that are taken, with a gap against flapping."""
+    """Saturation by the share of the primary's accelerators that are taken, with a gap against flapping.
+
+    Not looked at where the primary's capacity is OnDemand: few nodes, all taken, are normal there.
+    """
 
     enter_percent: Annotated[Int, Field(ge=1, le=100)] = 95
-    """Percent of the primary's allocatable accelerators taken at which the primary counts as filling up."""
+    """Percent of the primary's allocatable accelerators taken at or above which it counts as filling up."""
     exit_percent: Annotated[Int, Field(ge=0, le=99)] = 80
-    """Percent taken below which the primary counts as having room again. Must be below `enterPercent`."""
+    """Percent taken at or below which it counts as having room again. Must be below `enterPercent`."""
 
     @rule(
         field="exitPercent",
@@ -91,17 +94,17 @@ class Allocation(ApiModel):
 
 
 class Saturation(ApiModel):
-    """When the primary counts as saturated, and when no more."""
+    """When the primary counts as saturated: at once when pods overflow, or after a while of being nearly full."""
 
     pending_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 5
-    """Seconds a pod must have waited before it counts as overflow. 0: as soon as nothing preferred can take it, without
-    waiting for the scheduler's verdict."""
+    """Seconds a pod that the primary has no room for must have waited to count as overflow. 0: at once, without waiting
+    for the scheduler's verdict."""
     allocation: Allocation = Allocation()
-    """Saturation by the share of the primary's accelerators that are taken."""
+    """The share of the primary's accelerators taken at which it counts as filling up, and as having room again."""
     sustain_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 30
     """Seconds that the share must stay at or above `allocation.enterPercent` before the primary counts as saturated."""
     clear_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 120
-    """Seconds without overflow and below `allocation.exitPercent` before the primary counts as saturated no more."""
+    """Seconds without overflow and at or below `allocation.exitPercent` before it counts as saturated no more."""
 
 
 class Admission(ApiModel):
@@ -161,7 +164,7 @@ class PoolSpec(ApiModel):
     others are standbys, whose nodes carry a taint."""
     placement: Placement = Placement.ORDERED
     """How a standby is chosen for a pod that overflows. Ordered: the first that has room. Cheapest: the one with the
-    lowest price that has room; every standby then needs a price."""
+    lowest price that has room; standbys without a price come last."""
     saturation: Saturation = Saturation()
     """When the primary counts as saturated, and when no more."""
     admission: Admission = Admission()
@@ -203,14 +206,13 @@ class PoolSpec(ApiModel):
         return not self.providers or not self.providers[0].tolerations
 
     @rule(
-        field="providers[0].capacity",
-        cel="size(self.providers) == 0 || (self.providers[0].capacity.type == 'Standing' "
-        "&& !has(self.providers[0].capacity.maxAccelerators))",
-        message="the first provider is the primary, whose capacity is what its nodes have: remove capacity, which is "
-        "for standbys",
+        field="providers[0].capacity.maxAccelerators",
+        cel="size(self.providers) == 0 || !has(self.providers[0].capacity.maxAccelerators)",
+        message="the first provider is the primary, which pods use without being sent there: remove maxAccelerators, "
+        "which bounds standbys",
     )
-    def _primary_has_the_capacity_of_its_nodes(self) -> bool:
-        return not self.providers or self.providers[0].capacity == Capacity()
+    def _primary_is_not_bounded(self) -> bool:
+        return not self.providers or self.providers[0].capacity.max_accelerators is None
 
     @rule(
         field="providers[0].provisionTimeoutSeconds",
@@ -233,12 +235,13 @@ class PoolSpec(ApiModel):
 
     @rule(
         field="providers",
-        cel=f"self.placement != 'Cheapest' || self.providers.all(p, p.name == {_PRIMARY_NAME} "
-        "|| has(p.pricePerAcceleratorHour))",
-        message="placement Cheapest compares prices: give every standby a pricePerAcceleratorHour, or use Ordered",
+        cel=f"self.placement != 'Cheapest' || self.providers.exists(p, p.name != {_PRIMARY_NAME} "
+        "&& has(p.pricePerAcceleratorHour))",
+        message="placement Cheapest compares prices, and no standby has one: give the standbys a "
+        "pricePerAcceleratorHour, or use Ordered",
     )
-    def _cheapest_knows_the_prices(self) -> bool:
-        return self.placement is not Placement.CHEAPEST or all(
+    def _cheapest_knows_prices(self) -> bool:
+        return self.placement is not Placement.CHEAPEST or any(
             one.price_per_accelerator_hour is not None for one in self.standbys
         )
 
