@@ -47,7 +47,7 @@ class Bindings:
             if pool.spec.mode is Mode.ENFORCE and pool.spec.admission.mode is not AdmissionMode.OFF
         }
         existing = await self._existing()
-        for name in sorted(existing.keys() - wanted.keys()):
+        for name in sorted(existing - wanted.keys()):
             await self._delete(name)
         for name, body in wanted.items():
             encoded = msgspec.json.encode(body, order="deterministic")

@@ -10,8 +10,7 @@ Pods are patched by JSON merge patch with `metadata.uid` and the full list of to
 
 from typing import Any
 
-from computepool.decide.plan import Admission, Burst, Mark
-from computepool.model.api import API_VERSION, ComputePool
+from computepool.decide.plan import Burst, Mark
 from computepool.model.offers import render_offers, with_offer
 from computepool.model.selectors import Toleration
 from computepool.model.snapshot import (
@@ -19,7 +18,6 @@ from computepool.model.snapshot import (
     DELETION_COST_ANNOTATION,
     OFFERS_ANNOTATION,
     Offer,
-    Pod,
 )
 
 BURST_DELETION_COST = "-100"
@@ -59,39 +57,3 @@ def render_toleration(toleration: Toleration) -> dict[str, Any]:
         "tolerationSeconds": toleration.seconds,
     }
     return {name: value for name, value in fields.items() if value not in ("", None)}
-
-
-def admission_status(admission: Admission) -> dict[str, Any]:
-    """Write what the admission policy reads from the pool's status."""
-    return {
-        "tolerations": [render_toleration(t) for t in admission.tolerations],
-        "preference": [
-            {"key": r.key, "operator": r.operator, "values": list(r.values)}
-            if r.values
-            else {"key": r.key, "operator": r.operator}
-            for r in admission.preference
-        ],
-    }
-
-
-def pool_reference(pool: ComputePool) -> dict[str, str]:
-    """Name a pool as an event's subject."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "ComputePool",
-        "name": pool.name,
-        "uid": pool.metadata.uid,
-        "resourceVersion": pool.metadata.resource_version,
-    }
-
-
-def pod_reference(pod: Pod) -> dict[str, str]:
-    """Name a pod as an event's subject."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "namespace": pod.namespace,
-        "name": pod.name,
-        "uid": pod.uid,
-        "resourceVersion": str(pod.resource_version),
-    }

@@ -5,6 +5,7 @@ on and not others; the next leader reads which from the pods themselves.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from computepool.model.snapshot import Offer, Pod
 PARALLEL = 32
 """Patches under way at once: enough to keep an API server busy, few enough to leave it room for others."""
 MARKS_PARALLEL = 4
+_logger = logging.getLogger(__name__)
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
 
@@ -125,8 +127,9 @@ class Writer:
             self._fence.check()
             try:
                 await self._patch(mark.pod, mark_patch(mark))
-            except NotFound:
-                return
+            except ApiError as error:
+                # The label is for readers; the next change of the pool brings the next try.
+                _logger.info("label of %s/%s not corrected: %s", mark.pod.namespace, mark.pod.name, error)
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"

@@ -1,1 +1,1 @@
-"""cli."""
+"""The `computepool` command, also `kubectl computepool`."""

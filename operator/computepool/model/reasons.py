@@ -110,3 +110,11 @@ class Reason(StrEnum):
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."
     RUNS_ON_STANDBY = "RunsOnStandby", "The pod runs on a standby provider."
     RUNS_ELSEWHERE = "RunsElsewhere", "The pod runs on a node of no provider of the pool."
+
+
+def reason_of(value: str) -> Reason:
+    """Return the reason of that name; raises ValueError for what is none."""
+    for reason in Reason:
+        if reason.value == value:
+            return reason
+    raise ValueError(f"{value!r} is no reason of this version")

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from computepool.model.api import ComputePool
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer
 
@@ -29,3 +30,14 @@ class PoolState(msgspec.Struct, frozen=True):
     """By pod uid: the provider that a waiting pod fits on by our account, and since when."""
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
+
+
+def recorded_state(pool: ComputePool) -> PoolState:
+    """Read back from the pool's status what the leader before had decided; timers start anew."""
+    condition = pool.status.condition("Saturated")
+    saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
+    tolerated = {t.value for t in pool.status.admission.tolerations}
+    admitting = next(
+        (p.name for p in pool.spec.standbys if {t.value for t in p.effective_tolerations()} & tolerated), ""
+    )
+    return PoolState(Saturation(saturated), admitting=admitting)

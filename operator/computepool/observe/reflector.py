@@ -25,7 +25,7 @@ from computepool.kube import errors
 from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.observe import watchevents
-from computepool.observe.lines import LineSplitter, LineTooLongError
+from computepool.observe.lines import MAX_LINE, LineSplitter, LineTooLongError
 from computepool.observe.pacing import Pacer
 
 T = TypeVar("T")
@@ -38,6 +38,9 @@ MAX_RETRY_AFTER = 120.0
 BARREN_LIMIT = 3
 """Watches in a row that were accepted and brought nothing. More is not patience but blindness: a server restored from a
 backup counts versions from an earlier number on, and says nothing until it has caught up."""
+SETTLE_SECONDS = 1.0
+"""How long a resumed watch must stay open to count as current without an event: that its version is Gone is told in an
+event, right after a good status."""
 STALL_LIMIT = 2
 """Streaming lists in a row that broke off before the next attempt is made page by page."""
 
@@ -54,7 +57,7 @@ class Sink(Protocol[T_contra]):
     def sync_started(self, at: float) -> None:
         """Open a complete list. Opened again before `sync_finished`, the earlier attempt was given up."""
 
-    def upsert(self, key: str, item: T_contra, at: float) -> None:
+    def upsert(self, key: str, item: T_contra, at: float, /) -> None:
         """Store a new state. During a sync every object comes, equal or not, and counts as changed."""
 
     def delete(self, key: str, at: float) -> None:
@@ -87,7 +90,10 @@ class Resource(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Times in seconds. The API server sends a bookmark every 60 s, so a watch silent for `inactivity` is dead."""
+    """Times in seconds, sizes in objects (`page_size`) and bytes (`max_line`).
+
+    The API server sends a bookmark every 60 s, so a watch that is silent for `inactivity` is dead.
+    """
 
     page_size: int = 500
     inactivity: float = 75.0
@@ -97,6 +103,7 @@ class Tuning:
     backoff_cap: float = 30.0
     healthy_after: float = 10.0
     slice_seconds: float = 0.003
+    max_line: int = MAX_LINE
     streaming: bool = True
 
 
@@ -149,12 +156,14 @@ class Reflector(Generic[T]):
         It grows while the connection is lost and while a list is repeated. On a healthy but quiet watch it reaches
         about 60 s, the interval of bookmarks.
         """
-        return now - self._current_at
+        current_at = self._current_at
+        if self._live_since is not None and now - self._live_since >= SETTLE_SECONDS:
+            current_at = max(current_at, self._live_since)
+        return now - current_at
 
     async def run(self) -> None:
         """Follow the resource until cancelled; every failure is counted, told in `last_error`, and tried again."""
         while True:
-            self._live_since = None
             error: errors.ApiError | None = None
             try:
                 await self._attempt()
@@ -165,7 +174,7 @@ class Reflector(Generic[T]):
 
     async def _attempt(self) -> None:
         """One connection's worth of progress: a list, or a watch, or (streaming) both."""
-        if self._barren >= BARREN_LIMIT:
+        if self._barren >= BARREN_LIMIT and self.resource_version is not None:
             self._forget()
         if self.resource_version is not None:
             await self._watch({"resourceVersion": str(self.resource_version)})
@@ -189,11 +198,14 @@ class Reflector(Generic[T]):
 
     async def _pause(self, error: errors.ApiError | None) -> None:
         """Wait before the next attempt, unless this one was a list done or a watch that ended in good order."""
-        lived = 0.0 if self._live_since is None else self._clock() - self._live_since
+        since, self._live_since = self._live_since, None
+        lived = 0.0 if since is None else self._clock() - since
         healthy = lived >= self._tuning.healthy_after
         if healthy:
             self._backoff.reset()
-        if error is None and (healthy or self._live_since is None):
+        if since is not None and lived >= SETTLE_SECONDS and self.resource_version is not None:
+            self._current_at = max(self._current_at, since)
+        if error is None and (healthy or since is None):
             return
         asked = min(MAX_RETRY_AFTER, (error and error.retry_after) or 0.0)
         await self._sleep(self._backoff.next(at_least=asked))
@@ -228,7 +240,7 @@ class Reflector(Generic[T]):
                 self._upsert(raw, at)
                 if self._pacer.due():
                     await self._pacer.rest()
-        self._sync_finished(watchevents.version_number(version, self._request), self._clock())
+        await self._sync_finished(watchevents.version_number(version, self._request), self._clock())
 
     async def _list_streaming(self) -> None:
         """List by a watch that first sends what there is, and goes on as a watch."""
@@ -248,10 +260,12 @@ class Reflector(Generic[T]):
         self._seen = {}
         self._sink.sync_started(at)
 
-    def _sync_finished(self, version: int, at: float) -> None:
+    async def _sync_finished(self, version: int, at: float) -> None:
         seen, self._seen = self._seen or {}, None
         for key in [key for key in self._known if key not in seen]:
             self._sink.delete(key, at)
+            if self._pacer.due():
+                await self._pacer.rest()
         self._known = seen
         self.resource_version = version
         self._sink.sync_finished(at)
@@ -269,27 +283,23 @@ class Reflector(Generic[T]):
         async with self._client.watch(
             self._resource.path, params, inactivity=self._tuning.inactivity, deadline=seconds + GRACE_SECONDS
         ) as chunks:
-            at = self._contact()
+            at = self.last_contact = self._clock()
             self._barren += 1
             if initial:
                 self._sync_started(at)
             else:
                 self._live_since = at
-            lines = LineSplitter()
+                self.last_error = None
+            lines = LineSplitter(self._tuning.max_line)
             async for chunk in chunks:
-                at = self._contact()
+                at = self.last_contact = self._clock()
                 for line in self._lines(lines, chunk):
-                    self._handle(line, at)
+                    listed = self._handle(line, at)
+                    if listed is not None:
+                        await self._sync_finished(listed, at)
+                        self._live_since = at
                     if self._pacer.due():
                         await self._pacer.rest()
-
-    def _contact(self) -> float:
-        """Note that the server is there; unless a list is due, that also means that the sink is current."""
-        at = self.last_contact = self._clock()
-        if self.resource_version is not None:
-            self._current_at = at
-            self.last_error = None
-        return at
 
     def _lines(self, lines: LineSplitter, chunk: bytes) -> list[bytes]:
         try:
@@ -297,27 +307,30 @@ class Reflector(Generic[T]):
         except LineTooLongError as error:
             raise watchevents.garbled(error, self._request) from error
 
-    def _handle(self, line: bytes, at: float) -> None:
+    def _handle(self, line: bytes, at: float) -> int | None:
+        """Take in one event; return the list's version where it ends a streaming list."""
         event = watchevents.event(line, self._request)
         if event.type == "ERROR":
             raise watchevents.error(event.object, self._request)
         self._barren = 0
+        if self.resource_version is not None:
+            self._current_at = at
         if event.type == "BOOKMARK":
-            self._bookmark(watchevents.bookmark(event.object, self._request), at)
-        elif event.type == "DELETED":
+            return self._bookmark(watchevents.bookmark(event.object, self._request))
+        if event.type == "DELETED":
             self._delete(event.object, at)
         else:
             self._upsert(event.object, at)
+        return None
 
-    def _bookmark(self, bookmark: watchevents.Bookmark, at: float) -> None:
+    def _bookmark(self, bookmark: watchevents.Bookmark) -> int | None:
         if self.resource_version is not None:
             self._advance(bookmark.version)
-        elif bookmark.initial_end:
-            self._sync_finished(bookmark.version, at)
-            self._live_since = at
-        else:
-            # A server that knows the streaming list sends no other bookmark before that one.
-            raise errors.BadRequest(400, "NoStreamingList", "sendInitialEvents was ignored", request=self._request)
+            return None
+        if bookmark.initial_end:
+            return bookmark.version
+        # A server that knows the streaming list sends no other bookmark before that one.
+        raise errors.BadRequest(400, "NoStreamingList", "sendInitialEvents was ignored", request=self._request)
 
     # -- objects
 

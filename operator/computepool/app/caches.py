@@ -1,0 +1,122 @@
+"""The reflectors of nodes, pods and namespaces, all feeding one store, and how current they are."""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from computepool.kube.client import ApiClient
+from computepool.model.snapshot import Node, Pod
+from computepool.observe.records import Namespace, Records
+from computepool.observe.reflector import Reflector, Resource
+from computepool.observe.store import Store
+
+T = TypeVar("T")
+
+UNFINISHED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreSink(Generic[T]):
+    """Hands one resource's changes to the store; a finished sync has every pool looked at."""
+
+    put: Callable[[T, float], None]
+    drop: Callable[[str, float], None]
+    synced: Callable[[float], None]
+
+    def sync_started(self, at: float, /) -> None:
+        """Nothing to prepare: the store is kept equal object by object."""
+
+    def upsert(self, _key: str, item: T, at: float, /) -> None:
+        """Store it."""
+        self.put(item, at)
+
+    def delete(self, key: str, at: float) -> None:
+        """Forget it."""
+        self.drop(key, at)
+
+    def sync_finished(self, at: float) -> None:
+        """Look at everything: a change missed in between shows in no single event."""
+        self.synced(at)
+
+
+class Caches:
+    """Three reflectors; the view is current when all of them are."""
+
+    def __init__(self, client: ApiClient, store: Store, *, clock: Callable[[], float]) -> None:
+        """Nothing runs yet."""
+        records = Records()
+        self._clock = clock
+        self.reflectors: dict[str, Reflector[Any]] = {
+            "namespaces": Reflector(
+                client,
+                Resource(
+                    path="/api/v1/namespaces",
+                    decode=records.namespace,
+                    key=lambda item: item.name,
+                    version=lambda item: item.resource_version,
+                ),
+                _StoreSink[Namespace](store.put_namespace, store.drop_namespace, store.mark_all),
+                clock=clock,
+            ),
+            "nodes": Reflector(
+                client,
+                Resource(
+                    path="/api/v1/nodes",
+                    decode=records.node,
+                    key=lambda item: item.name,
+                    version=lambda item: item.resource_version,
+                ),
+                _StoreSink[Node](store.put_node, store.drop_node, store.mark_all),
+                clock=clock,
+            ),
+            "pods": Reflector(
+                client,
+                Resource(
+                    path="/api/v1/pods",
+                    decode=records.pod,
+                    key=lambda item: item.uid,
+                    version=lambda item: item.resource_version,
+                    query=UNFINISHED,
+                ),
+                _StoreSink[Pod](store.put_pod, store.drop_pod, store.mark_all),
+                clock=clock,
+            ),
+        }
+
+    async def run(self) -> None:
+        """Follow all three until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self.reflectors.values():
+                tasks.create_task(reflector.run())
+            tasks.create_task(self._settle())
+
+    async def wait(self) -> None:
+        """Wait until each has delivered its first complete list."""
+        for reflector in self.reflectors.values():
+            await reflector.synced.wait()
+
+    def age(self, resource: str) -> float:
+        """Return for how many seconds a resource's view is not known to be current."""
+        return self.reflectors[resource].age(self._clock())
+
+    def trouble(self, limit: float) -> str:
+        """Say which view is missing or older than `limit` seconds and why; nothing where all are current."""
+        for name, reflector in self.reflectors.items():
+            if not reflector.synced.is_set():
+                return f"{name} are not listed yet{_because(reflector)}"
+            age = reflector.age(self._clock())
+            if age > limit:
+                return f"the view of {name} is {age:.0f} s old{_because(reflector)}"
+        return ""
+
+    async def _settle(self) -> None:
+        await self.wait()
+        # What was listed stays: the collector need not walk a hundred thousand records at every full collection.
+        gc.collect()
+        gc.freeze()
+
+
+def _because(reflector: Reflector[Any]) -> str:
+    return f": {reflector.last_error}" if reflector.last_error else ""

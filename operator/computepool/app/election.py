@@ -1,0 +1,215 @@
+"""Leader election on one Lease, with a fence that every write asks.
+
+The official client's election does not fit: it stamps naive local time, has no deadline for an attempt, dies of a lost
+connection, and can't say whether leadership is certain *now*. The protocol is client-go's
+(k8s.io/client-go/tools/leaderelection); its Lease is the one that kubectl and others show.
+
+What always holds (invariant 7): this process writes only while less than `renew` seconds have passed since it *sent*
+the last renewal that was accepted; another takes over only after it has seen the Lease unchanged for `duration`
+seconds. As renew < duration, no two write at once, as long as their clocks run at about the same speed. A process that
+was paused finds its time over when it wakes, before it writes anything.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from computepool.act.fence import NotLeadingError
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError, Conflict, NotFound
+from computepool.report.logs import log
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds, with client-go's defaults."""
+
+    duration: float = 15.0
+    """A Lease not renewed for so long may be taken by another."""
+    renew: float = 10.0
+    """A leader that could not renew for so long stops leading."""
+    retry: float = 2.0
+    """Between attempts."""
+
+
+class LostLeadershipError(Exception):
+    """The Lease could not be renewed in time, or another holds it; the process must end."""
+
+
+class _Spec(msgspec.Struct, rename="camel", omit_defaults=True):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str
+    resource_version: str | None = None
+
+
+class _Lease(msgspec.Struct, rename="camel"):
+    metadata: _Meta
+    spec: _Spec
+    api_version: str = "coordination.k8s.io/v1"
+    kind: str = "Lease"
+
+
+_DECODER = msgspec.json.Decoder(_Lease)
+
+
+class Election:
+    """One candidate for one Lease; also the fence of everything this process writes."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        timing: Timing | None = None,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        """`clock` is monotonic and decides; `wall` is only written into the Lease for people to read."""
+        self._client = client
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path = f"{self._collection}/{name}"
+        self._meta = _Meta(name=name, namespace=namespace)
+        self._identity = identity
+        self._timing = timing or Timing()
+        self._clock = clock
+        self._wall = wall
+        self._sleep = sleep
+        self._rng = rng or random.Random()
+        self._valid_until = float("-inf")
+        self._seen: tuple[str | None, float] = (None, 0.0)
+        self._error = ""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process may write now."""
+        return self._clock() < self._valid_until
+
+    @property
+    def error(self) -> str:
+        """What the last attempt failed with; empty after one that got an answer."""
+        return self._error
+
+    def check(self) -> None:
+        """Raise NotLeadingError unless this process may write now."""
+        if not self.leading:
+            raise NotLeadingError("this process does not hold the lease, or can't be sure that it still does")
+
+    async def acquire(self) -> None:
+        """Wait until this process leads."""
+        while not await self._attempt():
+            await self._sleep(self._timing.retry * self._rng.uniform(1.0, 1.2))
+        log(_logger, logging.INFO, "leading", lease=self._meta.name, identity=self._identity)
+
+    async def hold(self) -> None:
+        """Renew until leadership is lost; raises LostLeadershipError then."""
+        while True:
+            await self._sleep(self._timing.retry)
+            while not await self._attempt():
+                if not self.leading:
+                    raise LostLeadershipError(self._error or "another process holds the lease")
+                await self._sleep(self._timing.retry * self._rng.uniform(0.1, 0.5))
+
+    async def release(self) -> None:
+        """Give the Lease back, so that the standby need not wait for it to expire."""
+        if not self.leading:
+            return
+        self._valid_until = float("-inf")
+        try:
+            lease = await self._read()
+            if lease is not None and lease.spec.holder_identity == self._identity:
+                lease.spec.holder_identity = ""
+                lease.spec.lease_duration_seconds = 1
+                await self._client.replace(self._path, _encode(lease), within=self._timing.retry)
+        except ApiError as error:
+            log(_logger, logging.WARNING, "lease not released; it will expire", error=str(error))
+
+    async def _attempt(self) -> bool:
+        """Take or renew the Lease once; say whether this process leads after it."""
+        sent = self._clock()
+        try:
+            taken = await self._take()
+        except ApiError as error:
+            self._error = str(error)
+            return False
+        self._error = ""
+        if taken:
+            self._valid_until = sent + self._timing.renew
+        return taken
+
+    async def _take(self) -> bool:
+        lease = await self._read()
+        if lease is None:
+            await self._write_new()
+            return True
+        mine = lease.spec.holder_identity == self._identity
+        if not mine and not self._expired(lease):
+            # Another was quicker after we lost it: what we thought to hold is over.
+            self._valid_until = float("-inf")
+            return False
+        now = self._stamp()
+        if not mine:
+            lease.spec.holder_identity = self._identity
+            lease.spec.acquire_time = now
+            lease.spec.lease_transitions = (lease.spec.lease_transitions or 0) + 1
+        lease.spec.renew_time = now
+        lease.spec.lease_duration_seconds = round(self._timing.duration)
+        try:
+            await self._client.replace(self._path, _encode(lease), within=self._patience())
+        except Conflict:
+            return False
+        return True
+
+    async def _read(self) -> _Lease | None:
+        try:
+            return _DECODER.decode(await self._client.get(self._path, within=self._patience()))
+        except NotFound:
+            return None
+
+    async def _write_new(self) -> None:
+        now = self._stamp()
+        spec = _Spec(self._identity, round(self._timing.duration), now, now, 0)
+        await self._client.create(self._collection, _encode(_Lease(self._meta, spec)), within=self._patience())
+
+    def _expired(self, lease: _Lease) -> bool:
+        """Say whether its holder gave it back, or was not seen to renew it for its duration by our own clock."""
+        if not lease.spec.holder_identity:
+            return True
+        version = lease.metadata.resource_version
+        if self._seen[0] != version:
+            self._seen = (version, self._clock())
+        duration = max(float(lease.spec.lease_duration_seconds or 0), 1.0)
+        return self._clock() - self._seen[1] >= duration
+
+    def _patience(self) -> float:
+        # Two calls make an attempt, and several attempts must fit into the time to renew.
+        return max(0.5, self._timing.renew / 4)
+
+    def _stamp(self) -> str:
+        return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _encode(lease: _Lease) -> dict[str, Any]:
+    encoded: dict[str, Any] = msgspec.to_builtins(lease)
+    if encoded["metadata"]["resourceVersion"] is None:
+        del encoded["metadata"]["resourceVersion"]
+    return encoded

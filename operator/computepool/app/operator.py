@@ -1,0 +1,233 @@
+"""The operator process, from start to clean stop.
+
+1. Serve health and metrics.
+2. Fill the caches, leading or not: a standby that takes over decides at once.
+3. Wait for the Lease.
+4. While leading: kopf brings the pools, passes decide, Bindings follow the pools.
+5. On SIGTERM finish the writes under way, tell what is left to tell, give the Lease back. On a lost Lease end at once:
+   a fresh process is the simplest state there is.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import kopf
+
+from computepool.act.bindings import Bindings
+from computepool.act.fence import NotLeadingError
+from computepool.act.status import StatusWriter
+from computepool.act.writer import Ledger, Writer
+from computepool.app.caches import Caches
+from computepool.app.dirty import DirtyPools
+from computepool.app.election import Election, LostLeadershipError, Timing
+from computepool.app.health import HealthServer
+from computepool.app.passes import Passes
+from computepool.app.policy import PolicyKeeper
+from computepool.app.pools import Pools
+from computepool.app.settings import Settings
+from computepool.kube.access import load_access
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError
+from computepool.observe.store import Store
+from computepool.report.events import EventSink
+from computepool.report.logs import log
+from computepool.report.metrics import Metrics
+from computepool.report.story import Story
+
+_logger = logging.getLogger("computepool")
+FLUSH_SECONDS = 3.0
+RETRY_SECONDS = 2.0
+
+
+class Operator:
+    """All parts of one process, wired together."""
+
+    def __init__(self, settings: Settings, client: ApiClient, lease_client: ApiClient) -> None:
+        """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
+        clock, wall = time.monotonic, time.time
+        self._settings = settings
+        self._clock = clock
+        self._rng = random.Random()
+        self.metrics = Metrics()
+        self._dirty = DirtyPools(clock=clock, wall=wall)
+        self._store = Store(self._dirty.mark, wall=wall, reserved_namespaces=settings.reserved)
+        self._caches = Caches(client, self._store, clock=clock)
+        self.election = Election(
+            lease_client,
+            namespace=settings.namespace,
+            name=settings.lease_name,
+            identity=settings.identity,
+            timing=_timing(settings.lease_seconds),
+            clock=clock,
+            wall=wall,
+            rng=self._rng,
+        )
+        self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
+        story = Story(self.metrics, self._events.tell)
+        ledger = Ledger(self._store.in_flight.start, self._written, self._released)
+        self._policy = PolicyKeeper(
+            Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
+        )
+        self._passes = Passes(
+            self._store,
+            self._dirty,
+            Writer(client, self.election, ledger, wall=wall, rng=self._rng),
+            StatusWriter(client, self.election, lambda pool: self._pools.put(pool)),
+            story,
+            self.metrics,
+            stale=lambda: self._caches.trouble(settings.stale_seconds),
+            policy_missing=lambda: self._policy.missing,
+            clock=clock,
+            wall=wall,
+        )
+        self._pools = Pools(client, self._store, clock=clock, gone=self._passes.forget, changed=self._policy.wake)
+        self.health = HealthServer(
+            settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
+        )
+        self._beat = clock()
+        for resource in self._caches.reflectors:
+            self.metrics.follow_age(resource, _age_of(self._caches, resource))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set; raises LostLeadershipError or NotLeadingError where leadership is over."""
+        await self.health.start()
+        log(_logger, logging.INFO, "serving health and metrics", port=self.health.port)
+        async with asyncio.TaskGroup() as background:
+            tasks = [
+                background.create_task(self._heartbeat()),
+                background.create_task(self._caches.run()),
+                background.create_task(self._events.run()),
+            ]
+            try:
+                await self._lead(stop)
+            finally:
+                await self._passes.drain()
+                await self._events.flush(FLUSH_SECONDS if stop.is_set() else 0.1)
+                await self.election.release()
+                for task in tasks:
+                    task.cancel()
+                await self.health.close()
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        if not await _unless(stop, self._caches.wait()) or not await _unless(stop, self.election.acquire()):
+            return
+        self.metrics.leader.set(1)
+        if await _unless(stop, self._first_pools()):
+            await self._work(stop)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """Do what only the leader does until told to stop, or until one part of it ends."""
+        parts = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("lease", self.election.hold()),
+                ("kopf", self._kopf()),
+                ("pools", self._pools.run()),
+                ("policy", self._policy.run()),
+                ("passes", self._passes.run()),
+                ("stop", stop.wait()),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.get_name() != "stop":
+                    task.result()
+                    raise NotLeadingError(f"{task.get_name()} ended by itself")
+        finally:
+            for task in parts:
+                task.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _kopf(self) -> None:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.watching.server_timeout = 290
+        if self._settings.kubeconfig:
+            os.environ["KUBECONFIG"] = self._settings.kubeconfig
+        await kopf.operator(
+            registry=self._pools.registry(), settings=settings, clusterwide=True, standalone=True, priority=0
+        )
+
+    async def _first_pools(self) -> None:
+        while True:
+            try:
+                await self._pools.relist()
+            except ApiError as error:
+                log(_logger, logging.WARNING, "pools not listed yet", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _written(self, uid: str, version: int) -> None:
+        pod = self._store.pod(uid)
+        self._store.in_flight.written(uid, version, pod.resource_version if pod else 0)
+
+    def _released(self, uid: str) -> None:
+        self._store.in_flight.drop(uid)
+        for pool in self._store.claims_of(uid)[:1]:
+            self._dirty.mark(pool, self._clock())
+
+    def _look_at_all(self) -> None:
+        self._store.mark_all(self._clock())
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = self._clock()
+            await asyncio.sleep(1.0)
+
+    def _alive(self) -> str:
+        late = self._clock() - self._beat
+        return f"the loop has not come round for {late:.0f} s" if late > self._settings.lease_seconds else ""
+
+    def _ready(self) -> str:
+        return self._caches.trouble(self._settings.stale_seconds)
+
+    def _render(self) -> bytes:
+        self.metrics.leader.set(int(self.election.leading))
+        return self.metrics.render()
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> int:
+    """Run one operator process; return its exit code."""
+    access = await load_access(settings.kubeconfig)
+    async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
+        try:
+            await Operator(settings, client, lease_client).run(stop)
+        except* (LostLeadershipError, NotLeadingError) as group:
+            log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
+            return_code = 1
+        else:
+            return_code = 0
+    return return_code
+
+
+def _timing(duration: float) -> Timing:
+    default = Timing()
+    scale = duration / default.duration
+    return Timing(duration=duration, renew=default.renew * scale, retry=default.retry * scale)
+
+
+def _age_of(caches: Caches, resource: str) -> Callable[[], float]:
+    return lambda: caches.age(resource)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run something unless told to stop first; say whether it came to its end."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        return False
+    finally:
+        for one in (task, stopped):
+            one.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)

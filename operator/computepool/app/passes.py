@@ -1,0 +1,151 @@
+"""One pass over one pool: observe, assess, decide, act, report; and the loop that runs passes while we lead."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from computepool.act.fence import NotLeadingError
+from computepool.act.status import StatusWriter
+from computepool.act.writer import Writer
+from computepool.app.dirty import DirtyPools
+from computepool.assess.assessment import assess
+from computepool.decide.decision import decide
+from computepool.decide.plan import Burst, Plan
+from computepool.model.api import AdmissionMode, ComputePool, Mode
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import PoolState, recorded_state
+from computepool.observe.store import Store
+from computepool.report.logs import log
+from computepool.report.metrics import Metrics
+from computepool.report.outcome import Outcome
+from computepool.report.status import status_of
+from computepool.report.story import Story
+
+_logger = logging.getLogger("computepool")
+SHARE = 0.5
+"""Of the time, at most this much goes into passes while changes keep coming; the rest is for reading and writing."""
+
+
+class Passes:
+    """Looks at every pool that changed, one after another, and carries out what is decided."""
+
+    def __init__(
+        self,
+        store: Store,
+        dirty: DirtyPools,
+        writer: Writer,
+        statuses: StatusWriter,
+        story: Story,
+        metrics: Metrics,
+        *,
+        stale: Callable[[], str],
+        policy_missing: Callable[[], bool],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """`stale` says why the view is not current, or nothing."""
+        self._store = store
+        self._dirty = dirty
+        self._writer = writer
+        self._statuses = statuses
+        self._story = story
+        self._metrics = metrics
+        self._stale = stale
+        self._policy_missing = policy_missing
+        self._clock = clock
+        self._wall = wall
+        self._states: dict[str, PoolState] = {}
+        self._refusals: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
+        while True:
+            for pool, at in (await self._dirty.take()).items():
+                if self._lost.is_set():
+                    raise NotLeadingError("a write found that leadership is over")
+                began = self._clock()
+                if pool in self._store.pools:
+                    self._one(pool, at)
+                # Changes that came meanwhile are read before the next pass, and share one.
+                await asyncio.sleep(min(0.1, (self._clock() - began) * (1 / SHARE - 1)))
+
+    async def drain(self) -> None:
+        """Wait for the writes under way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._statuses.flush()
+        await self._writer.settle()
+
+    def forget(self, pool: str) -> None:
+        """Drop everything about a pool that is gone."""
+        self._states.pop(pool, None)
+        self._refusals.pop(pool, None)
+        self._statuses.forget(pool)
+        self._dirty.forget(pool)
+        self._story.forget(pool)
+
+    def _one(self, name: str, at: float) -> None:
+        now = self._wall()
+        snapshot = self._store.snapshot(name, stale=self._stale())
+        state = self._states.get(name)
+        if state is None:
+            state = recorded_state(snapshot.pool)
+        with self._metrics.decision_seconds.time():
+            assessment = assess(snapshot, state, now)
+            plan = decide(snapshot, assessment, state, now)
+        self._states[name] = plan.state
+        self._dirty.again(name, plan.look_again)
+        self._act(snapshot, plan, at)
+        outcome = Outcome(snapshot, assessment, plan, self._refusals.get(name, ""), self._wants_policy(snapshot.pool))
+        self._report(outcome, now)
+
+    def _act(self, snapshot: Snapshot, plan: Plan, at: float) -> None:
+        pool = snapshot.pool
+        if plan.frozen:
+            return
+        if pool.spec.mode is Mode.OBSERVE:
+            self._story.would_burst(pool, plan.bursts)
+            return
+        if plan.bursts:
+            self._spawn(self._burst(pool, self._writer.start(plan.bursts), at))
+        elif plan.marks:
+            self._spawn(self._writer.mark(plan.marks))
+
+    async def _burst(self, pool: ComputePool, bursts: tuple[Burst, ...], at: float) -> None:
+        outcome = await self._writer.burst(bursts)
+        if outcome.done:
+            self._refusals.pop(pool.name, None)
+            self._story.burst(pool, outcome.done, self._clock() - at)
+        if outcome.refused:
+            burst, error = outcome.refused[0]
+            message = f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {error}"
+            self._refusals[pool.name] = message
+            self._story.refused(pool, message, len(outcome.refused))
+            self._dirty.mark(pool.name, self._clock())
+
+    def _report(self, outcome: Outcome, now: float) -> None:
+        pool = outcome.snapshot.pool
+        status = status_of(outcome, pool.status, datetime.fromtimestamp(now, UTC))
+        self._metrics.passed(outcome)
+        self._story.turned(pool, pool.status, status)
+        self._statuses.want(pool, status)
+
+    def _wants_policy(self, pool: ComputePool) -> bool:
+        return pool.spec.admission.mode is not AdmissionMode.OFF and self._policy_missing()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, NotLeadingError):
+            self._lost.set()
+        log(_logger, logging.ERROR, "write ended", error=repr(error))

@@ -1,0 +1,52 @@
+"""Keeps the Bindings of burst at admission equal to the pools, behind the work."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from computepool.act.bindings import Bindings
+from computepool.kube.errors import ApiError
+from computepool.observe.store import Store
+from computepool.report.logs import log
+
+REFRESH_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 5.0
+_logger = logging.getLogger("computepool")
+
+
+class PolicyKeeper:
+    """Syncs the Bindings when pools change, and now and then: the policy itself comes and goes with the chart."""
+
+    def __init__(self, bindings: Bindings, store: Store, *, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when the policy has come or gone."""
+        self._bindings = bindings
+        self._store = store
+        self._on_change = on_change
+        self._wake = asyncio.Event()
+        self.missing = False
+
+    def wake(self) -> None:
+        """Sync soon: pools have changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sync until cancelled. Raises NotLeadingError where leadership is over."""
+        while True:
+            self._wake.clear()
+            wait = REFRESH_SECONDS
+            try:
+                self._note(missing=not await self._bindings.sync(self._store.pools))
+            except ApiError as error:
+                log(_logger, logging.WARNING, "bindings not synced, trying again", error=str(error))
+                wait = RETRY_SECONDS
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _note(self, *, missing: bool) -> None:
+        if missing != self.missing:
+            self.missing = missing
+            self._on_change()

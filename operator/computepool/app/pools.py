@@ -1,0 +1,114 @@
+"""ComputePools into the store: kopf's watch, and a list now and then for what a watch can't tell.
+
+kopf does not report objects that vanished while its watch was broken (a re-list brings only what is there). A pool that
+is gone must not be acted upon, so the whole list is read at the start and once a minute.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import kopf
+import msgspec
+
+from computepool.act.status import POOLS_PATH
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError
+from computepool.model.api import GROUP, PLURAL, VERSION, ComputePool, InvalidPool
+from computepool.observe.store import Store
+from computepool.report.logs import log
+
+RELIST_SECONDS: Final = 60.0
+_logger = logging.getLogger("computepool")
+
+
+class Pools:
+    """Takes pools in, from wherever they come, and says which are gone."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        store: Store,
+        *,
+        clock: Callable[[], float],
+        gone: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed."""
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._gone = gone
+        self._changed = changed
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """Return what kopf runs: one silent handler for every event of every pool, and no finalizers."""
+        registry = kopf.OperatorRegistry()
+
+        async def on_pool(event: Mapping[str, Any], **_: Any) -> None:
+            if event["type"] == "DELETED":
+                self.remove(event["object"]["metadata"]["name"])
+            else:
+                self.take(event["object"])
+
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_pool)
+        return registry
+
+    async def relist(self) -> None:
+        """Read all pools; raises ApiError where that fails."""
+        items = [msgspec.json.decode(raw) async for page in self._client.list_pages(POOLS_PATH) for raw in page.items]
+        names = {item["metadata"]["name"] for item in items}
+        for name in set(self._store.pools) - names:
+            self.remove(name)
+        for item in items:
+            self.take(item)
+
+    async def run(self) -> None:
+        """Read all pools once a minute, until cancelled."""
+        while True:
+            await asyncio.sleep(RELIST_SECONDS)
+            try:
+                await self.relist()
+            except ApiError as error:
+                log(_logger, logging.WARNING, "pools not listed, trying again in a minute", error=str(error))
+
+    def take(self, obj: Mapping[str, Any]) -> None:
+        """Take one pool's object in. A spec that can't be read is logged, and the pool is left alone."""
+        meta = obj["metadata"]
+        name = meta["name"]
+        try:
+            pool = ComputePool.from_object({"metadata": meta, "spec": obj["spec"], "status": obj.get("status", {})})
+        except (InvalidPool, KeyError) as problem:
+            log(_logger, logging.ERROR, "pool can't be read, nothing is done for it", pool=name, error=str(problem))
+            self.remove(name)
+            return
+        if meta.get("deletionTimestamp"):
+            self.remove(name)
+        else:
+            self.put(pool)
+
+    def put(self, pool: ComputePool) -> None:
+        """Take a pool in; an older state than the one held is ignored."""
+        before = self._store.pools.get(pool.name)
+        same = before is not None and before.metadata.uid == pool.metadata.uid
+        if before is not None and same and _version(pool) < _version(before):
+            return
+        if before is not None and not same:
+            self._gone(pool.name)
+        self._store.put_pool(pool, self._clock())
+        if before is None or not same or before.metadata.generation != pool.metadata.generation:
+            log(_logger, logging.INFO, "pool taken in", pool=pool.name, generation=pool.metadata.generation)
+            self._changed()
+
+    def remove(self, name: str) -> None:
+        """Forget a pool."""
+        if name in self._store.pools:
+            self._store.drop_pool(name, self._clock())
+            self._gone(name)
+            log(_logger, logging.INFO, "pool gone", pool=name)
+            self._changed()
+
+
+def _version(pool: ComputePool) -> int:
+    return int(pool.metadata.resource_version or 0)

@@ -1,0 +1,113 @@
+"""Tells what a pass did: events on pools and pods, log lines, counters."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from computepool.decide.plan import Burst
+from computepool.model.api import ComputePool, Condition, ConditionStatus, Mode, PoolStatus
+from computepool.model.reasons import Reason, reason_of
+from computepool.model.references import pod_reference, pool_reference
+from computepool.report.conditions import DEGRADED, READY, SATURATED
+from computepool.report.events import Event
+from computepool.report.logs import log
+from computepool.report.metrics import Metrics
+from computepool.report.words import burst_message, burst_words
+
+_logger = logging.getLogger("computepool")
+_TOLD = frozenset({READY, SATURATED, DEGRADED})
+"""Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
+
+
+class Story:
+    """What happened, told once each."""
+
+    def __init__(self, metrics: Metrics, tell: Callable[[Event], None]) -> None:
+        """`tell` queues an event."""
+        self._metrics = metrics
+        self._tell = tell
+        self._observed: dict[str, set[tuple[str, str]]] = {}
+
+    def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
+        """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
+        for burst in bursts:
+            self._metrics.bursts.labels(pool.name, burst.provider, str(burst.reason)).inc()
+            self._metrics.burst_latency.observe(took)
+            self._tell(Event(pod_reference(burst.pod), burst.reason, "Burst", burst_words(burst)))
+        self._pool_burst(pool, bursts, "Burst")
+        self._lines("burst", pool, bursts, took)
+
+    def would_burst(self, pool: ComputePool, bursts: Sequence[Burst]) -> None:
+        """Tell what Enforce would have done: once for each pod and provider."""
+        told = self._observed.setdefault(pool.name, set())
+        now = {(burst.pod.uid, burst.provider): burst for burst in bursts}
+        told.intersection_update(now)
+        fresh = [burst for key, burst in now.items() if key not in told]
+        told.update(now)
+        if not fresh:
+            return
+        for burst in fresh:
+            self._tell(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", f"Observe: {burst_words(burst)}"))
+        self._pool_burst(pool, fresh, "WouldBurst")
+        self._lines("would burst", pool, fresh, None)
+
+    def refused(self, pool: ComputePool, message: str, count: int) -> None:
+        """Tell that the API server refused writes."""
+        self._metrics.refused.labels(pool.name).inc(count)
+        self._tell(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
+        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
+
+    def turned(self, pool: ComputePool, before: PoolStatus, after: PoolStatus) -> None:
+        """Tell of conditions that turned, and of admission opened or closed."""
+        for condition in after.conditions:
+            old = before.condition(condition.type)
+            if (old is None or old.status is not condition.status) and _worth_telling(old, condition):
+                self._turned(pool, condition)
+        if bool(before.admission.tolerations) != bool(after.admission.tolerations) and after.last_decision:
+            decision = after.last_decision
+            names = ", ".join(t.value or t.key for t in after.admission.tolerations)
+            note = f"New pods are admitted to {names} at creation." if names else "Admission is closed."
+            self._tell(Event(pool_reference(pool), reason_of(decision.reason), decision.action, note))
+            log(_logger, logging.INFO, "admission", pool=pool.name, provider=names or None, reason=decision.reason)
+
+    def forget(self, pool: str) -> None:
+        """Drop what is remembered of a pool that is gone."""
+        self._observed.pop(pool, None)
+        self._metrics.forget(pool)
+
+    def _turned(self, pool: ComputePool, condition: Condition) -> None:
+        bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
+        note = f"{condition.type} is {condition.status}: {condition.message}"
+        warning = condition.type in (READY, DEGRADED) and bad
+        self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning))
+        level = logging.WARNING if warning else logging.INFO
+        log(_logger, level, note, pool=pool.name, reason=condition.reason)
+
+    def _pool_burst(self, pool: ComputePool, bursts: Sequence[Burst], action: str) -> None:
+        if bursts:
+            note = burst_message(bursts)
+            if pool.spec.mode is Mode.OBSERVE:
+                note = f"Observe: {note}"
+            self._tell(Event(pool_reference(pool), bursts[0].reason, action, note))
+
+    def _lines(self, what: str, pool: ComputePool, bursts: Sequence[Burst], took: float | None) -> None:
+        groups: dict[tuple[str, Reason], int] = {}
+        for burst in bursts:
+            key = (burst.provider, burst.reason)
+            groups[key] = groups.get(key, 0) + 1
+        took_ms = None if took is None else round(took * 1000, 1)
+        for (provider, reason), pods in groups.items():
+            log(
+                _logger,
+                logging.INFO,
+                what,
+                pool=pool.name,
+                provider=provider,
+                reason=str(reason),
+                pods=pods,
+                took_ms=took_ms,
+            )
+
+
+def _worth_telling(old: Condition | None, new: Condition) -> bool:
+    # A new pool that is ready, not saturated and not degraded is no news.
+    return new.type in _TOLD and not (old is None and new.reason in (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL))
