@@ -1,0 +1,278 @@
+"""What the chart renders for which values, by the real Helm, and which values it refuses."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.chart import BURST_POLICY, CHART, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.cluster import Access
+from e2e.errors import CommandError
+
+Json = dict[str, Any]
+
+POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+MONITOR_API = "monitoring.coreos.com/v1/ServiceMonitor"
+
+
+class Rendered:
+    """The manifests that the chart makes of some values."""
+
+    def __init__(self, text: str) -> None:
+        self.manifests: list[Json] = [one for one in yaml.safe_load_all(text) if one]
+
+    def one(self, kind: str, name: str | None = None) -> Json:
+        (found,) = self.all(kind, name)
+        return found
+
+    def all(self, kind: str, name: str | None = None) -> list[Json]:
+        return [one for one in self.manifests if one["kind"] == kind and name in (None, one["metadata"]["name"])]
+
+    def kinds(self) -> set[str]:
+        return {one["kind"] for one in self.manifests}
+
+    def pod(self) -> Json:
+        template: Json = self.one("Deployment")["spec"]["template"]
+        return template
+
+    def container(self) -> Json:
+        container: Json = self.pod()["spec"]["containers"][0]
+        return container
+
+
+def render(
+    cluster: Access, values: Json | None = None, *arguments: str, api: tuple[str, ...] = (POLICY_API,)
+) -> Rendered:
+    """What `helm template` makes of values, for a cluster with these APIs beyond the usual ones."""
+    return Rendered(
+        cluster.helm(
+            *("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments),
+            *(f"--set-json={key}={json.dumps(value)}" for key, value in (values or {}).items()),
+            *(f"--api-versions={one}" for one in api),
+        )
+    )
+
+
+def test_the_chart_passes_lint(cluster: Access) -> None:
+    assert "0 chart(s) failed" in cluster.helm("lint", str(CHART), "--strict")
+
+
+def test_by_default_everything_is_there_that_needs_nothing_else(cluster: Access) -> None:
+    rendered = render(cluster)
+    assert rendered.kinds() == {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "Deployment",
+        "MutatingAdmissionPolicy",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+    names = {one["metadata"]["name"] for one in rendered.all("ValidatingAdmissionPolicy")}
+    assert names == set(GUARD_POLICIES)
+    assert rendered.one("MutatingAdmissionPolicy")["metadata"]["name"] == BURST_POLICY
+    assert all(one["metadata"]["labels"]["app.kubernetes.io/instance"] == RELEASE for one in rendered.manifests)
+
+
+def test_the_operator_runs_as_nobody_with_nothing(cluster: Access) -> None:
+    rendered = render(cluster)
+    pod, container = rendered.pod()["spec"], rendered.container()
+    assert rendered.one("Deployment")["spec"]["replicas"] == 2
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert rendered.one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert {one["whenUnsatisfiable"] for one in pod["topologySpreadConstraints"]} == {"ScheduleAnyway"}
+    assert {one["name"] for one in container["env"]} == {"POD_NAMESPACE", "POD_NAME"}
+    assert container["args"] == ["run", "--log-format=json", "--log-level=info"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
+    assert container["image"].startswith("computepool:")
+
+
+@pytest.mark.parametrize(
+    ("values", "gone"),
+    [
+        ({"serviceAccount.create": False, "serviceAccount.name": "mine"}, {"ServiceAccount"}),
+        ({"rbac.create": False, "rbac.userRoles": False}, {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}),
+        ({"rbac.create": False}, {"ClusterRoleBinding", "Role", "RoleBinding"}),
+        ({"crds.enabled": False}, {"CustomResourceDefinition"}),
+        ({"admissionPolicy.enabled": False}, {"MutatingAdmissionPolicy"}),
+        ({"guard.enabled": False}, {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}),
+        ({"podDisruptionBudget.enabled": False}, {"PodDisruptionBudget"}),
+        ({"replicas": 1}, {"PodDisruptionBudget"}),
+        ({"metrics.service.enabled": False}, {"Service"}),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_part_can_be_left_out(cluster: Access, values: Json, gone: set[str]) -> None:
+    assert render(cluster).kinds() - render(cluster, values).kinds() == gone
+
+
+def test_where_the_cluster_has_no_mutating_policies_there_is_none_and_no_right_to_bind_one(cluster: Access) -> None:
+    rendered = render(cluster, {}, "--kube-version=1.32.0", api=())
+    assert "MutatingAdmissionPolicy" not in rendered.kinds()
+    assert "mutatingadmissionpolicybindings" not in json.dumps(rendered.all("ClusterRole"))
+    assert "ValidatingAdmissionPolicy" in rendered.kinds()
+
+
+def test_roles_are_split_by_read_and_write(cluster: Access) -> None:
+    rendered = render(cluster)
+    verbs = {
+        name: {verb for rule in rendered.one("ClusterRole", f"{RELEASE}-{name}")["rules"] for verb in rule["verbs"]}
+        for name in ("read", "write", "viewer", "editor")
+    }
+    assert verbs == {
+        "read": {"get", "list", "watch"},
+        "write": {"create", "patch", "delete"},
+        "viewer": {"get", "list", "watch"},
+        "editor": {"create", "update", "patch", "delete", "deletecollection"},
+    }
+
+
+def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Access) -> None:
+    keep = {"helm.sh/resource-policy": "keep"}
+    assert render(cluster).one("CustomResourceDefinition")["metadata"]["annotations"] == keep
+    dropped = render(cluster, {"crds.keep": False}).one("CustomResourceDefinition")["metadata"]
+    assert "helm.sh/resource-policy" not in dropped.get("annotations", {})
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({"repository": "example.com/a/b"}, "example.com/a/b:0.1.0"),
+        ({"repository": "example.com/a/b", "tag": "main"}, "example.com/a/b:main"),
+        ({"repository": "a", "tag": "main", "digest": f"sha256:{'0' * 64}"}, f"a@sha256:{'0' * 64}"),
+    ],
+    ids=["the chart's version", "a tag", "a digest"],
+)
+def test_the_image_is_named_by_digest_or_tag_or_the_charts_version(cluster: Access, image: Json, expected: str) -> None:
+    values = {f"image.{key}": value for key, value in image.items()}
+    assert render(cluster, values).container()["image"] == expected
+
+
+def test_every_setting_of_the_operators_pods_reaches_them(cluster: Access) -> None:
+    selector = [{"labelSelector": {}, "topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]
+    values: Json = {
+        "image.pullPolicy": "Always",
+        "imagePullSecrets": [{"name": "registry"}],
+        "priorityClassName": "system-cluster-critical",
+        "podLabels": {"team": "platform", "app.kubernetes.io/name": "not-this"},
+        "podAnnotations": {"note": "1"},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": selector,
+        "resources": {"requests": {"cpu": "1"}},
+        "extraArgs": ["--http-port=8080"],
+        "extraEnv": [{"name": "EXTRA", "value": "1"}],
+        "log": {"format": "console", "level": "debug"},
+    }
+    rendered = render(cluster, values)
+    template, pod, container = rendered.pod(), rendered.pod()["spec"], rendered.container()
+    assert container["imagePullPolicy"] == "Always"
+    assert pod["imagePullSecrets"] == values["imagePullSecrets"]
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert (
+        template["metadata"]["labels"].items() >= {"team": "platform", "app.kubernetes.io/name": "computepool"}.items()
+    )
+    assert template["metadata"]["annotations"] == {"note": "1"}
+    assert pod["nodeSelector"].items() >= {"pool": "system"}.items()
+    assert pod["tolerations"] == values["tolerations"]
+    assert pod["affinity"] == values["affinity"]
+    assert pod["topologySpreadConstraints"] == selector
+    assert container["resources"]["requests"]["cpu"] == "1"
+    assert container["args"] == ["run", "--log-format=console", "--log-level=debug", "--http-port=8080"]
+    assert {"name": "EXTRA", "value": "1"} in container["env"]
+    assert "topologySpreadConstraints" not in render(cluster, {"topologySpreadConstraints": []}).pod()["spec"]
+
+
+def test_the_guard_and_the_roles_follow_the_name_of_the_service_account(cluster: Access) -> None:
+    rendered = render(cluster, {"serviceAccount.create": False, "serviceAccount.name": "mine"})
+    user = f"system:serviceaccount:{NAMESPACE}:mine"
+    for guard in rendered.all("ValidatingAdmissionPolicy"):
+        assert guard["spec"]["matchConditions"][0]["expression"] == f'request.userInfo.username == "{user}"'
+    bindings = rendered.all("ClusterRoleBinding") + rendered.all("RoleBinding")
+    assert {one["subjects"][0]["name"] for one in bindings} == {"mine"}
+    assert rendered.pod()["spec"]["serviceAccountName"] == "mine"
+
+
+def test_names_follow_the_release_or_what_overrides_it(cluster: Access) -> None:
+    assert render(cluster, {"fullnameOverride": "gpu"}).one("Deployment")["metadata"]["name"] == "gpu"
+    assert render(cluster, {"nameOverride": "gpu"}).one("Deployment")["metadata"]["name"] == "computepool-gpu"
+
+
+def test_a_service_monitor_is_rendered_where_the_cluster_knows_it(cluster: Access) -> None:
+    on = {"metrics.serviceMonitor.enabled": True, "metrics.serviceMonitor.labels": {"release": "prometheus"}}
+    monitor = render(cluster, on, api=(MONITOR_API,)).one("ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    service = render(cluster).one("Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_a_service_monitor_that_the_cluster_does_not_know_is_refused_skipped_or_rendered(cluster: Access) -> None:
+    on = {"metrics.serviceMonitor.enabled": True}
+    with pytest.raises(CommandError, match=r"whenMissing to Skip or Render"):
+        render(cluster, on)
+    assert "ServiceMonitor" not in render(cluster, on | {"metrics.serviceMonitor.whenMissing": "Skip"}).kinds()
+    assert "ServiceMonitor" in render(cluster, on | {"metrics.serviceMonitor.whenMissing": "Render"}).kinds()
+
+
+def test_a_service_monitor_without_service_is_refused(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"needs metrics\.service\.enabled"):
+        render(cluster, {"metrics.serviceMonitor.enabled": True, "metrics.service.enabled": False})
+
+
+def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"requires kubeVersion: >=1\.32"):
+        render(cluster, {}, "--kube-version=1.31.9")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"replica": 3}, "additional properties 'replica' not allowed"),
+        ({"guard.tolerationKey": ["a"]}, "additional properties 'tolerationKey' not allowed"),
+        ({"replicas": -1}, "at '/replicas': minimum: got -1, want 0"),
+        ({"replicas": "two"}, "at '/replicas': got string, want integer"),
+        ({"image.pullPolicy": "Sometimes"}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent'"),
+        ({"image.repository": ""}, "at '/image/repository'"),
+        ({"image.digest": "sha256:1"}, "at '/image/digest'"),
+        ({"guard.tolerationKeys": []}, "at '/guard/tolerationKeys': minItems: got 0, want 1"),
+        ({"guard.tolerationKeys": [""]}, "at '/guard/tolerationKeys/0'"),
+        ({"guard.tolerationKeys": ["a b"]}, "at '/guard/tolerationKeys/0'"),
+        ({"guard.tolerationKeys": ["computepool.io/unavailable"]}, "at '/guard/tolerationKeys/0'"),
+        ({"log.level": "loud"}, "at '/log/level': value must be one of 'debug', 'info', 'warning', 'error'"),
+        ({"extraEnv": [{"name": "POD_NAME", "value": "x"}]}, "at '/extraEnv/0/name'"),
+        ({"podDisruptionBudget.maxUnavailable": 0}, "at '/podDisruptionBudget/maxUnavailable'"),
+        ({"podDisruptionBudget.maxUnavailable": "0%"}, "at '/podDisruptionBudget/maxUnavailable'"),
+        ({"metrics.serviceMonitor.interval": "often"}, "at '/metrics/serviceMonitor/interval'"),
+        ({"crds": {"enabled": "yes"}}, "at '/crds/enabled': got string, want boolean"),
+        ({"podLabels": {"a": 1}}, "at '/podLabels/a': got number, want string"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_bad_value_is_refused_with_its_place(cluster: Access, values: Json, says: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        render(cluster, values)
+    assert says in refused.value.stderr
+
+
+def test_the_chart_may_be_a_dependency_of_another(cluster: Access) -> None:
+    assert render(cluster, {"global": {"region": "eu"}}).one("Deployment")

@@ -1,0 +1,170 @@
+"""A release's life on a cluster, by the real Helm: install, upgrade, uninstall.
+
+It has a cluster of its own, since a release is the whole cluster's.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from e2e import chart, objects
+from e2e.chart import BURST_POLICY, CHART, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.cluster import Cluster
+from e2e.errors import CommandError
+
+Json = dict[str, Any]
+
+POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
+BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
+GUARDS = "validatingadmissionpolicies.admissionregistration.k8s.io"
+POOLS = "computepools.computepool.io"
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+POOL: Json = {
+    "apiVersion": "computepool.io/v1alpha1",
+    "kind": "ComputePool",
+    "metadata": {"name": "inference"},
+    "spec": {
+        "providers": [
+            {"name": name, "nodeSelector": {"matchLabels": {objects.PROVIDER_KEY: name}}} for name in ("aws", "nebius")
+        ]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Cluster]:
+    """A cluster whose release namespace takes only the most restricted pods."""
+    with Cluster() as cluster:
+        restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+        cluster.api.create(objects.namespace(NAMESPACE, restricted))
+        cluster.api.create(objects.gpu_node("system", "none", gpus=0))
+        yield cluster
+
+
+@pytest.fixture
+def release(own: Cluster) -> Iterator[Cluster]:
+    """The chart with all its defaults, the operator's pods too (kwok plays them), and nothing left afterwards."""
+    chart.install(own, values={})
+    try:
+        yield own
+    finally:
+        own.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
+        own.api.delete(CRDS, POOLS)
+        own.api.wait_for(CRDS, lambda found: not found, name=POOLS, what="the definition to be gone")
+
+
+def _bind(cluster: Cluster) -> None:
+    """Make a pool, and its binding as the operator does."""
+    cluster.api.wait_for(CRDS, _established, name=POOLS, what="the definition to be established")
+    cluster.api.create(POOL)
+    operator = cluster.api_for(chart.SERVICE_ACCOUNT, NAMESPACE)
+    operator.create(chart.binding("inference", operator.get(POLICIES, BURST_POLICY)))
+
+
+def _established(found: list[Json]) -> bool:
+    return bool(found) and objects.condition_of(found[0], "Established") == "True"
+
+
+def _left_of_the_release(cluster: Cluster) -> set[str]:
+    """Everything that carries the release's labels, as kind/name. Pods apart, which end in their own time."""
+    listed = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    kinds = [kind for kind in listed if kind not in ("pods", "events", "events.events.k8s.io")]
+    found = cluster.kubectl(
+        *("get", ",".join(kinds), "--all-namespaces", "--ignore-not-found", "--output=name"),
+        *("--selector", f"app.kubernetes.io/instance={RELEASE}"),
+    )
+    return set(found.split())
+
+
+def test_the_installed_operator_is_ready_in_a_restricted_namespace(release: Cluster) -> None:
+    release.api.wait_for(
+        "deployments.apps",
+        lambda found: bool(found) and found[0]["status"].get("readyReplicas") == 2,
+        NAMESPACE,
+        what="two ready operator pods",
+    )
+
+
+def test_the_api_server_finds_nothing_odd_in_the_policies(release: Cluster) -> None:
+    for name in GUARD_POLICIES:
+        checked = release.api.wait_for(GUARDS, _type_checked, name=name, what="type checking")
+        assert checked["status"]["typeChecking"] == {}
+
+
+def _type_checked(found: list[Json]) -> Json | None:
+    return found[0] if found and "typeChecking" in found[0].get("status", {}) else None
+
+
+def test_an_upgrade_changes_what_it_is_told_and_keeps_pools_and_bindings(release: Cluster) -> None:
+    _bind(release)
+    before = release.api.get(BINDINGS, "computepool-inference")
+    chart.install(release, values={"replicas": 1, "log": {"level": "debug"}})
+    deployment = release.api.get("deployments.apps", RELEASE, NAMESPACE)
+    assert deployment["spec"]["replicas"] == 1
+    assert "--log-level=debug" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    policy = release.api.get(POLICIES, BURST_POLICY)
+    assert before["metadata"]["ownerReferences"][0]["uid"] == policy["metadata"]["uid"]
+    assert release.api.get(BINDINGS, "computepool-inference")["metadata"]["uid"] == before["metadata"]["uid"]
+    assert release.api.get(POOLS, "inference")
+
+
+def test_switching_the_admission_policy_off_takes_the_bindings_with_it(release: Cluster) -> None:
+    _bind(release)
+    chart.install(release, values={"admissionPolicy": {"enabled": False}})
+    assert release.api.find(POLICIES, BURST_POLICY) is None
+    release.api.wait_for(BINDINGS, lambda found: not found, what="the bindings to be collected")
+    assert release.api.get(POOLS, "inference")
+
+
+def test_an_uninstall_keeps_definition_and_pools_and_nothing_else(release: Cluster) -> None:
+    _bind(release)
+    chart.uninstall(release)
+    release.api.wait_for(BINDINGS, lambda found: not found, what="the bindings to be collected")
+    assert _left_of_the_release(release) == {f"customresourcedefinition.apiextensions.k8s.io/{POOLS}"}
+    assert release.api.get(POOLS, "inference")
+
+
+def test_a_new_install_takes_over_the_definition_and_pools_that_were_kept(release: Cluster) -> None:
+    _bind(release)
+    chart.uninstall(release)
+    chart.install(release)
+    assert release.api.get(POOLS, "inference")
+    assert release.api.get(POLICIES, BURST_POLICY)
+
+
+def test_an_uninstall_without_keep_leaves_nothing(release: Cluster) -> None:
+    _bind(release)
+    chart.install(release, values={"crds": {"keep": False}})
+    chart.uninstall(release)
+    release.api.wait_for(BINDINGS, lambda found: not found, what="the bindings to be collected")
+    release.api.wait_for(CRDS, lambda found: not found, name=POOLS, what="the definition to be gone")
+    assert _left_of_the_release(release) == set()
+
+
+def test_a_second_release_on_the_same_cluster_is_refused(release: Cluster) -> None:
+    with pytest.raises(CommandError, match="invalid ownership metadata"):
+        release.helm("install", "another", str(CHART), "--namespace", "default")
+
+
+def test_the_notes_say_what_to_do_next(release: Cluster) -> None:
+    notes = release.helm("get", "notes", RELEASE, "--namespace", NAMESPACE)
+    assert f"kubectl --namespace {NAMESPACE} rollout status deployment/computepool" in notes
+    assert "policy computepool-burst" in notes
+    manifest = notes[notes.index("apiVersion:") : notes.index("   The standby's nodes")]
+    created = release.kubectl("create", "--dry-run=server", "--output=name", "-f", "-", input=_filled_in(manifest))
+    assert created.strip() == "computepool.computepool.io/first"
+
+
+def _filled_in(manifest: str) -> str:
+    return manifest.replace("LABEL: OF-YOUR-PRIMARY-NODES", "provider: aws")
+
+
+def test_people_get_their_rights_through_the_roles_every_cluster_has(release: Cluster) -> None:
+    def may(verb: str, role: str) -> bool:
+        found = release.api.get("clusterroles.rbac.authorization.k8s.io", role)
+        return any("computepools" in rule.get("resources", []) and verb in rule["verbs"] for rule in found["rules"])
+
+    chart.until(lambda: may("list", "view") and may("delete", "admin"), "the roles to be aggregated")
+    assert not may("patch", "view")
+    assert not may("patch", "edit")
