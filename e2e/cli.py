@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from e2e import binaries, cluster, state, versions
-from e2e.components import Options
+from e2e import binaries, cluster, provide, state, versions
+from e2e.components import Layout, Options
 from e2e.errors import E2EError
 
 EPILOG = """\
@@ -74,6 +74,7 @@ def _command(
 
 
 def _up(parsed: argparse.Namespace) -> None:
+    provide.provide()
     began = time.monotonic()
     started = cluster.Cluster(parsed.name, Options(benchmark=parsed.benchmark), keep_logs=parsed.keep_logs)
     started.keep()
@@ -92,7 +93,8 @@ def _down(parsed: argparse.Namespace) -> None:
 def _list(_parsed: argparse.Namespace) -> None:
     cluster.sweep_all()
     for folder in state.folders():
-        print(f"{folder.name}\t{cluster.attach(folder.name).url}\t{folder}")
+        layout = Layout(folder, tuple(state.read_record(folder).ports))
+        print(f"{folder.name}\t{layout.url}\t{folder}")
 
 
 def _kubeconfig(parsed: argparse.Namespace) -> None:
@@ -109,5 +111,5 @@ def _kubectl(parsed: argparse.Namespace) -> int:
 
 
 def _binaries(_parsed: argparse.Namespace) -> None:
-    for name, path in binaries.find_all().items():
-        print(f"{name}\t{path}")
+    for name, path in provide.provide().items():
+        print(f"{name}\t{versions.BINARIES[name]}\t{path}")

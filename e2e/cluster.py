@@ -14,6 +14,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +25,7 @@ from typing import Self
 
 import msgspec
 
-from e2e import binaries, certs, components, kubeconfig, ports, procs, stages, state, supervisor
+from e2e import binaries, certs, components, kubeconfig, ports, procs, stages, state, supervisor, versions
 from e2e.components import ComponentSpec, Layout, Options
 from e2e.errors import ClusterError, CommandError
 from e2e.kubeapi import KubeApi
@@ -41,6 +42,7 @@ class Access:
     def __init__(self, name: str, layout: Layout, binary_paths: Mapping[str, Path], admin_token: str) -> None:
         """See a cluster that runs already; Cluster starts one, `attach` finds one by name."""
         self.name = name
+        self.version = versions.KUBERNETES
         self.layout = layout
         self.admin_token = admin_token
         self.url = layout.url
@@ -113,6 +115,7 @@ class Cluster(Access):
         _write_files(layout, token)
         super().__init__(name, layout, paths, token)
         self._specs = {spec.name: spec for spec in components.specs(layout, paths, options or Options())}
+        self._asking = threading.Lock()
         self._supervisor = _start_supervisor(layout.folder)
         try:
             for spec in self._specs.values():
@@ -184,9 +187,10 @@ class Cluster(Access):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _ask(self, request: supervisor.Request) -> supervisor.Answer:
-        self._write(request)
         assert self._supervisor.stdout is not None
-        line = self._supervisor.stdout.readline()
+        with self._asking:
+            self._write(request)
+            line = self._supervisor.stdout.readline()
         if not line:
             raise ClusterError(f"the supervisor of cluster {self.name} has ended:\n{self._tail('supervisor')}")
         answer = msgspec.json.decode(line, type=supervisor.Answer)

@@ -217,14 +217,21 @@ class KubeApi:
         It is asked at once and after each change. Raises WaitTimeoutError, which names `what` was waited for and
         shows what was there last.
         """
+        fields = f"metadata.name={name}" if name else None
         seen: Objects = []
-        for seen in self._states(kind, namespace, labels, f"metadata.name={name}" if name else None, timeout):
+        for seen in self.states(kind, namespace, labels=labels, fields=fields, timeout=timeout):
             if result := condition(seen):
                 return result
         raise WaitTimeoutError(_waited(kind, what, timeout, seen))
 
-    def _states(
-        self, kind: str, namespace: str | None, labels: str | None, fields: str | None, timeout: float
+    def states(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        timeout: float = 30,
     ) -> Iterator[Objects]:
         """Yield all matching objects now and after each change, until the timeout. A server that is being restarted,
         or that forgot our place in the watch, makes it begin anew, as any client must.

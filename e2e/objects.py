@@ -169,6 +169,14 @@ def is_bound(pod: Json) -> bool:
     return bool(pod["spec"].get("nodeName"))
 
 
+def gpus_of(pod: Json, resource: str = ACCELERATOR) -> int:
+    """How many accelerators a pod of these builders asks for."""
+    return sum(
+        int(container.get("resources", {}).get("limits", {}).get(resource, 0))
+        for container in pod["spec"]["containers"]
+    )
+
+
 def is_unschedulable(pod: Json) -> bool:
     """Whether the scheduler has tried a pod and found no node for it."""
     return not is_bound(pod) and any(

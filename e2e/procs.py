@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
+PR_SET_PDEATHSIG = 1
 
 
 class ProcessRef(msgspec.Struct, frozen=True):
@@ -54,6 +58,21 @@ def wait_gone(processes: list[ProcessRef], timeout: float) -> list[ProcessRef]:
         time.sleep(0.02)
         left = [process for process in left if is_alive(process)]
     return left
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before it becomes the component, on Linux: ask to be killed when the parent ends."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def ask() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It ended before the request took effect.
+            os._exit(1)
+
+    return ask
 
 
 def _started(pid: int) -> str | None:

@@ -12,14 +12,13 @@ States: tethered -> (keep) kept -> (SIGTERM or `end`) ended. Invariant: componen
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +28,6 @@ from e2e import procs
 from e2e.components import ComponentSpec
 from e2e.state import read_record, write_record
 
-PR_SET_PDEATHSIG = 1
 # Seconds that a component which was asked to stop in order may take before it is killed.
 STOP_SECONDS = 20.0
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -171,7 +169,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
                 env=os.environ | component.env,
-                preexec_fn=die_with_parent(),
+                preexec_fn=procs.die_with_parent(),
             )
         self._save()
 
@@ -203,21 +201,6 @@ class Supervisor:
     def _save(self) -> None:
         components = {name: procs.ref(child.pid) for name, child in self._children.items() if child.poll() is None}
         write_record(self._folder, msgspec.structs.replace(read_record(self._folder), components=components))
-
-
-def die_with_parent() -> Callable[[], None] | None:
-    """What a child runs before it becomes the component, on Linux: ask to be killed when the parent ends."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def ask() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # It ended before the request took effect.
-            os._exit(1)
-
-    return ask
 
 
 def remove_folder(folder: Path, *, keep_logs: bool) -> None:

@@ -1,0 +1,96 @@
+"""Making the cache complete: what is missing, one run at a time, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from pathlib import Path
+
+import pytest
+
+from e2e import binaries, provide, versions
+from e2e.errors import BuildError
+from tests.unit.e2e.fake_go import FakeGo
+
+
+def script(path: Path, says: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {says}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> FakeGo:
+    return FakeGo(tmp_path / "go")
+
+
+@pytest.fixture
+def env(tmp_path: Path, go: FakeGo) -> dict[str, str]:
+    """A machine that has every binary but kwok, and a recent Go."""
+    env = {"PATH": f"{go.folder}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for name, version in versions.BINARIES.items():
+        if name != "kwok":
+            script(binaries.cached(name, env), f"v{version}")
+    go.binary_says = f"v{versions.KWOK}"
+    go.tell()
+    return env
+
+
+def test_only_what_is_missing_is_built(env: dict[str, str], go: FakeGo) -> None:
+    assert provide.provide(env)["kwok"] == binaries.cached("kwok", env)
+    assert [call["arguments"][-1] for call in go.calls("build")] == ["sigs.k8s.io/kwok/cmd/kwok"]
+
+
+def test_nothing_is_built_where_nothing_is_missing(env: dict[str, str], go: FakeGo) -> None:
+    script(binaries.cached("kwok", env), f"v{versions.KWOK}")
+    provide.provide(env)
+    assert not go.calls("build")
+
+
+def test_only_the_binaries_stay_after_a_build(env: dict[str, str]) -> None:
+    provide.provide(env)
+    cache = binaries.cache_root(env)
+    assert sorted(entry.name for entry in cache.iterdir()) == ["bin", "lock"]
+    assert len(list((cache / "bin").iterdir())) == len(versions.BINARIES)
+
+
+def test_a_failed_build_keeps_what_the_next_one_can_use(env: dict[str, str], go: FakeGo) -> None:
+    go.build_fails = "no space left on device"
+    go.tell()
+    with pytest.raises(BuildError, match="no space left"):
+        provide.provide(env)
+    assert (binaries.cache_root(env) / "build").is_dir()
+    assert binaries.find("kwok", env) is None
+
+
+def test_a_binary_of_another_version_is_not_let_into_the_cache(env: dict[str, str], go: FakeGo) -> None:
+    go.binary_says = "v0.0.1"
+    go.tell()
+    with pytest.raises(BuildError, match=rf"its version is 0\.0\.1, not {versions.KWOK}"):
+        provide.provide(env)
+    assert binaries.find("kwok", env) is None
+
+
+def test_what_an_earlier_run_left_half_installed_is_cleared(env: dict[str, str]) -> None:
+    left = script(binaries.cache_root(env) / "bin" / ".new-abc" / "kwok", "half")
+    provide.provide(env)
+    assert not left.parent.exists()
+
+
+def test_a_second_run_waits_for_the_first_and_then_has_nothing_to_do(env: dict[str, str], go: FakeGo) -> None:
+    said: queue.Queue[str] = queue.Queue()
+    waiting = threading.Thread(target=provide.provide, args=(env, said.put))
+    with provide.locked(binaries.cache_root(env), said.put):
+        waiting.start()
+        assert f"Waiting for another run (process {os.getpid()})" in said.get(timeout=10)
+        script(binaries.cached("kwok", env), f"v{versions.KWOK}")
+    waiting.join()
+    assert not go.calls("build")
+
+
+def test_download_is_opt_in() -> None:
+    assert provide.wants_download({"DOWNLOAD": "1"})
+    assert not provide.wants_download({"DOWNLOAD": "0"})
+    assert not provide.wants_download({})
