@@ -17,7 +17,7 @@ T = TypeVar("T")
 UNFINISHED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _StoreSink(Generic[T]):
     """Hands one resource's changes to the store; a finished sync has every pool looked at."""
 

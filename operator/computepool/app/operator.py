@@ -10,13 +10,10 @@
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
-
-import kopf
 
 from computepool.act.bindings import Bindings
 from computepool.act.fence import NotLeadingError
@@ -30,7 +27,8 @@ from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
 from computepool.app.settings import Settings
-from computepool.kube.access import load_access
+from computepool.app.watch import watch_pools
+from computepool.kube.access import Access, load_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
@@ -47,10 +45,11 @@ RETRY_SECONDS = 2.0
 class Operator:
     """All parts of one process, wired together."""
 
-    def __init__(self, settings: Settings, client: ApiClient, lease_client: ApiClient) -> None:
+    def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
         """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
         clock, wall = time.monotonic, time.time
         self._settings = settings
+        self._access = access
         self._clock = clock
         self._rng = random.Random()
         self.metrics = Metrics()
@@ -126,7 +125,7 @@ class Operator:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("kopf", self._kopf()),
+                ("kopf", watch_pools(self._access, self._pools.heard)),
                 ("pools", self._pools.run()),
                 ("policy", self._policy.run()),
                 ("passes", self._passes.run()),
@@ -143,17 +142,6 @@ class Operator:
             for task in parts:
                 task.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
-
-    async def _kopf(self) -> None:
-        settings = kopf.OperatorSettings()
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.watching.server_timeout = 290
-        if self._settings.kubeconfig:
-            os.environ["KUBECONFIG"] = self._settings.kubeconfig
-        await kopf.operator(
-            registry=self._pools.registry(), settings=settings, clusterwide=True, standalone=True, priority=0
-        )
 
     async def _first_pools(self) -> None:
         while True:
@@ -199,7 +187,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> int:
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:
-            await Operator(settings, client, lease_client).run(stop)
+            await Operator(settings, access, client, lease_client).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
             return_code = 1

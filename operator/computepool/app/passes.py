@@ -13,7 +13,7 @@ from computepool.app.dirty import DirtyPools
 from computepool.assess.assessment import assess
 from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Plan
-from computepool.model.api import AdmissionMode, ComputePool, Mode
+from computepool.model.api import AdmissionMode, ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_state
 from computepool.observe.store import Store
@@ -57,6 +57,7 @@ class Passes:
         self._clock = clock
         self._wall = wall
         self._states: dict[str, PoolState] = {}
+        self._told: dict[str, PoolStatus] = {}
         self._refusals: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = asyncio.Event()
@@ -83,6 +84,7 @@ class Passes:
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
         self._states.pop(pool, None)
+        self._told.pop(pool, None)
         self._refusals.pop(pool, None)
         self._statuses.forget(pool)
         self._dirty.forget(pool)
@@ -129,9 +131,11 @@ class Passes:
 
     def _report(self, outcome: Outcome, now: float) -> None:
         pool = outcome.snapshot.pool
-        status = status_of(outcome, pool.status, datetime.fromtimestamp(now, UTC))
+        # What was told last, written or not: the status that the API server holds may lag behind by a second.
+        before = self._told.get(pool.name, pool.status)
+        status = self._told[pool.name] = status_of(outcome, before, datetime.fromtimestamp(now, UTC))
         self._metrics.passed(outcome)
-        self._story.turned(pool, pool.status, status)
+        self._story.turned(pool, before, status)
         self._statuses.want(pool, status)
 
     def _wants_policy(self, pool: ComputePool) -> bool:

@@ -9,13 +9,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import kopf
 import msgspec
 
 from computepool.act.status import POOLS_PATH
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
-from computepool.model.api import GROUP, PLURAL, VERSION, ComputePool, InvalidPool
+from computepool.model.api import ComputePool, InvalidPool
 from computepool.observe.store import Store
 from computepool.report.logs import log
 
@@ -42,18 +41,12 @@ class Pools:
         self._gone = gone
         self._changed = changed
 
-    def registry(self) -> kopf.OperatorRegistry:
-        """Return what kopf runs: one silent handler for every event of every pool, and no finalizers."""
-        registry = kopf.OperatorRegistry()
-
-        async def on_pool(event: Mapping[str, Any], **_: Any) -> None:
-            if event["type"] == "DELETED":
-                self.remove(event["object"]["metadata"]["name"])
-            else:
-                self.take(event["object"])
-
-        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_pool)
-        return registry
+    def heard(self, kind: str, obj: Mapping[str, Any]) -> None:
+        """Take one watch event in."""
+        if kind == "DELETED":
+            self.remove(obj["metadata"]["name"])
+        else:
+            self.take(obj)
 
     async def relist(self) -> None:
         """Read all pools; raises ApiError where that fails."""

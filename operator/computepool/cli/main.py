@@ -24,6 +24,7 @@ from computepool.report.logs import set_up
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="Keeps GPU workloads running when one provider's capacity runs out. "
     "`status` and `explain` need read-only rights; they also work as `kubectl computepool ...`.",
 )

@@ -51,7 +51,7 @@ def _show(pool: ComputePool, console: Console) -> None:
 def providers_table(pool: ComputePool) -> Table:
     """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost and admission."""
     table = Table(box=None, pad_edge=True)
-    for heading in ("Provider", "Role", "Nodes", "Allocated", "Free", "Unhealthy", "Burst pods", "Cost/h", "Admission"):
+    for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Sick", "Burst", "Cost/h", "Admission"):
         table.add_column(heading, justify="left" if heading in ("Provider", "Role", "Admission") else "right")
     admitted = pool.status.admission.tolerations
     for index, provider in enumerate(pool.status.providers):

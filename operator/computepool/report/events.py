@@ -6,6 +6,7 @@ about the same object within a while is sent once.
 
 import asyncio
 import logging
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ class EventSink:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{event.subject['name']}."},
+            "metadata": {"name": f"{event.subject['name']}.{uuid.uuid4().hex[:16]}"},
             "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
