@@ -44,10 +44,7 @@ class StatusWriter:
         urgent = self._urgent.setdefault(pool.name, asyncio.Event())
         if _matters(pool.status, status):
             urgent.set()
-        if pool.name not in self._tasks:
-            task = asyncio.create_task(self._write_all(pool.name, urgent))
-            self._tasks[pool.name] = task
-            task.add_done_callback(lambda _: self._tasks.pop(pool.name, None))
+        self._start(pool.name)
 
     def forget(self, pool: str) -> None:
         """Drop what was wanted of a pool that is gone."""
@@ -59,31 +56,53 @@ class StatusWriter:
             urgent.set()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
+    def _start(self, name: str) -> None:
+        if name not in self._tasks:
+            task = self._tasks[name] = asyncio.create_task(self._write_all(name, self._urgent[name]))
+            task.add_done_callback(lambda done: self._ended(name, done))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.warning("status of %s not written: %s", name, error)
+        elif name in self._wanted:
+            # Wanted after the task had looked for the last time.
+            self._start(name)
+
     async def _write_all(self, name: str, urgent: asyncio.Event) -> None:
         while name in self._wanted:
             if not urgent.is_set():
                 await _first(urgent, CALM_SECONDS)
             urgent.clear()
-            pool, status = self._wanted.pop(name, (None, None))
-            if pool is None or status is None:
+            wanted = self._wanted.pop(name, None)
+            if wanted is None:
                 return
             try:
-                await self._write(pool, status)
-            except Conflict:
-                # The pool changed meanwhile: its watch event brings the next pass, and with it the next status.
-                continue
+                await self._write(*wanted)
             except NotFound:
                 return
             except ApiError as error:
                 _logger.warning("status of %s not written, trying again: %s", name, error)
                 await asyncio.sleep(error.retry_after or RETRY_SECONDS)
-                self._wanted.setdefault(name, (pool, status))
+                self._wanted.setdefault(name, wanted)
 
     async def _write(self, pool: ComputePool, status: PoolStatus) -> None:
+        """Write once. Where the pool has changed since it was read, read it and try again for the same spec."""
         self._fence.check()
-        body = status_patch(pool, status)
-        answer = await self._client.merge_patch(f"{POOLS_PATH}/{pool.name}/status", body)
-        self._written(ComputePool.from_object(msgspec.json.decode(answer)))
+        path = f"{POOLS_PATH}/{pool.name}"
+        try:
+            answer = await self._client.merge_patch(f"{path}/status", status_patch(pool, status))
+        except Conflict:
+            fresh = _pool(await self._client.get(path))
+            self._written(fresh)
+            if (fresh.metadata.uid, fresh.metadata.generation) == (pool.metadata.uid, pool.metadata.generation):
+                self._wanted.setdefault(pool.name, (fresh, status))
+            return
+        self._written(_pool(answer))
+
+
+def _pool(answer: bytes) -> ComputePool:
+    return ComputePool.from_object(msgspec.json.decode(answer))
 
 
 def status_patch(pool: ComputePool, status: PoolStatus) -> dict[str, Any]:

@@ -84,10 +84,13 @@ class Writer:
             self._ledger.start(burst.pod.uid, Offer(burst.provider, now))
         return started
 
-    async def burst(self, bursts: tuple[Burst, ...]) -> Written:
-        """Send the pods on. Raises NotLeadingError as soon as leadership is in doubt."""
+    async def burst(self, bursts: tuple[Burst, ...], wanted: Callable[[], bool]) -> Written:
+        """Send the pods on, for as long as that is `wanted`: a pool may go while its pods queue here.
+
+        Raises NotLeadingError as soon as leadership is in doubt.
+        """
         outcome = Written()
-        await asyncio.gather(*(self._burst(one, outcome) for one in bursts))
+        await asyncio.gather(*(self._burst(one, wanted, outcome) for one in bursts))
         return outcome
 
     async def mark(self, marks: Iterable[Mark]) -> None:
@@ -105,10 +108,13 @@ class Writer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _burst(self, burst: Burst, outcome: Written) -> None:
+    async def _burst(self, burst: Burst, wanted: Callable[[], bool], outcome: Written) -> None:
         pod = burst.pod
         try:
             async with self._slots:
+                if not wanted():
+                    self._give_up(pod.uid)
+                    return
                 self._fence.check()
                 version = await self._patch(pod, burst_patch(burst, self._wall()))
         except (NotFound, Conflict):

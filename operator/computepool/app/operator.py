@@ -38,6 +38,7 @@ from computepool.report.metrics import Metrics
 from computepool.report.story import Story
 
 _logger = logging.getLogger("computepool")
+DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
 RETRY_SECONDS = 2.0
 
@@ -105,7 +106,7 @@ class Operator:
             try:
                 await self._lead(stop)
             finally:
-                await self._passes.drain()
+                await self._passes.drain(DRAIN_SECONDS)
                 await self._events.flush(FLUSH_SECONDS if stop.is_set() else 0.1)
                 await self.election.release()
                 for task in tasks:

@@ -61,6 +61,7 @@ class Passes:
         self._refusals: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = asyncio.Event()
+        self._stopping = False
 
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
@@ -74,11 +75,16 @@ class Passes:
                 # Changes that came meanwhile are read before the next pass, and share one.
                 await asyncio.sleep(min(0.1, (self._clock() - began) * (1 / SHARE - 1)))
 
-    async def drain(self) -> None:
-        """Wait for the writes under way."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._statuses.flush()
+    async def drain(self, seconds: float) -> None:
+        """Wait for the writes under way, at most so long; those that have not begun are left to the next leader."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self._tasks:
+                    await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._statuses.flush()
+        except TimeoutError:
+            log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
         await self._writer.settle()
 
     def forget(self, pool: str) -> None:
@@ -118,7 +124,7 @@ class Passes:
             self._spawn(self._writer.mark(plan.marks))
 
     async def _burst(self, pool: ComputePool, bursts: tuple[Burst, ...], at: float) -> None:
-        outcome = await self._writer.burst(bursts)
+        outcome = await self._writer.burst(bursts, lambda: self._still_wanted(pool))
         if outcome.done:
             self._refusals.pop(pool.name, None)
             self._story.burst(pool, outcome.done, self._clock() - at)
@@ -128,6 +134,15 @@ class Passes:
             self._refusals[pool.name] = message
             self._story.refused(pool, message, len(outcome.refused))
             self._dirty.mark(pool.name, self._clock())
+
+    def _still_wanted(self, pool: ComputePool) -> bool:
+        now = self._store.pools.get(pool.name)
+        return (
+            not self._stopping
+            and now is not None
+            and now.metadata.uid == pool.metadata.uid
+            and now.spec.mode is Mode.ENFORCE
+        )
 
     def _report(self, outcome: Outcome, now: float) -> None:
         pool = outcome.snapshot.pool

@@ -53,7 +53,7 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
         holds=holds,
         marks=() if placement.bursts else marks_of(snapshot.pool.name, assessment.supplies),
         admission=admission,
-        look_again=_soonest([assessment.look_again, *(hold.until for hold in holds)]),
+        look_again=_soonest([assessment.look_again, *(hold.until for hold in holds)], now),
     )
 
 
@@ -87,5 +87,6 @@ def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
     return [by_uid[pod.uid] for pod in in_order(one.pod for one in by_uid.values())]
 
 
-def _soonest(times: Iterable[float | None]) -> float | None:
-    return min((time for time in times if time is not None), default=None)
+def _soonest(times: Iterable[float | None], now: float) -> float | None:
+    # A time that is over has had its look: this pass.
+    return min((time for time in times if time is not None and time > now), default=None)
