@@ -1,0 +1,285 @@
+"""The operator as a process beside a cluster, with exactly the rights that the chart gives its ServiceAccount.
+
+    with chart.installed(cluster), OperatorProcess(cluster) as operator:
+        operator.wait_leading()
+
+    with chart.installed(cluster), operators(cluster, 2) as (leader, standby):
+        leader.kill()
+        standby.wait_leading()
+
+A process ends with its block, and with ours however that ends, unless it was started to outlive us. On Linux
+PR_SET_PDEATHSIG sees to that, which is tied to the thread that started it: start it in one that lives as long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from e2e import kubeconfig, procs
+from e2e.chart import NAMESPACE, SERVICE_ACCOUNT
+from e2e.cluster import Access
+from e2e.errors import E2EError, WaitTimeoutError
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+# Seconds until a fresh process has its caches and serves; it takes about one, more on a busy machine.
+READY_SECONDS = 60.0
+# Seconds that an orderly end may take: writes under way, events still to send, the Lease given back.
+END_SECONDS = 20.0
+# Seconds that its token is good for. A cluster that is kept should not stop working within the day.
+TOKEN_SECONDS = 24 * 3600
+POLL_SECONDS = 0.02
+HTTP_SECONDS = 5.0
+LOG_TAIL_LINES = 25
+SERVING = "serving health and metrics"
+
+
+class OperatorError(E2EError):
+    """The operator ended, or would not end; the text shows the end of its log."""
+
+
+class OperatorProcess:
+    """One `computepool run`."""
+
+    def __init__(
+        self,
+        cluster: Access,
+        *,
+        identity: str | None = None,
+        lease_seconds: float = 15.0,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        outlives_us: bool = False,
+    ) -> None:
+        """Start it and return at once; the chart must be installed.
+
+        `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long a leader that died is
+        waited for. `flags` are further ones of `computepool run`.
+        """
+        self.identity = identity or f"operator-{secrets.token_hex(3)}"
+        self.log_file = cluster.layout.logs / f"{self.identity}.log"
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._port = 0
+        argv = [
+            *(
+                str(Path(sys.executable).with_name("computepool")),
+                "run",
+                "--kubeconfig",
+                str(self._kubeconfig(cluster)),
+            ),
+            *("--namespace", NAMESPACE, "--identity", self.identity, "--lease-seconds", str(lease_seconds)),
+            *("--http-host", "127.0.0.1", "--http-port", "0", "--log-format", "json"),
+            *flags,
+        ]
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=cluster.command_env() | dict(env or {}),
+                preexec_fn=None if outlives_us else procs.die_with_parent(),
+                # Ctrl-C in a terminal goes to all processes of its session; the end must come from us, in order.
+                start_new_session=True,
+            )
+        self.process = procs.ref(self._process.pid)
+
+    def __enter__(self) -> Self:
+        """Use it within a `with` block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    # -- its life --------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended; a paused one has not."""
+        return self._process.poll() is None
+
+    def terminate(self, timeout: float = END_SECONDS) -> int:
+        """Ask it to end (SIGTERM), wait until it has, and return its exit code. Raises OperatorError if it does not."""
+        self._signal(signal.SIGTERM)
+        # A paused process sees the signal only once it goes on.
+        self._signal(signal.SIGCONT)
+        return self.wait_ended(timeout)
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL), and wait until it is gone."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Stop it in its tracks (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def wait_ended(self, timeout: float = END_SECONDS) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise OperatorError(self._with_tail(f"has not ended in {timeout:g} s")) from None
+
+    def close(self) -> None:
+        """End it in order, or else at once. Nothing happens where it has ended."""
+        if not self.running:
+            return
+        try:
+            self.terminate()
+        except OperatorError:
+            self.kill()
+            raise
+
+    # -- what it says ----------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """Where it serves health and metrics, once it does: 0 before."""
+        if not self._port:
+            self._port = next((int(line["port"]) for line in self.log_lines() if line["message"] == SERVING), 0)
+        return self._port
+
+    def log(self) -> str:
+        """All that it has written so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def log_lines(self) -> list[Json]:
+        """Its log line by line; what is no JSON, such as a traceback, as {"message": line}."""
+        return [_parsed(line) for line in self.log().splitlines() if line]
+
+    def get(self, path: str) -> str:
+        """The body of one of its endpoints. Raises OSError where it does not answer, or not with 200."""
+        with self._opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=HTTP_SECONDS) as answer:
+            return str(answer.read().decode())
+
+    def metrics(self) -> str:
+        """Its metrics, in Prometheus' text format."""
+        return self.get("/metrics")
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels; 0 where there is none.
+
+        Counters end in `_total`; a histogram's parts in `_count`, `_sum` and `_bucket`.
+        """
+        samples = (one for family in text_string_to_metric_families(self.metrics()) for one in family.samples)
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves and its caches are filled, leading or not."""
+        return self.port > 0 and self._answers("/readyz")
+
+    @property
+    def leading(self) -> bool:
+        """Whether it says that it leads; one that does not answer does not say so."""
+        try:
+            return self.port > 0 and self.value("computepool_leader") == 1
+        except OSError:
+            return False
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait_ready(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until its caches are filled. Raises OperatorError where it ends instead, WaitTimeoutError."""
+        self.wait_for(lambda: self.ready, "to be ready", timeout)
+
+    def wait_leading(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until it leads. Errors as for `wait_ready`."""
+        self.wait_for(lambda: self.leading, "to lead", timeout)
+
+    def wait_logged(self, message: str, timeout: float = 30.0, **fields: Any) -> Json:
+        """Wait until it has logged a line with this message and these fields, and return the first such line."""
+        return self.wait_for(lambda: self._find(message, fields), f"to log {message!r} {fields or ''}", timeout)
+
+    def wait_for(self, probe: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:
+        """Ask again and again until the answer is true, and return it: while the process lives, at most so long."""
+        deadline = time.monotonic() + timeout
+        while not (answer := probe()):
+            if not self.running:
+                raise OperatorError(self._with_tail(f"ended with {self._process.returncode}; it was waited for {what}"))
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(self._with_tail(f"was waited for {timeout:g} s {what}"))
+            time.sleep(POLL_SECONDS)
+        return answer
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _kubeconfig(self, cluster: Access) -> Path:
+        return kubeconfig.write(
+            cluster.layout.folder / f"kubeconfig-{self.identity}",
+            server=cluster.url,
+            ca_file=cluster.ca_file,
+            token=cluster.api.token(SERVICE_ACCOUNT, NAMESPACE, seconds=TOKEN_SECONDS),
+            namespace=NAMESPACE,
+        )
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self.running:
+            os.kill(self._process.pid, signum)
+
+    def _answers(self, path: str) -> bool:
+        try:
+            self.get(path)
+        except OSError:
+            return False
+        return True
+
+    def _find(self, message: str, fields: Json) -> Json | None:
+        return next(
+            (line for line in self.log_lines() if line["message"] == message and fields.items() <= line.items()), None
+        )
+
+    def _with_tail(self, what: str) -> str:
+        tail = "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
+        return f"operator {self.identity} {what}. The end of its log:\n{tail or '(nothing)'}"
+
+
+@contextmanager
+def operators(cluster: Access, count: int = 2, **how: Any) -> Iterator[list[OperatorProcess]]:
+    """That many processes, the first of which leads and the others wait with warm caches, as long as the block lasts.
+
+    `how` is for each as for OperatorProcess.
+    """
+    with ExitStack() as stack:
+        started = [stack.enter_context(OperatorProcess(cluster, **how))]
+        started[0].wait_leading()
+        started += [stack.enter_context(OperatorProcess(cluster, **how)) for _ in range(count - 1)]
+        for one in started[1:]:
+            one.wait_ready()
+        yield started
+
+
+def _parsed(line: str) -> Json:
+    try:
+        parsed = json.loads(line)
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) and "message" in parsed else {"message": line}
