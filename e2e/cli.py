@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from e2e import binaries, cluster, provide, state, versions
+from e2e import binaries, provide, roster, versions
+from e2e.access import attach
+from e2e.cluster import Cluster
 from e2e.components import Layout, Options
 from e2e.errors import E2EError
 
@@ -76,7 +78,7 @@ def _command(
 def _up(parsed: argparse.Namespace) -> None:
     provide.provide()
     began = time.monotonic()
-    started = cluster.Cluster(parsed.name, Options(benchmark=parsed.benchmark), keep_logs=parsed.keep_logs)
+    started = Cluster(parsed.name, Options(benchmark=parsed.benchmark), keep_logs=parsed.keep_logs)
     started.keep()
     print(f"cluster {started.name!r} is up after {time.monotonic() - began:.1f} s")
     print(f"  export KUBECONFIG={started.kubeconfig}")
@@ -84,25 +86,23 @@ def _up(parsed: argparse.Namespace) -> None:
 
 
 def _down(parsed: argparse.Namespace) -> None:
-    names = [folder.name for folder in state.folders()] if parsed.all else [parsed.name]
+    names = [layout.folder.name for layout in roster.running()] if parsed.all else [parsed.name]
     for name in names:
-        cluster.end(name, keep_logs=parsed.keep_logs)
+        roster.end(name, keep_logs=parsed.keep_logs)
         print(f"cluster {name!r} has ended")
 
 
 def _list(_parsed: argparse.Namespace) -> None:
-    cluster.sweep_all()
-    for folder in state.folders():
-        layout = Layout(folder, tuple(state.read_record(folder).ports))
-        print(f"{folder.name}\t{layout.url}\t{folder}")
+    for layout in roster.running():
+        print(f"{layout.folder.name}\t{layout.url}\t{layout.folder}")
 
 
 def _kubeconfig(parsed: argparse.Namespace) -> None:
-    print(cluster.attach(parsed.name).kubeconfig)
+    print(Layout(roster.folder_of(parsed.name), ()).kubeconfig)
 
 
 def _kubectl(parsed: argparse.Namespace) -> int:
-    access = cluster.attach(parsed.name)
+    access = attach(parsed.name)
     if parsed.arguments[:1] == ["--"]:
         del parsed.arguments[0]
     return subprocess.run(

@@ -18,85 +18,24 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from e2e import binaries, certs, components, kubeconfig, ports, procs, stages, state, supervisor, versions
+from e2e import binaries, certs, components, kubeconfig, procs, roster, stages, state, supervisor
+from e2e.access import Access, attach
 from e2e.components import ComponentSpec, Layout, Options
-from e2e.errors import ClusterError, CommandError
-from e2e.kubeapi import KubeApi
+from e2e.errors import ClusterError
+
+__all__ = ["REPOSITORY", "Access", "Cluster", "attach"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Seconds for one component to become ready. It takes 1-3; a machine busy with another build takes longer.
 READY_SECONDS = 90.0
 LOG_TAIL_LINES = 25
-
-
-class Access:
-    """A running cluster as its users see it: addresses, credentials, kubectl, helm and a JSON client."""
-
-    def __init__(self, name: str, layout: Layout, binary_paths: Mapping[str, Path], admin_token: str) -> None:
-        """See a cluster that runs already; Cluster starts one, `attach` finds one by name."""
-        self.name = name
-        self.version = versions.KUBERNETES
-        self.layout = layout
-        self.admin_token = admin_token
-        self.url = layout.url
-        self.ca_file = layout.pki / "ca.crt"
-        self.kubeconfig = layout.kubeconfig
-        self.api = KubeApi(self.url, admin_token, self.ca_file)
-        self._binaries = binary_paths
-
-    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002
-        """Run kubectl as administrator and return its standard output.
-
-        Raises CommandError where it fails, unless `check` is False; then standard error follows the output.
-        """
-        return self._run("kubectl", arguments, input, check)
-
-    def helm(self, *arguments: str, check: bool = True) -> str:
-        """Run Helm as administrator and return its standard output. Errors as for kubectl."""
-        return self._run("helm", arguments, None, check)
-
-    def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
-        """Write a kubeconfig with a ServiceAccount's own token, as a pod of it would have."""
-        return kubeconfig.write(
-            self.layout.folder / f"kubeconfig-{namespace}-{service_account}",
-            server=self.url,
-            ca_file=self.ca_file,
-            token=self.api.token(service_account, namespace),
-            namespace=namespace,
-        )
-
-    def api_for(self, service_account: str, namespace: str) -> KubeApi:
-        """A client with a ServiceAccount's rights."""
-        return KubeApi(self.url, self.api.token(service_account, namespace), self.ca_file)
-
-    def command_env(self) -> dict[str, str]:
-        """The environment in which kubectl, helm or the operator talk to this cluster, and to nobody's own."""
-        home = self.layout.folder / "home"
-        helm = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        return os.environ | helm | {"KUBECONFIG": str(self.kubeconfig)}
-
-    def _run(self, tool: str, arguments: tuple[str, ...], given: str | None, check: bool) -> str:
-        ran = subprocess.run(
-            [self._binaries[tool], *arguments],
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
-            capture_output=True,
-            text=True,
-            env=self.command_env(),
-            check=False,
-        )
-        if not check:
-            return ran.stdout + ran.stderr
-        if ran.returncode:
-            raise CommandError(f"{tool} {' '.join(arguments)}", ran.returncode, ran.stdout, ran.stderr)
-        return ran.stdout
 
 
 class Cluster(Access):
@@ -110,7 +49,7 @@ class Cluster(Access):
         """
         paths = binaries.find_all()
         name = name or f"c{secrets.token_hex(4)}"
-        layout = _claim(name, keep_logs=keep_logs)
+        layout = roster.claim(name, keep_logs=keep_logs)
         token = secrets.token_urlsafe(24)
         _write_files(layout, token)
         super().__init__(name, layout, paths, token)
@@ -120,7 +59,7 @@ class Cluster(Access):
         try:
             for spec in self._specs.values():
                 self.start(spec.name)
-            self._wait_for_namespaces()
+            self._wait_for_default_namespace()
         except BaseException:
             self.close()
             raise
@@ -139,8 +78,11 @@ class Cluster(Access):
         """End the cluster and remove its folder. Nothing happens where it has ended."""
         self.api.close()
         if self._supervisor.poll() is None:
-            self._write(supervisor.End())
-        self._let_go()
+            # It may end by itself just now.
+            with suppress(BrokenPipeError):
+                self._write(supervisor.End())
+        _close_pipes(self._supervisor)
+        self._supervisor.wait()
 
     def keep(self) -> None:
         """Let the cluster live on when this process ends; `python -m e2e down` ends it then."""
@@ -214,76 +156,14 @@ class Cluster(Access):
                 raise ClusterError(f"{spec.name} was not ready in {READY_SECONDS:g} s:\n{self._tail(spec.name)}")
             time.sleep(0.05)
 
-    def _wait_for_namespaces(self) -> None:
-        # The API server makes it a moment after it says that it is ready, and the controller manager its account.
+    def _wait_for_default_namespace(self) -> None:
+        # It is made a moment after the API server says that it is ready, and its account by the controller manager.
         self.api.wait_for("serviceaccounts", bool, "default", name="default", what="the default ServiceAccount")
 
     def _tail(self, name: str) -> str:
         path = self.layout.logs / f"{name}.log"
         lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no log)"]
         return "\n".join(lines[-LOG_TAIL_LINES:])
-
-    def _let_go(self) -> None:
-        _close_pipes(self._supervisor)
-        self._supervisor.wait()
-
-
-def attach(name: str) -> Access:
-    """Use a cluster that another process started. Raises ClusterError where none of that name runs."""
-    folder = state.root() / name
-    try:
-        record = state.read_record(folder)
-    except FileNotFoundError:
-        raise ClusterError(f"no cluster {name!r} runs; `python -m e2e list` shows those that do") from None
-    layout = Layout(folder, tuple(record.ports))
-    return Access(name, layout, binaries.find_all(), layout.tokens.read_text().split(",")[0])
-
-
-def end(name: str, *, keep_logs: bool = False) -> None:
-    """End a cluster that any process started, and wait until its processes are gone and its folder is removed."""
-    folder = state.root() / name
-    try:
-        record = state.read_record(folder)
-    except FileNotFoundError:
-        raise ClusterError(f"no cluster {name!r} runs; `python -m e2e list` shows those that do") from None
-    if keep_logs:
-        state.write_record(folder, msgspec.structs.replace(record, keep_logs=True))
-    if record.supervisor and procs.send(record.supervisor, signal.SIGTERM):
-        procs.wait_gone([record.supervisor], timeout=30)
-    _sweep(folder)
-
-
-def sweep_all() -> None:
-    """Clear away what clusters left behind whose supervisor was killed."""
-    for folder in state.folders():
-        if not state.is_running(state.read_record(folder)):
-            _sweep(folder)
-
-
-def _sweep(folder: Path) -> None:
-    try:
-        record = state.read_record(folder)
-    except FileNotFoundError:
-        return
-    left = [process for process in record.components.values() if procs.send(process, signal.SIGKILL)]
-    procs.wait_gone(left, timeout=10)
-    supervisor.remove_folder(folder, keep_logs=record.keep_logs)
-
-
-def _claim(name: str, *, keep_logs: bool) -> Layout:
-    """Make the cluster's folder and record, with ports that no other cluster was promised."""
-    folder = state.root() / name
-    with state.locked():
-        sweep_all()
-        records = [state.read_record(other) for other in state.folders()]
-        if any(record.name == name for record in records):
-            raise ClusterError(f"a cluster {name!r} runs already; `python -m e2e down --name {name}` ends it")
-        supervisor.remove_folder(folder, keep_logs=False)
-        folder.mkdir(mode=0o700)
-        chosen = ports.choose(components.PORTS, {port for record in records for port in record.ports})
-        record = state.ClusterRecord(name, chosen, owner=procs.ref(os.getpid()), keep_logs=keep_logs)
-        state.write_record(folder, record)
-    return Layout(folder, tuple(chosen))
 
 
 def _write_files(layout: Layout, token: str) -> None:

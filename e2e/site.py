@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from e2e import objects, stages
-from e2e.cluster import Access
+from e2e.access import Access
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -36,7 +36,8 @@ def root() -> Path:
     named = os.environ.get("COMPUTEPOOL_E2E_STATE")
     folder = Path(named) if named else Path(tempfile.gettempdir()) / f"computepool-e2e-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    # Not following a link: in a folder that all may write to, somebody else may have put one there.
+    if folder.lstat().st_uid != os.getuid():
         raise ClusterError(f"{folder} belongs to another user; set COMPUTEPOOL_E2E_STATE to a folder of your own")
     folder.chmod(0o700)
     return folder.resolve()
@@ -62,9 +63,14 @@ def write_record(folder: Path, record: ClusterRecord) -> None:
     fresh.replace(folder / RECORD)
 
 
-def folders() -> list[Path]:
-    """The folders of all clusters that are recorded, whether they live or not."""
-    return sorted(path.parent for path in root().glob(f"*/{RECORD}"))
+def records() -> dict[Path, ClusterRecord]:
+    """The folders and records of all clusters, whether they live or not."""
+    found = {}
+    for path in sorted(root().glob(f"*/{RECORD}")):
+        # One that is just ending takes its record away under our eyes.
+        with suppress(FileNotFoundError):
+            found[path.parent] = read_record(path.parent)
+    return found
 
 
 def is_running(record: ClusterRecord) -> bool:

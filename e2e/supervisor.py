@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -199,7 +200,11 @@ class Supervisor:
         self._children.clear()
 
     def _save(self) -> None:
-        components = {name: procs.ref(child.pid) for name, child in self._children.items() if child.poll() is None}
+        components = {}
+        for name, child in self._children.items():
+            # One that has ended already is nobody's to clean up.
+            with suppress(ProcessLookupError):
+                components[name] = procs.ref(child.pid)
         write_record(self._folder, msgspec.structs.replace(read_record(self._folder), components=components))
 
 

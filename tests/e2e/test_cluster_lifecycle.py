@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e import components, objects, procs, state
-from e2e.cluster import REPOSITORY, Cluster, attach, end, sweep_all
+from e2e import components, objects, procs, roster, state
+from e2e.access import attach
+from e2e.cluster import REPOSITORY, Cluster
 from e2e.components import Options
 from e2e.errors import ClusterError
 from e2e.site import Site
@@ -81,7 +82,7 @@ def test_a_killed_supervisor_takes_the_components_along_and_its_folder_is_swept(
         procs.send(record.supervisor, signal.SIGKILL)
         assert procs.wait_gone(list(record.components.values()), SOON) == []
         process.kill()
-    sweep_all()
+    roster.sweep()
     assert not folder.exists()
 
 
@@ -100,15 +101,15 @@ def test_a_kept_cluster_is_used_and_ended_by_other_processes(tmp_path: Path) -> 
 
 
 def test_a_component_that_does_not_start_is_named_with_the_end_of_its_log() -> None:
-    before = state.folders()
+    before = state.records().keys()
     wrong = Options(extra_flags={components.ETCD: ["--no-such-flag"]})
     with pytest.raises(ClusterError, match=r"etcd ended with \d+:\n(.|\n)*no-such-flag"):
         Cluster(options=wrong)
-    assert state.folders() == before
+    assert state.records().keys() == before
 
 
 def test_a_cluster_that_nobody_started_cannot_be_used_or_ended() -> None:
-    for use in (attach, end):
+    for use in (attach, roster.end):
         with pytest.raises(ClusterError, match="no cluster 'nobodys' runs"):
             use("nobodys")
 
