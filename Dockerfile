@@ -27,8 +27,9 @@ LABEL org.opencontainers.image.title="computepool" \
       org.opencontainers.image.description="Keeps GPU workloads running when one provider's capacity runs out or fails" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=environment /opt/computepool /opt/computepool
-# The root file system is read-only where this runs, and logs must not wait in a buffer.
-ENV PATH=/opt/computepool/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# The root file system is read-only where this runs, and logs must not wait in a buffer. The number below has no entry in
+# /etc/passwd, nor has one that a cluster assigns: the name is for libraries that ask who they run as.
+ENV PATH=/opt/computepool/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 USER=computepool
 # A number, so that Kubernetes can see that it is not root.
 USER 65532:65532
 EXPOSE 8080

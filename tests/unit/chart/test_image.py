@@ -1,0 +1,108 @@
+"""The Dockerfile, read as text: there is no Docker engine in the tests. What it copies is there, what it installs is
+checked against a lock, and what runs is nobody in particular.
+"""
+
+import json
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+RUNTIME_LOCK = REPOSITORY / "requirements-runtime.lock"
+LOCK = REPOSITORY / "requirements.lock"
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in order, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def _all(word: str) -> list[str]:
+    return [rest for name, rest in _instructions() if name == word]
+
+
+def _final_stage() -> list[tuple[str, str]]:
+    instructions = _instructions()
+    last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
+    return instructions[last:]
+
+
+def _copied() -> list[str]:
+    """What is copied from the build context."""
+    return [source for rest in _all("COPY") if "--from=" not in rest for source in rest.split()[:-1]]
+
+
+def _ignored(path: str) -> bool:
+    """Whether .dockerignore keeps a top-level path out of the context: the last pattern that matches decides."""
+    ignored = False
+    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
+        pattern = line.strip()
+        if pattern and not pattern.startswith("#") and fnmatch(path, pattern.removeprefix("!")):
+            ignored = not pattern.startswith("!")
+    return ignored
+
+
+def _pins(lock: Path) -> dict[str, frozenset[str]]:
+    """Each requirement of a lock, with its hashes."""
+    requirements = re.split(r"\n(?=\S)", lock.read_text().replace("\\\n", " "))
+    return {one.split(" ")[0]: frozenset(re.findall(r"--hash=(\S+)", one)) for one in requirements if one.strip()}
+
+
+def test_everything_that_is_copied_is_there_and_in_the_context() -> None:
+    assert _copied()
+    assert [one for one in _copied() if not (REPOSITORY / one).exists() or _ignored(one)] == []
+
+
+@pytest.mark.parametrize("path", [".git", ".venv", "build", "tests", "e2e", "charts"])
+def test_what_the_image_does_not_need_stays_out_of_the_context(path: str) -> None:
+    assert _ignored(path)
+
+
+def test_the_build_reads_everything_that_the_package_is_made_of() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    for needed in ("README.md", "LICENSE"):
+        assert needed in project
+        assert needed in _copied()
+    assert {"pyproject.toml", "operator"} <= set(_copied())
+
+
+def test_what_is_installed_from_an_index_is_checked_against_hashes() -> None:
+    from_index = [rest for rest in _all("RUN") if " install " in rest and "--no-index" not in rest]
+    assert len(from_index) == 2
+    assert all("--require-hashes" in rest and "--only-binary :all:" in rest for rest in from_index)
+
+
+def test_the_runtime_lock_is_the_part_of_the_lock_that_runs() -> None:
+    runtime, everything = _pins(RUNTIME_LOCK), _pins(LOCK)
+    assert runtime.items() <= everything.items()
+    names = {one.split("==")[0] for one in runtime}
+    project = re.search(
+        r"^dependencies = \[(.*?)^\]", (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert project
+    assert set(re.findall(r'"([a-z-]+)', project[1])) <= names
+    assert not names & {"pytest", "hypothesis", "mypy", "ruff", "uv", "hatchling"}
+
+
+def test_the_locks_name_no_index() -> None:
+    assert "://" not in RUNTIME_LOCK.read_text()
+
+
+def test_the_image_runs_the_operator_as_the_user_that_the_chart_names_and_needs_no_shell() -> None:
+    final = dict(_final_stage())
+    assert json.loads(final["ENTRYPOINT"]) == ["computepool"]
+    assert json.loads(final["CMD"]) == ["run"]
+    user, group = (int(number) for number in final["USER"].split(":"))
+    pod = yaml.safe_load((REPOSITORY / "charts/computepool/values.yaml").read_text())["podSecurityContext"]
+    assert (user, group) == (pod["runAsUser"], pod["runAsGroup"])
+    assert user > 0
+    assert "RUN" not in final
+
+
+def test_a_user_without_an_entry_in_passwd_still_has_a_name() -> None:
+    assert re.search(r"\bUSER=\w+", dict(_final_stage())["ENV"])
