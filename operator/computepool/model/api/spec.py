@@ -112,7 +112,8 @@ class Admission(ApiModel):
 
     mode: AdmissionMode = AdmissionMode.WHEN_SATURATED
     """WhenSaturated: while the primary is saturated, new pods tolerate the standby providers and prefer the primary.
-    Always: at all times, so that the scheduler itself spills over. Off: only pending pods are sent on, one by one."""
+    Always: at all times, so that the scheduler itself spills over. "Off", in quotes, as YAML reads a bare Off as false:
+    only pending pods are sent on, one by one."""
 
 
 # Standbys by name, as CEL has no index in its macros; names are unique by a rule of their own.
