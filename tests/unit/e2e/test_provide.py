@@ -12,6 +12,7 @@ import pytest
 from e2e import binaries, provide, versions
 from e2e.errors import BuildError
 from tests.unit.e2e.fake_go import FakeGo
+from tests.unit.e2e.fileserver import FileServer
 
 
 def script(path: Path, says: str) -> Path:
@@ -88,6 +89,21 @@ def test_a_second_run_waits_for_the_first_and_then_has_nothing_to_do(env: dict[s
         script(binaries.cached("kwok", env), f"v{versions.KWOK}")
     waiting.join()
     assert not go.calls("build")
+
+
+def test_a_download_takes_the_place_of_the_build_and_of_go(env: dict[str, str], go: FakeGo) -> None:
+    server = FileServer()
+    try:
+        server.publish("kwok", f"#!/bin/sh\necho v{versions.KWOK}\n".encode())
+        env |= {
+            "DOWNLOAD": "1",
+            "COMPUTEPOOL_E2E_KWOK_URL": server.sources.kwok,
+            "COMPUTEPOOL_E2E_KWOK_LISTING_URL": server.sources.kwok_listing,
+        }
+        assert provide.provide(env)["kwok"] == binaries.cached("kwok", env)
+    finally:
+        server.close()
+    assert not (go.folder / "calls.jsonl").exists()
 
 
 def test_download_is_opt_in() -> None:
