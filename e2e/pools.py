@@ -1,0 +1,86 @@
+"""ComputePools for a site: manifests that select its pods and nodes only, and waiting for what they report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from e2e.objects import PROVIDER_KEY
+from e2e.site import Site
+
+Json = dict[str, Any]
+
+POOLS = "computepools.computepool.io"
+BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
+BURST_LABEL = "computepool.io/burst"
+OFFERS = "computepool.io/offers"
+ALLOWED = "computepool.io/providers"
+AT_ONCE: Mapping[str, Any] = {"pendingSeconds": 0, "sustainSeconds": 0, "clearSeconds": 1}
+"""Saturation that tests need not wait for."""
+
+
+def provider(site: Site, name: str, **more: Any) -> Json:
+    """A provider whose nodes are the site's nodes of that name."""
+    return {"name": name, "nodeSelector": {"matchLabels": {PROVIDER_KEY: name, **site.labels}}, **more}
+
+
+def pool_of(site: Site, providers: Sequence[Json | str], name: str | None = None, **spec: Any) -> Json:
+    """A pool for all pods of the site; its name is the site's unless given. Admission is off unless asked for."""
+    return {
+        "apiVersion": "computepool.io/v1alpha1",
+        "kind": "ComputePool",
+        "metadata": {"name": name or site.namespace},
+        "spec": {
+            "workloads": {"namespaceSelector": {"matchLabels": dict(site.labels)}},
+            "providers": [provider(site, one) if isinstance(one, str) else one for one in providers],
+            "saturation": dict(AT_ONCE),
+            "admission": {"mode": "Off"},
+            **spec,
+        },
+    }
+
+
+@contextmanager
+def pool(site: Site, providers: Sequence[Json | str], name: str | None = None, **spec: Any) -> Iterator[Json]:
+    """A pool for as long as the block lasts."""
+    created = site.api.create(pool_of(site, providers, name, **spec))
+    try:
+        yield created
+    finally:
+        if site.api.find(POOLS, created["metadata"]["name"]) is not None:
+            site.api.delete(POOLS, created["metadata"]["name"])
+
+
+def wait_condition(
+    site: Site, pool_name: str, kind: str, status: str, reason: str | None = None, says: str = ""
+) -> Json:
+    """Wait until a pool's condition has a status, a reason if one is given, and says something; return it."""
+
+    def turned(found: list[Json]) -> Json | None:
+        conditions = found[0].get("status", {}).get("conditions", []) if found else []
+        for one in conditions:
+            if one["type"] == kind and one["status"] == status and reason in (None, one["reason"]):
+                return dict(one) if says in one["message"] else None
+        return None
+
+    result: Json = site.api.wait_for(POOLS, turned, name=pool_name, what=f"{kind}={status} {reason or ''} {says!r}")
+    return result
+
+
+def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:
+    """Wait until admission is open or closed; return status.admission."""
+
+    def turned(found: list[Json]) -> Json | None:
+        status = found[0].get("status", {}) if found else {}
+        admission = status.get("admission", {})
+        return dict(admission) if status and bool(admission.get("tolerations")) == is_open else None
+
+    result: Json = site.api.wait_for(POOLS, turned, name=pool_name, what=f"admission open={is_open}")
+    return result
+
+
+def events(site: Site, name: str, namespace: str = "default") -> list[Json]:
+    """The events about one object."""
+    found = site.api.list("events.events.k8s.io", namespace)
+    return [event for event in found if event["regarding"]["name"] == name]
