@@ -46,11 +46,23 @@ RETRY_SECONDS = 2.0
 class Operator:
     """All parts of one process, wired together."""
 
-    def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
-        """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        client: ApiClient,
+        lease_client: ApiClient,
+        *,
+        listen: Callable[[], None],
+    ) -> None:
+        """`lease_client` is the election's own, so that a burst of patches never delays a renewal.
+
+        `listen` has signals heard by us again, once kopf has taken them for itself.
+        """
         clock, wall = time.monotonic, time.time
         self._settings = settings
         self._access = access
+        self._listen = listen
         self._clock = clock
         self._rng = random.Random()
         self.metrics = Metrics()
@@ -126,7 +138,7 @@ class Operator:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("kopf", watch_pools(self._access, self._pools.heard)),
+                ("kopf", watch_pools(self._access, self._pools.heard, started=self._listen)),
                 ("pools", self._pools.run()),
                 ("policy", self._policy.run()),
                 ("passes", self._passes.run()),
@@ -183,12 +195,13 @@ class Operator:
         return self.metrics.render()
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> int:
-    """Run one operator process; return its exit code."""
+async def run(settings: Settings, stop: asyncio.Event, *, listen: Callable[[], None]) -> int:
+    """Run one operator process until `stop` is set; return its exit code. `listen` has signals set it."""
+    listen()
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:
-            await Operator(settings, access, client, lease_client).run(stop)
+            await Operator(settings, access, client, lease_client, listen=listen).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
             return_code = 1

@@ -1,7 +1,7 @@
 """kopf, watching ComputePools and nothing else: no finalizers, no annotations, no events of its own."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import aiohttp
@@ -13,10 +13,13 @@ from computepool.model.api import GROUP, PLURAL, VERSION
 WATCH_SECONDS = 290
 
 
-async def watch_pools(access: Access, on_pool: Callable[[str, Mapping[str, Any]], None]) -> None:
+async def watch_pools(
+    access: Access, on_pool: Callable[[str, Mapping[str, Any]], None], *, started: Callable[[], None]
+) -> None:
     """Run kopf until cancelled, calling `on_pool(type, object)`; type is ADDED, MODIFIED, DELETED or empty for listed.
 
-    Ends with kopf's own errors where it gives up; the caller ends the process then.
+    `started` is called once kopf has taken SIGTERM and SIGINT for itself, so that the caller can take them back. Ends
+    with kopf's own errors where it gives up; the caller ends the process then.
     """
     registry = kopf.OperatorRegistry()
 
@@ -38,7 +41,7 @@ async def watch_pools(access: Access, on_pool: Callable[[str, Mapping[str, Any]]
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_event)
-    await kopf.operator(
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=_settings(),
         clusterwide=True,
@@ -46,6 +49,21 @@ async def watch_pools(access: Access, on_pool: Callable[[str, Mapping[str, Any]]
         priority=0,
         stop_flag=asyncio.Event(),
     )
+    started()
+    await _until_one_ends(tasks)
+
+
+async def _until_one_ends(tasks: Collection[asyncio.Task[Any]]) -> None:
+    # kopf's own run_tasks cancels every task of the loop in the end, patches under way included.
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -123,10 +123,13 @@ def _read(work: Coroutine[Any, Any, None]) -> None:
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, stop.set)
+
+    def listen() -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, stop.set)
+
     try:
-        return await run_operator(settings, stop)
+        return await run_operator(settings, stop, listen=listen)
     except AccessError as problem:
         Console(stderr=True).print(f"[red]{problem}[/red]")
         return 1
