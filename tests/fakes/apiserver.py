@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ class FakeApiServer:
         self._tls = tls
         self._port = 0
         self._runner: web.AppRunner | None = None
+        self._listening: socket.socket | None = None
         self._bookmarks: asyncio.Task[None] | None = None
         self._watches: set[Watch] = set()
         self._rests: dict[str, _Rest] = {}
@@ -137,9 +139,9 @@ class FakeApiServer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listening.getsockname()[1]
+        await web.SockSite(self._runner, self._listening, ssl_context=self._tls).start()
         self._bookmarks = asyncio.create_task(self._send_bookmarks())
 
     async def stop(self) -> None:
@@ -147,10 +149,14 @@ class FakeApiServer:
         if self._bookmarks is not None:
             self._bookmarks.cancel()
             await asyncio.wait([self._bookmarks])
-        if self._runner is not None:
+        if self._runner is not None and self._listening is not None:
+            # Closing a server forgets connections that are just being accepted: accept no more, and let those come in.
+            asyncio.get_running_loop().remove_reader(self._listening)
+            for _ in range(10):
+                await asyncio.sleep(0)
             self.disturb("drop")
             await self._runner.cleanup()
-        self._runner = self._bookmarks = None
+        self._runner = self._listening = self._bookmarks = None
 
     # -- objects, as somebody else's client changes them
 

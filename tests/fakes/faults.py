@@ -17,7 +17,7 @@ mute      nothing is sent any more, and the connection stays open (the other end
 garbage   a line that is no JSON
 error     an ERROR event with the given code; the watch then ends
 repeat    the first line of this watch is sent again
-bookmark  a bookmark with the present version (no fault)
+bookmark  a bookmark of a version long past
 """
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from computepool.observe.access import static_access
-from computepool.observe.client import ApiClient
+from computepool.kube.access import static_access
+from computepool.kube.client import ApiClient
 from computepool.observe.reflector import Reflector, Resource, Tuning
 from tests.fakes.apiserver import PODS, FakeApiServer
 from tests.fakes.sinks import RecordingSink, Thing, things
@@ -63,7 +63,7 @@ async def following(
     *,
     tuning: Tuning = QUICK,
     resource: Resource[Thing] | None = None,
-    on_delay: Callable[[float], None] | None = None,
+    on_delay: Callable[[], object] | None = None,
 ) -> AsyncIterator[Following]:
     """Run a reflector of the server's pods; an exception that ends it is raised on leaving."""
     clock, sink, delays = HandClock(), RecordingSink(), []
@@ -71,7 +71,7 @@ async def following(
     async def sleep(seconds: float) -> None:
         delays.append(seconds)
         if on_delay is not None:
-            on_delay(seconds)
+            on_delay()
         # Lets the server have its turn, in place of time.
         await asyncio.sleep(0.001)
 

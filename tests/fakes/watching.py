@@ -130,7 +130,7 @@ class Watch:
             case "repeat":
                 await wire.send(self.sent[0] if self.sent else self._next_line())
             case "bookmark":
-                await wire.send(self._next_line())
+                await wire.send(bookmark(self.meta, 1))
         return False
 
     def _sees(self, item: JsonObject) -> bool:
