@@ -101,6 +101,11 @@ class Cluster(Access):
         self._ask(supervisor.Start(spec))
         self._wait_ready(spec)
 
+    def run(self, process: ComponentSpec) -> None:
+        """Have one more process live and end with the cluster, such as an operator. It is not waited for."""
+        self._specs[process.name] = process
+        self._ask(supervisor.Start(process))
+
     def stop(self, component: str, *, orderly: bool = False) -> None:
         """End a component and wait until it is gone: as by a crash, or by SIGTERM where `orderly`."""
         self._ask(supervisor.Stop(component, signal.SIGTERM if orderly else signal.SIGKILL))

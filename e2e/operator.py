@@ -7,8 +7,8 @@
         leader.kill()
         standby.wait_leading()
 
-A process ends with its block, and with ours however that ends, unless it was started to outlive us. On Linux
-PR_SET_PDEATHSIG sees to that, which is tied to the thread that started it: start it in one that lives as long.
+A process ends with its block, and with ours however that ends: on Linux PR_SET_PDEATHSIG sees to that, which is tied to
+the thread that started it, so start it in one that lives as long. A `supervised` one ends with its cluster instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from e2e import kubeconfig, procs
 from e2e.chart import NAMESPACE, SERVICE_ACCOUNT
-from e2e.cluster import Access
+from e2e.cluster import Access, Cluster
+from e2e.components import ComponentSpec
 from e2e.errors import E2EError, WaitTimeoutError
 
 Json = dict[str, Any]
@@ -41,6 +42,8 @@ T = TypeVar("T")
 READY_SECONDS = 60.0
 # Seconds that an orderly end may take: writes under way, events still to send, the Lease given back.
 END_SECONDS = 20.0
+# Seconds that a leader which fell silent is waited for: the chart's own setting.
+LEASE_SECONDS = 15.0
 # Seconds that its token is good for. A cluster that is kept should not stop working within the day.
 TOKEN_SECONDS = 24 * 3600
 POLL_SECONDS = 0.02
@@ -53,51 +56,135 @@ class OperatorError(E2EError):
     """The operator ended, or would not end; the text shows the end of its log."""
 
 
-class OperatorProcess:
-    """One `computepool run`."""
+class Operator:
+    """What one `computepool run` says of itself, by its log and its endpoints, whoever started it."""
+
+    def __init__(self, identity: str, log_file: Path) -> None:
+        """`identity` is its name in the Lease."""
+        self.identity = identity
+        self.log_file = log_file
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it serves health and metrics, once it does: 0 before."""
+        if not self._port:
+            self._port = next((int(line["port"]) for line in self.log_lines() if line["message"] == SERVING), 0)
+        return self._port
+
+    def log(self) -> str:
+        """All that it has written so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def log_lines(self) -> list[Json]:
+        """Its log line by line; what is no JSON, such as a traceback, as {"message": line}."""
+        return [_parsed(line) for line in self.log().splitlines() if line]
+
+    def get(self, path: str) -> str:
+        """The body of one of its endpoints. Raises OSError where it does not answer, or not with 200."""
+        with self._opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=HTTP_SECONDS) as answer:
+            return str(answer.read().decode())
+
+    def metrics(self) -> str:
+        """Its metrics, in Prometheus' text format."""
+        return self.get("/metrics")
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels; 0 where there is none.
+
+        Counters end in `_total`; a histogram's parts in `_count`, `_sum` and `_bucket`.
+        """
+        samples = (one for family in text_string_to_metric_families(self.metrics()) for one in family.samples)
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves and its caches are filled, leading or not."""
+        return self.port > 0 and self._answers("/readyz")
+
+    @property
+    def leading(self) -> bool:
+        """Whether it says that it leads; one that does not answer does not say so."""
+        try:
+            return self.port > 0 and self.value("computepool_leader") == 1
+        except OSError:
+            return False
+
+    def wait_ready(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until its caches are filled. Raises OperatorError where it ends instead, WaitTimeoutError."""
+        self.wait_for(lambda: self.ready, "to be ready", timeout)
+
+    def wait_leading(self, timeout: float = READY_SECONDS) -> None:
+        """Wait until it leads. Errors as for `wait_ready`."""
+        self.wait_for(lambda: self.leading, "to lead", timeout)
+
+    def wait_logged(self, message: str, timeout: float = 30.0, **fields: Any) -> Json:
+        """Wait until it has logged a line with this message and these fields, and return the first such line."""
+        return self.wait_for(lambda: self._find(message, fields), f"to log {message!r} {fields or ''}", timeout)
+
+    def wait_for(self, probe: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:
+        """Ask again and again until the answer is true, and return it: while the process lives, at most so long."""
+        deadline = time.monotonic() + timeout
+        while not (answer := probe()):
+            if over := self._over():
+                raise OperatorError(self._with_tail(f"{over}; it was waited for {what}"))
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(self._with_tail(f"was waited for {timeout:g} s {what}"))
+            time.sleep(POLL_SECONDS)
+        return answer
+
+    def _over(self) -> str:
+        """How it ended, where that can be told; empty while it runs."""
+        return ""
+
+    def _answers(self, path: str) -> bool:
+        try:
+            self.get(path)
+        except OSError:
+            return False
+        return True
+
+    def _find(self, message: str, fields: Json) -> Json | None:
+        return next(
+            (line for line in self.log_lines() if line["message"] == message and fields.items() <= line.items()), None
+        )
+
+    def _with_tail(self, what: str) -> str:
+        tail = "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
+        return f"operator {self.identity} {what}. The end of its log:\n{tail or '(nothing)'}"
+
+
+class OperatorProcess(Operator):
+    """An operator that we started: it can be ended, killed and paused."""
 
     def __init__(
         self,
         cluster: Access,
         *,
         identity: str | None = None,
-        lease_seconds: float = 15.0,
+        lease_seconds: float = LEASE_SECONDS,
         flags: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        outlives_us: bool = False,
     ) -> None:
         """Start it and return at once; the chart must be installed.
 
         `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long a leader that died is
         waited for. `flags` are further ones of `computepool run`.
         """
-        self.identity = identity or f"operator-{secrets.token_hex(3)}"
-        self.log_file = cluster.layout.logs / f"{self.identity}.log"
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        self._port = 0
-        argv = [
-            *(
-                str(Path(sys.executable).with_name("computepool")),
-                "run",
-                "--kubeconfig",
-                str(self._kubeconfig(cluster)),
-            ),
-            *("--namespace", NAMESPACE, "--identity", self.identity, "--lease-seconds", str(lease_seconds)),
-            *("--http-host", "127.0.0.1", "--http-port", "0", "--log-format", "json"),
-            *flags,
-        ]
+        identity = identity or f"operator-{secrets.token_hex(3)}"
+        super().__init__(identity, _log_file(cluster, identity))
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                argv,
+                command(cluster, identity, lease_seconds, flags),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=cluster.command_env() | dict(env or {}),
-                preexec_fn=None if outlives_us else procs.die_with_parent(),
+                preexec_fn=procs.die_with_parent(),
                 # Ctrl-C in a terminal goes to all processes of its session; the end must come from us, in order.
                 start_new_session=True,
             )
-        self.process = procs.ref(self._process.pid)
 
     def __enter__(self) -> Self:
         """Use it within a `with` block."""
@@ -158,108 +245,38 @@ class OperatorProcess:
             self.kill()
             raise
 
-    # -- what it says ----------------------------------------------------------------------------------------------
-
-    @property
-    def port(self) -> int:
-        """Where it serves health and metrics, once it does: 0 before."""
-        if not self._port:
-            self._port = next((int(line["port"]) for line in self.log_lines() if line["message"] == SERVING), 0)
-        return self._port
-
-    def log(self) -> str:
-        """All that it has written so far."""
-        return self.log_file.read_text(errors="replace")
-
-    def log_lines(self) -> list[Json]:
-        """Its log line by line; what is no JSON, such as a traceback, as {"message": line}."""
-        return [_parsed(line) for line in self.log().splitlines() if line]
-
-    def get(self, path: str) -> str:
-        """The body of one of its endpoints. Raises OSError where it does not answer, or not with 200."""
-        with self._opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=HTTP_SECONDS) as answer:
-            return str(answer.read().decode())
-
-    def metrics(self) -> str:
-        """Its metrics, in Prometheus' text format."""
-        return self.get("/metrics")
-
-    def value(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that carry these labels; 0 where there is none.
-
-        Counters end in `_total`; a histogram's parts in `_count`, `_sum` and `_bucket`.
-        """
-        samples = (one for family in text_string_to_metric_families(self.metrics()) for one in family.samples)
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
-
-    @property
-    def ready(self) -> bool:
-        """Whether it serves and its caches are filled, leading or not."""
-        return self.port > 0 and self._answers("/readyz")
-
-    @property
-    def leading(self) -> bool:
-        """Whether it says that it leads; one that does not answer does not say so."""
-        try:
-            return self.port > 0 and self.value("computepool_leader") == 1
-        except OSError:
-            return False
-
-    # -- waiting ---------------------------------------------------------------------------------------------------
-
-    def wait_ready(self, timeout: float = READY_SECONDS) -> None:
-        """Wait until its caches are filled. Raises OperatorError where it ends instead, WaitTimeoutError."""
-        self.wait_for(lambda: self.ready, "to be ready", timeout)
-
-    def wait_leading(self, timeout: float = READY_SECONDS) -> None:
-        """Wait until it leads. Errors as for `wait_ready`."""
-        self.wait_for(lambda: self.leading, "to lead", timeout)
-
-    def wait_logged(self, message: str, timeout: float = 30.0, **fields: Any) -> Json:
-        """Wait until it has logged a line with this message and these fields, and return the first such line."""
-        return self.wait_for(lambda: self._find(message, fields), f"to log {message!r} {fields or ''}", timeout)
-
-    def wait_for(self, probe: Callable[[], T | None], what: str, timeout: float = 30.0) -> T:
-        """Ask again and again until the answer is true, and return it: while the process lives, at most so long."""
-        deadline = time.monotonic() + timeout
-        while not (answer := probe()):
-            if not self.running:
-                raise OperatorError(self._with_tail(f"ended with {self._process.returncode}; it was waited for {what}"))
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(self._with_tail(f"was waited for {timeout:g} s {what}"))
-            time.sleep(POLL_SECONDS)
-        return answer
-
-    # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _kubeconfig(self, cluster: Access) -> Path:
-        return kubeconfig.write(
-            cluster.layout.folder / f"kubeconfig-{self.identity}",
-            server=cluster.url,
-            ca_file=cluster.ca_file,
-            token=cluster.api.token(SERVICE_ACCOUNT, NAMESPACE, seconds=TOKEN_SECONDS),
-            namespace=NAMESPACE,
-        )
-
     def _signal(self, signum: signal.Signals) -> None:
         if self.running:
             os.kill(self._process.pid, signum)
 
-    def _answers(self, path: str) -> bool:
-        try:
-            self.get(path)
-        except OSError:
-            return False
-        return True
+    def _over(self) -> str:
+        return "" if self.running else f"ended with {self._process.returncode}"
 
-    def _find(self, message: str, fields: Json) -> Json | None:
-        return next(
-            (line for line in self.log_lines() if line["message"] == message and fields.items() <= line.items()), None
-        )
 
-    def _with_tail(self, what: str) -> str:
-        tail = "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
-        return f"operator {self.identity} {what}. The end of its log:\n{tail or '(nothing)'}"
+def command(
+    cluster: Access, identity: str, lease_seconds: float = LEASE_SECONDS, flags: Sequence[str] = ()
+) -> list[str]:
+    """What to run for one operator process, with a token of the chart's ServiceAccount of its own."""
+    access = kubeconfig.write(
+        cluster.layout.folder / f"kubeconfig-{identity}",
+        server=cluster.url,
+        ca_file=cluster.ca_file,
+        token=cluster.api.token(SERVICE_ACCOUNT, NAMESPACE, seconds=TOKEN_SECONDS),
+        namespace=NAMESPACE,
+    )
+    return [
+        *(str(Path(sys.executable).with_name("computepool")), "run", "--kubeconfig", str(access)),
+        *("--namespace", NAMESPACE, "--identity", identity, "--lease-seconds", str(lease_seconds)),
+        *("--http-host", "127.0.0.1", "--http-port", "0", "--log-format", "json"),
+        *flags,
+    ]
+
+
+def supervised(cluster: Cluster, identity: str) -> Operator:
+    """Start an operator that lives and ends with the cluster, also where that is kept; nothing is waited for."""
+    log = _log_file(cluster, identity)
+    cluster.run(ComponentSpec(identity, command(cluster, identity), str(log), health=""))
+    return Operator(identity, log)
 
 
 @contextmanager
@@ -283,3 +300,7 @@ def _parsed(line: str) -> Json:
     except ValueError:
         parsed = None
     return parsed if isinstance(parsed, dict) and "message" in parsed else {"message": line}
+
+
+def _log_file(cluster: Access, identity: str) -> Path:
+    return cluster.layout.logs / f"{identity}.log"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e import chart
+from e2e import chart, procs
 from e2e.cluster import Cluster
 from e2e.errors import E2EError
-from e2e.operator import OperatorError, OperatorProcess, operators
+from e2e.operator import OperatorError, OperatorProcess, operators, supervised
 
 LEASE_SECONDS = 4.0
 
@@ -57,3 +57,11 @@ def test_waiting_for_what_does_not_come_shows_the_log(release: Cluster) -> None:
         process.wait_ready()
         with pytest.raises(E2EError, match=r"waited for 0.1 s to log 'nothing'(.|\n)*serving health and metrics"):
             process.wait_logged("nothing", timeout=0.1)
+
+
+def test_a_supervised_process_ends_with_its_cluster() -> None:
+    with Cluster() as own, chart.installed(own):
+        process = supervised(own, "one")
+        process.wait_leading()
+        left = procs.ref(own.pids()["one"])
+    assert procs.wait_gone([left], timeout=10) == []
