@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import crd, reference
+from tools import crd, reasons, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +29,7 @@ GENERATED = (
     Generated("crds/computepool.io_computepools.yaml", crd.render),
     Generated("charts/computepool/templates/crd.yaml", crd.render_chart),
     Generated("docs/reference/api.md", reference.render),
+    Generated("docs/reference/reasons.md", reasons.render),
 )
 
 

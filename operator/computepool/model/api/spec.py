@@ -216,15 +216,6 @@ class PoolSpec(ApiModel):
         return not self.providers or self.providers[0].capacity.max_accelerators is None
 
     @rule(
-        field="providers[0].provisionTimeoutSeconds",
-        cel="size(self.providers) == 0 || !has(self.providers[0].provisionTimeoutSeconds)",
-        message="the first provider is the primary, to which no pod is sent on: remove provisionTimeoutSeconds, which "
-        "is for standbys; how long a pod waits for the primary is saturation.pendingSeconds",
-    )
-    def _primary_has_no_provision_timeout(self) -> bool:
-        return not self.providers or self.providers[0].provision_timeout_seconds is None
-
-    @rule(
         field="providers",
         cel=f"size(self.providers) == 0 || (({_DEFAULT_COVERED}) && ({_COVERED_BY_DEFAULT}) && ({_COVERED}))",
         message="a pod sent on to one standby would tolerate the nodes of another as well, and could land on either: "
