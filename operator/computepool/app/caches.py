@@ -14,6 +14,7 @@ from computepool.observe.store import Store
 
 T = TypeVar("T")
 
+PODS = "/api/v1/pods"
 UNFINISHED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
 
@@ -48,41 +49,29 @@ class Caches:
         """Nothing runs yet."""
         records = Records()
         self._clock = clock
+
+        def follow(
+            path: str, decode: Callable[[bytes], T], key: Callable[[T], str], sink: _StoreSink[T]
+        ) -> Reflector[T]:
+            query = UNFINISHED if path == PODS else {}
+            resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
+            return Reflector(client, resource, sink, clock=clock)
+
+        synced = store.mark_all
         self.reflectors: dict[str, Reflector[Any]] = {
-            "namespaces": Reflector(
-                client,
-                Resource(
-                    path="/api/v1/namespaces",
-                    decode=records.namespace,
-                    key=lambda item: item.name,
-                    version=lambda item: item.resource_version,
-                ),
-                _StoreSink[Namespace](store.put_namespace, store.drop_namespace, store.mark_all),
-                clock=clock,
+            "namespaces": follow(
+                "/api/v1/namespaces",
+                records.namespace,
+                lambda namespace: namespace.name,
+                _StoreSink(store.put_namespace, store.drop_namespace, synced),
             ),
-            "nodes": Reflector(
-                client,
-                Resource(
-                    path="/api/v1/nodes",
-                    decode=records.node,
-                    key=lambda item: item.name,
-                    version=lambda item: item.resource_version,
-                ),
-                _StoreSink[Node](store.put_node, store.drop_node, store.mark_all),
-                clock=clock,
+            "nodes": follow(
+                "/api/v1/nodes",
+                records.node,
+                lambda node: node.name,
+                _StoreSink(store.put_node, store.drop_node, synced),
             ),
-            "pods": Reflector(
-                client,
-                Resource(
-                    path="/api/v1/pods",
-                    decode=records.pod,
-                    key=lambda item: item.uid,
-                    version=lambda item: item.resource_version,
-                    query=UNFINISHED,
-                ),
-                _StoreSink[Pod](store.put_pod, store.drop_pod, store.mark_all),
-                clock=clock,
-            ),
+            "pods": follow(PODS, records.pod, lambda pod: pod.uid, _StoreSink(store.put_pod, store.drop_pod, synced)),
         }
 
     async def run(self) -> None:
@@ -116,6 +105,10 @@ class Caches:
         # What was listed stays: the collector need not walk a hundred thousand records at every full collection.
         gc.collect()
         gc.freeze()
+
+
+def _version(item: Namespace | Node | Pod) -> int:
+    return item.resource_version
 
 
 def _because(reflector: Reflector[Any]) -> str:

@@ -47,8 +47,8 @@ class Provider(ApiModel):
     capacity: Capacity = Capacity()
     """How the provider's capacity comes about, and how much of it may be used."""
     provision_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] | None = None
-    """Seconds that a pod is given to be bound where the provider has room for it, or makes nodes on demand, before it is
-    offered to the next provider as well. Left out: 60 for Standing capacity, 600 for OnDemand."""
+    """Seconds that a pod is given to be bound where the provider has room for it, or makes nodes on demand, before it
+    is offered to the next provider as well. Left out: 60 for Standing capacity, 600 for OnDemand."""
     price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
     for costs in status and metrics, and by placement Cheapest."""
