@@ -1,0 +1,44 @@
+"""Who is measured: the operator, and scripts that do the least possible. Each is a process; one at a time runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+
+from e2e import pools
+from e2e.bench.children import Child
+from e2e.bench.stand import PRIMARY, STANDBY, Stand
+from e2e.operator import OperatorProcess
+
+Contender = Callable[[Stand], AbstractContextManager[list[int]]]
+"""Runs while the block lasts, and gives the ids of its processes."""
+
+
+@contextmanager
+def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
+    """The operator with one pool, with the chart's rights, held by the chart's guard."""
+    with (
+        pools.pool(stand.site, [PRIMARY, STANDBY], **spec) as pool,
+        OperatorProcess(stand.cluster) as operator,
+    ):
+        operator.wait_leading()
+        pools.wait_condition(stand.site, pool["metadata"]["name"], "Ready", "True")
+        yield [operator.pid]
+
+
+@contextmanager
+def bare(stand: Stand, on: Literal["added", "unschedulable"]) -> Iterator[list[int]]:
+    """A bare script."""
+    with Child("e2e.bench.bare", stand.connection, [on, STANDBY]) as script:
+        yield [script.pid]
+
+
+def on_added(stand: Stand) -> AbstractContextManager[list[int]]:
+    """The bare script that patches each pod as it appears."""
+    return bare(stand, "added")
+
+
+def on_unschedulable(stand: Stand) -> AbstractContextManager[list[int]]:
+    """The bare script that patches each pod once the scheduler has given up on it."""
+    return bare(stand, "unschedulable")

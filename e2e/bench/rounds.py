@@ -1,0 +1,118 @@
+"""Contenders, turn by turn: A B A B, so that whatever the machine does meanwhile it does to both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from e2e.bench.contenders import Contender
+from e2e.bench.report import Row, number
+from e2e.bench.spread import percentile, ratios
+from e2e.bench.stand import Sample, Stand
+from e2e.progress import Progress
+
+WARM_UP = 20
+# Between one single pod and the next: what follows a burst, such as events, is over by then.
+PAUSE_SECONDS = 0.1
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured."""
+
+    rounds: int = 3
+    sizes: tuple[int, ...] = (100, 500)
+    """Pods created at once."""
+    singles: int = 40
+    """Pods created one by one, in each round."""
+    list_pods: int = 100_000
+    list_nodes: int = 5_000
+    decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)
+    decide_pods: int = 10_000
+    shapes: int = 100
+    idle_pools: int = 100
+    idle_seconds: float = 25.0
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One batch in a few numbers, in milliseconds."""
+
+    bound_p50: float
+    bound_p99: float
+    bound_last: float
+    """From the first creation to the last pod bound."""
+    sent_p50: float
+    sent_p99: float
+    sent_last: float
+
+
+Rounds = dict[int, list[Figures]]
+"""By size (1: the singles), one for each round."""
+
+
+def alternate(
+    stand: Stand, contenders: Mapping[str, Contender], scale: Scale, pods: Mapping[str, dict[str, Any]]
+) -> dict[str, Rounds]:
+    """Let each contender have its turn in each round, and return what was measured of each.
+
+    `pods` describes each contender's pods, as for `objects.gpu_pod`.
+    """
+    measured: dict[str, Rounds] = {name: {} for name in contenders}
+    with Progress("burst") as progress:
+        for turn in range(scale.rounds):
+            for name, contender in contenders.items():
+                progress.say(f"round {turn + 1} of {scale.rounds}, {name}")
+                with contender(stand) as pids:
+                    for size, figures in _turn(stand, scale, pids, pods.get(name, {})).items():
+                        measured[name].setdefault(size, []).append(figures)
+                stand.clear()
+    return measured
+
+
+def _turn(stand: Stand, scale: Scale, pids: Sequence[int], how: dict[str, Any]) -> dict[int, Figures]:
+    stand.batch(WARM_UP, **how)
+    stand.clear(pids)
+    taken: dict[int, Figures] = {}
+    if scale.singles:
+        taken[1] = _figures(_singles(stand, scale.singles, how))
+        stand.clear(pids)
+    for size in scale.sizes:
+        taken[size] = _figures(stand.batch(size, **how))
+        stand.clear(pids)
+    return taken
+
+
+def _singles(stand: Stand, count: int, how: dict[str, Any]) -> list[Sample]:
+    samples = []
+    for _ in range(count):
+        samples += stand.batch(1, **how)
+        time.sleep(PAUSE_SECONDS)
+    return samples
+
+
+def _figures(samples: Sequence[Sample]) -> Figures:
+    bound, sent = [one.bound for one in samples], [one.sent_on for one in samples]
+    return Figures(
+        bound_p50=percentile(bound, 0.5),
+        bound_p99=percentile(bound, 0.99),
+        bound_last=max(one.until_bound for one in samples),
+        sent_p50=percentile(sent, 0.5),
+        sent_p99=percentile(sent, 0.99),
+        sent_last=max(sent),
+    )
+
+
+def compared(
+    what: str, ours: Sequence[Figures], bare: Sequence[Figures], figures: Sequence[str], limit: float | None
+) -> list[Row]:
+    """Return a row for each of these figures: ours beside the bare one, round by round."""
+    rows = []
+    for figure in figures:
+        mine, theirs = [getattr(one, figure) for one in ours], [getattr(one, figure) for one in bare]
+        detail = f"{number(median(mine))} ms beside {number(median(theirs))} ms"
+        label = f"{what}, {figure.rpartition('_')[2]}"
+        rows.append(Row(what=label, unit="x", value=ratios(mine, theirs), limit=limit, detail=detail))
+    return rows

@@ -1,0 +1,138 @@
+"""The stand that everything is measured on: one cluster, a primary that is full, a standby with room for all.
+
+Between two measurements everything is cleared away, and the processes of cluster and contender have come to rest.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from e2e import chart, objects
+from e2e.bench.children import Connection
+from e2e.bench.creator import Creator
+from e2e.bench.witness import Seen, Witness
+from e2e.cluster import Cluster
+from e2e.components import Options
+from e2e.errors import WaitTimeoutError
+from e2e.site import Site
+
+Json = dict[str, Any]
+
+PRIMARY, STANDBY = "aws", "nebius"
+PRIMARY_NODES = 2
+GPUS = 8
+BATCH_LABEL = "e2e.computepool.io/batch"
+BOUND_SECONDS = 90.0
+# Of one core, in all processes that are waited for, and for so long: that is rest.
+REST_SHARE = 0.25
+REST_SECONDS = 0.3
+REST_TIMEOUT = 15.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One pod's way; times in milliseconds."""
+
+    bound: float
+    """From its creation being asked for to its being seen bound."""
+    sent_on: float
+    """From its being seen for the first time to its being seen with the toleration."""
+    until_bound: float
+    """From the first creation of its batch to its being seen bound."""
+
+
+class Stand:
+    """A cluster with the chart's policies and rights, nodes of two providers, and a witness."""
+
+    def __init__(self, cluster: Cluster, site: Site) -> None:
+        """Use a site of a cluster that has the chart; see `standing`."""
+        self.cluster = cluster
+        self.site = site
+        self.connection = Connection(cluster.url, cluster.admin_token, str(cluster.ca_file), site.namespace)
+        self._witness = Witness(self.connection)
+        self._creator = Creator(self.connection)
+        self._batches = 0
+
+    def close(self) -> None:
+        """End what the stand has started."""
+        self._creator.close()
+        self._witness.close()
+
+    def furnish(self, places: int) -> None:
+        """Add the nodes: a primary that two large pods fill, and a standby with room for `places` pods."""
+        self.site.add_nodes(PRIMARY, PRIMARY_NODES, gpus=GPUS)
+        self.site.add_nodes(STANDBY, -(-places // GPUS), gpus=GPUS, taint=True)
+        self.site.create(*objects.gpu_pods("filler", PRIMARY_NODES, gpus=GPUS))
+        self.site.wait_bound(PRIMARY_NODES)
+
+    def batch(self, count: int, **how: Any) -> list[Sample]:
+        """Create pods at once, described as for `objects.gpu_pod`, and wait until the standby has them all."""
+        self._batches += 1
+        prefix = f"b{self._batches}"
+        manifests = objects.gpu_pods(prefix, count, labels={BATCH_LABEL: prefix}, **how)
+        asked = self._creator.create(manifests)
+        seen = self._witness.wait(prefix, count, BOUND_SECONDS)
+        begin = min(asked.values())
+        return [_sample(name, at, begin, seen.get(name)) for name, at in asked.items()]
+
+    def clear(self, pids: Sequence[int] = ()) -> None:
+        """Delete all batches and events, and wait until cluster and `pids` have come to rest."""
+        self.cluster.api.delete_all("pods", self.site.namespace, labels=BATCH_LABEL, grace_seconds=0)
+        self._until(lambda: self._witness.quiet().pods <= PRIMARY_NODES, "pods to be gone")
+        self.rest(pids)
+        self.cluster.api.delete_all("events.events.k8s.io", self.site.namespace)
+        self.rest(pids)
+
+    def rest(self, pids: Sequence[int] = ()) -> None:
+        """Wait until nothing happens any more; what other users of the machine do is not waited for."""
+        watched = [*self.cluster.pids().values(), *pids]
+        deadline = time.monotonic() + REST_TIMEOUT
+        while _busy(watched) > REST_SHARE and time.monotonic() < deadline:
+            pass  # Measuring has taken its time.
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + BOUND_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(f"waited {BOUND_SECONDS:g} s for {what}")
+            time.sleep(0.05)
+
+
+@contextmanager
+def standing(places: int) -> Iterator[Stand]:
+    """Start a cluster for benchmarks, install the chart, and set up the stand."""
+    with Cluster(options=Options(benchmark=True)) as cluster, chart.installed(cluster):
+        stand = Stand(cluster, Site(cluster))
+        try:
+            stand.furnish(places)
+            yield stand
+        finally:
+            stand.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _busy(pids: Sequence[int]) -> float:
+    """Return the share of one core that processes use, all together."""
+    before, began = sum(map(cpu_seconds, pids)), time.monotonic()
+    time.sleep(REST_SECONDS)
+    return (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - began)
+
+
+def _sample(name: str, asked: float, begin: float, seen: Seen | None) -> Sample:
+    if seen is None or seen.bound is None:
+        raise WaitTimeoutError(f"pod {name} was not bound in {BOUND_SECONDS:g} s")
+    # One that had the toleration from the start was not sent on.
+    sent_on = (seen.sent_on or seen.added) - seen.added
+    return Sample((seen.bound - asked) * 1000, sent_on * 1000, (seen.bound - begin) * 1000)
