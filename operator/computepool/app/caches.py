@@ -12,7 +12,7 @@ from computepool.observe.records import Namespace, Records
 from computepool.observe.reflector import Reflector, Resource
 from computepool.observe.store import Store
 
-T = TypeVar("T")
+T = TypeVar("T", Namespace, Node, Pod)
 
 PODS = "/api/v1/pods"
 UNFINISHED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
