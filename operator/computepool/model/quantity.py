@@ -1,6 +1,7 @@
 """Kubernetes quantities as integers of thousandths, so that sums and comparisons are exact."""
 
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+import re
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -23,6 +24,7 @@ _SUFFIX = {
     "Ei": Decimal(2) ** 60,
 }
 MILLI = 1000
+_FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([a-zA-Z]*)")
 
 
 @lru_cache(maxsize=65536)
@@ -31,12 +33,10 @@ def parse(text: str) -> int:
 
     Raises ValueError for what is no quantity.
     """
-    number = text.rstrip("numkMGTPEi")
-    suffix = text[len(number) :]
-    try:
-        return int((Decimal(number) * _SUFFIX[suffix] * MILLI).to_integral_value(ROUND_CEILING))
-    except (InvalidOperation, KeyError, ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no Kubernetes quantity") from None
+    form = _FORM.fullmatch(text)
+    if form is None or form[2] not in _SUFFIX:
+        raise ValueError(f"{text!r} is no Kubernetes quantity")
+    return int((Decimal(form[1]) * _SUFFIX[form[2]] * MILLI).to_integral_value(ROUND_CEILING))
 
 
 def whole(milli: int) -> int:

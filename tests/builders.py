@@ -1,0 +1,252 @@
+"""Builders of pools, nodes, pods and snapshots: plain words in, frozen records out, sensible defaults for the rest.
+
+    inference = pool(provider("aws"), provider("nebius", max_accelerators=8))
+    seen = snapshot(inference, [node("a1", "aws"), node("n1", "nebius")], [pod("web-1", 8, on="a1"), pod("web-2", 8)])
+
+Amounts are whole devices, times are seconds; `NOW` is the time of day at which everything has been waiting for a
+minute. Providers are told apart by the node label `computepool.io/provider`, and all but the first are tainted with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from computepool.model.api import PROVIDER_KEY, ComputePool
+from computepool.model.quantity import MILLI
+from computepool.model.selectors import Requirement, Taint, Term, Toleration
+from computepool.model.snapshot import (
+    BURST_LABEL,
+    NO_SHARES,
+    Node,
+    NodeUse,
+    Offer,
+    Pod,
+    Shape,
+    Snapshot,
+    node_use,
+    share_of,
+)
+from computepool.observe.records import Namespace
+
+GPU = "nvidia.com/gpu"
+NOW = 1_800_000_000.0
+MINUTE = 60.0
+POOL = "inference"
+
+_versions = itertools.count(1000)
+_shapes: dict[Shape, Shape] = {}
+
+
+# -- the pool
+
+
+def provider(
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    tolerations: Sequence[Mapping[str, Any]] = (),
+    on_demand: bool = False,
+    max_accelerators: int | None = None,
+    timeout: int | None = None,
+    price: str | None = None,
+) -> dict[str, Any]:
+    """One entry of spec.providers."""
+    capacity = {"type": "OnDemand" if on_demand else "Standing", "maxAccelerators": max_accelerators}
+    entry = {
+        "name": name,
+        "nodeSelector": {"matchLabels": dict(labels or {PROVIDER_KEY: name})},
+        "tolerations": list(tolerations),
+        "capacity": {key: value for key, value in capacity.items() if value is not None},
+        "provisionTimeoutSeconds": timeout,
+        "pricePerAcceleratorHour": price,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def pool(
+    *providers: dict[str, Any],
+    name: str = POOL,
+    created: float = NOW - 1000 * MINUTE,
+    status: Mapping[str, Any] | None = None,
+    pending: int = 5,
+    sustain: int = 30,
+    clear: int = 120,
+    enter: int = 95,
+    leave: int = 80,
+    admission: str = "WhenSaturated",
+    **spec: Any,
+) -> ComputePool:
+    """A pool of these providers (aws, nebius and crusoe unless told); `spec` has further fields in camelCase."""
+    return ComputePool.from_object(
+        {
+            "metadata": {
+                "name": name,
+                "uid": f"uid-{name}",
+                "generation": 1,
+                "resourceVersion": "1",
+                "creationTimestamp": datetime.fromtimestamp(created, UTC).isoformat(),
+            },
+            "spec": {
+                "accelerator": {"resourceName": GPU},
+                "providers": list(providers or (provider("aws"), provider("nebius"), provider("crusoe"))),
+                "saturation": {
+                    "pendingSeconds": pending,
+                    "sustainSeconds": sustain,
+                    "clearSeconds": clear,
+                    "allocation": {"enterPercent": enter, "exitPercent": leave},
+                },
+                "admission": {"mode": admission},
+                **spec,
+            },
+            "status": dict(status or {}),
+        }
+    )
+
+
+# -- nodes and pods
+
+
+def node(
+    name: str,
+    of: str = "aws",
+    gpus: int = 8,
+    *,
+    labels: Mapping[str, str] | None = None,
+    taints: Sequence[Taint] | None = None,
+    tainted: bool | None = None,
+    room: Mapping[str, int] | None = None,
+    capacity: int | None = None,
+    ready: str = "True",
+    cordoned: bool = False,
+    deleting: bool = False,
+) -> Node:
+    """A node of a provider; `tainted` defaults to whether the provider is another than aws. `room`: more resources."""
+    own = [standby_taint(of)] if (of != "aws" if tainted is None else tainted) else []
+    amounts = {GPU: gpus, "pods": 110, "cpu": 64, **(room or {})}
+    allocatable = {key: amount * MILLI for key, amount in amounts.items()}
+    return Node(
+        name=name,
+        resource_version=next(_versions),
+        labels={PROVIDER_KEY: of, "kubernetes.io/hostname": name, **(labels or {})},
+        allocatable=allocatable,
+        capacity={**allocatable, GPU: (gpus if capacity is None else capacity) * MILLI},
+        taints=tuple([*own, *(taints or ())]),
+        ready=ready,
+        unschedulable=cordoned,
+        deleting=deleting,
+    )
+
+
+def standby_taint(of: str) -> Taint:
+    """The taint that a standby provider's nodes carry by default."""
+    return Taint(PROVIDER_KEY, of, "NoSchedule")
+
+
+def standby_toleration(of: str) -> Toleration:
+    """The toleration that the operator adds for a standby provider by default."""
+    return Toleration(PROVIDER_KEY, "Equal", of, "NoSchedule")
+
+
+def shape(
+    gpus: int = 1,
+    *,
+    resource: str = GPU,
+    selector: Mapping[str, str] | None = None,
+    affinity: Sequence[Term] | None = None,
+    tolerations: Sequence[Toleration] = (),
+    more: Mapping[str, int] | None = None,
+    unmodelled: Sequence[str] = (),
+) -> Shape:
+    """What a pod asks of a node. `more`: other resources, in whole units. Equal shapes are one, as in the store."""
+    amounts = {resource: gpus, "pods": 1, **(more or {})}
+    made = Shape(
+        requests=tuple(sorted((key, amount * MILLI) for key, amount in amounts.items() if amount)),
+        node_selector=tuple(sorted((selector or {}).items())),
+        affinity=None if affinity is None else tuple(affinity),
+        tolerations=tuple(tolerations),
+        unmodelled=tuple(unmodelled),
+    )
+    return _shapes.setdefault(made, made)
+
+
+def term(*expressions: Requirement, name: str | None = None) -> Term:
+    """A node selector term; `name` pins to a node by metadata.name."""
+    fields = () if name is None else (Requirement("metadata.name", "In", (name,)),)
+    return Term(tuple(expressions), fields)
+
+
+def pod(
+    name: str,
+    gpus: int = 1,
+    *,
+    on: str = "",
+    sent: Sequence[tuple[str, float]] = (),
+    burst: str | None = None,
+    tolerates: Sequence[str] = (),
+    waited: float = MINUTE,
+    labels: Mapping[str, str] | None = None,
+    namespace: str = "default",
+    shaped: Shape | None = None,
+    **fields: Any,
+) -> Pod:
+    """A pod. `on`: the node it is bound to; `sent`: offers (provider, time), the last of which its label names.
+
+    `tolerates` adds the default tolerations of these providers, `waited` is since when it waits before NOW; `fields`
+    are further fields of the record.
+    """
+    offers = tuple(Offer(to, at) for to, at in sent)
+    label = offers[-1].provider if offers and burst is None else burst
+    base = shaped or shape(gpus)
+    extra = tuple(standby_toleration(to) for to in (*(offer.provider for offer in offers), *tolerates))
+    return Pod(
+        uid=fields.pop("uid", f"uid-{namespace}-{name}"),
+        namespace=namespace,
+        name=name,
+        resource_version=fields.pop("resource_version", next(_versions)),
+        shape=with_tolerations(base, *extra),
+        labels={**(labels or {}), **({BURST_LABEL: label} if label else {})},
+        created=fields.pop("created", NOW - waited),
+        since=fields.pop("since", NOW - waited),
+        node=on,
+        offers=offers,
+        **fields,
+    )
+
+
+def with_tolerations(base: Shape, *tolerations: Toleration) -> Shape:
+    """The shape, tolerating more."""
+    made = Shape(base.requests, base.node_selector, base.affinity, (*base.tolerations, *tolerations), base.unmodelled)
+    return _shapes.setdefault(made, made)
+
+
+def namespace(name: str = "default", **labels: str) -> Namespace:
+    """A namespace with its labels."""
+    return Namespace(name, next(_versions), {"kubernetes.io/metadata.name": name, **labels})
+
+
+# -- what a pass decides on
+
+
+def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource: str = GPU) -> tuple[NodeUse, ...]:
+    """The nodes with what is bound to them; pods that request the resource count as the pool's."""
+    made = []
+    for one in nodes:
+        bound = [p for p in pods if p.node == one.name]
+        own = [p for p in bound if p.shape.request(resource)]
+        shares = {owner: share_of(own, resource)} if own else NO_SHARES
+        nominated = [p for p in pods if not p.node and p.nominated == one.name]
+        made.append(node_use(one, bound, nominated, shares))
+    return tuple(made)
+
+
+def snapshot(of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = (), **fields: Any) -> Snapshot:
+    """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it."""
+    return Snapshot(
+        pool=of,
+        nodes=uses(nodes, pods, of.name, of.spec.accelerator.resource_name),
+        waiting=tuple(p for p in pods if not p.node),
+        **fields,
+    )
