@@ -20,7 +20,7 @@ class DirtyPools:
 
     def mark(self, pool: str, at: float) -> None:
         """Have a pool looked at; of several marks the earliest time is kept."""
-        self._marked.setdefault(pool, at)
+        self._marked[pool] = min(at, self._marked.get(pool, at))
         self._wake.set()
 
     def again(self, pool: str, when: float | None) -> None:
@@ -54,7 +54,7 @@ class DirtyPools:
         now = self._wall()
         for pool in [pool for pool, when in self._timers.items() if when <= now]:
             # A timer is its own event: the time it was set for, on the monotonic clock.
-            self._marked.setdefault(pool, self._clock() - (now - self._timers.pop(pool)))
+            self.mark(pool, self._clock() - (now - self._timers.pop(pool)))
 
     def _idle(self) -> float | None:
         return max(0.0, min(self._timers.values()) - self._wall()) if self._timers else None

@@ -1,12 +1,15 @@
 """Which pool a pod belongs to: of those that select it, the oldest."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from computepool.model.api import ComputePool
 from computepool.model.selectors import Labels, Selector, compile_selector
 from computepool.model.snapshot import Pod
+
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 
 class Claimant(msgspec.Struct, frozen=True):
@@ -17,13 +20,20 @@ class Claimant(msgspec.Struct, frozen=True):
     namespaces: Selector
     pods: Selector
 
-    def claims(self, pod: Pod, namespace: Labels) -> bool:
-        """Say whether the pool selects the pod: it requests the accelerator, and both selectors match."""
-        return (
-            pod.shape.request(self.resource) > 0
-            and self.pods.matches(pod.labels)
-            and self.namespaces.matches(namespace)
-        )
+    def claims(self, pod: Pod, namespace: Labels | None) -> bool | None:
+        """Say whether the pool selects the pod: it requests the accelerator, and both selectors match.
+
+        None: that hangs on labels of a namespace that was not seen yet (`namespace` is None).
+        """
+        if not pod.shape.request(self.resource) or not self.pods.matches(pod.labels):
+            return False
+        if namespace is not None:
+            return self.namespaces.matches(namespace)
+        name = {NAME_LABEL: pod.namespace}
+        known = [one.matches(name) for one in self.namespaces.requirements if one.key == NAME_LABEL]
+        if not all(known):
+            return False
+        return True if len(known) == len(self.namespaces.requirements) else None
 
 
 def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
@@ -42,7 +52,15 @@ def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
 def claim(pod: Pod, by_age: Iterable[Claimant], namespaces: Mapping[str, Labels]) -> tuple[str, ...]:
     """Return the pools that select the pod, the one that keeps it first.
 
-    A namespace whose labels were not seen yet is matched by its name alone, which every namespace carries as a label.
+    Of a namespace that was not seen yet only its name is known, which every namespace carries as a label. Where an
+    older pool may select the pod by other labels, nobody gets it before they are seen.
     """
-    labels = namespaces.get(pod.namespace, {"kubernetes.io/metadata.name": pod.namespace})
-    return tuple(one.pool for one in by_age if one.claims(pod, labels))
+    labels = namespaces.get(pod.namespace)
+    found: list[str] = []
+    for one in by_age:
+        claims = one.claims(pod, labels)
+        if claims:
+            found.append(one.pool)
+        elif claims is None and not found:
+            return ()
+    return tuple(found)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from computepool.assess.supply import Supply
 from computepool.model.reasons import Reason
-from computepool.model.selectors import tolerated
+from computepool.model.selectors import passing, tolerated
 from computepool.model.snapshot import NodeUse, Pod, Resources, Shape
 
 SOON_SECONDS = 30.0
@@ -53,6 +53,7 @@ class Packer:
         self._cursor: dict[tuple[int, bool], int] = {}
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
+        self._reasons: dict[int, Reason] = {}
 
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
@@ -68,7 +69,10 @@ class Packer:
         return False
 
     def place_soon(self, shape: Shape) -> float | None:
-        """Give the pod a place that terminating pods are about to leave; return by when, or None."""
+        """Promise the pod a place that terminating pods are about to leave; return when to look again, or None.
+
+        What is free already stays so for those behind it that fit now: the scheduler keeps nothing for it either.
+        """
         soon = self._soon_free()
         if not soon:
             return None
@@ -79,8 +83,8 @@ class Packer:
         while candidates:
             index = candidates[0]
             if _fits(shape, _sum(self._remainder(index), soon[index])):
-                self._take(index, shape)
-                return max(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now))
+                _subtract(soon[index], shape)
+                return min(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now))
             candidates.popleft()
         return None
 
@@ -90,19 +94,27 @@ class Packer:
         return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._uses))))
 
     def why_not(self, shape: Shape) -> Reason:
-        """Say why `place` returned False."""
+        """Say why `place` returned False; the same for every pod of the shape."""
+        reason = self._reasons.get(id(shape))
+        if reason is None:
+            reason = self._reasons[id(shape)] = self._rejection(shape)
+        return reason
+
+    def _rejection(self, shape: Shape) -> Reason:
         target = self.supply.target
-        if target.contradicts(shape):
-            return Reason.PINNED
-        admitting = [u.node for u in self.supply.nodes if shape.admits(u.node.name, u.node.labels)]
-        if self.supply.nodes and not admitting and not target.on_demand:
-            return Reason.PINNED
-        if not self.supply.usable:
-            return Reason.NO_NODES
+        admitting = [use.node for use in self.supply.nodes if shape.admits(use.node.name, use.node.labels)]
+        if not admitting:
+            present_only = self.supply.nodes and not target.on_demand
+            return Reason.PINNED if present_only or target.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + target.tolerations
-        if admitting and not any(tolerated(node.taints, tolerations) for node in admitting):
+        # What passes with a node's state keeps the pod off for now, not off the provider.
+        lasting = [[taint for taint in node.taints if not passing(taint)] for node in admitting]
+        if self.supply.usable and not any(tolerated(taints, tolerations) for taints in lasting):
             return Reason.TAINTED
-        return Reason.NO_ROOM
+        return self._no_room()
+
+    def _no_room(self) -> Reason:
+        return Reason.NO_ROOM if self.supply.usable else Reason.NO_NODES
 
     def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
         key = (id(shape), as_is)
@@ -131,8 +143,7 @@ class Packer:
         left = self._left.get(index)
         if left is None:
             left = self._left[index] = dict(self._uses[index].left)
-        for name, amount in shape.requests:
-            left[name] = left.get(name, 0) - amount
+        _subtract(left, shape)
 
     def _soon_free(self) -> dict[int, dict[str, int]]:
         if self._soon is None:
@@ -147,7 +158,7 @@ class Packer:
 
 def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
     # One whose time is over and that is still there is stuck: it frees nothing soon.
-    return [pod for pod in use.leaving if pod.deleting is not None and now <= pod.deleting <= now + SOON_SECONDS]
+    return [pod for pod in use.leaving if pod.deleting is not None and now < pod.deleting <= now + SOON_SECONDS]
 
 
 def _class_of(use: NodeUse, keys: frozenset[str]) -> object:
@@ -157,6 +168,11 @@ def _class_of(use: NodeUse, keys: frozenset[str]) -> object:
 
 def _fits(shape: Shape, left: Resources) -> bool:
     return all(left.get(name, 0) >= amount for name, amount in shape.requests)
+
+
+def _subtract(left: dict[str, int], shape: Shape) -> None:
+    for name, amount in shape.requests:
+        left[name] = left.get(name, 0) - amount
 
 
 def _sum(left: Resources, more: Resources) -> Resources:

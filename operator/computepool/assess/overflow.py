@@ -8,6 +8,7 @@ from computepool.assess.fit import Packer
 from computepool.assess.targets import Target
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer, Pod
+from computepool.model.state import Fitting
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -38,8 +39,8 @@ class Sent(msgspec.Struct, frozen=True):
 
     pod: Pod
     offer: Offer
-    homeward: bool
-    """Whether it fits on the primary after all, beside those that were never sent."""
+    home: Hold | None
+    """How it waits for the primary, if it fits there after all, beside those that were never sent."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -48,8 +49,8 @@ class Demand(msgspec.Struct, frozen=True):
     held: tuple[Hold, ...]
     sent: tuple[Sent, ...]
     overflow: tuple[Overflow, ...]
-    fitting: Mapping[str, Offer]
-    """By pod uid, for pods that fit on the primary: since when."""
+    fitting: Fitting
+    """For pods that fit on the primary: since when."""
 
     @property
     def pressing(self) -> int:
@@ -73,7 +74,7 @@ def demand_of(
     primary: Packer,
     *,
     pending_seconds: int,
-    fitting: Mapping[str, Offer],
+    fitting: Fitting,
     now: float,
 ) -> Demand:
     """Pack the primary with the pods that were not sent on, in order, and sort the rest by what they wait for.
@@ -88,10 +89,13 @@ def demand_of(
             sorter.held.append(Hold(pod, reason))
         elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
             sent.append((pod, offer))
+        elif (offer := in_flight.get(pod.uid)) is not None:
+            # Under way to a provider that the pool has lost meanwhile: what was written has to be seen first.
+            sorter.held.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
         else:
             sorter.sort(pod)
     # After the others: one that was sent on can go either way, they can't.
-    onward = tuple(Sent(pod, offer, primary.place(pod.shape)) for pod, offer in sent)
+    onward = tuple(Sent(pod, offer, sorter.take_back(pod)) for pod, offer in sent)
     return Demand(tuple(sorter.held), onward, tuple(sorter.overflow), sorter.fitting)
 
 
@@ -108,10 +112,9 @@ def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[s
     return Offer(target.name, pod.since if at is None else at)
 
 
-def fit_since(fitted: Mapping[str, Offer], pod: Pod, target: Target, now: float) -> Offer:
+def fit_since(fitted: Fitting, pod: Pod, target: Target, now: float) -> float:
     """Return since when the pod fits on the provider without being bound: from now on where that is new."""
-    fit = fitted.get(pod.uid)
-    return fit if fit is not None and fit.provider == target.name else Offer(target.name, now)
+    return fitted.get((pod.uid, target.name), now)
 
 
 def _not_ours(pod: Pod) -> Reason | None:
@@ -125,16 +128,16 @@ def _not_ours(pod: Pod) -> Reason | None:
 class _Sorter:
     """The state of one walk over the queue."""
 
-    def __init__(self, primary: Packer, pending_seconds: int, fitting: Mapping[str, Offer], now: float) -> None:
+    def __init__(self, primary: Packer, pending_seconds: int, fitting: Fitting, now: float) -> None:
         self._primary = primary
         self._target = primary.supply.target
         self._fitted = fitting
         self._now = now
         self.held: list[Hold] = []
         self.overflow: list[Overflow] = []
-        self.fitting: dict[str, Offer] = {}
+        self.fitting: dict[tuple[str, str], float] = {}
         patience = float(pending_seconds)
-        # An autoscaler behind the primary gets its time, unless the pool may not use more of it anyway.
+        # An autoscaler behind the primary gets its time.
         self._makes_nodes = self._target.on_demand
         self._patience = max(patience, self._target.timeout) if self._makes_nodes else patience
 
@@ -142,11 +145,9 @@ class _Sorter:
         if self._refused(pod):
             self.overflow.append(Overflow(pod, Reason.NOT_BOUND_IN_TIME))
             return
-        if self._primary.place(pod.shape):
-            fit = fit_since(self._fitted, pod, self._target, self._now)
-            self.fitting[pod.uid] = fit
-            until = fit.at + self._target.timeout
-            self.held.append(Hold(pod, Reason.FITS_ON_PREFERRED, self._target.name, until=until))
+        fits = self._placed(pod)
+        if fits is not None:
+            self.held.append(fits)
             return
         soon = self._primary.place_soon(pod.shape)
         if soon is not None:
@@ -154,12 +155,26 @@ class _Sorter:
             return
         self.overflow.append(self._overflowing(pod))
 
+    def take_back(self, pod: Pod) -> Hold | None:
+        """Give a pod that was sent on a place, unless the scheduler has refused it here."""
+        return None if self._refused(pod) else self._placed(pod)
+
+    def _placed(self, pod: Pod) -> Hold | None:
+        if not self._primary.place(pod.shape):
+            return None
+        since = fit_since(self._fitted, pod, self._target, self._now)
+        self.fitting[pod.uid, self._target.name] = since
+        due = since + self._target.timeout
+        # Once that is over only the scheduler's word changes anything, and its word comes as an event.
+        until = due if due > self._now else None
+        return Hold(pod, Reason.FITS_ON_PREFERRED, self._target.name, until=until)
+
     def _refused(self, pod: Pod) -> bool:
         """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
-        fit = fit_since(self._fitted, pod, self._target, self._now)
-        if not pod.unschedulable or self._now < fit.at + self._target.timeout:
+        since = fit_since(self._fitted, pod, self._target, self._now)
+        if not pod.unschedulable or self._now < since + self._target.timeout:
             return False
-        self.fitting[pod.uid] = fit
+        self.fitting[pod.uid, self._target.name] = since
         return True
 
     def _overflowing(self, pod: Pod) -> Overflow:

@@ -36,12 +36,18 @@ class Target(msgspec.Struct, frozen=True):
         return all(any(_covers(have, want) for have in shape.tolerations) for want in self.tolerations)
 
     def contradicts(self, shape: Shape) -> bool:
-        """Say whether no node of the provider, present or future, can satisfy the pod's own selectors."""
-        return any(
-            _disjoint(asked, given)
-            for asked in shape.requirements()
-            for given in self.selector.requirements
-            if asked.key == given.key
+        """Say whether no node of the provider, present or future, can satisfy the pod's own selectors.
+
+        To be asked where no present node does: nodes that a pod's affinity names are not looked for here.
+        """
+        return all(
+            any(
+                _disjoint(asked, given)
+                for asked in alternative
+                for given in self.selector.requirements
+                if asked.key == given.key
+            )
+            for alternative in shape.alternatives()
         )
 
 
@@ -83,7 +89,8 @@ def _covers(have: Toleration, want: Toleration) -> bool:
         return False
     if have.operator == "Exists":
         return True
-    return want.operator != "Exists" and bool(have.key) and have.value == want.value
+    equal = have.operator in ("", "Equal") and want.operator in ("", "Equal")
+    return equal and bool(have.key) and have.value == want.value
 
 
 def _disjoint(asked: Requirement, given: Requirement) -> bool:

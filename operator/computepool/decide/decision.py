@@ -22,13 +22,17 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
+RECHECK_SECONDS = 2.0
+"""Between looks at a view that is not current: that it is current again shows in no change."""
+
 
 def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: float) -> Plan:
     """Return what is to be done. `state` is what the pass before recorded; `now` is in seconds since the epoch."""
     frozen = _frozen(snapshot, assessment)
     if frozen:
         holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)
-        return Plan(state=PoolState(), holds=holds, frozen=frozen)
+        again = now + RECHECK_SECONDS if snapshot.stale else None
+        return Plan(state=PoolState(), holds=holds, frozen=frozen, look_again=again)
     demand = assessment.demand
     targets = tuple(supply.target for supply in assessment.supplies)
     order = in_preference(targets, cheapest=snapshot.pool.spec.placement is PlacementPolicy.CHEAPEST)

@@ -5,21 +5,22 @@ Kept here, for every burst:
   preference, and a pod is in the queue only after the primary was tried;
 - invariant 2: bursts never exceed what fits on the target: pods sent on before take their places first, in the same
   packing as the new ones;
-- invariant 3: `maxAccelerators` is never exceeded: every unbound pod of the pool that tolerates a limited provider
-  counts against it, wherever it was last sent.
+- invariant 3: `maxAccelerators` is never exceeded: every pod of the pool that tolerates a limited provider and is not
+  seen on a node elsewhere counts against it, wherever it was last sent.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.fit import Packer
-from computepool.assess.overflow import Hold, Overflow, Sent, fit_since
+from computepool.assess.overflow import Hold, Overflow, Sent, fit_since, in_order
 from computepool.assess.supply import Supply
 from computepool.assess.targets import Target
 from computepool.decide.plan import Burst
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer, Pod, Snapshot
+from computepool.model.state import Fitting
 
 Rejected = list[tuple[str, Reason]]
 
@@ -32,12 +33,12 @@ class Placement:
         snapshot: Snapshot,
         assessment: Assessment,
         order: Sequence[Target],
-        fitted: Mapping[str, Offer],
+        fitted: Fitting,
         now: float,
     ) -> None:
         """Prepare an empty packing of each provider in `order`, the standbys by preference.
 
-        `fitted`: by pod uid, where the pass before had a place for the pod, and since when.
+        `fitted`: since when the passes before have had places for the pods.
         """
         resource = snapshot.pool.spec.accelerator.resource_name
         self._resource = resource
@@ -45,7 +46,7 @@ class Placement:
         self._fitted = fitted
         self._in_flight = snapshot.in_flight
         self._target = {target.name: target for target in order}
-        self.fitting: dict[str, Offer] = {}
+        self.fitting: dict[tuple[str, str], float] = {}
         self._primary = assessment.primary.target
         supplies = {supply.target.name: supply for supply in assessment.supplies}
         self._packers = {
@@ -61,20 +62,31 @@ class Placement:
 
     def reserve_foreign(self, pods: Iterable[Pod]) -> None:
         """Take the places of other pools' pods that were sent on and may land on nodes of this pool's providers."""
-        for pod in pods:
+        for pod in in_order(pods):
+            if pod.nominated:
+                # The node's own account has it.
+                continue
+            offer = self._in_flight.get(pod.uid)
             # One whose write is under way does not show its tolerations yet.
-            as_is = pod.uid not in self._in_flight
-            any(packer.place(pod.shape, as_is=as_is) for packer in self._packers.values())
+            as_is = offer is None
+            sent_to = pod.burst if offer is None else offer.provider
+            # Pools that share a provider mostly call it the same; it may still land on any other that it tolerates.
+            packers = sorted(self._packers.values(), key=lambda packer: packer.supply.target.name != sent_to)
+            any(packer.place(pod.shape, as_is=as_is) for packer in packers)
 
     def reserve(self, sent: Iterable[Sent]) -> list[Overflow]:
         """Take the places of the pool's own pods that were sent on; return those to be offered to the next provider."""
         onward = []
         for one in sent:
+            self._remember(one)
             outcome = self._wait_at(self._target[one.offer.provider], one.pod, one.offer.at)
             if isinstance(outcome, Hold):
                 self.holds.append(outcome)
-            elif one.homeward:
-                self.holds.append(Hold(one.pod, Reason.FITS_ON_PREFERRED, self._primary.name))
+            elif one.pod.uid in self._in_flight:
+                # Its write is under way: until that is seen nothing else is decided about it.
+                self.holds.append(Hold(one.pod, Reason.AWAITING_SCHEDULER, one.offer.provider))
+            elif one.home is not None:
+                self.holds.append(one.home)
             else:
                 onward.append(Overflow(one.pod, Reason.NO_ROOM))
         return onward
@@ -127,20 +139,27 @@ class Placement:
 
         Its time runs while there is a place that the scheduler does not give it, or nodes that do not come.
         """
-        fit = fit_since(self._fitted, pod, target, self._now)
-        due = max(offered, fit.at) + target.timeout
+        since = fit_since(self._fitted, pod, target, self._now)
+        due = max(offered, since) + target.timeout
         if self._now >= due:
-            self.fitting[pod.uid] = fit
+            self.fitting[pod.uid, target.name] = since
             return Reason.NOT_BOUND_IN_TIME
         packer = self._packers[target.name]
         if packer.place(pod.shape):
-            self.fitting[pod.uid] = fit
+            self.fitting[pod.uid, target.name] = since
             return Hold(pod, Reason.AWAITING_SCHEDULER, target.name, until=due)
         why = packer.why_not(pod.shape)
         due = offered + target.timeout
         if not target.on_demand or why is Reason.PINNED:
             return why
         return Hold(pod, Reason.AWAITING_NODES, target.name, until=due) if self._now < due else Reason.NOT_BOUND_IN_TIME
+
+    def _remember(self, one: Sent) -> None:
+        """Keep the time that providers offered before have had, so that none gets it twice."""
+        for offer in one.pod.offers:
+            since = self._fitted.get((one.pod.uid, offer.provider))
+            if since is not None and offer.provider in self._target:
+                self.fitting[one.pod.uid, offer.provider] = since
 
     def _send(self, pod: Pod, target: Target, why: Reason, rejected: Rejected) -> Burst:
         if target.name in self._allowance:
@@ -156,14 +175,14 @@ def _with(hold: Hold, rejected: Rejected) -> Hold:
 def _because(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
         return Reason.NEXT_PROVIDER
-    return Reason.PINNED if why in (Reason.PINNED, Reason.TAINTED) else Reason.PRIMARY_SATURATED
+    return why if why in (Reason.PINNED, Reason.TAINTED) else Reason.PRIMARY_SATURATED
 
 
 def _allowance(target: Target, supply: Supply, snapshot: Snapshot, resource: str) -> int:
     """Return how many thousandths of the accelerator the pool may still use of a limited provider."""
     coming = sum(
         pod.shape.request(resource)
-        for pod in snapshot.waiting
+        for pod in (*snapshot.waiting, *snapshot.astray)
         if target.tolerated_by(pod.shape) or _flies_to(snapshot.in_flight, pod, target)
     )
     return (target.limit or 0) - supply.accelerators - coming

@@ -16,8 +16,8 @@ def parse_offers(text: str) -> tuple[Offer, ...]:
     for part in text.split(","):
         provider, _, stamp = part.partition("=")
         at = _parse_time(stamp)
-        if provider and at is not None:
-            offers.append(Offer(provider, at))
+        if provider.strip() and at is not None:
+            offers.append(Offer(provider.strip(), at))
     return tuple(offers)
 
 
@@ -38,6 +38,7 @@ def _render_time(at: float) -> str:
 def _parse_time(stamp: str) -> float | None:
     try:
         time = datetime.fromisoformat(stamp.strip())
-    except ValueError:
+        # In UTC, or the first and last day of the calendar could be read and not be written again.
+        return time.astimezone(UTC).timestamp() if time.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return time.timestamp() if time.tzinfo is not None else None

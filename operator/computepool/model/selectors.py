@@ -3,6 +3,7 @@
 Sources: k8s.io/apimachinery labels.Requirement, component-helpers nodeaffinity, core/v1 Toleration.ToleratesTaint.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -37,11 +38,15 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
     def _compares(self, value: str | None) -> bool:
         if value is None or len(self.values) != 1:
             return False
-        try:
-            left, right = int(value), int(self.values[0])
-        except ValueError:
+        left, right = _integer(value), _integer(self.values[0])
+        if left is None or right is None:
             return False
         return left > right if self.operator == "Gt" else left < right
+
+
+def _integer(text: str) -> int | None:
+    # As strconv.ParseInt reads it; int() would also take 1_000, which is a valid label value.
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text, re.ASCII) else None
 
 
 class Selector(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +132,11 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
 def keeps_off(taint: Taint) -> bool:
     """Say whether the taint keeps new pods off its node; PreferNoSchedule only asks."""
     return taint.effect in ("NoSchedule", "NoExecute")
+
+
+def passing(taint: Taint) -> bool:
+    """Say whether the taint stands for a state of the node (not ready, cordoned, under pressure) and goes with it."""
+    return taint.key.startswith(("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"))
 
 
 def tolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> bool:

@@ -44,11 +44,15 @@ class Shape(msgspec.Struct, frozen=True):
             return False
         return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
 
-    def requirements(self) -> tuple[Requirement, ...]:
-        """Return the node labels that it asks for wherever it goes: nodeSelector and a single affinity term."""
+    def alternatives(self) -> tuple[tuple[Requirement, ...], ...]:
+        """Return what it asks of a node's labels: one of these, each a list of requirements that all have to hold.
+
+        Terms that name a node are left out: no other node can satisfy them, whatever its labels.
+        """
         own = tuple(Requirement(key, "In", (value,)) for key, value in self.node_selector)
-        single = self.affinity[0].expressions if self.affinity and len(self.affinity) == 1 else ()
-        return own + single
+        if self.affinity is None:
+            return (own,)
+        return tuple(own + term.expressions for term in self.affinity if term.expressions and not term.fields)
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -190,9 +194,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Pods of other pools that were sent on and are not bound: they hold their places too."""
     in_flight: Mapping[str, Offer] = MappingProxyType({})
     """By pod uid: offers whose write is under way, or done and not seen yet; own and other pools'."""
+    astray: tuple[Pod, ...] = ()
+    """The pool's own pods that are bound to nodes not seen: not yet, or no more."""
     contested: int = 0
-    """How many pods the pool selects that an older pool keeps."""
+    """How many pods the pool selects that an older pool keeps, waiting or bound."""
     rival: str = ""
-    """The name of that older pool."""
+    """The name of that older pool; of several, the oldest."""
     stale: str = ""
     """Why the view is not current; empty while it is."""

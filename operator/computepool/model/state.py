@@ -8,7 +8,9 @@ import msgspec
 
 from computepool.model.api import ComputePool
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Offer
+
+Fitting = Mapping[tuple[str, str], float]
+"""By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
 
 
 class Saturation(msgspec.Struct, frozen=True):
@@ -26,8 +28,7 @@ class PoolState(msgspec.Struct, frozen=True):
     """The pool's recorded state between two passes."""
 
     saturation: Saturation = Saturation()
-    fitting: Mapping[str, Offer] = MappingProxyType({})
-    """By pod uid: the provider that a waiting pod fits on by our account, and since when."""
+    fitting: Fitting = MappingProxyType({})
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
 
@@ -36,8 +37,6 @@ def recorded_state(pool: ComputePool) -> PoolState:
     """Read back from the pool's status what the leader before had decided; timers start anew."""
     condition = pool.status.condition("Saturated")
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
-    tolerated = {t.value for t in pool.status.admission.tolerations}
-    admitting = next(
-        (p.name for p in pool.spec.standbys if {t.value for t in p.effective_tolerations()} & tolerated), ""
-    )
+    given = set(pool.status.admission.tolerations)
+    admitting = next((p.name for p in pool.spec.standbys if given.issuperset(p.effective_tolerations())), "")
     return PoolState(Saturation(saturated), admitting=admitting)

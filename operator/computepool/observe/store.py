@@ -3,6 +3,7 @@
 Everything handed out is frozen; an object that changes is replaced as a whole, so an earlier snapshot stays as it was.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -38,6 +39,8 @@ class Store:
         self._bound: dict[str, dict[str, Pod]] = {}
         self._nominated: dict[str, dict[str, Pod]] = {}
         self._waiting: dict[str, dict[str, Pod]] = {}
+        # By pool that selects pods and does not keep them: how many each older pool keeps.
+        self._lost: dict[str, Counter[str]] = {}
         self._uses: dict[str, NodeUse] = {}
         self._node_pools: dict[str, tuple[str, ...]] = {}
         self._members: dict[str, dict[str, None]] = {}
@@ -84,13 +87,17 @@ class Store:
         if self._namespaces.get(namespace.name) == namespace.labels:
             return
         self._namespaces[namespace.name] = namespace.labels
-        concerned = [pod for pod in self._pods.values() if pod.namespace == namespace.name]
+        self._namespace_changed(namespace.name, at)
+
+    def drop_namespace(self, name: str, at: float) -> None:
+        """Forget a namespace; pods in it that are left belong to whom its labels do not matter."""
+        if self._namespaces.pop(name, None) is not None:
+            self._namespace_changed(name, at)
+
+    def _namespace_changed(self, name: str, at: float) -> None:
+        concerned = [pod for pod in self._pods.values() if pod.namespace == name]
         if concerned and self._reclaim(concerned):
             self.mark_all(at)
-
-    def drop_namespace(self, name: str, _at: float) -> None:
-        """Forget a namespace."""
-        self._namespaces.pop(name, None)
 
     # --- nodes
 
@@ -128,15 +135,16 @@ class Store:
     # --- pods
 
     def put_pod(self, pod: Pod, at: float) -> None:
-        """Add or replace a pod; an older state than the one held is ignored."""
+        """Add or replace a pod. What comes is news: that versions only grow is the reflector's care."""
         if pod.finished:
             self.drop_pod(pod.uid, at)
             return
         before = self._pods.get(pod.uid)
         if before is not None:
-            if pod.resource_version < before.resource_version:
-                return
             pod = self._since(before, pod)
+            if pod.resource_version < before.resource_version:
+                # The cluster was restored from a backup: what was under way may be lost with the rest.
+                self.in_flight.drop(pod.uid)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version)
         if before is not None and not landed and _same(before, pod):
@@ -150,10 +158,10 @@ class Store:
     def drop_pod(self, uid: str, at: float) -> None:
         """Forget a pod."""
         pod = self._pods.pop(uid, None)
-        self.in_flight.drop(uid)
         if pod is not None:
             self._unindex(pod, at)
             self._claims.pop(uid, None)
+        self.in_flight.drop(uid)
 
     def _since(self, before: Pod, pod: Pod) -> Pod:
         if before.gated and not pod.gated:
@@ -184,6 +192,8 @@ class Store:
             self._node_changed(pod.nominated, at)
         for pool in claims if not pod.node else ():
             self._waiting.setdefault(pool, {})[pod.uid] = pod
+        for pool in claims[1:]:
+            self._lost.setdefault(pool, Counter())[claims[0]] += 1
         self._mark_pools(claims, at)
 
     def _unindex(self, pod: Pod, at: float | None) -> None:
@@ -196,7 +206,15 @@ class Store:
         claims = self._claims.get(pod.uid, ())
         for pool in claims if not pod.node else ():
             _remove(self._waiting, pool, pod.uid)
+        for pool in claims[1:]:
+            self._lost[pool][claims[0]] -= 1
+        if self._reserves(pod) and at is not None:
+            # The place that every other pool has kept for it may be free now.
+            self.mark_all(at)
         self._mark_pools(claims, at)
+
+    def _reserves(self, pod: Pod) -> bool:
+        return bool(not pod.node and self._claims.get(pod.uid) and (pod.burst or pod.uid in self.in_flight))
 
     def _node_changed(self, node: str, at: float | None) -> None:
         self._uses.pop(node, None)
@@ -228,18 +246,16 @@ class Store:
     def snapshot(self, name: str, *, stale: str = "") -> Snapshot:
         """Freeze what a pass over one pool decides on. Raises KeyError for a pool that is not there."""
         pool = self._pools[name]
-        waiting: list[Pod] = []
-        lost: list[Pod] = []
-        for pod in self._waiting.get(name, {}).values():
-            (waiting if self._claims[pod.uid][0] == name else lost).append(pod)
+        lost = self._lost.get(name, Counter())
         return Snapshot(
             pool=pool,
             nodes=tuple(self._use(node) for node in self._members[name]),
-            waiting=tuple(waiting),
+            waiting=tuple(pod for uid, pod in self._waiting.get(name, {}).items() if self._claims[uid][0] == name),
             foreign=tuple(self._foreign(name)),
             in_flight=self.in_flight.offers(),
-            contested=len(lost),
-            rival=self._claims[lost[0].uid][0] if lost else "",
+            astray=tuple(self._astray(name)),
+            contested=lost.total(),
+            rival=next((one.pool for one in self._by_age if lost[one.pool]), ""),
             stale=stale,
         )
 
@@ -247,8 +263,14 @@ class Store:
         for pool, pods in self._waiting.items():
             if pool != name:
                 for uid, pod in pods.items():
-                    if self._claims[uid][0] == pool and (pod.burst or uid in self.in_flight):
+                    if self._claims[uid][0] == pool and self._reserves(pod):
                         yield pod
+
+    def _astray(self, name: str) -> Iterable[Pod]:
+        for node in self._bound.keys() - self._nodes.keys():
+            for uid, pod in self._bound[node].items():
+                if self._claims.get(uid, ())[:1] == (name,):
+                    yield pod
 
     def _use(self, name: str) -> NodeUse:
         use = self._uses.get(name)
