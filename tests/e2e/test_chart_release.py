@@ -11,7 +11,9 @@ import pytest
 from e2e import chart, objects
 from e2e.chart import BURST_POLICY, CHART, GUARD_POLICIES, NAMESPACE, RELEASE
 from e2e.cluster import Cluster
+from e2e.components import APISERVER, CONTROLLER_MANAGER, SCHEDULER, Options
 from e2e.errors import CommandError
+from e2e.kubeapi import ApiError, KubeApi
 
 Json = dict[str, Any]
 
@@ -168,3 +170,40 @@ def test_people_get_their_rights_through_the_roles_every_cluster_has(release: Cl
     chart.until(lambda: may("list", "view") and may("delete", "admin"), "the roles to be aggregated")
     assert not may("patch", "view")
     assert not may("patch", "edit")
+
+
+@pytest.fixture(scope="module")
+def older() -> Iterator[Cluster]:
+    """The chart on the oldest Kubernetes that the binaries can pass for: it has no mutating policies."""
+    emulated = {name: ["--emulated-version=kube=1.34"] for name in (APISERVER, CONTROLLER_MANAGER, SCHEDULER)}
+    with Cluster(options=Options(extra_flags=emulated)) as cluster:
+        chart.install(cluster)
+        yield cluster
+
+
+def test_an_older_kubernetes_gets_everything_but_the_admission_policy(older: Cluster) -> None:
+    operator = older.api_for(chart.SERVICE_ACCOUNT, NAMESPACE)
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/{BURST_POLICY}"
+    with pytest.raises(ApiError) as absent:
+        operator.request("GET", path)
+    assert absent.value.status == 404
+    assert "no MutatingAdmissionPolicy" in older.helm("get", "notes", RELEASE, "--namespace", NAMESPACE)
+
+
+def test_the_guard_holds_on_an_older_kubernetes(older: Cluster) -> None:
+    operator = older.api_for(chart.SERVICE_ACCOUNT, NAMESPACE)
+    older.api.create(objects.gpu_pod("held"), "default")
+    image = [{"op": "replace", "path": "/spec/containers/0/image", "value": "x"}]
+    chart.until(lambda: _refusal(operator, image), "the guard to take effect")
+    assert "a change of spec.containers" in _refusal(operator, image)
+    toleration = [{"op": "add", "path": "/spec/tolerations/-", "value": objects.provider_toleration("nebius")}]
+    operator.patch("pods", "held", toleration, "default", how="json")
+
+
+def _refusal(operator: KubeApi, patch: list[Json]) -> str:
+    path = operator.resource("pods").path("default", "held")
+    try:
+        operator.request("PATCH", path, patch, query=chart.DRY_RUN, content_type="application/json-patch+json")
+    except ApiError as refused:
+        return refused.message
+    return ""
