@@ -1,0 +1,139 @@
+"""`python -m e2e.demo`: set up, tell the story, sum up, and leave nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.table import Table
+
+from e2e import binaries, versions
+from e2e.cluster import REPOSITORY
+from e2e.demo.report import Report
+from e2e.demo.screen import Screen
+from e2e.demo.stage import Stage, stage
+from e2e.demo.story import NAMESPACE, POOL, Story
+from e2e.demo.witness import Witness
+from e2e.errors import E2EError
+
+REPORT = REPOSITORY / "build" / "demo" / "report.json"
+KEPT_NAME = "demo"
+INTERRUPTED = 130
+PLAIN_WIDTH = 120
+EPILOG = """\
+environment:
+  KEEP=1    as --keep
+
+It ends with 0 if every pod that overflowed and may leave the primary runs on a standby, with 1 if not.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demo and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    # As Ctrl-C: what was started is ended in order.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _play(Screen(console, parsed.pause), parsed.report, keep=parsed.keep)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted: the cluster has been ended, nothing is left running.")
+        return INTERRUPTED
+    except E2EError as error:
+        console.print(f"\ndemo: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+
+
+def _play(screen: Screen, report_file: Path, *, keep: bool) -> int:
+    with stage(screen, KEPT_NAME if keep else None, keep=keep) as ready:
+        witness = Witness(ready.cluster.api, NAMESPACE, POOL)
+        story = Story(ready, screen, witness)
+        try:
+            story.tell()
+        finally:
+            report = story.report()
+            report.write(report_file)
+            witness.close()
+        _sum_up(screen, report, report_file)
+        if keep:
+            _how_to_go_on(screen, ready)
+    return 0 if report.succeeded else 1
+
+
+def _sum_up(screen: Screen, report: Report, report_file: Path) -> None:
+    screen.title("What happened")
+    places = ", ".join(f"{count} on {provider}" for provider, count in report.pods.items())
+    screen.say(
+        f"{sum(report.pods.values())} pods run: {places}. May not leave the primary, and wait: {report.held_pods}."
+    )
+    screen.say(
+        f"{report.overflow_pods} pods did not fit on the primary; {report.burst_pods} of them run on a standby: "
+        f"{report.by.patch} by patch, {report.by.admission} by admission. Restarts: {report.restarts}."
+    )
+    table = Table("Milliseconds", box=None, pad_edge=True)
+    for heading in ("p50", "p99", "max"):
+        table.add_column(heading, justify="right")
+    for text, spread in (
+        ("Overflow event -> patched, by the operator's log", report.burst_ms),
+        ("Seen created -> seen patched, from outside", report.observed_ms),
+        ("Created -> bound on a standby", report.bound_ms),
+        *((f"  of those by {way}", spread) for way, spread in report.bound_ms_by.items()),
+    ):
+        table.add_row(text, *(f"{value:.1f}" for value in (spread.p50, spread.p99, spread.max)))
+    screen.show(table)
+    screen.say(f"Report: {_relative(report_file)}")
+
+
+def _how_to_go_on(screen: Screen, ready: Stage) -> None:
+    python, computepool = (_relative(Path(sys.executable).with_name(name)) for name in ("python", "computepool"))
+    kubectl = binaries.find_all()["kubectl"]
+    screen.title("The cluster stays up")
+    for line in (
+        f"export KUBECONFIG={ready.cluster.kubeconfig}",
+        f"alias kubectl={kubectl}",
+        "kubectl get cpool,pods --all-namespaces",
+        f"kubectl scale deployment/chat --namespace {NAMESPACE} --replicas 20",
+        f"{computepool} status",
+        f"tail -f {ready.leader.log_file}",
+        f"curl http://127.0.0.1:{ready.leader.port}/metrics",
+    ):
+        screen.command(line)
+    screen.say("To end it, and both operators with it:")
+    screen.command(f"{python} -m e2e down --name {ready.cluster.name}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m e2e.demo",
+        description=f"Watch a saturated primary burst onto its standbys, on a real Kubernetes {versions.KUBERNETES} "
+        "control plane that runs as processes on loopback. It takes under a minute once `make control-plane` has "
+        "found or built the binaries.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        default=os.environ.get("KEEP", "") not in ("", "0"),
+        help="leave the cluster and the operators running, and say how to use and to end them",
+    )
+    parser.add_argument("--report", type=Path, default=REPORT, help="where to write the report (%(default)s)")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds to read after each step, on a terminal")
+    return parser
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,126 @@
+"""What a person sees: on a terminal a table that lives and events that appear below it, elsewhere plain lines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from computepool.cli.status import providers_table
+from computepool.model.api import ComputePool
+from e2e.demo.witness import EventSeen, Witness
+
+REDRAWS_PER_SECOND = 8
+# Lines of events below the table; the report has them all.
+SHOWN_EVENTS = 6
+# Of an event's note, as many characters are shown where lines may be as long as they like.
+PLAIN_NOTE = 160
+
+
+class Screen:
+    """Tells the story."""
+
+    def __init__(self, console: Console, pause: float) -> None:
+        """`pause`: seconds that a person gets to read after each step, on a terminal."""
+        self.console = console
+        self._pause = pause if console.is_terminal else 0.0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began
+
+    def title(self, text: str) -> None:
+        """Begin a step."""
+        self.console.print(f"\n[bold]{escape(text)}[/bold]  [dim]{self.seconds:.1f} s[/dim]", soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Add a sentence."""
+        self.console.print(f"  {text}", markup=False, soft_wrap=not self.console.is_terminal)
+
+    def command(self, text: str, output: str = "") -> None:
+        """Show a command as a person would type it, and what it printed."""
+        self.console.print(f"  [cyan]$ {escape(text)}[/cyan]", highlight=False, soft_wrap=True)
+        for line in output.splitlines():
+            self.console.print(Text(f"  {line}"), soft_wrap=True)
+
+    def show(self, what: RenderableType) -> None:
+        """Print anything else."""
+        self.console.print(what)
+
+    @contextmanager
+    def watching(self, witness: Witness) -> Iterator[None]:
+        """Show the providers and what is told of the pool, as long as the block lasts and a moment longer."""
+        seen_before = len(witness.events)
+        scene = _Scene(witness, seen_before)
+        if self.console.is_terminal:
+            with Live(scene, console=self.console, refresh_per_second=REDRAWS_PER_SECOND):
+                yield
+                self.rest()
+            return
+        with self._telling(witness, seen_before):
+            yield
+        self.console.print(scene.table())
+
+    def rest(self) -> None:
+        """Let a person read."""
+        time.sleep(self._pause)
+
+    @contextmanager
+    def _telling(self, witness: Witness, told: int) -> Iterator[None]:
+        over = threading.Event()
+        telling = threading.Thread(target=self._tell, args=(witness, told, over), daemon=True)
+        telling.start()
+        try:
+            yield
+        finally:
+            over.set()
+            telling.join()
+
+    def _tell(self, witness: Witness, told: int, over: threading.Event) -> None:
+        last = False
+        while not last:
+            last = over.wait(0.1)
+            fresh, told = witness.events[told:], len(witness.events)
+            for event in _of_pools(fresh):
+                self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
+
+
+class _Scene:
+    """The table and the events as they are at the moment of drawing."""
+
+    def __init__(self, witness: Witness, seen_before: int) -> None:
+        self._witness = witness
+        self._seen_before = seen_before
+
+    def __rich__(self) -> RenderableType:
+        fresh = self._witness.events[self._seen_before :]
+        of_pools = _of_pools(fresh)
+        lines = [Text(f"  {_line(event)}", no_wrap=True, overflow="ellipsis") for event in of_pools[-SHOWN_EVENTS:]]
+        others = len(fresh) - len(of_pools)
+        if others:
+            lines.append(Text(f"  ... and {others} event(s) on pods", style="dim"))
+        return Group(self.table(), *lines)
+
+    def table(self) -> RenderableType:
+        pool = self._witness.pool
+        return providers_table(_parsed(pool)) if pool else Text("  (the pool is not there yet)", style="dim")
+
+
+_parsed: Callable[[dict[str, Any]], ComputePool] = ComputePool.from_object
+
+
+def _of_pools(events: Sequence[EventSeen]) -> list[EventSeen]:
+    return [event for event in events if event.kind == "ComputePool"]
+
+
+def _line(event: EventSeen) -> str:
+    return f"{event.time[11:23]}  {event.reason:<16} {event.message}"
