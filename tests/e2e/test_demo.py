@@ -1,0 +1,156 @@
+"""`make demo` as a person runs it: its report, its exit code, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from e2e import binaries, procs, state
+from e2e.cluster import REPOSITORY
+
+Json = dict[str, Any]
+# On a machine that does nothing else it takes half a minute.
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this demo's cluster is recorded: beside a demo that a person keeps, not in its way."""
+    return tmp_path_factory.mktemp("clusters")
+
+
+@pytest.fixture(scope="module")
+def told(home: Path) -> Iterator[tuple[str, Json]]:
+    """What a demo that is to be kept prints and reports; its cluster is up until the module's tests are over."""
+    report = home / "report.json"
+    ran = _run("e2e.demo", "--report", str(report), home=home, KEEP="1")
+    try:
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        yield ran.stdout, msgspec.json.decode(report.read_bytes())
+    finally:
+        _run("e2e", "down", "--name", "demo", home=home)
+
+
+def test_all_that_overflowed_runs_on_the_standbys_and_came_there_both_ways(told: tuple[str, Json]) -> None:
+    _, report = told
+    assert report["pods"] == {"aws": 16, "nebius": 16, "crusoe": 8}
+    assert report["overflow_pods"] == report["burst_pods"] == 24
+    assert report["by"]["patch"] > 0
+    # The last eight are created when admission has been open for a while.
+    assert report["by"]["admission"] >= 8
+    assert sum(report["by"].values()) == 24
+    assert report["held_pods"] == 1
+
+
+def test_nothing_is_restarted_or_replaced_on_the_way(told: tuple[str, Json]) -> None:
+    _, report = told
+    assert (report["restarts"], report["deleted"]) == (0, 0)
+
+
+def test_every_time_is_measured_and_in_order(told: tuple[str, Json]) -> None:
+    _, report = told
+    for name in ("burst_ms", "observed_ms", "bound_ms"):
+        spread = report[name]
+        assert 0 < spread["p50"] <= spread["p99"] <= spread["max"], name
+        assert name in report["method"]
+
+
+def test_the_events_tell_of_the_pool_and_of_each_pod_that_was_patched(told: tuple[str, Json]) -> None:
+    _, report = told
+    of_pool = {event["reason"] for event in report["events"] if event["about"] == "ComputePool/inference"}
+    assert {"Reconciled", "PodsOverflow", "PrimarySaturated"} <= of_pool
+    on_pods = {event["about"] for event in report["events"] if event["about"].startswith("Pod/chat-")}
+    assert len(on_pods) == report["by"]["patch"]
+    assert all(event["time"] and event["message"] for event in report["events"])
+
+
+def test_the_story_is_told_with_a_table_events_and_explanations(told: tuple[str, Json]) -> None:
+    text, _ = told
+    assert "nebius    standby      2   16/16" in text
+    assert "PrimarySaturated" in text
+    assert "RunsOnStandby: The pod runs on a standby provider." in text
+    assert "never leaves the primary" in text
+
+
+def test_a_kept_cluster_is_used_and_ended_as_it_says(told: tuple[str, Json], home: Path) -> None:
+    text, _ = told
+    kubeconfig = _after(text, "export KUBECONFIG=")
+    assert _after(text, "alias kubectl=") == str(binaries.find_all()["kubectl"])
+    shown = subprocess.run(
+        [binaries.find_all()["kubectl"], "get", "cpool", "--kubeconfig", kubeconfig],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "inference   aws" in shown.stdout
+    left = _processes(home)
+    assert {"kube-apiserver", "operator-0", "operator-1"} <= left.keys()
+
+    ended = _run("e2e", *_after(text, "-m e2e ").split(), home=home)
+    assert ended.returncode == 0, ended.stderr
+    assert procs.wait_gone(list(left.values()), timeout=10) == []
+
+
+def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "e2e.demo", "--report", str(tmp_path / "report.json")],
+        cwd=REPOSITORY,
+        env=_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "kubectl scale" in line:
+                break
+        left = _processes(tmp_path)
+        assert "operator-1" in left
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stdout.read()
+        assert demo.wait(SECONDS) == 130
+    assert "nothing is left running" in rest
+    assert procs.wait_gone(list(left.values()), timeout=10) == []
+
+
+def test_help_teaches() -> None:
+    shown = _run("e2e.demo", "--help", home=REPOSITORY)
+    assert shown.returncode == 0
+    assert "KEEP=1" in shown.stdout
+    assert "make control-plane" in shown.stdout
+
+
+def _run(module: str, *arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        env=_environment(home) | env,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return os.environ | {"COMPUTEPOOL_E2E_STATE": str(home), "KEEP": ""}
+
+
+def _processes(home: Path) -> dict[str, procs.ProcessRef]:
+    """All processes of the one cluster that is recorded there."""
+    (record,) = (state.read_record(path.parent) for path in home.glob(f"*/{state.RECORD}"))
+    supervisor = {"supervisor": record.supervisor} if record.supervisor else {}
+    return record.components | supervisor
+
+
+def _after(text: str, start: str) -> str:
+    """The rest of the line that has this in it."""
+    return text.rpartition(start)[2].partition("\n")[0]
