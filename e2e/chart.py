@@ -43,8 +43,11 @@ def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, An
 
 
 def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
-    """Uninstall the release and wait until its objects are gone."""
-    cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--wait=watcher", "--cascade=foreground")
+    """Uninstall the release and wait until its objects are gone. It need not be there."""
+    cluster.helm(
+        *("uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found"),
+        *("--wait=watcher", "--cascade=foreground"),
+    )
 
 
 @contextmanager
