@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "list", _list, "list the clusters that run", named=False)
     _command(commands, "kubeconfig", _kubeconfig, "print the path of a cluster's kubeconfig")
     kubectl = _command(commands, "kubectl", _kubectl, "run kubectl, of the cluster's own version, against a cluster")
-    kubectl.add_argument("arguments", nargs=argparse.REMAINDER, help="what kubectl gets")
+    kubectl.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="what kubectl gets; begin with -- where that begins with a dash"
+    )
     _command(commands, "binaries", _binaries, "find the binaries, or build them into the cache", named=False)
     return parser
 
