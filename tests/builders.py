@@ -1,7 +1,7 @@
 """Builders of pools, nodes, pods and snapshots: plain words in, frozen records out, sensible defaults for the rest.
 
     inference = pool(provider("aws"), provider("nebius", max_accelerators=8))
-    seen = snapshot(inference, [node("a1", "aws"), node("n1", "nebius")], [pod("web-1", 8, on="a1"), pod("web-2", 8)])
+    seen = snapshot(inference, [node("a1"), node("n1")], [pod("web-1", 8, on="a1"), pod("web-2", 8)])
 
 Amounts are whole devices, times are seconds; `NOW` is the time of day at which everything has been waiting for a
 minute. Providers are told apart by the node label `computepool.io/provider`, and all but the first are tainted with it.
@@ -111,9 +111,9 @@ def pool(
 
 def node(
     name: str,
-    of: str = "aws",
     gpus: int = 8,
     *,
+    of: str | None = None,
     labels: Mapping[str, str] | None = None,
     taints: Sequence[Taint] | None = None,
     tainted: bool | None = None,
@@ -123,7 +123,11 @@ def node(
     cordoned: bool = False,
     deleting: bool = False,
 ) -> Node:
-    """A node of a provider; `tainted` defaults to whether the provider is another than aws. `room`: more resources."""
+    """A node of the provider `of`: if not told, that with its first letter of aws, nebius and crusoe.
+
+    `tainted` defaults to whether that is another than aws; `room`: more resources.
+    """
+    of = of or {"n": "nebius", "c": "crusoe"}.get(name[0], "aws")
     own = [standby_taint(of)] if (of != "aws" if tainted is None else tainted) else []
     amounts = {GPU: gpus, "pods": 110, "cpu": 64, **(room or {})}
     allocatable = {key: amount * MILLI for key, amount in amounts.items()}
@@ -133,7 +137,7 @@ def node(
         labels={PROVIDER_KEY: of, "kubernetes.io/hostname": name, **(labels or {})},
         allocatable=allocatable,
         capacity={**allocatable, GPU: (gpus if capacity is None else capacity) * MILLI},
-        taints=tuple([*own, *(taints or ())]),
+        taints=(*own, *(taints or ())),
         ready=ready,
         unschedulable=cordoned,
         deleting=deleting,
