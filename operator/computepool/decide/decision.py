@@ -20,7 +20,7 @@ from computepool.decide.plan import Mark, Plan
 from computepool.model.api import Placement as PlacementPolicy
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import PoolState
+from computepool.model.state import PoolState, Saturation
 
 RECHECK_SECONDS = 2.0
 """Between looks at a view that is not current: that it is current again shows in no change."""
@@ -32,7 +32,7 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
     if frozen:
         holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)
         again = now + RECHECK_SECONDS if snapshot.stale else None
-        return Plan(state=PoolState(), holds=holds, frozen=frozen, look_again=again)
+        return Plan(state=_kept(state), holds=holds, frozen=frozen, look_again=again)
     demand = assessment.demand
     targets = tuple(supply.target for supply in assessment.supplies)
     order = in_preference(targets, cheapest=snapshot.pool.spec.placement is PlacementPolicy.CHEAPEST)
@@ -84,6 +84,12 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
             "or set capacity.type to OnDemand if its nodes are made on demand"
         )
     return ""
+
+
+def _kept(state: PoolState) -> PoolState:
+    """Return what stands while nothing may be decided: the verdict of before. Every timer starts anew."""
+    verdict = Saturation(state.saturation.saturated, state.saturation.reason)
+    return PoolState(verdict, admitting=state.admitting)
 
 
 def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
