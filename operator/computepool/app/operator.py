@@ -41,6 +41,8 @@ _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
 RETRY_SECONDS = 2.0
+WARM_CONNECTIONS = 8
+"""Kept open while nothing happens: enough for the first pods of a burst, and few beside the API server's watches."""
 
 
 class Operator:
@@ -63,6 +65,7 @@ class Operator:
         self._settings = settings
         self._access = access
         self._listen = listen
+        self._client = client
         self._clock = clock
         self._rng = random.Random()
         self.metrics = Metrics()
@@ -114,6 +117,7 @@ class Operator:
                 background.create_task(self._heartbeat()),
                 background.create_task(self._caches.run()),
                 background.create_task(self._events.run()),
+                background.create_task(self._client.keep_warm(WARM_CONNECTIONS)),
             ]
             try:
                 await self._lead(stop)

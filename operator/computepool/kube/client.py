@@ -5,6 +5,8 @@ The official client's models cost 25 times the CPU and memory of this on large l
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -18,6 +20,8 @@ import yarl
 
 from computepool.kube import errors
 from computepool.kube.access import Access, AccessError, Credentials
+
+_logger = logging.getLogger(__name__)
 
 Body = bytes | Mapping[str, Any] | list[Any] | msgspec.Struct
 """A request's body: JSON bytes as they are, or something msgspec encodes."""
@@ -177,6 +181,26 @@ class ApiClient:
             yield _Chunks(response, request)
         finally:
             response.close()
+
+    async def keep_warm(self, connections: int) -> None:
+        """Keep so many connections open until cancelled, so that the first calls after a quiet time need not open them.
+
+        A TLS handshake takes longer than a patch, and a burst begins with many calls at once.
+        """
+        while True:
+            await self.warm(connections)
+            await asyncio.sleep(KEEPALIVE_SECONDS / 2)
+
+    async def warm(self, connections: int) -> None:
+        """Open so many connections, or use them once if they are open, by as many small calls at once."""
+        await asyncio.gather(*(self._warm() for _ in range(connections)))
+
+    async def _warm(self) -> None:
+        try:
+            await self._call("GET", "/version", None)
+        except errors.ApiError as error:
+            # Calls that matter will say the same, and louder.
+            _logger.debug("connection not kept warm: %s", error)
 
     async def _call(
         self,
