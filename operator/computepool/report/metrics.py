@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from computepool.model.quantity import MILLI, whole
 from computepool.report.outcome import Outcome
@@ -19,7 +19,6 @@ class Metrics:
 
     def __init__(self) -> None:
         """Register everything, so that a series exists before its first event."""
-        disable_created_metrics()
         registry = self.registry = CollectorRegistry()
         self._accelerators = Gauge(
             "computepool_provider_accelerators",
