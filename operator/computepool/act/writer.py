@@ -7,12 +7,13 @@ on and not others; the next leader reads which from the pods themselves.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from computepool.act.answers import decoded
 from computepool.act.fence import Fence
 from computepool.act.patches import burst_patch, mark_patch
 from computepool.decide.plan import Burst, Mark
@@ -26,6 +27,10 @@ MARKS_PARALLEL = 4
 _logger = logging.getLogger(__name__)
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
+MAX_RETRY_AFTER = 120.0
+"""Seconds: no server is believed when it asks for more."""
+REMEMBERED = 10_000
+"""Pods whose failures are counted. They may be deleted in the meantime, and would be remembered for ever."""
 
 
 class Ledger:
@@ -63,13 +68,15 @@ class Writer:
         *,
         wall: Callable[[], float],
         rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`wall` is the time of day, `rng` spreads retries."""
+        """`wall` is the time of day, `rng` spreads retries, `sleep` waits for them."""
         self._client = client
         self._fence = fence
         self._ledger = ledger
         self._wall = wall
         self._rng = rng
+        self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         self._mark_slots = asyncio.Semaphore(MARKS_PARALLEL)
         self._failures: dict[str, int] = {}
@@ -117,9 +124,10 @@ class Writer:
                     return
                 self._fence.check()
                 version = await self._patch(pod, burst_patch(burst, self._wall()))
-        except (NotFound, Conflict):
-            self._give_up(pod.uid)
+        except (NotFound, Conflict) as error:
             outcome.gone.append(burst)
+            # Until the watch says so too, the next pass would find it waiting and send it on again.
+            self._later(pod.uid, error)
         except ApiError as error:
             outcome.refused.append((burst, error))
             self._later(pod.uid, error)
@@ -140,7 +148,7 @@ class Writer:
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         answer = await self._client.merge_patch(path, body, {"fieldManager": "computepool"}, metadata_only=True)
-        return int(_VERSION.decode(answer).metadata.resource_version)
+        return int(decoded(_VERSION, answer, f"PATCH {path}").metadata.resource_version)
 
     def _give_up(self, uid: str) -> None:
         self._failures.pop(uid, None)
@@ -148,12 +156,14 @@ class Writer:
 
     def _later(self, uid: str, error: ApiError) -> None:
         """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
+        if len(self._failures) > REMEMBERED:
+            self._failures.clear()
         count = self._failures[uid] = self._failures.get(uid, 0) + 1
-        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** (count - 1)) * self._rng.uniform(0.5, 1.0)
-        self._spawn(self._release(uid, max(delay, error.retry_after or 0.0)))
+        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(count - 1, 32)) * self._rng.uniform(0.5, 1.0)
+        self._spawn(self._release(uid, max(delay, min(MAX_RETRY_AFTER, error.retry_after or 0.0))))
 
     async def _release(self, uid: str, delay: float) -> None:
-        await asyncio.sleep(delay)
+        await self._sleep(delay)
         self._ledger.failed(uid)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

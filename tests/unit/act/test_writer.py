@@ -1,0 +1,328 @@
+"""Bursts and marks carried out: what is written, what is told, and what becomes of every failure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from computepool.act.fence import NotLeadingError
+from computepool.act.writer import MARKS_PARALLEL, PARALLEL
+from computepool.decide.plan import Burst, Mark
+from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
+from computepool.model.snapshot import Offer
+from tests.builders import NOW
+from tests.fakes.apiserver import PODS
+from tests.fakes.waiting import until
+from tests.unit.act.objects import burst, pod, stored_pod
+from tests.unit.act.writing import Writing, always, play
+
+LABEL = "computepool.io/burst"
+
+
+def several(w: Writing, count: int) -> tuple[Burst, ...]:
+    return tuple(burst(stored_pod(w.server, f"web-{number}")) for number in range(count))
+
+
+async def carried_out(w: Writing, *bursts: Burst) -> Any:
+    return await w.writer.burst(w.writer.start(bursts), always)
+
+
+# -- what is written
+
+
+def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
+    async def scenario(w: Writing) -> None:
+        bursts = several(w, 3)
+        outcome = await carried_out(w, *bursts)
+        assert outcome.done == list(bursts)
+        for one in bursts:
+            stored = w.server.get(PODS, one.pod.name, "default")
+            assert stored["metadata"]["labels"][LABEL] == "nebius"
+            assert w.written[one.pod.uid] == int(stored["metadata"]["resourceVersion"])
+
+    play(scenario)
+
+
+def test_a_burst_counts_as_under_way_before_anything_is_sent() -> None:
+    async def scenario(w: Writing) -> None:
+        bursts = several(w, 2)
+        w.writer.start(bursts)
+        assert w.started == {one.pod.uid: Offer("nebius", NOW) for one in bursts}
+        assert w.server.count("patch") == 0
+
+    play(scenario)
+
+
+def test_the_answer_asked_for_is_only_the_metadata_and_the_writer_names_itself() -> None:
+    async def scenario(w: Writing) -> None:
+        await carried_out(w, *several(w, 1))
+        (call,) = w.server.calls_of("patch")
+        assert "as=PartialObjectMetadata" in call.headers["Accept"]
+        assert call.query == {"fieldManager": "computepool"}
+
+    play(scenario)
+
+
+def test_many_bursts_are_written_in_parallel_within_the_limit() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", times=1000, delay=0.05)
+        writing = asyncio.create_task(carried_out(w, *several(w, PARALLEL + 5)))
+        await until(lambda: w.server.count("patch") == PARALLEL, "as many as may be")
+        w.server.faults.clear()
+        outcome = await writing
+        assert len(outcome.done) == w.server.count("patch") == PARALLEL + 5
+
+    play(scenario)
+
+
+# -- what is not written
+
+
+def test_nothing_is_called_without_the_lease() -> None:
+    async def scenario(w: Writing) -> None:
+        w.lease.held = False
+        with pytest.raises(NotLeadingError):
+            await carried_out(w, *several(w, 3))
+        with pytest.raises(NotLeadingError):
+            await w.writer.mark([Mark(stored_pod(w.server, "marked", on="n1"), "nebius")])
+        assert w.server.calls == []
+
+    play(scenario)
+
+
+def test_the_lease_is_asked_for_before_every_single_patch() -> None:
+    async def scenario(w: Writing) -> None:
+        w.lease.lost_after = PARALLEL
+        with pytest.raises(NotLeadingError):
+            await carried_out(w, *several(w, PARALLEL + 20))
+        await until(lambda: w.lease.checks == PARALLEL + 20, "all had their turn")
+        assert w.server.count("patch") <= PARALLEL
+
+    play(scenario)
+
+
+def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
+    async def scenario(w: Writing) -> None:
+        bursts = several(w, 2)
+        outcome = await w.writer.burst(w.writer.start(bursts), lambda: False)
+        assert w.server.calls == []
+        assert (outcome.done, outcome.refused, outcome.gone) == ([], [], [])
+        assert w.failed == [one.pod.uid for one in bursts]
+
+    play(scenario)
+
+
+def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", times=1000, delay=0.02)
+        outcome = await w.writer.burst(
+            w.writer.start(several(w, PARALLEL + 20)), lambda: w.server.count("patch") < PARALLEL
+        )
+        assert len(outcome.done) == PARALLEL
+        assert len(w.failed) == 20
+
+    play(scenario)
+
+
+# -- failures
+
+
+def test_a_pod_that_is_gone_is_given_up() -> None:
+    async def scenario(w: Writing) -> None:
+        one = burst(stored_pod(w.server))
+        w.server.delete(PODS, "web", "default")
+        outcome = await carried_out(w, one)
+        assert outcome.gone == [one]
+        assert outcome.refused == []
+
+    play(scenario)
+
+
+def test_another_pod_of_the_same_name_is_left_alone() -> None:
+    async def scenario(w: Writing) -> None:
+        one = burst(stored_pod(w.server))
+        w.server.delete(PODS, "web", "default")
+        other = w.server.create(PODS, pod("web"))
+        outcome = await carried_out(w, one)
+        assert outcome.gone == [one]
+        assert w.server.get(PODS, "web", "default") == other
+
+    play(scenario)
+
+
+def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() -> None:
+    # Released at once, the next pass would send it on again, as fast as the API server says no.
+    async def scenario(w: Writing) -> None:
+        one = burst(stored_pod(w.server))
+        w.server.delete(PODS, "web", "default")
+        await carried_out(w, one)
+        await until(lambda: w.delays.asked == [1.0], "a wait")
+        assert w.failed == []
+        w.delays.over.set()
+        await until(lambda: w.failed == [one.pod.uid], "its release")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(403, Forbidden), (422, Invalid), (429, TooManyRequests), (500, Unavailable), (503, Unavailable)],
+)
+def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(status: int, error: type[Exception]) -> None:
+    async def scenario(w: Writing) -> None:
+        refused, fine = several(w, 2)
+        w.server.fault("patch", path="web-0", status=status, message="no, because")
+        outcome = await carried_out(w, refused, fine)
+        assert outcome.done == [fine]
+        ((one, why),) = outcome.refused
+        assert one is refused
+        assert isinstance(why, error)
+        assert "no, because" in str(why)
+        assert w.failed == []
+        await until(lambda: w.delays.asked == [1.0], "the wait")
+        w.delays.over.set()
+        await until(lambda: w.failed == [refused.pod.uid], "its release")
+
+    play(scenario)
+
+
+def test_a_connection_that_breaks_is_a_refusal() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", reset=True)
+        ((_, why),) = (await carried_out(w, *several(w, 1))).refused
+        assert isinstance(why, Unavailable)
+
+    play(scenario)
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_refusal() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", delay=5.0)
+        ((_, why),) = (await carried_out(w, *several(w, 1))).refused
+        assert isinstance(why, Unavailable)
+        assert "Timeout" in str(why)
+
+    play(scenario, within=0.05)
+
+
+@pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"{}", b'{"metadata":{}}', b""])
+def test_an_answer_that_makes_no_sense_is_a_refusal(body: bytes) -> None:
+    # Something in between may answer with a good status and its own page; the pod must not stay under way for ever.
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", body=body)
+        one = burst(stored_pod(w.server))
+        ((refused, why),) = (await carried_out(w, one)).refused
+        assert refused is one
+        assert "not what a Kubernetes API server sends" in str(why)
+
+    play(scenario)
+
+
+def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success() -> None:
+    async def scenario(w: Writing) -> None:
+        one = burst(stored_pod(w.server))
+        w.delays.over.set()
+        w.server.fault("patch", times=8, status=500)
+        for _ in range(8):
+            await carried_out(w, one)
+        await until(lambda: len(w.failed) == 8, "all waits are over")
+        assert w.delays.asked == [1, 2, 4, 8, 16, 32, 60, 60]
+        await carried_out(w, one)
+        w.server.fault("patch", status=500)
+        await carried_out(w, one)
+        await until(lambda: len(w.failed) == 9, "the wait after a success")
+        assert w.delays.asked[-1] == 1
+
+    play(scenario)
+
+
+def test_a_day_of_refusals_is_survived() -> None:
+    async def scenario(w: Writing) -> None:
+        one = burst(stored_pod(w.server))
+        w.delays.over.set()
+        w.server.fault("patch", times=2000, status=403)
+        for _ in range(1100):
+            await carried_out(w, one)
+        await until(lambda: len(w.failed) == 1100, "all waits are over")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(7, 7.0), (0, 1.0), (86400, 120.0)])
+def test_the_patience_that_the_server_asks_for_is_had_up_to_a_limit(asked: int, waited: float) -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", status=429, retry_after=asked)
+        await carried_out(w, *several(w, 1))
+        await until(lambda: w.delays.asked == [waited], "the wait asked for")
+
+    play(scenario)
+
+
+def test_the_end_drops_the_waits() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", times=3, status=500)
+        await carried_out(w, *several(w, 3))
+        await until(lambda: len(w.delays.asked) == 3, "three waits")
+        await w.writer.settle()
+        assert w.failed == []
+
+    play(scenario)
+
+
+# -- marks
+
+
+def test_marks_put_labels_right() -> None:
+    async def scenario(w: Writing) -> None:
+        away = stored_pod(w.server, "away", on="n1")
+        home = stored_pod(w.server, "home", on="a1", labels={LABEL: "nebius"})
+        await w.writer.mark([Mark(away, "nebius"), Mark(home, "")])
+        assert w.server.get(PODS, "away", "default")["metadata"]["labels"] == {LABEL: "nebius"}
+        assert w.server.get(PODS, "home", "default")["metadata"]["labels"] == {}
+
+    play(scenario)
+
+
+def test_a_mark_under_way_is_not_made_again() -> None:
+    async def scenario(w: Writing) -> None:
+        away = Mark(stored_pod(w.server, "away", on="n1"), "nebius")
+        w.server.fault("patch", delay=0.05)
+        first = asyncio.create_task(w.writer.mark([away]))
+        await until(lambda: w.server.count("patch") == 1, "the first is under way")
+        await w.writer.mark([away])
+        await first
+        assert w.server.count("patch") == 1
+        await w.writer.mark([away])
+        assert w.server.count("patch") == 2
+
+    play(scenario)
+
+
+def test_marks_leave_the_api_server_to_bursts() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", times=100, delay=0.05)
+        marks = [Mark(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
+        marking = asyncio.create_task(w.writer.mark(marks))
+        await until(lambda: w.server.count("patch") == MARKS_PARALLEL, "a few marks")
+        w.server.faults.clear()
+        outcome = await carried_out(w, *several(w, 1))
+        assert len(outcome.done) == 1
+        await marking
+        assert w.server.count("patch") == 11
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 500}, {"body": b"?"}])
+def test_a_mark_that_fails_holds_up_no_other_and_is_tried_when_it_comes_again(fault: dict[str, Any]) -> None:
+    async def scenario(w: Writing) -> None:
+        marks = [Mark(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good")]
+        w.server.fault("patch", path="bad", **fault)
+        await w.writer.mark(marks)
+        assert w.server.get(PODS, "good", "default")["metadata"]["labels"] == {LABEL: "nebius"}
+        await w.writer.mark(marks)
+        assert w.server.get(PODS, "bad", "default")["metadata"]["labels"] == {LABEL: "nebius"}
+
+    play(scenario)

@@ -1,0 +1,95 @@
+"""A writer in front of a fake API server: what it told its ledger, and the delays it asked for in place of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from computepool.act.fence import NotLeadingError
+from computepool.act.writer import Ledger, Writer
+from computepool.kube.access import static_access
+from computepool.kube.client import ApiClient
+from computepool.model.snapshot import Offer
+from tests.builders import NOW
+from tests.fakes.apiserver import FakeApiServer
+
+
+class Lease:
+    """A fence that a test opens and closes; closed by itself after so many checks, where that is said."""
+
+    def __init__(self) -> None:
+        self.held = True
+        self.lost_after: int | None = None
+        self.checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        if not self.held or (self.lost_after is not None and self.checks > self.lost_after):
+            raise NotLeadingError("told to lose the lease")
+
+
+@dataclass
+class Delays:
+    """A sleep that is over at once, or once a test says so."""
+
+    asked: list[float] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.over.wait()
+
+
+class LatestDraw(random.Random):
+    """Draws the upper bound, so that delays are known."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+@dataclass
+class Writing:
+    """What a test looks at; the lists are of pod uids."""
+
+    server: FakeApiServer
+    client: ApiClient
+    writer: Writer
+    lease: Lease
+    delays: Delays
+    started: dict[str, Offer]
+    written: dict[str, int]
+    failed: list[str]
+
+
+@asynccontextmanager
+async def writing(*, within: float = 5.0) -> AsyncIterator[Writing]:
+    """Serve, and make a writer that has not written yet."""
+    lease, delays = Lease(), Delays()
+    started: dict[str, Offer] = {}
+    written: dict[str, int] = {}
+    failed: list[str] = []
+    ledger = Ledger(started.__setitem__, written.__setitem__, failed.append)
+    async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
+        writer = Writer(client, lease, ledger, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
+        try:
+            yield Writing(server, client, writer, lease, delays, started, written, failed)
+        finally:
+            await writer.settle()
+
+
+def play(scenario: Callable[[Writing], Awaitable[None]], *, within: float = 5.0) -> None:
+    """Run a scenario."""
+
+    async def run() -> None:
+        async with writing(within=within) as w:
+            await scenario(w)
+
+    asyncio.run(run())
+
+
+def always() -> bool:
+    """Nobody has changed the pool."""
+    return True
