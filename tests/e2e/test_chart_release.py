@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e import chart, objects
-from e2e.chart import BURST_POLICY, CHART, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, RELEASE
 from e2e.cluster import Cluster
 from e2e.components import APISERVER, CONTROLLER_MANAGER, SCHEDULER, Options
 from e2e.errors import CommandError
@@ -21,7 +21,6 @@ POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 GUARDS = "validatingadmissionpolicies.admissionregistration.k8s.io"
 POOLS = "computepools.computepool.io"
-CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 POOL: Json = {
     "apiVersion": "computepool.io/v1alpha1",
     "kind": "ComputePool",
@@ -51,7 +50,7 @@ def release(own: Cluster) -> Iterator[Cluster]:
     try:
         yield own
     finally:
-        own.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
+        chart.uninstall(own)
         own.api.delete(CRDS, POOLS)
         own.api.wait_for(CRDS, lambda found: not found, name=POOLS, what="the definition to be gone")
 
@@ -123,7 +122,8 @@ def test_an_uninstall_keeps_definition_and_pools_and_nothing_else(release: Clust
     _bind(release)
     chart.uninstall(release)
     release.api.wait_for(BINDINGS, lambda found: not found, what="the bindings to be collected")
-    assert _left_of_the_release(release) == {f"customresourcedefinition.apiextensions.k8s.io/{POOLS}"}
+    kept = {f"customresourcedefinition.apiextensions.k8s.io/{POOLS}"}
+    chart.until(lambda: _left_of_the_release(release) == kept, "all to be gone but the definition")
     assert release.api.get(POOLS, "inference")
 
 
@@ -140,8 +140,8 @@ def test_an_uninstall_without_keep_leaves_nothing(release: Cluster) -> None:
     chart.install(release, values={"crds": {"keep": False}})
     chart.uninstall(release)
     release.api.wait_for(BINDINGS, lambda found: not found, what="the bindings to be collected")
-    release.api.wait_for(CRDS, lambda found: not found, name=POOLS, what="the definition to be gone")
-    assert _left_of_the_release(release) == set()
+    assert release.api.find(CRDS, POOLS) is None
+    chart.until(lambda: not _left_of_the_release(release), "all to be gone")
 
 
 def test_a_second_release_on_the_same_cluster_is_refused(release: Cluster) -> None:
