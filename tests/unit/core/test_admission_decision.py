@@ -1,0 +1,124 @@
+"""What new pods get at creation: one provider at a time, and never one with a bound."""
+
+from typing import Any
+
+import pytest
+
+from computepool.decide.plan import Admission, Plan
+from computepool.model.selectors import Requirement, Toleration
+from computepool.model.snapshot import Pod
+from computepool.model.state import PoolState, Saturation
+from tests.builders import NOW, node, pod, pool, provider, snapshot, standby_toleration
+from tests.unit.core.passes import decided
+
+AWS, NEBIUS, CRUSOE = provider("aws"), provider("nebius"), provider("crusoe")
+FULL = pod("holder", 8, on="a1")
+SATURATED = PoolState(Saturation(True))
+
+
+def plan(
+    *pods: Pod,
+    providers: tuple[dict[str, Any], ...] = (AWS, NEBIUS, CRUSOE),
+    state: PoolState = SATURATED,
+    mode: str = "WhenSaturated",
+    contested: int = 0,
+    **of: Any,
+) -> Plan:
+    nodes = [node("a1"), node("n1"), node("c1")]
+    return decided(snapshot(pool(*providers, admission=mode, **of), nodes, pods, contested=contested), state)
+
+
+def admitted(*pods: Pod, **options: Any) -> str:
+    return plan(*pods, **options).admission.provider
+
+
+def test_while_the_primary_is_saturated_new_pods_tolerate_the_first_standby_and_prefer_the_primary() -> None:
+    assert plan(FULL).admission == Admission(
+        "nebius",
+        (standby_toleration("nebius"),),
+        (Requirement("computepool.io/provider", "In", ("aws",)),),
+    )
+
+
+def test_new_pods_get_all_tolerations_of_the_provider() -> None:
+    wanted = [{"key": "a", "operator": "Exists"}, {"key": "b", "value": "x"}]
+    found = plan(FULL, providers=(AWS, provider("nebius", tolerations=wanted)))
+    assert found.admission.tolerations == (Toleration("a", "Exists"), Toleration("b", "Equal", "x"))
+
+
+@pytest.mark.parametrize("before", [None, False], ids=["unknown", "not saturated"])
+def test_admission_is_closed_while_the_primary_is_not_saturated(before: bool | None) -> None:
+    assert plan(FULL, state=PoolState(Saturation(before), admitting="nebius")).admission == Admission()
+
+
+def test_admission_opens_in_the_pass_that_finds_pods_overflowing() -> None:
+    found = plan(FULL, pod("p"), state=PoolState())
+    assert found.bursts
+    assert found.admission.provider == "nebius"
+
+
+def test_admission_may_be_open_at_all_times() -> None:
+    assert admitted(state=PoolState(), mode="Always") == "nebius"
+
+
+@pytest.mark.parametrize("options", [{"mode": "Off"}, {"mode_": "Observe"}], ids=["off", "observing"])
+def test_admission_stays_closed_where_it_is_off_and_where_the_pool_only_observes(options: dict[str, str]) -> None:
+    mode = options.get("mode", "Always")
+    found = decided(
+        snapshot(pool(admission=mode, mode=options.get("mode_", "Enforce")), [node("a1"), node("n1")], [FULL]),
+        SATURATED,
+    )
+    assert found.admission == Admission()
+
+
+def test_a_pool_that_an_older_one_contests_admits_nobody() -> None:
+    assert plan(FULL, contested=1).admission == Admission()
+    assert plan(FULL, contested=1, mode="Always").admission == Admission()
+
+
+def test_a_provider_with_a_bound_is_never_admitted_to() -> None:
+    bounded = (AWS, provider("nebius", max_accelerators=64), CRUSOE)
+    assert admitted(FULL, providers=bounded) == "crusoe"
+    assert plan(FULL, providers=bounded[:2]).admission == Admission()
+    assert plan(FULL, providers=bounded[:2], state=PoolState(Saturation(True), admitting="nebius")).admission == (
+        Admission()
+    )
+
+
+def test_new_pods_go_to_the_first_that_has_room_after_what_this_pass_sends_there() -> None:
+    assert admitted(FULL, pod("p", 7)) == "nebius"
+    assert admitted(FULL, pod("p", 8)) == "crusoe"
+
+
+def test_places_of_pods_on_their_way_count() -> None:
+    assert admitted(FULL, pod("p", 8, sent=[("nebius", NOW - 1)])) == "crusoe"
+
+
+def test_nodes_made_on_demand_are_room() -> None:
+    grows = provider("nebius", on_demand=True)
+    assert admitted(FULL, pod("x", 8, on="n1"), providers=(AWS, grows, CRUSOE)) == "nebius"
+
+
+def test_the_cheapest_is_the_first() -> None:
+    priced = (AWS, provider("nebius", price="3"), provider("crusoe", price="2"))
+    assert admitted(FULL, providers=priced, placement="Cheapest") == "crusoe"
+
+
+CROWDED = (FULL, pod("x", 8, on="n1"), pod("y", 8, on="c1"))
+
+
+@pytest.mark.parametrize("before", ["nebius", "crusoe"])
+def test_what_stands_may_stand_while_nobody_has_room(before: str) -> None:
+    assert admitted(*CROWDED, state=PoolState(Saturation(True), admitting=before)) == before
+
+
+def test_nothing_is_opened_while_nobody_has_room() -> None:
+    assert plan(*CROWDED).admission == Admission()
+
+
+def test_what_stood_at_a_provider_that_is_gone_is_closed() -> None:
+    assert plan(*CROWDED, state=PoolState(Saturation(True), admitting="lambda")).admission == Admission()
+
+
+def test_the_next_pass_knows_whom_this_one_admits_to() -> None:
+    assert plan(FULL).state.admitting == "nebius"

@@ -1,0 +1,64 @@
+"""When time alone may change a decision, the plan says so; and only then."""
+
+import pytest
+
+from computepool.decide.plan import Plan
+from computepool.model.snapshot import Pod
+from computepool.model.state import PoolState, Saturation
+from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.unit.core.passes import decided
+
+FULL = pod("holder", 8, on="a1")
+OUT = (pod("x", 8, on="n1"), pod("y", 8, on="c1"))
+SATURATED = PoolState(Saturation(True))
+
+
+def plan(*pods: Pod, state: PoolState = SATURATED, grows: bool = False) -> Plan:
+    of = pool(provider("aws"), provider("nebius", on_demand=grows), provider("crusoe"))
+    return decided(snapshot(of, [node("a1"), node("n1"), node("c1")], pods), state)
+
+
+@pytest.mark.parametrize(
+    ("pods", "again"),
+    [
+        ([FULL], None),
+        ([FULL, pod("p", waited=2)], NOW + 3),
+        ([FULL, pod("p", waited=2), pod("q", waited=4)], NOW + 1),
+        ([FULL, pod("p", sent=[("nebius", NOW - 5)])], NOW + 60),
+        ([pod("p")], NOW + 60),
+        ([pod("z", 8, on="a1", deleting=NOW + 7), pod("p", 8)], NOW + 7),
+        ([FULL, *OUT, pod("p")], None),
+        ([FULL, pod("p", allowed=())], None),
+        ([FULL, pod("p", gated=True)], None),
+    ],
+    ids=[
+        "nothing to wait for",
+        "pending seconds",
+        "the first of several",
+        "a pod sent on",
+        "a pod that fits",
+        "a place soon free",
+        "no room anywhere",
+        "never leaves",
+        "gated",
+    ],
+)
+def test_the_next_look_is_when_the_first_pod_may_be_decided_otherwise(pods: list[Pod], again: float | None) -> None:
+    state = SATURATED if pods[0] is FULL else PoolState(Saturation(False))
+    assert plan(*pods, state=state).look_again == again
+
+
+def test_nodes_that_are_to_come_are_waited_for() -> None:
+    sent = pod("p", sent=[("nebius", NOW - 100)])
+    assert plan(FULL, pod("x", 8, on="n1"), sent, grows=True).look_again == NOW + 500
+
+
+def test_pressure_and_relief_are_looked_at_when_their_time_is_up() -> None:
+    assert plan(FULL, state=PoolState(Saturation(False))).look_again == NOW + 30
+    assert plan(state=SATURATED).look_again == NOW + 120
+
+
+def test_a_pod_that_fits_and_is_not_bound_for_long_does_not_make_passes_spin() -> None:
+    waiting = pod("p")
+    state = PoolState(Saturation(False), {(waiting.uid, "aws"): NOW - 3600})
+    assert plan(waiting, state=state).look_again is None

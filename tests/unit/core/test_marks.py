@@ -1,0 +1,61 @@
+"""The labels of bound pods say where they run."""
+
+import pytest
+
+from computepool.decide.plan import Mark
+from computepool.model.snapshot import Pod
+from tests.builders import NOW, node, pod, pool, shape, snapshot
+from tests.unit.core.passes import decided
+
+NODES = [node("a1"), node("a2", ready="Unknown"), node("n1"), node("c1", cordoned=True), node("x1", of="elsewhere")]
+
+
+def marks(*pods: Pod) -> dict[str, str]:
+    return {mark.pod.name: mark.provider for mark in decided(snapshot(pool(), NODES, pods)).marks}
+
+
+@pytest.mark.parametrize(
+    ("one", "mark"),
+    [
+        (pod("p", on="n1"), {"p": "nebius"}),
+        (pod("p", on="c1"), {"p": "crusoe"}),
+        (pod("p", on="n1", burst="crusoe"), {"p": "nebius"}),
+        (pod("p", on="a1", burst="nebius"), {"p": ""}),
+        (pod("p", on="a2", burst="nebius"), {"p": ""}),
+        (pod("p", on="a1"), {}),
+        (pod("p", on="n1", burst="nebius"), {}),
+        (pod("p", on="x1", burst="nebius"), {}),
+        (pod("p", on="gone", burst="nebius"), {}),
+        (pod("p", on="n1", deleting=NOW + 9), {}),
+        (pod("p", burst="nebius"), {}),
+        (pod("p", shaped=shape(0), on="n1"), {}),
+    ],
+    ids=[
+        "on a standby without a label",
+        "on a cordoned node",
+        "on another standby than labelled",
+        "home after all",
+        "home on a node that is not ready",
+        "home as it should be",
+        "on the standby it was sent to",
+        "on a node of no provider",
+        "on a node that is not there",
+        "terminating",
+        "not bound",
+        "not the pool's",
+    ],
+)
+def test_a_pod_is_marked_where_its_label_does_not_say_where_it_runs(one: Pod, mark: dict[str, str]) -> None:
+    assert marks(one) == mark
+
+
+def test_only_those_pods_of_a_node_are_marked_that_need_it() -> None:
+    right, wrong = pod("right", on="n1", burst="nebius"), pod("wrong", on="n1")
+    assert decided(snapshot(pool(), NODES, [right, wrong])).marks == (Mark(wrong, "nebius"),)
+
+
+def test_marks_wait_while_there_are_pods_to_send_on() -> None:
+    full = pod("holder", 8, on="a1", burst="nebius")
+    found = decided(snapshot(pool(), NODES, [full, pod("p")]))
+    assert found.bursts
+    assert not found.marks
