@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# No index is named in a lock: it is the installer's business where packages come from.
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .DEFAULT_GOAL := help
 
@@ -51,8 +53,9 @@ generate: $(STAMP) ## Write the CRD, the chart's copies and the API reference
 	$(BIN)/python -m tools.generate
 
 .PHONY: lock
-lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade --extra dev -o requirements.lock pyproject.toml
+lock: $(STAMP) ## Resolve the dependencies anew, for development and for the image
+	$(LOCK) --upgrade --extra dev -o requirements.lock pyproject.toml
+	$(LOCK) -c requirements.lock -o requirements-runtime.lock pyproject.toml
 
 .PHONY: bench
 bench: control-plane ## Measure burst latency, list and decide() beside bare scripts
