@@ -142,7 +142,7 @@ class Operator:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("kopf", watch_pools(self._access, self._pools.heard, started=self._listen)),
+                ("kopf", self._watch()),
                 ("pools", self._pools.run()),
                 ("policy", self._policy.run()),
                 ("passes", self._passes.run()),
@@ -159,6 +159,9 @@ class Operator:
             for task in parts:
                 task.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        await watch_pools(self._access, self._pools.heard, identity=self._settings.identity, started=self._listen)
 
     async def _first_pools(self) -> None:
         while True:

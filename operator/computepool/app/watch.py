@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -14,7 +14,7 @@ WATCH_SECONDS = 290
 
 
 async def watch_pools(
-    access: Access, on_pool: Callable[[str, Mapping[str, Any]], None], *, started: Callable[[], None]
+    access: Access, on_pool: Callable[[str, Mapping[str, Any]], None], *, identity: str, started: Callable[[], None]
 ) -> None:
     """Run kopf until cancelled, calling `on_pool(type, object)`; type is ADDED, MODIFIED, DELETED or empty for listed.
 
@@ -47,6 +47,8 @@ async def watch_pools(
         clusterwide=True,
         standalone=True,
         priority=0,
+        # Left to itself, kopf asks for the user's name, which a container's numeric user need not have.
+        identity=cast("Any", identity),
         stop_flag=asyncio.Event(),
     )
     started()
