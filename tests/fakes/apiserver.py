@@ -270,7 +270,8 @@ class FakeApiServer:
         self, request: web.Request, target: Target, call: Call, fault: Fault | None
     ) -> web.StreamResponse:
         token = self.behaviour.token
-        if token is not None and request.headers.get("Authorization") != f"Bearer {token}":
+        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if token is not None and (scheme.lower(), shown) != ("bearer", token):
             raise RefusedError(401, "Unauthorized", "Unauthorized")
         if any(request.path.startswith(prefix) for prefix in self.behaviour.absent):
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")

@@ -11,17 +11,21 @@ import os
 import ssl
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet mounts a pod's token and the cluster's CA."""
 TOKEN_FILE_SECONDS = 60.0
 """How often the in-cluster token is read again: the kubelet replaces it when 80 % of its life is over."""
 EXPIRY_MARGIN = 60.0
@@ -30,7 +34,11 @@ RENEW_AT_MOST_EVERY = 5.0
 """Seconds between reloads after a 401, so that lasting refusal does not run a credential plugin in a loop."""
 
 _load_kube_config = cast("Callable[..., Awaitable[Any]]", kube_config.load_kube_config)
-_load_incluster_config = cast("Callable[..., None]", kube_config.load_incluster_config)
+_incluster_loader = cast("Callable[..., Any]", InClusterConfigLoader)
+
+
+# What the official loader raises on files that are absent, no YAML, or YAML of another shape: it checks little of that.
+_UNUSABLE = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
 
 class AccessError(Exception):
@@ -86,7 +94,9 @@ class Access:
             return True
 
 
-async def load_access(kubeconfig: str | None = None, context: str | None = None) -> Access:
+async def load_access(
+    kubeconfig: str | None = None, context: str | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Access:
     """Find the configuration: the file given, else $KUBECONFIG or ~/.kube/config if there, else the service account.
 
     Raises AccessError.
@@ -94,17 +104,22 @@ async def load_access(kubeconfig: str | None = None, context: str | None = None)
     asked_for = kubeconfig or os.environ.get("KUBECONFIG")
     paths = asked_for or "~/.kube/config"
     if _any_file(paths):
-        return await _access(_KubeconfigLoader(paths, context))
+        return await _access(_KubeconfigLoader(paths, context, clock), clock)
     if asked_for or context:
         raise AccessError(f"no kubeconfig file at {paths}")
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise AccessError(f"no cluster to talk to: no kubeconfig file at {paths}, and this is not a pod of a cluster")
-    return await in_cluster_access()
+    return await in_cluster_access(clock=clock)
 
 
-async def in_cluster_access() -> Access:
+async def in_cluster_access(
+    mounted: Path = SERVICE_ACCOUNT,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Access:
     """Use the pod's service account, reading its token again every minute. Raises AccessError."""
-    return await _access(_InClusterLoader())
+    return await _access(_InClusterLoader(mounted, environ, clock), clock)
 
 
 def static_access(host: str, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> Access:
@@ -121,8 +136,8 @@ def _any_file(paths: str) -> bool:
     return any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path)
 
 
-async def _access(loader: _Loader) -> Access:
-    return Access(loader.load, await loader.load())
+async def _access(loader: _Loader, clock: Callable[[], float]) -> Access:
+    return Access(loader.load, await loader.load(), clock=clock)
 
 
 class _Loader:
@@ -143,7 +158,7 @@ class _Loader:
             if not configuration.host:
                 raise ConfigException("the cluster has no `server`")
             tls = self._tls_of(configuration) if configuration.host.startswith("https") else None
-        except (ConfigException, OSError, ValueError) as error:
+        except _UNUSABLE as error:
             raise AccessError(f"cannot use {self}: {error}") from error
         token = await configuration.get_api_key_with_prefix("BearerToken")
         return Credentials(
@@ -172,9 +187,16 @@ class _Loader:
 
 
 class _InClusterLoader(_Loader):
+    def __init__(self, mounted: Path, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._loader = _incluster_loader(
+            token_filename=str(mounted / "token"), cert_filename=str(mounted / "ca.crt"), environ=environ
+        )
+        self._clock = clock
+
     async def _fill(self, configuration: Configuration) -> float | None:
-        _load_incluster_config(client_configuration=configuration)
-        return time.monotonic() + TOKEN_FILE_SECONDS
+        self._loader.load_and_set(configuration)
+        return self._clock() + TOKEN_FILE_SECONDS
 
     def _default_proxy(self, host: str) -> str | None:
         # Python's proxy settings know no network ranges (NO_PROXY=10.0.0.0/8), and a service address needs no proxy.
@@ -186,10 +208,11 @@ class _InClusterLoader(_Loader):
 
 
 class _KubeconfigLoader(_Loader):
-    def __init__(self, paths: str, context: str | None) -> None:
+    def __init__(self, paths: str, context: str | None, clock: Callable[[], float]) -> None:
         super().__init__()
         self._paths = paths
         self._context = context
+        self._clock = clock
 
     async def _fill(self, configuration: Configuration) -> float | None:
         loader = await _load_kube_config(
@@ -199,7 +222,7 @@ class _KubeconfigLoader(_Loader):
         expiry: datetime | None = getattr(loader, "exec_plugin_expiry", None)
         if expiry is None:
             return None
-        return time.monotonic() + max(0.0, (expiry - datetime.now(UTC)).total_seconds() - EXPIRY_MARGIN)
+        return self._clock() + max(0.0, (expiry - datetime.now(UTC)).total_seconds() - EXPIRY_MARGIN)
 
     def __str__(self) -> str:
         return f"kubeconfig {self._paths}"
