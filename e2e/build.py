@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -89,6 +90,7 @@ class Workshop:
         self._folder = folder
         self._go = go
         self._env = _go_env(folder, go, env)
+        (folder / "tmp").mkdir(parents=True, exist_ok=True)
 
     def build(self, names: Iterable[str], done: Callable[[str, Path], None]) -> None:
         """Build the binaries of these names and hand each over to `done` as soon as its project is built.
@@ -115,9 +117,10 @@ class Workshop:
         out.mkdir(exist_ok=True)
         # Several binaries are named by Go, after the last part of their package; a single one is named by us.
         target = out if len(names) > 1 else out / names[0]
-        flags = ["-trimpath", "-v", "-ldflags", _linker_flags(project), "-o", str(target)]
+        # Without debugging data, which the linker would drop anyway: a tenth less work, a fifth less disk.
+        lean = ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", _linker_flags(project)]
         compiled = 0
-        for line in self._lines(["build", *flags, *packages], folder):
+        for line in self._lines(["build", "-v", *lean, "-o", str(target), *packages], folder):
             compiled += not line.startswith("go: ")
             last = compiled >= total - len(names)
             progress.say("linking" if last else f"compiling package {compiled} of {total}")
@@ -164,9 +167,14 @@ class Workshop:
             preexec_fn=procs.die_with_parent(),
         ) as going:
             assert going.stdout is not None
-            for line in going.stdout:
-                last.append(line)
-                yield line.rstrip("\n")
+            try:
+                for line in going.stdout:
+                    last.append(line)
+                    yield line.rstrip("\n")
+            except BaseException:
+                # The signal on which Go clears away what it was just writing.
+                going.send_signal(signal.SIGINT)
+                raise
         if going.returncode:
             raise BuildError(f"go {arguments[0]} failed:\n{''.join(last)}")
 
@@ -203,6 +211,7 @@ def _go_env(folder: Path, go: Path, env: Mapping[str, str]) -> dict[str, str]:
     own = {
         "GOCACHE": str(folder / "gocache"),
         "GOMODCACHE": str(folder / "mod"),
+        "GOTMPDIR": str(folder / "tmp"),
         # -modcacherw: Go would make its modules read-only, and they are to be removed.
         "GOFLAGS": "-mod=mod -modcacherw -buildvcs=false",
         "GOPROXY": _proxy(go, env),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,9 @@ def main(arguments: list[str]) -> int:
     except E2EError as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("e2e: interrupted; a build goes on where it was when it is run again", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,9 +26,11 @@ QUICK_TO_NOTICE = Options(
     node_lease_seconds=4,
     extra_flags={components.CONTROLLER_MANAGER: ["--node-monitor-grace-period=4s", "--node-monitor-period=500ms"]},
 )
-# A program that owns a cluster, says what it consists of, and then does nothing until it ends.
+# A program that owns a cluster, says which, and then does nothing until it ends. It is open to an interrupt even where
+# whoever runs the tests is not.
 OWNER = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from e2e.cluster import Cluster
 with Cluster() as cluster:
     print(json.dumps({"name": cluster.name, "folder": str(cluster.layout.folder)}), flush=True)

@@ -12,12 +12,13 @@ Json = dict[str, Any]
 # What runs in its place. It reads its orders beside itself, and appends each call to a log there.
 _PROGRAM = """\
 #!{python}
-import json, os, pathlib, sys
+import json, os, pathlib, signal, sys
 here = pathlib.Path(__file__).parent
 orders = json.loads((here / "orders.json").read_text())
 arguments = sys.argv[1:]
+call = {{"arguments": arguments, "env": dict(os.environ), "folder": os.getcwd(), "pid": os.getpid()}}
 with (here / "calls.jsonl").open("a") as log:
-    log.write(json.dumps({{"arguments": arguments, "env": dict(os.environ), "folder": os.getcwd()}}) + "\\n")
+    log.write(json.dumps(call) + "\\n")
 match arguments:
     case ["version"]:
         print(orders["version"])
@@ -32,6 +33,9 @@ match arguments:
         print("go: downloading example.invalid/x v1.0.0", "errors", "fmt", sep="\\n")
     case ["build", *rest]:
         print("errors", "fmt", sep="\\n", flush=True)
+        if orders["build_hangs"]:
+            (here / "hangs").write_text("")
+            signal.pause()
         if orders["build_fails"]:
             sys.exit(orders["build_fails"])
         out = pathlib.Path(rest[rest.index("-o") + 1])
@@ -56,6 +60,7 @@ class FakeGo:
         self.version = "go version go1.26.8 linux/amd64"
         self.module: Json = {"Go": "1.26.0"}
         self.build_fails = ""
+        self.build_hangs = False
         self.binary_says = "v0.0.0"
         self.tell()
 
@@ -64,6 +69,7 @@ class FakeGo:
             "version": self.version,
             "module": self.module,
             "build_fails": self.build_fails,
+            "build_hangs": self.build_hangs,
             "binary_says": self.binary_says,
         }
         (self.folder / "orders.json").write_text(json.dumps(orders))

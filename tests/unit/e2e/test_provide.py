@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from e2e import binaries, provide, versions
+from e2e import binaries, procs, provide, versions
+from e2e.cluster import REPOSITORY
 from e2e.errors import BuildError
 from tests.unit.e2e.fake_go import FakeGo
 from tests.unit.e2e.fileserver import FileServer
@@ -89,6 +93,34 @@ def test_a_second_run_waits_for_the_first_and_then_has_nothing_to_do(env: dict[s
         script(binaries.cached("kwok", env), f"v{versions.KWOK}")
     waiting.join()
     assert not go.calls("build")
+
+
+# Like `python -m e2e binaries`, and open to an interrupt even where whoever runs the tests is not.
+BINARIES_COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from e2e.cli import main
+sys.exit(main(["binaries"]))
+"""
+
+
+def test_an_interrupt_ends_go_too_and_says_how_to_go_on(env: dict[str, str], go: FakeGo) -> None:
+    go.build_hangs = True
+    go.tell()
+    os.mkfifo(go.folder / "hangs")
+    with subprocess.Popen(
+        [sys.executable, "-c", BINARIES_COMMAND],
+        env=env | {"PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        (go.folder / "hangs").read_text()
+        building = procs.ref(go.calls("build")[0]["pid"])
+        process.send_signal(signal.SIGINT)
+        assert "it is run again" in process.stderr.read()
+    assert process.returncode == 130
+    assert procs.wait_gone([building], 10) == []
 
 
 def test_a_download_takes_the_place_of_the_build_and_of_go(env: dict[str, str], go: FakeGo) -> None:
