@@ -6,19 +6,23 @@ wait for the next second: a status that ticks helps nobody, and every write wake
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from computepool.act.answers import decoded
 from computepool.act.fence import Fence
+from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound
-from computepool.model.api import API_VERSION, PLURAL, ComputePool, PoolStatus
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
+from computepool.model.api import API_VERSION, PLURAL, ComputePool, InvalidPool, PoolStatus
 
 POOLS_PATH: Final = f"/apis/{API_VERSION}/{PLURAL}"
 CALM_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 2.0
+RETRY_CAP_SECONDS: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -26,18 +30,34 @@ _logger = logging.getLogger(__name__)
 class StatusWriter:
     """Keeps the latest status wanted of each pool, and one task a pool that writes it."""
 
-    def __init__(self, client: ApiClient, fence: Fence, written: Callable[[ComputePool], None]) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        fence: Fence,
+        written: Callable[[ComputePool], None],
+        *,
+        rng: random.Random,
+        calm_seconds: float = CALM_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         """`written` gets the pool as the API server answered, so that the next pass starts from it."""
         self._client = client
         self._fence = fence
         self._written = written
+        self._rng = rng
+        self._calm_seconds = calm_seconds
+        self._retry_seconds = retry_seconds
         self._wanted: dict[str, tuple[ComputePool, PoolStatus]] = {}
+        # The newest state of each pool that a write was answered with; passes may still hold the one before.
+        self._answered: dict[str, ComputePool] = {}
+        # Pools whose status is not known for certain: a write is under way, or no good answer came.
+        self._unsure: set[str] = set()
         self._urgent: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def want(self, pool: ComputePool, status: PoolStatus) -> None:
         """Have a status written; what was wanted before and not written yet is replaced."""
-        if status == pool.status:
+        if status == pool.status and pool.name not in self._unsure:
             self._wanted.pop(pool.name, None)
             return
         self._wanted[pool.name] = (pool, status)
@@ -49,6 +69,8 @@ class StatusWriter:
     def forget(self, pool: str) -> None:
         """Drop what was wanted of a pool that is gone."""
         self._wanted.pop(pool, None)
+        self._answered.pop(pool, None)
+        self._unsure.discard(pool)
 
     async def flush(self) -> None:
         """Write what is still wanted, now."""
@@ -63,46 +85,80 @@ class StatusWriter:
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._tasks[name]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             _logger.warning("status of %s not written: %s", name, error)
         elif name in self._wanted:
             # Wanted after the task had looked for the last time.
             self._start(name)
+        else:
+            del self._urgent[name]
 
     async def _write_all(self, name: str, urgent: asyncio.Event) -> None:
+        backoff = Backoff(base=self._retry_seconds, cap=RETRY_CAP_SECONDS, rng=self._rng)
         while name in self._wanted:
             if not urgent.is_set():
-                await _first(urgent, CALM_SECONDS)
+                await _first(urgent, self._calm_seconds)
             urgent.clear()
             wanted = self._wanted.pop(name, None)
             if wanted is None:
                 return
             try:
-                await self._write(*wanted)
+                await self._write(*wanted, urgent)
             except NotFound:
                 return
             except ApiError as error:
                 _logger.warning("status of %s not written, trying again: %s", name, error)
-                await asyncio.sleep(error.retry_after or RETRY_SECONDS)
                 self._wanted.setdefault(name, wanted)
+                await asyncio.sleep(backoff.next(at_least=error.retry_after))
+            else:
+                backoff.reset()
 
-    async def _write(self, pool: ComputePool, status: PoolStatus) -> None:
+    async def _write(self, pool: ComputePool, status: PoolStatus, urgent: asyncio.Event) -> None:
         """Write once. Where the pool has changed since it was read, read it and try again for the same spec."""
         self._fence.check()
+        pool = self._newest(pool)
+        if status == pool.status and pool.name not in self._unsure:
+            return
         path = f"{POOLS_PATH}/{pool.name}"
+        self._unsure.add(pool.name)
         try:
             answer = await self._client.merge_patch(f"{path}/status", status_patch(pool, status))
         except Conflict:
-            fresh = _pool(await self._client.get(path))
-            self._written(fresh)
-            if (fresh.metadata.uid, fresh.metadata.generation) == (pool.metadata.uid, pool.metadata.generation):
+            fresh = _pool(await self._client.get(path), path)
+            if _same_spec(fresh, pool):
                 self._wanted.setdefault(pool.name, (fresh, status))
-            return
-        self._written(_pool(answer))
+                urgent.set()
+        else:
+            fresh = _pool(answer, path)
+        self._unsure.discard(pool.name)
+        self._answered[pool.name] = fresh
+        self._written(fresh)
+
+    def _newest(self, pool: ComputePool) -> ComputePool:
+        """Return the pool as our last write left it, where whoever wanted the status had not seen that yet."""
+        answered = self._answered.get(pool.name)
+        return pool if answered is None or not _same_spec(answered, pool) or _later(pool, answered) else answered
 
 
-def _pool(answer: bytes) -> ComputePool:
-    return ComputePool.from_object(msgspec.json.decode(answer))
+def _same_spec(one: ComputePool, other: ComputePool) -> bool:
+    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
+
+
+def _later(one: ComputePool, other: ComputePool) -> bool:
+    return int(one.metadata.resource_version or 0) > int(other.metadata.resource_version or 0)
+
+
+_OBJECT: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+
+
+def _pool(answer: bytes, path: str) -> ComputePool:
+    try:
+        obj = decoded(_OBJECT, answer, path)
+        return ComputePool.from_object(obj)
+    except InvalidPool as error:
+        raise Unavailable(200, "Garbled", f"no ComputePool came back: {error}", request=path) from error
 
 
 def status_patch(pool: ComputePool, status: PoolStatus) -> dict[str, Any]:
