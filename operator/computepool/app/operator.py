@@ -92,7 +92,7 @@ class Operator:
             self._store,
             self._dirty,
             Writer(client, self.election, ledger, wall=wall, rng=self._rng),
-            StatusWriter(client, self.election, lambda pool: self._pools.put(pool)),
+            StatusWriter(client, self.election, lambda pool: self._pools.refresh(pool), rng=self._rng),
             story,
             self.metrics,
             stale=lambda: self._caches.trouble(settings.stale_seconds),

@@ -2,6 +2,9 @@
 
 kopf does not report objects that vanished while its watch was broken (a re-list brings only what is there). A pool that
 is gone must not be acted upon, so the whole list is read at the start and once a minute.
+
+Watch, list and the answers to our own writes come in any order. What always holds: a pool that was told to be deleted
+does not come back, whatever was still under way about it; and nothing newer gives way to something older.
 """
 
 import asyncio
@@ -40,22 +43,33 @@ class Pools:
         self._clock = clock
         self._gone = gone
         self._changed = changed
+        # The uids of pools that were deleted since the last list began: it may still have them.
+        self._deleted: set[str] = set()
 
     def heard(self, kind: str, obj: Mapping[str, Any]) -> None:
         """Take one watch event in."""
-        if kind == "DELETED":
-            self.remove(obj["metadata"]["name"])
-        else:
+        meta = obj["metadata"]
+        if kind != "DELETED":
             self.take(obj)
+            return
+        self._deleted.add(meta["uid"])
+        held = self._store.pools.get(meta["name"])
+        if held is not None and held.metadata.uid == meta["uid"]:
+            self.remove(held.name)
 
     async def relist(self) -> None:
         """Read all pools; raises ApiError where that fails."""
+        before = {pool.metadata.uid for pool in self._store.pools.values()}
+        self._deleted.clear()
         items = [msgspec.json.decode(raw) async for page in self._client.list_pages(POOLS_PATH) for raw in page.items]
-        names = {item["metadata"]["name"] for item in items}
-        for name in set(self._store.pools) - names:
-            self.remove(name)
+        listed = {item["metadata"]["uid"] for item in items}
+        for pool in list(self._store.pools.values()):
+            # One that came while the list was under way may be younger than the list.
+            if pool.metadata.uid in before - listed:
+                self.remove(pool.name)
         for item in items:
-            self.take(item)
+            if item["metadata"]["uid"] not in self._deleted:
+                self.take(item)
 
     async def run(self) -> None:
         """Read all pools once a minute, until cancelled."""
@@ -79,9 +93,15 @@ class Pools:
         if meta.get("deletionTimestamp"):
             self.remove(name)
         else:
-            self.put(pool)
+            self._put(pool)
 
-    def put(self, pool: ComputePool) -> None:
+    def refresh(self, pool: ComputePool) -> None:
+        """Take in how a write of ours left a pool, unless it is gone by now."""
+        held = self._store.pools.get(pool.name)
+        if held is not None and held.metadata.uid == pool.metadata.uid:
+            self._put(pool)
+
+    def _put(self, pool: ComputePool) -> None:
         """Take a pool in; an older state than the one held is ignored."""
         before = self._store.pools.get(pool.name)
         same = before is not None and before.metadata.uid == pool.metadata.uid
