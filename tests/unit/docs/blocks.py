@@ -1,0 +1,47 @@
+"""The fenced blocks of a Markdown file, with the heading they stand under."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+README = REPOSITORY / "README.md"
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands between two fences: its language, its text and the last heading before it."""
+
+    language: str
+    text: str
+    heading: str
+
+    def commands(self) -> list[str]:
+        """A shell block's commands, those that go over several lines in one piece."""
+        return [line.strip() for line in self.text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def blocks(path: Path = README) -> list[Block]:
+    """All fenced blocks, in order."""
+    text = path.read_text()
+    headings = [(match.start(), match.group(1)) for match in _HEADING.finditer(_without_blocks(text))]
+    found = []
+    for match in _FENCE.finditer(text):
+        heading = next((name for at, name in reversed(headings) if at < match.start()), "")
+        found.append(Block(match.group(1), match.group(2), heading))
+    return found
+
+
+def prose(path: Path = README) -> str:
+    """The text without its fenced blocks."""
+    return _without_blocks(path.read_text())
+
+
+def _without_blocks(text: str) -> str:
+    # Blanks of the same length, so that places stay what they are.
+    return _FENCE.sub(lambda match: " " * len(match.group(0)), text)

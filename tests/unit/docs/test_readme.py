@@ -1,0 +1,96 @@
+"""What the README says is so, as far as that can be told without a cluster; tests/e2e/test_readme_commands.py runs it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+import yaml
+
+from computepool.model.api import ComputePool, ConditionStatus
+from computepool.model.reasons import Reason
+from computepool.report import conditions
+from computepool.report.metrics import Metrics
+from tests.unit.docs.blocks import README, REPOSITORY, blocks, prose
+
+RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
+MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
+DOCUMENTS = [README, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+
+
+def _shell() -> list[str]:
+    return [command for block in blocks() if block.language == "sh" for command in block.commands()]
+
+
+def test_the_two_commands_come_first() -> None:
+    assert _shell()[:2] == ["make demo", "make test"]
+
+
+def test_every_command_is_of_a_kind_that_a_test_runs() -> None:
+    assert {command.split()[0] for command in _shell()} == RUN_BY_TESTS
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = {match.group(1) for match in re.finditer(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)}
+    for document in DOCUMENTS:
+        text = document.read_text()
+        named = set(re.findall(r"`(?:\w+=\w+ )*make ([a-z-]+)`", text)) | set(
+            re.findall(r"^make ([a-z-]+)$", text, re.MULTILINE)
+        )
+        assert named <= targets, document.name
+
+
+def test_the_image_that_is_built_is_the_one_that_is_installed() -> None:
+    shell = _shell()
+    build, push = (command for command in shell if command.startswith("docker"))
+    (install,) = (command for command in shell if command.startswith("helm install"))
+    repository = re.search(r"image\.repository=(\S+)", install)
+    version = yaml.safe_load((REPOSITORY / "charts/computepool/Chart.yaml").read_text())["appVersion"]
+    assert repository is not None
+    image = f"{repository.group(1)}:{version}"
+    assert build == f"docker build --tag {image} ."
+    assert push == f"docker push {image}"
+    assert (REPOSITORY / "Dockerfile").is_file()
+
+
+def test_the_manifest_shown_is_the_file_that_is_applied_and_a_valid_pool() -> None:
+    (shown,) = (block.text for block in blocks() if block.language == "yaml")
+    assert shown == (REPOSITORY / "docs/examples/eks.yaml").read_text()
+    pool = ComputePool.from_object(yaml.safe_load(shown))
+    assert [one.name for one in pool.spec.providers] == ["aws", "nebius", "partner"]
+
+
+def test_the_table_of_metrics_names_all_of_them() -> None:
+    documented = set(re.findall(r"^\| `(computepool_\w+)(?:\{[\w,]+\})?` \|", prose(), re.MULTILINE))
+    families = list(Metrics().registry.collect())
+    assert documented == {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+
+
+def test_every_reason_and_condition_named_exists() -> None:
+    known = {str(reason) for reason in Reason} | {
+        *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
+        *(str(status) for status in ConditionStatus),
+        *("Observe", "Enforce"),
+    }
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
+    assert named <= known
+    assert {"Degraded", "Pinned", "CacheStale"} <= named
+
+
+def test_the_log_line_shown_is_json_as_the_operator_writes_it() -> None:
+    (shown,) = (block.text for block in blocks() if block.language == "json")
+    line = msgspec.json.decode(shown)
+    assert line["message"] == "burst"
+    assert {"pool", "provider", "reason", "pods", "took_ms"} <= line.keys()
+
+
+@pytest.mark.parametrize("name", [document.name for document in DOCUMENTS])
+def test_every_file_that_is_named_exists(name: str) -> None:
+    text = prose(REPOSITORY / name)
+    linked = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}
+    named = set(re.findall(r"`([\w./-]+/(?:[\w.-]+\.(?:py|yaml|md|lock))?)`", text))
+    roots = (REPOSITORY, REPOSITORY / "operator/computepool")
+    missing = {one for one in linked | named if not any((root / one).exists() for root in roots)}
+    assert missing - MADE_BY_RUNNING == set()
