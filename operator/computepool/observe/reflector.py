@@ -137,6 +137,7 @@ class Reflector(Generic[T]):
         self._seen: dict[str, int] | None = None
         self._current_at = float("-inf")
         self._live_since: float | None = None
+        self._unread: str | None = None
         self._barren = 0
         self._stalls = 0
         self.synced = asyncio.Event()
@@ -256,8 +257,13 @@ class Reflector(Generic[T]):
                 raise
             self.streaming = False
 
+    def _works_again(self) -> None:
+        """Take back what was said of failures; that an object could not be read stays true until the next list."""
+        self.last_error = self._unread
+
     def _sync_started(self, at: float) -> None:
         self._seen = {}
+        self._unread = None
         self._sink.sync_started(at)
 
     async def _sync_finished(self, version: int, at: float) -> None:
@@ -271,7 +277,7 @@ class Reflector(Generic[T]):
         self._sink.sync_finished(at)
         self._current_at = at
         self._stalls = 0
-        self.last_error = None
+        self._works_again()
         self.synced.set()
 
     # -- watching
@@ -289,7 +295,7 @@ class Reflector(Generic[T]):
                 self._sync_started(at)
             else:
                 self._live_since = at
-                self.last_error = None
+                self._works_again()
             lines = LineSplitter(self._tuning.max_line)
             async for chunk in chunks:
                 at = self.last_contact = self._clock()
@@ -385,5 +391,5 @@ class Reflector(Generic[T]):
             return resource.key(item), resource.version(item), item
         except (msgspec.ValidationError, ValueError) as error:
             self.undecodable += 1
-            self.last_error = f"cannot read one of the {resource.name}: {error}"
+            self.last_error = self._unread = f"cannot read one of the {resource.name}: {error}"
             return None

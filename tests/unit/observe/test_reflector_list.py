@@ -264,6 +264,11 @@ def test_an_object_that_cannot_be_read_is_counted_and_costs_no_other() -> None:
         await until(f.reflector.synced.is_set)
         assert set(f.sink.items) == {"p0", "p1"}
         assert f.reflector.undecodable == 1
+        # The view lacks it, and says so until a list without it.
+        assert f.reflector.last_error is not None
+        assert f.reflector.last_error.startswith("cannot read one of the pods: Expected `str`, got `int`")
+        await unseen(f, lambda: server.delete(PODS, "odd", "default"))
+        await until(lambda: f.reflector.last_error is None)
 
     play(server, scenario)
 
