@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from computepool.act.answers import decoded
 from computepool.act.fence import Fence
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import AlreadyExists, NotFound
@@ -30,7 +31,8 @@ class Bindings:
         self._client = client
         self._fence = fence
         self._reserved = sorted(reserved_namespaces)
-        self._kept: dict[str, bytes] = {}
+        # What was written of each, and the version that made: a Binding of another version was changed by somebody.
+        self._kept: dict[str, tuple[bytes, str]] = {}
 
     async def sync(self, pools: Mapping[str, ComputePool]) -> bool:
         """Make the Bindings those of `pools`: create, replace, delete; return whether the policy is there.
@@ -47,40 +49,47 @@ class Bindings:
             if pool.spec.mode is Mode.ENFORCE and pool.spec.admission.mode is not AdmissionMode.OFF
         }
         existing = await self._existing()
-        for name in sorted(existing - wanted.keys()):
+        for name in sorted(existing.keys() - wanted.keys()):
             await self._delete(name)
         for name, body in wanted.items():
             encoded = msgspec.json.encode(body, order="deterministic")
-            if name not in existing or self._kept.get(name) != encoded:
-                await self._put(name, body, exists=name in existing)
-                self._kept[name] = encoded
+            if self._kept.get(name) != (encoded, existing.get(name)):
+                self._kept[name] = encoded, await self._put(name, body, exists=name in existing)
         return True
 
     async def _policy_uid(self) -> str | None:
         try:
-            return _Object.decode(await self._client.get(POLICY_PATH)).metadata.uid
+            return decoded(_OBJECT, await self._client.get(POLICY_PATH), POLICY_PATH).metadata.uid
         except NotFound:
             return None
 
-    async def _existing(self) -> set[str]:
+    async def _existing(self) -> dict[str, str]:
+        """Return the versions of ours by name."""
         selector = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
         answer = await self._client.get(BINDINGS_PATH, {"labelSelector": selector})
-        return {item.metadata.name for item in _List.decode(answer).items}
+        items = decoded(_LIST, answer, BINDINGS_PATH).items
+        return {item.metadata.name: item.metadata.resource_version for item in items}
 
-    async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> None:
+    async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> str:
+        """Create it or make it what it should be; return the version that came of it."""
         self._fence.check()
+        path = f"{BINDINGS_PATH}/{name}"
         if not exists:
             try:
-                await self._client.create(BINDINGS_PATH, body)
+                answer = await self._client.create(BINDINGS_PATH, body)
             except AlreadyExists:
+                # There is one of that name that does not say it is ours.
                 exists = True
         if exists:
             # Whole parts are put in place of what is there: a merge would keep labels that the selector lost.
+            meta = body["metadata"]
             ops = [
                 {"op": "add", "path": "/spec", "value": body["spec"]},
-                {"op": "add", "path": "/metadata/ownerReferences", "value": body["metadata"]["ownerReferences"]},
+                {"op": "add", "path": "/metadata/labels", "value": meta["labels"]},
+                {"op": "add", "path": "/metadata/ownerReferences", "value": meta["ownerReferences"]},
             ]
-            await self._client.json_patch(f"{BINDINGS_PATH}/{name}", ops)
+            answer = await self._client.json_patch(path, ops)
+        return decoded(_OBJECT, answer, path).metadata.resource_version
 
     async def _delete(self, name: str) -> None:
         self._fence.check()
@@ -140,9 +149,10 @@ def _selector(selector: LabelSelector) -> dict[str, Any]:
     }
 
 
-class _ObjectMeta(msgspec.Struct):
+class _ObjectMeta(msgspec.Struct, rename="camel"):
     name: str
     uid: str = ""
+    resource_version: str = ""
 
 
 class _AnyObject(msgspec.Struct):
@@ -153,5 +163,5 @@ class _AnyList(msgspec.Struct):
     items: list[_AnyObject]
 
 
-_Object = msgspec.json.Decoder(_AnyObject)
-_List = msgspec.json.Decoder(_AnyList)
+_OBJECT = msgspec.json.Decoder(_AnyObject)
+_LIST = msgspec.json.Decoder(_AnyList)
