@@ -1,0 +1,166 @@
+"""What is true of a plan, worked out by brute force and without the code under test.
+
+Only the records are shared with it. Selectors and tolerations are read in the few forms that `clusters` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from computepool.decide.plan import Burst, Plan
+from computepool.model.api import Provider
+from computepool.model.reasons import Reason
+from computepool.model.selectors import Toleration
+from computepool.model.snapshot import Node, NodeUse, Pod, Shape, Snapshot
+from tests.builders import GPU, NOW, standby_toleration
+
+Left = dict[str, int]
+
+
+class Oracle:
+    """The truth about one snapshot."""
+
+    def __init__(self, seen: Snapshot) -> None:
+        self.seen = seen
+        self.pool = seen.pool
+        self.providers = self._order()
+
+    def _order(self) -> list[Provider]:
+        """The primary, then the standbys, most preferred first."""
+        primary, *standbys = self.pool.spec.providers
+        if self.pool.spec.placement == "Cheapest":
+            unknown = float("inf")
+            standbys.sort(key=lambda one: float(one.price_per_accelerator_hour or unknown))
+        return [primary, *standbys]
+
+    def nodes_of(self, name: str) -> list[NodeUse]:
+        """A provider's nodes."""
+        return [use for use in self.seen.nodes if use.node.labels["computepool.io/provider"] == name]
+
+    def free(self, use: NodeUse) -> Left:
+        """What is left of a node, from what is bound to it and what the scheduler has promised there."""
+        promised = [pod for pod in self.seen.waiting if pod.nominated == use.node.name]
+        left = dict(use.node.allocatable)
+        for pod in (*use.pods, *promised):
+            for name, amount in pod.shape.requests:
+                left[name] = left.get(name, 0) - amount
+        return left
+
+    def may_go(self, shape: Shape, to: Provider, node: Node) -> bool:
+        """Whether the pod may go to a provider's node once it was sent there, room or not."""
+        added = () if to is self.providers[0] else (standby_toleration(to.name),)
+        usable = node.ready == "True" and not node.unschedulable
+        return usable and _asks_for(shape, node) and _tolerates((*shape.tolerations, *added), node)
+
+    def tolerates(self, shape: Shape, to: Provider) -> bool:
+        """Whether the pod has the provider's toleration."""
+        return standby_toleration(to.name) in shape.tolerations
+
+    def can_all_be_placed(self, shapes: Iterable[Shape], on: Provider) -> bool:
+        """Whether an assignment of all of them to the provider's nodes exists."""
+        return next(self._packings(on, tuple(shapes)), None) is not None
+
+    def may_find_no_room(
+        self, shape: Shape, on: Provider, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
+    ) -> bool:
+        """Whether those before can take their places so that none is left for this one. `perhaps`: any of these too."""
+        uses = self.nodes_of(on.name)
+        open_to = [index for index, use in enumerate(uses) if self.may_go(shape, on, use.node)]
+        packings = self._packings(on, tuple(after), tuple(perhaps))
+        return any(not any(_has(left[index], shape) for index in open_to) for left in packings)
+
+    def _packings(self, on: Provider, shapes: Sequence[Shape], perhaps: Sequence[Shape] = ()) -> Iterator[list[Left]]:
+        """Every way to place the shapes, as what is then left of each node; each outcome once."""
+        uses = self.nodes_of(on.name)
+        every = (*shapes, *perhaps)
+        open_to = {id(shape): [i for i, use in enumerate(uses) if self.may_go(shape, on, use.node)] for shape in every}
+        todo = [*sorted(shapes, key=lambda shape: (len(open_to[id(shape)]), id(shape))), *perhaps]
+        seen: set[tuple[int, tuple[tuple[tuple[str, int], ...], ...]]] = set()
+
+        def place(position: int, left: list[Left]) -> Iterator[list[Left]]:
+            state = (position, tuple(tuple(sorted(one.items())) for one in left))
+            if state in seen:
+                return
+            seen.add(state)
+            if position == len(todo):
+                yield left
+                return
+            shape = todo[position]
+            if position >= len(shapes):
+                yield from place(position + 1, left)
+            for index in open_to[id(shape)]:
+                if _has(left[index], shape):
+                    taken = {**left[index]}
+                    for name, amount in shape.requests:
+                        taken[name] = taken.get(name, 0) - amount
+                    yield from place(position + 1, [*left[:index], taken, *left[index + 1 :]])
+
+        yield from place(0, [self.free(use) for use in uses])
+
+    # -- what the pool uses of a provider
+
+    def committed(self, to: Provider, bursts: Iterable[Burst] = ()) -> int:
+        """What the pool's pods hold there, or may hold without anybody deciding anything more; in thousandths."""
+        bound = [pod for use in self.nodes_of(to.name) for pod in use.pods]
+        coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._flies_to(pod) == to.name]
+        sent = [burst.pod for burst in bursts if burst.provider == to.name]
+        return sum(pod.shape.request(GPU) for pod in (*bound, *coming, *sent))
+
+    def _flies_to(self, pod: Pod) -> str:
+        offer = self.seen.in_flight.get(pod.uid)
+        return "" if offer is None else offer.provider
+
+    def allows(self, pod: Pod, to: Provider) -> bool:
+        """Whether the pod's owner lets it go there."""
+        return pod.allowed is None or to.name in pod.allowed
+
+    def cannot_be_satisfied(self, shape: Shape, to: Provider) -> bool:
+        """Whether no node of the provider can ever have the labels that the pod asks for."""
+        return dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
+
+    def foreign_to(self, to: Provider) -> list[Pod]:
+        """Other pools' pods that were sent there and fit there, one by one."""
+        return [
+            pod
+            for pod in self.seen.foreign
+            if (self._flies_to(pod) or pod.burst) == to.name
+            and not pod.nominated
+            and any(
+                self.may_go(pod.shape, to, use.node) and _has(self.free(use), pod.shape)
+                for use in self.nodes_of(to.name)
+            )
+        ]
+
+
+def placed(plan: Plan, on: str, *, in_flight: Mapping[str, object]) -> list[Pod]:
+    """Pods that the plan has found a place for now on a provider, those it sends there included."""
+    reasons = (Reason.FITS_ON_PREFERRED, Reason.AWAITING_SCHEDULER)
+    waiting = [h.pod for h in plan.holds if h.provider == on and h.reason in reasons and h.pod.uid not in in_flight]
+    return waiting + [burst.pod for burst in plan.bursts if burst.provider == on]
+
+
+def since_fitting(fitting: Mapping[tuple[str, str], float], pod: Pod, provider: str) -> float:
+    """For how many seconds the pod has fitted there."""
+    return NOW - fitting.get((pod.uid, provider), NOW)
+
+
+def _asks_for(shape: Shape, node: Node) -> bool:
+    if any(node.labels.get(key) != value for key, value in shape.node_selector):
+        return False
+    terms = shape.affinity
+    return terms is None or any(all(node.labels.get(e.key) in e.values for e in term.expressions) for term in terms)
+
+
+def _tolerates(tolerations: Sequence[Toleration], node: Node) -> bool:
+    return all(
+        taint.effect == "PreferNoSchedule" or any(_covers(one, taint.key, taint.value) for one in tolerations)
+        for taint in node.taints
+    )
+
+
+def _covers(toleration: Toleration, key: str, value: str) -> bool:
+    return toleration.key == key and (toleration.operator == "Exists" or toleration.value == value)
+
+
+def _has(left: Left, shape: Shape) -> bool:
+    return all(left.get(name, 0) >= amount for name, amount in shape.requests)

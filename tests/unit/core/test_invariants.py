@@ -1,0 +1,259 @@
+"""What always holds of a plan, whatever the cluster is like, checked against brute force."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from computepool.assess.assessment import assess
+from computepool.assess.overflow import Hold
+from computepool.decide.decision import decide
+from computepool.decide.plan import Admission, Burst, Plan
+from computepool.model.api import Mode, Provider
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Pod, Snapshot
+from computepool.model.state import PoolState
+from tests.builders import GPU, NOW
+from tests.unit.core.clusters import Case, cases
+from tests.unit.core.oracle import Oracle, placed, since_fitting
+from tests.unit.core.passes import decided
+
+often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+rarely = settings(often, max_examples=60)
+
+
+def rank(pod: Pod) -> tuple[int, float, str, str]:
+    """The place in the queue."""
+    return (-pod.priority, pod.created, pod.namespace, pod.name)
+
+
+def ahead(pods: Iterable[Pod], of: Pod) -> list[Pod]:
+    return [pod for pod in pods if rank(pod) < rank(of)]
+
+
+# -- invariant 1
+
+
+@often
+@given(cases())
+def test_no_pod_is_burst_that_fits_now_on_a_preferred_provider(case: Case) -> None:
+    """After those ahead of it took their places, in at least one way, there is none left for it on any before."""
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    for burst in plan.bursts:
+        preferred = truth.providers[: [one.name for one in truth.providers].index(burst.provider)]
+        assert no_room_at_home(truth, plan, burst, case.state), burst
+        for standby in preferred[1:]:
+            assert not_taken(truth, plan, burst, standby, case.state), (burst, standby.name)
+
+
+def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -> bool:
+    primary = truth.providers[0]
+    refused = burst.pod.unschedulable and since_fitting(state.fitting, burst.pod, primary.name) >= 60
+    home = [h.pod for h in plan.holds if h.reason is Reason.FITS_ON_PREFERRED and not sent_to(truth, h.pod)]
+    if not sent_to(truth, burst.pod):
+        before, perhaps = ahead(home, burst.pod), []
+    else:
+        # Those that were sent on come last at home, and have a place there and where they were sent.
+        before, perhaps = home, ahead((h.pod for h in plan.holds if sent_to(truth, h.pod)), burst.pod)
+    shapes = [[pod.shape for pod in pods] for pods in (before, perhaps)]
+    return refused or truth.may_find_no_room(burst.pod.shape, primary, *shapes)
+
+
+def sent_to(truth: Oracle, pod: Pod) -> str:
+    """Where a pod was sent on to before this pass, to a provider that the pool still has."""
+    flying = truth.seen.in_flight.get(pod.uid)
+    if flying is not None:
+        return flying.provider
+    known = next((one for one in truth.providers[1:] if one.name == pod.burst), None)
+    return pod.burst if known is not None and truth.tolerates(pod.shape, known) else ""
+
+
+def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state: PoolState) -> bool:
+    pod = burst.pod
+    earlier = [one for one in plan.bursts if one.provider == standby.name and rank(one.pod) < rank(pod)]
+    if not truth.tolerates(pod.shape, standby):
+        if not truth.allows(pod, standby):
+            return True
+        limit = standby.capacity.max_accelerators
+        if limit is not None and truth.committed(standby, earlier) + pod.shape.request(GPU) > limit * 1000:
+            return True
+        if standby.capacity.type == "OnDemand":
+            return truth.cannot_be_satisfied(pod.shape, standby)
+    elif over(truth, pod, standby, state):
+        return True
+    reserved = [h.pod for h in plan.holds if h.provider == standby.name and h.reason is Reason.AWAITING_SCHEDULER]
+    first = [one for one in reserved if sent_to(truth, one) or rank(one) < rank(pod)]
+    taken = [*first, *(one.pod for one in earlier), *truth.foreign_to(standby)]
+    return truth.may_find_no_room(pod.shape, standby, [one.shape for one in taken]) or (
+        # A reservation that was not kept, for it flies without a place, proves nothing; nor do others' elsewhere.
+        bool(truth.seen.foreign) or any(one.uid in truth.seen.in_flight for one in first)
+    )
+
+
+def over(truth: Oracle, pod: Pod, standby: Provider, state: PoolState) -> bool:
+    """Whether the pod's time at a provider that it tolerates is over."""
+    offered = next((offer.at for offer in pod.offers if offer.provider == standby.name), pod.since)
+    timeout = 600 if standby.capacity.type == "OnDemand" else 60
+    no_nodes_came = standby.capacity.type == "OnDemand" and NOW - offered >= timeout
+    return no_nodes_came or min(since_fitting(state.fitting, pod, standby.name), NOW - offered) >= timeout
+
+
+# -- invariant 2
+
+
+@often
+@given(cases())
+def test_all_that_are_sent_or_wait_for_the_scheduler_have_places_at_the_same_time(case: Case) -> None:
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    for one in truth.providers:
+        pods = placed(plan, one.name, in_flight=case.seen.in_flight)
+        if one.capacity.type == "OnDemand":
+            pods = [pod for pod in pods if pod not in [burst.pod for burst in plan.bursts]]
+        foreign = truth.foreign_to(one) if one is not truth.providers[0] else []
+        # One foreign pod gets the place it can have; of several the first may take that of the second.
+        shapes = [pod.shape for pod in (*pods, *(foreign if len(foreign) == 1 else ()))]
+        assert truth.can_all_be_placed(shapes, one), one.name
+
+
+# -- invariant 3
+
+
+@often
+@given(cases())
+def test_no_limit_is_exceeded_by_all_that_may_come_of_a_plan(case: Case) -> None:
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    for standby in truth.providers[1:]:
+        limit = standby.capacity.max_accelerators
+        if limit is not None:
+            sent = [burst for burst in plan.bursts if burst.provider == standby.name]
+            assert not sent or truth.committed(standby, sent) <= limit * 1000
+            assert plan.admission.provider != standby.name
+
+
+# -- invariant 4
+
+
+@rarely
+@given(cases(), st.booleans())
+def test_a_view_that_is_stale_or_shows_no_primary_changes_nothing(case: Case, stale: bool) -> None:
+    primary = case.seen.pool.spec.primary
+    others = tuple(use for use in case.seen.nodes if use.node.labels["computepool.io/provider"] != primary.name)
+    seen = msgspec.structs.replace(case.seen, stale="lost") if stale else replaced(case.seen, nodes=others)
+    plan = decided(seen, case.state)
+    if not stale and primary.capacity.type == "OnDemand":
+        assert not plan.frozen
+        return
+    assert plan.frozen
+    assert (plan.bursts, plan.marks, plan.admission) == ((), (), Admission())
+    assert plan.state.saturation.saturated is case.state.saturation.saturated
+
+
+# -- invariants 7 and 8, as far as they are in a plan: every pass may be repeated, and repeats nothing that was done
+
+
+@often
+@given(cases())
+def test_nobody_is_sent_where_it_may_go_already_or_while_a_write_is_under_way(case: Case) -> None:
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    for burst in plan.bursts:
+        to = next(one for one in truth.providers if one.name == burst.provider)
+        assert burst.tolerations
+        assert not truth.tolerates(burst.pod.shape, to)
+        assert burst.pod.uid not in case.seen.in_flight
+        assert not set(burst.tolerations) & set(burst.pod.shape.tolerations)
+
+
+# -- invariant 9
+
+
+@often
+@given(cases())
+def test_every_waiting_pod_is_decided_once_and_no_other_is_touched(case: Case) -> None:
+    plan = decided(case.seen, case.state)
+    decisions: list[Burst | Hold] = [*plan.bursts, *plan.holds]
+    assert sorted(one.pod.uid for one in decisions) == sorted(pod.uid for pod in case.seen.waiting)
+    known = {one.name for one in case.seen.pool.spec.providers}
+    for one in decisions:
+        assert isinstance(one.reason, Reason)
+        assert {name for name, _ in one.rejected} <= known
+        assert all(isinstance(reason, Reason) for _, reason in one.rejected)
+    bound = {pod.uid for use in case.seen.nodes for pod in use.pods if pod.shape.request(GPU)}
+    assert {mark.pod.uid for mark in plan.marks} <= bound
+
+
+@often
+@given(cases())
+def test_only_pods_that_may_go_are_sent_and_only_after_their_time(case: Case) -> None:
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    pending = case.seen.pool.spec.saturation.pending_seconds
+    for burst in plan.bursts:
+        pod = burst.pod
+        assert (pod.gated, pod.nominated, pod.deleting) == (False, "", None)
+        assert truth.allows(pod, next(one for one in truth.providers if one.name == burst.provider))
+        at_home = dict(burst.rejected)[truth.providers[0].name]
+        for_ever = at_home in (Reason.PINNED, Reason.TAINTED, Reason.NOT_BOUND_IN_TIME)
+        assert for_ever or sent_to(truth, pod) or pod.since + pending <= NOW
+
+
+# -- values in, values out
+
+
+@rarely
+@given(cases(), st.integers(0, 1000))
+def test_a_decision_depends_on_nothing_but_what_is_seen_and_changes_none_of_it(case: Case, seed: int) -> None:
+    before = repr(case)
+    plan = decided(case.seen, case.state)
+    assert repr(case) == before
+    assert decided(case.seen, case.state) == plan
+    shuffled = random.Random(seed)
+    mixed = replaced(
+        case.seen,
+        nodes=tuple(shuffled.sample(case.seen.nodes, len(case.seen.nodes))),
+        waiting=tuple(shuffled.sample(case.seen.waiting, len(case.seen.waiting))),
+        foreign=tuple(shuffled.sample(case.seen.foreign, len(case.seen.foreign))),
+    )
+    again = decided(mixed, case.state)
+    assert again.bursts == plan.bursts
+    assert sorted(again.holds, key=repr) == sorted(plan.holds, key=repr)
+    assert (again.admission, again.look_again, again.state) == (plan.admission, plan.look_again, plan.state)
+
+
+@rarely
+@given(cases())
+def test_observing_decides_the_same_as_enforcing_and_admits_nobody(case: Case) -> None:
+    plans = {}
+    for mode in Mode:
+        spec = case.seen.pool.spec.model_copy(update={"mode": mode})
+        seen = replaced(case.seen, pool=case.seen.pool.model_copy(update={"spec": spec}))
+        plans[mode] = decided(seen, case.state)
+    assert plans[Mode.OBSERVE].admission == Admission()
+    closed = [msgspec.structs.replace(plan, admission=Admission()) for plan in plans.values()]
+    admitting = [msgspec.structs.replace(plan.state, admitting="") for plan in closed]
+    assert admitting[0] == admitting[1]
+    assert closed[0].bursts == closed[1].bursts
+    assert closed[0].holds == closed[1].holds
+
+
+@often
+@given(cases(), st.floats(0, 0.999))
+def test_before_the_time_to_look_again_time_alone_changes_nothing(case: Case, share: float) -> None:
+    """A pass that sends nobody on is repeated with nothing new at any time before it said, or an hour later."""
+    first = decided(case.seen, case.state)
+    if first.bursts:
+        return
+    assert first.look_again is None or first.look_again > NOW
+    later = NOW + share * (3600 if first.look_again is None else first.look_again - NOW)
+    assessed = assess(case.seen, first.state, later)
+    second = decide(case.seen, assessed, first.state, later)
+    assert second.bursts == ()
+    assert second.marks == first.marks
+    assert second.admission == first.admission
+    assert second.state.saturation.saturated == first.state.saturation.saturated
+
+
+def replaced(seen: Snapshot, **fields: object) -> Snapshot:
+    return msgspec.structs.replace(seen, **fields)
