@@ -95,9 +95,13 @@ class _Spread(_Json):
     when_unsatisfiable: str = ""
 
 
+class _Present(_Json):
+    """An object of which only matters that it is there. (`msgspec.Raw | None` would take nothing but null.)"""
+
+
 class _Volume(_Json):
-    persistent_volume_claim: msgspec.Raw | None = None
-    ephemeral: msgspec.Raw | None = None
+    persistent_volume_claim: _Present | None = None
+    ephemeral: _Present | None = None
 
 
 class _PodSpec(_Json):

@@ -1,0 +1,296 @@
+"""From the API server's JSON to records: only what decisions need, as the scheduler would count it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.model.selectors import Requirement, Taint, Term, Toleration
+from computepool.model.snapshot import Node, Offer, Pod
+from computepool.observe.records import Namespace, Records
+from tests.builders import GPU
+
+TIME = "2026-11-23T05:00:00Z"
+AT = 1_795_410_000.0
+
+
+def read_pod(
+    spec: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    records: Records | None = None,
+    **meta: Any,
+) -> Pod:
+    metadata = {"name": "p", "namespace": "ml", "uid": "u", "resourceVersion": "7", "creationTimestamp": TIME, **meta}
+    obj = {"metadata": metadata, "spec": {"containers": [], **(spec or {})}, "status": dict(status or {})}
+    return (records or Records()).pod(msgspec.json.encode(obj))
+
+
+def read_node(spec: Mapping[str, Any] | None = None, status: Mapping[str, Any] | None = None, **meta: Any) -> Node:
+    metadata = {"name": "n", "uid": "u", "resourceVersion": "7", **meta}
+    return Records().node(msgspec.json.encode({"metadata": metadata, "spec": spec or {}, "status": status or {}}))
+
+
+# -- the effective request
+
+
+def asks(gpus: int | str = 0, cpu: str = "", *, sidecar: bool = False) -> dict[str, Any]:
+    """A container."""
+    requests = {name: str(amount) for name, amount in ((GPU, gpus), ("cpu", cpu)) if amount}
+    return {"resources": {"requests": requests}, **({"restartPolicy": "Always"} if sidecar else {})}
+
+
+def requested(*containers: dict[str, Any], init: list[dict[str, Any]] | None = None, **spec: Any) -> dict[str, int]:
+    """What the pod requests, without itself as one of the node's pods."""
+    pod = read_pod({"containers": list(containers), "initContainers": init, **spec})
+    amounts = dict(pod.shape.requests)
+    assert amounts.pop("pods") == 1000
+    return amounts
+
+
+def test_containers_add_up() -> None:
+    assert requested(asks(1, "500m"), asks(2, "1.5")) == {GPU: 3000, "cpu": 2000}
+
+
+def test_a_pod_that_asks_for_nothing_is_still_one_of_the_nodes_pods() -> None:
+    assert requested({}, {"resources": {}}, {"resources": {"requests": {"cpu": "0"}}}) == {}
+
+
+def test_init_containers_count_one_at_a_time_and_only_where_they_ask_for_more() -> None:
+    assert requested(asks(2, "1"), init=[asks(4), asks(1, "3")]) == {GPU: 4000, "cpu": 3000}
+    assert requested(asks(2, "1"), init=[asks(1)]) == {GPU: 2000, "cpu": 1000}
+
+
+def test_sidecars_add_to_the_containers() -> None:
+    assert requested(asks(2, "1"), init=[asks(0, "500m", sidecar=True)]) == {GPU: 2000, "cpu": 1500}
+
+
+def test_an_init_container_runs_beside_the_sidecars_started_before_it_and_not_those_after() -> None:
+    before = [asks(0, "1", sidecar=True), asks(0, "3"), asks(0, "2", sidecar=True)]
+    assert requested(asks(0, "500m"), init=before) == {"cpu": 4000}
+    after = [asks(0, "4"), asks(0, "1", sidecar=True), asks(0, "2", sidecar=True)]
+    assert requested(asks(0, "500m"), init=after) == {"cpu": 4000}
+    assert requested(asks(0, "2"), init=after) == {"cpu": 5000}
+
+
+def test_overhead_is_added_to_all_of_it() -> None:
+    assert requested(asks(1, "1"), init=[asks(0, "3")], overhead={"cpu": "250m"}) == {GPU: 1000, "cpu": 3250}
+
+
+def test_a_request_of_the_whole_pod_takes_the_place_of_its_containers() -> None:
+    whole = {"requests": {"cpu": "8"}}
+    assert requested(asks(2, "1"), asks(0, "9"), resources=whole, overhead={"cpu": "1"}) == {GPU: 2000, "cpu": 9000}
+
+
+def test_amounts_are_read_in_every_notation_of_quantities() -> None:
+    found = requested({"resources": {"requests": {"memory": "64Ki", "cpu": "1e1", GPU: "2"}}})
+    assert found == {"memory": 65_536_000, "cpu": 10_000, GPU: 2000}
+
+
+# -- where a pod may go
+
+
+def test_selectors_tolerations_and_required_affinity_make_the_shape() -> None:
+    node_affinity = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}],
+                    "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}],
+                },
+                {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]},
+            ]
+        },
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {}}],
+    }
+    shape = read_pod(
+        {
+            "nodeSelector": {"b": "2", "a": "1"},
+            "affinity": {"nodeAffinity": node_affinity},
+            "tolerations": [
+                {"key": "k", "operator": "Exists"},
+                {"key": "k", "value": "v", "effect": "NoExecute", "tolerationSeconds": 300},
+            ],
+        }
+    ).shape
+    assert shape.node_selector == (("a", "1"), ("b", "2"))
+    assert shape.affinity == (
+        Term((Requirement("zone", "In", ("a", "b")),), (Requirement("metadata.name", "In", ("n1",)),)),
+        Term((Requirement("gpu", "Exists"),)),
+    )
+    assert shape.tolerations == (Toleration("k", "Exists"), Toleration("k", "", "v", "NoExecute", 300))
+
+
+@pytest.mark.parametrize("affinity", [None, {}, {"nodeAffinity": {}}, {"podAffinity": {}}], ids=str)
+def test_a_pod_without_required_node_affinity_has_no_such_constraint(affinity: dict[str, Any] | None) -> None:
+    assert read_pod({"affinity": affinity}).shape.affinity is None
+
+
+REQUIRED = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}
+PREFERRED = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({}, ()),
+        ({"affinity": {"podAffinity": REQUIRED}}, ("podAffinity",)),
+        ({"affinity": {"podAntiAffinity": REQUIRED}}, ("podAntiAffinity",)),
+        ({"affinity": {"podAntiAffinity": PREFERRED}}, ()),
+        ({"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]}, ("topologySpreadConstraints",)),
+        ({"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}, ()),
+        ({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}}]}, ("volumes",)),
+        ({"volumes": [{"ephemeral": {}}]}, ("volumes",)),
+        ({"volumes": [{"emptyDir": {}}, {"configMap": {"name": "c"}}]}, ()),
+        ({"containers": [{"ports": [{"containerPort": 80}, {"hostPort": 80}]}]}, ("hostPorts",)),
+        ({"containers": [{"ports": [{"containerPort": 80}]}]}, ()),
+        ({"resourceClaims": [{"name": "gpu"}]}, ("resourceClaims",)),
+    ],
+    ids=str,
+)
+def test_constraints_that_fit_does_not_know_are_named(spec: dict[str, Any], names: tuple[str, ...]) -> None:
+    assert read_pod(spec).shape.unmodelled == names
+
+
+# -- the rest of a pod
+
+
+def test_a_pod_is_read_with_all_that_decisions_need() -> None:
+    found = read_pod(
+        {"priority": 5, "nodeName": "n1", "schedulingGates": [{"name": "g"}]},
+        labels={"app": "web", "computepool.io/burst": "nebius"},
+        annotations={
+            "computepool.io/offers": f"nebius={TIME}",
+            "computepool.io/providers": "nebius, crusoe,",
+            "controller.kubernetes.io/pod-deletion-cost": "7",
+        },
+        deletionTimestamp="2026-11-23T05:00:30Z",
+    )
+    assert (found.uid, found.namespace, found.name, found.resource_version) == ("u", "ml", "p", 7)
+    assert (found.created, found.since, found.deleting) == (AT, AT, AT + 30)
+    assert (found.priority, found.node, found.gated, found.burst) == (5, "n1", True, "nebius")
+    assert found.labels == {"app": "web", "computepool.io/burst": "nebius"}
+    assert (found.offers, found.allowed, found.deletion_cost) == (
+        (Offer("nebius", AT),),
+        ("nebius", "crusoe"),
+        "7",
+    )
+
+
+def test_what_a_pod_does_not_say_is_empty() -> None:
+    found = read_pod()
+    assert (found.priority, found.node, found.nominated, found.gated, found.deleting) == (0, "", "", False, None)
+    assert (found.labels, found.offers, found.allowed, found.deletion_cost) == ({}, (), None, None)
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("", ()), (" , ", ()), ("a", ("a",))])
+def test_an_allow_list_may_be_empty_and_then_allows_nobody(text: str, allowed: tuple[str, ...]) -> None:
+    assert read_pod(annotations={"computepool.io/providers": text}).allowed == allowed
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Running", "Pending", "Unknown"])
+def test_a_pod_that_has_ended_is_finished(phase: str) -> None:
+    assert read_pod(status={"phase": phase}).finished is (phase in ("Succeeded", "Failed"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "unschedulable"),
+    [
+        ({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}, True),
+        ({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}, False),
+        ({"type": "PodScheduled", "status": "True"}, False),
+        ({"type": "Ready", "status": "False", "reason": "Unschedulable"}, False),
+    ],
+    ids=str,
+)
+def test_the_schedulers_verdict_is_read_from_its_condition(condition: dict[str, str], unschedulable: bool) -> None:
+    assert read_pod(status={"conditions": [{"type": "Initialized", "status": "True"}, condition]}).unschedulable is (
+        unschedulable
+    )
+
+
+def test_a_nomination_counts_until_the_pod_is_bound() -> None:
+    nominated = {"nominatedNodeName": "n1"}
+    assert read_pod(status=nominated).nominated == "n1"
+    assert read_pod({"nodeName": "n2"}, status=nominated).nominated == ""
+
+
+# -- nodes and namespaces
+
+
+def test_a_node_is_read_with_all_that_decisions_need() -> None:
+    found = read_node(
+        {"unschedulable": True, "taints": [{"key": "a", "value": "b", "effect": "NoSchedule"}, {"key": "c"}]},
+        {
+            "allocatable": {GPU: "8", "memory": "32Gi"},
+            "capacity": {GPU: "8", "memory": "33554436Ki"},
+            "conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
+        },
+        labels={"zone": "a"},
+        deletionTimestamp=TIME,
+    )
+    assert (found.name, found.resource_version, found.labels) == ("n", 7, {"zone": "a"})
+    assert found.allocatable == {GPU: 8000, "memory": 32 * 2**30 * 1000}
+    assert found.capacity == {GPU: 8000, "memory": 33_554_436 * 1024 * 1000}
+    assert found.taints == (Taint("a", "b", "NoSchedule"), Taint("c"))
+    assert (found.ready, found.unschedulable, found.deleting, found.usable) == ("True", True, True, False)
+
+
+def test_a_node_that_has_said_nothing_yet_is_unknown_and_no_supply() -> None:
+    found = read_node()
+    assert (found.ready, found.allocatable, found.taints, found.usable) == ("Unknown", {}, (), False)
+
+
+def test_a_namespace_is_its_name_and_labels() -> None:
+    raw = msgspec.json.encode({"metadata": {"name": "ml", "resourceVersion": "3", "labels": {"team": "x"}}})
+    assert Records().namespace(raw) == Namespace("ml", 3, {"team": "x"})
+
+
+# -- sharing, and what can't be read
+
+
+def test_equal_parts_of_records_are_one_object() -> None:
+    records = Records()
+    spec = {"containers": [asks(1)], "tolerations": [{"key": "k", "operator": "Exists"}]}
+    one, other = (read_pod(spec, records=records, uid=uid, labels={"b": "1", "a": "2"}) for uid in ("u1", "u2"))
+    assert one.shape is other.shape
+    assert one.labels is other.labels
+    assert one.namespace is other.namespace
+
+
+def test_pods_that_differ_in_anything_that_decides_where_they_fit_have_shapes_of_their_own() -> None:
+    records = Records()
+    specs: list[dict[str, Any]] = [
+        {},
+        {"containers": [asks(1)]},
+        {"nodeSelector": {"a": "1"}},
+        {"tolerations": [{"key": "a"}]},
+        {"tolerations": [{"key": "a", "tolerationSeconds": 1}]},
+        {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}},
+        {"resourceClaims": [{"name": "gpu"}]},
+    ]
+    assert len({read_pod(spec, records=records).shape for spec in specs}) == len(specs)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"metadata": {"name": 3}, "spec": {}}',
+        b'{"metadata": {"name": "p", "resourceVersion": "new"}, "spec": {}}',
+        b'{"metadata": {"name": "p"}, "spec": {"containers": [{"resources": {"requests": {"cpu": "much"}}}]}}',
+        b'{"metadata": {"name": "p", "creationTimestamp": "yesterday"}, "spec": {}}',
+    ],
+)
+def test_what_is_no_pod_is_refused_with_a_value_error(raw: bytes) -> None:
+    with pytest.raises((msgspec.DecodeError, ValueError)):
+        Records().pod(raw)
+
+
+def test_fields_that_nobody_needs_do_not_matter_whatever_they_hold() -> None:
+    found = read_pod({"containers": [{"image": 3, "env": [{}]}], "future": {"x": [1]}}, status={"hostIP": 7})
+    assert found.name == "p"
