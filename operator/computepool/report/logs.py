@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _FIELDS = "fields"
+_QUOTED = frozenset(' "=')
 
 
 def log(logger: logging.Logger, level: int, message: str, **fields: Any) -> None:
@@ -36,7 +37,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = " ".join(f"{name}={value}" for name, value in getattr(record, _FIELDS, {}).items())
+        fields = " ".join(f"{name}={_value(value)}" for name, value in getattr(record, _FIELDS, {}).items())
         text = f"{_time(record):%H:%M:%S.%f}"[:-3] + f" {record.levelname:<7} {record.getMessage()}"
         if fields:
             text += f"  {fields}"
@@ -53,6 +54,12 @@ def set_up(fmt: str, level: str) -> None:
     # kopf reports every object and every reconnect at INFO; the operator says what matters itself.
     for chatty in ("kopf", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _value(value: object) -> str:
+    """Quote what would not be read as one value, and keep a message from elsewhere from writing lines of its own."""
+    text = str(value)
+    return text if text.isprintable() and not set(text) & _QUOTED else json.dumps(text)
 
 
 def _time(record: logging.LogRecord) -> datetime:

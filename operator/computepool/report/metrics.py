@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from computepool.model.quantity import MILLI, whole
+from computepool.model.reasons import Reason
 from computepool.report.outcome import Outcome
 from computepool.report.status import cost_per_hour
 
@@ -93,15 +94,17 @@ class Metrics:
             if not supply.target.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)
             cost = cost_per_hour(supply)
-            if cost is not None:
+            if cost is None:
+                _remove(self._cost, pool, name)
+            else:
                 self._cost.labels(pool, name).set(float(cost))
 
     def forget(self, pool: str) -> None:
         """Remove the series of a pool that is gone."""
         for provider in self._providers.pop(pool, set()):
             self._drop_provider(pool, provider)
-        for gauge in (self._pending, self._saturated):
-            _remove(gauge, pool)
+        for metric in (self._pending, self._saturated, self.refused):
+            _remove(metric, pool)
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
@@ -112,10 +115,12 @@ class Metrics:
             _remove(self._accelerators, pool, provider, state)
         for gauge in (self._burst_pods, self._cost):
             _remove(gauge, pool, provider)
+        for reason in Reason:
+            _remove(self.bursts, pool, provider, reason)
 
 
-def _remove(gauge: Gauge, *labels: str) -> None:
+def _remove(metric: Gauge | Counter, *labels: str) -> None:
     try:
-        gauge.remove(*labels)
+        metric.remove(*labels)
     except KeyError:
         return  # it was never set: a provider without a price has no cost

@@ -15,5 +15,8 @@ class Outcome(msgspec.Struct, frozen=True):
     plan: Plan
     refused: str = ""
     """The API server's last refusal of a write for this pool; empty once a write has gone through."""
+    told: bool = False
+    """Whether its bursts were told of before: in mode Observe they stand until their pods are bound, and what the API
+    server refused is decided anew at each attempt."""
     policy_missing: bool = False
     """Whether the pool wants burst at admission and the cluster has no policy for it."""

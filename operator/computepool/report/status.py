@@ -8,8 +8,10 @@ from computepool.assess.supply import Supply
 from computepool.decide.plan import Admission
 from computepool.model.api import (
     AcceleratorCounts,
+    AdmissionMode,
     AdmissionStatus,
     Decision,
+    Mode,
     Pending,
     PoolStatus,
     ProviderStatus,
@@ -20,9 +22,10 @@ from computepool.model.api import (
     TolerationOperator,
 )
 from computepool.model.quantity import MILLI, whole
+from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
 from computepool.report.outcome import Outcome
-from computepool.report.words import burst_message
+from computepool.report.words import burst_message, in_mode
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
 
@@ -95,14 +98,33 @@ def _admission(admission: Admission) -> AdmissionStatus:
 def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision | None:
     """Return what was decided in this pass; where nothing was, what stands from before."""
     plan = outcome.plan
-    if plan.bursts:
-        first = plan.bursts[0]
-        return Decision(time=now, action=BURST, reason=first.reason, message=burst_message(plan.bursts))
+    if plan.bursts and not outcome.told:
+        message = in_mode(outcome.snapshot.pool.spec.mode, burst_message(plan.bursts))
+        return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
     opened, was_open = bool(plan.admission.tolerations), bool(before.admission.tolerations)
     if opened != was_open:
-        reason = outcome.assessment.saturation.reason
-        message = reason.help
+        reason, message = _why_opened(outcome) if opened else _why_closed(outcome)
         return Decision(time=now, action=OPEN if opened else CLOSE, reason=reason, message=message)
     return before.last_decision
+
+
+def _why_opened(outcome: Outcome) -> tuple[Reason, str]:
+    reason = outcome.assessment.saturation.reason
+    always = outcome.snapshot.pool.spec.admission.mode is AdmissionMode.ALWAYS
+    why = "spec.admission.mode is Always." if always else reason.help
+    return reason, f"New pods may use {outcome.plan.admission.provider} from their creation on. {why}"
+
+
+def _why_closed(outcome: Outcome) -> tuple[Reason, str]:
+    spec, saturation = outcome.snapshot.pool.spec, outcome.assessment.saturation
+    if spec.mode is Mode.OBSERVE:
+        return Reason.OBSERVING, Reason.OBSERVING.help
+    if spec.admission.mode is AdmissionMode.OFF:
+        return saturation.reason, "spec.admission.mode is Off."
+    if outcome.snapshot.contested:
+        return Reason.CLAIMED_BY_OLDER_POOL, Reason.CLAIMED_BY_OLDER_POOL.help
+    if saturation.saturated or spec.admission.mode is AdmissionMode.ALWAYS:
+        return Reason.NO_STANDBY_ROOM, "No standby provider that has no maxAccelerators can take another pod now."
+    return saturation.reason, saturation.reason.help

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Callable, Sequence
 
 from computepool.decide.plan import Burst
-from computepool.model.api import ComputePool, Condition, ConditionStatus, Mode, PoolStatus
+from computepool.model.api import ComputePool, Condition, ConditionStatus, PoolStatus
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
 from computepool.report.conditions import DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.words import burst_message, burst_words
+from computepool.report.status import CLOSE, OPEN
+from computepool.report.words import burst_message, burst_words, in_mode
 
 _logger = logging.getLogger("computepool")
 _TOLD = frozenset({READY, SATURATED, DEGRADED})
@@ -46,7 +47,8 @@ class Story:
         if not fresh:
             return
         for burst in fresh:
-            self._tell(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", f"Observe: {burst_words(burst)}"))
+            note = in_mode(pool.spec.mode, burst_words(burst))
+            self._tell(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", note))
         self._pool_burst(pool, fresh, "WouldBurst")
         self._lines("would burst", pool, fresh, None)
 
@@ -63,11 +65,7 @@ class Story:
             if (old is None or old.status is not condition.status) and _worth_telling(old, condition):
                 self._turned(pool, condition)
         if bool(before.admission.tolerations) != bool(after.admission.tolerations) and after.last_decision:
-            decision = after.last_decision
-            names = ", ".join(t.value or t.key for t in after.admission.tolerations)
-            note = f"New pods are admitted to {names} at creation." if names else "Admission is closed."
-            self._tell(Event(pool_reference(pool), reason_of(decision.reason), decision.action, note))
-            log(_logger, logging.INFO, "admission", pool=pool.name, provider=names or None, reason=decision.reason)
+            self._admission(pool, after, reason_of(after.last_decision.reason))
 
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
@@ -82,11 +80,23 @@ class Story:
         level = logging.WARNING if warning else logging.INFO
         log(_logger, level, note, pool=pool.name, reason=condition.reason)
 
+    def _admission(self, pool: ComputePool, after: PoolStatus, reason: Reason) -> None:
+        given = after.admission.tolerations
+        name = next((p.name for p in pool.spec.standbys if given and p.effective_tolerations() == given), None)
+        note = f"New pods may use {name} from their creation on." if given else "New pods are left as they are created."
+        self._tell(Event(pool_reference(pool), reason, OPEN if given else CLOSE, note))
+        log(
+            _logger,
+            logging.INFO,
+            "admission opened" if given else "admission closed",
+            pool=pool.name,
+            provider=name,
+            reason=str(reason),
+        )
+
     def _pool_burst(self, pool: ComputePool, bursts: Sequence[Burst], action: str) -> None:
         if bursts:
-            note = burst_message(bursts)
-            if pool.spec.mode is Mode.OBSERVE:
-                note = f"Observe: {note}"
+            note = in_mode(pool.spec.mode, burst_message(bursts))
             self._tell(Event(pool_reference(pool), bursts[0].reason, action, note))
 
     def _lines(self, what: str, pool: ComputePool, bursts: Sequence[Burst], took: float | None) -> None:

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from computepool.assess.overflow import Hold
 from computepool.decide.plan import Burst
+from computepool.model.api import Mode
 from computepool.model.reasons import Reason
+
+
+def in_mode(mode: Mode, words: str) -> str:
+    """Mark what is said of something that was only observed."""
+    return f"Observe: {words}" if mode is Mode.OBSERVE else words
 
 
 def burst_message(bursts: Sequence[Burst]) -> str:

@@ -1,0 +1,52 @@
+"""Outcomes of whole passes, for tests of what is reported: a pool, nodes and pods in, one pass of the core, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from computepool.assess.assessment import assess
+from computepool.decide.decision import decide
+from computepool.model.api import ComputePool, Condition
+from computepool.model.snapshot import Node, Pod
+from computepool.model.state import recorded_state
+from computepool.report.conditions import conditions_of
+from computepool.report.outcome import Outcome
+from tests.builders import NOW, node, pod, pool, snapshot
+
+AT = datetime.fromtimestamp(NOW, UTC)
+
+FULL = [node("a1", 2, of="aws"), node("n1", 4, of="nebius"), node("c1", 4, of="crusoe")]
+"""One node each, the primary's of two accelerators."""
+RESIDENTS = [pod("old-1", on="a1"), pod("old-2", on="a1")]
+"""They fill the primary."""
+
+
+def outcome(
+    of: ComputePool | None = None,
+    nodes: Sequence[Node] = FULL,
+    pods: Sequence[Pod] = RESIDENTS,
+    *,
+    now: float = NOW,
+    seen: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Outcome:
+    """One pass, from what the pool's status has recorded. `seen` and `fields`: more of the snapshot and the outcome."""
+    of = of or pool()
+    view = snapshot(of, nodes, pods, **(seen or {}))
+    state = recorded_state(of)
+    assessment = assess(view, state, now)
+    return Outcome(view, assessment, decide(view, assessment, state, now), **fields)
+
+
+def condition(of: Outcome, kind: str, before: tuple[Condition, ...] = (), now: datetime = AT) -> Condition:
+    """One condition that the outcome gives."""
+    (found,) = [one for one in conditions_of(of, before, now) if one.type == kind]
+    return found
+
+
+def said(of: Outcome, kind: str) -> tuple[str, str, str]:
+    """A condition's status, reason and message."""
+    found = condition(of, kind)
+    return str(found.status), found.reason, found.message

@@ -1,0 +1,225 @@
+"""The conditions of a pool: what each says in each state, and since when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from computepool.model.reasons import Reason
+from computepool.report.conditions import conditions_of
+from tests.builders import node, pod, pool, provider
+from tests.unit.report.outcomes import AT, FULL, RESIDENTS, condition, outcome, said
+
+SATURATED = {
+    "conditions": [{"type": "Saturated", "status": "True", "reason": "PodsOverflow", "lastTransitionTime": AT}]
+}
+
+
+def test_there_are_always_the_same_five_in_the_same_order() -> None:
+    for seen in (outcome(), outcome(nodes=[], pods=[]), outcome(seen={"stale": "pods are not listed yet"})):
+        kinds = [one.type for one in conditions_of(seen, (), AT)]
+        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "Resilient"]
+
+
+# -- Ready
+
+
+def test_a_pool_that_is_acted_upon_is_ready() -> None:
+    assert said(outcome(), "Ready")[:2] == ("True", "Reconciled")
+
+
+def test_a_pool_that_is_only_observed_is_ready_and_says_so() -> None:
+    assert said(outcome(pool(mode="Observe")), "Ready") == ("True", "Observing", Reason.OBSERVING.help)
+
+
+def test_a_view_that_is_not_current_makes_readiness_unknown_and_says_what_is_wrong() -> None:
+    stale = outcome(seen={"stale": "the view of pods is 130 s old: cannot watch pods: forbidden"})
+    assert said(stale, "Ready") == (
+        "Unknown",
+        "CacheStale",
+        "the view of pods is 130 s old: cannot watch pods: forbidden",
+    )
+
+
+def test_a_primary_without_nodes_makes_it_not_ready_and_names_the_field_and_the_next_step() -> None:
+    status, reason, message = said(outcome(nodes=[node("n1", of="nebius")], pods=[]), "Ready")
+    assert (status, reason) == ("False", "NoNodesMatch")
+    assert "nodeSelector of the primary 'aws'" in message
+    assert "capacity.type to OnDemand" in message
+
+
+# -- Saturated
+
+
+def test_a_primary_with_room_is_not_saturated_and_says_how_full_it_is() -> None:
+    status, reason, message = said(outcome(pods=RESIDENTS[:1]), "Saturated")
+    assert (status, reason) == ("False", "PrimaryHasRoom")
+    assert message.startswith("aws: 1 of 2 accelerators allocated (50 %).")
+
+
+def test_pods_that_overflow_saturate() -> None:
+    status, reason, message = said(outcome(pods=[*RESIDENTS, pod("new")]), "Saturated")
+    assert (status, reason) == ("True", "PodsOverflow")
+    assert message.startswith("aws: 2 of 2 accelerators allocated (100 %).")
+
+
+def test_allocation_alone_saturates() -> None:
+    assert said(outcome(pool(sustain=0)), "Saturated")[:2] == ("True", "PrimaryAllocated")
+
+
+def test_a_primary_that_is_being_relieved_is_still_saturated() -> None:
+    cleared = outcome(pool(status=SATURATED), pods=[])
+    assert said(cleared, "Saturated")[:2] == ("True", "PrimaryClearing")
+
+
+@pytest.mark.parametrize("how", [{"nodes": [], "pods": []}, {"seen": {"stale": "nodes are not listed yet"}}])
+def test_what_can_not_be_told_is_neither_saturated_nor_not(how: dict[str, Any]) -> None:
+    assert said(outcome(**how), "Saturated") == ("Unknown", "PrimaryUnknown", Reason.PRIMARY_UNKNOWN.help)
+
+
+# -- Bursting
+
+
+def test_no_pod_on_a_standby_is_no_bursting() -> None:
+    assert said(outcome(), "Bursting")[:2] == ("False", "NoBurstPods")
+
+
+def test_pods_on_standbys_are_counted_by_provider() -> None:
+    away = [pod("b-1", on="n1"), pod("b-2", on="n1"), pod("b-3", on="c1")]
+    assert said(outcome(pods=[*RESIDENTS, *away]), "Bursting") == (
+        "True",
+        "PodsOnStandby",
+        "3 pod(s) run on a standby provider: 2 on nebius, 1 on crusoe.",
+    )
+
+
+# -- Degraded
+
+
+def test_nothing_wrong_is_not_degraded() -> None:
+    assert said(outcome(), "Degraded") == ("False", "AllWell", Reason.ALL_WELL.help)
+
+
+def test_a_refused_write_is_told_in_the_api_servers_words() -> None:
+    refused = outcome(refused="the patch of pod default/web was refused: 422 Invalid: spec.tolerations: no")
+    assert said(refused, "Degraded") == ("True", "WriteRefused", refused.refused)
+
+
+def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow() -> None:
+    contested = outcome(seen={"contested": 3, "rival": "training"})
+    status, reason, message = said(contested, "Degraded")
+    assert (status, reason) == ("True", "ClaimedByOlderPool")
+    assert "3 " in message
+    assert "'training'" in message
+    assert "narrow spec.workloads" in message
+
+
+def test_nodes_of_two_providers_are_counted_and_the_field_is_named() -> None:
+    twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}))
+    status, reason, message = said(outcome(twice), "Degraded")
+    assert (status, reason) == ("True", "NodesClaimedTwice")
+    assert message.startswith("1 node(s) match the nodeSelector of more than one provider")
+    assert "disjoint" in message
+
+
+def test_an_accelerator_that_no_node_offers_is_named_with_where_to_look() -> None:
+    status, reason, message = said(outcome(pool(accelerator={"resourceName": "amd.com/gpu"})), "Degraded")
+    assert (status, reason) == ("True", "AcceleratorNotFound")
+    assert "none of the 3 node(s)" in message
+    assert "'amd.com/gpu'" in message
+    assert "spec.accelerator.resourceName" in message
+    assert "device plugin" in message
+
+
+def test_an_accelerator_that_is_there_and_not_allocatable_is_found() -> None:
+    # The device plugin is restarting: that is the nodes' trouble, not a wrong name.
+    broken = [node("a1", 0, of="aws", capacity=2), *FULL[1:]]
+    assert said(outcome(nodes=broken, pods=[]), "Degraded")[1] != "AcceleratorNotFound"
+
+
+def test_standbys_without_nodes_are_named_with_what_to_do() -> None:
+    status, reason, message = said(outcome(nodes=FULL[:1]), "Degraded")
+    assert (status, reason) == ("True", "NoNodesMatch")
+    assert "provider(s) nebius, crusoe" in message
+    assert "kubectl get nodes --show-labels" in message
+
+
+def test_an_on_demand_standby_without_nodes_is_as_it_should_be() -> None:
+    grown = pool(provider("aws"), provider("grown", on_demand=True))
+    assert said(outcome(grown), "Degraded")[:2] == ("False", "AllWell")
+
+
+def test_a_missing_policy_is_told() -> None:
+    assert said(outcome(policy_missing=True), "Degraded") == ("True", "PolicyMissing", Reason.POLICY_MISSING.help)
+
+
+def test_of_several_troubles_the_one_that_stops_most_is_told() -> None:
+    twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}), provider("nowhere"))
+    contested = {"contested": 1, "rival": "training"}
+    assert said(outcome(twice, seen=contested, refused="no", policy_missing=True), "Degraded")[1] == "WriteRefused"
+    assert said(outcome(twice, seen=contested, policy_missing=True), "Degraded")[1] == "ClaimedByOlderPool"
+    assert said(outcome(twice, policy_missing=True), "Degraded")[1] == "NodesClaimedTwice"
+    assert said(outcome(nodes=FULL[:1], policy_missing=True), "Degraded")[1] == "NoNodesMatch"
+
+
+# -- Resilient
+
+
+def test_free_standby_capacity_is_counted_by_provider() -> None:
+    full_nebius = [*RESIDENTS, pod("b", 4, on="n1")]
+    assert said(outcome(), "Resilient") == (
+        "True",
+        "StandbyHasRoom",
+        "4 accelerators free on nebius; 4 accelerators free on crusoe.",
+    )
+    assert said(outcome(pods=full_nebius), "Resilient")[2] == "4 accelerators free on crusoe."
+
+
+def test_a_standby_that_makes_nodes_counts_as_room() -> None:
+    grown = pool(provider("aws"), provider("grown", on_demand=True))
+    assert said(outcome(grown), "Resilient") == ("True", "StandbyHasRoom", "grown makes nodes on demand.")
+
+
+def test_without_standby_room_the_pool_is_not_resilient() -> None:
+    taken = [*RESIDENTS, pod("b", 4, on="n1"), pod("c", 4, on="c1")]
+    assert said(outcome(pods=taken), "Resilient")[:2] == ("False", "NoStandbyRoom")
+
+
+def test_resilience_is_unknown_where_the_view_is_not_current() -> None:
+    assert said(outcome(seen={"stale": "old"}), "Resilient")[:2] == ("Unknown", "CacheStale")
+
+
+# -- since when
+
+
+def test_the_time_of_a_condition_moves_only_as_its_status_turns() -> None:
+    before = conditions_of(outcome(pods=RESIDENTS[:1]), (), AT)
+    later = AT + timedelta(minutes=1)
+    same = condition(outcome(pods=[]), "Saturated", before, later)
+    assert same.last_transition_time == AT
+    assert "0 of 2" in same.message
+    turned = condition(outcome(pods=[*RESIDENTS, pod("new")]), "Saturated", before, later)
+    assert turned.last_transition_time == later
+
+
+def test_another_reason_for_the_same_status_keeps_the_time() -> None:
+    before = conditions_of(outcome(refused="no"), (), AT)
+    other = condition(outcome(policy_missing=True), "Degraded", before, AT + timedelta(minutes=1))
+    assert (other.reason, other.last_transition_time) == ("PolicyMissing", AT)
+
+
+def test_conditions_carry_the_generation_of_the_spec_they_are_about() -> None:
+    edited = pool()
+    edited = edited.model_copy(update={"metadata": edited.metadata.model_copy(update={"generation": 7})})
+    assert {one.observed_generation for one in conditions_of(outcome(edited), (), AT)} == {7}
+
+
+def test_a_message_from_the_api_server_of_any_length_is_cut_to_what_a_status_may_hold() -> None:
+    assert len(said(outcome(refused="x" * 5000), "Degraded")[2]) == 1024
+
+
+def test_every_reason_given_is_of_the_closed_set() -> None:
+    for one in conditions_of(outcome(), (), AT):
+        assert one.reason in {reason.value for reason in Reason}

@@ -1,0 +1,234 @@
+"""The status of a pool after a pass: what it says, and that it stands still where nothing has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.reasons import Reason
+from computepool.report.outcome import Outcome
+from computepool.report.status import cost_per_hour, status_of
+from tests.builders import NOW, node, pod, pool, provider
+from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
+
+LATER = AT + timedelta(minutes=5)
+NEW = [*RESIDENTS, pod("new-1"), pod("new-2")]
+
+
+def reported(of: Outcome, before: PoolStatus | None = None) -> PoolStatus:
+    return status_of(of, before or of.snapshot.pool.status, AT)
+
+
+def with_status(of: ComputePool, status: PoolStatus) -> ComputePool:
+    """The pool as it is read back from the API server."""
+    return of.model_copy(update={"status": PoolStatus.model_validate(status.to_object())})
+
+
+def decision(status: PoolStatus) -> tuple[str, str, str]:
+    assert status.last_decision is not None
+    return status.last_decision.action, status.last_decision.reason, status.last_decision.message
+
+
+# -- what it says
+
+
+def test_providers_are_counted_in_the_order_of_the_spec() -> None:
+    nodes = [*FULL, node("n2", 4, cordoned=True), node("n3", 4, ready="False")]
+    status = reported(outcome(nodes=nodes, pods=[*NEW, pod("b", 3, on="n1")]))
+    assert [one.name for one in status.providers] == ["aws", "nebius", "crusoe"]
+    assert status.primary == "aws"
+    nebius = status.providers[1]
+    assert (nebius.nodes, nebius.burst_pods) == (3, 1)
+    counts = nebius.accelerators
+    assert (counts.allocatable, counts.allocated, counts.free, counts.unhealthy) == (4, 3, 1, 8)
+
+
+def test_pods_of_the_pool_on_the_primary_are_no_burst_pods() -> None:
+    status = reported(outcome())
+    assert status.providers[0].burst_pods == 0
+    assert status.burst_pods == 0
+
+
+def test_what_waits_is_counted_in_pods_and_accelerators() -> None:
+    status = reported(outcome(pods=[*RESIDENTS, pod("big", 8), pod("small", 1)]))
+    assert (status.pending.pods, status.pending.accelerators) == (2, 9)
+
+
+@pytest.mark.parametrize(
+    ("price", "gpus", "cost"),
+    [
+        ("2.95", 3, "8.85"),
+        ("0.1", 3, "0.30"),
+        ("12.29", 8, "98.32"),
+        ("0.333333", 3, "1.00"),
+        ("999999.999999", 8, "8000000.00"),
+    ],
+)
+def test_costs_are_exact_and_written_with_cents(price: str, gpus: int, cost: str) -> None:
+    priced = pool(provider("aws"), provider("nebius", price=price))
+    status = reported(outcome(priced, [node("a1"), node("n1", 8)], [pod("b", gpus, on="n1")]))
+    assert status.providers[1].cost_per_hour == cost
+    assert status.cost_per_hour == cost
+    assert status.providers[0].cost_per_hour is None
+
+
+def test_costs_add_up_before_they_are_rounded() -> None:
+    priced = pool(provider("aws", price="0.004"), provider("nebius", price="0.004"))
+    status = reported(outcome(priced, pods=[pod("a", on="a1"), pod("b", on="n1")]))
+    assert [one.cost_per_hour for one in status.providers] == ["0.00", "0.00"]
+    assert status.cost_per_hour == "0.01"
+
+
+def test_a_tenth_of_an_accelerator_costs_a_tenth() -> None:
+    priced = pool(provider("aws"), provider("nebius", price="2.95"))
+    of = outcome(priced, pods=[pod("b", on="n1")])
+    assert str(cost_per_hour(of.assessment.supplies[1])) == "2.95"
+
+
+def test_without_prices_there_are_no_costs() -> None:
+    status = reported(outcome())
+    assert status.cost_per_hour is None
+    assert "costPerHour" not in status.to_object()
+
+
+def test_the_generation_is_that_of_the_spec_decided_upon() -> None:
+    edited = pool()
+    edited = edited.model_copy(update={"metadata": edited.metadata.model_copy(update={"generation": 4})})
+    assert reported(outcome(edited)).observed_generation == 4
+
+
+def test_admission_is_what_the_policy_needs_and_nothing_else() -> None:
+    status = reported(outcome(pods=NEW))
+    assert status.to_object()["admission"] == {
+        "tolerations": [
+            {"key": "computepool.io/provider", "operator": "Equal", "value": "nebius", "effect": "NoSchedule"}
+        ],
+        "preference": [{"key": "computepool.io/provider", "operator": "In", "values": ["aws"]}],
+    }
+
+
+def test_admission_stays_as_it_is_while_the_pool_is_frozen() -> None:
+    before = reported(outcome(pods=NEW))
+    frozen = outcome(with_status(pool(), before), pods=NEW, seen={"stale": "pods are not listed yet"})
+    assert reported(frozen).admission == before.admission
+
+
+# -- the last decision
+
+
+def test_a_burst_is_the_decision() -> None:
+    assert decision(reported(outcome(pods=NEW))) == (
+        "Burst",
+        "PrimarySaturated",
+        f"2 pod(s) sent on: 2 to nebius. {Reason.PRIMARY_SATURATED.help}",
+    )
+
+
+def test_in_observe_the_decision_says_that_it_was_only_observed() -> None:
+    action, _, message = decision(reported(outcome(pool(mode="Observe"), pods=NEW)))
+    assert action == "Burst"
+    assert message.startswith("Observe: 2 pod(s) sent on")
+
+
+def test_bursts_that_were_told_before_are_no_new_decision() -> None:
+    first = reported(outcome(pool(mode="Observe"), pods=NEW))
+    again = outcome(with_status(pool(mode="Observe"), first), pods=NEW, told=True)
+    assert status_of(again, first, LATER) == first
+
+
+def test_opened_admission_is_a_decision_and_says_whom_it_opens_to_and_why() -> None:
+    opened = reported(outcome(pool(sustain=0)))
+    assert decision(opened) == (
+        "OpenAdmission",
+        "PrimaryAllocated",
+        f"New pods may use nebius from their creation on. {Reason.PRIMARY_ALLOCATED.help}",
+    )
+
+
+def test_admission_that_is_always_open_does_not_blame_the_primary() -> None:
+    opened = reported(outcome(pool(admission="Always"), pods=[]))
+    assert decision(opened)[2] == ("New pods may use nebius from their creation on. spec.admission.mode is Always.")
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes", "pods", "reason", "says"),
+    [
+        ({"clear": 0}, FULL, [], "PrimaryHasRoom", "below the thresholds"),
+        ({"mode": "Observe"}, FULL, RESIDENTS, "Observing", "Observe mode"),
+        ({"admission": "Off"}, FULL, RESIDENTS, "PrimaryAllocated", "spec.admission.mode is Off"),
+    ],
+)
+def test_closed_admission_is_a_decision_and_says_why(
+    spec: dict[str, Any], nodes: Sequence[Any], pods: Sequence[Any], reason: str, says: str
+) -> None:
+    before = reported(outcome(pool(sustain=0)))
+    closed = reported(outcome(with_status(pool(sustain=0, **spec), before), nodes, pods))
+    assert closed.admission.tolerations == ()
+    action, why, message = decision(closed)
+    assert (action, why) == ("CloseAdmission", reason)
+    assert says in message
+
+
+def test_admission_closed_by_a_rival_names_what_to_change() -> None:
+    before = reported(outcome(pool(sustain=0)))
+    of = outcome(with_status(pool(sustain=0), before), seen={"contested": 1, "rival": "training"})
+    assert decision(reported(of))[:2] == ("CloseAdmission", "ClaimedByOlderPool")
+
+
+def test_admission_closed_because_every_standby_is_limited_says_so() -> None:
+    before = reported(outcome(pool(sustain=0)))
+    limited = pool(provider("aws"), provider("nebius", max_accelerators=4), sustain=0)
+    action, reason, message = decision(reported(outcome(with_status(limited, before))))
+    assert (action, reason) == ("CloseAdmission", "NoStandbyRoom")
+    assert "maxAccelerators" in message
+
+
+def test_a_pass_without_a_decision_keeps_the_last_one() -> None:
+    before = reported(outcome(pods=NEW))
+    calm = outcome(with_status(pool(), before), pods=[*RESIDENTS, pod("new-1", on="n1"), pod("new-2", on="n1")])
+    assert status_of(calm, before, LATER).last_decision == before.last_decision
+
+
+# -- standing still
+
+STATES = {
+    "quiet": {},
+    "one place left": {"pods": RESIDENTS[:1]},
+    "no nodes at all": {"nodes": [], "pods": []},
+    "pods wait that fit nowhere": {"pods": [*RESIDENTS, pod("huge", 64)]},
+    "pods were sent on and wait": {"pods": [*RESIDENTS, pod("sent", sent=[("nebius", NOW - 1)])]},
+    "pods run on standbys": {"pods": [*RESIDENTS, pod("b", on="n1", sent=[("nebius", NOW - 60)])]},
+    "the view is stale": {"pods": NEW, "seen": {"stale": "nodes are not listed yet"}},
+    "a write was refused": {"refused": "the patch of pod default/web was refused: 422"},
+    "bursts stand refused": {"pods": NEW, "told": True},
+    "a rival": {"seen": {"contested": 2, "rival": "training"}},
+    "no policy": {"policy_missing": True},
+}
+
+
+@pytest.mark.parametrize("how", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("mode", ["Enforce", "Observe"])
+def test_a_second_pass_over_the_same_gives_an_equal_status(how: dict[str, Any], mode: str) -> None:
+    of = pool(
+        provider("aws", price="12.29"), provider("nebius", price="2.95"), provider("crusoe", price="1.5"), mode=mode
+    )
+    first = reported(outcome(of, **how))
+    read_back = with_status(of, first)
+    assert read_back.status == first, "what is written is what is read back"
+    again = outcome(read_back, **{**how, "told": True})
+    assert status_of(again, first, LATER) == first
+
+
+def test_time_that_passes_alone_changes_nothing() -> None:
+    first = reported(outcome())
+    later = outcome(with_status(pool(), first), now=NOW + 3600)
+    turned = {one.type for one in first.conditions} - {"Saturated"}
+    after = status_of(later, first, LATER)
+    assert {one for one in after.conditions if one.type in turned} == {
+        one for one in first.conditions if one.type in turned
+    }
+    assert after.providers == first.providers
