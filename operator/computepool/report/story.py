@@ -37,20 +37,19 @@ class Story:
         self._pool_burst(pool, bursts, "Burst")
         self._lines("burst", pool, bursts, took)
 
-    def would_burst(self, pool: ComputePool, bursts: Sequence[Burst]) -> None:
-        """Tell what Enforce would have done: once for each pod and provider."""
+    def would_burst(self, pool: ComputePool, bursts: Sequence[Burst]) -> bool:
+        """Tell what Enforce would have done, once for each pod and provider; return whether there was any news."""
         told = self._observed.setdefault(pool.name, set())
         now = {(burst.pod.uid, burst.provider): burst for burst in bursts}
         told.intersection_update(now)
         fresh = [burst for key, burst in now.items() if key not in told]
         told.update(now)
-        if not fresh:
-            return
         for burst in fresh:
             note = in_mode(pool.spec.mode, burst_words(burst))
             self._tell(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", note))
         self._pool_burst(pool, fresh, "WouldBurst")
         self._lines("would burst", pool, fresh, None)
+        return bool(fresh)
 
     def refused(self, pool: ComputePool, message: str, count: int) -> None:
         """Tell that the API server refused writes."""

@@ -1,0 +1,143 @@
+"""Prometheus metrics: the names that are promised, and no series of what is gone."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from computepool.decide.plan import Burst
+from computepool.model.reasons import Reason
+from computepool.report.metrics import CONTENT_TYPE, Metrics
+from tests.builders import node, pod, pool, provider
+from tests.unit.report.outcomes import RESIDENTS, outcome
+
+PRICED = pool(provider("aws", price="12.29"), provider("nebius", price="2.95"), provider("crusoe"))
+
+# Users' dashboards and alerts stand on these.
+PROMISED = {
+    "computepool_provider_accelerators": {"pool", "provider", "state"},
+    "computepool_pending_pods": {"pool"},
+    "computepool_bursts_total": {"pool", "provider", "reason"},
+    "computepool_decision_seconds": set(),
+    "computepool_burst_latency_seconds": set(),
+    "computepool_cost_dollars_per_hour": {"pool", "provider"},
+    "computepool_leader": set(),
+    "computepool_cache_age_seconds": {"resource"},
+}
+
+
+def samples(metrics: Metrics) -> list[Sample]:
+    text = metrics.render().decode()
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """The one sample of that name and exactly these labels; None where there is none."""
+    found = [one.value for one in samples(metrics) if one.name == name and one.labels == labels]
+    return found[0] if found else None
+
+
+def burst(to: str = "nebius") -> Burst:
+    return Burst(pod("web-1"), to, Reason.PRIMARY_SATURATED, (), ())
+
+
+def used() -> Metrics:
+    """Metrics after a pass and a burst, with everything in them."""
+    metrics = Metrics()
+    metrics.follow_age("pods", lambda: 1.5)
+    metrics.passed(outcome(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")]))
+    metrics.bursts.labels("inference", "nebius", str(Reason.PRIMARY_SATURATED)).inc()
+    metrics.refused.labels("inference").inc()
+    return metrics
+
+
+def test_every_metric_that_is_promised_is_there_with_its_labels() -> None:
+    found: dict[str, set[str]] = {}
+    for sample in samples(used()):
+        name = sample.name
+        for suffix in ("_bucket", "_count", "_sum"):
+            name = name.removesuffix(suffix)
+        found.setdefault(name, set()).update(sample.labels.keys() - {"le"})
+    assert {name: found.get(name) for name in PROMISED} == PROMISED
+
+
+def test_no_series_names_a_pod_or_a_node() -> None:
+    text = used().render().decode()
+    for name in ("web-1", "away", "old-1", "n1", "a1"):
+        assert f'"{name}"' not in text
+
+
+def test_a_pass_shows_what_it_saw() -> None:
+    metrics = used()
+    states = ("allocatable", "allocated", "free", "unhealthy")
+    counts = [
+        value(metrics, "computepool_provider_accelerators", pool="inference", provider="nebius", state=state)
+        for state in states
+    ]
+    assert counts == [4, 3, 1, 0]
+    assert value(metrics, "computepool_pending_pods", pool="inference") == 1
+    assert value(metrics, "computepool_burst_pods", pool="inference", provider="nebius") == 1
+    assert value(metrics, "computepool_burst_pods", pool="inference", provider="aws") is None
+    assert value(metrics, "computepool_cost_dollars_per_hour", pool="inference", provider="nebius") == 8.85
+    assert value(metrics, "computepool_cost_dollars_per_hour", pool="inference", provider="crusoe") is None
+    assert value(metrics, "computepool_primary_saturated", pool="inference") == 1
+
+
+def test_a_primary_of_unknown_state_is_neither_one_nor_nought() -> None:
+    metrics = Metrics()
+    metrics.passed(outcome(nodes=[node("n1")], pods=[]))
+    assert value(metrics, "computepool_primary_saturated", pool="inference") == -1
+
+
+def test_a_pool_that_is_gone_leaves_no_series() -> None:
+    metrics = used()
+    metrics.forget("inference")
+    assert not [one for one in samples(metrics) if one.labels.get("pool") == "inference"]
+
+
+def test_other_pools_keep_theirs() -> None:
+    metrics = used()
+    metrics.passed(outcome(pool(name="training")))
+    metrics.forget("inference")
+    assert value(metrics, "computepool_pending_pods", pool="training") == 0
+
+
+def test_a_provider_that_the_pool_lost_leaves_no_series() -> None:
+    metrics = used()
+    metrics.passed(outcome(pool(provider("aws"), provider("crusoe"))))
+    assert not [one for one in samples(metrics) if one.labels.get("provider") == "nebius"]
+    assert [one for one in samples(metrics) if one.labels.get("provider") == "crusoe"]
+
+
+def test_a_price_that_was_taken_away_takes_the_cost_along() -> None:
+    metrics = used()
+    metrics.passed(outcome(pool()))
+    assert not [one for one in samples(metrics) if one.name == "computepool_cost_dollars_per_hour"]
+
+
+def test_forgetting_a_pool_never_seen_is_nothing() -> None:
+    Metrics().forget("nobody")
+
+
+def test_the_age_of_a_cache_is_read_when_it_is_asked_for() -> None:
+    metrics, age = Metrics(), [1.0]
+    metrics.follow_age("pods", lambda: age[0])
+    age[0] = 42.0
+    assert value(metrics, "computepool_cache_age_seconds", resource="pods") == 42.0
+    age[0] = float("inf")
+    assert value(metrics, "computepool_cache_age_seconds", resource="pods") == float("inf")
+
+
+def test_two_sets_of_metrics_in_one_process_do_not_meet() -> None:
+    used()
+    assert value(Metrics(), "computepool_pending_pods", pool="inference") is None
+
+
+@pytest.mark.parametrize("name", ["computepool_decision_seconds", "computepool_burst_latency_seconds"])
+def test_histograms_are_there_before_the_first_event(name: str) -> None:
+    assert value(Metrics(), f"{name}_count") == 0
+
+
+def test_the_text_is_what_its_content_type_says() -> None:
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")

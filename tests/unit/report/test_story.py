@@ -1,0 +1,259 @@
+"""What is told, to whom, and how often: events, log lines and counters of one pool's passes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from computepool.decide.plan import Burst
+from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.reasons import Reason
+from computepool.report.events import Event
+from computepool.report.metrics import Metrics
+from computepool.report.outcome import Outcome
+from computepool.report.status import status_of
+from computepool.report.story import Story
+from tests.builders import pod, pool, provider
+from tests.unit.report.outcomes import AT, RESIDENTS, outcome
+
+OBSERVED = pool(mode="Observe")
+BURST_POOL = pool()
+
+
+class Telling:
+    """A story and who was told what."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.metrics = Metrics()
+        self.story = Story(self.metrics, self.events.append)
+
+    def about(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event.subject["kind"] == kind]
+
+    def turned(self, of: Outcome, before: PoolStatus | None = None) -> PoolStatus:
+        before = before or PoolStatus()
+        after = status_of(of, before, AT)
+        self.story.turned(of.snapshot.pool, before, after)
+        return after
+
+
+def burst(name: str, to: str = "nebius", why: Reason = Reason.PRIMARY_SATURATED) -> Burst:
+    return Burst(pod(name), to, why, (("aws", Reason.NO_ROOM),), ())
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [{"message": one.getMessage(), **vars(one).get("fields", {})} for one in caplog.records]
+
+
+@pytest.fixture(autouse=True)
+def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "computepool")
+
+
+# -- bursts
+
+
+def test_each_pod_sent_on_is_told_to_the_pod_and_all_together_to_the_pool() -> None:
+    t = Telling()
+    t.story.burst(BURST_POOL, [burst("a"), burst("b"), burst("c", "crusoe")], 0.02)
+    assert [(e.subject["name"], e.reason, e.action) for e in t.about("Pod")] == [
+        ("a", "PrimarySaturated", "Burst"),
+        ("b", "PrimarySaturated", "Burst"),
+        ("c", "PrimarySaturated", "Burst"),
+    ]
+    (told,) = t.about("ComputePool")
+    assert told.note.startswith("3 pod(s) sent on: 1 to crusoe, 2 to nebius.")
+    assert not told.warning
+
+
+def test_a_pods_event_names_the_providers_before_and_why_each_was_rejected() -> None:
+    t = Telling()
+    t.story.burst(BURST_POOL, [burst("a")], 0.02)
+    assert "Sent on to nebius." in t.about("Pod")[0].note
+    assert "aws: NoRoom" in t.about("Pod")[0].note
+
+
+def test_a_burst_is_one_line_for_each_provider_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    t.story.burst(BURST_POOL, [burst("a"), burst("b"), burst("c", why=Reason.NEXT_PROVIDER)], 0.0213)
+    assert lines(caplog) == [
+        {
+            "message": "burst",
+            "pool": "inference",
+            "provider": "nebius",
+            "reason": "PrimarySaturated",
+            "pods": 2,
+            "took_ms": 21.3,
+        },
+        {
+            "message": "burst",
+            "pool": "inference",
+            "provider": "nebius",
+            "reason": "NextProvider",
+            "pods": 1,
+            "took_ms": 21.3,
+        },
+    ]
+
+
+def test_bursts_are_counted_by_provider_and_reason() -> None:
+    t = Telling()
+    t.story.burst(BURST_POOL, [burst("a"), burst("b")], 0.02)
+    text = t.metrics.render().decode()
+    assert 'computepool_bursts_total{pool="inference",provider="nebius",reason="PrimarySaturated"} 2.0' in text
+
+
+# -- Observe
+
+
+def test_what_would_be_done_is_told_once_for_each_pod(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    assert t.story.would_burst(OBSERVED, [burst("a")])
+    assert not t.story.would_burst(OBSERVED, [burst("a")])
+    assert t.story.would_burst(OBSERVED, [burst("a"), burst("b")])
+    assert [event.subject["name"] for event in t.about("Pod")] == ["a", "b"]
+    assert all(event.note.startswith("Observe: ") and event.action == "WouldBurst" for event in t.events)
+    assert [line["pods"] for line in lines(caplog)] == [1, 1]
+    assert all("took_ms" not in line for line in lines(caplog))
+
+
+def test_another_provider_for_the_same_pod_is_told_again() -> None:
+    t = Telling()
+    t.story.would_burst(OBSERVED, [burst("a")])
+    assert t.story.would_burst(OBSERVED, [burst("a", "crusoe")])
+
+
+def test_a_pod_that_no_longer_overflows_is_told_again_when_it_does() -> None:
+    t = Telling()
+    t.story.would_burst(OBSERVED, [burst("a")])
+    assert not t.story.would_burst(OBSERVED, [])
+    assert t.story.would_burst(OBSERVED, [burst("a")])
+
+
+def test_what_would_be_done_is_no_burst_that_was_made() -> None:
+    t = Telling()
+    t.story.would_burst(OBSERVED, [burst("a")])
+    assert "computepool_bursts_total{" not in t.metrics.render().decode()
+
+
+def test_a_pool_made_anew_is_told_of_anew() -> None:
+    t = Telling()
+    t.story.would_burst(OBSERVED, [burst("a")])
+    t.story.forget("inference")
+    assert t.story.would_burst(OBSERVED, [burst("a")])
+
+
+# -- refusals
+
+
+def test_a_refusal_is_a_warning_on_the_pool_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    t.story.refused(BURST_POOL, "the patch of pod default/a was refused: 422 Invalid: no", 3)
+    (event,) = t.events
+    assert (event.subject["kind"], event.reason, event.warning) == ("ComputePool", "WriteRefused", True)
+    assert "422 Invalid: no" in event.note
+    (line,) = lines(caplog)
+    assert (line["pods"], "422" in line["error"]) == (3, True)
+    assert 'computepool_write_refusals_total{pool="inference"} 3.0' in t.metrics.render().decode()
+
+
+# -- conditions that turn
+
+
+def test_a_new_pool_where_all_is_well_is_told_to_be_ready_and_nothing_else() -> None:
+    t = Telling()
+    t.turned(outcome(pods=[]))
+    assert [(event.action, event.reason) for event in t.events] == [("Ready", "Reconciled")]
+
+
+def test_a_condition_that_stays_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    before = t.turned(outcome(pods=RESIDENTS))
+    t.events.clear()
+    caplog.clear()
+    t.turned(outcome(pods=RESIDENTS[:1]), before)
+    assert t.events == []
+    assert lines(caplog) == []
+
+
+def test_saturation_and_its_end_are_told_without_alarm() -> None:
+    t = Telling()
+    before = t.turned(outcome(pods=[]))
+    t.events.clear()
+    full = t.turned(outcome(pods=[*RESIDENTS, pod("new")]), before)
+    told = [event for event in t.events if event.action == "Saturated"]
+    assert [(event.reason, event.warning) for event in told] == [("PodsOverflow", False)]
+    assert told[0].note.startswith("Saturated is True: aws: 2 of 2")
+    t.events.clear()
+    t.turned(outcome(pods=[]), full)
+    assert [(event.action, event.reason) for event in t.events if event.action == "Saturated"] == [
+        ("Saturated", "PrimaryHasRoom")
+    ]
+
+
+def test_trouble_is_a_warning_and_its_end_is_not() -> None:
+    t = Telling()
+    well = t.turned(outcome())
+    t.events.clear()
+    degraded = t.turned(outcome(policy_missing=True), well)
+    t.turned(outcome(), degraded)
+    assert [(event.reason, event.warning) for event in t.events if event.action == "Degraded"] == [
+        ("PolicyMissing", True),
+        ("AllWell", False),
+    ]
+
+
+def test_a_pool_that_is_not_ready_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    t.turned(outcome(nodes=[], pods=[]))
+    (ready,) = [event for event in t.events if event.action == "Ready"]
+    assert ready.warning
+    assert any(one.levelno == logging.WARNING and "nodeSelector" in one.getMessage() for one in caplog.records)
+
+
+def test_conditions_that_follow_from_others_are_not_told() -> None:
+    t = Telling()
+    t.turned(outcome(pods=[*RESIDENTS, pod("away", on="n1")]))
+    assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "OpenAdmission", "Burst"}
+
+
+# -- admission
+
+
+def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    opened = t.turned(outcome(pool(sustain=0)))
+    (event,) = [one for one in t.events if one.action == "OpenAdmission"]
+    assert (event.reason, event.note) == ("PrimaryAllocated", "New pods may use nebius from their creation on.")
+    t.events.clear()
+    cleared = pool(sustain=0, clear=0, status=opened.to_object())
+    t.turned(outcome(cleared, pods=[]), opened)
+    (event,) = [one for one in t.events if one.action == "CloseAdmission"]
+    assert event.reason == "PrimaryHasRoom"
+    told = [line for line in lines(caplog) if line["message"].startswith("admission")]
+    assert told == [
+        {"message": "admission opened", "pool": "inference", "provider": "nebius", "reason": "PrimaryAllocated"},
+        {"message": "admission closed", "pool": "inference", "reason": "PrimaryHasRoom"},
+    ]
+
+
+def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
+    liqo = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
+    t = Telling()
+    t.turned(outcome(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
+    (event,) = [one for one in t.events if one.action == "OpenAdmission"]
+    assert "nebius" in event.note
+    assert "liqo" not in event.note
+
+
+def test_admission_that_moves_on_to_another_provider_is_no_news() -> None:
+    t = Telling()
+    before = t.turned(outcome(pool(sustain=0)))
+    t.events.clear()
+    of: ComputePool = pool(sustain=0, status=before.to_object())
+    after = t.turned(outcome(of, pods=[*RESIDENTS, pod("b", 4, on="n1")]), before)
+    assert after.admission != before.admission
+    assert not [event for event in t.events if "Admission" in event.action]
