@@ -1,7 +1,7 @@
 """Events on pools and pods (events.k8s.io/v1), sent behind the work and never in its way.
 
-Bursts come first: events wait in a bounded queue, are sent one at a time, and are counted when dropped. The same event
-about the same object within a while is sent once.
+Bursts come first: events wait in a bounded queue until nothing new has happened for a moment, are sent one at a time,
+and are counted when dropped. The same event about the same object within a while is sent once.
 """
 
 import asyncio
@@ -22,8 +22,16 @@ from computepool.report.logs import log
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
 REMEMBERED: Final = 20_000
+CALM_SECONDS: Final = 0.25
+"""Without a new event for so long a burst is over: until then its patches have the API server to themselves."""
+PATIENCE_SECONDS: Final = 3.0
+"""A burst that goes on for longer is told of while it lasts."""
 MAX_NOTE: Final = 1024
-"""The API server's limit for an event's note, in characters."""
+"""The API server's limit for an event's note, in bytes."""
+MAX_INSTANCE: Final = 128
+"""The API server's limit for reportingInstance."""
+MAX_STEM: Final = 236
+"""What is left of the 253 characters of a name for the subject's own: a point and 16 digits follow."""
 CONTROLLER: Final = "computepool.io/operator"
 
 _logger = logging.getLogger(__name__)
@@ -38,6 +46,8 @@ class Event(msgspec.Struct, frozen=True):
     action: str
     note: str
     warning: bool = False
+    state: bool = False
+    """Whether it tells a state that lasts until another is told with the same action."""
 
 
 class EventSink:
@@ -59,28 +69,36 @@ class EventSink:
         self._dropped = dropped
         self._namespace = namespace
         self._queue: asyncio.Queue[tuple[Event, float]] = asyncio.Queue(QUEUE)
-        self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        # What was told last, and when, by the subject's uid, the action and what tells one event from another.
+        self._told: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+        self._last = float("-inf")
+        self._hurried = asyncio.Event()
 
     def tell(self, event: Event) -> None:
-        """Queue an event unless the same was told a while ago."""
+        """Queue an event unless the same was told a while ago; a state that was left and is back is told again."""
         now = self._wall()
-        key = (event.subject.get("uid", ""), event.reason, event.note)
-        if now - self._told.get(key, float("-inf")) < REPEAT_SECONDS:
+        what = f"{event.reason}: {event.note}"
+        key = (event.subject.get("uid", ""), event.action, "" if event.state else what)
+        last, at = self._told.get(key, ("", float("-inf")))
+        if last == what and now - at < REPEAT_SECONDS:
             return
-        self._told[key] = now
-        self._told.move_to_end(key)
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
         try:
             self._queue.put_nowait((event, now))
         except asyncio.QueueFull:
             self._dropped()
+            return
+        self._told[key] = (what, now)
+        self._last = now
+        self._told.move_to_end(key)
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
 
     async def run(self) -> None:
         """Send until cancelled; an event that can't be sent is logged and let go."""
         while True:
             event, at = await self._queue.get()
             try:
+                await self._calm(at)
                 await self._send(event, at)
             except ApiError as error:
                 log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
@@ -89,28 +107,49 @@ class EventSink:
 
     async def flush(self, seconds: float) -> None:
         """Wait until all is sent, at most so long."""
+        self._hurried.set()
         try:
             async with asyncio.timeout(seconds):
                 await self._queue.join()
         except TimeoutError:
             log(_logger, logging.WARNING, "events left unsent", events=self._queue.qsize())
 
+    async def _calm(self, told: float) -> None:
+        """Wait until nothing new has been told for a moment, in a hurry not at all."""
+        while not self._hurried.is_set():
+            now = self._wall()
+            # A clock that was set back must not hold anything up.
+            if not (0 <= now - self._last < CALM_SECONDS and 0 <= now - told < PATIENCE_SECONDS):
+                return
+            try:
+                async with asyncio.timeout(CALM_SECONDS - (now - self._last)):
+                    await self._hurried.wait()
+            except TimeoutError:
+                continue
+
     async def _send(self, event: Event, at: float) -> None:
         namespace = event.subject.get("namespace") or self._namespace
         await self._client.create(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", self._body(event, at))
 
     def _body(self, event: Event, at: float) -> dict[str, Any]:
-        note = event.note if len(event.note) <= MAX_NOTE else event.note[: MAX_NOTE - 1] + "…"
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{event.subject['name']}.{uuid.uuid4().hex[:16]}"},
+            "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{uuid.uuid4().hex[:16]}"},
             "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": CONTROLLER,
-            "reportingInstance": self._instance,
+            "reportingInstance": self._instance[:MAX_INSTANCE],
             "action": event.action,
             "reason": str(event.reason),
             "regarding": dict(event.subject),
-            "note": note,
+            "note": _cut(event.note),
             "type": "Warning" if event.warning else "Normal",
         }
+
+
+def _cut(note: str) -> str:
+    encoded = note.encode()
+    if len(encoded) <= MAX_NOTE:
+        return note
+    end = "…"
+    return encoded[: MAX_NOTE - len(end.encode())].decode(errors="ignore") + end

@@ -11,7 +11,6 @@ from computepool.report.conditions import DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.status import CLOSE, OPEN
 from computepool.report.words import burst_message, burst_words, in_mode
 
 _logger = logging.getLogger("computepool")
@@ -75,7 +74,7 @@ class Story:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
         note = f"{condition.type} is {condition.status}: {condition.message}"
         warning = condition.type in (READY, DEGRADED) and bad
-        self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning))
+        self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning, state=True))
         level = logging.WARNING if warning else logging.INFO
         log(_logger, level, note, pool=pool.name, reason=condition.reason)
 
@@ -83,7 +82,7 @@ class Story:
         given = after.admission.tolerations
         name = next((p.name for p in pool.spec.standbys if given and p.effective_tolerations() == given), None)
         note = f"New pods may use {name} from their creation on." if given else "New pods are left as they are created."
-        self._tell(Event(pool_reference(pool), reason, OPEN if given else CLOSE, note))
+        self._tell(Event(pool_reference(pool), reason, "Admission", note, state=True))
         log(
             _logger,
             logging.INFO,

@@ -217,7 +217,7 @@ def test_a_pool_that_is_not_ready_is_a_warning(caplog: pytest.LogCaptureFixture)
 def test_conditions_that_follow_from_others_are_not_told() -> None:
     t = Telling()
     t.turned(outcome(pods=[*RESIDENTS, pod("away", on="n1")]))
-    assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "OpenAdmission", "Burst"}
+    assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "Admission", "Burst"}
 
 
 # -- admission
@@ -226,12 +226,12 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
 def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.LogCaptureFixture) -> None:
     t = Telling()
     opened = t.turned(outcome(pool(sustain=0)))
-    (event,) = [one for one in t.events if one.action == "OpenAdmission"]
+    (event,) = [one for one in t.events if one.action == "Admission"]
     assert (event.reason, event.note) == ("PrimaryAllocated", "New pods may use nebius from their creation on.")
     t.events.clear()
     cleared = pool(sustain=0, clear=0, status=opened.to_object())
     t.turned(outcome(cleared, pods=[]), opened)
-    (event,) = [one for one in t.events if one.action == "CloseAdmission"]
+    (event,) = [one for one in t.events if one.action == "Admission"]
     assert event.reason == "PrimaryHasRoom"
     told = [line for line in lines(caplog) if line["message"].startswith("admission")]
     assert told == [
@@ -244,7 +244,7 @@ def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
     liqo = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
     t = Telling()
     t.turned(outcome(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
-    (event,) = [one for one in t.events if one.action == "OpenAdmission"]
+    (event,) = [one for one in t.events if one.action == "Admission"]
     assert "nebius" in event.note
     assert "liqo" not in event.note
 
@@ -256,4 +256,4 @@ def test_admission_that_moves_on_to_another_provider_is_no_news() -> None:
     of: ComputePool = pool(sustain=0, status=before.to_object())
     after = t.turned(outcome(of, pods=[*RESIDENTS, pod("b", 4, on="n1")]), before)
     assert after.admission != before.admission
-    assert not [event for event in t.events if "Admission" in event.action]
+    assert not [event for event in t.events if event.action == "Admission"]
