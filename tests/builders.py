@@ -69,6 +69,7 @@ def provider(
 def pool(
     *providers: dict[str, Any],
     name: str = POOL,
+    uid: str = "",
     created: float = NOW - 1000 * MINUTE,
     status: Mapping[str, Any] | None = None,
     pending: int = 5,
@@ -84,7 +85,7 @@ def pool(
         {
             "metadata": {
                 "name": name,
-                "uid": f"uid-{name}",
+                "uid": uid or f"uid-{name}",
                 "generation": 1,
                 "resourceVersion": "1",
                 "creationTimestamp": datetime.fromtimestamp(created, UTC).isoformat(),

@@ -291,6 +291,49 @@ def test_what_is_no_pod_is_refused_with_a_value_error(raw: bytes) -> None:
         Records().pod(raw)
 
 
+SERVED_POD = """
+{"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "train-0", "generateName": "train-", "namespace": "ml",
+ "uid": "2f0c", "resourceVersion": "812345", "generation": 2, "creationTimestamp": "2026-11-23T05:00:00Z",
+ "labels": {"app": "train", "apps.kubernetes.io/pod-index": "0"}, "annotations": {"a": "b"},
+ "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "train", "uid": "1", "controller": true}],
+ "managedFields": [{"manager": "kube-controller-manager", "operation": "Update", "fieldsType": "FieldsV1",
+   "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:app": {}}}}}]},
+"spec": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-train-0"}},
+   {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
+   {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Gi"}},
+   {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}],
+     "defaultMode": 420}}],
+  "initContainers": [{"name": "warm", "image": "busybox", "resources": {"requests": {"cpu": "100m"}}}],
+  "containers": [{"name": "main", "image": "train:1", "command": ["train"], "ports": [{"containerPort": 29500,
+     "hostPort": 29500, "protocol": "TCP"}], "env": [{"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
+    "resources": {"limits": {"nvidia.com/gpu": "8", "memory": "1Ti"},
+     "requests": {"nvidia.com/gpu": "8", "memory": "1Ti", "cpu": "96"}}, "volumeMounts": [{"name": "data",
+     "mountPath": "/data"}], "livenessProbe": {"httpGet": {"path": "/", "port": "http"}},
+    "securityContext": {"privileged": false}}],
+  "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+  "serviceAccountName": "default", "nodeName": "gpu-1", "hostNetwork": true, "securityContext": {"fsGroup": 1},
+  "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector":
+    {"matchLabels": {"app": "train"}}, "topologyKey": "kubernetes.io/hostname"}]}},
+  "schedulerName": "default-scheduler",
+  "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute",
+    "tolerationSeconds": 300}, {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+  "priorityClassName": "high", "priority": 1000, "enableServiceLinks": true, "preemptionPolicy": "PreemptLowerPriority",
+  "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector": {}}]},
+"status": {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True", "lastProbeTime": null,
+    "lastTransitionTime": "2026-11-23T05:00:01Z"}], "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}],
+  "podIP": "10.0.0.1", "startTime": "2026-11-23T05:00:01Z", "containerStatuses": [{"name": "main", "ready": true,
+    "restartCount": 0, "state": {"running": {"startedAt": "2026-11-23T05:00:02Z"}}}], "qosClass": "Burstable"}}
+"""
+
+
+def test_a_pod_as_the_api_server_serves_it_is_read() -> None:
+    found = Records().pod(SERVED_POD.encode())
+    assert (found.name, found.node, found.priority, found.shape.request(GPU)) == ("train-0", "gpu-1", 1000, 8000)
+    assert found.shape.unmodelled == ("podAntiAffinity", "topologySpreadConstraints", "volumes", "hostPorts")
+    assert len(found.shape.tolerations) == 2
+
+
 def test_fields_that_nobody_needs_do_not_matter_whatever_they_hold() -> None:
     found = read_pod({"containers": [{"image": 3, "env": [{}]}], "future": {"x": [1]}}, status={"hostIP": 7})
     assert found.name == "p"
