@@ -91,13 +91,15 @@ class Writer:
             self._ledger.start(burst.pod.uid, Offer(burst.provider, now))
         return started
 
-    async def burst(self, bursts: tuple[Burst, ...], wanted: Callable[[], bool]) -> Written:
+    async def burst(
+        self, bursts: tuple[Burst, ...], *, wanted: Callable[[], bool], answered: Callable[[], None]
+    ) -> Written:
         """Send the pods on, for as long as that is `wanted`: a pool may go while its pods queue here.
 
-        Raises NotLeadingError as soon as leadership is in doubt.
+        `answered` is called as each patch has gone through. Raises NotLeadingError as soon as leadership is in doubt.
         """
         outcome = Written()
-        await asyncio.gather(*(self._burst(one, wanted, outcome) for one in bursts))
+        await asyncio.gather(*(self._burst(one, wanted, answered, outcome) for one in bursts))
         return outcome
 
     async def mark(self, marks: Iterable[Mark]) -> None:
@@ -115,7 +117,9 @@ class Writer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _burst(self, burst: Burst, wanted: Callable[[], bool], outcome: Written) -> None:
+    async def _burst(
+        self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None], outcome: Written
+    ) -> None:
         pod = burst.pod
         try:
             async with self._slots:
@@ -135,6 +139,7 @@ class Writer:
             self._failures.pop(pod.uid, None)
             self._ledger.written(pod.uid, version)
             outcome.done.append(burst)
+            answered()
 
     async def _mark(self, mark: Mark) -> None:
         async with self._mark_slots:

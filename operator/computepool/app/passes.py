@@ -10,6 +10,7 @@ from computepool.act.fence import NotLeadingError
 from computepool.act.status import StatusWriter
 from computepool.act.writer import Writer
 from computepool.app.dirty import DirtyPools
+from computepool.app.refusals import Refusals
 from computepool.assess.assessment import assess
 from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Plan
@@ -24,8 +25,10 @@ from computepool.report.status import status_of
 from computepool.report.story import Story
 
 _logger = logging.getLogger("computepool")
-SHARE = 0.5
-"""Of the time, at most this much goes into passes while changes keep coming; the rest is for reading and writing."""
+SHARE = 0.1
+"""Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
+PAUSE_SECONDS = 0.1
+"""However long a pass took, the next one waits no longer."""
 
 
 class Passes:
@@ -58,7 +61,7 @@ class Passes:
         self._wall = wall
         self._states: dict[str, PoolState] = {}
         self._told: dict[str, PoolStatus] = {}
-        self._refusals: dict[str, str] = {}
+        self._refusals = Refusals()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = asyncio.Event()
         self._stopping = False
@@ -69,11 +72,8 @@ class Passes:
             for pool, at in (await self._dirty.take()).items():
                 if self._lost.is_set():
                     raise NotLeadingError("a write found that leadership is over")
-                began = self._clock()
                 if pool in self._store.pools:
-                    self._one(pool, at)
-                # Changes that came meanwhile are read before the next pass, and share one.
-                await asyncio.sleep(min(0.1, (self._clock() - began) * (1 / SHARE - 1)))
+                    await self._one(pool, at)
 
     async def drain(self, seconds: float) -> None:
         """Wait for the writes under way, at most so long; those that have not begun are left to the next leader."""
@@ -91,12 +91,20 @@ class Passes:
         """Drop everything about a pool that is gone."""
         self._states.pop(pool, None)
         self._told.pop(pool, None)
-        self._refusals.pop(pool, None)
+        self._refusals.forget(pool)
         self._statuses.forget(pool)
         self._dirty.forget(pool)
         self._story.forget(pool)
 
-    def _one(self, name: str, at: float) -> None:
+    async def _one(self, name: str, at: float) -> None:
+        began = self._clock()
+        outcome = self._decide(name, at)
+        # Changes that came meanwhile are read before the next pass, and share one. And what was decided is on its way
+        # before anybody is told of it.
+        await asyncio.sleep(min(PAUSE_SECONDS, (self._clock() - began) * (1 / SHARE - 1)))
+        self._report(outcome)
+
+    def _decide(self, name: str, at: float) -> Outcome:
         now = self._wall()
         snapshot = self._store.snapshot(name, stale=self._stale())
         state = self._states.get(name)
@@ -107,48 +115,58 @@ class Passes:
             plan = decide(snapshot, assessment, state, now)
         self._states[name] = plan.state
         self._dirty.again(name, plan.look_again)
-        self._act(snapshot, plan, at)
-        outcome = Outcome(snapshot, assessment, plan, self._refusals.get(name, ""), self._wants_policy(snapshot.pool))
-        self._report(outcome, now)
+        return Outcome(
+            snapshot,
+            assessment,
+            plan,
+            refused=self._refusals.standing(snapshot),
+            told=not self._act(snapshot, plan, at),
+            policy_missing=self._wants_policy(snapshot.pool),
+        )
 
-    def _act(self, snapshot: Snapshot, plan: Plan, at: float) -> None:
+    def _act(self, snapshot: Snapshot, plan: Plan, at: float) -> bool:
+        """Carry a plan out, as far as the pool's mode lets us; return whether its bursts are news."""
         pool = snapshot.pool
         if plan.frozen:
-            return
+            return False
         if pool.spec.mode is Mode.OBSERVE:
-            self._story.would_burst(pool, plan.bursts)
-            return
+            return self._story.would_burst(pool, plan.bursts)
         if plan.bursts:
             self._spawn(self._burst(pool, self._writer.start(plan.bursts), at))
         elif plan.marks:
             self._spawn(self._writer.mark(plan.marks))
+        return not self._refusals.known(pool.name, plan.bursts)
 
     async def _burst(self, pool: ComputePool, bursts: tuple[Burst, ...], at: float) -> None:
-        outcome = await self._writer.burst(bursts, lambda: self._still_wanted(pool))
+        outcome = await self._writer.burst(
+            bursts,
+            wanted=lambda: self._still_wanted(pool),
+            answered=lambda: self._metrics.burst_latency.observe(self._clock() - at),
+        )
         if outcome.done:
-            self._refusals.pop(pool.name, None)
+            self._refusals.written(pool.name, outcome.done)
             self._story.burst(pool, outcome.done, self._clock() - at)
-        if outcome.refused:
-            burst, error = outcome.refused[0]
-            message = f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {error}"
-            self._refusals[pool.name] = message
+        if outcome.refused and self._is_same(pool):
+            message = self._refusals.note(pool.name, outcome.refused)
             self._story.refused(pool, message, len(outcome.refused))
             self._dirty.mark(pool.name, self._clock())
 
     def _still_wanted(self, pool: ComputePool) -> bool:
-        now = self._store.pools.get(pool.name)
-        return (
-            not self._stopping
-            and now is not None
-            and now.metadata.uid == pool.metadata.uid
-            and now.spec.mode is Mode.ENFORCE
-        )
+        """Say whether a patch that waited for its turn is to be sent: not under another spec than it was decided by."""
+        return not self._stopping and self._is_same(pool)
 
-    def _report(self, outcome: Outcome, now: float) -> None:
-        pool = outcome.snapshot.pool
+    def _is_same(self, pool: ComputePool) -> bool:
+        now = self._store.pools.get(pool.name)
+        return now is not None and _spec_of(now) == _spec_of(pool)
+
+    def _report(self, outcome: Outcome) -> None:
+        # As it is by now: a status written meanwhile has given it another version, and it may be gone.
+        pool = self._store.pools.get(outcome.snapshot.pool.name)
+        if pool is None or pool.metadata.uid != outcome.snapshot.pool.metadata.uid:
+            return
         # What was told last, written or not: the status that the API server holds may lag behind by a second.
         before = self._told.get(pool.name, pool.status)
-        status = self._told[pool.name] = status_of(outcome, before, datetime.fromtimestamp(now, UTC))
+        status = self._told[pool.name] = status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
         self._metrics.passed(outcome)
         self._story.turned(pool, before, status)
         self._statuses.want(pool, status)
@@ -168,3 +186,8 @@ class Passes:
         if isinstance(error, NotLeadingError):
             self._lost.set()
         log(_logger, logging.ERROR, "write ended", error=repr(error))
+
+
+def _spec_of(pool: ComputePool) -> tuple[str, int]:
+    """Return what tells one spec of a pool from another."""
+    return pool.metadata.uid, pool.metadata.generation

@@ -26,7 +26,7 @@ def several(w: Writing, count: int) -> tuple[Burst, ...]:
 
 
 async def carried_out(w: Writing, *bursts: Burst) -> Any:
-    return await w.writer.burst(w.writer.start(bursts), always)
+    return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer)
 
 
 # -- what is written
@@ -41,6 +41,18 @@ def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
             stored = w.server.get(PODS, one.pod.name, "default")
             assert stored["metadata"]["labels"][LABEL] == "nebius"
             assert w.written[one.pod.uid] == int(stored["metadata"]["resourceVersion"])
+
+    play(scenario)
+
+
+def test_each_burst_is_told_as_it_has_gone_through_and_not_when_the_last_one_has() -> None:
+    async def scenario(w: Writing) -> None:
+        w.server.fault("patch", path="web-0", delay=0.2)
+        writing = asyncio.create_task(carried_out(w, *several(w, 3)))
+        await until(lambda: w.answers == 2, "the two that are quick")
+        assert not writing.done()
+        await writing
+        assert w.answers == 3
 
     play(scenario)
 
@@ -106,7 +118,7 @@ def test_the_lease_is_asked_for_before_every_single_patch() -> None:
 def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
     async def scenario(w: Writing) -> None:
         bursts = several(w, 2)
-        outcome = await w.writer.burst(w.writer.start(bursts), lambda: False)
+        outcome = await w.writer.burst(w.writer.start(bursts), wanted=lambda: False, answered=w.answer)
         assert w.server.calls == []
         assert (outcome.done, outcome.refused, outcome.gone) == ([], [], [])
         assert w.failed == [one.pod.uid for one in bursts]
@@ -118,7 +130,9 @@ def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", times=1000, delay=0.02)
         outcome = await w.writer.burst(
-            w.writer.start(several(w, PARALLEL + 20)), lambda: w.server.count("patch") < PARALLEL
+            w.writer.start(several(w, PARALLEL + 20)),
+            wanted=lambda: w.server.count("patch") < PARALLEL,
+            answered=w.answer,
         )
         assert len(outcome.done) == PARALLEL
         assert len(w.failed) == 20
@@ -176,6 +190,7 @@ def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(status: int, er
         w.server.fault("patch", path="web-0", status=status, message="no, because")
         outcome = await carried_out(w, refused, fine)
         assert outcome.done == [fine]
+        assert w.answers == 1
         ((one, why),) = outcome.refused
         assert one is refused
         assert isinstance(why, error)

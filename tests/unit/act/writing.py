@@ -62,6 +62,11 @@ class Writing:
     started: dict[str, Offer]
     written: dict[str, int]
     failed: list[str]
+    answers: int = 0
+
+    def answer(self) -> None:
+        """Count what has gone through."""
+        self.answers += 1
 
 
 @asynccontextmanager
