@@ -110,6 +110,8 @@ class Store:
         concerned = set(self._node_pools.get(node.name, ()))
         self._place(node)
         self._uses.pop(node.name, None)
+        if before is None:
+            concerned.update(self._owners(node.name))
         for pool in concerned.union(self._node_pools[node.name]):
             self._mark(pool, at)
 
@@ -117,9 +119,15 @@ class Store:
         """Forget a node; pods bound to it stay until they are deleted themselves."""
         self._nodes.pop(name, None)
         self._uses.pop(name, None)
-        for pool in self._node_pools.pop(name, ()):
+        concerned = self._node_pools.pop(name, ())
+        for pool in concerned:
             self._members[pool].pop(name, None)
+        for pool in self._owners(name).union(concerned):
             self._mark(pool, at)
+
+    def _owners(self, node: str) -> set[str]:
+        """Return the pools whose pods are bound to a node: astray while it is not seen."""
+        return {self._claims[uid][0] for uid in self._bound.get(node, ()) if self._claims.get(uid)}
 
     def _place(self, node: Node) -> None:
         for pool in self._node_pools.get(node.name, ()):

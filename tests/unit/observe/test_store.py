@@ -145,6 +145,17 @@ def test_pods_on_a_node_that_is_gone_are_astray_until_they_are_gone_too() -> Non
     assert store.snapshot("inference").astray == ()
 
 
+def test_a_node_that_was_not_seen_has_the_owners_of_its_pods_look_again_when_it_comes_and_goes() -> None:
+    marks = Marks()
+    store = filled(pool(), namespace(), pod("p", on="x1"), marks=marks)
+    put(store, node("x1", of="elsewhere"))
+    assert marks.pools() == {"inference"}
+    assert store.snapshot("inference").astray == ()
+    marks.clear()
+    store.drop_node("x1", AT)
+    assert marks.pools() == {"inference"}
+
+
 def test_a_pool_that_is_not_there_has_no_snapshot() -> None:
     with pytest.raises(KeyError):
         new_store().snapshot("inference")
