@@ -180,7 +180,7 @@ class ApiClient:
                 raise await _error(response, request)
             yield _Chunks(response, request)
         finally:
-            response.close()
+            _hang_up(response)
 
     async def keep_warm(self, connections: int) -> None:
         """Keep so many connections open until cancelled, so that the first calls after a quiet time need not open them.
@@ -288,6 +288,14 @@ class _Chunks:
         if not chunk:
             raise StopAsyncIteration
         return chunk
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End a connection that is not to be used again, at once: TLS's farewell would wait for a peer that may be gone."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 def _new_session(limit: int) -> aiohttp.ClientSession:
