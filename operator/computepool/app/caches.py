@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from computepool.kube.client import ApiClient
 from computepool.model.snapshot import Node, Pod
 from computepool.observe.records import Namespace, Records
-from computepool.observe.reflector import Reflector, Resource
+from computepool.observe.reflector import Reflector, Resource, Tuning
 from computepool.observe.store import Store
 
 T = TypeVar("T", Namespace, Node, Pod)
@@ -45,8 +45,10 @@ class _StoreSink(Generic[T]):
 class Caches:
     """Three reflectors; the view is current when all of them are."""
 
-    def __init__(self, client: ApiClient, store: Store, *, clock: Callable[[], float]) -> None:
-        """Nothing runs yet."""
+    def __init__(
+        self, client: ApiClient, store: Store, *, clock: Callable[[], float], tuning: Tuning | None = None
+    ) -> None:
+        """Nothing runs yet. `tuning`: times and sizes of the reflectors, other than their defaults."""
         records = Records()
         self._clock = clock
 
@@ -55,7 +57,7 @@ class Caches:
         ) -> Reflector[T]:
             query = UNFINISHED if path == PODS else {}
             resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
-            return Reflector(client, resource, sink, clock=clock)
+            return Reflector(client, resource, sink, clock=clock, tuning=tuning)
 
         synced = store.mark_all
         self.reflectors: dict[str, Reflector[Any]] = {

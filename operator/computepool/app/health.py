@@ -10,6 +10,10 @@ Check = Callable[[], str]
 """Returns what is wrong, or an empty string."""
 
 
+class ServeError(Exception):
+    """The address can't be listened on; the message says which, why, and what to do."""
+
+
 class HealthServer:
     """Serves the three endpoints until closed. Nothing else is served, and nothing is written."""
 
@@ -25,10 +29,15 @@ class HealthServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen; raises OSError where the port is taken."""
+        """Listen; raises ServeError where that is not possible, such as on a port that is taken."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._wanted)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            where = f"{self._host}:{self._wanted}"
+            raise ServeError(f"can't serve on {where} ({error.strerror}): choose another --http-port") from error
         self.port = int(self._runner.addresses[0][1])
 
     async def close(self) -> None:

@@ -40,7 +40,6 @@ from computepool.report.story import Story
 _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
-RETRY_SECONDS = 2.0
 WARM_CONNECTIONS = 8
 """Kept open while nothing happens: enough for the first pods of a burst, and few beside the API server's watches."""
 
@@ -105,6 +104,7 @@ class Operator:
             settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
         )
         self._beat = clock()
+        self._no_pools = ""
         for resource in self._caches.reflectors:
             self.metrics.follow_age(resource, _age_of(self._caches, resource))
 
@@ -133,19 +133,20 @@ class Operator:
         if not await _unless(stop, self._caches.wait()) or not await _unless(stop, self.election.acquire()):
             return
         self.metrics.leader.set(1)
-        if await _unless(stop, self._first_pools()):
-            await self._work(stop)
+        await self._work(stop)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Do what only the leader does until told to stop, or until one part of it ends."""
+        # Where the pools can't be listed yet, the lease is kept all the same.
+        listed = asyncio.Event()
         parts = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("kopf", self._watch()),
-                ("pools", self._pools.run()),
-                ("policy", self._policy.run()),
-                ("passes", self._passes.run()),
+                ("pools", self._follow_pools(listed)),
+                ("kopf", _after(listed, self._watch)),
+                ("policy", _after(listed, self._policy.run)),
+                ("passes", _after(listed, self._passes.run)),
                 ("stop", stop.wait()),
             )
         ]
@@ -163,15 +164,18 @@ class Operator:
     async def _watch(self) -> None:
         await watch_pools(self._access, self._pools.heard, identity=self._settings.identity, started=self._listen)
 
-    async def _first_pools(self) -> None:
-        while True:
+    async def _follow_pools(self, listed: asyncio.Event) -> None:
+        while not listed.is_set():
             try:
                 await self._pools.relist()
             except ApiError as error:
-                log(_logger, logging.WARNING, "pools not listed yet", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                self._no_pools = f"pools are not listed yet: {error}; check that the chart's CRD and roles are there"
+                log(_logger, logging.WARNING, "pools not listed yet, trying again", error=str(error))
+                await asyncio.sleep(self._settings.retry_seconds)
             else:
-                return
+                self._no_pools = ""
+                listed.set()
+        await self._pools.run()
 
     def _written(self, uid: str, version: int) -> None:
         pod = self._store.pod(uid)
@@ -195,7 +199,7 @@ class Operator:
         return f"the loop has not come round for {late:.0f} s" if late > self._settings.lease_seconds else ""
 
     def _ready(self) -> str:
-        return self._caches.trouble(self._settings.stale_seconds)
+        return self._caches.trouble(self._settings.stale_seconds) or self._no_pools
 
     def _render(self) -> bytes:
         self.metrics.leader.set(int(self.election.leading))
@@ -225,6 +229,11 @@ def _timing(duration: float) -> Timing:
 
 def _age_of(caches: Caches, resource: str) -> Callable[[], float]:
     return lambda: caches.age(resource)
+
+
+async def _after(event: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await event.wait()
+    await work()
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

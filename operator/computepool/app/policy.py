@@ -18,11 +18,21 @@ _logger = logging.getLogger("computepool")
 class PolicyKeeper:
     """Syncs the Bindings when pools change, and now and then: the policy itself comes and goes with the chart."""
 
-    def __init__(self, bindings: Bindings, store: Store, *, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bindings: Bindings,
+        store: Store,
+        *,
+        on_change: Callable[[], None],
+        refresh_seconds: float = REFRESH_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         """`on_change` is called when the policy has come or gone."""
         self._bindings = bindings
         self._store = store
         self._on_change = on_change
+        self._refresh_seconds = refresh_seconds
+        self._retry_seconds = retry_seconds
         self._wake = asyncio.Event()
         self.missing = False
 
@@ -34,12 +44,12 @@ class PolicyKeeper:
         """Sync until cancelled. Raises NotLeadingError where leadership is over."""
         while True:
             self._wake.clear()
-            wait = REFRESH_SECONDS
+            wait = self._refresh_seconds
             try:
                 self._note(missing=not await self._bindings.sync(self._store.pools))
             except ApiError as error:
                 log(_logger, logging.WARNING, "bindings not synced, trying again", error=str(error))
-                wait = RETRY_SECONDS
+                wait = self._retry_seconds
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()

@@ -19,6 +19,8 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = 8080
     kubeconfig: str | None = None
+    retry_seconds: float = 2.0
+    """Between attempts to list the pools for the first time."""
     stale_seconds: float = 120.0
     """A view not known to be current for so long freezes all decisions. A quiet watch says something once a minute."""
 

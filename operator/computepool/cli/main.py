@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from computepool.app.health import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
 from computepool.cli import explain as explaining
@@ -130,7 +131,7 @@ async def _run(settings: Settings) -> int:
 
     try:
         return await run_operator(settings, stop, listen=listen)
-    except AccessError as problem:
+    except (AccessError, ServeError) as problem:
         Console(stderr=True).print(f"[red]{problem}[/red]")
         return 1
 
