@@ -19,7 +19,6 @@ Everything runs in the loop that entered the context; `tests.fakes.threaded` ser
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import ssl
 from collections.abc import Iterable
@@ -114,7 +113,7 @@ class FakeApiServer:
         self._bookmarks: asyncio.Task[None] | None = None
         self._watches: set[Watch] = set()
         self._rests: dict[str, _Rest] = {}
-        self._tokens = itertools.count(1)
+        self._issued: set[str] = set()
         self.store.listeners.append(self._changed)
 
     # -- running
@@ -324,20 +323,26 @@ class FakeApiServer:
         query = request.query
         token = query.get("continue")
         if token:
-            rest = self._rests.pop(token, None)
-            if rest is None:
-                raise RefusedError(410, "Expired", "The provided continue parameter is too old")
+            rest = self._rest_of(token)
         else:
             rest = _Rest(self._selected(request, target), self.store.version, 1)
         size = int(query.get("limit", 0)) or max(1, len(rest.items))
         metadata: JsonObject = {"resourceVersion": str(rest.version)}
         if len(rest.items) > size:
-            following = f"token-{next(self._tokens)}"
+            following = f"token-{len(self._issued)}"
+            self._issued.add(following)
             self._rests[following] = _Rest(rest.items[size:], rest.version, rest.page + 1)
             metadata |= {"continue": following, "remainingItemCount": len(rest.items) - size}
         kind = self.kinds.meta(target.collection)
         body = {"kind": kind["kind"] + "List", "apiVersion": kind["apiVersion"], "metadata": metadata}
         return _json({**body, "items": rest.items[:size]})
+
+    def _rest_of(self, token: str) -> _Rest:
+        if token not in self._issued:
+            raise RefusedError(400, "BadRequest", "continue key is not valid")
+        if token not in self._rests:
+            raise RefusedError(410, "Expired", "The provided continue parameter is too old")
+        return self._rests[token]
 
     def _selected(self, request: web.Request, target: Target) -> list[JsonObject]:
         wanted = _wanted(request)

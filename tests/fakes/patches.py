@@ -23,7 +23,9 @@ def json_patched(document: Any, operations: Sequence[dict[str, Any]]) -> Any:
         elif kind == "add":
             _add(parent, key, operation["value"], path)
         elif kind == "replace":
-            _get(parent, key, path)
+            # As the API server does: replacing a field that is absent adds it.
+            if not isinstance(parent, dict):
+                _get(parent, key, path)
             parent[key] = copy.deepcopy(operation["value"])
         elif kind == "remove":
             _get(parent, key, path)
