@@ -322,10 +322,7 @@ class FakeApiServer:
     def _list(self, request: web.Request, target: Target) -> web.Response:
         query = request.query
         token = query.get("continue")
-        if token:
-            rest = self._rest_of(token)
-        else:
-            rest = _Rest(self._selected(request, target), self.store.version, 1)
+        rest = self._rest_of(token) if token else _Rest(self._selected(request, target), self.store.version, 1)
         size = int(query.get("limit", 0)) or max(1, len(rest.items))
         metadata: JsonObject = {"resourceVersion": str(rest.version)}
         if len(rest.items) > size:
