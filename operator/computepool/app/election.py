@@ -22,7 +22,7 @@ import msgspec
 
 from computepool.act.fence import NotLeadingError
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
 from computepool.report.logs import log
 
 _logger = logging.getLogger(__name__)
@@ -184,6 +184,9 @@ class Election:
             return _DECODER.decode(await self._client.get(self._path, within=self._patience()))
         except NotFound:
             return None
+        except msgspec.MsgspecError as error:
+            # Something in between has answered.
+            raise Unavailable(200, "NotALease", str(error), request=f"GET {self._path}") from error
 
     async def _write_new(self) -> None:
         now = self._stamp()
