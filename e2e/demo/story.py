@@ -10,12 +10,14 @@ from typing import Any
 
 from e2e.demo.report import Report, report_of, way_of
 from e2e.demo.screen import Screen
-from e2e.demo.stage import CAPACITY, GPUS_EACH, PRIMARY, STANDBYS, Stage
+from e2e.demo.stage import CAPACITY, PRIMARY, STANDBYS, Stage
 from e2e.demo.witness import PodSeen, Witness
 
 FOLDER = Path(__file__).parent
 NAMESPACE, POOL = "inference", "inference"
 GROWING, STAYING = "chat", "records"
+GROWTH = CAPACITY // 2
+"""Pods by which the Deployment grows at a time."""
 # Seconds that a step may take. It takes one or two; a busy machine gets its time.
 PATIENCE = 60.0
 # Seconds until the operator has told in events and status what it did long ago.
@@ -64,11 +66,10 @@ class Story:
         self._resident = self._witness.of(GROWING)
 
     def _burst(self) -> None:
-        self._screen.title(f"2  It grows past the primary: pending pods get a toleration and run on {STANDBYS[0]}")
+        nebius = STANDBYS[0]
+        self._screen.title(f"2  It grows past the primary: pending pods get a toleration and run on {nebius}")
         with self._screen.watching(self._witness):
-            self._scale(2 * CAPACITY)
-            self._all_bound(2 * CAPACITY)
-            self._shown(lambda status: status["burstPods"] == CAPACITY, f"{CAPACITY} pods on standbys")
+            self._grow(CAPACITY + GROWTH)
         burst = self._burst_pods()
         patched = sum(1 for pod in burst if self._patched(pod))
         self._screen.say(
@@ -77,13 +78,14 @@ class Story:
         )
 
     def _admit(self) -> None:
-        more = GPUS_EACH
-        self._screen.title(f"3  It grows on: {STANDBYS[0]} is full, so new pods are born with leave for {STANDBYS[1]}")
+        nebius, crusoe = STANDBYS
+        self._screen.title(
+            f"3  It grows on: new pods are born with leave for {nebius}, and once that is full, {crusoe}"
+        )
         with self._screen.watching(self._witness):
-            self._shown(lambda status: _admitted(status) == [STANDBYS[1]], f"admission to {STANDBYS[1]}")
-            self._scale(2 * CAPACITY + more)
-            self._all_bound(2 * CAPACITY + more)
-            self._shown(lambda status: status["burstPods"] == CAPACITY + more, f"{CAPACITY + more} pods on standbys")
+            self._grow(2 * CAPACITY)
+            self._shown(lambda status: _admitted(status) == [crusoe], f"admission to {crusoe}")
+            self._grow(2 * CAPACITY + GROWTH)
 
     def _explain(self) -> None:
         self._screen.title("4  Why is a pod where it is, and why does another one wait?")
@@ -103,10 +105,14 @@ class Story:
         self._screen.command("kubectl apply " + " ".join(f"-f e2e/demo/{name}" for name in names))
         self._cluster.kubectl("apply", *(f"--filename={FOLDER / name}" for name in names))
 
-    def _scale(self, replicas: int) -> None:
+    def _grow(self, replicas: int) -> None:
+        """Scale the Deployment, and wait until all its pods run and the pool's status says so."""
         arguments = ("scale", f"deployment/{GROWING}", f"--namespace={NAMESPACE}", f"--replicas={replicas}")
         self._screen.command("kubectl " + " ".join(arguments))
         self._cluster.kubectl(*arguments)
+        self._all_bound(replicas)
+        away = replicas - CAPACITY
+        self._shown(lambda status: status["burstPods"] == away, f"{away} pods on standbys")
 
     def _all_bound(self, count: int) -> None:
         def bound() -> bool:
