@@ -1,4 +1,7 @@
-"""What the README says is so, as far as that can be told without a cluster; tests/e2e/test_readme_commands.py runs it."""
+"""What the documents say is so, as far as that can be told without a cluster.
+
+tests/e2e/test_readme_commands.py runs the README.
+"""
 
 from __future__ import annotations
 
