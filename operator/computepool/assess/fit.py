@@ -7,13 +7,14 @@ Invariant 2 is kept here: a place given to one pod is taken from the node's rema
 so the pods placed never request more than what was free.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 from computepool.assess.supply import Supply
 from computepool.model.reasons import Reason
 from computepool.model.selectors import passing, tolerated
-from computepool.model.snapshot import NodeUse, Pod, Resources, Shape
+from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this counts as soon free: the default grace period."""
@@ -38,7 +39,8 @@ class Packer:
     """Places pods, one after another, on the usable nodes of one provider.
 
     Capacity only shrinks during a pass, so a node that can't take a shape now can't take it later: each shape's search
-    goes on where it stopped, and placing any number of pods looks at each node once per shape.
+    goes on where it stopped, and placing any number of pods looks at each node once per shape. Nodes that are alike in
+    taints and in the labels that anybody asks for are of one kind, and selectors are read once per shape and kind.
     """
 
     def __init__(self, supply: Supply, resource: str, keys: frozenset[str], now: float) -> None:
@@ -46,10 +48,14 @@ class Packer:
         self.supply = supply
         self._now = now
         # The fullest first: small pods fill gaps, and empty nodes stay whole for big ones.
+        self._resource = resource
         self._uses = sorted(supply.usable, key=lambda use: (use.free(resource), use.node.name))
-        self._classes = [_class_of(use, keys) for use in self._uses]
+        self._free = [use.free(resource) for use in self._uses]
+        self._kinds = {_kind_of(use.node, keys): use.node for use in supply.nodes}
+        self._kind = [_kind_of(use.node, keys) for use in self._uses]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
+        self._of_kinds: dict[frozenset[object], list[int]] = {}
         self._cursor: dict[tuple[int, bool], int] = {}
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
@@ -59,7 +65,11 @@ class Packer:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
         key = (id(shape), as_is)
         candidates = self._candidates_of(shape, as_is)
-        for position in range(self._cursor.get(key, 0), len(candidates)):
+        start = self._cursor.get(key)
+        if start is None:
+            # Nodes come by what was free at the start: those before never had enough.
+            start = bisect_left(candidates, shape.request(self._resource), key=self._free.__getitem__)
+        for position in range(start, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
                 self._cursor[key] = position
@@ -102,7 +112,7 @@ class Packer:
 
     def _rejection(self, shape: Shape) -> Reason:
         target = self.supply.target
-        admitting = [use.node for use in self.supply.nodes if shape.admits(use.node.name, use.node.labels)]
+        admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
         if not admitting:
             present_only = self.supply.nodes and not target.on_demand
             return Reason.PINNED if present_only or target.contradicts(shape) else self._no_room()
@@ -121,17 +131,14 @@ class Packer:
         found = self._candidates.get(key)
         if found is None:
             tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.target.tolerations
-            verdicts: dict[object, bool] = {}
-            found = []
-            for index, use in enumerate(self._uses):
-                kind = self._classes[index]
-                verdict = verdicts.get(kind)
-                if verdict is None:
-                    node = use.node
-                    verdict = shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
-                    verdicts[kind] = verdict
-                if verdict:
-                    found.append(index)
+            kinds = frozenset(
+                kind
+                for kind, node in self._kinds.items()
+                if shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
+            )
+            found = self._of_kinds.get(kinds)
+            if found is None:
+                found = self._of_kinds[kinds] = [index for index, kind in enumerate(self._kind) if kind in kinds]
             self._candidates[key] = found
         return found
 
@@ -161,9 +168,8 @@ def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
     return [pod for pod in use.leaving if pod.deleting is not None and now < pod.deleting <= now + SOON_SECONDS]
 
 
-def _class_of(use: NodeUse, keys: frozenset[str]) -> object:
-    labels = use.node.labels
-    return (use.node.taints, *(use.node.name if key == _NAME else labels.get(key) for key in keys))
+def _kind_of(node: Node, keys: frozenset[str]) -> object:
+    return (node.taints, *(node.name if key == _NAME else node.labels.get(key) for key in keys))
 
 
 def _fits(shape: Shape, left: Resources) -> bool:
