@@ -6,6 +6,7 @@ every field that is not named.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ from computepool.model.snapshot import (
 T = TypeVar("T")
 
 _Strings = dict[str, str]
+_Items = tuple[tuple[str, str], ...]
 _INTERN_LIMIT: Final = 50_000
 
 
@@ -272,31 +274,44 @@ def effective_request(spec: _PodSpec) -> Amounts:
     max(sum of containers and sidecars, max over init containers with the sidecars started so far) + overhead; a
     request of the pod as a whole takes the place of its containers'. Source: component-helpers resource.PodRequests.
     """
-    total = _sum(_request(container) for container in spec.containers)
+    return _effective_request(
+        tuple(_stated(container.resources) for container in spec.containers),
+        tuple((one.restart_policy == "Always", _stated(one.resources)) for one in spec.init_containers or ()),
+        _stated(spec.resources),
+        _items(spec.overhead),
+    )
+
+
+@lru_cache(maxsize=_INTERN_LIMIT)
+def _effective_request(
+    containers: tuple[_Items, ...], inits: tuple[tuple[bool, _Items], ...], pod: _Items, overhead: _Items
+) -> Amounts:
+    """Reckon it once for all pods of a workload. `inits`: whether each is a sidecar, and its request."""
+    total = _sum(_parsed(request) for request in containers)
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
-    for container in spec.init_containers or ():
-        request = _request(container)
-        if container.restart_policy == "Always":
-            sidecars = _sum((sidecars, request))
-            request = sidecars
-        else:
-            request = _sum((sidecars, request))
+    for sidecar, stated in inits:
+        request = _sum((sidecars, _parsed(stated)))
+        if sidecar:
+            sidecars = request
         peak = _max(peak, request)
     total = _max(_sum((total, sidecars)), peak)
-    if spec.resources is not None and spec.resources.requests:
-        total |= _parsed(spec.resources.requests)
-    total = _sum((total, _parsed(spec.overhead)))
+    total |= _parsed(pod)
+    total = _sum((total, _parsed(overhead)))
     total["pods"] = 1000
     return tuple(sorted((name, amount) for name, amount in total.items() if amount > 0))
 
 
-def _request(container: _Container) -> dict[str, int]:
-    return _parsed(container.resources.requests if container.resources else None)
+def _stated(resources: _Resources | None) -> _Items:
+    return _items(resources.requests) if resources is not None else ()
 
 
-def _parsed(amounts: _Strings | None) -> dict[str, int]:
-    return {name: parse(text) for name, text in amounts.items()} if amounts else {}
+def _items(amounts: _Strings | None) -> _Items:
+    return tuple(amounts.items()) if amounts else ()
+
+
+def _parsed(amounts: _Items) -> dict[str, int]:
+    return {name: parse(text) for name, text in amounts}
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
