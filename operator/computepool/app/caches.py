@@ -1,11 +1,11 @@
 """The reflectors of nodes, pods and namespaces, all feeding one store, and how current they are."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from computepool.app import collector
 from computepool.kube.client import ApiClient
 from computepool.model.snapshot import Node, Pod
 from computepool.observe.records import Namespace, Records
@@ -104,9 +104,7 @@ class Caches:
 
     async def _settle(self) -> None:
         await self.wait()
-        # What was listed stays: the collector need not walk a hundred thousand records at every full collection.
-        gc.collect()
-        gc.freeze()
+        collector.settle()
 
 
 def _version(item: Namespace | Node | Pod) -> int:

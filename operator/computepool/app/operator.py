@@ -19,6 +19,7 @@ from computepool.act.bindings import Bindings
 from computepool.act.fence import NotLeadingError
 from computepool.act.status import StatusWriter
 from computepool.act.writer import Ledger, Writer
+from computepool.app import collector
 from computepool.app.caches import Caches
 from computepool.app.dirty import DirtyPools
 from computepool.app.election import Election, LostLeadershipError, Timing
@@ -209,6 +210,7 @@ class Operator:
 async def run(settings: Settings, stop: asyncio.Event, *, listen: Callable[[], None]) -> int:
     """Run one operator process until `stop` is set; return its exit code. `listen` has signals set it."""
     listen()
+    collector.begin()
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:
