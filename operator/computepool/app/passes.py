@@ -150,6 +150,9 @@ class Passes:
             message = self._refusals.note(pool.name, outcome.refused)
             self._story.refused(pool, message, len(outcome.refused))
             self._dirty.mark(pool.name, self._clock())
+        if pool.name not in self._store.pools:
+            # What was counted of a pool that is gone by now would stay for ever.
+            self._story.forget(pool.name)
 
     def _still_wanted(self, pool: ComputePool) -> bool:
         """Say whether a patch that waited for its turn is to be sent: not under another spec than it was decided by."""

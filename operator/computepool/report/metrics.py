@@ -42,7 +42,7 @@ class Metrics:
         self._saturated = Gauge(
             "computepool_primary_saturated", "1 saturated, 0 not, -1 unknown", ["pool"], registry=registry
         )
-        self.bursts = Counter(
+        self._bursts = Counter(
             "computepool_bursts_total", "Pods sent on", ["pool", "provider", "reason"], registry=registry
         )
         self.refused = Counter(
@@ -99,6 +99,11 @@ class Metrics:
             else:
                 self._cost.labels(pool, name).set(float(cost))
 
+    def sent_on(self, pool: str, provider: str, reason: Reason) -> None:
+        """Count a pod sent on."""
+        self._providers.setdefault(pool, set()).add(provider)
+        self._bursts.labels(pool, provider, str(reason)).inc()
+
     def forget(self, pool: str) -> None:
         """Remove the series of a pool that is gone."""
         for provider in self._providers.pop(pool, set()):
@@ -116,7 +121,7 @@ class Metrics:
         for gauge in (self._burst_pods, self._cost):
             _remove(gauge, pool, provider)
         for reason in Reason:
-            _remove(self.bursts, pool, provider, reason)
+            _remove(self._bursts, pool, provider, reason)
 
 
 def _remove(metric: Gauge | Counter, *labels: str) -> None:

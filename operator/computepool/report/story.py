@@ -30,7 +30,7 @@ class Story:
     def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
         """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
         for burst in bursts:
-            self._metrics.bursts.labels(pool.name, burst.provider, str(burst.reason)).inc()
+            self._metrics.sent_on(pool.name, burst.provider, burst.reason)
             self._tell(Event(pod_reference(burst.pod), burst.reason, "Burst", burst_words(burst)))
         self._pool_burst(pool, bursts, "Burst")
         self._lines("burst", pool, bursts, took)

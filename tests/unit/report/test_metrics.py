@@ -6,7 +6,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from computepool.decide.plan import Burst
 from computepool.model.reasons import Reason
 from computepool.report.metrics import CONTENT_TYPE, Metrics
 from tests.builders import node, pod, pool, provider
@@ -38,16 +37,12 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return found[0] if found else None
 
 
-def burst(to: str = "nebius") -> Burst:
-    return Burst(pod("web-1"), to, Reason.PRIMARY_SATURATED, (), ())
-
-
 def used() -> Metrics:
     """Metrics after a pass and a burst, with everything in them."""
     metrics = Metrics()
     metrics.follow_age("pods", lambda: 1.5)
     metrics.passed(outcome(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")]))
-    metrics.bursts.labels("inference", "nebius", str(Reason.PRIMARY_SATURATED)).inc()
+    metrics.sent_on("inference", "nebius", Reason.PRIMARY_SATURATED)
     metrics.refused.labels("inference").inc()
     return metrics
 
@@ -92,6 +87,13 @@ def test_a_primary_of_unknown_state_is_neither_one_nor_nought() -> None:
 
 def test_a_pool_that_is_gone_leaves_no_series() -> None:
     metrics = used()
+    metrics.forget("inference")
+    assert not [one for one in samples(metrics) if one.labels.get("pool") == "inference"]
+
+
+def test_a_burst_that_is_counted_after_its_pool_is_gone_goes_with_the_next_forgetting() -> None:
+    metrics = Metrics()
+    metrics.sent_on("inference", "nebius", Reason.NEXT_PROVIDER)
     metrics.forget("inference")
     assert not [one for one in samples(metrics) if one.labels.get("pool") == "inference"]
 

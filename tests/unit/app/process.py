@@ -1,0 +1,188 @@
+"""The operator's working parts as one process in front of a fake API server, and a scheduler beside it.
+
+A process can be killed: all that it was doing ends at that moment, and nothing that it knew is left. kopf is played by
+the fake server itself, which tells the pools' changes as they happen; leadership is a fence that a test opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from computepool.act.bindings import Bindings
+from computepool.act.status import StatusWriter
+from computepool.act.writer import Ledger, Writer
+from computepool.app.caches import Caches
+from computepool.app.dirty import DirtyPools
+from computepool.app.passes import Passes
+from computepool.app.policy import PolicyKeeper
+from computepool.app.pools import Pools
+from computepool.kube.access import static_access
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError
+from computepool.observe.reflector import Tuning
+from computepool.observe.store import Store
+from computepool.report.events import EventSink
+from computepool.report.metrics import Metrics
+from computepool.report.story import Story
+from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
+from tests.fakes.objectstore import Change
+from tests.unit.act.writing import Lease
+
+RETRY = 0.01
+"""Seconds between attempts, in place of those that a real API server is given."""
+_owner: ContextVar[Process | None] = ContextVar("owner", default=None)
+
+
+class Process:
+    """One life of the operator; `wall` is the time of day, `calm` how long a status that is not urgent waits."""
+
+    def __init__(
+        self,
+        server: FakeApiServer,
+        wall: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        calm: float = RETRY,
+    ) -> None:
+        self.server = server
+        self.clock = clock
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._parts: list[asyncio.Task[None]] = []
+        self.lease = Lease()
+        self.metrics = Metrics()
+        self.client = ApiClient(static_access(server.url), timeout=5.0)
+        rng = random.Random(1)
+        self.dirty = DirtyPools(clock=clock, wall=wall)
+        self.store = Store(self.dirty.mark, wall=wall, reserved_namespaces=("kube-system",))
+        tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=5.0, list_timeout=5.0)
+        self.caches = Caches(self.client, self.store, clock=clock, tuning=tuning)
+        self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
+        bindings = Bindings(self.client, self.lease, ("kube-system",))
+        self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
+        ledger = Ledger(self.store.in_flight.start, self._written, self._released)
+        self.passes = Passes(
+            self.store,
+            self.dirty,
+            Writer(self.client, self.lease, ledger, wall=wall, rng=rng, sleep=lambda _: asyncio.sleep(RETRY)),
+            StatusWriter(
+                self.client,
+                self.lease,
+                lambda pool: self.pools.refresh(pool),
+                rng=rng,
+                calm_seconds=calm,
+                retry_seconds=RETRY,
+            ),
+            Story(self.metrics, self.events.tell),
+            self.metrics,
+            stale=lambda: self.caches.trouble(60.0),
+            policy_missing=lambda: self.policy.missing,
+            clock=clock,
+            wall=wall,
+        )
+        self.pools = Pools(self.client, self.store, clock=clock, gone=self.passes.forget, changed=self.policy.wake)
+
+    def start(self) -> None:
+        """Begin this life."""
+        token = _owner.set(self)
+        try:
+            self.spawn(self._live())
+        finally:
+            _owner.reset(token)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Add a part that has no end."""
+        self._parts.append(asyncio.get_running_loop().create_task(work))
+
+    @property
+    def ended(self) -> BaseException | None:
+        """What has ended one of its parts; None while nothing has."""
+        failed = [part.exception() for part in self._parts if part.done() and not part.cancelled()]
+        return next((error for error in failed if error is not None), None)
+
+    def kill(self) -> None:
+        """End everything that it does, now."""
+        self.server.store.listeners[:] = [one for one in self.server.store.listeners if one != self._pool_changed]
+        for task in self.tasks:
+            task.cancel()
+
+    async def gone(self) -> None:
+        """Wait until nothing of it is left."""
+        self.kill()
+        while pending := [task for task in self.tasks if not task.done()]:
+            await asyncio.wait(pending)
+            self.kill()
+        await self.client.close()
+
+    async def stop(self) -> None:
+        """End in good order, as on SIGTERM."""
+        await self.passes.drain(5.0)
+        await self.events.flush(5.0)
+        await self.gone()
+
+    async def _live(self) -> None:
+        self.spawn(self.caches.run())
+        self.spawn(self.events.run())
+        await self.caches.wait()
+        self.server.store.listeners.append(self._pool_changed)
+        while True:
+            try:
+                await self.pools.relist()
+            except ApiError:
+                await asyncio.sleep(RETRY)
+            else:
+                break
+        self.spawn(self.policy.run())
+        self.spawn(self.passes.run())
+
+    def _pool_changed(self, collection: str, change: Change) -> None:
+        if collection == COMPUTEPOOLS:
+            asyncio.get_running_loop().call_soon(self._heard, change)
+
+    def _heard(self, change: Change) -> None:
+        self.pools.heard(change.type, change.item)
+
+    def _written(self, uid: str, version: int) -> None:
+        pod = self.store.pod(uid)
+        self.store.in_flight.written(uid, version, pod.resource_version if pod else 0)
+
+    def _released(self, uid: str) -> None:
+        self.store.in_flight.drop(uid)
+        for pool in self.store.claims_of(uid)[:1]:
+            self.dirty.mark(pool, self.clock())
+
+    def _look_at_all(self) -> None:
+        self.store.mark_all(self.clock())
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop,
+    work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+    **how: Any,
+) -> asyncio.Task[Any]:
+    """Make a task, and give it to the process that makes it."""
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
+    owner = _owner.get()
+    if owner is not None:
+        owner.tasks.add(task)
+    return task
+
+
+@asynccontextmanager
+async def living(server: FakeApiServer, wall: Callable[[], float], **how: Any) -> AsyncIterator[Process]:
+    """A process that lives as long as the block; an error that ended it is raised."""
+    asyncio.get_running_loop().set_task_factory(_make_task)
+    process = Process(server, wall, **how)
+    process.start()
+    try:
+        yield process
+    finally:
+        error = process.ended
+        await process.gone()
+        if error is not None:
+            raise error
