@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from e2e.bench import admission, burst
+from e2e.bench import admission, burst, deciding, idle, listing
 from e2e.bench.report import FOLDER, Result, show, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
 from e2e.errors import E2EError
 
-ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {"burst": burst.run, "admission": admission.run}
-ALONE: dict[str, Callable[[Scale], Result]] = {}
+ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
+    "burst": burst.run,
+    "admission": admission.run,
+    "idle": idle.run,
+}
+ALONE: dict[str, Callable[[Scale], Result]] = {"deciding": deciding.run, "listing": listing.run}
 NAMES = (*ALONE, *ON_A_CLUSTER)
 
 
