@@ -20,6 +20,7 @@ ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
     "idle": idle.run,
 }
 ALONE: dict[str, Callable[[Scale], Result]] = {"deciding": deciding.run, "listing": listing.run}
+WIDTH = 160
 NAMES = (*ALONE, *ON_A_CLUSTER)
 
 
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     except E2EError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    console = Console()
+    # Lines that are kept in a file are not to be folded to the width of a terminal that is not there.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     show(results, console)
     missed = sum(row.met is False for result in results for row in result.rows)
     console.print(f"{missed} target(s) missed. All that was measured: {FOLDER}")

@@ -1,7 +1,8 @@
 """The first list: all pods and nodes of a large cluster into the operator's caches, in a process of its own.
 
 What serves the lists is a process too. The one measured has loaded all of the operator, and holds one pool that claims
-the pods and knows the nodes. `python -m e2e.bench.listing URL PODS NODES` is that process.
+the pods and knows the nodes: `python -m e2e.bench.listing ours URL PODS NODES`. Beside it, as a measure of the machine
+and of the server, `... bare URL PODS NODES` reads the same streams and keeps names only.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import msgspec
 
 # Loaded for its weight: what is measured has everything in memory that an operator has.
@@ -25,7 +28,7 @@ from computepool.observe.store import Store
 from e2e.bench.children import ChildError
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread
+from e2e.bench.spread import Spread, ratios
 from e2e.cluster import REPOSITORY
 from e2e.progress import Progress
 from tests.fakes.biglist import big_list
@@ -44,34 +47,41 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 def run(scale: Scale) -> Result:
-    """Measure once for each round."""
+    """Measure once for each round, turn by turn."""
     pods, nodes = scale.list_pods, scale.list_nodes
+    ours, bare = [], []
     with Progress(f"first list of {pods} pods and {nodes} nodes"), big_list(pods, nodes) as url:
-        filled = [_fill(url, pods, nodes) for _ in range(scale.rounds)]
+        for _ in range(scale.rounds):
+            ours.append(_fill("ours", url, pods, nodes))
+            bare.append(_fill("bare", url, pods, nodes))
     what = f"first list of {pods:,} pods and {nodes:,} nodes"
-    cpu = Spread.of(one.cpu_seconds for one in filled)
-    resident = Spread.of(one.resident_mb for one in filled)
     rows = [
         Row(
             what=f"{what}, time",
             unit="s",
-            value=Spread.of(one.seconds for one in filled),
+            value=Spread.of(one.seconds for one in ours),
             limit=SECONDS,
-            detail=f"{cpu.mid:.1f} s of processor time",
+            detail=f"{Spread.of(one.cpu_seconds for one in ours).mid:.1f} s of processor time",
+        ),
+        Row(
+            what=f"{what}, beside reading names only",
+            unit="x",
+            value=ratios([one.seconds for one in ours], [one.seconds for one in bare]),
+            detail=f"{Spread.of(one.seconds for one in bare).mid:.1f} s for those",
         ),
         Row(
             what=f"{what}, memory",
             unit="MB",
-            value=Spread.of(one.peak_mb for one in filled),
+            value=Spread.of(one.peak_mb for one in ours),
             limit=MEGABYTES,
-            detail=f"at its peak; {resident.mid:.0f} MB afterwards",
+            detail=f"at its peak; {Spread.of(one.resident_mb for one in ours).mid:.0f} MB afterwards",
         ),
     ]
-    return Result("listing", rows, msgspec.to_builtins(filled))
+    return Result("listing", rows, msgspec.to_builtins({"ours": ours, "bare": bare}))
 
 
-def _fill(url: str, pods: int, nodes: int) -> Filled:
-    command = [sys.executable, "-m", __name__, url, str(pods), str(nodes)]
+def _fill(how: str, url: str, pods: int, nodes: int) -> Filled:
+    command = [sys.executable, "-m", __name__, how, url, str(pods), str(nodes)]
     ran = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=False)
     if ran.returncode:
         raise ChildError(f"{__name__} ended with {ran.returncode}")
@@ -81,21 +91,64 @@ def _fill(url: str, pods: int, nodes: int) -> Filled:
 # -- in the child --------------------------------------------------------------------------------------------------
 
 
-async def _measure(url: str, sizes: tuple[int, int]) -> Filled:
+async def _measure(fill: Callable[[str], Awaitable[tuple[int, int]]], url: str, sizes: tuple[int, int]) -> Filled:
+    began, used = time.monotonic(), time.process_time()
+    held = await fill(url)
+    took, cpu = time.monotonic() - began, time.process_time() - used
+    if held != sizes:
+        raise ChildError(f"{held[0]} pods and {held[1]} nodes came, not {sizes[0]} and {sizes[1]}")
+    return Filled(took, cpu, _status_mb("VmRSS"), _status_mb("VmHWM"))
+
+
+async def _ours(url: str) -> tuple[int, int]:
+    """Fill the operator's caches; return how many pods and nodes they hold."""
     collector.begin()
     store = Store(lambda _pool, _at: None, wall=time.time)
     store.put_pool(_pool(), time.monotonic())
     async with ApiClient(static_access(url)) as client:
         caches = Caches(client, store, clock=time.monotonic)
-        began, used = time.monotonic(), time.process_time()
         running = asyncio.create_task(caches.run())
         await caches.wait()
-        took, cpu = time.monotonic() - began, time.process_time() - used
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    if (store.sizes()[1], store.sizes()[0]) != sizes:
-        raise ChildError(f"the caches hold {store.sizes()} nodes and pods")
-    return Filled(took, cpu, _status_mb("VmRSS"), _status_mb("VmHWM"))
+    nodes, pods = store.sizes()
+    return pods, nodes
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: _Named
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: _Object
+
+
+async def _bare(url: str) -> tuple[int, int]:
+    """Read the names of all pods and nodes; return how many came."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
+        pods, nodes = await asyncio.gather(_names(http, f"{url}/api/v1/pods"), _names(http, f"{url}/api/v1/nodes"))
+    return len(pods), len(nodes)
+
+
+async def _names(http: aiohttp.ClientSession, url: str) -> set[str]:
+    decode = msgspec.json.Decoder(_Event).decode
+    names: set[str] = set()
+    query = {"watch": "1", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    async with http.get(url, params=query) as stream:
+        rest = b""
+        async for chunk in stream.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                event = decode(line)
+                if event.type == "BOOKMARK":
+                    return names
+                names.add(event.object.metadata.name)
+    raise ChildError("the list has no end")
 
 
 def _pool() -> ComputePool:
@@ -116,5 +169,6 @@ def _status_mb(field: str) -> float:
 
 
 if __name__ == "__main__":
-    measured = asyncio.run(_measure(sys.argv[1], (int(sys.argv[2]), int(sys.argv[3]))))
+    how, url, pods, nodes = sys.argv[1:]
+    measured = asyncio.run(_measure(_ours if how == "ours" else _bare, url, (int(pods), int(nodes))))
     sys.stdout.buffer.write(msgspec.json.encode(measured))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from e2e.bench.contenders import Contender
 from e2e.bench.report import Row, number
 from e2e.bench.spread import percentile, ratios
-from e2e.bench.stand import Sample, Stand
+from e2e.bench.stand import Sample, Stand, cpu_seconds
 from e2e.progress import Progress
 
 WARM_UP = 20
@@ -26,7 +27,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 3
     sizes: tuple[int, ...] = (100, 500)
     """Pods created at once."""
-    singles: int = 40
+    singles: int = 30
     """Pods created one by one, in each round."""
     list_pods: int = 100_000
     list_nodes: int = 5_000
@@ -47,6 +48,8 @@ class Figures(msgspec.Struct, frozen=True):
     sent_p50: float
     sent_p99: float
     sent_last: float
+    cpu: float
+    """What the contender used, for each pod, until the last one was bound."""
 
 
 Rounds = dict[int, list[Figures]]
@@ -77,10 +80,10 @@ def _turn(stand: Stand, scale: Scale, pids: Sequence[int], how: dict[str, Any]) 
     stand.clear(pids)
     taken: dict[int, Figures] = {}
     if scale.singles:
-        taken[1] = _figures(_singles(stand, scale.singles, how))
+        taken[1] = _measured(pids, lambda: _singles(stand, scale.singles, how))
         stand.clear(pids)
     for size in scale.sizes:
-        taken[size] = _figures(stand.batch(size, **how))
+        taken[size] = _measured(pids, partial(stand.batch, size, **how))
         stand.clear(pids)
     return taken
 
@@ -93,7 +96,10 @@ def _singles(stand: Stand, count: int, how: dict[str, Any]) -> list[Sample]:
     return samples
 
 
-def _figures(samples: Sequence[Sample]) -> Figures:
+def _measured(pids: Sequence[int], burst: Callable[[], list[Sample]]) -> Figures:
+    before = sum(map(cpu_seconds, pids))
+    samples = burst()
+    used = sum(map(cpu_seconds, pids)) - before
     bound, sent = [one.bound for one in samples], [one.sent_on for one in samples]
     return Figures(
         bound_p50=percentile(bound, 0.5),
@@ -102,6 +108,7 @@ def _figures(samples: Sequence[Sample]) -> Figures:
         sent_p50=percentile(sent, 0.5),
         sent_p99=percentile(sent, 0.99),
         sent_last=max(sent),
+        cpu=1000 * used / len(samples),
     )
 
 
