@@ -253,6 +253,12 @@ def test_another_pools_pod_whose_write_is_under_way_holds_its_place_where_it_goe
     assert sent_to(found) == {"p": "nebius"}
 
 
+def test_other_pools_pods_take_their_places_in_order_however_they_are_listed() -> None:
+    foreign = [pod("big", 8, sent=[("nebius", NOW)]), pod("small", 2, sent=[("nebius", NOW)], waited=30)]
+    for order in (foreign, foreign[::-1]):
+        assert sent_to(plan(HOLDER, pod("p", 6), seen={"foreign": tuple(order)})) == {"p": "crusoe"}
+
+
 def test_another_pools_pod_with_a_promised_place_is_counted_once() -> None:
     foreign = pod("x", 4, sent=[("nebius", NOW)], nominated="n1")
     other = pod("y", 4, nominated="n1")
