@@ -22,8 +22,8 @@ from tests.unit.core.clusters import Case, cases
 from tests.unit.core.oracle import Oracle, placed, since_fitting
 from tests.unit.core.passes import decided
 
-often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-rarely = settings(often, max_examples=60)
+often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+rarely = settings(often, max_examples=40)
 
 
 def rank(pod: Pod) -> tuple[int, float, str, str]:

@@ -511,7 +511,7 @@ def plain(seen: Snapshot) -> dict[str, Any]:
     }
 
 
-often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @often
