@@ -22,7 +22,9 @@ LIMIT = 1.3
 def run(stand: Stand, scale: Scale) -> Result:
     """Measure and compare."""
     ready_made = {"tolerations": [objects.provider_toleration(STANDBY)], "affinity": _preference(stand)}
-    measured = alternate(stand, {"ours": _admitting, "ready-made": _nobody}, scale, {"ready-made": ready_made})
+    measured = alternate(
+        "burst at admission", stand, {"ours": _admitting, "ready-made": _nobody}, scale, {"ready-made": ready_made}
+    )
     rows = []
     for size, mine in measured["ours"].items():
         figures = ["bound_p50"] if size == 1 else ["bound_p50", "bound_last"]

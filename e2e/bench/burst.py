@@ -24,7 +24,7 @@ SINGLE_MS = 100.0
 def run(stand: Stand, scale: Scale) -> Result:
     """Measure and compare."""
     contenders = {"ours": ours, "on ADDED": on_added, "on Unschedulable": on_unschedulable}
-    measured = alternate(stand, contenders, scale, {})
+    measured = alternate("burst by patch", stand, contenders, scale, {})
     return Result("burst", list(_rows(measured)), msgspec.to_builtins(measured, str_keys=True))
 
 

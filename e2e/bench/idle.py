@@ -17,8 +17,6 @@ from e2e.operator import OperatorProcess
 from e2e.progress import Progress
 
 PERCENT = 1.0
-# Pools are reported once, and what follows the start is over.
-SETTLE_SECONDS = 5.0
 READY_SECONDS = 60.0
 
 
@@ -28,7 +26,7 @@ def run(stand: Stand, scale: Scale) -> Result:
     with Progress("idle") as progress, _many_pools(stand, scale.idle_pools), OperatorProcess(stand.cluster) as operator:
         operator.wait_leading()
         _wait_reported(stand, scale.idle_pools)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(scale.settle_seconds)
         stand.rest([operator.pid])
         for part in range(scale.rounds):
             progress.say(f"part {part + 1} of {scale.rounds}")

@@ -36,6 +36,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     shapes: int = 100
     idle_pools: int = 100
     idle_seconds: float = 25.0
+    settle_seconds: float = 5.0
+    """Before that: pools are reported for the first time, and what follows a start is over."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -57,14 +59,14 @@ Rounds = dict[int, list[Figures]]
 
 
 def alternate(
-    stand: Stand, contenders: Mapping[str, Contender], scale: Scale, pods: Mapping[str, dict[str, Any]]
+    what: str, stand: Stand, contenders: Mapping[str, Contender], scale: Scale, pods: Mapping[str, dict[str, Any]]
 ) -> dict[str, Rounds]:
     """Let each contender have its turn in each round, and return what was measured of each.
 
     `pods` describes each contender's pods, as for `objects.gpu_pod`.
     """
     measured: dict[str, Rounds] = {name: {} for name in contenders}
-    with Progress("burst") as progress:
+    with Progress(what) as progress:
         for turn in range(scale.rounds):
             for name, contender in contenders.items():
                 progress.say(f"round {turn + 1} of {scale.rounds}, {name}")
