@@ -74,6 +74,7 @@ class ApiClient:
         self._timeout = timeout
         self._calls: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         """Connections are opened as they are needed."""
@@ -86,7 +87,8 @@ class ApiClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; calls in flight end as Unavailable."""
+        """Close all connections; calls in flight end as Unavailable, and so do later ones."""
+        self._closed = True
         for session in (self._calls, self._streams):
             if session is not None:
                 await session.close()
@@ -261,6 +263,9 @@ class ApiClient:
 
     def _session(self, streams: bool) -> aiohttp.ClientSession:
         """Return the session of short calls, or that of lists and watches, which no burst of calls may hold up."""
+        if self._closed:
+            # A session made now would be closed by nobody.
+            raise errors.Unavailable(0, "Closed", "the client is closed", request="a call")
         if streams:
             if self._streams is None:
                 self._streams = _new_session(limit=0)
