@@ -103,13 +103,10 @@ class Writer:
         return outcome
 
     async def mark(self, marks: Iterable[Mark]) -> None:
-        """Correct labels, a few at a time; a pod whose correction is under way is left alone."""
+        """Correct labels, a few at a time; a pod whose correction is under way, or to be tried again, is left alone."""
         fresh = [mark for mark in marks if mark.pod.uid not in self._marking]
         self._marking.update(mark.pod.uid for mark in fresh)
-        try:
-            await asyncio.gather(*(self._mark(mark) for mark in fresh))
-        finally:
-            self._marking.difference_update(mark.pod.uid for mark in fresh)
+        await asyncio.gather(*(self._mark(mark) for mark in fresh))
 
     async def settle(self) -> None:
         """Drop the waits for retries; called at the end."""
@@ -147,8 +144,12 @@ class Writer:
             try:
                 await self._patch(mark.pod, mark_patch(mark))
             except ApiError as error:
-                # The label is for readers; the next change of the pool brings the next try.
+                # The label is for readers: that it is late is no condition of the pool.
                 _logger.info("label of %s/%s not corrected: %s", mark.pod.namespace, mark.pod.name, error)
+                self._later(mark.pod.uid, error)
+            else:
+                self._failures.pop(mark.pod.uid, None)
+                self._marking.discard(mark.pod.uid)
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
@@ -169,6 +170,7 @@ class Writer:
 
     async def _release(self, uid: str, delay: float) -> None:
         await self._sleep(delay)
+        self._marking.discard(uid)
         self._ledger.failed(uid)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

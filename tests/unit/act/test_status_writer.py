@@ -79,6 +79,7 @@ class Writing:
         """Have a first status written and taken in."""
         self.statuses.want(self.pool, status())
         await until(lambda: self.pool.status == status(), "the first status")
+        await self.statuses.flush()
 
 
 @asynccontextmanager
@@ -97,6 +98,8 @@ async def writing(*, calm: float = 0.0, retry: float = 0.0) -> AsyncIterator[Wri
         )
         made.append(Writing(server, statuses, lease, pool))
         yield made[0]
+        async with asyncio.timeout(5.0):
+            await statuses.flush()
 
 
 def play(scenario: Callable[[Writing], Awaitable[None]], **how: float) -> None:

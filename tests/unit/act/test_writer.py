@@ -331,13 +331,17 @@ def test_marks_leave_the_api_server_to_bursts() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 500}, {"body": b"?"}])
-def test_a_mark_that_fails_holds_up_no_other_and_is_tried_when_it_comes_again(fault: dict[str, Any]) -> None:
+def test_a_mark_that_fails_holds_up_no_other_and_is_asked_for_again_after_a_while(fault: dict[str, Any]) -> None:
     async def scenario(w: Writing) -> None:
-        marks = [Mark(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good")]
+        bad, good = (Mark(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good"))
         w.server.fault("patch", path="bad", **fault)
-        await w.writer.mark(marks)
+        await w.writer.mark([bad, good])
         assert w.server.get(PODS, "good", "default")["metadata"]["labels"] == {LABEL: "nebius"}
-        await w.writer.mark(marks)
+        await w.writer.mark([bad])
+        assert w.server.count("patch", "bad") == 1, "not while it waits"
+        w.delays.over.set()
+        await until(lambda: w.failed == [bad.pod.uid], "its release")
+        await w.writer.mark([bad])
         assert w.server.get(PODS, "bad", "default")["metadata"]["labels"] == {LABEL: "nebius"}
 
     play(scenario)

@@ -349,9 +349,10 @@ def test_a_pool_that_is_gone_leaves_no_metrics_and_no_timers() -> None:
 
 def test_a_refused_patch_is_reported_tried_again_and_reported_to_be_over() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/new-0", times=3, status=422, message="spec.tolerations: the guard says no")
+        server.fault("patch", path="/pods/new-0", times=1000, status=422, message="spec.tolerations: the guard says no")
         make_pool(server)
         await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+        server.faults.clear()
         await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent after all")
         await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "the end of it")
 
@@ -462,6 +463,21 @@ def test_bound_pods_get_the_label_of_where_they_run() -> None:
         make_pool(server)
         await until(lambda: _label(server, "admitted") == "nebius", "the label of one that was admitted")
         await until(lambda: _label(server, "came-home") is None, "no label of one at home")
+
+    play(scenario, before)
+
+
+def test_a_label_that_could_not_be_put_right_is_tried_again_though_nothing_happens() -> None:
+    def before(server: FakeApiServer, _day: Day) -> None:
+        full(server, policy=True)
+        server.create(PODS, pod("admitted", on="n1"))
+
+    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+        server.fault("patch", path="/pods/", times=3, status=500)
+        make_pool(server)
+        await until(lambda: _label(server, "admitted") == "nebius", "the label")
+        assert patches_of(server, "admitted") == 4
+        assert conditions(server)["Degraded"] == ("False", "AllWell")
 
     play(scenario, before)
 
