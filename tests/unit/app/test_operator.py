@@ -1,0 +1,345 @@
+"""One whole operator process against a fake API server, from start to clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from computepool.app.health import ServeError
+from computepool.app.operator import run as run_operator
+from computepool.app.settings import Settings
+from computepool.kube.access import AccessError
+from tests.builders import POOL
+from tests.fakes.apiserver import COMPUTEPOOLS, LEASES, PODS, FakeApiServer
+from tests.fakes.waiting import until
+from tests.unit.app.cluster import conditions, edit_pool, full, make_pool, overflow, sent
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
+users: [{{name: u, user: {{}}}}]
+contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+current-context: x
+"""
+NAMESPACE = "computepool-system"
+
+
+@dataclass
+class Running:
+    """A process, how to stop it, and what it says."""
+
+    server: FakeApiServer
+    stop: asyncio.Event
+    task: asyncio.Task[int]
+    caplog: pytest.LogCaptureFixture
+
+    async def port(self) -> int:
+        """Where it serves, once it does."""
+        await until(self._ports, "it serves")
+        return self._ports()[-1]
+
+    def _ports(self) -> list[int]:
+        lines = [vars(one).get("fields", {}) for one in self.caplog.records if "serving" in one.getMessage()]
+        return [int(fields["port"]) for fields in lines]
+
+    async def get(self, path: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{await self.port()}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status, await answer.text()
+
+    async def says(self, path: str, status: int, words: str) -> str:
+        """Wait until an endpoint answers so, and return its whole text."""
+        async with asyncio.timeout(10.0):
+            while True:
+                code, text = await self.get(path)
+                if code == status and words in text:
+                    return text
+                await asyncio.sleep(0.01)
+
+    async def leads(self) -> None:
+        await self.says("/metrics", 200, "computepool_leader 1.0")
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        async with asyncio.timeout(10.0):
+            return await self.task
+
+    async def end(self) -> int:
+        """Its exit code after it was told to stop."""
+        self.stop.set()
+        return await self.ended()
+
+    def holder(self) -> str:
+        lease = self.server.get(LEASES, "computepool", NAMESPACE)
+        return str(lease["spec"].get("holderIdentity"))
+
+
+@dataclass
+class Site:
+    """What a test starts operators with."""
+
+    folder: Path
+    caplog: pytest.LogCaptureFixture
+
+    def settings(self, server: FakeApiServer, **how: Any) -> Settings:
+        file = self.folder / "kubeconfig"
+        file.write_text(KUBECONFIG.format(url=server.url))
+        settings = Settings(
+            namespace=NAMESPACE,
+            identity="operator-1",
+            lease_seconds=3.0,
+            host="127.0.0.1",
+            port=0,
+            kubeconfig=str(file),
+            retry_seconds=0.01,
+        )
+        return replace(settings, **how)
+
+    def play(
+        self,
+        scenario: Callable[[Running], Awaitable[None]],
+        before: Callable[[FakeApiServer], object] = full,
+        **how: Any,
+    ) -> None:
+        """Run a scenario against a process; it is ended in any case."""
+
+        async def play() -> None:
+            async with FakeApiServer() as server:
+                settings = self.settings(server, **how)
+                if (made := before(server)) is not None:
+                    assert isinstance(made, Awaitable)
+                    await made
+                stop = asyncio.Event()
+                task = asyncio.create_task(run_operator(settings, stop, listen=lambda: None))
+                running = Running(server, stop, task, self.caplog)
+                try:
+                    await scenario(running)
+                finally:
+                    stop.set()
+                    await asyncio.wait([task])
+
+        asyncio.run(play())
+
+
+@pytest.fixture
+def site(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Site:
+    caplog.set_level("INFO", "computepool")
+    return Site(tmp_path, caplog)
+
+
+# -- a life in order
+
+
+def test_it_leads_bursts_and_stops_in_order(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        make_pool(r.server)
+        overflow(r.server, 3)
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+        await until(lambda: conditions(r.server).get("Ready") == ("True", "Reconciled"), "and told")
+        assert await r.get("/healthz") == (200, "ok\n")
+        assert await r.get("/readyz") == (200, "ok\n")
+        _, metrics = await r.get("/metrics")
+        assert "computepool_leader 1.0" in metrics
+        assert f'computepool_pending_pods{{pool="{POOL}"}} 3.0' in metrics
+        assert 'computepool_cache_age_seconds{resource="pods"}' in metrics
+        assert r.holder() == "operator-1"
+        assert await r.end() == 0
+        assert r.holder() == "", "the standby need not wait"
+        told = {call.json["regarding"]["name"] for call in r.server.calls_of("create", "/events")}
+        assert told >= {POOL, *sent(r.server)}, "what was left to tell is told"
+        with pytest.raises(aiohttp.ClientError):
+            await r.get("/healthz")
+
+    site.play(scenario)
+
+
+def test_pools_come_change_and_go_while_it_leads(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        await until(lambda: r.server.count("watch", COMPUTEPOOLS), "pools are watched")
+        make_pool(r.server)
+        await until(lambda: conditions(r.server).get("Ready") == ("True", "Reconciled"), "it is acted upon")
+        edit_pool(r.server, mode="Observe")
+        await until(lambda: conditions(r.server)["Ready"] == ("True", "Observing"), "it is only observed")
+        r.server.delete(COMPUTEPOOLS, POOL)
+        await until(lambda: any("pool gone" in one.getMessage() for one in r.caplog.records), "it is gone")
+        _, metrics = await r.get("/metrics")
+        assert f'pool="{POOL}"' not in metrics
+
+    site.play(scenario)
+
+
+def test_nothing_is_written_on_pools_but_their_status(site: Site) -> None:
+    # No finalizers and no annotations: a pool can be deleted whether the operator runs or not.
+    async def scenario(r: Running) -> None:
+        await until(lambda: r.server.count("watch", COMPUTEPOOLS), "pools are watched")
+        before = make_pool(r.server)["metadata"]
+        await until(lambda: conditions(r.server), "it is acted upon")
+        edit_pool(r.server, mode="Observe")
+        await until(lambda: conditions(r.server)["Ready"] == ("True", "Observing"), "it is only observed")
+        after = r.server.get(COMPUTEPOOLS, POOL)["metadata"]
+        assert after.keys() == before.keys()
+        written = [call.path for call in r.server.calls if call.verb in ("patch", "update") and "pools" in call.path]
+        assert {path.rsplit("/", 1)[-1] for path in written} == {"status"}
+
+    site.play(scenario)
+
+
+# -- a standby
+
+
+def _held(server: FakeApiServer) -> None:
+    full(server, 3)
+    make_pool(server)
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 60}
+    server.create(LEASES, {"metadata": {"name": "computepool", "namespace": NAMESPACE}, "spec": spec})
+
+
+def test_a_standby_is_ready_and_writes_nothing(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.says("/readyz", 200, "ok")
+        await until(lambda: r.server.count("get", "/leases/") >= 2, "it asks for the lease")
+        _, metrics = await r.get("/metrics")
+        assert "computepool_leader 0.0" in metrics
+        assert [call.path for call in r.server.calls if call.verb not in ("get", "list", "watch")] == []
+        assert await r.end() == 0
+        assert r.holder() == "another"
+
+    site.play(scenario, _held)
+
+
+def test_a_standby_that_gets_the_lease_acts_on_what_it_has_seen_before(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.says("/readyz", 200, "ok")
+        lease = r.server.get(LEASES, "computepool", NAMESPACE)
+        r.server.update(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+
+    site.play(scenario, _held)
+
+
+# -- leadership lost
+
+
+def test_a_leader_whose_lease_another_has_taken_ends_with_1_and_leaves_it_alone(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        lease = r.server.get(LEASES, "computepool", NAMESPACE)
+        r.server.update(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "another"}})
+        assert await r.ended() == 1
+        assert r.holder() == "another"
+        (line,) = [one for one in r.caplog.records if "no longer leading" in one.getMessage()]
+        assert "another process" in vars(line)["fields"]["error"]
+
+    site.play(scenario)
+
+
+def test_a_leader_that_can_not_renew_ends_with_1_and_says_why(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        r.server.fault("get", path="/leases/", times=1000, status=500, message="etcd is away")
+        assert await r.ended() == 1
+        (line,) = [one for one in r.caplog.records if "no longer leading" in one.getMessage()]
+        assert "etcd is away" in vars(line)["fields"]["error"]
+
+    site.play(scenario, lease_seconds=1.5)
+
+
+def test_the_lease_is_kept_while_there_are_no_pools_to_list(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        before = r.server.count("update", "/leases/")
+        await until(lambda: r.server.count("update", "/leases/") >= before + 3, "it goes on renewing")
+        r.server.behaviour.absent.clear()
+        make_pool(r.server)
+        await until(lambda: conditions(r.server), "the pool is acted upon")
+
+    site.play(scenario, _without_crd, lease_seconds=1.5)
+
+
+# -- what is not there yet
+
+
+def _without_crd(server: FakeApiServer) -> None:
+    full(server, 3)
+    server.behaviour.absent.add(COMPUTEPOOLS)
+
+
+def test_a_crd_that_is_not_there_yet_is_waited_for_and_readiness_says_so(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        text = await r.says("/readyz", 503, "pools are not listed yet")
+        assert "404" in text
+        assert "CRD" in text
+        assert await r.get("/healthz") == (200, "ok\n")
+        r.server.behaviour.absent.clear()
+        make_pool(r.server)
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+        assert await r.get("/readyz") == (200, "ok\n")
+
+    site.play(scenario, _without_crd)
+
+
+def test_an_api_server_that_is_away_at_the_start_is_waited_for(site: Site) -> None:
+    async def before(server: FakeApiServer) -> None:
+        full(server, 3)
+        make_pool(server)
+        await server.stop()
+
+    async def scenario(r: Running) -> None:
+        await r.says("/readyz", 503, "cannot list")
+        assert await r.get("/healthz") == (200, "ok\n")
+        await r.server.start()
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+
+    site.play(scenario, before)
+
+
+def test_a_right_that_is_missing_is_named_by_readiness(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        text = await r.says("/readyz", 503, "forbidden")
+        assert "pods are not listed yet: cannot list pods" in text
+        assert 'User "x" cannot list pods' in text
+        assert "ClusterRole" in text
+        assert await r.end() == 0
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        refusal: dict[str, Any] = {"path": PODS, "times": 1000, "status": 403, "message": 'User "x" cannot list pods'}
+        server.fault("list", **refusal)
+        server.fault("watch", **refusal)
+
+    site.play(scenario, before)
+
+
+@pytest.mark.parametrize("absent", [PODS, COMPUTEPOOLS, "/apis/coordination.k8s.io"])
+def test_it_can_be_stopped_at_any_stage_of_its_start(site: Site, absent: str) -> None:
+    async def scenario(r: Running) -> None:
+        await until(lambda: any(call.path.startswith(absent) for call in r.server.calls), "it asks")
+        assert await r.end() == 0
+
+    site.play(scenario, lambda server: server.behaviour.absent.add(absent))
+
+
+def test_a_port_that_is_taken_ends_it_with_a_sentence(site: Site) -> None:
+    async def scenario(first: Running) -> None:
+        settings = site.settings(first.server, port=await first.port())
+        with pytest.raises(ServeError, match="--http-port"):
+            await run_operator(settings, asyncio.Event(), listen=lambda: None)
+
+    site.play(scenario)
+
+
+def test_no_way_to_the_cluster_ends_it_with_a_sentence(site: Site) -> None:
+    async def scenario(first: Running) -> None:
+        settings = site.settings(first.server, kubeconfig=str(site.folder / "nowhere"))
+        with pytest.raises(AccessError, match="nowhere"):
+            await run_operator(settings, asyncio.Event(), listen=lambda: None)
+
+    site.play(scenario)
