@@ -254,6 +254,8 @@ class FakeApiServer:
         if fault is None:
             return None
         await asyncio.sleep(fault.delay)
+        if fault.gate is not None:
+            await fault.gate.wait()
         if fault.reset and request.transport is not None:
             request.transport.abort()
             return web.Response()

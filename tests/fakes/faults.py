@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,8 @@ class Fault:
     """Applies to the next `times` requests of this verb whose path contains `path` (of lists: to the page `page`).
 
     With `status` the request is refused so; with `body` that is the answer; with `reset` the connection is broken
-    instead of an answer; each after `delay` seconds. Without any of these it is answered properly after the delay.
+    instead of an answer; each after `delay` seconds, and once `gate` is set where there is one. Without any of these it
+    is answered properly then.
     For a watch, `then` happens after `after` lines; `code` and `retry_after` are those of its ERROR event.
     """
 
@@ -35,6 +37,7 @@ class Fault:
     times: int = 1
     page: int | None = None
     delay: float = 0.0
+    gate: asyncio.Event | None = None
     status: int | None = None
     reason: str = ""
     message: str = ""

@@ -145,13 +145,15 @@ def test_observe_reports_and_touches_nothing() -> None:
 
 def test_a_pod_is_not_patched_again_while_its_patch_is_under_way() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/", times=3, delay=0.2)
+        answered = asyncio.Event()
+        server.fault("patch", path="/pods/", times=3, gate=answered)
         make_pool(server)
         await until(lambda: server.count("patch", "/pods/") == 3, "the patches are under way")
         for turn in range(5):
             touch_node(server, "c1", str(turn))
             await passes_of(process)
         assert sent(server) == {}, "still under way"
+        answered.set()
         await until(lambda: len(sent(server)) == 3, "all sent")
         await passes_of(process)
         assert {patches_of(server, f"new-{number}") for number in range(3)} == {1}
