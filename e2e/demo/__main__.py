@@ -37,8 +37,9 @@ def main(arguments: list[str]) -> int:
     """Run the demo and return its exit code."""
     parsed = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    # As Ctrl-C: what was started is ended in order.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # What was started is ended in order; also where a shell started us in the background, and SIGINT came ignored.
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, _interrupt)
     try:
         return _play(Screen(console, parsed.pause), parsed.report, keep=parsed.keep)
     except KeyboardInterrupt:

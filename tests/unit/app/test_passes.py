@@ -179,10 +179,13 @@ def test_a_pod_is_not_patched_again_while_its_patch_is_not_seen_yet() -> None:
 def test_places_of_pods_under_way_are_given_to_nobody_else() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         make_pool(server)
-        server.fault("patch", path="/pods/first", times=4, delay=0.3)
+        answered = asyncio.Event()
+        server.fault("patch", path="/pods/first", times=4, gate=answered)
         overflow(server, 4, "first")
         await until(lambda: server.count("patch", "/pods/first") == 4, "the first are under way")
         overflow(server, 2, "second")
+        await until(lambda: len(sent(server)) == 2, "the second are sent")
+        answered.set()
         await until(lambda: len(sent(server)) == 6, "all sent")
         assert [offers(server, f"second-{number}") for number in range(2)] == [["crusoe"]] * 2
 
@@ -297,10 +300,14 @@ def test_patches_that_wait_for_their_turn_end_with_the_pool_that_wanted_them(
     edit: Callable[[FakeApiServer], object],
 ) -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/", times=1000, delay=0.1)
+        answered = asyncio.Event()
+        server.fault("patch", path="/pods/", times=1000, gate=answered)
         make_pool(server)
         await until(lambda: server.count("patch", "/pods/") == PARALLEL, "as many as may be at once")
+        before = process.store.pools[POOL]
         edit(server)
+        await until(lambda: _spec(process, POOL) != before.spec, "the edit is noticed")
+        answered.set()
         await until(lambda: len(sent(server)) == PARALLEL, "those under way arrive")
         await process.stop()
         assert server.count("patch", "/pods/") == PARALLEL
@@ -311,10 +318,14 @@ def test_patches_that_wait_for_their_turn_end_with_the_pool_that_wanted_them(
 
 def test_pods_decided_for_a_provider_that_the_pool_has_lost_are_decided_again() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/", times=PARALLEL, delay=0.1)
+        answered = asyncio.Event()
+        server.fault("patch", path="/pods/", times=PARALLEL, gate=answered)
         make_pool(server)
         await until(lambda: server.count("patch", "/pods/") == PARALLEL, "as many as may be at once")
+        before = process.store.pools[POOL]
         edit_pool(server, providers=[provider("aws"), provider("crusoe")])
+        await until(lambda: _spec(process, POOL) != before.spec, "the edit is noticed")
+        answered.set()
         await until(lambda: len(sent(server)) == PARALLEL + 20, "all sent")
         last = [found[-1] for found in sent(server).values()]
         assert last.count("crusoe") >= 20
@@ -430,10 +441,15 @@ def test_without_the_lease_the_passes_end_and_nothing_was_written() -> None:
 
 def test_a_clean_stop_ends_the_patches_under_way_and_begins_no_other() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/", times=1000, delay=0.1)
+        answered = asyncio.Event()
+        server.fault("patch", path="/pods/", times=1000, gate=answered)
         make_pool(server)
         await until(lambda: server.count("patch", "/pods/") == PARALLEL, "as many as may be at once")
-        await process.stop()
+        stopping = asyncio.create_task(process.stop())
+        # The stop has begun before the first answer comes.
+        await asyncio.sleep(0)
+        answered.set()
+        await stopping
         assert server.count("patch", "/pods/") == PARALLEL == len(sent(server))
 
     play(scenario, many)
@@ -491,3 +507,9 @@ def _label(server: FakeApiServer, name: str) -> str | None:
 
 def _toleration(to: str) -> Json:
     return {"key": "computepool.io/provider", "operator": "Equal", "value": to, "effect": "NoSchedule"}
+
+
+def _spec(process: Process, pool: str) -> object:
+    """The spec that the process holds, or None once the pool is gone."""
+    held = process.store.pools.get(pool)
+    return None if held is None else held.spec
