@@ -1,11 +1,8 @@
 """`computepool status`: pools and their providers, a table."""
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
-from computepool.cli.console import counted, span
 from computepool.cli.view import NotFoundError, load_pools
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
@@ -14,8 +11,8 @@ from computepool.model.api import ComputePool, ConditionStatus
 _BAD_WHEN = {"Ready": ConditionStatus.FALSE, "Degraded": ConditionStatus.TRUE, "Resilient": ConditionStatus.FALSE}
 
 
-async def show(kubeconfig: str | None, name: str | None, console: Console, now: float) -> None:
-    """Print all pools, or one; `now` is the time of day. Raises NotFoundError where there is none of that name."""
+async def show(kubeconfig: str | None, name: str | None, console: Console) -> None:
+    """Print all pools, or one. Raises NotFoundError where there is none of that name."""
     async with ApiClient(await load_access(kubeconfig)) as client:
         pools = await load_pools(client)
     if name is not None:
@@ -24,35 +21,31 @@ async def show(kubeconfig: str | None, name: str | None, console: Console, now: 
             raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`")
     if not pools:
         console.print("There is no ComputePool in the cluster yet.")
-    for index, pool in enumerate(pools):
-        if index:
-            console.print()
-        show_pool(pool, console, now)
+    for pool in pools:
+        _show(pool, console)
 
 
-def show_pool(pool: ComputePool, console: Console, now: float) -> None:
-    """Print what the operator last reported of a pool."""
+def _show(pool: ComputePool, console: Console) -> None:
     status = pool.status
-    title = Text(pool.name, style="bold")
-    console.print(title.append(f"  {pool.spec.mode}  {pool.spec.accelerator.resource_name}", style="default"))
+    console.print(f"\n[bold]{pool.name}[/bold]  {pool.spec.mode}  {pool.spec.accelerator.resource_name}")
     if not status.conditions:
-        _say(console, "Not looked at yet: is the operator running?")
+        console.print("  Not looked at yet: is the operator running? (kubectl get pods, computepool run)")
         return
     if status.observed_generation < pool.metadata.generation:
-        _say(console, "The spec has changed since; what follows is about the one before.")
+        console.print("  The spec has changed; what follows is about the one before.")
     console.print(providers_table(pool))
-    console.print()
-    pending = status.pending
-    cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
-    wanted = counted(pending.accelerators, "accelerator")
-    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{cost}")
-    console.print()
-    console.print(conditions_table(pool))
+    console.print(f"  {status.pending.pods} pod(s) wait, {status.pending.accelerators} accelerator(s)")
+    for condition in status.conditions:
+        bad = _BAD_WHEN.get(condition.type) is condition.status
+        colour = "red" if bad else "default"
+        console.print(
+            f"  [{colour}]{condition.type}={condition.status}[/{colour}] {condition.reason}: {condition.message}"
+        )
     if status.last_decision is not None:
         decision = status.last_decision
-        ago = span(now - decision.time.timestamp())
-        console.print()
-        _say(console, f"Last decision, {ago} ago: {decision.action} ({decision.reason}). {decision.message}")
+        console.print(
+            f"  Last: {decision.time:%Y-%m-%d %H:%M:%S} {decision.action} ({decision.reason}) {decision.message}"
+        )
 
 
 def providers_table(pool: ComputePool) -> Table:
@@ -77,19 +70,3 @@ def providers_table(pool: ComputePool) -> Table:
             "open" if is_open else "",
         )
     return table
-
-
-def conditions_table(pool: ComputePool) -> Table:
-    """Return a pool's conditions as a table; what a person should look at is red."""
-    table = Table(box=None, pad_edge=True)
-    for heading in ("Condition", "Status", "Reason", "Message"):
-        table.add_column(heading, no_wrap=heading != "Message")
-    for condition in pool.status.conditions:
-        bad = _BAD_WHEN.get(condition.type) is condition.status
-        style = "red" if bad else "default"
-        table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
-    return table
-
-
-def _say(console: Console, words: str) -> None:
-    console.print(Padding(words, (0, 1), expand=False))
