@@ -25,7 +25,7 @@ from computepool.report.status import status_of
 from computepool.report.story import Story
 
 _logger = logging.getLogger("computepool")
-SHARE = 0.1
+SHARE = 0.05
 """Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
 PAUSE_SECONDS = 0.1
 """However long a pass took, the next one waits no longer."""

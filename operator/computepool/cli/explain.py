@@ -1,12 +1,15 @@
 """`computepool explain POD`: the operator's own decision, on one read of the cluster."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from computepool.assess.assessment import Assessment, assess
 from computepool.assess.overflow import Hold
+from computepool.cli.console import span
 from computepool.cli.view import NotFoundError, View
 from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Plan
@@ -34,51 +37,58 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     """Explain one pod. Raises NotFoundError where there is none of that name."""
     pod = next((p for p in view.store.pods() if p.namespace == namespace and p.name == name), None)
     if pod is None:
-        raise NotFoundError(f"no unfinished pod {name!r} in namespace {namespace!r}: check the name, and -n NAMESPACE")
+        raise NotFoundError(
+            f"there is no pod {name!r} in namespace {namespace!r} that has not ended: check the name, and -n NAMESPACE"
+        )
     claims = view.store.claims_of(pod.uid)
     if not claims:
-        return Explanation(pod, "", "No ComputePool selects this pod.", None, (), (_unclaimed(view, pod),))
+        return Explanation(pod, "", "No ComputePool looks after this pod.", None, (), (_unclaimed(view, pod),))
     snapshot = view.store.snapshot(claims[0])
     state = recorded_state(snapshot.pool)
     assessment = assess(snapshot, state, view.now)
     plan = decide(snapshot, assessment, state, view.now)
     notes = list(_notes(pod, claims))
-    if snapshot.pool.spec.mode is Mode.OBSERVE:
-        notes.append(f"{Reason.OBSERVING.help}")
+    observed = snapshot.pool.spec.mode is Mode.OBSERVE
+    if observed:
+        notes.append(Reason.OBSERVING.help)
     if plan.frozen:
-        notes.append(f"Frozen: {plan.frozen}")
+        notes.append(f"Nothing is decided: {plan.frozen}.")
     if pod.node:
-        return _bound(pod, claims[0], assessment, tuple(notes))
-    return _waiting(pod, claims[0], plan, view.now, tuple(notes))
+        return _bound(pod, claims[0], assessment, view.now, tuple(notes))
+    return _waiting(pod, claims[0], plan, view.now, tuple(notes), observed=observed)
 
 
-def _bound(pod: Pod, pool: str, assessment: Assessment, notes: tuple[str, ...]) -> Explanation:
+def _bound(pod: Pod, pool: str, assessment: Assessment, now: float, notes: tuple[str, ...]) -> Explanation:
+    rows = _offers(pod, now)
     for supply in assessment.supplies:
         if any(use.node.name == pod.node for use in supply.nodes):
             target = supply.target
             reason = Reason.RUNS_ON_PRIMARY if target.primary else Reason.RUNS_ON_STANDBY
-            return Explanation(pod, pool, f"Runs on {target.name}, node {pod.node}.", reason, _offers(pod), notes)
-    return Explanation(pod, pool, f"Runs on node {pod.node}.", Reason.RUNS_ELSEWHERE, _offers(pod), notes)
+            return Explanation(pod, pool, f"Runs on {target.name}, node {pod.node}.", reason, rows, notes)
+    return Explanation(pod, pool, f"Runs on node {pod.node}.", Reason.RUNS_ELSEWHERE, rows, notes)
 
 
-def _waiting(pod: Pod, pool: str, plan: Plan, now: float, notes: tuple[str, ...]) -> Explanation:
+def _waiting(pod: Pod, pool: str, plan: Plan, now: float, notes: tuple[str, ...], *, observed: bool) -> Explanation:
     decisions: list[Burst | Hold] = [*plan.bursts, *plan.holds]
     decision = next((d for d in decisions if d.pod.uid == pod.uid), None)
     rows = tuple((name, str(reason), reason.help) for name, reason in (decision.rejected if decision else ()))
     if isinstance(decision, Burst):
         chosen = (decision.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
-        headline = f"About to be sent on to {decision.provider}."
+        headline = f"{'Would be' if observed else 'About to be'} sent on to {decision.provider}."
         return Explanation(pod, pool, headline, decision.reason, (*rows, chosen), notes)
+    waits = f"Has waited for {span(now - pod.since)}"
     if isinstance(decision, Hold):
-        where = f" for {decision.provider}" if decision.provider else ""
-        until = f", at most {max(0.0, decision.until - now):.0f} s more" if decision.until else ""
-        headline = f"Waits{where}{until} (since {now - pod.since:.0f} s)."
-        return Explanation(pod, pool, headline, decision.reason, rows, notes)
-    return Explanation(pod, pool, "Waits.", None, rows, notes)
+        where = f", now for {decision.provider}" if decision.provider else ""
+        until = f", at most {span(decision.until - now)} more" if decision.until else ""
+        return Explanation(pod, pool, f"{waits}{where}{until}.", decision.reason, rows or _offers(pod, now), notes)
+    return Explanation(pod, pool, f"{waits}.", None, _offers(pod, now), notes)
 
 
-def _offers(pod: Pod) -> tuple[tuple[str, str, str], ...]:
-    return tuple((offer.provider, "Offered", "The pod was sent on to this provider.") for offer in pod.offers)
+def _offers(pod: Pod, now: float) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (offer.provider, "Offered", f"The pod was sent on to this provider {span(now - offer.at)} ago.")
+        for offer in pod.offers
+    )
 
 
 def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:
@@ -86,38 +96,51 @@ def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:
     if len(claims) > 1:
         notes.append(f"Also selected by {', '.join(claims[1:])}; the oldest pool, {claims[0]}, keeps it.")
     if pod.allowed is not None:
-        allowed = ", ".join(pod.allowed) or "none: it never leaves the primary"
-        notes.append(f"Its annotation computepool.io/providers allows: {allowed}.")
+        allowed = f"allows only {', '.join(pod.allowed)}" if pod.allowed else "is empty: it never leaves the primary"
+        notes.append(f"Its annotation computepool.io/providers {allowed}.")
     if pod.burst and not pod.offers:
         notes.append(Reason.ADMITTED.help)
     if pod.shape.unmodelled:
-        notes.append(f"Not looked at by fit: {', '.join(pod.shape.unmodelled)}. The scheduler decides on those.")
+        notes.append(f"Not looked at: its {', '.join(pod.shape.unmodelled)}; the scheduler decides on those.")
     return notes
 
 
 def _unclaimed(view: View, pod: Pod) -> str:
+    if pod.namespace in view.reserved:
+        return f"Pods of namespace {pod.namespace} are never managed."
     wanted = sorted({pool.spec.accelerator.resource_name for pool in view.store.pools.values()})
     if not wanted:
         return "There is no ComputePool in the cluster."
     if not any(pod.shape.request(resource) for resource in wanted):
         return f"It requests no accelerator of any pool ({', '.join(wanted)})."
-    return "Its labels or its namespace's labels match no pool's spec.workloads (kube-system is never selected)."
+    return "Its labels or its namespace's labels match no pool's spec.workloads."
 
 
 def show(explanation: Explanation, console: Console) -> None:
     """Print an explanation for a person."""
     pod = explanation.pod
-    requests = ", ".join(f"{whole(amount)} {name}" for name, amount in pod.shape.requests if "/" in name)
-    console.print(f"[bold]{pod.namespace}/{pod.name}[/bold]  {requests}  priority {pod.priority}")
-    if explanation.pool:
-        console.print(f"Pool: {explanation.pool}")
+    asks = [f"{whole(amount)} {name}" for name, amount in pod.shape.requests if "/" in name]
+    details = [*asks, f"priority {pod.priority}", *([f"pool {explanation.pool}"] if explanation.pool else [])]
+    console.print(Text.assemble((f"{pod.namespace}/{pod.name}", "bold"), "  ", "  ".join(details)))
     console.print(explanation.headline)
     if explanation.reason is not None:
-        console.print(f"[bold]{explanation.reason}[/bold]: {explanation.reason.help}")
+        console.print(Text.assemble((str(explanation.reason), "bold"), f": {explanation.reason.help}"))
     if explanation.rows:
-        table = Table("Provider", "Verdict", "Meaning", box=None, pad_edge=False)
-        for row in explanation.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print()
+        console.print(_table(explanation.rows))
+    if explanation.notes:
+        console.print()
     for note in explanation.notes:
-        console.print(f"- {note}")
+        console.print(note)
+
+
+def _table(rows: tuple[tuple[str, str, str], ...]) -> Table:
+    table = Table(box=None, pad_edge=True)
+    for heading in ("Provider", "Verdict", "Meaning"):
+        table.add_column(heading, no_wrap=heading != "Meaning")
+    for row in rows:
+        table.add_row(*row, style=_STYLES.get(row[1], "default"))
+    return table
+
+
+_STYLES: Mapping[str, str] = {str(Reason.CHOSEN): "green"}

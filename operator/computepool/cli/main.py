@@ -5,19 +5,21 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from computepool.app.health import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
 from computepool.cli import explain as explaining
 from computepool.cli import status as showing
-from computepool.cli.view import NotFoundError, load_view
+from computepool.cli.console import make_console
+from computepool.cli.problems import sentence
+from computepool.cli.view import NotFoundError, current_namespace, load_view
 from computepool.kube.access import AccessError
 from computepool.kube.errors import ApiError
 from computepool.report.logs import set_up
@@ -29,6 +31,7 @@ app = typer.Typer(
     help="Keeps GPU workloads running when one provider's capacity runs out. "
     "`status` and `explain` need read-only rights; they also work as `kubectl computepool ...`.",
 )
+DEFAULT_NAMESPACE = "computepool-system"
 Kubeconfig = Annotated[
     str | None,
     typer.Option("--kubeconfig", help="Path to a kubeconfig; default: $KUBECONFIG, ~/.kube/config or the pod's own."),
@@ -56,7 +59,7 @@ def run(
     kubeconfig: Kubeconfig = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease; it is never managed.")
-    ] = "computepool-system",
+    ] = DEFAULT_NAMESPACE,
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
     ] = None,
@@ -90,35 +93,59 @@ def status(
     pool: Annotated[str | None, typer.Argument(help="Name of one ComputePool; default: all.")] = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show pools, their providers and what waits, as the operator last reported it."""
-    _read(showing.show(kubeconfig, pool, Console()))
+    """Show pools, their providers and what waits, as the operator last reported it.
+
+    Needs the right to list computepools, which the chart adds to the cluster role `view`.
+    """
+    _read(showing.show(kubeconfig, pool, make_console(), time.time()))
 
 
 @app.command()
 def explain(
     pod: Annotated[str, typer.Argument(help="Name of a pod, or NAMESPACE/NAME.")],
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="The pod's namespace.")] = "default",
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
+    ] = None,
     kubeconfig: Kubeconfig = None,
+    operator_namespace: Annotated[
+        str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
+    ] = DEFAULT_NAMESPACE,
 ) -> None:
     """Say why a pod is where it is, or why it waits: each provider in order, and what speaks against it.
 
-    Reads nodes, pods and pools once and decides as the operator would, without changing anything.
+    Reads the cluster once and decides as the operator would, without changing anything. What only the running operator
+    knows, that is since when a pod has had a place and was not bound, counts from now.
+
+    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
+    the nodes.
     """
     where, _, name = pod.rpartition("/")
-    _read(_explain(kubeconfig, where or namespace, name))
+    if where in ("", "pod", "pods", "po"):
+        where = namespace or current_namespace(kubeconfig)
+    _read(_explain(kubeconfig, operator_namespace, where, name))
 
 
-async def _explain(kubeconfig: str | None, namespace: str, name: str) -> None:
-    view = await load_view(kubeconfig)
-    explaining.show(explaining.explain(view, namespace, name), Console())
+async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
+    view = await load_view(kubeconfig, operator_namespace)
+    explaining.show(explaining.explain(view, namespace, name), make_console())
 
 
 def _read(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except (AccessError, NotFoundError, ApiError) as problem:
-        Console(stderr=True).print(f"[red]{problem}[/red]")
-        raise typer.Exit(1) from None
+    except ApiError as problem:
+        _fail(sentence(problem))
+    except (AccessError, NotFoundError) as problem:
+        _fail(str(problem))
+
+
+def _fail(problem: str) -> NoReturn:
+    _complain(problem)
+    raise typer.Exit(1)
+
+
+def _complain(problem: str) -> None:
+    make_console(stderr=True).print(problem, style="red")
 
 
 async def _run(settings: Settings) -> int:
@@ -132,7 +159,7 @@ async def _run(settings: Settings) -> int:
     try:
         return await run_operator(settings, stop, listen=listen)
     except (AccessError, ServeError) as problem:
-        Console(stderr=True).print(f"[red]{problem}[/red]")
+        _complain(str(problem))
         return 1
 
 

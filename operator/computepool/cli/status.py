@@ -1,8 +1,11 @@
 """`computepool status`: pools and their providers, a table."""
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from computepool.cli.console import counted, span
 from computepool.cli.view import NotFoundError, load_pools
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
@@ -11,8 +14,8 @@ from computepool.model.api import ComputePool, ConditionStatus
 _BAD_WHEN = {"Ready": ConditionStatus.FALSE, "Degraded": ConditionStatus.TRUE, "Resilient": ConditionStatus.FALSE}
 
 
-async def show(kubeconfig: str | None, name: str | None, console: Console) -> None:
-    """Print all pools, or one. Raises NotFoundError where there is none of that name."""
+async def show(kubeconfig: str | None, name: str | None, console: Console, now: float) -> None:
+    """Print all pools, or one; `now` is the time of day. Raises NotFoundError where there is none of that name."""
     async with ApiClient(await load_access(kubeconfig)) as client:
         pools = await load_pools(client)
     if name is not None:
@@ -21,31 +24,34 @@ async def show(kubeconfig: str | None, name: str | None, console: Console) -> No
             raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`")
     if not pools:
         console.print("There is no ComputePool in the cluster yet.")
-    for pool in pools:
-        _show(pool, console)
+    for index, pool in enumerate(pools):
+        if index:
+            console.print()
+        show_pool(pool, console, now)
 
 
-def _show(pool: ComputePool, console: Console) -> None:
+def show_pool(pool: ComputePool, console: Console, now: float) -> None:
+    """Print what the operator last reported of a pool."""
     status = pool.status
-    console.print(f"\n[bold]{pool.name}[/bold]  {pool.spec.mode}  {pool.spec.accelerator.resource_name}")
+    console.print(Text.assemble((pool.name, "bold"), f"  {pool.spec.mode}  {pool.spec.accelerator.resource_name}"))
     if not status.conditions:
-        console.print("  Not looked at yet: is the operator running? (kubectl get pods, computepool run)")
+        _say(console, "Not looked at yet: is the operator running?")
         return
     if status.observed_generation < pool.metadata.generation:
-        console.print("  The spec has changed; what follows is about the one before.")
+        _say(console, "The spec has changed since; what follows is about the one before.")
     console.print(providers_table(pool))
-    console.print(f"  {status.pending.pods} pod(s) wait, {status.pending.accelerators} accelerator(s)")
-    for condition in status.conditions:
-        bad = _BAD_WHEN.get(condition.type) is condition.status
-        colour = "red" if bad else "default"
-        console.print(
-            f"  [{colour}]{condition.type}={condition.status}[/{colour}] {condition.reason}: {condition.message}"
-        )
+    console.print()
+    pending = status.pending
+    cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
+    wanted = counted(pending.accelerators, "accelerator")
+    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{cost}")
+    console.print()
+    console.print(conditions_table(pool))
     if status.last_decision is not None:
         decision = status.last_decision
-        console.print(
-            f"  Last: {decision.time:%Y-%m-%d %H:%M:%S} {decision.action} ({decision.reason}) {decision.message}"
-        )
+        ago = span(now - decision.time.timestamp())
+        console.print()
+        _say(console, f"Last decision, {ago} ago: {decision.action} ({decision.reason}). {decision.message}")
 
 
 def providers_table(pool: ComputePool) -> Table:
@@ -70,3 +76,19 @@ def providers_table(pool: ComputePool) -> Table:
             "open" if is_open else "",
         )
     return table
+
+
+def conditions_table(pool: ComputePool) -> Table:
+    """Return a pool's conditions as a table; what a person should look at is red."""
+    table = Table(box=None, pad_edge=True)
+    for heading in ("Condition", "Status", "Reason", "Message"):
+        table.add_column(heading, no_wrap=heading != "Message")
+    for condition in pool.status.conditions:
+        bad = _BAD_WHEN.get(condition.type) is condition.status
+        style = "red" if bad else "default"
+        table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
+    return table
+
+
+def _say(console: Console, words: str) -> None:
+    console.print(Padding(words, (0, 1), expand=False))

@@ -1,16 +1,26 @@
 """One read of the cluster, for commands that explain: the same store, filled once."""
 
+import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
+import yaml
+from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
 from computepool.act.status import POOLS_PATH
+from computepool.app.caches import PODS, UNFINISHED
+from computepool.app.settings import RESERVED_NAMESPACES
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool, InvalidPool
 from computepool.observe.records import Records
 from computepool.observe.store import Store
+
+_list_contexts = cast("Callable[[str], tuple[Any, Any]]", list_kube_config_contexts)
 
 
 class NotFoundError(Exception):
@@ -20,28 +30,32 @@ class NotFoundError(Exception):
 class View:
     """A store, and the time it was read at (seconds since the epoch)."""
 
-    def __init__(self, store: Store, now: float) -> None:
-        """Both as read."""
+    def __init__(self, store: Store, now: float, reserved: Iterable[str] = ()) -> None:
+        """All as read; `reserved` are the namespaces that are never managed."""
         self.store = store
         self.now = now
+        self.reserved = frozenset(reserved)
 
 
-async def load_view(kubeconfig: str | None) -> View:
+async def load_view(kubeconfig: str | None, operator_namespace: str) -> View:
     """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError."""
     now = time.time()
-    store = Store(lambda _pool, _at: None, wall=lambda: now, reserved_namespaces=("kube-system",))
+    reserved = (*RESERVED_NAMESPACES, operator_namespace)
+    store = Store(lambda _pool, _at: None, wall=lambda: now, reserved_namespaces=reserved)
     records = Records()
     async with ApiClient(await load_access(kubeconfig)) as client:
         for pool in await load_pools(client):
             store.put_pool(pool, 0.0)
-        await _fill(client, "/api/v1/namespaces", lambda raw: store.put_namespace(records.namespace(raw), 0.0))
-        await _fill(client, "/api/v1/nodes", lambda raw: store.put_node(records.node(raw), 0.0))
-        await _fill(client, "/api/v1/pods", lambda raw: store.put_pod(records.pod(raw), 0.0))
-    return View(store, now)
+        await asyncio.gather(
+            _fill(client, "/api/v1/namespaces", lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
+            _fill(client, "/api/v1/nodes", lambda raw: store.put_node(records.node(raw), 0.0)),
+            _fill(client, PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
+        )
+    return View(store, now, reserved)
 
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:
-    """Read all pools; those that this version can't read are left out."""
+    """Read all pools, by name; those that this version can't read are left out."""
     pools = []
     async for page in client.list_pages(POOLS_PATH):
         for raw in page.items:
@@ -51,6 +65,18 @@ async def load_pools(client: ApiClient) -> list[ComputePool]:
     return sorted(pools, key=lambda pool: pool.name)
 
 
+def current_namespace(kubeconfig: str | None) -> str:
+    """Return the namespace of the kubeconfig's present context, as kubectl uses it: `default` where there is none."""
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [str(Path(path).expanduser()) for path in paths.split(os.pathsep) if path]
+    try:
+        _, context = _list_contexts(os.pathsep.join(files))
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
+        # What is wrong with the file is told by whoever connects with it.
+        return "default"
+    return str((context or {}).get("context", {}).get("namespace") or "default")
+
+
 def _pool(raw: msgspec.Raw) -> ComputePool | None:
     try:
         return ComputePool.from_object(msgspec.json.decode(raw))
@@ -58,7 +84,13 @@ def _pool(raw: msgspec.Raw) -> ComputePool | None:
         return None
 
 
-async def _fill(client: ApiClient, path: str, put: Callable[[bytes], None]) -> None:
-    async for page in client.list_pages(path):
+async def _fill(
+    client: ApiClient, path: str, put: Callable[[bytes], None], query: Mapping[str, str] | None = None
+) -> None:
+    async for page in client.list_pages(path, query):
         for raw in page.items:
-            put(bytes(raw))
+            try:
+                put(bytes(raw))
+            except (msgspec.ValidationError, ValueError):
+                # The operator can't read it either, and goes on without it.
+                continue

@@ -131,7 +131,7 @@ def _resilient(outcome: Outcome) -> Verdict:
     growing = [s.target.name for s in standbys if s.target.on_demand]
     if not free and not growing:
         return _FALSE, Reason.NO_STANDBY_ROOM, Reason.NO_STANDBY_ROOM.help
-    parts = [f"{count} accelerators free on {name}" for name, count in free.items()]
+    parts = ["free accelerators: " + ", ".join(f"{count} on {name}" for name, count in free.items())] if free else []
     parts += [f"{name} makes nodes on demand" for name in growing]
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 

@@ -22,10 +22,13 @@ from computepool.report.logs import log
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
 REMEMBERED: Final = 20_000
-CALM_SECONDS: Final = 0.25
-"""Without a new event for so long a burst is over: until then its patches have the API server to themselves."""
-PATIENCE_SECONDS: Final = 3.0
+CALM_SECONDS: Final = 1.0
+"""Without a new event for so long a burst is over: until then its patches, and the scheduler's work that follows them,
+have the API server to themselves."""
+PATIENCE_SECONDS: Final = 5.0
 """A burst that goes on for longer is told of while it lasts."""
+PACE_SECONDS: Final = 0.01
+"""Between one event and the next: nobody reads faster, and others use the API server too."""
 MAX_NOTE: Final = 1024
 """The API server's limit for an event's note, in bytes."""
 MAX_INSTANCE: Final = 128
@@ -100,6 +103,7 @@ class EventSink:
             try:
                 await self._calm(at)
                 await self._send(event, at)
+                await self._unhurried(PACE_SECONDS)
             except ApiError as error:
                 log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
             finally:
@@ -121,11 +125,14 @@ class EventSink:
             # A clock that was set back must not hold anything up.
             if not (0 <= now - self._last < CALM_SECONDS and 0 <= now - told < PATIENCE_SECONDS):
                 return
-            try:
-                async with asyncio.timeout(CALM_SECONDS - (now - self._last)):
-                    await self._hurried.wait()
-            except TimeoutError:
-                continue
+            await self._unhurried(CALM_SECONDS - (now - self._last))
+
+    async def _unhurried(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+        except TimeoutError:
+            return
 
     async def _send(self, event: Event, at: float) -> None:
         namespace = event.subject.get("namespace") or self._namespace

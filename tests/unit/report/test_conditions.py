@@ -172,9 +172,9 @@ def test_free_standby_capacity_is_counted_by_provider() -> None:
     assert said(outcome(), "Resilient") == (
         "True",
         "StandbyHasRoom",
-        "4 accelerators free on nebius; 4 accelerators free on crusoe.",
+        "free accelerators: 4 on nebius, 4 on crusoe.",
     )
-    assert said(outcome(pods=full_nebius), "Resilient")[2] == "4 accelerators free on crusoe."
+    assert said(outcome(pods=full_nebius), "Resilient")[2] == "free accelerators: 4 on crusoe."
 
 
 def test_a_standby_that_makes_nodes_counts_as_room() -> None:

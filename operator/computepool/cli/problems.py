@@ -1,0 +1,24 @@
+"""Errors of a read, as sentences that say what to do."""
+
+import re
+
+from computepool.kube.errors import ApiError, Forbidden, NotFound, Unauthorized
+
+NEEDED = "list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks the nodes"
+# aiohttp names the TLS context it used, which helps nobody.
+_TLS = re.compile(r" ssl:(<[^>]*>|\S+)")
+
+
+def sentence(error: ApiError) -> str:
+    """Return what to tell a person who ran a command."""
+    match error:
+        case ApiError(status=0, reason="NoConnection" | "Timeout"):
+            message = _TLS.sub("", error.message)
+            return f"the API server does not answer: {message}. Check the kubeconfig, and that the cluster runs."
+        case Unauthorized():
+            return f"the API server does not accept the credentials: {error.message}. Check the kubeconfig."
+        case Forbidden():
+            return f"{error.message}. `status` needs to list computepools; `explain` to {NEEDED}."
+        case NotFound():
+            return "the cluster knows no ComputePools: install the chart or the CRD first."
+    return str(error)

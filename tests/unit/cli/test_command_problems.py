@@ -1,0 +1,111 @@
+"""What goes wrong is told in a sentence that says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from computepool.cli.console import counted, span
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
+from tests.unit.app.cluster import full, make_pool
+from tests.unit.cli.serving import Shell, shell
+
+COMMANDS = [("status",), ("explain", "web")]
+
+
+def nothing(_server: FakeApiServer) -> None:
+    """An empty cluster."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with shell(tmp_path, nothing) as sh:
+        said = sh.fails(*command, "--kubeconfig", str(tmp_path / "nowhere"))
+        assert said == f"no kubeconfig file at {tmp_path / 'nowhere'}"
+
+
+@pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "{", "clusters: 3", "current-context: x"])
+def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.kubeconfig.write_text(text)
+        for command in COMMANDS:
+            assert str(sh.kubeconfig) in sh.fails(*command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_api_server_that_does_not_answer_is_named_without_python_in_it(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.kubeconfig.write_text(re.sub(r"http://127.0.0.1:\d+", "https://127.0.0.1:1", sh.kubeconfig.read_text()))
+        said = sh.fails(*command)
+    assert said.startswith("the API server does not answer: Cannot connect to host 127.0.0.1:1")
+    assert "Check the kubeconfig" in said
+    assert "object at" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_cluster_without_the_crd_is_told_what_to_install(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with shell(tmp_path, lambda server: server.behaviour.absent.add(COMPUTEPOOLS)) as sh:
+        assert sh.fails(*command) == "the cluster knows no ComputePools: install the chart or the CRD first."
+
+
+def _full_with_pool(server: FakeApiServer) -> None:
+    full(server)
+    make_pool(server)
+
+
+def _refuse(sh: Shell, path: str, status: int) -> None:
+    message = 'nodes is forbidden: User "jane" cannot list resource "nodes"'
+    sh.server.do(lambda server: server.fault("list", path=path, times=9, status=status, message=message))
+
+
+def test_a_right_that_is_missing_is_told_with_all_that_are_needed(tmp_path: Path) -> None:
+    with shell(tmp_path, _full_with_pool) as sh:
+        _refuse(sh, NODES, 403)
+        said = sh.fails("explain", "old-1")
+        assert said.startswith('nodes is forbidden: User "jane" cannot list resource "nodes".')
+        assert "computepools, namespaces, nodes and pods" in said
+        assert "inference" in sh.prints("status"), "which needs no nodes"
+
+
+def test_credentials_that_are_refused_are_told(tmp_path: Path) -> None:
+    with shell(tmp_path, nothing) as sh:
+        _refuse(sh, COMPUTEPOOLS, 401)
+        assert sh.fails("status").startswith("the API server does not accept the credentials: ")
+
+
+def test_any_other_answer_is_told_as_it_came(tmp_path: Path) -> None:
+    with shell(tmp_path, nothing) as sh:
+        _refuse(sh, COMPUTEPOOLS, 500)
+        assert "500" in sh.fails("status")
+
+
+def test_the_help_names_the_commands_and_the_rights(tmp_path: Path) -> None:
+    with shell(tmp_path, nothing) as sh:
+        text = sh.prints("--help")
+        assert all(command in text for command in ("run", "status", "explain"))
+        assert "nodes and pods in the whole cluster" in " ".join(sh.prints("explain", "--help").split())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-3, "0 s"),
+        (59.6, "60 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172800, "2 d"),
+    ],
+)
+def test_lengths_of_time_are_written_for_people(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_one_is_not_many() -> None:
+    assert (counted(0, "pod"), counted(1, "pod"), counted(2, "pod")) == ("0 pods", "1 pod", "2 pods")

@@ -1,0 +1,300 @@
+"""`computepool explain`: why a pod is where it is, or waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from computepool.model.reasons import Reason
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
+from tests.unit.act.objects import node, pod, pool, provider
+from tests.unit.app.cluster import NAMESPACES, OFFERS, full, make_pool
+from tests.unit.cli.serving import shell
+
+
+def stamp(seconds_ago: float) -> str:
+    """A moment so long ago."""
+    return datetime.fromtimestamp(time.time() - seconds_ago, UTC).isoformat().replace("+00:00", "Z")
+
+
+def toleration(to: str) -> dict[str, str]:
+    return {"key": "computepool.io/provider", "operator": "Equal", "value": to, "effect": "NoSchedule"}
+
+
+def explained(folder: Path, name: str, before: Callable[[FakeApiServer], object], *words: str) -> str:
+    with shell(folder, before) as sh:
+        return sh.prints("explain", name, *words)
+
+
+def cluster(**how: Any) -> Callable[[FakeApiServer], None]:
+    """A full primary, two standbys, a pool of the three, and one pod named web, made as it is said."""
+
+    of_pool = how.pop("pool", {})
+
+    def before(server: FakeApiServer) -> None:
+        full(server, policy=True)
+        make_pool(server, **of_pool)
+        server.create(PODS, pod("web", **how))
+
+    return before
+
+
+def rows(text: str) -> list[list[str]]:
+    """The table's providers and verdicts."""
+    lines = text.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.split()[:2] == ["Provider", "Verdict"])
+    found = []
+    for line in lines[start + 1 :]:
+        if not line.strip():
+            break
+        found.append(line.split()[:2])
+    return found
+
+
+# -- pods that run
+
+
+def test_a_pod_on_the_primary_is_said_to_run_there(tmp_path: Path) -> None:
+    text = explained(tmp_path, "old-1", full_with_pool)
+    assert text.splitlines() == [
+        "default/old-1  1 nvidia.com/gpu  priority 0  pool inference",
+        "Runs on aws, node a1.",
+        f"RunsOnPrimary: {Reason.RUNS_ON_PRIMARY.help}",
+    ]
+
+
+def full_with_pool(server: FakeApiServer) -> None:
+    full(server)
+    make_pool(server)
+
+
+def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path: Path) -> None:
+    text = explained(
+        tmp_path,
+        "web",
+        cluster(
+            on="c1",
+            labels={"computepool.io/burst": "crusoe"},
+            annotations={OFFERS: f"nebius={stamp(7300)},crusoe={stamp(200)}"},
+        ),
+    )
+    assert "Runs on crusoe, node c1." in text
+    assert "RunsOnStandby" in text
+    assert rows(text) == [["nebius", "Offered"], ["crusoe", "Offered"]]
+    assert "sent on to this provider 2 h ago." in text
+    assert "sent on to this provider 3 min ago." in text
+
+
+def test_a_pod_admitted_at_its_creation_says_so(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", cluster(on="n1", labels={"computepool.io/burst": "nebius"}))
+    assert Reason.ADMITTED.help in text
+
+
+def test_a_pod_on_a_node_of_no_provider_says_so(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster(on="x1")(server)
+        server.create(NODES, node("x1", "elsewhere"))
+
+    text = explained(tmp_path, "web", before)
+    assert "Runs on node x1." in text
+    assert "RunsElsewhere" in text
+
+
+# -- pods that wait
+
+
+def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server, "aws", provider("nebius", capacity={"maxAccelerators": 2}), "crusoe")
+        server.create(PODS, pod("web", 3))
+        server.create(PODS, pod("taken", 2, on="c1"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "AtMaxAccelerators"], ["crusoe", "NoRoom"]]
+    assert "NoProviderLeft" in text
+    assert "Has waited for" in text
+
+
+def test_a_pod_about_to_be_sent_on_says_where(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", cluster())
+    assert "About to be sent on to nebius." in text
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "Chosen"]]
+
+
+def test_in_observe_it_says_what_would_be_done(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", cluster(pool={"mode": "Observe"}))
+    assert "Would be sent on to nebius." in text
+    assert Reason.OBSERVING.help in text
+
+
+def test_a_pod_that_was_sent_on_says_for_whom_it_waits_and_for_how_long_at_most(tmp_path: Path) -> None:
+    sent = cluster(
+        labels={"computepool.io/burst": "nebius"},
+        annotations={OFFERS: f"nebius={stamp(20)}"},
+        tolerations=[toleration("nebius")],
+    )
+    text = explained(tmp_path, "web", sent)
+    assert "now for nebius, at most 60 s more." in text
+    assert "AwaitingScheduler" in text
+    assert rows(text) == [["nebius", "Offered"]]
+
+
+def test_a_pod_too_young_to_leave_says_for_how_long_it_stays(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server, saturation={"pendingSeconds": 600})
+        young = pod("web")
+        server.create(PODS, {**young, "metadata": {**young["metadata"], "creationTimestamp": stamp(60)}})
+
+    text = explained(tmp_path, "web", before)
+    assert "Has waited for 60 s, at most 9 min more." in text or "at most 8 min more." in text
+    assert "BelowPendingSeconds" in text
+
+
+@pytest.mark.parametrize(
+    ("allowed", "note"),
+    [
+        ("", "Its annotation computepool.io/providers is empty: it never leaves the primary."),
+        ("crusoe, nebius", "Its annotation computepool.io/providers allows only crusoe, nebius."),
+    ],
+)
+def test_a_pods_own_say_is_told(tmp_path: Path, allowed: str, note: str) -> None:
+    assert note in explained(tmp_path, "web", cluster(annotations={"computepool.io/providers": allowed}))
+
+
+def test_what_fit_does_not_look_at_is_told(tmp_path: Path) -> None:
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    assert "Not looked at: its volumes; the scheduler" in explained(tmp_path, "web", cluster(volumes=volumes))
+
+
+def test_a_frozen_pool_says_why_nothing_is_decided(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        server.create(NAMESPACES, {"metadata": {"name": "default"}})
+        make_pool(server)
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert "Frozen" in text
+    assert "Nothing is decided: no node matches the nodeSelector of the primary 'aws'" in text
+
+
+def test_a_gated_pod_says_whose_it_is(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", cluster(schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]))
+    assert f"Gated: {Reason.GATED.help}" in text
+    assert "Provider  Verdict" not in text
+
+
+def test_of_two_pools_that_select_it_the_older_is_named_first(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        younger = pool(name="younger")
+        younger["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z"
+        server.create(COMPUTEPOOLS, younger)
+
+    text = explained(tmp_path, "web", before)
+    assert "pool inference" in text
+    assert "Also selected by younger; the oldest pool, inference, keeps it." in text
+
+
+# -- pods that no pool looks after
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"pod": {"gpus": 0}}, "It requests no accelerator of any pool (nvidia.com/gpu)."),
+        (
+            {"pool": {"workloads": {"podSelector": {"matchLabels": {"app": "other"}}}}},
+            "Its labels or its namespace's labels match no pool's spec.workloads.",
+        ),
+    ],
+)
+def test_a_pod_that_no_pool_selects_says_why(tmp_path: Path, how: dict[str, Any], why: str) -> None:
+    text = explained(tmp_path, "web", cluster(pool=how.get("pool", {}), **how.get("pod", {})))
+    assert "No ComputePool looks after this pod." in text
+    assert why in text
+
+
+def test_without_pools_it_says_that_there_is_none(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+
+    assert "There is no ComputePool in the cluster." in explained(tmp_path, "old-1", before)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "words"),
+    [
+        ("kube-system", ()),
+        ("computepool-system", ()),
+        ("elsewhere", ("--operator-namespace", "elsewhere")),
+    ],
+)
+def test_pods_of_reserved_namespaces_are_never_managed(tmp_path: Path, namespace: str, words: tuple[str, ...]) -> None:
+    def before(server: FakeApiServer) -> None:
+        full_with_pool(server)
+        item = pod("web")
+        server.create(PODS, {**item, "metadata": {**item["metadata"], "namespace": namespace}})
+
+    text = explained(tmp_path, f"{namespace}/web", before, *words)
+    assert f"Pods of namespace {namespace} are never managed." in text
+
+
+# -- finding the pod
+
+
+@pytest.mark.parametrize("words", [("web",), ("default/web",), ("pod/web",), ("web", "-n", "default"), ("pods/web",)])
+def test_a_pod_is_found_by_its_name_and_namespace(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with shell(tmp_path, cluster()) as sh:
+        assert "default/web" in sh.prints("explain", *words)
+
+
+def test_the_namespace_is_that_of_the_kubeconfig_unless_told(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full_with_pool(server)
+        item = pod("web")
+        server.create(PODS, {**item, "metadata": {**item["metadata"], "namespace": "team"}})
+
+    with shell(tmp_path, before, namespace="team") as sh:
+        assert "team/web" in sh.prints("explain", "web")
+        assert "team/web" in sh.prints("explain", "web", "--kubeconfig", str(sh.kubeconfig))
+        assert "namespace 'default'" in sh.fails("explain", "web", "-n", "default")
+
+
+def test_an_unknown_pod_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with shell(tmp_path, cluster()) as sh:
+        assert sh.fails("explain", "nobody") == (
+            "there is no pod 'nobody' in namespace 'default' that has not ended: check the name, and -n NAMESPACE"
+        )
+
+
+def test_a_pod_that_has_ended_is_not_explained(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full_with_pool(server)
+        server.create(PODS, {**pod("done", on="a1"), "status": {"phase": "Succeeded"}})
+
+    with shell(tmp_path, before) as sh:
+        assert "has not ended" in sh.fails("explain", "done")
+
+
+def test_objects_that_can_not_be_read_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        server.create(COMPUTEPOOLS, {"metadata": {"name": "odd"}})
+        server.create(PODS, {"metadata": {"name": "odd", "namespace": "default"}, "spec": {"containers": "none"}})
+        server.create(NODES, {"metadata": {"name": "odd"}, "status": {"allocatable": {"cpu": "many"}}})
+
+    assert "About to be sent on to nebius." in explained(tmp_path, "web", before)
+
+
+def test_nothing_is_written(tmp_path: Path) -> None:
+    with shell(tmp_path, cluster()) as sh:
+        sh.prints("explain", "web")
+        sh.prints("status")
+        assert {call.verb for call in sh.server.do(lambda server: list(server.calls))} == {"list"}

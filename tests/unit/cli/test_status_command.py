@@ -1,0 +1,140 @@
+"""`computepool status`: what the operator last reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
+from tests.unit.act.objects import pool
+from tests.unit.app.cluster import make_pool
+from tests.unit.cli.serving import shell
+
+SINCE = "2026-11-23T05:00:00Z"
+TOLERATION = {"key": "computepool.io/provider", "operator": "Equal", "value": "nebius", "effect": "NoSchedule"}
+
+
+def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": SINCE}
+
+
+def counts(allocatable: int, allocated: int, sick: int = 0) -> dict[str, int]:
+    free = allocatable - allocated
+    return {"allocatable": allocatable, "allocated": allocated, "free": free, "unhealthy": sick}
+
+
+STATUS: dict[str, Any] = {
+    "observedGeneration": 1,
+    "conditions": [
+        condition("Ready", "True", "Reconciled", "The pool is watched and its spec is acted upon."),
+        condition("Saturated", "True", "PodsOverflow", "aws: 16 of 16 accelerators allocated (100 %)."),
+        condition("Degraded", "True", "NoNodesMatch", "no node matches [crusoe]: check :spec.providers[2]: of it"),
+    ],
+    "providers": [
+        {"name": "aws", "nodes": 2, "accelerators": counts(16, 16), "costPerHour": "196.64"},
+        {"name": "nebius", "nodes": 2, "accelerators": counts(16, 6, 8), "burstPods": 6, "costPerHour": "17.70"},
+        {"name": "crusoe", "nodes": 0, "accelerators": counts(0, 0)},
+    ],
+    "pending": {"pods": 1, "accelerators": 4},
+    "burstPods": 6,
+    "costPerHour": "214.34",
+    "admission": {"tolerations": [TOLERATION], "preference": []},
+    "lastDecision": {"time": SINCE, "action": "Burst", "reason": "PrimarySaturated", "message": "6 pod(s) sent on."},
+}
+
+
+def looked_at(server: FakeApiServer) -> None:
+    item = make_pool(server)
+    server.update(COMPUTEPOOLS, {**item, "status": STATUS})
+
+
+def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        lines = sh.prints("status").splitlines()
+    assert lines[:11] == [
+        "inference  Enforce  nvidia.com/gpu",
+        " Provider  Role     Nodes  In use  Free  Sick  Burst  Cost/h  Admission",
+        " aws       primary      2   16/16     0     0      0  196.64",
+        " nebius    standby      2    6/16    10     8      6   17.70  open",
+        " crusoe    standby      0     0/0     0     0      0       -",
+        "",
+        " 1 pod waiting for 4 accelerators. The pool costs 214.34 an hour.",
+        "",
+        " Condition  Status  Reason        Message",
+        " Ready      True    Reconciled    The pool is watched and its spec is acted upon.",
+        " Saturated  True    PodsOverflow  aws: 16 of 16 accelerators allocated (100 %).",
+    ]
+    assert lines[-1].startswith(" Last decision, ")
+    assert lines[-1].endswith(" ago: Burst (PrimarySaturated). 6 pod(s) sent on.")
+
+
+def test_words_are_printed_as_they_are_brackets_and_colons_included(tmp_path: Path) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        assert "no node matches [crusoe]: check :spec.providers[2]: of it" in sh.prints("status")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_on_a_narrow_terminal_no_line_is_longer_and_no_number_is_cut(tmp_path: Path, columns: int) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        sh.columns = columns
+        text = sh.prints("status")
+    assert max(len(line) for line in text.splitlines()) <= columns
+    for whole in ("16/16", "196.64", "NoNodesMatch", "PodsOverflow", "Saturated"):
+        assert whole in text
+    assert "…" not in text
+
+
+def test_in_a_pipe_nothing_is_wrapped(tmp_path: Path) -> None:
+    long = {**STATUS, "conditions": [condition("Degraded", "True", "WriteRefused", "word " * 100 + "end")]}
+
+    def before(server: FakeApiServer) -> None:
+        server.update(COMPUTEPOOLS, {**make_pool(server), "status": long})
+
+    with shell(tmp_path, before) as sh:
+        sh.columns = 0
+        text = sh.prints("status")
+    (line,) = [line for line in text.splitlines() if "WriteRefused" in line]
+    assert line.endswith("end")
+
+
+def test_a_pool_that_nobody_has_looked_at_says_so(tmp_path: Path) -> None:
+    with shell(tmp_path, make_pool) as sh:
+        assert sh.prints("status").splitlines() == [
+            "inference  Enforce  nvidia.com/gpu",
+            " Not looked at yet: is the operator running?",
+        ]
+
+
+def test_a_status_of_an_older_spec_says_so(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        looked_at(server)
+        item = server.get(COMPUTEPOOLS, "inference")
+        server.update(COMPUTEPOOLS, {**item, "spec": {**item["spec"], "mode": "Observe"}})
+
+    with shell(tmp_path, before) as sh:
+        text = sh.prints("status")
+    assert "inference  Observe" in text
+    assert "The spec has changed since; what follows is about the one before." in text
+
+
+def test_all_pools_are_shown_by_name_and_one_where_it_is_asked_for(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        for name in ("training", "batch"):
+            server.create(COMPUTEPOOLS, pool(name=name))
+
+    with shell(tmp_path, before) as sh:
+        text = sh.prints("status")
+        assert text.index("batch") < text.index("training")
+        assert "batch" not in sh.prints("status", "training")
+
+
+def test_no_pool_at_all_is_no_error(tmp_path: Path) -> None:
+    with shell(tmp_path, lambda _: None) as sh:
+        assert sh.prints("status") == "There is no ComputePool in the cluster yet."
+
+
+def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        assert sh.fails("status", "nobody") == "there is no ComputePool 'nobody': see `kubectl get computepools`"
