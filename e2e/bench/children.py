@@ -30,7 +30,7 @@ class ChildError(E2EError):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """How a child reaches the API server: as administrator, so that it pays for no more rights than it needs."""
+    """How a child reaches the API server."""
 
     url: str
     token: str

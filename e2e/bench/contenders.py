@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 from e2e import pools
-from e2e.bench.children import Child
+from e2e.bench.children import Child, Connection
 from e2e.bench.stand import PRIMARY, STANDBY, Stand
 from e2e.operator import OperatorProcess
 
@@ -28,17 +28,22 @@ def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
 
 
 @contextmanager
-def bare(stand: Stand, on: Literal["added", "unschedulable"]) -> Iterator[list[int]]:
+def bare(stand: Stand, on: Literal["added", "unschedulable"], connection: Connection) -> Iterator[list[int]]:
     """A bare script."""
-    with Child("e2e.bench.bare", stand.connection, [on, STANDBY]) as script:
+    with Child("e2e.bench.bare", connection, [on, STANDBY]) as script:
         yield [script.pid]
 
 
 def on_added(stand: Stand) -> AbstractContextManager[list[int]]:
-    """The bare script that patches each pod as it appears."""
-    return bare(stand, "added")
+    """The bare script that patches each pod as it appears; with the chart's rights, held by the chart's guard."""
+    return bare(stand, "added", stand.guarded())
+
+
+def on_added_unguarded(stand: Stand) -> AbstractContextManager[list[int]]:
+    """The same with an administrator's rights, whom no guard looks at."""
+    return bare(stand, "added", stand.connection)
 
 
 def on_unschedulable(stand: Stand) -> AbstractContextManager[list[int]]:
     """The bare script that patches each pod once the scheduler has given up on it."""
-    return bare(stand, "unschedulable")
+    return bare(stand, "unschedulable", stand.guarded())

@@ -60,6 +60,11 @@ class Stand:
         self._creator = Creator(self.connection)
         self._batches = 0
 
+    def guarded(self) -> Connection:
+        """The connection of the operator's own ServiceAccount, which the chart's policies hold to what it is for."""
+        token = self.cluster.api.token(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
+        return msgspec.structs.replace(self.connection, token=token)
+
     def close(self) -> None:
         """End what the stand has started."""
         self._creator.close()

@@ -25,9 +25,9 @@ from computepool.report.status import status_of
 from computepool.report.story import Story
 
 _logger = logging.getLogger("computepool")
-SHARE = 0.05
+SHARE = 0.2
 """Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.03
 """However long a pass took, the next one waits no longer."""
 
 
