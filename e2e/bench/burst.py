@@ -1,9 +1,9 @@
 """Burst by patch: the primary is known to be full, `pendingSeconds` is 0, and admission is off.
 
 A pod overflows with the event that shows it for the first time, so the fair equal of the operator is the script that
-patches on that same event, with the operator's own rights: the chart's guard, which looks at every patch of them, is a
-cost of safety that both bear, and a row of its own says what it is. The script that waits for the scheduler's verdict stands beside them for comparison: it does
-what any tool must that does not do its own account of what fits.
+patches on that same event, with the operator's own rights: the chart's guard looks at every patch of both, and a row of
+its own says what that costs. The script that waits for the scheduler's verdict stands beside them for comparison: it
+does what any tool must that does not do its own account of what fits.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
 
 
 @contextmanager
-def bare(stand: Stand, on: Literal["added", "unschedulable"], connection: Connection) -> Iterator[list[int]]:
+def bare(on: Literal["added", "unschedulable"], connection: Connection) -> Iterator[list[int]]:
     """A bare script."""
     with Child("e2e.bench.bare", connection, [on, STANDBY]) as script:
         yield [script.pid]
@@ -36,14 +36,14 @@ def bare(stand: Stand, on: Literal["added", "unschedulable"], connection: Connec
 
 def on_added(stand: Stand) -> AbstractContextManager[list[int]]:
     """The bare script that patches each pod as it appears; with the chart's rights, held by the chart's guard."""
-    return bare(stand, "added", stand.guarded())
+    return bare("added", stand.guarded())
 
 
 def on_added_unguarded(stand: Stand) -> AbstractContextManager[list[int]]:
     """The same with an administrator's rights, whom no guard looks at."""
-    return bare(stand, "added", stand.connection)
+    return bare("added", stand.connection)
 
 
 def on_unschedulable(stand: Stand) -> AbstractContextManager[list[int]]:
     """The bare script that patches each pod once the scheduler has given up on it."""
-    return bare(stand, "unschedulable", stand.guarded())
+    return bare("unschedulable", stand.guarded())
