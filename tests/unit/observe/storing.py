@@ -1,0 +1,72 @@
+"""A store that was given things, and who was told to look for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from computepool.model.api import ComputePool
+from computepool.model.snapshot import NodeUse, Pod
+from computepool.observe.records import Namespace
+from computepool.observe.store import Store
+from tests.builders import NOW, namespace, node, pod, pool
+
+AT = 5.0
+WORLD = (pool(), namespace(), node("a1"), node("n1"), node("x1", of="elsewhere"), pod("p"), pod("q", on="a1"))
+
+
+class Marks(list[tuple[str, float]]):
+    """Who was told to look, and at what time."""
+
+    def pools(self) -> set[str]:
+        return {name for name, _ in self}
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def new_store(marks: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
+    told = Marks() if marks is None else marks
+    return Store(lambda name, at: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"])
+
+
+def filled(*items: Any, marks: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
+    """A store that was given these, in this order."""
+    store = new_store(marks, wall)
+    for item in items:
+        put(store, item)
+    if marks is not None:
+        marks.clear()
+    return store
+
+
+def put(store: Store, item: Any) -> None:
+    if isinstance(item, ComputePool):
+        store.put_pool(item, AT)
+    elif isinstance(item, Namespace):
+        store.put_namespace(item, AT)
+    elif isinstance(item, Pod):
+        store.put_pod(item, AT)
+    else:
+        store.put_node(item, AT)
+
+
+def changed(one: Pod, **fields: Any) -> Pod:
+    return msgspec.structs.replace(one, resource_version=one.resource_version + 1, **fields)
+
+
+def use_of(store: Store, name: str, of: str = "inference") -> NodeUse:
+    (found,) = [use for use in store.snapshot(of).nodes if use.node.name == name]
+    return found
+
+
+def waiting(store: Store, of: str = "inference") -> list[str]:
+    return sorted(one.name for one in store.snapshot(of).waiting)

@@ -1,0 +1,100 @@
+"""Who is told to look: each pool that a change concerns, and nobody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.model.api import PoolStatus
+from computepool.model.snapshot import Offer
+from tests.builders import NOW, namespace, node, pod, pool, provider, shape
+from tests.unit.observe.storing import AT, WORLD, Marks, changed, filled, put
+
+P, Q = WORLD[5], WORLD[6]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pod("new"),
+        pod("new", on="a1"),
+        pod("new", namespace="kube-system", on="a1"),
+        changed(P, node="n1"),
+        changed(P, node="x1"),
+        changed(P, unschedulable=True),
+        changed(P, labels={"a": "b"}),
+        changed(Q, deleting=NOW),
+        changed(Q, finished=True),
+        node("n2"),
+        node("a1", 4),
+        node("a1", ready="False"),
+        node("a1", of="elsewhere"),
+        node("x1", of="aws"),
+        pool(pending=9),
+        pool(name="other"),
+    ],
+    ids=str,
+)
+def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
+    marks = Marks()
+    put(filled(*WORLD, marks=marks), event)
+    assert ("inference", AT) in marks
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        changed(P),
+        pod("new", on="x1", namespace="kube-system"),
+        pod("new", shaped=shape(0)),
+        node("x2", of="elsewhere"),
+        node("x1", 4, of="elsewhere"),
+        msgspec.structs.replace(WORLD[2], resource_version=10**9),
+        namespace(team="ml"),
+        namespace("other"),
+        pool(),
+        pool().model_copy(update={"status": PoolStatus(observed_generation=1)}),
+    ],
+    ids=str,
+)
+def test_a_change_that_concerns_nobody_wakes_nobody(event: Any) -> None:
+    marks = Marks()
+    put(filled(*WORLD, marks=marks), event)
+    assert marks == []
+
+
+def test_what_is_gone_has_the_pool_looked_at() -> None:
+    marks = Marks()
+    store = filled(*WORLD, marks=marks)
+    for drop, key in ((store.drop_pod, P.uid), (store.drop_pod, Q.uid), (store.drop_node, "n1")):
+        drop(key, AT)
+        assert marks.pools() == {"inference"}
+        marks.clear()
+    store.drop_node("x1", AT)
+    store.drop_pod("unknown", AT)
+    store.drop_pool("unknown", AT)
+    assert marks == []
+
+
+def test_a_write_that_has_landed_has_the_pool_looked_at_though_nothing_else_changed() -> None:
+    marks = Marks()
+    store = filled(*WORLD, marks=marks)
+    store.in_flight.start(P.uid, Offer("nebius", NOW))
+    store.in_flight.written(P.uid, P.resource_version + 1, P.resource_version)
+    put(store, changed(P))
+    assert marks.pools() == {"inference"}
+    assert P.uid not in store.in_flight
+
+
+def test_a_place_that_another_pools_pod_gives_up_has_everybody_looked_at() -> None:
+    marks = Marks()
+    theirs = pool(
+        provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
+    )
+    mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
+    sent = pod("sent", labels={"of": "theirs"}, sent=[("nebius", NOW)])
+    store = filled(mine, theirs, namespace(), sent, marks=marks)
+    put(store, changed(sent, node="elsewhere"))
+    assert "inference" in marks.pools()
