@@ -18,7 +18,7 @@ from computepool.act.fence import Fence
 from computepool.act.patches import burst_patch, mark_patch
 from computepool.decide.plan import Burst, Mark
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
 from computepool.model.snapshot import Offer, Pod
 
 PARALLEL = 32
@@ -29,6 +29,11 @@ RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
 MAX_RETRY_AFTER = 120.0
 """Seconds: no server is believed when it asks for more."""
+DOUBT_SECONDS = 15.0
+"""How long a patch without a clear answer keeps its place, unless the watch shows it sooner.
+
+It may have been stored all the same, or be on its way still: released at once, the place would be given away twice. The
+API server drops what nobody waits for any more, and its watch shows what it did store within seconds."""
 REMEMBERED = 10_000
 """Pods whose failures are counted. They may be deleted in the meantime, and would be remembered for ever."""
 
@@ -40,11 +45,16 @@ class Ledger:
         self,
         start: Callable[[str, Offer], None],
         written: Callable[[str, int], None],
+        doubted: Callable[[str], None],
         failed: Callable[[str], None],
     ) -> None:
-        """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`."""
+        """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`.
+
+        `doubted(uid)`, before `failed`, says that it may have been written: who sees it on the pod may forget it.
+        """
         self.start = start
         self.written = written
+        self.doubted = doubted
         self.failed = failed
 
 
@@ -82,12 +92,16 @@ class Writer:
         self._failures: dict[str, int] = {}
         self._marking: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._releases: dict[str, asyncio.Task[None]] = {}
 
     def start(self, bursts: Iterable[Burst]) -> tuple[Burst, ...]:
         """Note the bursts as under way, before anything is awaited, so that the next pass counts their places."""
         started = tuple(bursts)
         now = self._wall()
         for burst in started:
+            if (release := self._releases.pop(burst.pod.uid, None)) is not None:
+                # It was meant for the offer before, which was seen on the pod in the meantime.
+                release.cancel()
             self._ledger.start(burst.pod.uid, Offer(burst.provider, now))
         return started
 
@@ -129,6 +143,10 @@ class Writer:
             outcome.gone.append(burst)
             # Until the watch says so too, the next pass would find it waiting and send it on again.
             self._later(pod.uid, error)
+        except Unavailable as error:
+            outcome.refused.append((burst, error))
+            self._later(pod.uid, error, at_least=DOUBT_SECONDS)
+            self._ledger.doubted(pod.uid)
         except ApiError as error:
             outcome.refused.append((burst, error))
             self._later(pod.uid, error)
@@ -160,23 +178,26 @@ class Writer:
         self._failures.pop(uid, None)
         self._ledger.failed(uid)
 
-    def _later(self, uid: str, error: ApiError) -> None:
+    def _later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:
         """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
         if len(self._failures) > REMEMBERED:
             self._failures.clear()
         count = self._failures[uid] = self._failures.get(uid, 0) + 1
         delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(count - 1, 32)) * self._rng.uniform(0.5, 1.0)
-        self._spawn(self._release(uid, max(delay, min(MAX_RETRY_AFTER, error.retry_after or 0.0))))
+        delay = max(delay, at_least, min(MAX_RETRY_AFTER, error.retry_after or 0.0))
+        self._releases[uid] = self._spawn(self._release(uid, delay))
 
     async def _release(self, uid: str, delay: float) -> None:
         await self._sleep(delay)
+        self._releases.pop(uid, None)
         self._marking.discard(uid)
         self._ledger.failed(uid)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Meta(msgspec.Struct, rename="camel"):

@@ -84,7 +84,7 @@ class Operator:
         )
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
         story = Story(self.metrics, self._events.tell)
-        ledger = Ledger(self._store.in_flight.start, self._written, self._released)
+        ledger = Ledger(self._store.in_flight.start, self._written, self._doubted, self._released)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
         )
@@ -182,8 +182,15 @@ class Operator:
         pod = self._store.pod(uid)
         self._store.in_flight.written(uid, version, pod.resource_version if pod else 0)
 
+    def _doubted(self, uid: str) -> None:
+        if self._store.in_flight.doubted(uid, self._store.pod(uid)):
+            self._look_at_pool_of(uid)
+
     def _released(self, uid: str) -> None:
         self._store.in_flight.drop(uid)
+        self._look_at_pool_of(uid)
+
+    def _look_at_pool_of(self, uid: str) -> None:
         for pool in self._store.claims_of(uid)[:1]:
             self._dirty.mark(pool, self._clock())
 

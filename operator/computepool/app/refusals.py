@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from computepool.decide.plan import Burst
-from computepool.kube.errors import ApiError
+from computepool.kube.errors import ApiError, Unavailable
 from computepool.model.snapshot import Snapshot
 
 
@@ -13,6 +13,8 @@ class Refusals:
     def __init__(self) -> None:
         """Nothing was refused yet."""
         self._messages: dict[str, dict[str, str]] = {}
+        # By pod: the provider it was sent to by a patch without a clear answer, which may have gone through.
+        self._doubted: dict[str, str] = {}
 
     def note(self, pool: str, refused: Iterable[tuple[Burst, ApiError]]) -> str:
         """Remember refusals, at least one; return what is said of the first."""
@@ -20,13 +22,17 @@ class Refusals:
             burst.pod.uid: f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {error}"
             for burst, error in refused
         }
+        for burst, error in refused:
+            self._doubted.pop(burst.pod.uid, None)
+            if isinstance(error, Unavailable):
+                self._doubted[burst.pod.uid] = burst.provider
         self._messages.setdefault(pool, {}).update(messages)
         return next(iter(messages.values()))
 
     def written(self, pool: str, bursts: Iterable[Burst]) -> None:
         """Forget those that went through after all."""
         for burst in bursts:
-            self._messages.get(pool, {}).pop(burst.pod.uid, None)
+            self._drop(pool, burst.pod.uid)
 
     def known(self, pool: str, bursts: Iterable[Burst]) -> bool:
         """Say whether all of these are attempts at what was refused before."""
@@ -37,12 +43,18 @@ class Refusals:
         messages = self._messages.get(snapshot.pool.name)
         if not messages:
             return ""
-        waiting = {pod.uid for pod in snapshot.waiting}
-        for uid in messages.keys() - waiting:
-            del messages[uid]
+        unsent = {pod.uid for pod in snapshot.waiting if pod.offered(self._doubted.get(pod.uid, "")) is None}
+        for uid in messages.keys() - unsent:
+            self._drop(snapshot.pool.name, uid)
         first = next(iter(messages.values()), "")
         return f"{len(messages)} pods, such as: {first}" if len(messages) > 1 else first
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
+        for uid in list(self._messages.get(pool, ())):
+            self._drop(pool, uid)
         self._messages.pop(pool, None)
+
+    def _drop(self, pool: str, uid: str) -> None:
+        self._messages.get(pool, {}).pop(uid, None)
+        self._doubted.pop(uid, None)

@@ -1,4 +1,4 @@
-"""Offers whose write is under way, or was answered and is not seen in the watch yet.
+"""Offers whose write is under way, or was answered, clearly or not, and is not seen in the watch yet.
 
 Between a decision and the watch event that shows it, a pass must not decide the same again and must count the place as
 taken. Invariant 8: this is only a memory of the last milliseconds; a restarted operator reads the same from the pods.
@@ -6,7 +6,10 @@ taken. Invariant 8: this is only a memory of the last milliseconds; a restarted 
 
 from collections.abc import Mapping
 
-from computepool.model.snapshot import Offer
+from computepool.model.snapshot import Offer, Pod
+
+ROUNDING_SECONDS = 0.001
+"""An offer's time is written on the pod with milliseconds."""
 
 
 class InFlight:
@@ -16,6 +19,7 @@ class InFlight:
         """Start with nothing under way."""
         self._offers: dict[str, Offer] = {}
         self._awaited: dict[str, int] = {}
+        self._doubted: set[str] = set()
 
     def __contains__(self, uid: str) -> bool:
         """Say whether an offer to the pod is under way."""
@@ -23,8 +27,8 @@ class InFlight:
 
     def start(self, uid: str, offer: Offer) -> None:
         """Note that the write begins."""
+        self.drop(uid)
         self._offers[uid] = offer
-        self._awaited.pop(uid, None)
 
     def written(self, uid: str, version: int, seen: int) -> bool:
         """Note the resourceVersion that the write made; return whether the watch has shown it already (`seen`)."""
@@ -40,10 +44,28 @@ class InFlight:
         self.drop(uid)
         return True
 
+    def doubted(self, uid: str, pod: Pod | None) -> bool:
+        """Note that nobody knows whether the write was made; return whether the pod as it was seen (`pod`) shows it."""
+        if uid in self._offers:
+            self._doubted.add(uid)
+        return pod is not None and self.shown(pod)
+
+    def shown(self, pod: Pod) -> bool:
+        """Forget a doubted offer once the pod was seen with it. Any other change of the pod says nothing about it."""
+        if pod.uid not in self._doubted:
+            return False
+        offer = self._offers[pod.uid]
+        at = pod.offered(offer.provider)
+        if at is None or at < offer.at - ROUNDING_SECONDS:
+            return False
+        self.drop(pod.uid)
+        return True
+
     def drop(self, uid: str) -> None:
         """Forget the offer: the write failed, or the pod is gone."""
         self._offers.pop(uid, None)
         self._awaited.pop(uid, None)
+        self._doubted.discard(uid)
 
     def offers(self) -> Mapping[str, Offer]:
         """Return a copy that later changes do not touch."""

@@ -154,7 +154,7 @@ class Store:
                 # The cluster was restored from a backup: what was under way may be lost with the rest.
                 self.in_flight.drop(pod.uid)
         self._pods[pod.uid] = pod
-        landed = self.in_flight.seen(pod.uid, pod.resource_version)
+        landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         if before is not None and not landed and _same(before, pod):
             return
         if before is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import MARKS_PARALLEL, PARALLEL
+from computepool.act.writer import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL
 from computepool.decide.plan import Burst, Mark
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.snapshot import Offer
@@ -181,10 +181,18 @@ def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() 
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
-    [(403, Forbidden), (422, Invalid), (429, TooManyRequests), (500, Unavailable), (503, Unavailable)],
+    ("status", "error", "waited"),
+    [
+        (403, Forbidden, 1.0),
+        (422, Invalid, 1.0),
+        (429, TooManyRequests, 1.0),
+        (500, Unavailable, DOUBT_SECONDS),
+        (503, Unavailable, DOUBT_SECONDS),
+    ],
 )
-def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(status: int, error: type[Exception]) -> None:
+def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(
+    status: int, error: type[Exception], waited: float
+) -> None:
     async def scenario(w: Writing) -> None:
         refused, fine = several(w, 2)
         w.server.fault("patch", path="web-0", status=status, message="no, because")
@@ -196,7 +204,7 @@ def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(status: int, er
         assert isinstance(why, error)
         assert "no, because" in str(why)
         assert w.failed == []
-        await until(lambda: w.delays.asked == [1.0], "the wait")
+        await until(lambda: w.delays.asked == [waited], "the wait")
         w.delays.over.set()
         await until(lambda: w.failed == [refused.pod.uid], "its release")
 
@@ -239,13 +247,13 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
     async def scenario(w: Writing) -> None:
         one = burst(stored_pod(w.server))
         w.delays.over.set()
-        w.server.fault("patch", times=8, status=500)
+        w.server.fault("patch", times=8, status=403)
         for _ in range(8):
             await carried_out(w, one)
         await until(lambda: len(w.failed) == 8, "all waits are over")
         assert w.delays.asked == [1, 2, 4, 8, 16, 32, 60, 60]
         await carried_out(w, one)
-        w.server.fault("patch", status=500)
+        w.server.fault("patch", status=403)
         await carried_out(w, one)
         await until(lambda: len(w.failed) == 9, "the wait after a success")
         assert w.delays.asked[-1] == 1

@@ -61,6 +61,7 @@ class Writing:
     delays: Delays
     started: dict[str, Offer]
     written: dict[str, int]
+    doubted: list[str]
     failed: list[str]
     answers: int = 0
 
@@ -75,12 +76,13 @@ async def writing(*, within: float = 5.0) -> AsyncIterator[Writing]:
     lease, delays = Lease(), Delays()
     started: dict[str, Offer] = {}
     written: dict[str, int] = {}
+    doubted: list[str] = []
     failed: list[str] = []
-    ledger = Ledger(started.__setitem__, written.__setitem__, failed.append)
+    ledger = Ledger(started.__setitem__, written.__setitem__, doubted.append, failed.append)
     async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
         writer = Writer(client, lease, ledger, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
         try:
-            yield Writing(server, client, writer, lease, delays, started, written, failed)
+            yield Writing(server, client, writer, lease, delays, started, written, doubted, failed)
         finally:
             await writer.settle()
 

@@ -65,7 +65,7 @@ class Process:
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
         bindings = Bindings(self.client, self.lease, ("kube-system",))
         self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
-        ledger = Ledger(self.store.in_flight.start, self._written, self._released)
+        ledger = Ledger(self.store.in_flight.start, self._written, self._doubted, self._released)
         self.passes = Passes(
             self.store,
             self.dirty,
@@ -151,8 +151,15 @@ class Process:
         pod = self.store.pod(uid)
         self.store.in_flight.written(uid, version, pod.resource_version if pod else 0)
 
+    def _doubted(self, uid: str) -> None:
+        if self.store.in_flight.doubted(uid, self.store.pod(uid)):
+            self._look_at_pool_of(uid)
+
     def _released(self, uid: str) -> None:
         self.store.in_flight.drop(uid)
+        self._look_at_pool_of(uid)
+
+    def _look_at_pool_of(self, uid: str) -> None:
         for pool in self.store.claims_of(uid)[:1]:
             self.dirty.mark(pool, self.clock())
 
