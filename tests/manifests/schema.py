@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-_TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "integer": int, "array": list, "object": dict}
+_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
 def violations(schema: dict[str, Any], value: Any, path: str = "") -> list[str]:
@@ -14,7 +14,7 @@ def violations(schema: dict[str, Any], value: Any, path: str = "") -> list[str]:
 
 
 def _violations(schema: dict[str, Any], value: Any, path: str) -> Iterator[str]:
-    if not isinstance(value, _TYPES[schema["type"]]) or isinstance(value, bool):
+    if not isinstance(value, _TYPES[schema["type"]]) or isinstance(value, bool) != (schema["type"] == "boolean"):
         yield f"{path}: {value!r} is no {schema['type']}"
         return
     if "enum" in schema and value not in schema["enum"]:

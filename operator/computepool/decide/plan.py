@@ -1,11 +1,13 @@
 """What a pass wants done. Values only: whether and how it is done is for `act` and `report`."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from computepool.assess.overflow import Hold
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Requirement, Toleration
-from computepool.model.snapshot import Pod
+from computepool.model.snapshot import MoveKind, Pod
 from computepool.model.state import PoolState
 
 
@@ -37,6 +39,29 @@ class Admission(msgspec.Struct, frozen=True):
     """The primary's node selector, which new pods prefer softly."""
 
 
+class Move(msgspec.Struct, frozen=True):
+    """Evict a running pod: its controller makes another, which goes to `target` or to a provider before it."""
+
+    pod: Pod
+    source: str
+    """The provider it runs on."""
+    target: str
+    """The provider that has room for it, itself with its sick nodes left out perhaps."""
+    kind: MoveKind
+    reason: Reason
+    release: bool = False
+    """Whether it is deleted in place of evicted: its node is lost, and the policy says so."""
+
+
+class Stay(msgspec.Struct, frozen=True):
+    """A running pod that should move and stays: why, and which providers were rejected for it."""
+
+    pod: Pod
+    reason: Reason
+    rejected: tuple[tuple[str, Reason], ...] = ()
+    until: float | None = None
+
+
 class Plan(msgspec.Struct, frozen=True):
     """The outcome of one pass over one pool."""
 
@@ -45,6 +70,12 @@ class Plan(msgspec.Struct, frozen=True):
     holds: tuple[Hold, ...] = ()
     marks: tuple[Mark, ...] = ()
     admission: Admission = Admission()
+    moves: tuple[Move, ...] = ()
+    stays: tuple[Stay, ...] = ()
+    quarantine: Mapping[str, Reason] | None = None
+    """By node: those of the pool that are to carry the taint, and why; no others. None: all stay as they are."""
+    held_back: str = ""
+    """Why no running pod is moved and no node quarantined, although bursting goes on; empty where nothing is wrong."""
     frozen: str = ""
     """Why nothing may be changed; empty where it may."""
     look_again: float | None = None

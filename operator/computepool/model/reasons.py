@@ -67,6 +67,68 @@ class Reason(StrEnum):
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."
 
+    # --- a node is sick
+    NODE_NOT_READY = "NodeNotReady", "The node's Ready condition is False."
+    NODE_UNKNOWN = "NodeUnknown", "The node's Ready condition is Unknown: the control plane has lost it."
+    NODE_SILENT = "NodeSilent", "The node's heartbeat has stopped: its Lease was not renewed for health.silentSeconds."
+    NODE_CONDITION = "NodeCondition", "A condition of the node that health.conditions lists says that it is sick."
+    DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are not allocatable any more."
+    DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node offers none of its accelerators any more."
+    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be taken away."
+    BLACK_HOLE = "BlackHole", "Pods fail at once on the node although it looks ready."
+    RECOVERING = "Recovering", "Nothing is wrong with the node any more, but not yet for health.clearSeconds."
+
+    # --- a provider's breaker
+    PROVIDER_WELL = "ProviderWell", "The provider is used as it fits."
+    PROVIDER_UNHEALTHY = "ProviderUnhealthy", "At least health.unhealthyPercent of the provider is sick."
+    PROVIDER_SILENT = "ProviderSilent", "The provider's heartbeats have stopped together while those of others go on."
+    PROVISIONING_FAILED = (
+        "ProvisioningFailed",
+        "The provider did not bind several pods, one after another, within its provisionTimeoutSeconds.",
+    )
+    DRAINED = "Drained", "The provider's field drain is true: it is taken out of use by hand."
+    CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider did not come up."
+    PROVIDER_UNAVAILABLE = "ProviderUnavailable", "The provider's breaker is open: no pod is sent there."
+    CANARY_UNDER_WAY = (
+        "CanaryUnderWay",
+        "The provider's breaker is half-open, and a first pod is being tried there; others wait or go elsewhere.",
+    )
+
+    # --- the operator holds back
+    ALL_SILENT = (
+        "AllSilent",
+        "All heartbeats stopped at once: rather the operator's view is at fault, so nothing is changed.",
+    )
+    TOO_MANY_FAILED = (
+        "TooManyFailed",
+        "More than health.maxUnhealthyPercent of the providers have failed at once, so no running pod is moved.",
+    )
+
+    # --- a running pod is moved, or should be and stays
+    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is sick, and another has room for it."
+    LEAVES_PROVIDER = "LeavesProvider", "The pod's provider has failed or is drained, and another has room for it."
+    LOST_NODE = "LostNode", "The pod's node is lost; the pod is released so that another takes its place."
+    MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for one that can run nowhere else."
+    COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds, and takes the pod back."
+    BUDGET_RETURN = "BudgetReturn", "The budget is spent, and the primary takes the pod back."
+    WOULD_STRAND = "WouldStrand", "No other provider has room for the pod, so it stays where it is."
+    NOT_MOVABLE = (
+        "NotMovable",
+        "The pod has no controller that would replace it, or its annotation computepool.io/movable is false.",
+    )
+    LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods leaves the pod where it is."
+    AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached; the pod's turn comes."
+    DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
+    QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once its node is seen with the taint."
+    EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go; it is tried again."
+    OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."
+    NOT_STABLE = "NotStable", "The primary has not been well and below saturation for failback.stableSeconds."
+
+    # --- money
+    BUDGET_EXHAUSTED = "BudgetExhausted", "The budget does not allow another pod on a standby provider now."
+    WITHIN_BUDGET = "WithinBudget", "Spending is within the budget."
+    NO_BUDGET = "NoBudget", "The pool has no budget."
+
     # --- a pod is sent on
     PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so it may now use a standby provider."
     NEXT_PROVIDER = (

@@ -5,12 +5,13 @@ Records hold only what decisions need: a hundred thousand of them fit in memory.
 """
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from computepool.model.api import ComputePool
+from computepool.model.api import UNAVAILABLE_KEY, ComputePool
 from computepool.model.selectors import Labels, Requirement, Taint, Term, Toleration
 
 Resources = Mapping[str, int]
@@ -20,6 +21,7 @@ BURST_LABEL: Final = "computepool.io/burst"
 OFFERS_ANNOTATION: Final = "computepool.io/offers"
 PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+MOVABLE_ANNOTATION: Final = "computepool.io/movable"
 PROVIDER_TAINT: Final = "computepool.io/provider"
 
 
@@ -88,6 +90,17 @@ class Pod(msgspec.Struct, frozen=True):
     allowed: tuple[str, ...] | None = None
     """The standby providers its owner allows; None allows all."""
     deletion_cost: str | None = None
+    owner: str = ""
+    """The uid of its controller; empty: nobody makes another in its place."""
+    owner_kind: str = ""
+    movable: bool | None = None
+    """What its annotation computepool.io/movable says; None where it says nothing."""
+    undisturbed: bool = False
+    """Whether it asks autoscalers not to be disrupted, which is honoured for every move that is not a failover."""
+    ready: bool = False
+    """Whether its Ready condition is True."""
+    failing: bool = False
+    """Whether a container of it does not start, or ends again and again."""
 
     @property
     def burst(self) -> str:
@@ -112,6 +125,13 @@ class Node(msgspec.Struct, frozen=True):
     """The status of its Ready condition: True, False or Unknown."""
     unschedulable: bool = False
     deleting: bool = False
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Type and status of its conditions other than Ready, sorted."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it carries the operator's taint against new pods."""
+        return any(taint.key == UNAVAILABLE_KEY for taint in self.taints)
 
     @property
     def usable(self) -> bool:
@@ -183,6 +203,42 @@ def _total(pods: Iterable[Pod]) -> dict[str, int]:
     return sums
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """A pod that failed at once on a node."""
+
+    uid: str
+    node: str
+    owner: str
+    at: float
+    """When that was seen."""
+    refused: bool
+    """Whether the kubelet itself refused it; otherwise its containers did not start."""
+
+
+class MoveKind(StrEnum):
+    """Why a running pod is moved: each has its own limits."""
+
+    FAILOVER = "Failover"
+    RESCHEDULE = "Reschedule"
+    FAILBACK = "Failback"
+
+
+class Moving(msgspec.Struct, frozen=True):
+    """A move that this process has begun: asked for, evicted, or refused. A restart forgets it, and waits instead."""
+
+    pod: Pod
+    """As it was when the move was decided."""
+    source: str
+    target: str
+    kind: MoveKind
+    at: float
+    """When its eviction was asked for; for one that was refused, the last time."""
+    evicted: bool = False
+    """Whether the API server has let it go."""
+    refused_since: float | None = None
+    """Since when the API server refuses it; None where it does not."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything that one pass over one pool decides on; nothing else is read in the middle of a decision."""
 
@@ -202,3 +258,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The name of that older pool; of several, the oldest."""
     stale: str = ""
     """Why the view is not current; empty while it is."""
+    heartbeats: Mapping[str, float] = MappingProxyType({})
+    """By node, of the whole cluster: when its Lease was last seen renewed, by our own clock."""
+    listening_since: float = 0.0
+    """Since when heartbeats are followed without a gap: nobody was silent before."""
+    failures: tuple[Failure, ...] = ()
+    """Pods that failed at once, on any node, for as long as any pool counts them."""
+    moving: tuple[Moving, ...] = ()
+    """The pool's moves, for as long as their pod's dwell lasts or their eviction is under way."""
+    moving_since: float = 0.0
+    """Since when `moving` is complete: what another leader moved before is not in it."""

@@ -2,12 +2,14 @@
 which only ever makes the operator wait longer."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 
 import msgspec
 
-from computepool.model.api import ComputePool
+from computepool.model.api import BreakerState, ComputePool
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
 
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
@@ -24,6 +26,55 @@ class Saturation(msgspec.Struct, frozen=True):
     """Since when the relief that would end it lasts; None without relief."""
 
 
+class Sickness(msgspec.Struct, frozen=True):
+    """A node's trouble. The same trouble seen again, or another before it was well for long enough, keeps `since`."""
+
+    reason: Reason
+    detail: str
+    """What exactly: the condition's type, the taint's key, a count."""
+    since: float
+    """Since when something is wrong with it."""
+    sick: bool
+    """Whether that has lasted long enough to count."""
+    clear_since: float | None = None
+    """Since when nothing is wrong any more; None while something is."""
+
+
+class Breaker(msgspec.Struct, frozen=True):
+    """A provider's breaker. All but `proving_since` is in the pool's status and outlives this process."""
+
+    state: BreakerState = BreakerState.CLOSED
+    reason: Reason | None = None
+    """Why it is not closed."""
+    since: float = 0.0
+    """Since when it is in this state."""
+    retry_at: float | None = None
+    """When it may be half-open at the earliest."""
+    failures: int = 0
+    """How often it has opened since it last proved itself."""
+    node: str = ""
+    """While half-open: the node that is tried."""
+    proving_since: float | None = None
+    """While half-open: since when a new pod is ready on that node."""
+    clear_since: float | None = None
+    """While open: since when nothing is wrong with the provider."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the provider is used as it fits."""
+        return self.state is BreakerState.CLOSED
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """What was spent on standbys in a day."""
+
+    day: str
+    """In UTC, as 2026-11-23."""
+    spent: Decimal
+    at: float
+    """Up to when it was reckoned."""
+
+
 class PoolState(msgspec.Struct, frozen=True):
     """The pool's recorded state between two passes."""
 
@@ -31,6 +82,18 @@ class PoolState(msgspec.Struct, frozen=True):
     fitting: Fitting = MappingProxyType({})
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
+    sick: Mapping[str, Sickness] = MappingProxyType({})
+    """By node: those with trouble, or that had it not long ago."""
+    breakers: Mapping[str, Breaker] = MappingProxyType({})
+    """By provider; one that is not there is closed and never failed."""
+    unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """By provider: uids of pods that it did not bind in time, since it last bound one."""
+    stable_since: float | None = None
+    """Since when the primary is well and not saturated; None while it is not."""
+    spend: Spend | None = None
+    """None without a budget."""
+    recent_moves: tuple[tuple[float, MoveKind], ...] = ()
+    """When each move of the last minute was decided, oldest first, to the second: what the limits a minute count."""
 
 
 def recorded_state(pool: ComputePool) -> PoolState:

@@ -51,7 +51,10 @@ class Provider(ApiModel):
     is offered to the next provider as well. Left out: 60 for Standing capacity, 600 for OnDemand."""
     price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
-    for costs in status and metrics, and by placement Cheapest."""
+    for costs in status and metrics, by budgets, and by placement Cheapest."""
+    drain: bool = False
+    """True opens the provider's breaker by hand: no pod is sent there, and running pods leave as `failover.runningPods`
+    says. False lets it be tried again."""
 
     @rule(
         field="name",

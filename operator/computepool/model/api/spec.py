@@ -17,6 +17,9 @@ from computepool.model.api.base import (
     fits,
     rule,
 )
+from computepool.model.api.budget import Budget
+from computepool.model.api.health import Health
+from computepool.model.api.moves import Failback, Failover, Reschedule
 from computepool.model.api.provider import Provider
 from computepool.model.api.selectors import LabelSelector
 
@@ -170,6 +173,16 @@ class PoolSpec(ApiModel):
     """When the primary counts as saturated, and when no more."""
     admission: Admission = Admission()
     """Whether new pods tolerate standby providers from their creation."""
+    health: Health = Health()
+    """When a node counts as sick, when a provider counts as failed, and when both count as well again."""
+    failover: Failover = Failover()
+    """How running pods leave what fails."""
+    reschedule: Reschedule = Reschedule()
+    """Whether running pods make room on a saturated primary for pods that can run nowhere else."""
+    failback: Failback = Failback()
+    """How pods on standbys are brought home."""
+    budget: Budget | None = None
+    """What may be spent on standby providers; left out, their prices bound nothing."""
 
     @rule(
         field="providers",
@@ -236,6 +249,16 @@ class PoolSpec(ApiModel):
         return self.placement is not Placement.CHEAPEST or any(
             one.price_per_accelerator_hour is not None for one in self.standbys
         )
+
+    @rule(
+        field="budget",
+        cel="!has(self.budget) || size(self.providers) == 0 || self.providers.all(p, "
+        f"p.name == {_PRIMARY_NAME} || has(p.pricePerAcceleratorHour))",
+        message="a budget needs the price of every standby, or it could not be held: give each a "
+        "pricePerAcceleratorHour",
+    )
+    def _budget_knows_prices(self) -> bool:
+        return self.budget is None or all(one.price_per_accelerator_hour is not None for one in self.standbys)
 
     @property
     def primary(self) -> Provider:

@@ -57,6 +57,31 @@ class AcceleratorCounts(ApiModel):
     """Reported by nodes as there but not usable."""
 
 
+class BreakerState(StrEnum):
+    """Closed: used as it fits. Open: not used. HalfOpen: one node of it is tried."""
+
+    CLOSED = "Closed"
+    OPEN = "Open"
+    HALF_OPEN = "HalfOpen"
+
+
+class BreakerStatus(ApiModel):
+    """A provider's breaker. What the next leader goes on from."""
+
+    state: BreakerState = BreakerState.CLOSED
+    """Closed: the provider is used as it fits. Open: no pod is sent there. HalfOpen: one node of it is tried first."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """One word for why it is not closed, from the documented set of reasons."""
+    since: Timestamp | None = None
+    """Since when it is in this state."""
+    retry_at: Timestamp | None = None
+    """When it is tried again at the earliest, if nothing is wrong by then."""
+    failures: Count = 0
+    """How often it has opened since it last proved itself."""
+    node: Annotated[str, Field(max_length=253)] = ""
+    """While half-open: the node that is tried."""
+
+
 class ProviderStatus(ApiModel):
     """What is known about one provider."""
 
@@ -68,6 +93,10 @@ class ProviderStatus(ApiModel):
     """Its accelerators, in devices."""
     burst_pods: Count = 0
     """Pods of this pool that were sent on to it and run or are about to run there."""
+    unhealthy_nodes: Count = 0
+    """Nodes of it that count as sick."""
+    breaker: BreakerStatus = BreakerStatus()
+    """Whether it is used."""
     cost_per_hour: Money | None = None
     """What this pool's pods cost there in an hour, a decimal; left out where no price is given."""
 
@@ -88,6 +117,28 @@ class AdmissionStatus(ApiModel):
     """Tolerations added to new pods; empty: admission is closed, and new pods are left as they are."""
     preference: Annotated[tuple[SelectorRequirement, ...], Field(max_length=32)] = ()
     """Node labels that new pods prefer while admission is open: those of the primary."""
+
+
+class BudgetStatus(ApiModel):
+    """What was spent on standbys today. What the next leader goes on from."""
+
+    day: Annotated[str, Field(max_length=10)]
+    """The day (UTC), as 2026-11-23."""
+    spent: Money
+    """Spent in that day up to `time`, a decimal."""
+    time: Timestamp
+    """Up to when it was reckoned. What came after is reckoned from the cost then, also over a restart."""
+
+
+class MovesInSecond(ApiModel):
+    """How many pods were evicted in one second."""
+
+    time: Timestamp
+    """That second."""
+    failover: Count = 0
+    """Off what fails, and to make room."""
+    failback: Count = 0
+    """On their way home."""
 
 
 class Decision(ApiModel):
@@ -122,6 +173,11 @@ class PoolStatus(ApiModel):
     """What this pool's pods cost in an hour on all providers with a price, a decimal."""
     admission: AdmissionStatus = AdmissionStatus()
     """What the admission policy gives to new pods."""
+    budget: BudgetStatus | None = None
+    """What was spent on standbys today; left out without a budget."""
+    recent_moves: Annotated[tuple[MovesInSecond, ...], Field(max_length=128)] = ()
+    """Evictions of the last minute before the latest of them, written before they are asked for: no restart or change
+    of leaders makes them more than the spec's perMinute."""
     last_decision: Decision | None = None
     """What the operator decided last, and why."""
 
