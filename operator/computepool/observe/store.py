@@ -36,6 +36,10 @@ class Store:
         self._by_age: tuple[Claimant, ...] = ()
         self._targets: dict[str, tuple[Target, ...]] = {}
         self._claims: dict[str, tuple[str, ...]] = {}
+        # The pods that wait and may go to a standby of their pool by their own tolerations, labelled or not.
+        self._roaming: set[str] = set()
+        # By namespace: the uids of its pods.
+        self._in_namespace: dict[str, set[str]] = {}
         self._bound: dict[str, dict[str, Pod]] = {}
         self._nominated: dict[str, dict[str, Pod]] = {}
         self._waiting: dict[str, dict[str, Pod]] = {}
@@ -95,7 +99,7 @@ class Store:
             self._namespace_changed(name, at)
 
     def _namespace_changed(self, name: str, at: float) -> None:
-        concerned = [pod for pod in self._pods.values() if pod.namespace == name]
+        concerned = [self._pods[uid] for uid in self._in_namespace.get(name, ())]
         if concerned and self._reclaim(concerned):
             self.mark_all(at)
 
@@ -153,6 +157,8 @@ class Store:
             if pod.resource_version < before.resource_version:
                 # The cluster was restored from a backup: what was under way may be lost with the rest.
                 self.in_flight.drop(pod.uid)
+        else:
+            self._in_namespace.setdefault(pod.namespace, set()).add(pod.uid)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         if before is not None and not landed and _same(before, pod):
@@ -161,6 +167,7 @@ class Store:
             self._unindex(before, at)
         if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
             self._claims[pod.uid] = self._claim(pod)
+        self._note_roaming(pod)
         self._index(pod, at)
 
     def drop_pod(self, uid: str, at: float) -> None:
@@ -169,6 +176,8 @@ class Store:
         if pod is not None:
             self._unindex(pod, at)
             self._claims.pop(uid, None)
+            self._roaming.discard(uid)
+            _remove_from(self._in_namespace, pod.namespace, uid)
         self.in_flight.drop(uid)
 
     def _since(self, before: Pod, pod: Pod) -> Pod:
@@ -188,7 +197,17 @@ class Store:
                 self._unindex(pod, None)
                 self._claims[pod.uid] = claims
                 self._index(pod, None)
+            self._note_roaming(pod)
         return changed
+
+    def _note_roaming(self, pod: Pod) -> None:
+        """Note whether the policy, or its owner, has let a waiting pod go to a standby: it may land there any time."""
+        claims = self._claims.get(pod.uid)
+        waits = not (pod.node or pod.gated) and pod.deleting is None
+        if claims and waits and any(one.tolerated_by(pod.shape) for one in self._targets[claims[0]][1:]):
+            self._roaming.add(pod.uid)
+        else:
+            self._roaming.discard(pod.uid)
 
     def _index(self, pod: Pod, at: float | None) -> None:
         claims = self._claims.get(pod.uid, ())
@@ -222,7 +241,8 @@ class Store:
         self._mark_pools(claims, at)
 
     def _reserves(self, pod: Pod) -> bool:
-        return bool(not pod.node and self._claims.get(pod.uid) and (pod.burst or pod.uid in self.in_flight))
+        sent = pod.burst or pod.uid in self.in_flight or pod.uid in self._roaming
+        return bool(not pod.node and self._claims.get(pod.uid) and sent)
 
     def _node_changed(self, node: str, at: float | None) -> None:
         self._uses.pop(node, None)
@@ -306,6 +326,14 @@ def _remove(index: dict[str, dict[str, Pod]], key: str, uid: str) -> None:
     if pods is not None:
         pods.pop(uid, None)
         if not pods:
+            del index[key]
+
+
+def _remove_from(index: dict[str, set[str]], key: str, uid: str) -> None:
+    uids = index.get(key)
+    if uids is not None:
+        uids.discard(uid)
+        if not uids:
             del index[key]
 
 
