@@ -59,7 +59,22 @@ _OF_A_PROVIDER: dict[str, st.SearchStrategy[Any]] = {
     "capacity": _optional(type=st.sampled_from(["Standing", "OnDemand"]), maxAccelerators=st.integers(0, 2)),
     "provisionTimeoutSeconds": st.sampled_from([0, 1, 86_400, 86_401]),
     "pricePerAcceleratorHour": _PRICES,
+    "drain": st.booleans(),
 }
+_CONDITIONS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["XIDErrors", "GPUMissing"]) | _EDGY},
+        optional={"badStatus": st.sampled_from(["True", "False"])},
+    ),
+    max_size=2,
+)
+_WINDOWS = st.fixed_dictionaries(
+    {
+        "schedule": st.sampled_from(["0 1 * * *", "*/5 0-6,22 1 * MON-FRI", "0 1 * *", "0 0 1 * * *", "a b c d e"]),
+        "durationSeconds": st.sampled_from([59, 60, 604_800, 604_801]),
+    },
+    optional={"timeZone": st.sampled_from(["UTC", "Europe/Berlin", "+01:00"]) | _EDGY},
+)
 _OF_THE_SPEC: dict[str, st.SearchStrategy[Any]] = {
     "mode": st.sampled_from(["Enforce", "Observe", "observe"]),
     "accelerator": _optional(resourceName=st.sampled_from(["amd.com/gpu", "gpu", "a.b/c/d"]) | _EDGY),
@@ -71,6 +86,19 @@ _OF_THE_SPEC: dict[str, st.SearchStrategy[Any]] = {
         clearSeconds=st.sampled_from([0, 86_400, 86_401]),
     ),
     "admission": _optional(mode=st.sampled_from(["Always", "WhenSaturated", "Off"])),
+    "health": _optional(
+        unhealthyPercent=st.integers(0, 101),
+        conditions=_CONDITIONS,
+        removalTaints=st.lists(_KEYS, max_size=2),
+        breaker=_optional(backoffSeconds=st.sampled_from([1, 60, 7_200]), maxBackoffSeconds=st.sampled_from([0, 60])),
+    ),
+    "failover": _optional(
+        runningPods=st.sampled_from(["Move", "MoveFromUnhealthyNodes", "Leave", "Stay"]),
+        perMinute=st.sampled_from([0, 1, 10_000, 10_001]),
+    ),
+    "reschedule": _optional(policy=st.sampled_from(["Never", "WhenSaturated"]), podSelector=_selectors()),
+    "failback": _optional(policy=st.sampled_from(["Never", "WhenStable"]), window=_WINDOWS),
+    "budget": _optional(perHour=_PRICES, perDay=_PRICES, onExhausted=st.sampled_from(["Hold", "Return"])),
 }
 
 

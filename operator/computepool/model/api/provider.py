@@ -52,7 +52,7 @@ class Provider(ApiModel):
     price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
     for costs in status and metrics, by budgets, and by placement Cheapest."""
-    drain: bool = False
+    drain: Annotated[bool, Field(strict=True)] = False
     """True opens the provider's breaker by hand: no pod is sent there, and running pods leave as `failover.runningPods`
     says. False lets it be tried again."""
 
