@@ -1,14 +1,18 @@
 """The verdicts on one snapshot, gathered in one place."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from computepool.assess.fit import Packer, label_keys
+from computepool.assess.health import Health
 from computepool.assess.overflow import Demand, demand_of
 from computepool.assess.saturation import saturation_of
 from computepool.assess.supply import Supply, supplies_of
 from computepool.assess.targets import targets_of
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import PoolState, Saturation
+from computepool.model.state import Breaker, PoolState, Saturation
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -23,6 +27,15 @@ class Assessment(msgspec.Struct, frozen=True):
     look_again: float | None
     """When the saturation verdict may change by time alone."""
     label_keys: frozenset[str]
+    health: Health = Health()
+    breakers: Mapping[str, Breaker] = MappingProxyType({})
+    """By provider, each of the pool: the next state of its breaker."""
+    unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """By standby provider: uids of pods that it did not bind in time, since it last bound one; the next state."""
+    exceeded: str = ""
+    """Why no running pod is moved and no node quarantined: too many providers have failed at once. Else empty."""
+    blind: str = ""
+    """Why the whole pool freezes: all heartbeats stopped at once. Else empty."""
 
     @property
     def primary(self) -> Supply:

@@ -18,6 +18,9 @@ from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this counts as soon free: the default grace period."""
+SLACK_SECONDS = 5.0
+"""Allowed at both ends: the time is the API server's, whose clock may be ahead of ours, or behind; the event of the
+deletion takes a moment to get here; and a node needs a moment after the grace period until the pod is gone."""
 
 
 def label_keys(pods: Iterable[Pod]) -> frozenset[str]:
@@ -94,7 +97,7 @@ class Packer:
             index = candidates[0]
             if _fits(shape, _sum(self._remainder(index), soon[index])):
                 _subtract(soon[index], shape)
-                return min(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now))
+                return min(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now)) + SLACK_SECONDS
             candidates.popleft()
         return None
 
@@ -165,7 +168,8 @@ class Packer:
 
 def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
     # One whose time is over and that is still there is stuck: it frees nothing soon.
-    return [pod for pod in use.leaving if pod.deleting is not None and now < pod.deleting <= now + SOON_SECONDS]
+    first, last = now - SLACK_SECONDS, now + SOON_SECONDS + SLACK_SECONDS
+    return [pod for pod in use.leaving if pod.deleting is not None and first < pod.deleting <= last]
 
 
 def _kind_of(node: Node, keys: frozenset[str]) -> object:

@@ -6,6 +6,7 @@ import msgspec
 
 from computepool.assess.targets import Target
 from computepool.model.snapshot import NodeUse
+from computepool.model.state import Breaker
 
 
 class Supply(msgspec.Struct, frozen=True):
@@ -25,6 +26,9 @@ class Supply(msgspec.Struct, frozen=True):
     """The pool's own pods bound to its nodes."""
     accelerators: int
     """What those pods hold."""
+    breaker: Breaker = Breaker()
+    sick: frozenset[str] = frozenset()
+    """Names of its nodes that count as sick."""
 
     @property
     def known(self) -> bool:

@@ -25,6 +25,8 @@ class Target(msgspec.Struct, frozen=True):
     timeout: float
     """Seconds that a pod sent there is given to be bound."""
     price: Decimal | None
+    drain: bool = False
+    """Whether it is taken out of use by hand."""
 
     @property
     def primary(self) -> bool:
@@ -79,6 +81,7 @@ def _target(index: int, provider: Provider) -> Target:
         limit=None if capacity.max_accelerators is None else capacity.max_accelerators * MILLI,
         timeout=float(provider.provision_timeout()),
         price=provider.price(),
+        drain=provider.drain,
     )
 
 

@@ -87,9 +87,19 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
 
 
 def _kept(state: PoolState) -> PoolState:
-    """Return what stands while nothing may be decided: the verdict of before. Every timer starts anew."""
-    verdict = Saturation(state.saturation.saturated, state.saturation.reason)
-    return PoolState(verdict, admitting=state.admitting)
+    """Return what stands while nothing may be decided: the verdicts of before, and what counts for limits.
+
+    Every timer of saturation and of places starts anew.
+    """
+    return PoolState(
+        Saturation(state.saturation.saturated, state.saturation.reason),
+        admitting=state.admitting,
+        sick=state.sick,
+        breakers=state.breakers,
+        unbound=state.unbound,
+        spend=state.spend,
+        recent_moves=state.recent_moves,
+    )
 
 
 def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
