@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from computepool.assess.fit import Packer, label_keys
+from computepool.assess.fit import SLACK_SECONDS, Packer, label_keys
 from computepool.assess.supply import supplies_of
 from computepool.assess.targets import targets_of
 from computepool.model.reasons import Reason
@@ -193,18 +193,26 @@ def soon(what: Shape, *nodes: Node, bound: Sequence[Pod]) -> float | None:
 
 
 def test_what_a_terminating_pod_holds_is_soon_free() -> None:
-    assert soon(shape(8), node("a1"), bound=[leaving("x", 8, "a1", 20)]) == NOW + 20
+    assert soon(shape(8), node("a1"), bound=[leaving("x", 8, "a1", 20)]) == NOW + 20 + SLACK_SECONDS
 
 
 def test_what_is_free_counts_with_what_is_soon_free() -> None:
-    assert soon(shape(8), node("a1"), bound=[leaving("x", 2, "a1", 20)]) == NOW + 20
+    assert soon(shape(8), node("a1"), bound=[leaving("x", 2, "a1", 20)]) == NOW + 20 + SLACK_SECONDS
 
 
 def test_the_first_that_may_prove_stuck_says_when_to_look_again() -> None:
-    assert soon(shape(8), node("a1"), bound=[leaving("x", 4, "a1", 20), leaving("y", 4, "a1", 5)]) == NOW + 5
+    bound = [leaving("x", 4, "a1", 20), leaving("y", 4, "a1", 5)]
+    assert soon(shape(8), node("a1"), bound=bound) == NOW + 5 + SLACK_SECONDS
 
 
-@pytest.mark.parametrize("seconds", [-10, 0, 31, 3600])
+@pytest.mark.parametrize("seconds", [30.5, 35, 0, -4.5])
+def test_clocks_that_differ_and_the_moment_it_takes_to_end_are_allowed_for(seconds: float) -> None:
+    again = soon(shape(8), node("a1"), bound=[leaving("x", 8, "a1", seconds)])
+    assert again == NOW + seconds + SLACK_SECONDS
+    assert again > NOW
+
+
+@pytest.mark.parametrize("seconds", [-10, -5, 35.5, 3600])
 def test_a_pod_that_is_stuck_or_takes_long_to_end_frees_nothing_soon(seconds: float) -> None:
     assert soon(shape(8), node("a1"), bound=[leaving("x", 8, "a1", seconds)]) is None
 

@@ -26,7 +26,7 @@ def plan(*pods: Pod, state: PoolState = SATURATED, grows: bool = False) -> Plan:
         ([FULL, pod("p", waited=2), pod("q", waited=4)], NOW + 1),
         ([FULL, pod("p", sent=[("nebius", NOW - 5)])], NOW + 60),
         ([pod("p")], NOW + 60),
-        ([pod("z", 8, on="a1", deleting=NOW + 7), pod("p", 8)], NOW + 7),
+        ([pod("z", 8, on="a1", deleting=NOW + 7), pod("p", 8)], NOW + 12),
         ([FULL, *OUT, pod("p")], None),
         ([FULL, pod("p", allowed=())], None),
         ([FULL, pod("p", gated=True)], None),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from computepool.assess.assessment import assess
+from computepool.assess.fit import SLACK_SECONDS
 from computepool.assess.overflow import Demand, in_order
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Taint
@@ -152,12 +153,12 @@ def test_a_place_promised_by_preemption_is_taken() -> None:
 def test_a_pod_waits_for_a_place_that_is_soon_free() -> None:
     found = demand(pod("x", 8, on="a1", deleting=NOW + 10), pod("p", 8), pod("q", 8, waited=30))
     assert held(found) == {"p": Reason.SOON_FREE}
-    assert found.held[0].until == NOW + 10
+    assert found.held[0].until == NOW + 10 + SLACK_SECONDS
     assert list(overflowing(found)) == ["q"]
 
 
 def test_a_pod_does_not_wait_for_one_that_is_stuck() -> None:
-    found = demand(pod("x", 8, on="a1", deleting=NOW - 1), pod("p", 8))
+    found = demand(pod("x", 8, on="a1", deleting=NOW - SLACK_SECONDS), pod("p", 8))
     assert list(overflowing(found)) == ["p"]
 
 
