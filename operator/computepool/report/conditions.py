@@ -7,6 +7,7 @@ from computepool.assess.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.report.failing import failed, held_back, stuck
 from computepool.report.outcome import Outcome
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
@@ -39,6 +40,8 @@ def condition(kind: str, verdict: Verdict, generation: int, before: tuple[Condit
 def _ready(outcome: Outcome) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, outcome.snapshot.stale
+    if outcome.assessment.blind:
+        return _UNKNOWN, Reason.ALL_SILENT, outcome.assessment.blind
     if outcome.plan.frozen:
         return _FALSE, Reason.NO_NODES_MATCH, outcome.plan.frozen
     if outcome.snapshot.pool.spec.mode is Mode.OBSERVE:
@@ -68,7 +71,17 @@ def _bursting(outcome: Outcome) -> Verdict:
 
 def _degraded(outcome: Outcome) -> Verdict:
     """Return the first trouble that a person can do something about."""
-    for trouble in (_refusal, _contest, _doubles, _missing_accelerator, _missing_nodes, _missing_policy):
+    for trouble in (
+        _refusal,
+        held_back,
+        failed,
+        stuck,
+        _contest,
+        _doubles,
+        _missing_accelerator,
+        _missing_nodes,
+        _missing_policy,
+    ):
         verdict = trouble(outcome)
         if verdict is not None:
             return (_TRUE, *verdict)
@@ -126,7 +139,7 @@ def _missing_policy(outcome: Outcome) -> tuple[Reason, str] | None:
 def _resilient(outcome: Outcome) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, Reason.CACHE_STALE.help
-    standbys = outcome.assessment.supplies[1:]
+    standbys = [s for s in outcome.assessment.supplies[1:] if s.breaker.closed]
     free = {s.target.name: s.free // MILLI for s in standbys if s.free >= MILLI}
     growing = [s.target.name for s in standbys if s.target.on_demand]
     if not free and not growing:
@@ -136,6 +149,17 @@ def _resilient(outcome: Outcome) -> Verdict:
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 
 
+_TROUBLES: tuple[Callable[[Outcome], tuple[Reason, str] | None], ...] = (
+    _refusal,
+    held_back,
+    failed,
+    stuck,
+    _contest,
+    _doubles,
+    _missing_accelerator,
+    _missing_nodes,
+    _missing_policy,
+)
 _JUDGES: dict[str, Callable[[Outcome], Verdict]] = {
     READY: _ready,
     SATURATED: _saturated,

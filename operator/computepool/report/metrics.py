@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from computepool.model.api import BreakerState
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.outcome import Outcome
@@ -13,6 +14,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BURST_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _DECISION_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _STATES = ("allocatable", "allocated", "free", "unhealthy")
+_STATE_NUMBERS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+RESULTS = ("moved", "released", "refused", "gone", "failed")
 
 
 class Metrics:
@@ -45,6 +48,21 @@ class Metrics:
         self._bursts = Counter(
             "computepool_bursts_total", "Pods sent on", ["pool", "provider", "reason"], registry=registry
         )
+        self._moves = Counter(
+            "computepool_moves_total",
+            "Running pods moved, by what became of the eviction: moved, released, refused, gone, failed",
+            ["pool", "from", "to", "result"],
+            registry=registry,
+        )
+        self._breakers = Gauge(
+            "computepool_breaker_state", "0 closed, 1 half-open, 2 open", ["pool", "provider"], registry=registry
+        )
+        self._unhealthy = Gauge(
+            "computepool_unhealthy_nodes", "Nodes of a provider that are sick", ["pool", "provider"], registry=registry
+        )
+        self._spent = Gauge(
+            "computepool_budget_spent_dollars", "Spent on standbys today, UTC", ["pool"], registry=registry
+        )
         self.refused = Counter(
             "computepool_write_refusals_total", "Writes that the API server refused", ["pool"], registry=registry
         )
@@ -71,6 +89,7 @@ class Metrics:
             registry=registry,
         )
         self._providers: dict[str, set[str]] = {}
+        self._ways: dict[str, set[tuple[str, str]]] = {}
 
     def follow_age(self, resource: str, age: Callable[[], float]) -> None:
         """Have the age of a cache read whenever metrics are."""
@@ -91,6 +110,8 @@ class Metrics:
             counts = (whole(supply.allocatable), whole(supply.allocated), supply.free // MILLI, whole(supply.unhealthy))
             for state, count in zip(_STATES, counts, strict=True):
                 self._accelerators.labels(pool, name, state).set(count)
+            self._breakers.labels(pool, name).set(_STATE_NUMBERS[supply.breaker.state])
+            self._unhealthy.labels(pool, name).set(len(supply.sick))
             if not supply.target.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)
             cost = cost_per_hour(supply)
@@ -98,6 +119,17 @@ class Metrics:
                 _remove(self._cost, pool, name)
             else:
                 self._cost.labels(pool, name).set(float(cost))
+
+        spend = outcome.plan.state.spend
+        if spend is None:
+            _remove(self._spent, pool)
+        else:
+            self._spent.labels(pool).set(float(spend.spent))
+
+    def moved(self, pool: str, source: str, target: str, result: str) -> None:
+        """Count what became of a running pod's eviction: one of `RESULTS`."""
+        self._ways.setdefault(pool, set()).add((source, target))
+        self._moves.labels(pool, source, target, result).inc()
 
     def sent_on(self, pool: str, provider: str, reason: Reason) -> None:
         """Count a pod sent on."""
@@ -108,7 +140,10 @@ class Metrics:
         """Remove the series of a pool that is gone."""
         for provider in self._providers.pop(pool, set()):
             self._drop_provider(pool, provider)
-        for metric in (self._pending, self._saturated, self.refused):
+        for source, target in self._ways.pop(pool, set()):
+            for result in RESULTS:
+                _remove(self._moves, pool, source, target, result)
+        for metric in (self._pending, self._saturated, self._spent, self.refused):
             _remove(metric, pool)
 
     def render(self) -> bytes:
@@ -118,7 +153,7 @@ class Metrics:
     def _drop_provider(self, pool: str, provider: str) -> None:
         for state in _STATES:
             _remove(self._accelerators, pool, provider, state)
-        for gauge in (self._burst_pods, self._cost):
+        for gauge in (self._burst_pods, self._cost, self._breakers, self._unhealthy):
             _remove(gauge, pool, provider)
         for reason in Reason:
             _remove(self._bursts, pool, provider, reason)

@@ -18,5 +18,7 @@ class Outcome(msgspec.Struct, frozen=True):
     told: bool = False
     """Whether its bursts were told of before: in mode Observe they stand until their pods are bound, and what the API
     server refused is decided anew at each attempt."""
+    moves_told: bool = False
+    """Whether its moves were told of before: in mode Observe they stand until the pods are gone."""
     policy_missing: bool = False
     """Whether the pool wants burst at admission and the cluster has no policy for it."""

@@ -1,7 +1,8 @@
 """The status of a pool, from one pass. Values only; writing it is for `act`."""
 
+from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from computepool.assess.supply import Supply
@@ -10,8 +11,11 @@ from computepool.model.api import (
     AcceleratorCounts,
     AdmissionMode,
     AdmissionStatus,
+    BreakerStatus,
+    BudgetStatus,
     Decision,
     Mode,
+    MovesInSecond,
     Pending,
     PoolStatus,
     ProviderStatus,
@@ -23,17 +27,22 @@ from computepool.model.api import (
 )
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of
 from computepool.report.outcome import Outcome
-from computepool.report.words import burst_message, in_mode
+from computepool.report.words import burst_message, in_mode, move_message
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
+SPEND_SECONDS = 60.0
+"""The day's spending is written no more often, unless what the pods cost has changed."""
 
 
 def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus:
     """Return the pool's status after a pass; equal to `before` unless something that a reader cares about changed."""
     pool = outcome.snapshot.pool
-    providers = tuple(_provider(supply) for supply in outcome.assessment.supplies)
+    providers = tuple(_provider(outcome, supply) for supply in outcome.assessment.supplies)
+    cost = money(cost for s in outcome.assessment.supplies if (cost := cost_per_hour(s)) is not None)
     resource = pool.spec.accelerator.resource_name
     waiting = outcome.snapshot.waiting
     return PoolStatus(
@@ -43,8 +52,10 @@ def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus
         providers=providers,
         pending=Pending(pods=len(waiting), accelerators=whole(sum(p.shape.request(resource) for p in waiting))),
         burst_pods=sum(provider.burst_pods for provider in providers),
-        cost_per_hour=money(cost for s in outcome.assessment.supplies if (cost := cost_per_hour(s)) is not None),
+        cost_per_hour=cost,
         admission=_admission(outcome.plan.admission) if not outcome.plan.frozen else before.admission,
+        budget=_budget(outcome.plan.state.spend, before, costs_the_same=cost == before.cost_per_hour),
+        recent_moves=moves_by_second(outcome.plan.state.recent_moves) if outcome.plan.moves else before.recent_moves,
         last_decision=_decision(outcome, before, now),
     )
 
@@ -61,10 +72,23 @@ def money(costs: Iterable[Decimal]) -> str | None:
     return f"{sum(known, Decimal(0)):.2f}" if known else None
 
 
-def _provider(supply: Supply) -> ProviderStatus:
+def moves_by_second(moves: Iterable[tuple[float, MoveKind]]) -> tuple[MovesInSecond, ...]:
+    """Return how many moves were made in which second, oldest first."""
+    counts: dict[int, Counter[bool]] = {}
+    for at, kind in moves:
+        counts.setdefault(int(at), Counter())[kind is MoveKind.FAILBACK] += 1
+    return tuple(
+        MovesInSecond(time=_time(second), failover=by_kind[False], failback=by_kind[True])
+        for second, by_kind in sorted(counts.items())
+    )
+
+
+def _provider(outcome: Outcome, supply: Supply) -> ProviderStatus:
     cost = cost_per_hour(supply)
+    name = supply.target.name
+    health = outcome.assessment.health.providers.get(name)
     return ProviderStatus(
-        name=supply.target.name,
+        name=name,
         nodes=len(supply.nodes),
         accelerators=AcceleratorCounts(
             allocatable=whole(supply.allocatable),
@@ -73,8 +97,41 @@ def _provider(supply: Supply) -> ProviderStatus:
             unhealthy=whole(supply.unhealthy),
         ),
         burst_pods=0 if supply.target.primary else supply.pods,
+        unhealthy_nodes=len(health.sick) if health is not None else 0,
+        breaker=_breaker(outcome.plan.state.breakers.get(name, Breaker())),
         cost_per_hour=None if cost is None else money([cost]),
     )
+
+
+def _breaker(breaker: Breaker) -> BreakerStatus:
+    return BreakerStatus(
+        state=breaker.state,
+        reason=str(breaker.reason or ""),
+        since=_time(breaker.since) if breaker.since else None,
+        retry_at=None if breaker.retry_at is None else _time(breaker.retry_at),
+        failures=breaker.failures,
+        node=breaker.node,
+    )
+
+
+def _budget(spend: Spend | None, before: PoolStatus, *, costs_the_same: bool) -> BudgetStatus | None:
+    """Return what was spent. A status that ticks helps nobody: between two writes it can be reckoned."""
+    if spend is None:
+        return None
+    old, now = before.budget, _time(spend.at)
+    if old is not None and old.day == spend.day and costs_the_same:
+        nothing_new = old.spent == _exact(spend.spent)
+        if nothing_new or 0 <= (now - old.time).total_seconds() < SPEND_SECONDS:
+            return old
+    return BudgetStatus(day=spend.day, spent=_exact(spend.spent), time=now)
+
+
+def _exact(amount: Decimal) -> str:
+    return f"{amount:.6f}"
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _admission(admission: Admission) -> AdmissionStatus:
@@ -101,6 +158,9 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
     if plan.bursts and not outcome.told:
         message = in_mode(outcome.snapshot.pool.spec.mode, burst_message(plan.bursts))
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
+    if plan.moves and not outcome.moves_told:
+        message = in_mode(outcome.snapshot.pool.spec.mode, move_message(plan.moves))
+        return Decision(time=now, action=str(plan.moves[0].kind), reason=plan.moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
     opened, was_open = bool(plan.admission.tolerations), bool(before.admission.tolerations)

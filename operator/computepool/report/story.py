@@ -1,19 +1,29 @@
 """Tells what a pass did: events on pools and pods, log lines, counters."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from computepool.decide.plan import Burst
-from computepool.model.api import ComputePool, Condition, ConditionStatus, PoolStatus
+from computepool.decide.plan import Burst, Move
+from computepool.model.api import (
+    BreakerState,
+    BreakerStatus,
+    ComputePool,
+    Condition,
+    ConditionStatus,
+    PoolStatus,
+    ProviderStatus,
+)
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
 from computepool.report.conditions import DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.words import burst_message, burst_words, in_mode
+from computepool.report.words import burst_message, burst_words, in_mode, move_message, move_words
 
 _logger = logging.getLogger("computepool")
+_MOVED = ("moved", "released")
 _TOLD = frozenset({READY, SATURATED, DEGRADED})
 """Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
 
@@ -26,6 +36,7 @@ class Story:
         self._metrics = metrics
         self._tell = tell
         self._observed: dict[str, set[tuple[str, str]]] = {}
+        self._unmoved: dict[str, set[str]] = {}
 
     def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
         """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
@@ -49,6 +60,39 @@ class Story:
         self._lines("would burst", pool, fresh, None)
         return bool(fresh)
 
+    def moved(self, pool: ComputePool, moves: Sequence[Move], result: str) -> None:
+        """Tell what became of the evictions of running pods; `result`: one of metrics.RESULTS."""
+        for move in moves:
+            self._metrics.moved(pool.name, move.source, move.target, result)
+            if result in _MOVED:
+                self._tell(Event(pod_reference(move.pod), move.reason, str(move.kind), move_words(move)))
+            elif result == "refused":
+                note = f"{Reason.EVICTION_REFUSED.help} It should run on {move.target}. {move.reason.help}"
+                self._tell(Event(pod_reference(move.pod), Reason.EVICTION_REFUSED, str(move.kind), note, warning=True))
+        if moves and result in _MOVED:
+            first = moves[0]
+            self._tell(Event(pool_reference(pool), first.reason, str(first.kind), move_message(moves)))
+        for (source, target, reason), count in Counter((m.source, m.target, m.reason) for m in moves).items():
+            level = logging.INFO if result in _MOVED else logging.WARNING
+            fields = {"source": source, "provider": target, "reason": str(reason), "pods": count}
+            log(_logger, level, f"running pods {result}", pool=pool.name, **fields)
+
+    def would_move(self, pool: ComputePool, moves: Sequence[Move]) -> bool:
+        """Tell what Enforce would have moved, once for each pod; return whether there was any news."""
+        told = self._unmoved.setdefault(pool.name, set())
+        now = {move.pod.uid: move for move in moves}
+        told.intersection_update(now)
+        fresh = [move for uid, move in now.items() if uid not in told]
+        told.update(now)
+        for move in fresh:
+            note = in_mode(pool.spec.mode, move_words(move))
+            self._tell(Event(pod_reference(move.pod), move.reason, f"Would{move.kind}", note))
+        if fresh:
+            note = in_mode(pool.spec.mode, move_message(fresh))
+            self._tell(Event(pool_reference(pool), fresh[0].reason, f"Would{fresh[0].kind}", note))
+            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(fresh))
+        return bool(fresh)
+
     def refused(self, pool: ComputePool, message: str, count: int) -> None:
         """Tell that the API server refused writes."""
         self._metrics.refused.labels(pool.name).inc(count)
@@ -61,13 +105,28 @@ class Story:
             old = before.condition(condition.type)
             if (old is None or old.status is not condition.status) and _worth_telling(old, condition):
                 self._turned(pool, condition)
+        for provider in after.providers:
+            old_breaker = next((one.breaker for one in before.providers if one.name == provider.name), BreakerStatus())
+            if old_breaker.state is not provider.breaker.state:
+                self._breaker(pool, provider)
         if bool(before.admission.tolerations) != bool(after.admission.tolerations) and after.last_decision:
             self._admission(pool, after, reason_of(after.last_decision.reason))
 
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
         self._observed.pop(pool, None)
+        self._unmoved.pop(pool, None)
         self._metrics.forget(pool)
+
+    def _breaker(self, pool: ComputePool, provider: ProviderStatus) -> None:
+        breaker = provider.breaker
+        reason = reason_of(breaker.reason) if breaker.reason else Reason.PROVIDER_WELL
+        note = f"Breaker of {provider.name} is {breaker.state}. {reason.help}"
+        warning = breaker.state is BreakerState.OPEN and reason is not Reason.DRAINED
+        self._tell(Event(pool_reference(pool), reason, "Breaker", note, warning, state=True))
+        level = logging.WARNING if warning else logging.INFO
+        fields = {"provider": provider.name, "state": str(breaker.state), "reason": str(reason)}
+        log(_logger, level, "breaker", pool=pool.name, **fields)
 
     def _turned(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from computepool.assess.overflow import Hold
-from computepool.decide.plan import Burst
+from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
 from computepool.model.reasons import Reason
 
@@ -42,3 +42,18 @@ def hold_words(hold: Hold) -> str:
     if hold.pod.shape.unmodelled:
         words += f" Not looked at: {', '.join(hold.pod.shape.unmodelled)}; the scheduler decides on those."
     return words
+
+
+def move_message(moves: Sequence[Move]) -> str:
+    """Say how many running pods go from where to where, and why the first of them does."""
+    counts: dict[tuple[str, str], int] = {}
+    for move in moves:
+        counts[move.source, move.target] = counts.get((move.source, move.target), 0) + 1
+    ways = ", ".join(f"{count} from {source} to {target}" for (source, target), count in sorted(counts.items()))
+    return f"{len(moves)} running pod(s) moved: {ways}. {moves[0].reason.help}"
+
+
+def move_words(move: Move) -> str:
+    """Say from where to where a running pod is moved, and why."""
+    how = "Released from its lost node" if move.release else "Evicted"
+    return f"{how}, to run on {move.target} in place of {move.source}. {move.reason.help}"
