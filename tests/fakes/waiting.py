@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+PATIENCE = 30.0
+"""Seconds after which a test gives up on what has to happen: many more than a busy machine needs."""
 
-async def until(condition: Callable[[], object], what: str = "", *, within: float = 10.0) -> None:
+
+async def until(condition: Callable[[], object], what: str = "", *, within: float = PATIENCE) -> None:
     """Return as soon as the condition is truthy; AssertionError when it is not within so many seconds."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + within
