@@ -9,6 +9,7 @@ from rich.text import Text
 
 from computepool.assess.assessment import Assessment, assess
 from computepool.assess.overflow import Hold
+from computepool.assess.supply import Supply
 from computepool.cli.console import span
 from computepool.cli.view import NotFoundError, View
 from computepool.decide.decision import decide
@@ -53,19 +54,45 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
         notes.append(Reason.OBSERVING.help)
     if plan.frozen:
         notes.append(f"Nothing is decided: {plan.frozen}.")
+    if plan.held_back:
+        notes.append(f"No running pod is moved: {plan.held_back}.")
     if pod.node:
-        return _bound(pod, claims[0], assessment, view.now, tuple(notes))
+        return _bound(pod, claims[0], assessment, plan, view.now, tuple(notes), observed=observed)
     return _waiting(pod, claims[0], plan, view.now, tuple(notes), observed=observed)
 
 
-def _bound(pod: Pod, pool: str, assessment: Assessment, now: float, notes: tuple[str, ...]) -> Explanation:
-    rows = _offers(pod, now)
-    for supply in assessment.supplies:
-        if any(use.node.name == pod.node for use in supply.nodes):
-            target = supply.target
-            reason = Reason.RUNS_ON_PRIMARY if target.primary else Reason.RUNS_ON_STANDBY
-            return Explanation(pod, pool, f"Runs on {target.name}, node {pod.node}.", reason, rows, notes)
-    return Explanation(pod, pool, f"Runs on node {pod.node}.", Reason.RUNS_ELSEWHERE, rows, notes)
+def _bound(
+    pod: Pod, pool: str, assessment: Assessment, plan: Plan, now: float, notes: tuple[str, ...], *, observed: bool
+) -> Explanation:
+    supply = next((s for s in assessment.supplies if any(use.node.name == pod.node for use in s.nodes)), None)
+    if supply is None:
+        headline = f"Runs on node {pod.node}."
+        return Explanation(pod, pool, headline, Reason.RUNS_ELSEWHERE, _offers(pod, now), notes)
+    runs = f"Runs on {supply.target.name}, node {pod.node}"
+    notes = (*notes, *_troubles(pod, supply))
+    move = next((move for move in plan.moves if move.pod.uid == pod.uid), None)
+    if move is not None:
+        headline = f"{runs}; {'would be' if observed else 'about to be'} moved to {move.target}."
+        return Explanation(pod, pool, headline, move.reason, _offers(pod, now), notes)
+    stay = next((stay for stay in plan.stays if stay.pod.uid == pod.uid), None)
+    if stay is not None:
+        until = f", at most {span(stay.until - now)} more" if stay.until and stay.until > now else ""
+        rows = tuple((name, str(reason), reason.help) for name, reason in stay.rejected)
+        return Explanation(pod, pool, f"{runs}, should leave it, and stays{until}.", stay.reason, rows, notes)
+    reason = Reason.RUNS_ON_PRIMARY if supply.target.primary else Reason.RUNS_ON_STANDBY
+    return Explanation(pod, pool, f"{runs}.", reason, _offers(pod, now), notes)
+
+
+def _troubles(pod: Pod, supply: Supply) -> list[str]:
+    """Say what is wrong with the pod's node and provider."""
+    notes = []
+    if pod.node in supply.sick:
+        notes.append(f"Node {pod.node} counts as sick.")
+    breaker = supply.breaker
+    if not breaker.closed:
+        why = f": {breaker.reason.help}" if breaker.reason else "."
+        notes.append(f"The breaker of {supply.target.name} is {breaker.state}{why}")
+    return notes
 
 
 def _waiting(pod: Pod, pool: str, plan: Plan, now: float, notes: tuple[str, ...], *, observed: bool) -> Explanation:

@@ -1,5 +1,7 @@
 """`computepool status`: pools and their providers, a table."""
 
+from decimal import Decimal
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -9,7 +11,8 @@ from computepool.cli.console import counted, span
 from computepool.cli.view import NotFoundError, load_pools
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
-from computepool.model.api import ComputePool, ConditionStatus
+from computepool.model.api import BreakerState, BudgetStatus, ComputePool, ConditionStatus, ProviderStatus
+from computepool.model.reasons import Reason
 
 _BAD_WHEN = {"Ready": ConditionStatus.FALSE, "Degraded": ConditionStatus.TRUE, "Resilient": ConditionStatus.FALSE}
 
@@ -47,6 +50,8 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{cost}")
     console.print()
     console.print(conditions_table(pool))
+    if status.budget is not None:
+        _say(console, _spent(pool, status.budget))
     if status.last_decision is not None:
         decision = status.last_decision
         ago = span(now - decision.time.timestamp())
@@ -55,10 +60,10 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
 
 
 def providers_table(pool: ComputePool) -> Table:
-    """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost and admission."""
+    """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used."""
     table = Table(box=None, pad_edge=True)
-    for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Sick", "Burst", "Cost/h", "Admission"):
-        table.add_column(heading, justify="left" if heading in ("Provider", "Role", "Admission") else "right")
+    for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Sick", "Burst", "Cost/h", "Use"):
+        table.add_column(heading, justify="left" if heading in ("Provider", "Role", "Use") else "right")
     admitted = pool.status.admission.tolerations
     for index, provider in enumerate(pool.status.providers):
         spec = pool.spec.provider(provider.name)
@@ -73,9 +78,20 @@ def providers_table(pool: ComputePool) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            "open" if is_open else "",
+            _use(provider, is_open=is_open),
+            style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
         )
     return table
+
+
+def _use(provider: ProviderStatus, *, is_open: bool) -> str:
+    """Say in a word or two whether new pods go there: by its breaker, and by admission."""
+    match provider.breaker.state:
+        case BreakerState.OPEN:
+            return "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+        case BreakerState.HALF_OPEN:
+            return "on trial"
+    return "admits" if is_open else ""
 
 
 def conditions_table(pool: ComputePool) -> Table:
@@ -88,6 +104,12 @@ def conditions_table(pool: ComputePool) -> Table:
         style = "red" if bad else "default"
         table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
     return table
+
+
+def _spent(pool: ComputePool, budget: BudgetStatus) -> str:
+    daily = pool.spec.budget.per_day if pool.spec.budget is not None else None
+    of = f" of {daily}" if daily else ""
+    return f"Spent on standbys on {budget.day} (UTC): {Decimal(budget.spent):.2f}{of}."
 
 
 def _say(console: Console, words: str) -> None:

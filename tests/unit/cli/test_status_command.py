@@ -50,14 +50,20 @@ def looked_at(server: FakeApiServer) -> None:
     server.update(COMPUTEPOOLS, {**item, "status": STATUS})
 
 
+def reported(server: FakeApiServer, **status: Any) -> None:
+    looked_at(server)
+    (item,) = server.items(COMPUTEPOOLS)
+    server.update(COMPUTEPOOLS, {**item, "status": {**STATUS, **status}})
+
+
 def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) -> None:
     with shell(tmp_path, looked_at) as sh:
         lines = sh.prints("status").splitlines()
     assert lines[:11] == [
         "inference  Enforce  nvidia.com/gpu",
-        " Provider  Role     Nodes  In use  Free  Sick  Burst  Cost/h  Admission",
+        " Provider  Role     Nodes  In use  Free  Sick  Burst  Cost/h  Use",
         " aws       primary      2   16/16     0     0      0  196.64",
-        " nebius    standby      2    6/16    10     8      6   17.70  open",
+        " nebius    standby      2    6/16    10     8      6   17.70  admits",
         " crusoe    standby      0     0/0     0     0      0       -",
         "",
         " 1 pod waiting for 4 accelerators. The pool costs 214.34 an hour.",
@@ -138,3 +144,25 @@ def test_no_pool_at_all_is_no_error(tmp_path: Path) -> None:
 def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:
     with shell(tmp_path, looked_at) as sh:
         assert sh.fails("status", "nobody") == "there is no ComputePool 'nobody': see `kubectl get computepools`"
+
+
+@pytest.mark.parametrize(
+    ("breaker", "says"),
+    [
+        ({"state": "Open", "reason": "ProviderSilent", "failures": 1}, "failed"),
+        ({"state": "Open", "reason": "Drained"}, "drained"),
+        ({"state": "HalfOpen", "reason": "ProviderSilent", "node": "c1"}, "on trial"),
+        ({"state": "Closed"}, "-"),
+    ],
+)
+def test_a_provider_that_is_not_in_full_use_says_so(tmp_path: Path, breaker: dict[str, Any], says: str) -> None:
+    providers = [*STATUS["providers"][:2], {**STATUS["providers"][2], "breaker": breaker}]
+    with shell(tmp_path, lambda server: reported(server, providers=providers)) as sh:
+        (row,) = [line for line in sh.prints("status").splitlines() if line.startswith(" crusoe")]
+    assert row.endswith(says)
+
+
+def test_what_was_spent_today_is_told_beside_the_bound(tmp_path: Path) -> None:
+    budget = {"day": "2026-11-23", "spent": "12.345678", "time": SINCE}
+    with shell(tmp_path, lambda server: reported(server, budget=budget)) as sh:
+        assert " Spent on standbys on 2026-11-23 (UTC): 12.35." in sh.prints("status").splitlines()
