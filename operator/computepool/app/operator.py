@@ -28,6 +28,7 @@ from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
 from computepool.app.settings import Settings
+from computepool.app.ticks import Ticks
 from computepool.app.watch import watch_pools
 from computepool.kube.access import Access, load_access
 from computepool.kube.client import ApiClient
@@ -95,12 +96,13 @@ class Operator:
             StatusWriter(client, self.election, lambda pool: self._pools.refresh(pool), rng=self._rng),
             story,
             self.metrics,
-            stale=lambda: self._caches.trouble(settings.stale_seconds),
+            stale=self._stale,
             policy_missing=lambda: self._policy.missing,
             clock=clock,
             wall=wall,
         )
         self._pools = Pools(client, self._store, clock=clock, gone=self._passes.forget, changed=self._policy.wake)
+        self._ticks = Ticks(self._stale, on_turn=self._look_at_all)
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
         )
@@ -148,6 +150,7 @@ class Operator:
                 ("kopf", _after(listed, self._watch)),
                 ("policy", _after(listed, self._policy.run)),
                 ("passes", _after(listed, self._passes.run)),
+                ("ticks", _after(listed, self._ticks.run)),
                 ("stop", stop.wait()),
             )
         ]
@@ -194,6 +197,9 @@ class Operator:
         for pool in self._store.claims_of(uid)[:1]:
             self._dirty.mark(pool, self._clock())
 
+    def _stale(self) -> str:
+        return self._caches.trouble(self._settings.stale_seconds)
+
     def _look_at_all(self) -> None:
         self._store.mark_all(self._clock())
 
@@ -207,7 +213,7 @@ class Operator:
         return f"the loop has not come round for {late:.0f} s" if late > self._settings.lease_seconds else ""
 
     def _ready(self) -> str:
-        return self._caches.trouble(self._settings.stale_seconds) or self._no_pools
+        return self._stale() or self._no_pools
 
     def _render(self) -> bytes:
         self.metrics.leader.set(int(self.election.leading))
