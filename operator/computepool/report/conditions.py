@@ -97,7 +97,8 @@ def _contest(outcome: Outcome) -> tuple[Reason, str] | None:
     if not snapshot.contested:
         return None
     return Reason.CLAIMED_BY_OLDER_POOL, (
-        f"{snapshot.contested} waiting pod(s) belong to the older pool {snapshot.rival!r}, which selects them too: "
+        # Without their number: it moves with every pod that comes and goes, and the status with it.
+        f"pods that it selects belong to the older pool {snapshot.rival!r}, which selects them too: "
         "narrow spec.workloads of one of the two. Until then this pool admits nobody at creation."
     )
 

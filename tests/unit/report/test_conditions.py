@@ -111,9 +111,14 @@ def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow(
     contested = outcome(seen={"contested": 3, "rival": "training"})
     status, reason, message = said(contested, "Degraded")
     assert (status, reason) == ("True", "ClaimedByOlderPool")
-    assert "3 " in message
     assert "'training'" in message
     assert "narrow spec.workloads" in message
+
+
+def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> None:
+    few, many = (outcome(seen={"contested": count, "rival": "training"}) for count in (3, 4))
+    assert condition(few, "Degraded") == condition(many, "Degraded")
+    assert "waiting" not in said(few, "Degraded")[2]
 
 
 def test_nodes_of_two_providers_are_counted_and_the_field_is_named() -> None:
