@@ -163,10 +163,11 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
         return Decision(time=now, action=str(plan.moves[0].kind), reason=plan.moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
-    opened, was_open = bool(plan.admission.tolerations), bool(before.admission.tolerations)
-    if opened != was_open:
-        reason, message = _why_opened(outcome) if opened else _why_closed(outcome)
-        return Decision(time=now, action=OPEN if opened else CLOSE, reason=reason, message=message)
+    given = _admission(plan.admission).tolerations
+    if given != before.admission.tolerations:
+        # Opened, moved from one standby to another, or closed.
+        reason, message = _why_opened(outcome) if given else _why_closed(outcome)
+        return Decision(time=now, action=OPEN if given else CLOSE, reason=reason, message=message)
     return before.last_decision
 
 

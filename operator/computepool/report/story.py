@@ -100,7 +100,7 @@ class Story:
         log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
 
     def turned(self, pool: ComputePool, before: PoolStatus, after: PoolStatus) -> None:
-        """Tell of conditions that turned, and of admission opened or closed."""
+        """Tell of conditions that turned, and of admission opened, moved to another standby, or closed."""
         for condition in after.conditions:
             old = before.condition(condition.type)
             if (old is None or old.status is not condition.status) and _worth_telling(old, condition):
@@ -109,8 +109,8 @@ class Story:
             old_breaker = next((one.breaker for one in before.providers if one.name == provider.name), BreakerStatus())
             if old_breaker.state is not provider.breaker.state:
                 self._breaker(pool, provider)
-        if bool(before.admission.tolerations) != bool(after.admission.tolerations) and after.last_decision:
-            self._admission(pool, after, reason_of(after.last_decision.reason))
+        if before.admission.tolerations != after.admission.tolerations and after.last_decision:
+            self._admission(pool, before, after, reason_of(after.last_decision.reason))
 
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
@@ -136,7 +136,7 @@ class Story:
         level = logging.WARNING if warning else logging.INFO
         log(_logger, level, note, pool=pool.name, reason=condition.reason)
 
-    def _admission(self, pool: ComputePool, after: PoolStatus, reason: Reason) -> None:
+    def _admission(self, pool: ComputePool, before: PoolStatus, after: PoolStatus, reason: Reason) -> None:
         given = after.admission.tolerations
         name = next((p.name for p in pool.spec.standbys if given and p.effective_tolerations() == given), None)
         note = f"New pods may use {name} from their creation on." if given else "New pods are left as they are created."
@@ -144,7 +144,7 @@ class Story:
         log(
             _logger,
             logging.INFO,
-            "admission opened" if given else "admission closed",
+            _admission_words(bool(before.admission.tolerations), bool(given)),
             pool=pool.name,
             provider=name,
             reason=str(reason),
@@ -172,6 +172,12 @@ class Story:
                 pods=pods,
                 took_ms=took_ms,
             )
+
+
+def _admission_words(was_open: bool, is_open: bool) -> str:
+    if not is_open:
+        return "admission closed"
+    return "admission moved" if was_open else "admission opened"
 
 
 def _worth_telling(old: Condition | None, new: Condition) -> bool:

@@ -249,11 +249,19 @@ def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
     assert "liqo" not in event.note
 
 
-def test_admission_that_moves_on_to_another_provider_is_no_news() -> None:
+def test_admission_that_moves_on_to_another_provider_is_told_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
     t = Telling()
     before = t.turned(outcome(pool(sustain=0)))
     t.events.clear()
     of: ComputePool = pool(sustain=0, status=before.to_object())
     after = t.turned(outcome(of, pods=[*RESIDENTS, pod("b", 4, on="n1")]), before)
-    assert after.admission != before.admission
+    assert after.last_decision is not None
+    assert after.last_decision.action == "OpenAdmission"
+    assert "crusoe" in after.last_decision.message
+    (event,) = [one for one in t.events if one.action == "Admission"]
+    assert event.note == "New pods may use crusoe from their creation on."
+    (line,) = [one for one in lines(caplog) if one["message"] == "admission moved"]
+    assert line["provider"] == "crusoe"
+    t.events.clear()
+    t.turned(outcome(of.model_copy(update={"status": after}), pods=[*RESIDENTS, pod("b", 4, on="n1")]), after)
     assert not [event for event in t.events if event.action == "Admission"]
