@@ -16,6 +16,7 @@ from computepool.model.quantity import parse
 from computepool.model.selectors import Requirement, Taint, Term, Toleration
 from computepool.model.snapshot import (
     DELETION_COST_ANNOTATION,
+    MOVABLE_ANNOTATION,
     OFFERS_ANNOTATION,
     PROVIDERS_ANNOTATION,
     Amounts,
@@ -30,9 +31,33 @@ _Strings = dict[str, str]
 _Items = tuple[tuple[str, str], ...]
 _INTERN_LIMIT: Final = 50_000
 
+_BOOLEANS: Final = {"true": True, "false": False}
+_UNDISTURBED: Final = (
+    ("karpenter.sh/do-not-disrupt", "true"),
+    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+)
+"""Annotations, and their values, by which a pod asks autoscalers to leave it where it is."""
+
+
+_NOT_STARTING: Final = frozenset(
+    ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "PreCreateHookError", "PreStartHookError")
+)
+"""Why a container waits, where it was tried and did not start or ends again and again. The kubelet writes the error of
+its last attempt: pkg/kubelet/container/sync_result.go, pkg/kubelet/kuberuntime/kuberuntime_container.go. Left out is
+what the workload's author has to mend: images, PostStartHookError, and CreateContainerConfigError (no such ConfigMap or
+Secret)."""
+START_ERRORS: Final = frozenset(("StartError", "ContainerCannotRun"))
+"""Why a container terminated that never ran, in the words of containerd and of Docker."""
+
 
 class _Json(msgspec.Struct, rename="camel", gc=False):
     pass
+
+
+class _Owner(_Json):
+    kind: str = ""
+    uid: str = ""
+    controller: bool = False
 
 
 class _Meta(_Json):
@@ -44,6 +69,7 @@ class _Meta(_Json):
     deletion_timestamp: datetime | None = None
     labels: _Strings | None = None
     annotations: _Strings | None = None
+    owner_references: list[_Owner] | None = None
 
 
 class _Resources(_Json):
@@ -128,10 +154,26 @@ class _Condition(_Json):
     reason: str = ""
 
 
+class _Why(_Json):
+    reason: str = ""
+
+
+class _State(_Json):
+    waiting: _Why | None = None
+    terminated: _Why | None = None
+
+
+class _ContainerStatus(_Json):
+    state: _State | None = None
+
+
 class _PodStatus(_Json):
     phase: str = ""
+    reason: str = ""
     conditions: list[_Condition] | None = None
     nominated_node_name: str = ""
+    container_statuses: list[_ContainerStatus] | None = None
+    init_container_statuses: list[_ContainerStatus] | None = None
 
 
 class _Pod(_Json):
@@ -192,6 +234,8 @@ class Records:
         annotations = meta.annotations or {}
         created = _seconds(meta.creation_timestamp) or 0.0
         allowed = annotations.get(PROVIDERS_ANNOTATION)
+        owner, owner_kind = self._owner(meta.owner_references)
+        unschedulable, ready = _verdicts(status.conditions)
         return Pod(
             uid=meta.uid,
             namespace=self._share(meta.namespace),
@@ -205,12 +249,18 @@ class Records:
             node=self._share(spec.node_name),
             nominated=status.nominated_node_name if not spec.node_name else "",
             gated=bool(spec.scheduling_gates),
-            unschedulable=_unschedulable(status.conditions),
+            unschedulable=unschedulable,
             deleting=_seconds(meta.deletion_timestamp),
             finished=status.phase in ("Succeeded", "Failed"),
             offers=parse_offers(offers) if (offers := annotations.get(OFFERS_ANNOTATION)) else (),
             allowed=None if allowed is None else _names(allowed),
             deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
+            owner=owner,
+            owner_kind=owner_kind,
+            movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
+            undisturbed=bool(annotations) and any(annotations.get(key) == said for key, said in _UNDISTURBED),
+            ready=ready,
+            failing=not_starting(status),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -228,12 +278,22 @@ class Records:
             ready=ready,
             unschedulable=spec.unschedulable,
             deleting=meta.deletion_timestamp is not None,
+            conditions=self._share(
+                tuple(sorted((c.type, c.status) for c in status.conditions or () if c.type != "Ready"))
+            ),
         )
 
     def namespace(self, raw: bytes) -> Namespace:
         """Read a namespace; raises msgspec.ValidationError or ValueError for what is none."""
         meta = self._namespaces.decode(raw).metadata
         return Namespace(meta.name, int(meta.resource_version), dict(meta.labels or {}))
+
+    def _owner(self, references: list[_Owner] | None) -> tuple[str, str]:
+        """Return the controller's uid and kind; empty where there is none."""
+        for one in references or ():
+            if one.controller:
+                return self._share((one.uid, one.kind))
+        return "", ""
 
     def _shape(self, spec: _PodSpec) -> Shape:
         shape = Shape(
@@ -360,10 +420,32 @@ def _unmodelled(spec: _PodSpec) -> Iterable[str]:
         yield "resourceClaims"
 
 
-def _unschedulable(conditions: list[_Condition] | None) -> bool:
-    return any(
-        c.type == "PodScheduled" and c.status == "False" and c.reason == "Unschedulable" for c in conditions or ()
-    )
+def _verdicts(conditions: list[_Condition] | None) -> tuple[bool, bool]:
+    """Return whether the scheduler says Unschedulable, and whether the pod is Ready."""
+    unschedulable = ready = False
+    for condition in conditions or ():
+        if condition.type == "Ready":
+            ready = condition.status == "True"
+        elif condition.type == "PodScheduled":
+            unschedulable = condition.status == "False" and condition.reason == "Unschedulable"
+    return unschedulable, ready
+
+
+def not_starting(status: _PodStatus) -> bool:
+    """Say whether a container of the pod does not start, or ends again and again."""
+    return _any_not_starting(status.container_statuses) or _any_not_starting(status.init_container_statuses)
+
+
+def _any_not_starting(containers: list[_ContainerStatus] | None) -> bool:
+    for container in containers or ():
+        state = container.state
+        if state is None:
+            continue
+        if state.waiting is not None and state.waiting.reason in _NOT_STARTING:
+            return True
+        if state.terminated is not None and state.terminated.reason in START_ERRORS:
+            return True
+    return False
 
 
 def _names(text: str) -> tuple[str, ...]:

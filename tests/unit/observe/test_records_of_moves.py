@@ -1,0 +1,144 @@
+"""What failover reads of pods and nodes: who owns a pod, whether it may be moved, whether it starts, what a node says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.observe.records import Records
+from tests.unit.observe.test_records import SERVED_POD, read_node, read_pod
+
+Json = dict[str, Any]
+
+
+def owned_by(kind: str, uid: str, *, controller: bool | None = True) -> Json:
+    """One entry of ownerReferences."""
+    said = {} if controller is None else {"controller": controller}
+    return {"apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": uid, **said}
+
+
+def container(**state: Json) -> Json:
+    """One entry of containerStatuses."""
+    return {"name": "main", "ready": False, "restartCount": 1, "image": "i", "state": state}
+
+
+# -- pods
+
+
+def test_the_owner_is_the_controller_and_no_other_reference() -> None:
+    owners = [owned_by("Policy", "u1", controller=None), owned_by("Set", "u2", controller=False)]
+    found = read_pod(ownerReferences=[*owners, owned_by("ReplicaSet", "u3")])
+    assert (found.owner, found.owner_kind) == ("u3", "ReplicaSet")
+    nobody = read_pod(ownerReferences=owners)
+    assert (nobody.owner, nobody.owner_kind) == ("", "")
+
+
+def test_pods_of_one_owner_share_its_uid() -> None:
+    records = Records()
+    one, other = (read_pod(records=records, ownerReferences=[owned_by("Job", "u1")]) for _ in range(2))
+    assert one.owner is other.owner
+
+
+@pytest.mark.parametrize(("said", "movable"), [("true", True), ("false", False), ("", None), ("maybe", None)])
+def test_the_annotation_says_whether_a_pod_may_be_moved(said: str, movable: bool | None) -> None:
+    assert read_pod(annotations={"computepool.io/movable": said}).movable is movable
+
+
+def test_without_the_annotation_nothing_is_said_about_moving() -> None:
+    assert read_pod().movable is None
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "undisturbed"),
+    [
+        ("karpenter.sh/do-not-disrupt", "true", True),
+        ("karpenter.sh/do-not-disrupt", "false", False),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", True),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", False),
+    ],
+)
+def test_autoscalers_annotations_ask_to_be_left_alone(key: str, said: str, undisturbed: bool) -> None:
+    assert read_pod(annotations={key: said}).undisturbed is undisturbed
+
+
+@pytest.mark.parametrize(("status", "ready"), [("True", True), ("False", False), ("Unknown", False)])
+def test_a_pod_is_ready_by_its_condition(status: str, ready: bool) -> None:
+    conditions = [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": status}]
+    assert read_pod(status={"conditions": conditions}).ready is ready
+    assert not read_pod().ready
+
+
+@pytest.mark.parametrize(
+    ("reason", "failing"),
+    [
+        ("CrashLoopBackOff", True),
+        ("RunContainerError", True),
+        ("CreateContainerError", True),
+        ("PreCreateHookError", True),
+        ("PreStartHookError", True),
+        ("CreateContainerConfigError", False),
+        ("PostStartHookError", False),
+        ("ErrImagePull", False),
+        ("ImagePullBackOff", False),
+        ("ContainerCreating", False),
+        ("PodInitializing", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["containerStatuses", "initContainerStatuses"])
+def test_a_pod_fails_whose_container_waits_because_it_did_not_start(kind: str, reason: str, failing: bool) -> None:
+    waits = container(waiting={"reason": reason, "message": "..."})
+    assert read_pod(status={kind: [container(running={}), waits]}).failing is failing
+
+
+@pytest.mark.parametrize(
+    ("reason", "failing"),
+    [("StartError", True), ("ContainerCannotRun", True), ("Error", False), ("Completed", False), ("OOMKilled", False)],
+)
+def test_a_pod_fails_whose_container_ended_without_ever_having_run(reason: str, failing: bool) -> None:
+    ended = container(terminated={"reason": reason, "exitCode": 128})
+    assert read_pod(status={"containerStatuses": [ended]}).failing is failing
+
+
+def test_a_container_that_runs_now_does_not_fail_whatever_it_did_before() -> None:
+    runs = container(running={}) | {"lastState": {"terminated": {"reason": "StartError", "exitCode": 128}}}
+    assert not read_pod(status={"containerStatuses": [runs, {"name": "new"}]}).failing
+
+
+def test_what_no_decision_reads_leaves_the_record_equal() -> None:
+    def said(restarts: int, at: str, message: str) -> Json:
+        one = container(waiting={"reason": "CrashLoopBackOff", "message": message}) | {"restartCount": restarts}
+        conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": at, "lastProbeTime": at}]
+        return {"containerStatuses": [one], "conditions": conditions, "podIP": at}
+
+    assert read_pod(status=said(1, "2026-11-23T05:00:00Z", "back-off 10s")) == read_pod(
+        status=said(7, "2026-11-23T06:00:00Z", "back-off 5m")
+    )
+
+
+def test_a_pod_as_the_api_server_serves_it_has_its_owner() -> None:
+    found = Records().pod(SERVED_POD.encode())
+    assert (found.owner, found.owner_kind, found.ready, found.failing) == ("1", "StatefulSet", False, False)
+
+
+# -- nodes
+
+
+def test_a_nodes_conditions_are_types_and_statuses_in_order_without_ready() -> None:
+    conditions = [
+        {"type": "XIDErrors", "status": "True", "reason": "XID79", "lastHeartbeatTime": "2026-11-23T05:00:00Z"},
+        {"type": "Ready", "status": "True"},
+        {"type": "DiskPressure", "status": "False"},
+    ]
+    assert read_node(status={"conditions": conditions}).conditions == (("DiskPressure", "False"), ("XIDErrors", "True"))
+    assert read_node().conditions == ()
+
+
+def test_nodes_that_say_the_same_share_it() -> None:
+    records = Records()
+    raw = {"status": {"conditions": [{"type": "DiskPressure", "status": "False"}]}}
+    one, other = (
+        records.node(msgspec.json.encode({"metadata": {"name": name, "resourceVersion": "1"}, **raw})) for name in "ab"
+    )
+    assert one.conditions is other.conditions
