@@ -7,7 +7,8 @@ connection, and can't say whether leadership is certain *now*. The protocol is c
 What always holds (invariant 7): this process writes only while less than `renew` seconds have passed since it *sent*
 the last renewal that was accepted; another takes over only after it has seen the Lease unchanged for `duration`
 seconds. As renew < duration, no two write at once, as long as their clocks run at about the same speed. A process that
-was paused finds its time over when it wakes, before it writes anything.
+was paused finds its time over when it wakes, before it writes anything; so does one whose machine was suspended, as its
+clock counts that time too (`uptime.py`).
 """
 
 import asyncio
@@ -84,7 +85,7 @@ class Election:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        """`clock` is monotonic and decides; `wall` is only written into the Lease for people to read."""
+        """`clock` never goes back or stands still, and decides; `wall` is only written into the Lease, for people."""
         self._client = client
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
@@ -139,7 +140,7 @@ class Election:
             if lease is not None and lease.spec.holder_identity == self._identity:
                 lease.spec.holder_identity = ""
                 lease.spec.lease_duration_seconds = 1
-                await self._client.replace(self._path, _encode(lease), within=self._timing.retry)
+                await self._swap(lease, within=self._timing.retry)
         except ApiError as error:
             log(_logger, logging.WARNING, "lease not released; it will expire", error=str(error))
 
@@ -174,10 +175,19 @@ class Election:
         lease.spec.renew_time = now
         lease.spec.lease_duration_seconds = round(self._timing.duration)
         try:
-            await self._client.replace(self._path, _encode(lease), within=self._patience())
+            await self._swap(lease, within=self._patience())
         except Conflict:
             return False
         return True
+
+    async def _swap(self, lease: _Lease, *, within: float) -> None:
+        """Write the spec over exactly the version that was read (else Conflict), and leave all else as it is."""
+        version = lease.metadata.resource_version
+        if not version:
+            # A patch without one would go through over anything.
+            raise Unavailable(200, "NotALease", "it has no resourceVersion", request=f"GET {self._path}")
+        body = {"metadata": {"resourceVersion": version}, "spec": msgspec.to_builtins(lease.spec)}
+        await self._client.merge_patch(self._path, body, within=within)
 
     async def _read(self) -> _Lease | None:
         try:
@@ -191,7 +201,7 @@ class Election:
     async def _write_new(self) -> None:
         now = self._stamp()
         spec = _Spec(self._identity, round(self._timing.duration), now, now, 0)
-        await self._client.create(self._collection, _encode(_Lease(self._meta, spec)), within=self._patience())
+        await self._client.create(self._collection, _new(_Lease(self._meta, spec)), within=self._patience())
 
     def _expired(self, lease: _Lease) -> bool:
         """Say whether its holder gave it back, or was not seen to renew it for its duration by our own clock."""
@@ -211,8 +221,7 @@ class Election:
         return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _encode(lease: _Lease) -> dict[str, Any]:
+def _new(lease: _Lease) -> dict[str, Any]:
     encoded: dict[str, Any] = msgspec.to_builtins(lease)
-    if encoded["metadata"]["resourceVersion"] is None:
-        del encoded["metadata"]["resourceVersion"]
+    del encoded["metadata"]["resourceVersion"]
     return encoded

@@ -29,6 +29,7 @@ from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
 from computepool.app.settings import Settings
 from computepool.app.ticks import Ticks
+from computepool.app.uptime import uptime_clock
 from computepool.app.watch import watch_pools
 from computepool.kube.access import Access, load_access
 from computepool.kube.client import ApiClient
@@ -79,7 +80,7 @@ class Operator:
             name=settings.lease_name,
             identity=settings.identity,
             timing=_timing(settings.lease_seconds),
-            clock=clock,
+            clock=uptime_clock(),
             wall=wall,
             rng=self._rng,
         )

@@ -15,7 +15,7 @@ from computepool.app.election import Election, LostLeadershipError
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from tests.fakes.apiserver import FakeApiServer
-from tests.fakes.waiting import until
+from tests.fakes.waiting import PATIENCE, until
 
 LEASES = "/apis/coordination.k8s.io/v1/leases"
 MONDAY = 1_800_000_000.0
@@ -40,12 +40,13 @@ class Candidate:
 
 
 class Stage:
-    """A fake API server, a clock that all share, and candidates."""
+    """A fake API server, a clock that all share, and candidates; `led` are the indices of those ever seen to lead."""
 
     def __init__(self, server: FakeApiServer, client: ApiClient) -> None:
         self.server = server
         self.clock = Clock()
         self.candidates: list[Candidate] = []
+        self.led: set[int] = set()
         self._client = client
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -93,7 +94,9 @@ class Stage:
 
     def check(self) -> None:
         """Invariant 7."""
-        assert sum(one.election.leading for one in self.candidates) <= 1
+        leading = [index for index, one in enumerate(self.candidates) if one.election.leading]
+        assert len(leading) <= 1
+        self.led.update(leading)
 
     @property
     def lease(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Stage:
 
 def play(scenario: Callable[[Stage], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=5.0) as client:
+        async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=PATIENCE) as client:
             stage = Stage(server, client)
             try:
                 await scenario(stage)
@@ -183,9 +186,12 @@ def test_a_lease_is_given_the_duration_that_its_holder_has_written() -> None:
 
 def test_two_candidates_that_start_at_once_find_one_leader() -> None:
     async def scenario(stage: Stage) -> None:
-        stage.server.fault("create", delay=0.02, times=2)
+        answered = asyncio.Event()
+        stage.server.fault("create", gate=answered, times=2)
         a, b = stage.candidate("a"), stage.candidate("b")
         tasks = [stage.background(one.election.acquire()) for one in (a, b)]
+        await until(lambda: stage.server.count("create") == 2, "both to have found no lease")
+        answered.set()
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         stage.check()
         assert stage.lease["holderIdentity"] == ("a" if a.election.leading else "b")
@@ -246,7 +252,7 @@ def test_renewing_moves_the_time_and_nothing_else() -> None:
         renewed = stage.lease
         assert renewed.pop("renewTime") > before.pop("renewTime")
         assert renewed == before
-        assert stage.server.count("update", LEASES.rsplit("/", 1)[-1]) >= 5
+        assert stage.server.count("patch", LEASES.rsplit("/", 1)[-1]) >= 5
         assert may_write(a)
 
     play(scenario)
@@ -292,15 +298,17 @@ def test_a_paused_process_whose_lease_was_taken_ends() -> None:
 def test_certainty_counts_from_when_a_renewal_was_sent_not_from_its_answer() -> None:
     async def scenario(stage: Stage) -> None:
         a = await stage.leader("a")
-        stage.server.fault("update", delay=0.05)
+        answered = asyncio.Event()
+        stage.server.fault("patch", gate=answered)
         holding = stage.background(a.election.hold())
-        await until(lambda: stage.server.count("update") == 1)
+        await until(lambda: stage.server.count("patch") == 1)
         sent = stage.clock.now
         stage.server.fault("get", reset=True, times=1000)
         stage.clock.now = sent + 9
+        answered.set()
         with pytest.raises(LostLeadershipError):
             await holding
-        assert stage.server.calls_of("update")[0].status == 200
+        assert stage.server.calls_of("patch")[0].status == 200
         assert 10 <= stage.clock.now - sent < 13
 
     play(scenario)
@@ -311,7 +319,7 @@ def test_a_connection_that_is_lost_for_a_while_costs_nothing() -> None:
         a = await stage.leader("a")
         for _ in range(3):
             stage.server.fault("get", reset=True)
-            stage.server.fault("update", reset=True)
+            stage.server.fault("patch", reset=True)
         await held_for(stage, a, 12)
         assert may_write(a)
         assert a.election.error == ""
@@ -337,7 +345,7 @@ def test_a_connection_that_stays_lost_ends_the_process_when_its_time_is_over_wit
 def test_a_renewal_that_is_refused_is_tried_again_while_there_is_time(status: int) -> None:
     async def scenario(stage: Stage) -> None:
         a = await stage.leader("a")
-        stage.server.fault("update", status=status, reason="Conflict" if status == 409 else "", times=2)
+        stage.server.fault("patch", status=status, reason="Conflict" if status == 409 else "", times=2)
         await held_for(stage, a, 6)
         assert may_write(a)
 
@@ -347,7 +355,7 @@ def test_a_renewal_that_is_refused_is_tried_again_while_there_is_time(status: in
 def test_a_renewal_that_never_succeeds_ends_the_process() -> None:
     async def scenario(stage: Stage) -> None:
         a = await stage.leader("a")
-        stage.server.fault("update", status=403, message="no longer allowed", times=1000)
+        stage.server.fault("patch", status=403, message="no longer allowed", times=1000)
         with pytest.raises(LostLeadershipError, match="no longer allowed"):
             await a.election.hold()
 
@@ -368,11 +376,13 @@ def test_a_lease_that_somebody_deleted_is_made_anew() -> None:
 def test_a_renewal_over_what_somebody_else_wrote_meanwhile_is_refused() -> None:
     async def scenario(stage: Stage) -> None:
         a = await stage.leader("a")
-        stage.server.fault("update", delay=0.05)
+        answered = asyncio.Event()
+        stage.server.fault("patch", gate=answered)
         holding = stage.background(a.election.hold())
-        await until(lambda: stage.server.count("update") == 1)
+        await until(lambda: stage.server.count("patch") == 1)
         lease = stage.server.get(LEASES, "computepool", "computepool-system")
         stage.server.update(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "thief"}})
+        answered.set()
         with pytest.raises(LostLeadershipError):
             await holding
         assert stage.lease["holderIdentity"] == "thief"
@@ -427,17 +437,21 @@ def test_a_lease_that_can_not_be_given_back_is_left_to_expire() -> None:
         await a.election.release()
         assert not may_write(a)
         b = await stage.leader("b")
-        stage.server.fault("update", status=500)
+        stage.server.fault("patch", status=500)
         await b.election.release()
         assert not may_write(b)
 
     play(scenario)
 
 
-async def round_done(a: Candidate, b: Candidate, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait until one of them has slept; raise what ended one for ever."""
-    rounds = len(a.sleeps) + len(b.sleeps)
-    await until(lambda: len(a.sleeps) + len(b.sleeps) > rounds or any(task.done() for task in tasks))
+async def round_done(stage: Stage, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait until one of them has slept and all that was to go wrong has; raise what ended one for ever."""
+
+    def rounds() -> int:
+        return sum(len(one.sleeps) for one in stage.candidates)
+
+    before = rounds()
+    await until(lambda: (rounds() > before and not stage.server.faults) or any(task.done() for task in tasks))
     for task in tasks:
         if task.done():
             task.result()
@@ -459,14 +473,12 @@ def test_whatever_is_paused_or_cut_off_there_are_never_two_leaders(seed: int) ->
     async def scenario(stage: Stage) -> None:
         a, b = stage.candidate("a"), stage.candidate("b")
         tasks = [stage.background(live(one)) for one in (a, b)]
-        led: set[int] = set()
         for _ in range(60):
             stage.clock.now += chance.choice((0, 0, 3, 12, 30))
             stage.check()
-            led.update(index for index, one in enumerate((a, b)) if one.election.leading)
             if chance.random() < 0.5:
-                stage.server.fault(chance.choice(("get", "update")), reset=True, times=chance.randint(1, 12))
-            await round_done(a, b, tasks)
-        assert led
+                stage.server.fault(chance.choice(("get", "patch")), reset=True, times=chance.randint(1, 12))
+            await round_done(stage, tasks)
+        assert stage.led
 
     play(scenario)

@@ -146,8 +146,8 @@ def test_a_leader_that_can_not_renew_ends_with_1_and_says_why(site: Site) -> Non
 def test_the_lease_is_kept_while_there_are_no_pools_to_list(site: Site) -> None:
     async def scenario(r: Running) -> None:
         await r.leads()
-        before = r.server.count("update", "/leases/")
-        await until(lambda: r.server.count("update", "/leases/") >= before + 3, "it goes on renewing")
+        before = r.server.count("patch", "/leases/")
+        await until(lambda: r.server.count("patch", "/leases/") >= before + 3, "it goes on renewing")
         r.server.behaviour.absent.clear()
         make_pool(r.server)
         await until(lambda: conditions(r.server), "the pool is acted upon")
