@@ -23,6 +23,8 @@ PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 MOVABLE_ANNOTATION: Final = "computepool.io/movable"
 PROVIDER_TAINT: Final = "computepool.io/provider"
+QUARANTINE_EFFECT: Final = "NoSchedule"
+"""The operator's taint keeps new pods away and ends none."""
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -132,6 +134,14 @@ class Node(msgspec.Struct, frozen=True):
     def quarantined(self) -> bool:
         """Whether it carries the operator's taint against new pods."""
         return any(taint.key == UNAVAILABLE_KEY for taint in self.taints)
+
+    @property
+    def quarantine(self) -> str | None:
+        """The value of the taint that is the operator's own, key and effect; None where it carries none."""
+        for taint in self.taints:
+            if taint.key == UNAVAILABLE_KEY and taint.effect == QUARANTINE_EFFECT:
+                return taint.value
+        return None
 
     @property
     def usable(self) -> bool:

@@ -48,6 +48,8 @@ class Store:
         self._uses: dict[str, NodeUse] = {}
         self._node_pools: dict[str, tuple[str, ...]] = {}
         self._members: dict[str, dict[str, None]] = {}
+        # The nodes that carry the operator's own taint, and its value.
+        self._tainted: dict[str, str] = {}
         self.in_flight = InFlight()
 
     # --- pools
@@ -113,6 +115,7 @@ class Store:
             return
         concerned = set(self._node_pools.get(node.name, ()))
         self._place(node)
+        self._note_taint(node)
         self._uses.pop(node.name, None)
         if before is None:
             concerned.update(self._owners(node.name))
@@ -122,12 +125,19 @@ class Store:
     def drop_node(self, name: str, at: float) -> None:
         """Forget a node; pods bound to it stay until they are deleted themselves."""
         self._nodes.pop(name, None)
+        self._tainted.pop(name, None)
         self._uses.pop(name, None)
         concerned = self._node_pools.pop(name, ())
         for pool in concerned:
             self._members[pool].pop(name, None)
         for pool in self._owners(name).union(concerned):
             self._mark(pool, at)
+
+    def _note_taint(self, node: Node) -> None:
+        if (value := node.quarantine) is None:
+            self._tainted.pop(node.name, None)
+        else:
+            self._tainted[node.name] = value
 
     def _owners(self, node: str) -> set[str]:
         """Return the pools whose pods are bound to a node: astray while it is not seen."""
@@ -266,6 +276,18 @@ class Store:
     def claims_of(self, uid: str) -> tuple[str, ...]:
         """Return the pools that select a pod, the one that keeps it first."""
         return self._claims.get(uid, ())
+
+    def node(self, name: str) -> Node | None:
+        """Return a node by name."""
+        return self._nodes.get(name)
+
+    def tainted(self) -> Mapping[str, str]:
+        """Return the nodes that carry the operator's own taint, and its value."""
+        return self._tainted
+
+    def pools_of_node(self, name: str) -> tuple[str, ...]:
+        """Return the pools one of whose providers has the node."""
+        return self._node_pools.get(name, ())
 
     def sizes(self) -> tuple[int, int]:
         """Return how many nodes and pods are held."""
