@@ -28,7 +28,7 @@ from computepool.model.api import (
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.patches import merge_patched
-from tests.fakes.waiting import until
+from tests.fakes.waiting import PATIENCE, until
 from tests.unit.act.objects import pool_record, stored_pool
 from tests.unit.act.writing import Lease
 
@@ -84,7 +84,7 @@ class Writing:
 
 @asynccontextmanager
 async def writing(*, calm: float = 0.0, retry: float = 0.0) -> AsyncIterator[Writing]:
-    async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=5.0) as client:
+    async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=PATIENCE) as client:
         lease = Lease()
         pool = stored_pool(server)
         made: list[Writing] = []
@@ -98,7 +98,7 @@ async def writing(*, calm: float = 0.0, retry: float = 0.0) -> AsyncIterator[Wri
         )
         made.append(Writing(server, statuses, lease, pool))
         yield made[0]
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(PATIENCE):
             await statuses.flush()
 
 
@@ -132,7 +132,7 @@ def test_counts_wait_and_only_the_last_of_them_is_written() -> None:
         await w.shows(status(9))
         assert w.writes == 2
 
-    play(scenario, calm=0.05)
+    play(scenario, calm=0.2)
 
 
 def test_what_is_urgent_takes_what_waits_along() -> None:
@@ -184,10 +184,12 @@ def test_a_return_to_what_was_before_is_written_where_the_change_is_under_way() 
     # Compared with what the operator holds, nothing is to be written; but the API server is about to hold another.
     async def scenario(w: Writing) -> None:
         await w.begin()
-        w.server.fault("patch", delay=0.05)
+        answered = asyncio.Event()
+        w.server.fault("patch", gate=answered)
         w.statuses.want(w.pool, status(1))
         await until(lambda: w.writes == 2, "the change is under way")
         w.statuses.want(w.pool, status())
+        answered.set()
         await until(lambda: w.writes == 3, "the return")
         await w.shows(status())
         assert w.server.count("get", COMPUTEPOOLS) == 0, "the version it made itself is no conflict"
@@ -229,12 +231,11 @@ def test_a_pool_that_is_gone_is_forgotten_with_what_was_wanted_of_it() -> None:
     play(scenario, calm=NEVER)
 
 
-def test_a_pool_forgotten_while_a_retry_waits_is_not_written_again() -> None:
+def test_a_pool_forgotten_while_a_retry_waits_is_not_written_again(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", status=500)
         w.statuses.want(w.pool, status())
-        await until(lambda: w.writes == 1, "the write that fails")
-        await asyncio.sleep(0.01)
+        await until(lambda: "trying again" in caplog.text, "the write that fails")
         w.statuses.forget(POOL)
         await w.statuses.flush()
         assert w.writes == 1
@@ -289,7 +290,7 @@ def test_a_pool_that_somebody_changed_meanwhile_is_read_and_written_at_once() ->
         w.server.update(COMPUTEPOOLS, {**labelled, "metadata": {**labelled["metadata"], "labels": {"a": "b"}}})
         w.statuses.want(stale, status(admitted=True))
         await w.shows(status(admitted=True))
-        assert w.pool.status == status(admitted=True)
+        await until(lambda: w.pool.status == status(admitted=True), "it is taken in")
         assert w.server.get(COMPUTEPOOLS, POOL)["metadata"]["labels"] == {"a": "b"}
 
     # A second's wait after the conflict would be a second without admission.

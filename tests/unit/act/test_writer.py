@@ -47,10 +47,12 @@ def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
 
 def test_each_burst_is_told_as_it_has_gone_through_and_not_when_the_last_one_has() -> None:
     async def scenario(w: Writing) -> None:
-        w.server.fault("patch", path="web-0", delay=0.2)
+        answered = asyncio.Event()
+        w.server.fault("patch", path="web-0", gate=answered)
         writing = asyncio.create_task(carried_out(w, *several(w, 3)))
         await until(lambda: w.answers == 2, "the two that are quick")
         assert not writing.done()
+        answered.set()
         await writing
         assert w.answers == 3
 
@@ -79,10 +81,12 @@ def test_the_answer_asked_for_is_only_the_metadata_and_the_writer_names_itself()
 
 def test_many_bursts_are_written_in_parallel_within_the_limit() -> None:
     async def scenario(w: Writing) -> None:
-        w.server.fault("patch", times=1000, delay=0.05)
+        answered = asyncio.Event()
+        w.server.fault("patch", times=1000, gate=answered)
         writing = asyncio.create_task(carried_out(w, *several(w, PARALLEL + 5)))
         await until(lambda: w.server.count("patch") == PARALLEL, "as many as may be")
         w.server.faults.clear()
+        answered.set()
         outcome = await writing
         assert len(outcome.done) == w.server.count("patch") == PARALLEL + 5
 
@@ -128,12 +132,15 @@ def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
 
 def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
     async def scenario(w: Writing) -> None:
-        w.server.fault("patch", times=1000, delay=0.02)
-        outcome = await w.writer.burst(
-            w.writer.start(several(w, PARALLEL + 20)),
-            wanted=lambda: w.server.count("patch") < PARALLEL,
-            answered=w.answer,
+        answered = asyncio.Event()
+        w.server.fault("patch", times=1000, gate=answered)
+        bursts = w.writer.start(several(w, PARALLEL + 20))
+        writing = asyncio.create_task(
+            w.writer.burst(bursts, wanted=lambda: w.server.count("patch") < PARALLEL, answered=w.answer)
         )
+        await until(lambda: w.server.count("patch") == PARALLEL, "as many as may be")
+        answered.set()
+        outcome = await writing
         assert len(outcome.done) == PARALLEL
         assert len(w.failed) == 20
 
@@ -222,7 +229,7 @@ def test_a_connection_that_breaks_is_a_refusal() -> None:
 
 def test_an_answer_that_does_not_come_in_time_is_a_refusal() -> None:
     async def scenario(w: Writing) -> None:
-        w.server.fault("patch", delay=5.0)
+        w.server.fault("patch", gate=asyncio.Event())
         ((_, why),) = (await carried_out(w, *several(w, 1))).refused
         assert isinstance(why, Unavailable)
         assert "Timeout" in str(why)
@@ -311,10 +318,12 @@ def test_marks_put_labels_right() -> None:
 def test_a_mark_under_way_is_not_made_again() -> None:
     async def scenario(w: Writing) -> None:
         away = Mark(stored_pod(w.server, "away", on="n1"), "nebius")
-        w.server.fault("patch", delay=0.05)
+        answered = asyncio.Event()
+        w.server.fault("patch", gate=answered)
         first = asyncio.create_task(w.writer.mark([away]))
         await until(lambda: w.server.count("patch") == 1, "the first is under way")
         await w.writer.mark([away])
+        answered.set()
         await first
         assert w.server.count("patch") == 1
         await w.writer.mark([away])
@@ -325,13 +334,15 @@ def test_a_mark_under_way_is_not_made_again() -> None:
 
 def test_marks_leave_the_api_server_to_bursts() -> None:
     async def scenario(w: Writing) -> None:
-        w.server.fault("patch", times=100, delay=0.05)
+        answered = asyncio.Event()
+        w.server.fault("patch", times=100, gate=answered)
         marks = [Mark(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
         marking = asyncio.create_task(w.writer.mark(marks))
         await until(lambda: w.server.count("patch") == MARKS_PARALLEL, "a few marks")
         w.server.faults.clear()
         outcome = await carried_out(w, *several(w, 1))
         assert len(outcome.done) == 1
+        answered.set()
         await marking
         assert w.server.count("patch") == 11
 

@@ -15,6 +15,7 @@ from computepool.kube.client import ApiClient
 from computepool.model.snapshot import Offer
 from tests.builders import NOW
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.waiting import PATIENCE
 
 
 class Lease:
@@ -71,7 +72,7 @@ class Writing:
 
 
 @asynccontextmanager
-async def writing(*, within: float = 5.0) -> AsyncIterator[Writing]:
+async def writing(*, within: float = PATIENCE) -> AsyncIterator[Writing]:
     """Serve, and make a writer that has not written yet."""
     lease, delays = Lease(), Delays()
     started: dict[str, Offer] = {}
@@ -87,7 +88,7 @@ async def writing(*, within: float = 5.0) -> AsyncIterator[Writing]:
             await writer.settle()
 
 
-def play(scenario: Callable[[Writing], Awaitable[None]], *, within: float = 5.0) -> None:
+def play(scenario: Callable[[Writing], Awaitable[None]], *, within: float = PATIENCE) -> None:
     """Run a scenario."""
 
     async def run() -> None:

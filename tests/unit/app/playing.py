@@ -22,6 +22,7 @@ class Day:
 
     def __init__(self) -> None:
         self._start = time.monotonic()
+        self._still: float | None = None
         self.ahead = 0.0
         self.silence = 0.0
 
@@ -30,7 +31,15 @@ class Day:
 
     def clock(self) -> float:
         """The monotonic clock that goes with it."""
-        return self.silence + time.monotonic()
+        return self.silence + (time.monotonic() if self._still is None else self._still)
+
+    def stand_still(self) -> None:
+        """Pass no more until `go_on`, however slow the machine is."""
+        self._still = time.monotonic()
+
+    def go_on(self) -> None:
+        """Pass again."""
+        self._still = None
 
     def stamp(self, seconds: float = 0.0) -> str:
         """A moment so many seconds from now, as the API server would write it, only finer."""

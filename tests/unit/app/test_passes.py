@@ -125,10 +125,12 @@ def test_room_that_comes_up_at_home_is_used_before_a_standbys() -> None:
 
 def test_a_pod_is_sent_on_when_its_time_is_over_though_nothing_happens() -> None:
     async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
+        day.stand_still()
         overflow(server, 1, created=day.stamp(-599.7))
         make_pool(server, saturation={"pendingSeconds": 600})
         await until(lambda: status(server).get("pending", {}).get("pods") == 1, "it waits")
         assert sent(server) == {}
+        day.go_on()
         await until(lambda: sent(server) == {"new-0": ["nebius"]}, "its time is over")
 
     play(scenario)

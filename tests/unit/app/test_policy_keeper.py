@@ -104,10 +104,12 @@ def test_a_sync_that_fails_is_tried_again_soon() -> None:
 
 def test_a_wake_during_a_sync_is_not_lost() -> None:
     async def scenario(k: Keeping) -> None:
-        k.server.fault("list", path=BINDINGS, delay=0.05)
+        answered = asyncio.Event()
+        k.server.fault("list", path=BINDINGS, gate=answered)
         await until(lambda: k.server.count("list", BINDINGS) == 1, "the sync is under way")
         k.take_pool()
         k.keeper.wake()
+        answered.set()
         await until(k.names, "its binding")
 
     play(scenario)

@@ -30,7 +30,15 @@ class Taking:
         self.gone: list[str] = []
         self.changes = 0
         self.store = Store(lambda name, _at: self.marked.append(name), wall=lambda: NOW)
-        self.pools = Pools(client, self.store, clock=lambda: 1.0, gone=self.gone.append, changed=self._changed)
+        self.stated: list[str] = []
+        self.pools = Pools(
+            client,
+            self.store,
+            clock=lambda: 1.0,
+            gone=self.gone.append,
+            changed=self._changed,
+            stated=lambda pool: self.stated.append(pool.name),
+        )
 
     def _changed(self) -> None:
         self.changes += 1
@@ -303,8 +311,10 @@ async def listed_while(t: Taking, stale: list[Json], happens: Callable[[], objec
     """List the pools; the answer holds the `stale` ones, and something happens before it arrives."""
     version = {"resourceVersion": str(t.server.store.version)}
     listed = {"kind": "ComputePoolList", "apiVersion": "computepool.io/v1alpha1", "metadata": version, "items": stale}
-    t.server.fault("list", delay=0.05, body=msgspec.json.encode(listed))
+    answered = asyncio.Event()
+    t.server.fault("list", gate=answered, body=msgspec.json.encode(listed))
     listing = asyncio.create_task(t.pools.relist())
     await until(lambda: t.server.count("list"), "the list is on its way")
     happens()
+    answered.set()
     await listing

@@ -17,7 +17,7 @@ from computepool.model.references import pod_reference, pool_reference
 from computepool.report.events import QUEUE, REPEAT_SECONDS, Event, EventSink
 from tests.builders import pod, pool
 from tests.fakes.apiserver import FakeApiServer
-from tests.fakes.waiting import until
+from tests.fakes.waiting import PATIENCE, until
 
 EVENTS = "/apis/events.k8s.io/v1/events"
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
@@ -38,7 +38,7 @@ class Sending:
 
     async def sent(self) -> list[dict[str, Any]]:
         """All that arrived, once all is sent."""
-        await self.sink.flush(5.0)
+        await self.sink.flush(PATIENCE)
         return [call.json for call in self.server.calls_of("create", "/events")]
 
     async def notes(self) -> list[str]:
@@ -209,10 +209,16 @@ def test_states_of_different_kinds_do_not_end_each_other() -> None:
 
 def test_events_are_sent_in_order_and_one_at_a_time() -> None:
     async def scenario(s: Sending) -> None:
-        s.server.fault("create", times=3, delay=0.01)
+        answered = [asyncio.Event() for _ in range(3)]
+        for gate in answered:
+            s.server.fault("create", gate=gate)
         for number in range(10):
             s.tell(f"{number}")
-        assert await s.notes() == [f"{number}" for number in range(10)]
+        notes = asyncio.create_task(s.notes())
+        for number, gate in enumerate(answered, 1):
+            await until(lambda sent=number: s.server.count("create") >= sent, "one more")  # type: ignore[misc]
+            gate.set()
+        assert await notes == [f"{number}" for number in range(10)]
 
     play(scenario)
 
@@ -251,11 +257,10 @@ def test_an_event_that_was_dropped_is_not_taken_for_told() -> None:
 
 def test_a_flush_waits_no_longer_than_it_may() -> None:
     async def scenario(s: Sending) -> None:
-        s.server.fault("create", delay=5.0)
+        s.server.fault("create", gate=asyncio.Event())
         s.tell()
-        before = asyncio.get_running_loop().time()
-        await s.sink.flush(0.05)
-        assert asyncio.get_running_loop().time() - before < 2.0
+        async with asyncio.timeout(PATIENCE):
+            await s.sink.flush(0.05)
 
     play(scenario)
 
