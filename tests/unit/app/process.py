@@ -32,6 +32,7 @@ from computepool.report.metrics import Metrics
 from computepool.report.story import Story
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.objectstore import Change
+from tests.fakes.waiting import PATIENCE
 from tests.unit.act.writing import Lease
 
 RETRY = 0.01
@@ -40,7 +41,10 @@ _owner: ContextVar[Process | None] = ContextVar("owner", default=None)
 
 
 class Process:
-    """One life of the operator; `wall` is the time of day, `calm` how long a status that is not urgent waits."""
+    """One life of the operator; `wall` is the time of day, `calm` how long a status that is not urgent waits.
+
+    `waits` counts the waits between attempts to patch that are over.
+    """
 
     def __init__(
         self,
@@ -53,14 +57,15 @@ class Process:
         self.server = server
         self.clock = clock
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.waits = 0
         self._parts: list[asyncio.Task[None]] = []
         self.lease = Lease()
         self.metrics = Metrics()
-        self.client = ApiClient(static_access(server.url), timeout=5.0)
+        self.client = ApiClient(static_access(server.url), timeout=PATIENCE)
         rng = random.Random(1)
         self.dirty = DirtyPools(clock=clock, wall=wall)
         self.store = Store(self.dirty.mark, wall=wall, reserved_namespaces=("kube-system",))
-        tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=5.0, list_timeout=5.0)
+        tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=PATIENCE, list_timeout=PATIENCE)
         self.caches = Caches(self.client, self.store, clock=clock, tuning=tuning)
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
         bindings = Bindings(self.client, self.lease, ("kube-system",))
@@ -69,7 +74,7 @@ class Process:
         self.passes = Passes(
             self.store,
             self.dirty,
-            Writer(self.client, self.lease, ledger, wall=wall, rng=rng, sleep=lambda _: asyncio.sleep(RETRY)),
+            Writer(self.client, self.lease, ledger, wall=wall, rng=rng, sleep=self._wait),
             StatusWriter(
                 self.client,
                 self.lease,
@@ -121,8 +126,8 @@ class Process:
 
     async def stop(self) -> None:
         """End in good order, as on SIGTERM."""
-        await self.passes.drain(5.0)
-        await self.events.flush(5.0)
+        await self.passes.drain(PATIENCE)
+        await self.events.flush(PATIENCE)
         await self.gone()
 
     async def _live(self) -> None:
@@ -146,6 +151,10 @@ class Process:
 
     def _heard(self, change: Change) -> None:
         self.pools.heard(change.type, change.item)
+
+    async def _wait(self, _seconds: float) -> None:
+        await asyncio.sleep(RETRY)
+        self.waits += 1
 
     def _written(self, uid: str, version: int) -> None:
         pod = self.store.pod(uid)
