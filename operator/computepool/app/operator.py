@@ -102,7 +102,14 @@ class Operator:
             clock=clock,
             wall=wall,
         )
-        self._pools = Pools(client, self._store, clock=clock, gone=self._passes.forget, changed=self._policy.wake)
+        self._pools = Pools(
+            client,
+            self._store,
+            clock=clock,
+            gone=self._passes.forget,
+            changed=self._policy.wake,
+            stated=self._passes.stated,
+        )
         self._ticks = Ticks(self._stale, on_turn=self._look_at_all)
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render

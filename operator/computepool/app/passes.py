@@ -87,6 +87,17 @@ class Passes:
             log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
         await self._writer.settle()
 
+    def stated(self, pool: ComputePool) -> None:
+        """Look at a pool whose status in the cluster is not what was told of it last, so that it is put right.
+
+        Our own write may be seen so too, where more was told since: that costs a pass, which finds nothing to write
+        that is not wanted already. An answer to a write does not come here, and what changes nothing is no news; so
+        even a status that the API server stores otherwise than it was sent makes no circle.
+        """
+        told = self._told.get(pool.name)
+        if told is not None and told != pool.status:
+            self._dirty.mark(pool.name, self._clock())
+
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
         self._states.pop(pool, None)

@@ -36,13 +36,18 @@ class Pools:
         clock: Callable[[], float],
         gone: Callable[[str], None],
         changed: Callable[[], None],
+        stated: Callable[[ComputePool], None],
     ) -> None:
-        """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed."""
+        """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed.
+
+        `stated(pool)` is called for one that has changed in the cluster: its status may be another's.
+        """
         self._client = client
         self._store = store
         self._clock = clock
         self._gone = gone
         self._changed = changed
+        self._stated = stated
         # The uids of pools that were deleted since the last list began: it may still have them.
         self._deleted: set[str] = set()
 
@@ -92,8 +97,8 @@ class Pools:
             return
         if meta.get("deletionTimestamp"):
             self.remove(name)
-        else:
-            self._put(pool)
+        elif self._put(pool):
+            self._stated(pool)
 
     def refresh(self, pool: ComputePool) -> None:
         """Take in how a write of ours left a pool, unless it is gone by now."""
@@ -101,18 +106,19 @@ class Pools:
         if held is not None and held.metadata.uid == pool.metadata.uid:
             self._put(pool)
 
-    def _put(self, pool: ComputePool) -> None:
-        """Take a pool in; an older state than the one held is ignored."""
+    def _put(self, pool: ComputePool) -> bool:
+        """Take a pool in; an older state than the one held is ignored. Return whether it was news."""
         before = self._store.pools.get(pool.name)
         same = before is not None and before.metadata.uid == pool.metadata.uid
         if before is not None and same and _version(pool) < _version(before):
-            return
+            return False
         if before is not None and not same:
             self._gone(pool.name)
         self._store.put_pool(pool, self._clock())
         if before is None or not same or before.metadata.generation != pool.metadata.generation:
             log(_logger, logging.INFO, "pool taken in", pool=pool.name, generation=pool.metadata.generation)
             self._changed()
+        return before is None or not same or _version(pool) > _version(before)
 
     def remove(self, name: str) -> None:
         """Forget a pool."""

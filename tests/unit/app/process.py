@@ -90,7 +90,14 @@ class Process:
             clock=clock,
             wall=wall,
         )
-        self.pools = Pools(self.client, self.store, clock=clock, gone=self.passes.forget, changed=self.policy.wake)
+        self.pools = Pools(
+            self.client,
+            self.store,
+            clock=clock,
+            gone=self.passes.forget,
+            changed=self.policy.wake,
+            stated=self.passes.stated,
+        )
 
     def start(self) -> None:
         """Begin this life."""
