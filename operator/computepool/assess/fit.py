@@ -10,6 +10,7 @@ so the pods placed never request more than what was free.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 from computepool.assess.supply import Supply
 from computepool.model.reasons import Reason
@@ -63,6 +64,13 @@ class Packer:
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
         self._reasons: dict[int, Reason] = {}
+
+    def fork(self) -> "Packer":
+        """Return a packing that goes on from this one, and leaves it as it is."""
+        other = copy(self)
+        other._left = {index: dict(left) for index, left in self._left.items()}
+        other._cursor = dict(self._cursor)
+        return other
 
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""

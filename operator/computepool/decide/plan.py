@@ -54,7 +54,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Stay(msgspec.Struct, frozen=True):
-    """A running pod that should move and stays: why, and which providers were rejected for it."""
+    """A running pod that should move and stays: why, and which providers were rejected for it.
+
+    A pod whose eviction is refused has one only after evictionTimeoutSeconds, and then also beside its next try.
+    """
 
     pod: Pod
     reason: Reason
@@ -72,6 +75,10 @@ class Plan(msgspec.Struct, frozen=True):
     admission: Admission = Admission()
     moves: tuple[Move, ...] = ()
     stays: tuple[Stay, ...] = ()
+    stays_left_out: int = 0
+    """How many more pods stay, beyond those in `stays`: a plan lists some hundreds of them at most."""
+    exhausted: bool = False
+    """Whether the budget does not allow another pod on a standby now."""
     quarantine: Mapping[str, Reason] | None = None
     """By node: those of the pool that are to carry the taint, and why; no others. None: all stay as they are."""
     held_back: str = ""

@@ -247,6 +247,8 @@ class Moving(msgspec.Struct, frozen=True):
     """Whether the API server has let it go."""
     refused_since: float | None = None
     """Since when the API server refuses it; None where it does not."""
+    asking: bool = False
+    """Whether one that was refused is being asked for again, and not answered yet."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

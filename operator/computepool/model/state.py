@@ -73,6 +73,8 @@ class Spend(msgspec.Struct, frozen=True):
     spent: Decimal
     at: float
     """Up to when it was reckoned."""
+    rate: Decimal = Decimal(0)
+    """What the pool's pods on standbys cost in an hour at that time, and from then on until it is reckoned again."""
 
 
 class PoolState(msgspec.Struct, frozen=True):
@@ -93,7 +95,12 @@ class PoolState(msgspec.Struct, frozen=True):
     spend: Spend | None = None
     """None without a budget."""
     recent_moves: tuple[tuple[float, MoveKind], ...] = ()
-    """When each move of the last minute was decided, oldest first, to the second: what the limits a minute count."""
+    """When each move of the minute before the latest was decided, oldest first, to the second: what the limits a
+    minute count."""
+    moved_before: float | None = None
+    """When a leader before this one moved a pod last; None where none did. Not recorded: `recent_moves` tells it."""
+    unknown_since: Mapping[str, float] = MappingProxyType({})
+    """By node: since when the status of its Ready condition is Unknown."""
 
 
 def recorded_state(pool: ComputePool) -> PoolState:
