@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 
 from computepool.assess.supply import Supply
+from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.selectors import passing, tolerated
+from computepool.model.selectors import Taint, passing, tolerated
 from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
 
 SOON_SECONDS = 30.0
@@ -129,12 +130,15 @@ class Packer:
             return Reason.PINNED if present_only or target.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + target.tolerations
         # What passes with a node's state keeps the pod off for now, not off the provider.
-        lasting = [[taint for taint in node.taints if not passing(taint)] for node in admitting]
+        lasting = [[taint for taint in node.taints if not _passing(taint)] for node in admitting]
         if self.supply.usable and not any(tolerated(taints, tolerations) for taints in lasting):
             return Reason.TAINTED
         return self._no_room()
 
     def _no_room(self) -> Reason:
+        if not self.supply.breaker.closed:
+            half_open = self.supply.breaker.state is BreakerState.HALF_OPEN
+            return Reason.CANARY_UNDER_WAY if half_open else Reason.PROVIDER_UNAVAILABLE
         return Reason.NO_ROOM if self.supply.usable else Reason.NO_NODES
 
     def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
@@ -178,6 +182,10 @@ def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
     # One whose time is over and that is still there is stuck: it frees nothing soon.
     first, last = now - SLACK_SECONDS, now + SOON_SECONDS + SLACK_SECONDS
     return [pod for pod in use.leaving if pod.deleting is not None and first < pod.deleting <= last]
+
+
+def _passing(taint: Taint) -> bool:
+    return passing(taint) or taint.key == UNAVAILABLE_KEY
 
 
 def _kind_of(node: Node, keys: frozenset[str]) -> object:

@@ -55,11 +55,13 @@ class Demand(msgspec.Struct, frozen=True):
     @property
     def pressing(self) -> int:
         """How many pods overflow because the primary is full, and have waited long enough to be sent on."""
-        return sum(1 for o in self.overflow if o.wait is None and o.why in FULL)
+        return sum(1 for o in self.overflow if o.wait is None and o.why in FULL | UNTRUSTED)
 
 
 FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES})
 """Rejections that say something about the primary's capacity, not about the pod."""
+UNTRUSTED = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CANARY_UNDER_WAY})
+"""Rejections by the primary's breaker: nothing is gained by waiting."""
 
 
 def in_order(pods: Iterable[Pod]) -> list[Pod]:
@@ -179,7 +181,7 @@ class _Sorter:
 
     def _overflowing(self, pod: Pod) -> Overflow:
         why = self._primary.why_not(pod.shape)
-        # A pod that can never run on the primary has nothing to wait for there.
+        # A pod that can never run on the primary, or not as long as its breaker is open, has nothing to wait for there.
         patience = self._patience if why in FULL else 0.0
         due = pod.since + patience
         if self._now >= due:

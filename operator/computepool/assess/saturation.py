@@ -1,6 +1,7 @@
 """Whether the primary is saturated: two ways in, one way out, each lasting long enough to be believed.
 
 In, at once: pods overflow, that is, they have waited pendingSeconds and the primary has no room for them.
+In, at once: its breaker is not closed, whatever waits.
 In, after sustainSeconds: its accelerators are allocated to enterPercent or more, before anything has to wait.
 Out, after clearSeconds: nothing overflows and allocation is at exitPercent or less.
 
@@ -22,6 +23,8 @@ def saturation_of(
     """
     if not primary.known:
         return Saturation(), None
+    if not primary.breaker.closed:
+        return Saturation(True, Reason.PROVIDER_UNAVAILABLE), None
     if before.saturated:
         return _leaving(before, primary, pressing, thresholds, now)
     return _entering(before, primary, pressing, thresholds, now)

@@ -1,12 +1,17 @@
 """What a provider has: its nodes, what they hold, and what is left."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
+from computepool.assess.faults import devices_of, leaving
 from computepool.assess.targets import Target
+from computepool.model.api import BreakerState
 from computepool.model.snapshot import NodeUse
 from computepool.model.state import Breaker
+
+CLOSED: Final = Breaker()
 
 
 class Supply(msgspec.Struct, frozen=True):
@@ -15,7 +20,8 @@ class Supply(msgspec.Struct, frozen=True):
     target: Target
     nodes: tuple[NodeUse, ...]
     usable: tuple[NodeUse, ...]
-    """Nodes that are Ready, not cordoned and not being deleted: the only ones that count as supply."""
+    """The only nodes that count as supply: Ready, not cordoned, not on their way out, not sick, not in quarantine, and
+    none where the provider's breaker is open, one where it is half-open."""
     allocatable: int
     allocated: int
     """Held on usable nodes by any pod, the pool's or not."""
@@ -26,7 +32,7 @@ class Supply(msgspec.Struct, frozen=True):
     """The pool's own pods bound to its nodes."""
     accelerators: int
     """What those pods hold."""
-    breaker: Breaker = Breaker()
+    breaker: Breaker = CLOSED
     sick: frozenset[str] = frozenset()
     """Names of its nodes that count as sick."""
 
@@ -36,27 +42,34 @@ class Supply(msgspec.Struct, frozen=True):
         return bool(self.nodes) or self.target.on_demand
 
 
-def supplies_of(
-    nodes: Sequence[NodeUse], targets: Sequence[Target], pool: str, resource: str
-) -> tuple[tuple[Supply, ...], int]:
-    """Return the supply of each target, in order, and how many nodes match more than one of them.
+def members_of(nodes: Sequence[NodeUse], targets: Sequence[Target]) -> tuple[dict[str, list[NodeUse]], int]:
+    """Return the nodes of each provider, and how many nodes match more than one.
 
     A node that matches several providers counts for the first.
     """
-    members: list[list[NodeUse]] = [[] for _ in targets]
+    members: dict[str, list[NodeUse]] = {target.name: [] for target in targets}
     doubles = 0
     for use in nodes:
-        matching = [t.index for t in targets if t.selector.matches(use.node.labels)]
+        matching = [target.name for target in targets if target.selector.matches(use.node.labels)]
         if matching:
             members[matching[0]].append(use)
             doubles += len(matching) > 1
-    return tuple(_supply(t, members[t.index], pool, resource) for t in targets), doubles
+    return members, doubles
 
 
-def _supply(target: Target, members: list[NodeUse], pool: str, resource: str) -> Supply:
-    usable = tuple(use for use in members if use.node.usable)
+def supply_of(
+    target: Target,
+    members: Sequence[NodeUse],
+    pool: str,
+    resource: str,
+    *,
+    breaker: Breaker = CLOSED,
+    sick: frozenset[str] = frozenset(),
+) -> Supply:
+    """Return what a provider with these nodes has. `sick`: names of those that count as sick."""
+    usable = tuple(use for use in members if _usable(use, breaker, sick))
     allocatable = sum(use.node.allocatable.get(resource, 0) for use in usable)
-    capacity = sum(_capacity(use, resource) for use in members)
+    capacity = sum(devices_of(use.node, resource)[0] for use in members)
     shares = [share for use in members if (share := use.shares.get(pool)) is not None]
     return Supply(
         target=target,
@@ -68,8 +81,19 @@ def _supply(target: Target, members: list[NodeUse], pool: str, resource: str) ->
         unhealthy=max(0, capacity - allocatable),
         pods=sum(len(share.members) for share in shares),
         accelerators=sum(share.accelerators for share in shares),
+        breaker=breaker,
+        sick=sick,
     )
 
 
-def _capacity(use: NodeUse, resource: str) -> int:
-    return max(use.node.capacity.get(resource, 0), use.node.allocatable.get(resource, 0))
+def _usable(use: NodeUse, breaker: Breaker, sick: frozenset[str]) -> bool:
+    node = use.node
+    if not node.usable or node.name in sick or (node.taints and (node.quarantined or leaving(node))):
+        return False
+    match breaker.state:
+        case BreakerState.CLOSED:
+            return True
+        case BreakerState.OPEN:
+            return False
+        case BreakerState.HALF_OPEN:
+            return node.name == breaker.node

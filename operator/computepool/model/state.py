@@ -90,6 +90,10 @@ class PoolState(msgspec.Struct, frozen=True):
     """By provider; one that is not there is closed and never failed."""
     unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
     """By provider: uids of pods that it did not bind in time, since it last bound one."""
+    bound: Mapping[str, float] = MappingProxyType({})
+    """By provider, while pods wait there too long: when the latest pod that it has bound was offered to it."""
+    joined: frozenset[str] | None = None
+    """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
     stable_since: float | None = None
     """Since when the primary is well and not saturated; None while it is not."""
     spend: Spend | None = None

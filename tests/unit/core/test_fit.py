@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from computepool.assess.fit import SLACK_SECONDS, Packer, label_keys
-from computepool.assess.supply import supplies_of
+from computepool.assess.supply import members_of, supply_of
 from computepool.assess.targets import targets_of
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Requirement, Taint, Toleration
@@ -23,8 +23,10 @@ def packer(
     name = ("aws", "nebius")[index]
     providers = [provider("aws"), provider("nebius")]
     providers[index] = provider(name, **options)
-    supplies, _ = supplies_of(uses(nodes, bound), targets_of(pool(*providers)), POOL, GPU)
-    return Packer(supplies[index], GPU, label_keys([pod("x", shaped=one) for one in tried]), NOW)
+    targets = targets_of(pool(*providers))
+    members, _ = members_of(uses(nodes, bound), targets)
+    supply = supply_of(targets[index], members[name], POOL, GPU)
+    return Packer(supply, GPU, label_keys([pod("x", shaped=one) for one in tried]), NOW)
 
 
 def fits(what: Shape, *nodes: Node, bound: Sequence[Pod] = (), index: int = 0, **options: Any) -> bool:

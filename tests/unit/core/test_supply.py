@@ -3,7 +3,7 @@
 from typing import Any
 
 from computepool.assess.saturation import percent
-from computepool.assess.supply import Supply, supplies_of
+from computepool.assess.supply import Supply, members_of, supply_of
 from computepool.assess.targets import in_preference, targets_of
 from computepool.model.quantity import MILLI
 from computepool.model.selectors import Toleration
@@ -13,7 +13,8 @@ from tests.builders import GPU, POOL, node, pod, pool, provider, shape, standby_
 
 def supply(*nodes: Node, pods: tuple[Pod, ...] = (), **primary: Any) -> Supply:
     of = pool(provider("aws", **primary), provider("nebius"))
-    return supplies_of(uses(nodes, pods), targets_of(of), POOL, GPU)[0][0]
+    target = targets_of(of)[0]
+    return supply_of(target, members_of(uses(nodes, pods), [target])[0]["aws"], POOL, GPU)
 
 
 def test_what_any_pod_holds_is_allocated_the_pools_own_or_not() -> None:
@@ -66,8 +67,8 @@ def test_a_primary_whose_nodes_are_all_unusable_is_full() -> None:
 
 def test_a_node_of_two_providers_counts_for_the_first_and_is_told() -> None:
     of = pool(provider("aws"), provider("nebius", labels={"gpu": "h100"}))
-    found, doubles = supplies_of(uses([node("a1", labels={"gpu": "h100"})], ()), targets_of(of), POOL, GPU)
-    assert [len(one.nodes) for one in found] == [1, 0]
+    found, doubles = members_of(uses([node("a1", labels={"gpu": "h100"})], ()), targets_of(of))
+    assert {name: len(members) for name, members in found.items()} == {"aws": 1, "nebius": 0}
     assert doubles == 1
 
 

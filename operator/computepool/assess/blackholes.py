@@ -1,0 +1,64 @@
+"""Nodes that look ready while pods on them fail at once.
+
+A pod that the kubelet refused counts by itself. One whose containers do not start counts only if another pod of the
+same workload is ready on another node: otherwise the workload is at fault. And no pod counts whose workload fails
+everywhere it is tried: on nodes of several providers, and is ready nowhere.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from computepool.model.api import BlackHoles
+from computepool.model.snapshot import Failure, NodeUse
+
+
+class Holes(msgspec.Struct, frozen=True):
+    """The black holes."""
+
+    failed: Mapping[str, int] = MappingProxyType({})
+    """By node: how many pods failed at once there; only nodes with so many that they count."""
+    look_again: float | None = None
+    """When the next failure is too old to count."""
+
+
+def black_holes(
+    failures: Sequence[Failure], members: Mapping[str, Sequence[NodeUse]], rules: BlackHoles, now: float
+) -> Holes:
+    """Return the nodes of the pool on which too many pods failed. `members`: nodes by provider."""
+    recent = [one for one in failures if now < one.at + rules.window_seconds] if rules.pods else []
+    if not recent:
+        return Holes()
+    ready = _ready_on(members, {one.owner for one in recent if one.owner})
+    provider = {use.node.name: name for name, uses in members.items() for use in uses}
+    tried: dict[str, set[str]] = {}
+    for one in recent:
+        tried.setdefault(one.owner, set()).add(provider.get(one.node, ""))
+    failed: dict[str, set[str]] = {}
+    for one in recent:
+        if one.node in provider and _counts(one, ready.get(one.owner, frozenset()), len(tried[one.owner])):
+            failed.setdefault(one.node, set()).add(one.uid)
+    return Holes(
+        {node: len(uids) for node, uids in failed.items() if len(uids) >= rules.pods},
+        min(one.at for one in recent) + rules.window_seconds,
+    )
+
+
+def _counts(one: Failure, ready: Iterable[str], tried: int) -> bool:
+    elsewhere = any(node != one.node for node in ready)
+    if not one.refused:
+        return elsewhere
+    # Bare pods are nobody's: each stands for itself.
+    return not one.owner or elsewhere or tried == 1
+
+
+def _ready_on(members: Mapping[str, Sequence[NodeUse]], owners: set[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    if owners:
+        for uses in members.values():
+            for use in uses:
+                for pod in use.pods:
+                    if pod.ready and pod.owner in owners:
+                        found.setdefault(pod.owner, set()).add(use.node.name)
+    return found

@@ -1,0 +1,152 @@
+"""A provider's breaker: one step from what it was and what is seen now.
+
+Closed -> Open     the provider fails, or has not bound several pods in time, or is drained by hand.
+Open -> HalfOpen   its time is over and nothing was wrong for clearSeconds, and it has a node to try.
+HalfOpen -> Closed a new pod there has been ready for proveSeconds.
+HalfOpen -> Open   it fails again, or the new pod does; its time is then twice as long.
+
+Always holds (invariant 8): all that a step needs, save timers that start anew on a restart, is in the pool's status, so
+that a restart never makes it half-open or closed sooner. While too many providers have failed at once none opens,
+unless by hand.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from computepool.assess.health import ProviderHealth
+from computepool.model.api import Breaker as BreakerSpec
+from computepool.model.api import BreakerState
+from computepool.model.api import Health as HealthSpec
+from computepool.model.reasons import Reason
+from computepool.model.state import Breaker
+
+JITTER = 0.1
+_DOUBLINGS = 32
+
+
+class Signs(msgspec.Struct, frozen=True):
+    """What is seen of a provider, as far as its breaker goes by it."""
+
+    health: ProviderHealth
+    drained: bool = False
+    unbound: int = 0
+    """How many pods it did not bind in time, one after another, since its breaker last changed."""
+    node: str = ""
+    """The node to try; empty: it has none that takes pods."""
+    on_demand: bool = False
+    """Whether it makes nodes, so that it can be tried without one."""
+    ready: bool = False
+    """Whether a new pod is ready on it."""
+    failing: bool = False
+    """Whether a new pod failed on it, and none is ready."""
+
+
+def step(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, *, held: bool = False) -> Breaker:
+    """Return the breaker's next state. `key`: what is unlike for each breaker; `held`: too many have failed at once."""
+    match before.state:
+        case BreakerState.CLOSED:
+            return _from_closed(before, signs, spec.breaker, key, now, held=held)
+        case BreakerState.OPEN:
+            return _from_open(before, signs, spec, key, now, held=held)
+        case BreakerState.HALF_OPEN:
+            return _from_half_open(before, signs, spec.breaker, key, now, held=held)
+
+
+def look_again(breaker: Breaker, spec: HealthSpec) -> float | None:
+    """Return when time alone may change it, in seconds since the epoch; a time that is over waits for a change."""
+    if breaker.state is BreakerState.OPEN and breaker.clear_since is not None:
+        return max(breaker.retry_at or 0.0, breaker.clear_since + spec.clear_seconds)
+    if breaker.state is BreakerState.HALF_OPEN and breaker.proving_since is not None:
+        return breaker.proving_since + spec.breaker.prove_seconds
+    return None
+
+
+def wants_open(signs: Signs, spec: BreakerSpec) -> Reason | None:
+    """Return why the provider counts as failed now, whatever its breaker was."""
+    if signs.health.failing is not None:
+        return signs.health.failing
+    return Reason.PROVISIONING_FAILED if signs.unbound >= spec.failures else None
+
+
+def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
+    """Say that too many providers have failed at once: more than one, and more than `percent` of them; else nothing."""
+    names = sorted(failed)
+    if len(names) < 2 or 100 * len(names) <= percent * providers:
+        return ""
+    return (
+        f"{len(names)} of {providers} providers have failed at once ({', '.join(names)}), more than "
+        f"health.maxUnhealthyPercent ({percent} %) allows: no running pod is moved and no node quarantined until fewer "
+        "have"
+    )
+
+
+def failed_of(breakers: Mapping[str, Breaker], signs: Mapping[str, Signs], spec: BreakerSpec) -> tuple[str, ...]:
+    """Return the providers that have failed: failing now, or open since; not those that are drained by hand."""
+    return tuple(
+        name
+        for name, one in signs.items()
+        if not one.drained and (wants_open(one, spec) is not None or _open(breakers.get(name, Breaker())))
+    )
+
+
+def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
+    """Return for how many seconds it stays open: doubled each time, never longer than the longest.
+
+    The jitter is a tenth at most and worked out of the key, so that every pass and every leader gets the same.
+    """
+    digest = blake2b(f"{key}/{failures}".encode(), digest_size=4).digest()
+    share = int.from_bytes(digest, "big") / 0xFFFF_FFFF
+    doubled = float(spec.backoff_seconds << min(failures - 1, _DOUBLINGS))
+    return min(doubled * (1 + JITTER * (2 * share - 1)), float(spec.max_backoff_seconds))
+
+
+def _open(breaker: Breaker) -> bool:
+    return breaker.state is BreakerState.OPEN and breaker.reason is not Reason.DRAINED
+
+
+def _opened(before: Breaker, reason: Reason, spec: BreakerSpec, key: str, now: float) -> Breaker:
+    failures = before.failures + 1
+    return Breaker(BreakerState.OPEN, reason, now, now + backoff(spec, failures, key), failures)
+
+
+def _drained(before: Breaker, now: float) -> Breaker:
+    return Breaker(BreakerState.OPEN, Reason.DRAINED, now, failures=before.failures)
+
+
+def _from_closed(before: Breaker, signs: Signs, spec: BreakerSpec, key: str, now: float, *, held: bool) -> Breaker:
+    if signs.drained:
+        return _drained(before, now)
+    reason = wants_open(signs, spec)
+    return before if reason is None or held else _opened(before, reason, spec, key, now)
+
+
+def _from_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, *, held: bool) -> Breaker:
+    by_hand = before.reason is Reason.DRAINED
+    failing = signs.health.failing
+    if by_hand and not signs.drained and failing is not None:
+        return before if held else _opened(before, failing, spec.breaker, key, now)
+    wrong = failing is not None or signs.health.troubled
+    clear = None if wrong else now if before.clear_since is None else before.clear_since
+    over = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + spec.clear_seconds))
+    if signs.drained or not over or failing is not None or not (signs.node or signs.on_demand):
+        return before if clear == before.clear_since else msgspec.structs.replace(before, clear_since=clear)
+    return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=signs.node)
+
+
+def _from_half_open(before: Breaker, signs: Signs, spec: BreakerSpec, key: str, now: float, *, held: bool) -> Breaker:
+    if signs.drained:
+        return _drained(before, now)
+    failed = signs.failing or signs.unbound > 0
+    reason = signs.health.failing or (Reason.CANARY_FAILED if failed else None)
+    if reason is not None:
+        return before if held else _opened(before, reason, spec, key, now)
+    proving = None
+    if signs.ready:
+        proving = now if before.proving_since is None or before.node != signs.node else before.proving_since
+        if now >= proving + spec.prove_seconds:
+            return Breaker(since=now)
+    if (proving, signs.node) == (before.proving_since, before.node):
+        return before
+    return msgspec.structs.replace(before, proving_since=proving, node=signs.node)

@@ -1,0 +1,121 @@
+"""What is wrong with one node right now: the worst of its faults, and whether it counts at once."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from computepool.model.api import Health as HealthSpec
+from computepool.model.quantity import MILLI
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Node, NodeUse
+
+AUTOSCALER_TAINTS: Final = frozenset(
+    {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}
+)
+"""Taints of nodes that an autoscaler is taking away: it drains them itself, and nothing is wrong with them."""
+OF_THE_NODE: Final = frozenset(
+    {
+        Reason.NODE_SILENT,
+        Reason.NODE_UNKNOWN,
+        Reason.REMOVAL_ANNOUNCED,
+        Reason.BLACK_HOLE,
+        Reason.NODE_NOT_READY,
+        Reason.NODE_CONDITION,
+        Reason.DEVICE_PLUGIN_GONE,
+        Reason.DEVICES_MISSING,
+    }
+)
+"""Every fault that makes a single node sick."""
+OF_JOINING: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
+"""What is no fault in a node that has not been ready yet: it is just joining."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is wrong with a node. `at_once`: what shows it was waited for already."""
+
+    reason: Reason
+    detail: str = ""
+    at_once: bool = False
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What `spec.health` says about single nodes, in the form that many nodes are checked against."""
+
+    resource: str
+    pool: str
+    bad: frozenset[tuple[str, str]]
+    """Type and status of conditions that mean trouble."""
+    removal: frozenset[str]
+    """Keys of taints that announce a node's end."""
+    leaving: frozenset[str]
+    """Keys of taints by which autoscalers take a node away."""
+    percent: int
+    """Percent of a node's accelerators that must be gone."""
+
+
+def rules_of(health: HealthSpec, pool: str, resource: str) -> Rules:
+    """Compile the rules of one pool. A taint that the spec lists as an announcement is one, an autoscaler's too."""
+    removal = frozenset(health.removal_taints)
+    return Rules(
+        resource=resource,
+        pool=pool,
+        bad=frozenset((one.type, str(one.bad_status)) for one in health.conditions),
+        removal=removal,
+        leaving=AUTOSCALER_TAINTS - removal,
+        percent=health.unhealthy_percent,
+    )
+
+
+def leaving(node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS) -> bool:
+    """Say whether the node is being taken away as planned: no supply, and nothing is wrong with it."""
+    return node.deleting or _first(node, taints) is not None
+
+
+def fault_of(use: NodeUse, rules: Rules, *, silent: bool = False, failed: int = 0) -> Fault | None:
+    """Return the worst fault of a node; None where nothing is wrong.
+
+    `silent`: its heartbeat has stopped; `failed`: how many pods failed at once on it, if so many that they count.
+    """
+    node = use.node
+    if silent:
+        return Fault(Reason.NODE_SILENT, "", at_once=True)
+    if node.ready == "Unknown":
+        return Fault(Reason.NODE_UNKNOWN, "", at_once=True)
+    if node.taints and (key := _first(node, rules.removal)) is not None:
+        return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
+    if failed:
+        return Fault(Reason.BLACK_HOLE, f"{failed} pods failed at once", at_once=True)
+    if node.ready != "True":
+        return Fault(Reason.NODE_NOT_READY)
+    if not rules.bad.isdisjoint(node.conditions):
+        return Fault(Reason.NODE_CONDITION, _named(one for one in node.conditions if one in rules.bad))
+    return _devices(use, rules)
+
+
+def devices_of(node: Node, resource: str) -> tuple[int, int]:
+    """Return how many accelerators a node has, and how many of them are gone; in thousandths."""
+    there = node.allocatable.get(resource, 0)
+    has = max(node.capacity.get(resource, 0), there)
+    return has, has - there
+
+
+def _devices(use: NodeUse, rules: Rules) -> Fault | None:
+    has, gone = devices_of(use.node, rules.resource)
+    if not has:
+        # A node that was never told to have any is no fault, unless pods of the pool hold some of it.
+        share = use.shares.get(rules.pool)
+        return Fault(Reason.DEVICE_PLUGIN_GONE) if share is not None and share.accelerators else None
+    if gone == has:
+        return Fault(Reason.DEVICE_PLUGIN_GONE)
+    if gone and 100 * gone >= rules.percent * has:
+        return Fault(Reason.DEVICES_MISSING, f"{gone // MILLI} of {has // MILLI}")
+    return None
+
+
+def _first(node: Node, keys: frozenset[str]) -> str | None:
+    return next((taint.key for taint in node.taints if taint.key in keys), None)
+
+
+def _named(conditions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{kind}={status}" for kind, status in conditions)

@@ -1,0 +1,63 @@
+"""How long a node has been in trouble: faults have to last, and so has a recovery.
+
+- The timer of a fault runs on when the fault is seen again, or turns into another.
+- A gap shorter than clearSeconds does not start it anew either; in a node that is not sick yet, the gap does not count
+  towards sustainSeconds: a node that fails for a second every minute is not failing continuously.
+- What is sick stays sick until nothing was wrong with it for clearSeconds.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from computepool.assess.faults import Fault
+from computepool.model.reasons import Reason
+from computepool.model.state import Sickness
+
+
+class Times(msgspec.Struct, frozen=True):
+    """The seconds that matter."""
+
+    sustain: float
+    clear: float
+
+
+def sickness_of(before: Sickness | None, fault: Fault | None, times: Times, now: float) -> Sickness | None:
+    """Return the node's trouble now; None where it is well."""
+    if before is not None and before.clear_since is not None and now >= before.clear_since + times.clear:
+        before = None
+    if fault is None:
+        if before is None:
+            return None
+        return before if before.clear_since is not None else _replaced(before, clear_since=now)
+    since = now if before is None else _since(before, now)
+    was_sick = before is not None and before.sick
+    sick = was_sick or fault.at_once or now >= since + times.sustain
+    return Sickness(fault.reason, fault.detail, since, sick)
+
+
+def due(one: Sickness, times: Times) -> float | None:
+    """Return when time alone changes what the trouble counts for."""
+    if one.clear_since is not None:
+        return one.clear_since + times.clear if one.sick else None
+    return None if one.sick else one.since + times.sustain
+
+
+def quarantined_before(reason: Reason, now: float) -> Sickness:
+    """Return the trouble of a node that was found in quarantine: well as soon as it has been so for clearSeconds."""
+    return Sickness(reason, "in quarantine already", since=now, sick=True, clear_since=now)
+
+
+def held(before: Mapping[str, Sickness]) -> Mapping[str, Sickness]:
+    """Return what stands while nothing can be seen: the sick stay so, and every timer starts anew."""
+    return {name: _replaced(one, clear_since=None) for name, one in before.items() if one.sick}
+
+
+def _since(before: Sickness, now: float) -> float:
+    if before.sick or before.clear_since is None:
+        return before.since
+    return before.since + max(0.0, now - before.clear_since)
+
+
+def _replaced(one: Sickness, clear_since: float | None) -> Sickness:
+    return one if one.clear_since == clear_since else msgspec.structs.replace(one, clear_since=clear_since)

@@ -1,0 +1,61 @@
+"""What a breaker goes by: the node that is tried, and what became of the pods that came there since."""
+
+from collections.abc import Iterable, Sequence
+
+from computepool.assess.breaker import Signs
+from computepool.assess.faults import leaving
+from computepool.assess.health import ProviderHealth
+from computepool.assess.targets import Target
+from computepool.model.snapshot import NodeUse, Pod, Snapshot
+from computepool.model.state import Breaker
+
+
+def signs_of(
+    seen: Snapshot,
+    target: Target,
+    uses: Sequence[NodeUse],
+    health: ProviderHealth,
+    breaker: Breaker,
+    unbound: int,
+) -> Signs:
+    """Return what is seen of a provider. `uses`: its nodes; `unbound`: how many pods it did not bind in time."""
+    if breaker.closed:
+        return Signs(health, target.drain, unbound, on_demand=target.on_demand)
+    resource = seen.pool.spec.accelerator.resource_name
+    well = [use for use in uses if use.node.name not in health.sick]
+    canary = _canary([use for use in well if use.node.usable and not leaving(use.node)], breaker.node, resource)
+    new = [pod for pod in _pods(well, seen.pool.name) if _came(pod, target.name) >= int(breaker.since)]
+    if canary is not None and not canary.free(resource):
+        # A provider that is full has no place for a new pod: there those that run show that it works.
+        new += _pods([canary], seen.pool.name)
+    ready = any(pod.ready for pod in new)
+    names = {use.node.name for use in uses}
+    refused = any(one.refused and one.at >= breaker.since and one.node in names for one in seen.failures)
+    return Signs(
+        health=health,
+        drained=target.drain,
+        unbound=unbound,
+        node="" if canary is None else canary.node.name,
+        on_demand=target.on_demand,
+        ready=ready,
+        failing=not ready and (refused or any(pod.failing for pod in new)),
+    )
+
+
+def _canary(candidates: Sequence[NodeUse], before: str, resource: str) -> NodeUse | None:
+    """Return the node to try: the same as before while it can be, or that with the most free."""
+    same = next((use for use in candidates if use.node.name == before), None)
+    if same is not None:
+        return same
+    return min(candidates, key=lambda use: (-use.free(resource), use.node.name), default=None)
+
+
+def _pods(uses: Iterable[NodeUse], pool: str) -> list[Pod]:
+    shares = (use.shares.get(pool) for use in uses)
+    return [pod for share in shares if share is not None for pod in share.members if pod.deleting is None]
+
+
+def _came(pod: Pod, provider: str) -> float:
+    """Return when the pod could first go there. Creation is told to the second."""
+    at = pod.offered(provider)
+    return pod.created if at is None else max(pod.created, at)

@@ -1,0 +1,72 @@
+"""Which providers are used: their breakers, all together, under the limit on how many may fail at once.
+
+Always holds: two providers that fail together never empty a third. More than `health.maxUnhealthyPercent` of all that
+have failed at once open no breaker, and `exceeded` says so.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from computepool.assess.breaker import exceeded_of, failed_of, look_again, step
+from computepool.assess.health import Health, Members, soonest
+from computepool.assess.targets import Target
+from computepool.assess.trial import signs_of
+from computepool.assess.unbound import unbound_of
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import Breaker, PoolState
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """The breakers and what they count."""
+
+    breakers: Mapping[str, Breaker]
+    """By provider, each of the pool."""
+    unbound: Mapping[str, frozenset[str]]
+    bound: Mapping[str, float]
+    exceeded: str = ""
+    """Why no breaker opens and no running pod is moved; empty where nothing is wrong."""
+    look_again: float | None = None
+
+
+def trust_of(
+    seen: Snapshot, targets: Sequence[Target], members: Members, health: Health, state: PoolState, now: float
+) -> Trust:
+    """Return the breakers after one step, each from its own state and from what is seen of its provider."""
+    before = {target.name: state.breakers.get(target.name, Breaker()) for target in targets}
+    if seen.stale or health.blind:
+        return Trust({name: held(one) for name, one in before.items()}, state.unbound, state.bound)
+    spec = seen.pool.spec.health
+    unbound = unbound_of(seen, targets, members, state, now)
+    signs = {
+        one.name: signs_of(
+            seen,
+            one,
+            members[one.name],
+            health.providers[one.name],
+            before[one.name],
+            len(unbound.pods.get(one.name, ())),
+        )
+        for one in targets
+    }
+    exceeded = exceeded_of(failed_of(before, signs, spec.breaker), len(targets), spec.max_unhealthy_percent)
+    pool = seen.pool.name
+    after = {
+        name: step(one, signs[name], spec, f"{pool}/{name}", now, held=bool(exceeded)) for name, one in before.items()
+    }
+    # What was counted is counted for one change: a breaker that has just changed starts from nothing.
+    same = [name for name, one in after.items() if one.state is before[name].state and one.since == before[name].since]
+    return Trust(
+        breakers=after,
+        unbound={name: unbound.pods[name] for name in same if name in unbound.pods},
+        bound=unbound.bound,
+        exceeded=exceeded,
+        look_again=soonest(now, [unbound.look_again, *(look_again(one, spec) for one in after.values())]),
+    )
+
+
+def held(breaker: Breaker) -> Breaker:
+    """Return what stands while nothing can be seen: its state; its timers start anew."""
+    if breaker.proving_since is None and breaker.clear_since is None:
+        return breaker
+    return msgspec.structs.replace(breaker, proving_since=None, clear_since=None)
