@@ -26,20 +26,24 @@ NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
-GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes")
+GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes", "computepool-guard-moves")
+CLEANUP_ACCOUNT = "computepool-cleanup"
 # Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.
 NO_OPERATOR_PODS: Mapping[str, Any] = {"replicas": 0}
+# Nor what an uninstall runs afterwards; most clusters here have no node that would play it either.
+NO_CLEANUP: Mapping[str, Any] = {"cleanup.enabled": False}
 DRY_RUN = {"dryRun": "All"}
 
 
 def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, Any] = NO_OPERATOR_PODS) -> str:
     """Install the chart, or upgrade the release that is there, and return what Helm printed.
 
-    `values` are laid over the chart's own. Raises CommandError with Helm's words where it refuses.
+    `values` are laid over the chart's own, and over that an uninstall runs nothing. Raises CommandError with Helm's
+    words where it refuses.
     """
     return cluster.helm(
         *("upgrade", RELEASE, str(CHART), "--install", "--create-namespace", "--namespace", namespace),
-        *(f"--set-json={key}={json.dumps(value)}" for key, value in values.items()),
+        *(f"--set-json={key}={json.dumps(value)}" for key, value in {**NO_CLEANUP, **values}.items()),
     )
 
 

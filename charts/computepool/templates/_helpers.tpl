@@ -61,3 +61,10 @@ true
 {{- define "computepool.tolerationKeys" -}}
 {{- .Values.guard.tolerationKeys | uniq | toJson -}}
 {{- end }}
+
+{{- /* Annotations of the cleanup's objects: hooks of the uninstall, in the order of the weight given. */}}
+{{- define "computepool.cleanupHook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -7,13 +7,13 @@ wait for the next second: a status that ticks helps nobody, and every write wake
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
 from computepool.act.answers import decoded
-from computepool.act.fence import Fence
+from computepool.act.fence import Fence, NotLeadingError
 from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
@@ -53,11 +53,14 @@ class StatusWriter:
         # Pools whose status is not known for certain: a write is under way, or no good answer came.
         self._unsure: set[str] = set()
         self._urgent: dict[str, asyncio.Event] = {}
+        # Those who wait for a status that is wanted now, or for a later one.
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def want(self, pool: ComputePool, status: PoolStatus) -> None:
         """Have a status written; what was wanted before and not written yet is replaced."""
-        if status == pool.status and pool.name not in self._unsure:
+        waited_for = pool.name in self._waiting
+        if status == pool.status and pool.name not in self._unsure and not waited_for:
             self._wanted.pop(pool.name, None)
             return
         self._wanted[pool.name] = (pool, status)
@@ -66,8 +69,25 @@ class StatusWriter:
             urgent.set()
         self._start(pool.name)
 
+    async def put(self, pool: ComputePool, status: PoolStatus) -> None:
+        """Have a status written at once, and return when the API server holds it, or one that was wanted after it.
+
+        For what has to be on record before something else is done. Raises ApiError where it is not: Conflict where the
+        spec has changed and nothing newer is wanted, NotFound where the pool is gone; and NotLeadingError. After any
+        other ApiError the status is still wanted, and tried again.
+        """
+        if status == self._newest(pool).status and pool.name not in self._unsure:
+            return
+        answered = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(pool.name, []).append(answered)
+        self._wanted[pool.name] = (pool, status)
+        self._urgent.setdefault(pool.name, asyncio.Event()).set()
+        self._start(pool.name)
+        await answered
+
     def forget(self, pool: str) -> None:
         """Drop what was wanted of a pool that is gone."""
+        _answer(self._waiting.pop(pool, []), _gone(pool))
         self._wanted.pop(pool, None)
         self._answered.pop(pool, None)
         self._unsure.discard(pool)
@@ -88,6 +108,7 @@ class StatusWriter:
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
+            _answer(self._waiting.pop(name, []), error)
             _logger.warning("status of %s not written: %s", name, error)
         elif name in self._wanted:
             # Wanted after the task had looked for the last time.
@@ -105,7 +126,7 @@ class StatusWriter:
             if wanted is None:
                 return
             try:
-                await self._write(*wanted, urgent)
+                await self._write_for_all(name, wanted, urgent)
             except NotFound:
                 return
             except ApiError as error:
@@ -115,14 +136,33 @@ class StatusWriter:
             else:
                 backoff.reset()
 
-    async def _write(self, pool: ComputePool, status: PoolStatus, urgent: asyncio.Event) -> None:
-        """Write once. Where the pool has changed since it was read, read it and try again for the same spec."""
+    async def _write_for_all(self, name: str, wanted: tuple[ComputePool, PoolStatus], urgent: asyncio.Event) -> None:
+        """Write once, and answer those who have waited for it since before."""
+        waiting = self._waiting.pop(name, [])
+        try:
+            held = await self._write(*wanted, urgent)
+        except (ApiError, NotLeadingError) as error:
+            _answer(waiting, error)
+            raise
+        if held:
+            _answer(waiting, None)
+        elif name in self._wanted:
+            self._waiting[name] = [*waiting, *self._waiting.get(name, [])]
+        else:
+            _answer(waiting, Conflict(409, "Conflict", "the spec has changed", request=f"status of {name}"))
+
+    async def _write(self, pool: ComputePool, status: PoolStatus, urgent: asyncio.Event) -> bool:
+        """Write once; return whether the API server holds it now.
+
+        Where the pool has changed since it was read, read it, and have the status tried again for the same spec.
+        """
         self._fence.check()
         pool = self._newest(pool)
         if status == pool.status and pool.name not in self._unsure:
-            return
+            return True
         path = f"{POOLS_PATH}/{pool.name}"
         self._unsure.add(pool.name)
+        held = False
         try:
             answer = await self._client.merge_patch(f"{path}/status", status_patch(pool, status))
         except Conflict:
@@ -132,9 +172,11 @@ class StatusWriter:
                 urgent.set()
         else:
             fresh = _pool(answer, path)
+            held = True
         self._unsure.discard(pool.name)
         self._answered[pool.name] = fresh
         self._written(fresh)
+        return held
 
     def _newest(self, pool: ComputePool) -> ComputePool:
         """Return the pool as our last write left it, where whoever wanted the status had not seen that yet."""
@@ -172,6 +214,21 @@ def status_patch(pool: ComputePool, status: PoolStatus) -> dict[str, Any]:
 def _matters(before: PoolStatus, after: PoolStatus) -> bool:
     turned = {(c.type, c.status) for c in before.conditions} != {(c.type, c.status) for c in after.conditions}
     return turned or before.admission != after.admission
+
+
+def _gone(pool: str) -> NotFound:
+    return NotFound(404, "NotFound", "the pool is gone", request=f"status of {pool}")
+
+
+def _answer(waiting: Iterable[asyncio.Future[None]], error: BaseException | None) -> None:
+    for one in waiting:
+        # Whoever waited may have given up.
+        if one.done():
+            continue
+        if error is None:
+            one.set_result(None)
+        else:
+            one.set_exception(error)
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

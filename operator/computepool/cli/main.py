@@ -15,6 +15,7 @@ import typer
 from computepool.app.health import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
+from computepool.cli import cleanup as cleaning
 from computepool.cli import explain as explaining
 from computepool.cli import status as showing
 from computepool.cli.console import make_console
@@ -97,7 +98,7 @@ def status(
 
     Needs the right to list computepools, which the chart adds to the cluster role `view`.
     """
-    _read(showing.show(kubeconfig, pool, make_console(), time.time()))
+    _run_one(showing.show(kubeconfig, pool, make_console(), time.time()))
 
 
 @app.command()
@@ -122,7 +123,22 @@ def explain(
     where, _, name = pod.rpartition("/")
     if where in ("", "pod", "pods", "po"):
         where = namespace or current_namespace(kubeconfig)
-    _read(_explain(kubeconfig, operator_namespace, where, name))
+    _run_one(_explain(kubeconfig, operator_namespace, where, name))
+
+
+@app.command()
+def cleanup(
+    kubeconfig: Kubeconfig = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which nodes carry it, and change nothing.")] = False,
+) -> None:
+    """Take the taint computepool.io/unavailable off all nodes, once no operator runs any more.
+
+    The chart runs it when it is uninstalled. By hand it is for an operator that died and does not come back: while
+    one runs, it puts back what it finds failing.
+
+    Needs the right to list and patch nodes.
+    """
+    _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run))
 
 
 async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
@@ -130,12 +146,12 @@ async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: s
     explaining.show(explaining.explain(view, namespace, name), make_console())
 
 
-def _read(work: Coroutine[Any, Any, None]) -> None:
+def _run_one(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except ApiError as problem:
         _fail(sentence(problem))
-    except (AccessError, NotFoundError) as problem:
+    except (AccessError, NotFoundError, cleaning.CleanupError) as problem:
         _fail(str(problem))
 
 

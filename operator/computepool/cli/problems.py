@@ -18,7 +18,10 @@ def sentence(error: ApiError) -> str:
         case Unauthorized():
             return f"the API server does not accept the credentials: {error.message}. Check the kubeconfig."
         case Forbidden():
-            return f"{error.message}. `status` needs to list computepools; `explain` to {NEEDED}."
+            return (
+                f"{error.message}. `status` needs to list computepools; `explain` to {NEEDED}; "
+                "`cleanup` to list and patch nodes."
+            )
         case NotFound():
             return "the cluster knows no ComputePools: install the chart or the CRD first."
     return str(error)

@@ -1,0 +1,231 @@
+"""Carries out a plan's moves: lets running pods go by eviction, so that their controllers make others.
+
+Invariant 5: each move is looked at once more just before its eviction, which names the pod's uid: another pod of the
+same name is never touched. Invariant 9: pods are evicted, which PodDisruptionBudgets may refuse, and deleted only where
+the plan says `release`: on lost nodes, as the node controller would.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from computepool.act.fence import Fence
+from computepool.decide.plan import Move
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
+from computepool.model.snapshot import Moving, Pod
+
+PARALLEL: Final = 32
+RETRY_BASE_SECONDS: Final = 1.0
+RETRY_CAP_SECONDS: Final = 60.0
+MAX_RETRY_AFTER: Final = 120.0
+"""Seconds: no server is believed when it asks for more."""
+DOUBT_SECONDS: Final = 15.0
+"""How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
+shows that within seconds."""
+REMEMBERED: Final = 10_000
+"""Pods whose failures and waits are remembered. They may be gone, and would be for ever."""
+BUDGET_CAUSE: Final = "DisruptionBudget"
+"""policy/v1 DisruptionBudgetCause: what tells a budget's no from that of an API server with too much to do."""
+
+
+class MoveLedger:
+    """What the mover tells as it goes; the app connects it to the store. Shaped like `observe.moving`."""
+
+    def __init__(
+        self,
+        start: Callable[[str, Moving], None],
+        evicted: Callable[[str, float], None],
+        refused: Callable[[str, float], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """`start(pool, moving)`, then one of `evicted(uid, at)`, `refused(uid, at)` by a budget, `failed(uid)`.
+
+        After `failed` the move is as if it had never begun. Times are of the day.
+        """
+        self.start = start
+        self.evicted = evicted
+        self.refused = refused
+        self.failed = failed
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of one pass's moves."""
+
+    done: list[Move] = field(default_factory=list)
+    """Let go by the API server."""
+    refused: list[tuple[Move, ApiError]] = field(default_factory=list)
+    """Held by a disruption budget."""
+    failed: list[tuple[Move, ApiError]] = field(default_factory=list)
+    """Anything else that was answered, or no answer; decided anew later."""
+    gone: list[Move] = field(default_factory=list)
+    """The pod had gone by itself."""
+    dropped: list[Move] = field(default_factory=list)
+    """The last look said no."""
+
+
+class Mover:
+    """Evicts pods."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        fence: Fence,
+        ledger: MoveLedger,
+        *,
+        leaving: Callable[[str], bool],
+        wall: Callable[[], float],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`leaving(uid)` says whether a pod is seen to be terminating, or gone; `wall` is the time of day."""
+        self._client = client
+        self._fence = fence
+        self._ledger = ledger
+        self._leaving = leaving
+        self._wall = wall
+        self._rng = rng
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._failures: dict[str, int] = {}
+        # By pod uid: the time of day before which the API server does not want to be asked again.
+        self._not_before: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
+        """Note the moves as under way, before anything is awaited, so that the next pass counts them.
+
+        Returns those that begin: one whose eviction is not to be asked for again yet is left out. Each of them has to
+        be handed to `move`, or to `drop`.
+        """
+        now = self._wall()
+        started = tuple(one for one in moves if self._not_before.get(one.pod.uid, 0.0) <= now)
+        for one in started:
+            self._not_before.pop(one.pod.uid, None)
+            self._ledger.start(pool, Moving(one.pod, one.source, one.target, one.kind, at=now))
+        return started
+
+    def drop(self, moves: Iterable[Move]) -> None:
+        """Take moves back that were started and not carried out: what had to be written before them was not."""
+        for one in moves:
+            self._ledger.failed(one.pod.uid)
+
+    async def move(
+        self, moves: Iterable[Move], *, recheck: Callable[[Move], bool], answered: Callable[[Move], None]
+    ) -> Moved:
+        """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
+
+        `answered` is called as each is let go. Raises NotLeadingError as soon as leadership is in doubt.
+        """
+        outcome = Moved()
+        await asyncio.gather(*(self._move(one, recheck, answered, outcome) for one in moves))
+        return outcome
+
+    async def settle(self) -> None:
+        """Drop the waits for retries; called at the end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _move(
+        self, move: Move, recheck: Callable[[Move], bool], answered: Callable[[Move], None], outcome: Moved
+    ) -> None:
+        uid = move.pod.uid
+        try:
+            async with self._slots:
+                if not recheck(move):
+                    outcome.dropped.append(move)
+                    self._forget(uid)
+                    self._ledger.failed(uid)
+                    return
+                self._fence.check()
+                await self._let_go(move)
+        except ApiError as error:
+            self._sort(move, error, outcome)
+        else:
+            self._forget(uid)
+            self._ledger.evicted(uid, self._wall())
+            outcome.done.append(move)
+            answered(move)
+
+    def _sort(self, move: Move, error: ApiError, outcome: Moved) -> None:
+        uid = move.pod.uid
+        if held_by_budget(error):
+            outcome.refused.append((move, error))
+            self._wait_for(uid, error)
+            self._ledger.refused(uid, self._wall())
+        elif isinstance(error, NotFound | Conflict):
+            outcome.gone.append(move)
+            # Until the watch says so too, the next pass would find it running and move it again.
+            self._later(uid, error)
+        else:
+            outcome.failed.append((move, error))
+            self._later(uid, error, doubted=isinstance(error, Unavailable))
+
+    async def _let_go(self, move: Move) -> None:
+        pod = move.pod
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        if move.release:
+            # With the pod's own grace, as the node controller does: a kubelet that comes back ends it in good order.
+            await self._client.delete(path, {"preconditions": {"uid": pod.uid}})
+        else:
+            await self._client.create(f"{path}/eviction", eviction(pod))
+
+    def _forget(self, uid: str) -> None:
+        self._failures.pop(uid, None)
+
+    def _wait_for(self, uid: str, error: ApiError) -> None:
+        """Remember how long the API server wants to be left in peace about this pod; else the decision's time rules."""
+        if error.retry_after:
+            if len(self._not_before) > REMEMBERED:
+                self._not_before.clear()
+            self._not_before[uid] = self._wall() + min(MAX_RETRY_AFTER, error.retry_after)
+
+    def _later(self, uid: str, error: ApiError, *, doubted: bool = False) -> None:
+        """Let the move be decided again after a while; until then it counts as under way.
+
+        `doubted`: it may have been made all the same.
+        """
+        if len(self._failures) > REMEMBERED:
+            self._failures.clear()
+        count = self._failures[uid] = self._failures.get(uid, 0) + 1
+        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(count - 1, 32)) * self._rng.uniform(0.5, 1.0)
+        delay = max(delay, DOUBT_SECONDS if doubted else 0.0, min(MAX_RETRY_AFTER, error.retry_after or 0.0))
+        self._spawn(self._release(uid, delay, doubted))
+
+    async def _release(self, uid: str, delay: float, doubted: bool) -> None:
+        asked = self._wall()
+        await self._sleep(delay)
+        if doubted and self._leaving(uid):
+            self._forget(uid)
+            self._ledger.evicted(uid, asked)
+        else:
+            self._ledger.failed(uid)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def eviction(pod: Pod) -> dict[str, Any]:
+    """Return the Eviction of exactly this pod."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace},
+        "deleteOptions": {"preconditions": {"uid": pod.uid}},
+    }
+
+
+def held_by_budget(error: ApiError) -> bool:
+    """Say whether a PodDisruptionBudget, or several of them, keeps the API server from letting the pod go.
+
+    Source: pkg/registry/core/pod/storage/eviction.go. A pod with two budgets is answered 500 without any reason, and
+    stays so: to a person that is a budget's no, not an API server in trouble.
+    """
+    several = error.status == 500 and "more than one PodDisruptionBudget" in error.message
+    return several or any(cause.reason == BUDGET_CAUSE for cause in error.causes)

@@ -1,0 +1,169 @@
+"""Puts the operator's taint on nodes and takes it off again, other taints untouched.
+
+A node's list of taints is atomic: every kind of merge patch writes it whole, and would drop what somebody else has
+added meanwhile, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON
+Patch, and each change is refused (422) where the list is not as it was seen:
+- added at the end of a list that has others: the API server refuses a second taint of the same key and effect;
+- added where there was no list: only to that very version of the node;
+- changed or removed at its index: only if that is the operator's own taint, by key and effect.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from computepool.act.answers import decoded
+from computepool.act.fence import Fence
+from computepool.kube.backoff import Backoff
+from computepool.kube.client import ApiClient
+from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound
+from computepool.model.api import UNAVAILABLE_KEY
+from computepool.model.selectors import Taint
+from computepool.model.snapshot import QUARANTINE_EFFECT, Node
+
+NODES_PATH: Final = "/api/v1/nodes"
+PARALLEL: Final = 32
+RETRY_BASE_SECONDS: Final = 0.25
+RETRY_CAP_SECONDS: Final = 30.0
+MAX_RETRY_AFTER: Final = 120.0
+"""Seconds: no server is believed when it asks for more."""
+PATIENCE: Final = 3
+"""Refusals of one node's patch, one after another, that the view of it may explain: it lags behind by milliseconds."""
+
+Operations = list[dict[str, Any]]
+
+
+def taint_patch(node: Node, value: str, now: float) -> Operations:
+    """Return the JSON Patch that makes the operator's taint say `value`, or takes it off where that is empty.
+
+    No operations: it is so already. `now` (seconds since the epoch) is when it was added, for people to read.
+    """
+    index = next((at for at, taint in enumerate(node.taints) if _own(taint)), None)
+    if index is None:
+        return _added(node, value, now) if value else []
+    if not value:
+        return [*_still_at(index, node.taints), {"op": "remove", "path": f"/spec/taints/{index}"}]
+    if node.taints[index].value == value:
+        return []
+    return [
+        *_still_at(index, node.taints),
+        {"op": "add", "path": f"/spec/taints/{index}/value", "value": value},
+    ]
+
+
+def removal_patch(taints: Sequence[Taint]) -> Operations:
+    """Return the JSON Patch that takes off all taints with the operator's key, whatever their effect."""
+    operations: Operations = []
+    # From the end, so that each is still where it was seen.
+    for index in reversed(range(len(taints))):
+        if taints[index].key == UNAVAILABLE_KEY:
+            operations += [*_still_at(index, taints), {"op": "remove", "path": f"/spec/taints/{index}"}]
+    return operations
+
+
+def _own(taint: Taint) -> bool:
+    return taint.key == UNAVAILABLE_KEY and taint.effect == QUARANTINE_EFFECT
+
+
+def _added(node: Node, value: str, now: float) -> Operations:
+    added = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    taint = {"key": UNAVAILABLE_KEY, "value": value, "effect": QUARANTINE_EFFECT, "timeAdded": added}
+    if node.taints:
+        return [{"op": "add", "path": "/spec/taints/-", "value": taint}]
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": str(node.resource_version)},
+        {"op": "add", "path": "/spec/taints", "value": [taint]},
+    ]
+
+
+def _still_at(index: int, taints: Sequence[Taint]) -> Operations:
+    return [
+        {"op": "test", "path": f"/spec/taints/{index}/key", "value": taints[index].key},
+        {"op": "test", "path": f"/spec/taints/{index}/effect", "value": taints[index].effect},
+    ]
+
+
+class Tainter:
+    """Makes the taint of one node after another what is wanted, many at once."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        fence: Fence,
+        *,
+        node: Callable[[str], Node | None],
+        wanted: Callable[[str], str | None],
+        written: Callable[[Node, str, int], None],
+        failed: Callable[[], None],
+        wall: Callable[[], float],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`node` is the node as seen now; `wanted` the taint's value, empty for none, None to leave it as it is.
+
+        Both are asked anew before each attempt. `written(node, value, resourceVersion)` is called after a write,
+        `failed` where `failing` has grown.
+        """
+        self._client = client
+        self._fence = fence
+        self._node = node
+        self._wanted = wanted
+        self._written = written
+        self._failed = failed
+        self._wall = wall
+        self._rng = rng
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._failing: dict[str, ApiError] = {}
+
+    @property
+    def failing(self) -> Mapping[str, ApiError]:
+        """The nodes whose taint could not be made what is wanted yet, and what was answered last."""
+        return self._failing
+
+    async def make(self, name: str) -> None:
+        """Try until the node is as wanted, or gone, or to be left alone. Raises NotLeadingError."""
+        backoff = Backoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._rng)
+        try:
+            while (error := await self._attempt(name)) is not None:
+                delay = backoff.next(at_least=min(MAX_RETRY_AFTER, error.retry_after or 0.0))
+                if not isinstance(error, Conflict | Invalid | NotFound) or backoff.failures >= PATIENCE:
+                    self._failing[name] = error
+                    self._failed()
+                await self._sleep(delay)
+        finally:
+            self._failing.pop(name, None)
+
+    async def _attempt(self, name: str) -> ApiError | None:
+        """Write once, if anything is to be written; return what it failed with."""
+        async with self._slots:
+            node, value = self._node(name), self._wanted(name)
+            if node is None or value is None or not (patch := taint_patch(node, value, self._wall())):
+                return None
+            self._fence.check()
+            try:
+                version = await self._patch(name, patch)
+            except ApiError as error:
+                return error
+            self._written(node, value, version)
+            return None
+
+    async def _patch(self, name: str, patch: Operations) -> int:
+        path = f"{NODES_PATH}/{name}"
+        answer = await self._client.json_patch(path, patch, {"fieldManager": "computepool"}, metadata_only=True)
+        return int(decoded(_VERSION, answer, f"PATCH {path}").metadata.resource_version)
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Patched(msgspec.Struct):
+    metadata: _Meta
+
+
+_VERSION = msgspec.json.Decoder(_Patched)

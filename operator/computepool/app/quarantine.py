@@ -1,0 +1,194 @@
+"""Which nodes carry the operator's taint: the union of what all pools want.
+
+What always holds (invariant 4): a node loses the taint only if every pool that has the node among its providers' was
+judged under this leadership, and none wants it. So a new leader never takes off what it has not judged itself; a pool
+that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed.
+
+Level-triggered: what is wanted is held against what was seen of the nodes, as often as anybody says anything.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final
+
+from computepool.act.fence import Fence
+from computepool.act.quarantine import Tainter
+from computepool.kube.client import ApiClient
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Node
+from computepool.observe.store import Store
+from computepool.report.logs import log
+
+REFRESH_SECONDS: Final = 60.0
+"""How often it looks without being told to: a node that leaves all pools is in no pool's pass."""
+SHOWN_WITHIN_SECONDS: Final = 15.0
+"""How long the watch is waited for to show what was written, before it is held against the node again."""
+_logger = logging.getLogger("computepool")
+
+
+class Quarantine:
+    """Keeps the taints what all pools together want."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        fence: Fence,
+        store: Store,
+        *,
+        stale: Callable[[], str],
+        on_change: Callable[[], None],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        rng: random.Random,
+        refresh_seconds: float = REFRESH_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`stale` says why the view is not current, or nothing: then all is left as it is.
+
+        `on_change` is called when `trouble` begins or ends; `sleep` waits for retries.
+        """
+        self._store = store
+        self._stale = stale
+        self._on_change = on_change
+        self._clock = clock
+        self._refresh_seconds = refresh_seconds
+        self._tainter = Tainter(
+            client,
+            fence,
+            node=store.node,
+            wanted=self._wanted,
+            written=self._note,
+            failed=lambda: self._wake.set(),
+            wall=wall,
+            rng=rng,
+            sleep=sleep,
+        )
+        # What each pool wants: None while it wants all left as it is. One that is not there was not judged yet.
+        self._wants: dict[str, Mapping[str, Reason] | None] = {}
+        self._union: Mapping[str, Reason] | None = None
+        # By node: the version that a write made and the watch has not shown yet, and since when.
+        self._awaited: dict[str, tuple[int, float]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._done: Counter[str] = Counter()
+        self._troubled = False
+        self._wake = asyncio.Event()
+
+    def want(self, pool: str, nodes: Mapping[str, Reason] | None) -> None:
+        """Say which nodes are to carry the taint as far as this pool goes; None: leave its nodes as they are.
+
+        To be called on each pass, whether or not anything has changed: it is cheap, and has the nodes looked at.
+        """
+        if pool not in self._wants or self._wants[pool] != nodes:
+            self._wants[pool] = None if nodes is None else dict(nodes)
+            self._union = None
+        self._wake.set()
+
+    def forget(self, pool: str) -> None:
+        """Want nothing more for a pool that is gone."""
+        self._wants.pop(pool, None)
+        self._union = None
+        self._wake.set()
+
+    def trouble(self, pool: str) -> str:
+        """Say what keeps the nodes of a pool from carrying, or losing, the taint; empty where nothing does."""
+        failing = [name for name in self._tainter.failing if pool in self._store.pools_of_node(name)]
+        if not failing:
+            return ""
+        return f"{len(failing)} node(s) can't be tainted or freed: {self._tainter.failing[failing[0]]}"
+
+    async def run(self) -> None:
+        """Keep the taints until cancelled. Raises NotLeadingError where leadership is over."""
+        try:
+            while True:
+                self._wake.clear()
+                self._look()
+                self._tell()
+                await self._pause()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _look(self) -> None:
+        """Start on each node that is not as wanted and not worked on already."""
+        wanted, seen = self._wanted_by_all(), self._store.tainted()
+        if wanted == seen or self._stale():
+            return
+        for name in wanted.keys() | seen.keys():
+            if name not in self._tasks and wanted.get(name) != seen.get(name) and self._is_due(name):
+                task = self._tasks[name] = asyncio.create_task(self._tainter.make(name))
+                task.add_done_callback(partial(self._ended, name))
+
+    def _is_due(self, name: str) -> bool:
+        node, value = self._store.node(name), self._wanted(name)
+        if node is None:
+            self._awaited.pop(name, None)
+            return False
+        return value is not None and value != (node.quarantine or "") and not self._is_awaited(node)
+
+    def _is_awaited(self, node: Node) -> bool:
+        version, since = self._awaited.get(node.name, (0, 0.0))
+        if node.resource_version < version and self._clock() - since < SHOWN_WITHIN_SECONDS:
+            return True
+        self._awaited.pop(node.name, None)
+        return False
+
+    def _wanted(self, name: str) -> str | None:
+        """Return the value that a node's taint is to have, empty for none; None: to be left as it is."""
+        if self._stale():
+            return None
+        reason = self._wanted_by_all().get(name)
+        if reason is not None:
+            return str(reason)
+        judged = all(self._wants.get(pool) is not None for pool in self._store.pools_of_node(name))
+        return "" if judged else None
+
+    def _wanted_by_all(self) -> Mapping[str, Reason]:
+        if self._union is None:
+            union: dict[str, Reason] = {}
+            # The oldest pool comes last, and so its reason stands.
+            for pool in sorted(self._wants, key=self._age, reverse=True):
+                union.update(self._wants[pool] or {})
+            self._union = union
+        return self._union
+
+    def _age(self, name: str) -> tuple[str, str]:
+        pool = self._store.pools.get(name)
+        return str((pool.metadata.creation_timestamp if pool else None) or ""), name
+
+    def _note(self, node: Node, value: str, version: int) -> None:
+        self._done[value] += 1
+        now = self._store.node(node.name)
+        if now is not None and now.resource_version < version:
+            self._awaited[node.name] = version, self._clock()
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        # Also looked at again: the want may have changed after the last attempt had begun.
+        self._wake.set()
+        if not task.cancelled() and task.exception() is None:
+            del self._tasks[name]
+
+    def _tell(self) -> None:
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled():
+                task.result()
+        for value, nodes in self._done.items():
+            if value:
+                log(_logger, logging.INFO, "nodes quarantined", reason=value, nodes=nodes)
+            else:
+                log(_logger, logging.INFO, "nodes freed", nodes=nodes)
+        self._done.clear()
+        if bool(self._tainter.failing) != self._troubled:
+            self._troubled = not self._troubled
+            self._on_change()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._refresh_seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
