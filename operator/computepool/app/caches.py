@@ -102,6 +102,10 @@ class Caches:
                 return f"the view of {name} is {age:.0f} s old{_because(reflector)}"
         return ""
 
+    def unreadable(self) -> str:
+        """Say of which resources objects can't be read, and what is wrong with the first of each; or nothing."""
+        return "; ".join(reflector.unread for reflector in self.reflectors.values() if reflector.unread)
+
     async def _settle(self) -> None:
         await self.wait()
         collector.settle()

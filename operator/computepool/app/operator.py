@@ -98,6 +98,7 @@ class Operator:
             story,
             self.metrics,
             stale=self._stale,
+            unreadable=self._caches.unreadable,
             policy_missing=lambda: self._policy.missing,
             clock=clock,
             wall=wall,
@@ -110,7 +111,7 @@ class Operator:
             changed=self._policy.wake,
             stated=self._passes.stated,
         )
-        self._ticks = Ticks(self._stale, on_turn=self._look_at_all)
+        self._ticks = Ticks(self._stale, self._caches.unreadable, on_turn=self._look_at_all)
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
         )

@@ -44,11 +44,12 @@ class Passes:
         metrics: Metrics,
         *,
         stale: Callable[[], str],
+        unreadable: Callable[[], str],
         policy_missing: Callable[[], bool],
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """`stale` says why the view is not current, or nothing."""
+        """`stale` says why the view is not current, `unreadable` what of it can't be read; or nothing."""
         self._store = store
         self._dirty = dirty
         self._writer = writer
@@ -56,6 +57,7 @@ class Passes:
         self._story = story
         self._metrics = metrics
         self._stale = stale
+        self._unreadable = unreadable
         self._policy_missing = policy_missing
         self._clock = clock
         self._wall = wall
@@ -132,6 +134,7 @@ class Passes:
             plan,
             refused=self._refusals.standing(snapshot),
             told=not self._act(snapshot, plan, at),
+            unreadable=self._unreadable(),
             policy_missing=self._wants_policy(snapshot.pool),
         )
 

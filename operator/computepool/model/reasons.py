@@ -46,6 +46,11 @@ class Reason(StrEnum):
         "The cluster has no MutatingAdmissionPolicy computepool-burst (Kubernetes before 1.36, or switched off in the "
         "chart): pods are burst by patching alone.",
     )
+    OBJECTS_UNREADABLE = (
+        "ObjectsUnreadable",
+        "A node, pod or namespace can't be read by this version of the operator and is missing from its view; the "
+        "message names it.",
+    )
     ALL_WELL = "AllWell", "Nothing is wrong."
 
     # --- saturation of the primary

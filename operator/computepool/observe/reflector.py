@@ -27,6 +27,7 @@ from computepool.kube.client import ApiClient
 from computepool.observe import watchevents
 from computepool.observe.lines import MAX_LINE, LineSplitter, LineTooLongError
 from computepool.observe.pacing import Pacer
+from computepool.observe.unread import Unread
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -41,6 +42,8 @@ backup counts versions from an earlier number on, and says nothing until it has 
 SETTLE_SECONDS = 1.0
 """How long a resumed watch must stay open to count as current without an event: that its version is Gone is told in an
 event, right after a good status."""
+CAUGHT_UP = 64 * 1024
+"""Bytes. A chunk of a watch that is larger was not all that waited, and the next is read at once."""
 STALL_LIMIT = 2
 """Streaming lists in a row that broke off before the next attempt is made page by page."""
 
@@ -105,6 +108,8 @@ class Tuning:
     slice_seconds: float = 0.003
     max_line: int = MAX_LINE
     streaming: bool = True
+    rest: float = 0.0
+    """Events are read at most once in so many seconds, at the cost of hearing them later by that. Lists are not."""
 
 
 class Reflector(Generic[T]):
@@ -137,7 +142,7 @@ class Reflector(Generic[T]):
         self._seen: dict[str, int] | None = None
         self._current_at = float("-inf")
         self._live_since: float | None = None
-        self._unread: str | None = None
+        self._unread = Unread(resource.name)
         self._barren = 0
         self._stalls = 0
         self.synced = asyncio.Event()
@@ -150,6 +155,16 @@ class Reflector(Generic[T]):
         self.errors = 0
         self.undecodable = 0
         self.stale_events = 0
+
+    @property
+    def unread(self) -> str:
+        """What could not be read of what there is now: a sentence about the first object; empty where all could be."""
+        return self._unread.text
+
+    @property
+    def connected(self) -> bool:
+        """Whether a watch is open, so that changes are heard as they happen."""
+        return self._live_since is not None
 
     def age(self, now: float) -> float:
         """Seconds since the sink was last known to be complete and connected; infinite before the first sync.
@@ -258,12 +273,12 @@ class Reflector(Generic[T]):
             self.streaming = False
 
     def _works_again(self) -> None:
-        """Take back what was said of failures; that an object could not be read stays true until the next list."""
-        self.last_error = self._unread
+        """Take back what was said of failures; that an object could not be read stays true."""
+        self.last_error = self._unread.text or None
 
     def _sync_started(self, at: float) -> None:
         self._seen = {}
-        self._unread = None
+        self._unread.list_started()
         self._sink.sync_started(at)
 
     async def _sync_finished(self, version: int, at: float) -> None:
@@ -273,6 +288,7 @@ class Reflector(Generic[T]):
             if self._pacer.due():
                 await self._pacer.rest()
         self._known = seen
+        self._unread.list_finished()
         self.resource_version = version
         self._sink.sync_finished(at)
         self._current_at = at
@@ -306,6 +322,8 @@ class Reflector(Generic[T]):
                         self._live_since = at
                     if self._pacer.due():
                         await self._pacer.rest()
+                if self._tuning.rest and self.resource_version is not None and len(chunk) < CAUGHT_UP:
+                    await chunks.rest(self._tuning.rest)
 
     def _lines(self, lines: LineSplitter, chunk: bytes) -> list[bytes]:
         try:
@@ -357,6 +375,7 @@ class Reflector(Generic[T]):
     def _delete(self, raw: bytes, at: float) -> None:
         read = self._read(raw)
         if read is None:
+            self._unread.forget(raw)
             return
         key, version, _ = read
         held = self._known if self._seen is None else self._seen
@@ -388,8 +407,11 @@ class Reflector(Generic[T]):
         resource = self._resource
         try:
             item = resource.decode(raw)
+            if self._unread:
+                self._unread.forget(raw)
             return resource.key(item), resource.version(item), item
         except (msgspec.ValidationError, ValueError) as error:
             self.undecodable += 1
-            self.last_error = self._unread = f"cannot read one of the {resource.name}: {error}"
+            self._unread.note(raw, error)
+            self.last_error = self._unread.text
             return None

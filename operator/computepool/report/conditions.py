@@ -73,6 +73,7 @@ def _degraded(outcome: Outcome) -> Verdict:
     """Return the first trouble that a person can do something about."""
     for trouble in (
         _refusal,
+        _unreadable,
         held_back,
         failed,
         stuck,
@@ -90,6 +91,14 @@ def _degraded(outcome: Outcome) -> Verdict:
 
 def _refusal(outcome: Outcome) -> tuple[Reason, str] | None:
     return (Reason.WRITE_REFUSED, outcome.refused) if outcome.refused else None
+
+
+def _unreadable(outcome: Outcome) -> tuple[Reason, str] | None:
+    if not outcome.unreadable:
+        return None
+    return Reason.OBJECTS_UNREADABLE, (
+        f"{outcome.unreadable}. It is left out of all that is counted: put it right, or use a newer operator."
+    )
 
 
 def _contest(outcome: Outcome) -> tuple[Reason, str] | None:

@@ -22,3 +22,5 @@ class Outcome(msgspec.Struct, frozen=True):
     """Whether its moves were told of before: in mode Observe they stand until the pods are gone."""
     policy_missing: bool = False
     """Whether the pool wants burst at admission and the cluster has no policy for it."""
+    unreadable: str = ""
+    """What could not be read of nodes, pods or namespaces, and is missing from the snapshot."""

@@ -86,6 +86,7 @@ class Process:
             Story(self.metrics, self.events.tell),
             self.metrics,
             stale=lambda: self.caches.trouble(60.0),
+            unreadable=self.caches.unreadable,
             policy_missing=lambda: self.policy.missing,
             clock=clock,
             wall=wall,

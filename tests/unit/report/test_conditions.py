@@ -115,6 +115,13 @@ def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow(
     assert "narrow spec.workloads" in message
 
 
+def test_what_can_not_be_read_is_told_with_the_resource_and_what_to_do() -> None:
+    status, reason, message = said(outcome(unreadable="cannot read one of the nodes: odd (n7)"), "Degraded")
+    assert (status, reason) == ("True", "ObjectsUnreadable")
+    assert message.startswith("cannot read one of the nodes: odd (n7). It is left out")
+    assert said(outcome(unreadable="odd", refused="no"), "Degraded")[1] == "WriteRefused"
+
+
 def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> None:
     few, many = (outcome(seen={"contested": count, "rival": "training"}) for count in (3, 4))
     assert condition(few, "Degraded") == condition(many, "Degraded")

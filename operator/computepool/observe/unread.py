@@ -1,0 +1,70 @@
+"""Objects of one resource that could not be read: which, and what is wrong with the first of them.
+
+A view without them is no true one, and whoever decides by it has to say so for as long as that lasts: until an object
+can be read again, is deleted, or is not in the next list.
+"""
+
+import msgspec
+
+
+class _Meta(msgspec.Struct):
+    uid: str
+    name: str = ""
+    namespace: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+
+
+_META = msgspec.json.Decoder(_Object)
+
+
+class Unread:
+    """By uid; those of which not even that can be read count as one, and stand until the next list."""
+
+    def __init__(self, resource: str) -> None:
+        """`resource` is its plural name, for the text."""
+        self._resource = resource
+        self._held: dict[str, str] = {}
+        self._listed: dict[str, str] | None = None
+
+    def __bool__(self) -> bool:
+        """Say whether there are any."""
+        return bool(self._held)
+
+    @property
+    def text(self) -> str:
+        """One sentence about the first of them; empty where all could be read. It stays while the first one does."""
+        return next(iter(self._held.values()), "")
+
+    def note(self, raw: bytes, error: Exception) -> None:
+        """Note an object that could not be read."""
+        meta = _meta(raw)
+        which = f" ({'/'.join(part for part in (meta.namespace, meta.name) if part)})" if meta.uid else ""
+        text = f"cannot read one of the {self._resource}: {error}{which}"
+        for known in (self._held, self._listed):
+            if known is not None:
+                known[meta.uid] = text
+
+    def forget(self, raw: bytes) -> None:
+        """Forget an object that could be read, or is gone."""
+        uid = _meta(raw).uid
+        for known in (self._held, self._listed):
+            if uid and known is not None:
+                known.pop(uid, None)
+
+    def list_started(self) -> None:
+        """Begin anew beside what stands: until the list is complete, nothing is known to be right again."""
+        self._listed = {}
+
+    def list_finished(self) -> None:
+        """Take what this list has brought in place of what stood before."""
+        self._held, self._listed = self._listed or {}, None
+
+
+def _meta(raw: bytes) -> _Meta:
+    try:
+        return _META.decode(raw).metadata
+    except msgspec.MsgspecError:
+        return _Meta("")

@@ -1,0 +1,42 @@
+"""Objects that the operator can't read are told in the pools' status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders import POOL
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
+from tests.fakes.waiting import until
+from tests.unit.act.objects import node
+from tests.unit.app.cluster import conditions, full, make_pool
+from tests.unit.app.running import Running, Site
+
+
+def _degraded(server: FakeApiServer) -> str:
+    found = server.get(COMPUTEPOOLS, POOL)["status"]["conditions"]
+    return next(str(one["message"]) for one in found if one["type"] == "Degraded")
+
+
+def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_it_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "computepool")
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server)
+
+    async def scenario(r: Running) -> None:
+        await until(lambda: conditions(r.server).get("Degraded") == ("False", "AllWell"), "all is well")
+        odd = node("odd")
+        odd["metadata"]["labels"]["odd"] = 7
+        r.server.create(NODES, odd)
+        await until(lambda: conditions(r.server)["Degraded"] == ("True", "ObjectsUnreadable"), "it is told")
+        assert _degraded(r.server).startswith("cannot read one of the nodes: ")
+        assert "(odd)" in _degraded(r.server)
+        r.server.delete(NODES, "odd")
+        await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
+
+    Site(tmp_path, caplog).play(scenario, before)
