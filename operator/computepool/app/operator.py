@@ -17,9 +17,11 @@ from typing import Any
 
 from computepool.act.bindings import Bindings
 from computepool.act.fence import NotLeadingError
+from computepool.act.mover import MoveLedger, Mover
 from computepool.act.status import StatusWriter
 from computepool.act.writer import Ledger, Writer
 from computepool.app import collector
+from computepool.app.acting import Acting
 from computepool.app.caches import Caches
 from computepool.app.dirty import DirtyPools
 from computepool.app.election import Election, LostLeadershipError, Timing
@@ -27,6 +29,7 @@ from computepool.app.health import HealthServer
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
+from computepool.app.quarantine import Quarantine
 from computepool.app.settings import Settings
 from computepool.app.ticks import Ticks
 from computepool.app.uptime import uptime_clock
@@ -87,14 +90,39 @@ class Operator:
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
         story = Story(self.metrics, self._events.tell)
         ledger = Ledger(self._store.in_flight.start, self._written, self._doubted, self._released)
+        moving = self._store.moving
+        moves = MoveLedger(moving.start, moving.evicted, moving.refused, self._not_moved)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
+        )
+        statuses = StatusWriter(client, self.election, lambda pool: self._pools.refresh(pool), rng=self._rng)
+        self._quarantine = Quarantine(
+            client,
+            self.election,
+            self._store,
+            stale=self._stale,
+            on_change=self._look_at_all,
+            clock=clock,
+            wall=wall,
+            rng=self._rng,
+        )
+        self._acting = Acting(
+            self._store,
+            self._dirty,
+            Writer(client, self.election, ledger, wall=wall, rng=self._rng),
+            Mover(client, self.election, moves, leaving=self._store.is_leaving, wall=wall, rng=self._rng),
+            self._quarantine,
+            statuses,
+            story,
+            self.metrics,
+            stale=self._stale,
+            clock=clock,
         )
         self._passes = Passes(
             self._store,
             self._dirty,
-            Writer(client, self.election, ledger, wall=wall, rng=self._rng),
-            StatusWriter(client, self.election, lambda pool: self._pools.refresh(pool), rng=self._rng),
+            self._acting,
+            statuses,
             story,
             self.metrics,
             stale=self._stale,
@@ -134,7 +162,7 @@ class Operator:
             try:
                 await self._lead(stop)
             finally:
-                await self._passes.drain(DRAIN_SECONDS)
+                await self._acting.drain(DRAIN_SECONDS)
                 await self._events.flush(FLUSH_SECONDS if stop.is_set() else 0.1)
                 await self.election.release()
                 for task in tasks:
@@ -159,6 +187,7 @@ class Operator:
                 ("kopf", _after(listed, self._watch)),
                 ("policy", _after(listed, self._policy.run)),
                 ("passes", _after(listed, self._passes.run)),
+                ("quarantine", _after(listed, self._quarantine.run)),
                 ("ticks", _after(listed, self._ticks.run)),
                 ("stop", stop.wait()),
             )
@@ -208,6 +237,11 @@ class Operator:
 
     def _stale(self) -> str:
         return self._caches.trouble(self._settings.stale_seconds)
+
+    def _not_moved(self, uid: str) -> None:
+        self._store.moving.failed(uid)
+        for pool in self._store.claims_of(uid)[:1]:
+            self._dirty.mark(pool, self._clock())
 
     def _look_at_all(self) -> None:
         self._store.mark_all(self._clock())

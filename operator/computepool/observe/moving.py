@@ -29,20 +29,22 @@ class UnderWay:
         moves = self._by_pool.setdefault(pool, {})
         before = moves.pop(moving.pod.uid, None)
         refused_since = None if before is None else before.refused_since
-        moves[moving.pod.uid] = msgspec.structs.replace(moving, refused_since=refused_since)
+        moves[moving.pod.uid] = msgspec.structs.replace(
+            moving, refused_since=refused_since, asking=refused_since is not None
+        )
         self._pool_of[moving.pod.uid] = pool
         while len(moves) > REMEMBERED:
             self._pool_of.pop(moves.pop(next(iter(moves))).pod.uid, None)
 
     def evicted(self, uid: str, at: float) -> None:
         """Note that the API server has let the pod go."""
-        self._update(uid, at=at, evicted=True, refused_since=None)
+        self._update(uid, at=at, evicted=True, refused_since=None, asking=False)
 
     def refused(self, uid: str, at: float) -> None:
         """Note that a disruption budget holds the pod."""
         moving = self._find(uid)
         since = at if moving is None or moving.refused_since is None else moving.refused_since
-        self._update(uid, at=at, refused_since=since)
+        self._update(uid, at=at, refused_since=since, asking=False)
 
     def failed(self, uid: str) -> None:
         """Forget a move that came to nothing."""

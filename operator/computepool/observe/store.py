@@ -13,6 +13,7 @@ from computepool.assess.targets import Target, targets_of
 from computepool.model.api import ComputePool
 from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use, share_of
 from computepool.observe.inflight import InFlight
+from computepool.observe.moving import UnderWay
 from computepool.observe.records import Namespace
 
 Mark = Callable[[str, float], None]
@@ -51,6 +52,7 @@ class Store:
         # The nodes that carry the operator's own taint, and its value.
         self._tainted: dict[str, str] = {}
         self.in_flight = InFlight()
+        self.moving = UnderWay(wall)
 
     # --- pools
 
@@ -69,6 +71,7 @@ class Store:
     def drop_pool(self, name: str, at: float) -> None:
         """Forget a pool; its pods may now belong to another."""
         if self._pools.pop(name, None) is not None:
+            self.moving.forget(name)
             self._pools_changed(at)
 
     def _pools_changed(self, at: float) -> None:
@@ -269,6 +272,11 @@ class Store:
         """Return a pod by uid."""
         return self._pods.get(uid)
 
+    def is_leaving(self, uid: str) -> bool:
+        """Say whether a pod is seen to be terminating, or is gone."""
+        pod = self._pods.get(uid)
+        return pod is None or pod.deleting is not None
+
     def pods(self) -> Iterable[Pod]:
         """Return all pods."""
         return self._pods.values()
@@ -307,6 +315,8 @@ class Store:
             contested=lost.total(),
             rival=next((one.pool for one in self._by_age if lost[one.pool]), ""),
             stale=stale,
+            moving=self.moving.of(name),
+            moving_since=self.moving.since,
         )
 
     def _foreign(self, name: str) -> Iterable[Pod]:

@@ -1,16 +1,17 @@
-"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, Resilient."""
+"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, BudgetExhausted, Resilient."""
 
 from collections.abc import Callable
 from datetime import datetime
 
 from computepool.assess.saturation import percent
-from computepool.model.api import Condition, ConditionStatus, Mode
+from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.failing import failed, held_back, stuck
 from computepool.report.outcome import Outcome
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
+BUDGET_EXHAUSTED = "BudgetExhausted"
 
 Verdict = tuple[ConditionStatus, Reason, str]
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -146,6 +147,18 @@ def _missing_policy(outcome: Outcome) -> tuple[Reason, str] | None:
     return (Reason.POLICY_MISSING, Reason.POLICY_MISSING.help) if outcome.policy_missing else None
 
 
+def _budget_exhausted(outcome: Outcome) -> Verdict:
+    budget = outcome.snapshot.pool.spec.budget
+    if budget is None:
+        return _FALSE, Reason.NO_BUDGET, Reason.NO_BUDGET.help
+    if not outcome.plan.exhausted:
+        return _FALSE, Reason.WITHIN_BUDGET, Reason.WITHIN_BUDGET.help
+    bounds = [("an hour", budget.per_hour), ("a day", budget.per_day)]
+    allowed = " and ".join(f"{amount} {span}" for span, amount in bounds if amount is not None)
+    running = "are brought home as there is room" if budget.on_exhausted is OnExhausted.RETURN else "go on, and cost"
+    return _TRUE, Reason.BUDGET_EXHAUSTED, f"{Reason.BUDGET_EXHAUSTED.help} It is {allowed}; pods there {running}."
+
+
 def _resilient(outcome: Outcome) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, Reason.CACHE_STALE.help
@@ -175,5 +188,6 @@ _JUDGES: dict[str, Callable[[Outcome], Verdict]] = {
     SATURATED: _saturated,
     BURSTING: _bursting,
     DEGRADED: _degraded,
+    BUDGET_EXHAUSTED: _budget_exhausted,
     RESILIENT: _resilient,
 }

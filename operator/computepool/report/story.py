@@ -16,7 +16,7 @@ from computepool.model.api import (
 )
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
-from computepool.report.conditions import DEGRADED, READY, SATURATED
+from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
@@ -24,7 +24,7 @@ from computepool.report.words import burst_message, burst_words, in_mode, move_m
 
 _logger = logging.getLogger("computepool")
 _MOVED = ("moved", "released")
-_TOLD = frozenset({READY, SATURATED, DEGRADED})
+_TOLD = frozenset({READY, SATURATED, DEGRADED, BUDGET_EXHAUSTED})
 """Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
 
 
@@ -131,7 +131,7 @@ class Story:
     def _turned(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
         note = f"{condition.type} is {condition.status}: {condition.message}"
-        warning = condition.type in (READY, DEGRADED) and bad
+        warning = condition.type in (READY, DEGRADED, BUDGET_EXHAUSTED) and bad
         self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning, state=True))
         level = logging.WARNING if warning else logging.INFO
         log(_logger, level, note, pool=pool.name, reason=condition.reason)
@@ -180,6 +180,9 @@ def _admission_words(was_open: bool, is_open: bool) -> str:
     return "admission moved" if was_open else "admission opened"
 
 
+_NO_NEWS = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.WITHIN_BUDGET)
+
+
 def _worth_telling(old: Condition | None, new: Condition) -> bool:
     # A new pool that is ready, not saturated and not degraded is no news.
-    return new.type in _TOLD and not (old is None and new.reason in (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL))
+    return new.type in _TOLD and not (old is None and new.reason in _NO_NEWS)

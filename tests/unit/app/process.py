@@ -15,13 +15,16 @@ from contextvars import ContextVar
 from typing import Any
 
 from computepool.act.bindings import Bindings
+from computepool.act.mover import MoveLedger, Mover
 from computepool.act.status import StatusWriter
 from computepool.act.writer import Ledger, Writer
+from computepool.app.acting import Acting
 from computepool.app.caches import Caches
 from computepool.app.dirty import DirtyPools
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
+from computepool.app.quarantine import Quarantine
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
@@ -71,21 +74,56 @@ class Process:
         bindings = Bindings(self.client, self.lease, ("kube-system",))
         self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
         ledger = Ledger(self.store.in_flight.start, self._written, self._doubted, self._released)
-        self.passes = Passes(
+        moving = self.store.moving
+        moves = MoveLedger(moving.start, moving.evicted, moving.refused, moving.failed)
+        statuses = StatusWriter(
+            self.client,
+            self.lease,
+            lambda pool: self.pools.refresh(pool),
+            rng=rng,
+            calm_seconds=calm,
+            retry_seconds=RETRY,
+        )
+        story = Story(self.metrics, self.events.tell)
+        self.quarantine = Quarantine(
+            self.client,
+            self.lease,
+            self.store,
+            stale=self._stale,
+            on_change=self._look_at_all,
+            clock=clock,
+            wall=wall,
+            rng=rng,
+            sleep=self._wait,
+        )
+        self.acting = Acting(
             self.store,
             self.dirty,
             Writer(self.client, self.lease, ledger, wall=wall, rng=rng, sleep=self._wait),
-            StatusWriter(
+            Mover(
                 self.client,
                 self.lease,
-                lambda pool: self.pools.refresh(pool),
+                moves,
+                leaving=self.store.is_leaving,
+                wall=wall,
                 rng=rng,
-                calm_seconds=calm,
-                retry_seconds=RETRY,
+                sleep=self._wait,
             ),
-            Story(self.metrics, self.events.tell),
+            self.quarantine,
+            statuses,
+            story,
             self.metrics,
-            stale=lambda: self.caches.trouble(60.0),
+            stale=self._stale,
+            clock=clock,
+        )
+        self.passes = Passes(
+            self.store,
+            self.dirty,
+            self.acting,
+            statuses,
+            story,
+            self.metrics,
+            stale=self._stale,
             unreadable=self.caches.unreadable,
             policy_missing=lambda: self.policy.missing,
             clock=clock,
@@ -99,6 +137,9 @@ class Process:
             changed=self.policy.wake,
             stated=self.passes.stated,
         )
+
+    def _stale(self) -> str:
+        return self.caches.trouble(60.0)
 
     def start(self) -> None:
         """Begin this life."""
@@ -134,7 +175,7 @@ class Process:
 
     async def stop(self) -> None:
         """End in good order, as on SIGTERM."""
-        await self.passes.drain(PATIENCE)
+        await self.acting.drain(PATIENCE)
         await self.events.flush(PATIENCE)
         await self.gone()
 
@@ -152,6 +193,7 @@ class Process:
                 break
         self.spawn(self.policy.run())
         self.spawn(self.passes.run())
+        self.spawn(self.quarantine.run())
 
     def _pool_changed(self, collection: str, change: Change) -> None:
         if collection == COMPUTEPOOLS:

@@ -17,10 +17,10 @@ SATURATED = {
 }
 
 
-def test_there_are_always_the_same_five_in_the_same_order() -> None:
+def test_there_are_always_the_same_six_in_the_same_order() -> None:
     for seen in (outcome(), outcome(nodes=[], pods=[]), outcome(seen={"stale": "pods are not listed yet"})):
         kinds = [one.type for one in conditions_of(seen, (), AT)]
-        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "Resilient"]
+        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "BudgetExhausted", "Resilient"]
 
 
 # -- Ready

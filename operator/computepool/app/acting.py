@@ -1,0 +1,189 @@
+"""Carries out what passes decide, behind them: each write is a task, held to the spec it was decided by."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from computepool.act.fence import NotLeadingError
+from computepool.act.mover import Mover
+from computepool.act.status import StatusWriter
+from computepool.act.writer import Writer
+from computepool.app.dirty import DirtyPools
+from computepool.app.quarantine import Quarantine
+from computepool.app.refusals import Refusals
+from computepool.assess.assessment import Assessment
+from computepool.decide.plan import Burst, Mark, Move, Plan
+from computepool.decide.recheck import Recheck
+from computepool.kube.errors import ApiError
+from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.snapshot import Snapshot
+from computepool.observe.store import Store
+from computepool.report.logs import log
+from computepool.report.metrics import Metrics
+from computepool.report.story import Story
+
+_logger = logging.getLogger("computepool")
+
+
+class Acting:
+    """The writes under way."""
+
+    def __init__(
+        self,
+        store: Store,
+        dirty: DirtyPools,
+        writer: Writer,
+        mover: Mover,
+        quarantine: Quarantine,
+        statuses: StatusWriter,
+        story: Story,
+        metrics: Metrics,
+        *,
+        stale: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        """`stale` says why the view is not current, or nothing."""
+        self._store = store
+        self._dirty = dirty
+        self._writer = writer
+        self._mover = mover
+        self._quarantine = quarantine
+        self._statuses = statuses
+        self._story = story
+        self._metrics = metrics
+        self._stale = stale
+        self._clock = clock
+        self._latest: dict[str, Recheck] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.refusals = Refusals()
+        self.lost = asyncio.Event()
+        """Set where a write found that leadership is over."""
+
+    def look(self, snapshot: Snapshot, assessment: Assessment, now: float) -> None:
+        """Take the latest pass's verdicts, which moves that wait for their turn are held against."""
+        resource = snapshot.pool.spec.accelerator.resource_name
+        self._latest[snapshot.pool.name] = Recheck(assessment, resource, now)
+
+    def carry_out(self, pool: ComputePool, plan: Plan, at: float) -> None:
+        """Send pods on, or correct labels, and have nodes quarantined. `at`: when the pass was asked for."""
+        self._quarantine.want(pool.name, plan.quarantine)
+        if plan.bursts:
+            self._spawn(self._burst(pool, self._writer.start(plan.bursts), at))
+        elif plan.marks:
+            self._spawn(self._mark(plan.marks))
+
+    def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
+        """Let running pods go, once `status`, which counts them, is written."""
+        started = self._mover.start(pool.name, moves)
+        if started:
+            self._spawn(self._move(pool, started, status))
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the writes under way, at most so long; those that have not begun are left to the next leader."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self._tasks:
+                    await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._statuses.flush()
+        except TimeoutError:
+            log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
+        await self._writer.settle()
+        await self._mover.settle()
+
+    def forget(self, pool: str) -> None:
+        """Drop everything about a pool that is gone."""
+        self._latest.pop(pool, None)
+        self.refusals.forget(pool)
+        self._quarantine.forget(pool)
+        self._statuses.forget(pool)
+
+    async def _burst(self, pool: ComputePool, bursts: tuple[Burst, ...], at: float) -> None:
+        outcome = await self._writer.burst(
+            bursts,
+            wanted=lambda: self._still_wanted(pool),
+            answered=lambda: self._metrics.burst_latency.observe(self._clock() - at),
+        )
+        if outcome.done:
+            self.refusals.written(pool.name, outcome.done)
+            self._story.burst(pool, outcome.done, self._clock() - at)
+        if outcome.refused and self._is_same(pool):
+            message = self.refusals.note(pool.name, outcome.refused)
+            self._story.refused(pool, message, len(outcome.refused))
+            self._dirty.mark(pool.name, self._clock())
+        self._forget_if_gone(pool)
+
+    async def _mark(self, marks: tuple[Mark, ...]) -> None:
+        await self._writer.mark(marks)
+
+    async def _move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
+        # Invariants 6 and 8: how many were moved is in the cluster before the first of them is, so that no successor
+        # moves more than the spec allows.
+        try:
+            await self._statuses.put(pool, status)
+        except ApiError as error:
+            self._mover.drop(moves)
+            log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
+            return
+        outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move), answered=_unnoticed)
+        for result, some in (
+            ("moved", [move for move in outcome.done if not move.release]),
+            ("released", [move for move in outcome.done if move.release]),
+            ("refused", [move for move, _ in outcome.refused]),
+            ("gone", outcome.gone),
+            ("failed", [move for move, _ in outcome.failed]),
+        ):
+            if some:
+                self._story.moved(pool, some, result)
+        for move, why in outcome.failed[:1]:
+            log(_logger, logging.WARNING, "eviction failed", pool=pool.name, pod=move.pod.name, error=str(why))
+        if pool.name in self._store.pools:
+            self._dirty.mark(pool.name, self._clock())
+        self._forget_if_gone(pool)
+
+    def _still_right(self, pool: ComputePool, move: Move) -> bool:
+        """Look once more, just before the eviction: at the view, the spec, the pod and its target."""
+        if self._stale() or not self._still_wanted(pool):
+            return False
+        pod = self._store.pod(move.pod.uid)
+        if pod is None or pod.node != move.pod.node or pod.deleting is not None:
+            return False
+        latest = self._latest.get(pool.name)
+        return latest is not None and latest.holds(move)
+
+    def _still_wanted(self, pool: ComputePool) -> bool:
+        """Say whether a write that waited for its turn is to be sent: not under another spec than it was decided by."""
+        return not self._stopping and self._is_same(pool)
+
+    def _is_same(self, pool: ComputePool) -> bool:
+        now = self._store.pools.get(pool.name)
+        return now is not None and _spec_of(now) == _spec_of(pool)
+
+    def _forget_if_gone(self, pool: ComputePool) -> None:
+        if pool.name not in self._store.pools:
+            # What was counted of a pool that is gone by now would stay for ever.
+            self._story.forget(pool.name)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, NotLeadingError):
+            self.lost.set()
+        log(_logger, logging.ERROR, "write ended", error=repr(error))
+
+
+def _spec_of(pool: ComputePool) -> tuple[str, int]:
+    """Return what tells one spec of a pool from another."""
+    return pool.metadata.uid, pool.metadata.generation
+
+
+def _unnoticed(_move: Move) -> None:
+    """All are told of together."""
