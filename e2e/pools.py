@@ -80,6 +80,26 @@ def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:
     return result
 
 
+def sent(site: Site, labels: str = "app=new") -> list[Json]:
+    """The pods that were offered to a provider, as they are now."""
+    return [pod for pod in site.pods(labels) if _offered(pod)]
+
+
+def wait_sent(site: Site, labels: str = "app=new") -> None:
+    """Wait until the first of these pods was offered to a provider."""
+    site.api.wait_for(
+        "pods",
+        lambda found: any(map(_offered, found)),
+        site.namespace,
+        labels=labels,
+        what="the first pod sent on",
+    )
+
+
+def _offered(pod: Json) -> bool:
+    return OFFERS in pod["metadata"].get("annotations", {})
+
+
 def events(site: Site, name: str, namespace: str = "default") -> list[Json]:
     """The events about one object."""
     found = site.api.list("events.events.k8s.io", namespace)

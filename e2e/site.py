@@ -41,6 +41,12 @@ class Site:
             self.wait_schedulable(names)
         return names
 
+    def add_taken_node(self, provider: str, gpus: int) -> None:
+        """Add a node and as many pods as have room on it, `resident-0` and so on (app=resident), and wait for those."""
+        self.add_nodes(provider, gpus=gpus)
+        self.create(*objects.gpu_pods("resident", gpus, labels={"app": "resident"}))
+        self.wait_bound(gpus, labels="app=resident")
+
     def wait_schedulable(self, names: Iterable[str], timeout: float = 60) -> None:
         """Wait until all these nodes are Ready and free of the node controller's taints."""
         wanted = set(names)

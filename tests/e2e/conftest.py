@@ -1,12 +1,15 @@
-"""What end-to-end tests share: one cluster for all of them, and a site of its own for each."""
+"""What end-to-end tests share: one cluster for all, one operator for a module, and a site of its own for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from e2e import chart
 from e2e.cluster import Cluster
+from e2e.operator import OperatorProcess
 from e2e.site import Site
 
 
@@ -17,6 +20,20 @@ def cluster() -> Iterator[Cluster]:
         yield shared
 
 
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster) -> Iterator[OperatorProcess]:
+    """An operator that leads, and its release, for all tests of a module: they leave both as they are."""
+    with _leading(cluster) as running:
+        yield running
+
+
+@pytest.fixture
+def own_operator(cluster: Cluster) -> Iterator[OperatorProcess]:
+    """An operator that leads, and its release, for one test: it may end them. Not beside `operator`."""
+    with _leading(cluster) as running:
+        yield running
+
+
 @pytest.fixture
 def site(cluster: Cluster) -> Iterator[Site]:
     """A namespace and nodes of the test's own, gone when it ends."""
@@ -25,3 +42,10 @@ def site(cluster: Cluster) -> Iterator[Site]:
         yield own
     finally:
         own.close()
+
+
+@contextmanager
+def _leading(cluster: Cluster) -> Iterator[OperatorProcess]:
+    with chart.installed(cluster), OperatorProcess(cluster) as running:
+        running.wait_leading()
+        yield running

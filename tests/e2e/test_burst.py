@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from e2e import chart, objects, pools
 from e2e.autoscaler import Autoscaler
-from e2e.cluster import Cluster
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
@@ -16,21 +13,12 @@ SECONDARY = "nebius"
 THIRD = "crusoe"
 
 
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster) -> Iterator[OperatorProcess]:
-    with chart.installed(cluster), OperatorProcess(cluster) as running:
-        running.wait_leading()
-        yield running
-
-
 @pytest.fixture
 def full(operator: OperatorProcess, site: Site) -> Site:
     """A site whose primary, one node of 4, is taken, with one standby node of 4 each on two providers."""
-    site.add_nodes("aws", gpus=4)
+    site.add_taken_node("aws", gpus=4)
     site.add_nodes(SECONDARY, gpus=4, taint=True)
     site.add_nodes(THIRD, gpus=4, taint=True)
-    site.create(*objects.gpu_pods("resident", 4, labels={"app": "resident"}))
-    site.wait_bound(4)
     return site
 
 

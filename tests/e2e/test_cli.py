@@ -27,22 +27,13 @@ NODES = {
 
 
 @pytest.fixture(scope="module")
-def operator(cluster: Cluster) -> Iterator[OperatorProcess]:
-    with chart.installed(cluster), OperatorProcess(cluster) as running:
-        running.wait_leading()
-        yield running
-
-
-@pytest.fixture(scope="module")
 def scene(operator: OperatorProcess, cluster: Cluster) -> Iterator[Site]:
     """A primary that is full, a standby that is full of burst pods, one that may take one more, and pods that wait."""
     site = Site(cluster)
     try:
-        site.add_nodes("aws", gpus=4)
+        site.add_taken_node("aws", gpus=4)
         site.add_nodes("nebius", gpus=4, taint=True)
         site.add_nodes("crusoe", gpus=4, taint=True)
-        site.create(*objects.gpu_pods("resident", 4, labels={"app": "resident"}))
-        site.wait_bound(4)
         priced = [
             pools.provider(site, "aws", pricePerAcceleratorHour="12.29"),
             pools.provider(site, "nebius", pricePerAcceleratorHour="2.95"),

@@ -25,10 +25,8 @@ def pair(cluster: Cluster) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
 @pytest.fixture
 def full(pair: tuple[OperatorProcess, OperatorProcess], site: Site) -> Site:
     """A site whose primary is taken, with a standby that has room for the burst."""
-    site.add_nodes("aws", gpus=4)
+    site.add_taken_node("aws", gpus=4)
     site.add_nodes("nebius", count=PODS // 8, gpus=8, taint=True)
-    site.create(*objects.gpu_pods("resident", 4, labels={"app": "resident"}))
-    site.wait_bound(4)
     return site
 
 
@@ -39,9 +37,9 @@ def test_the_standby_ends_a_burst_that_its_killed_leader_began(
     full.create(*objects.gpu_pods("new", PODS, labels={"app": "new"}))
     # The pods are there first: all of them burst at once, and the leader dies between two of its patches.
     with pools.pool(full, ("aws", "nebius")):
-        _wait_sent(full, 1)
+        pools.wait_sent(full)
         leader.kill()
-        assert 0 < len(_sent(full)) < PODS
+        assert 0 < len(pools.sent(full)) < PODS
         bound = full.wait_bound(PODS, labels="app=new", timeout=120)
         _assert_each_was_sent_once(full, bound)
         assert standby.leading
@@ -53,7 +51,7 @@ def test_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_stop(
     leader, standby = pair
     full.create(*objects.gpu_pods("new", PODS, labels={"app": "new"}))
     with pools.pool(full, ("aws", "nebius")):
-        _wait_sent(full, 1)
+        pools.wait_sent(full)
         assert leader.terminate() == 0
         bound = full.wait_bound(PODS, labels="app=new", timeout=120)
         _assert_each_was_sent_once(full, bound)
@@ -77,20 +75,6 @@ def test_a_leader_that_slept_past_its_lease_writes_nothing_more_and_ends(
         assert leader.wait_ended() == 1
         assert standby.leading
         _assert_each_was_sent_once(full, full.pods("app=second"))
-
-
-def _sent(site: Site) -> list[dict[str, Any]]:
-    return [pod for pod in site.pods("app=new") if pools.OFFERS in pod["metadata"].get("annotations", {})]
-
-
-def _wait_sent(site: Site, count: int) -> None:
-    site.api.wait_for(
-        "pods",
-        lambda pods: sum(pools.OFFERS in pod["metadata"].get("annotations", {}) for pod in pods) >= count,
-        site.namespace,
-        labels="app=new",
-        what=f"{count} pods sent on",
-    )
 
 
 def _assert_each_was_sent_once(site: Site, pods: list[dict[str, Any]]) -> None:

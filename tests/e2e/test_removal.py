@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from e2e import chart, objects, pools
-from e2e.cluster import Cluster
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
@@ -22,24 +20,15 @@ POLICIES = (
 
 
 @pytest.fixture
-def operator(cluster: Cluster) -> Iterator[OperatorProcess]:
-    with chart.installed(cluster), OperatorProcess(cluster) as running:
-        running.wait_leading()
-        yield running
-
-
-@pytest.fixture
-def full(operator: OperatorProcess, site: Site) -> Site:
+def full(own_operator: OperatorProcess, site: Site) -> Site:
     """A site whose primary is taken, and whose standby has no room for all of the burst: some pods stay untouched."""
-    site.add_nodes("aws", gpus=4)
+    site.add_taken_node("aws", gpus=4)
     site.add_nodes("nebius", count=16, gpus=8, taint=True)
-    site.create(*objects.gpu_pods("resident", 4, labels={"app": "resident"}))
-    site.wait_bound(4)
     return site
 
 
 def test_a_pool_deleted_in_the_middle_of_a_burst_leaves_no_binding_and_touches_no_pod_again(
-    operator: OperatorProcess, full: Site
+    own_operator: OperatorProcess, full: Site
 ) -> None:
     name = full.api.create(pools.pool_of(full, ("aws", "nebius"), admission={"mode": "Always"}))["metadata"]["name"]
     full.api.wait_for(pools.BINDINGS, lambda found: found, name=f"computepool-{name}", what="its binding")
@@ -47,10 +36,12 @@ def test_a_pool_deleted_in_the_middle_of_a_burst_leaves_no_binding_and_touches_n
     full.api.delete(pools.POOLS, name)
     full.api.wait_for(pools.BINDINGS, lambda found: not found, name=f"computepool-{name}", what="no binding")
     assert _own_taints(full) == []
-    _assert_no_pod_is_touched(operator, full)
+    _assert_no_pod_is_touched(own_operator, full)
 
 
-def test_an_uninstalled_release_leaves_no_policy_no_binding_and_no_taint(operator: OperatorProcess, full: Site) -> None:
+def test_an_uninstalled_release_leaves_no_policy_no_binding_and_no_taint(
+    own_operator: OperatorProcess, full: Site
+) -> None:
     name = full.api.create(pools.pool_of(full, ("aws", "nebius"), admission={"mode": "Always"}))["metadata"]["name"]
     full.api.wait_for(pools.BINDINGS, lambda found: found, name=f"computepool-{name}", what="its binding")
     _burst_begins(full)
@@ -58,7 +49,7 @@ def test_an_uninstalled_release_leaves_no_policy_no_binding_and_no_taint(operato
     for kind in POLICIES:
         full.api.wait_for(kind, lambda found: not _ours(found), what=f"no {kind} of ours")
     assert _own_taints(full) == []
-    operator.terminate()
+    own_operator.terminate()
     before = _versions(full)
     full.create(*objects.gpu_pods("late", 4, labels={"app": "late"}))
     late = full.wait_unschedulable(4, labels="app=late")
@@ -90,11 +81,7 @@ def _assert_no_pod_is_touched(operator: OperatorProcess, site: Site) -> None:
 
 
 def _sent(site: Site) -> set[str]:
-    return {
-        pod["metadata"]["name"]
-        for pod in site.pods("app=new")
-        if pools.OFFERS in pod["metadata"].get("annotations", {})
-    }
+    return {pod["metadata"]["name"] for pod in pools.sent(site)}
 
 
 def _versions(site: Site) -> dict[str, str]:
