@@ -8,7 +8,11 @@
 6. Say when to look again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.overflow import Hold, Overflow, in_order
@@ -22,6 +26,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation
 
+NOTHING_FITS: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
 RECHECK_SECONDS = 2.0
 """Between looks at a view that is not current: that it is current again shows in no change."""
 
@@ -31,8 +36,8 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
     frozen = _frozen(snapshot, assessment)
     if frozen:
         holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)
-        again = now + RECHECK_SECONDS if snapshot.stale else None
-        return Plan(state=_kept(state), holds=holds, frozen=frozen, look_again=again)
+        again = now + RECHECK_SECONDS if snapshot.stale else assessment.look_again
+        return Plan(state=_kept(state, assessment), holds=holds, frozen=frozen, look_again=again)
     demand = assessment.demand
     targets = tuple(supply.target for supply in assessment.supplies)
     order = in_preference(targets, cheapest=snapshot.pool.spec.placement is PlacementPolicy.CHEAPEST)
@@ -51,8 +56,9 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
         before=state.admitting,
     )
     holds = (*demand.held, *placement.holds)
+    verdicts = PoolState(assessment.saturation, {**demand.fitting, **placement.fitting}, admission.provider)
     return Plan(
-        state=PoolState(assessment.saturation, {**demand.fitting, **placement.fitting}, admission.provider),
+        state=_with_health(verdicts, assessment),
         bursts=tuple(placement.bursts),
         holds=holds,
         marks=() if placement.bursts else marks_of(snapshot.pool.name, assessment.supplies),
@@ -75,8 +81,8 @@ def marks_of(pool: str, supplies: Iterable[Supply]) -> tuple[Mark, ...]:
 
 def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
     """Invariant 4: missing or stale data freezes; it never counts as pressure or as health."""
-    if snapshot.stale:
-        return snapshot.stale
+    if snapshot.stale or assessment.blind:
+        return snapshot.stale or assessment.blind
     if not assessment.primary.known:
         name = assessment.primary.target.name
         return (
@@ -86,19 +92,26 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
     return ""
 
 
-def _kept(state: PoolState) -> PoolState:
+def _kept(state: PoolState, assessment: Assessment) -> PoolState:
     """Return what stands while nothing may be decided: the verdicts of before, and what counts for limits.
 
-    Every timer of saturation and of places starts anew.
+    Every timer of saturation and of places starts anew. Health and breakers are the assessment's, which keeps them as
+    they were where nothing can be seen.
     """
-    return PoolState(
-        Saturation(state.saturation.saturated, state.saturation.reason),
-        admitting=state.admitting,
-        sick=state.sick,
-        breakers=state.breakers,
-        unbound=state.unbound,
-        spend=state.spend,
-        recent_moves=state.recent_moves,
+    verdict = Saturation(state.saturation.saturated, state.saturation.reason)
+    return _with_health(
+        msgspec.structs.replace(state, saturation=verdict, fitting=NOTHING_FITS, stable_since=None), assessment
+    )
+
+
+def _with_health(state: PoolState, assessment: Assessment) -> PoolState:
+    return msgspec.structs.replace(
+        state,
+        sick=assessment.health.nodes,
+        joined=assessment.health.joined,
+        breakers=assessment.breakers,
+        unbound=assessment.unbound,
+        bound=assessment.bound,
     )
 
 
