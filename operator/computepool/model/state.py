@@ -1,5 +1,9 @@
-"""What one pass hands to the next. Everything that matters is in the pool's status; the timers start anew on a restart,
-which only ever makes the operator wait longer."""
+"""What one pass hands to the next. Everything that matters is in the pool's status; the timers kept here start anew on
+a restart, which only ever makes the operator wait longer.
+
+How long a pod has waited is no such timer (`Pod.since`), and there a restart can make the wait shorter: when a gate was
+lifted is written nowhere, so a process that has not seen it counts from the pod's creation. At worst a pod that was
+gated for long is sent on up to `saturation.pendingSeconds` early, and even then only if the primary can't take it."""
 
 from collections.abc import Mapping
 from decimal import Decimal
