@@ -115,7 +115,7 @@ class Placement:
         if target.tolerated_by(pod.shape):
             at = pod.offered(target.name)
             outcome = self._wait_at(target, pod, pod.since if at is None else at)
-            return outcome if isinstance(outcome, Reason) else _with(outcome, rejected)
+            return outcome if isinstance(outcome, Reason) else _with(outcome, rejected, overflow.until)
         if pod.allowed is not None and target.name not in pod.allowed:
             return Reason.NOT_ALLOWED
         if overflow.wait is not None:
@@ -168,8 +168,10 @@ class Placement:
         return Burst(pod, target.name, _because(pod, why), tuple(rejected), missing)
 
 
-def _with(hold: Hold, rejected: Rejected) -> Hold:
-    return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), hold.until)
+def _with(hold: Hold, rejected: Rejected, may_go: float | None) -> Hold:
+    """Add what was considered before. `may_go`: when the pod may be sent to any of those that it waits before."""
+    until = min((time for time in (hold.until, may_go) if time is not None), default=None)
+    return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), until)
 
 
 def _because(pod: Pod, why: Reason) -> Reason:
