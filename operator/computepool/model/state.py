@@ -3,7 +3,8 @@ a restart, which only ever makes the operator wait longer.
 
 How long a pod has waited is no such timer (`Pod.since`), and there a restart can make the wait shorter: when a gate was
 lifted is written nowhere, so a process that has not seen it counts from the pod's creation. At worst a pod that was
-gated for long is sent on up to `saturation.pendingSeconds` early, and even then only if the primary can't take it."""
+gated for long is sent on without the wait for `saturation.pendingSeconds` (or for the primary's nodes to be made), and
+even then only if the primary can't take it."""
 
 from collections.abc import Mapping
 from decimal import Decimal
