@@ -174,12 +174,18 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
 def test_calls_beyond_the_pool_wait_for_their_turn() -> None:
     async def scenario(server: FakeApiServer, client: ApiClient) -> None:
-        server.fault("get", delay=0.01, times=6)
-        calls = [asyncio.create_task(client.get(POD)) for _ in range(6)]
+        answers = [asyncio.Event() for _ in range(6)]
+        for gate in answers:
+            server.fault("get", gate=gate)
+        calls = [asyncio.create_task(client.get(POD)) for _ in answers]
         most = 0
-        while not all(call.done() for call in calls):
+        for number, gate in enumerate(answers):
+            come = min(number + 2, len(answers))
+            await until(lambda come=come: server.count("get") >= come, "the next")  # type: ignore[misc]
             most = max(most, sum(1 for call in server.calls if not call.status))
-            await asyncio.sleep(0)
+            gate.set()
+            await until(lambda call=server.calls[number]: call.status, "its answer")  # type: ignore[misc]
+        await asyncio.gather(*calls)
         assert most == 2
 
     play(scenario, pool_size=2)
