@@ -94,6 +94,7 @@ def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader)
         _check_looks(said)
         _check_log(operator)
         _check_metrics(operator)
+        _drain_and_undo(reader)
     _uninstall(reader)
 
 
@@ -134,6 +135,20 @@ def _check_looks(said: str) -> None:
     assert "PrimarySaturated" in said
     assert re.search(r"^ Saturated +True +\w+ +aws: 8 of 8 accelerators allocated", said, re.MULTILINE)
     assert "RunsOnStandby: The pod runs on a standby provider." in said
+
+
+def _drain_and_undo(reader: Reader) -> None:
+    drain, undo = (
+        block for block in blocks() if block.heading == "When a provider fails" and block.text.startswith("kubectl")
+    )
+    for block, state in ((drain, "Open"), (undo, "HalfOpen")):
+        reader.run(block)
+        reader.cluster.api.wait_for(
+            pools.POOLS,
+            lambda found, state=state: found[0]["status"]["providers"][1]["breaker"]["state"] == state,
+            name=POOL,
+            what=f"the breaker to be {state}",
+        )
 
 
 def _check_log(operator: OperatorProcess) -> None:

@@ -6,12 +6,13 @@ tests/e2e/test_readme_commands.py runs the README.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
 import yaml
 
-from computepool.model.api import ComputePool, ConditionStatus
+from computepool.model.api import ComputePool, ConditionStatus, FailbackPolicy, PoolSpec, RunningPods
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
@@ -59,10 +60,29 @@ def test_the_image_that_is_built_is_the_one_that_is_installed() -> None:
 
 
 def test_the_manifest_shown_is_the_file_that_is_applied_and_a_valid_pool() -> None:
-    (shown,) = (block.text for block in blocks() if block.language == "yaml")
+    shown, *_ = (block.text for block in blocks() if block.language == "yaml")
     assert shown == (REPOSITORY / "docs/examples/eks.yaml").read_text()
     pool = ComputePool.from_object(yaml.safe_load(shown))
     assert [one.name for one in pool.spec.providers] == ["aws", "nebius", "partner"]
+
+
+def test_what_is_shown_of_a_spec_makes_a_valid_pool_of_the_example() -> None:
+    _, *parts = (yaml.safe_load(block.text) for block in blocks() if block.language == "yaml")
+    example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
+    fields = PoolSpec.model_json_schema()["properties"].keys()
+    assert len(parts) >= 2
+    for part in parts:
+        assert part["spec"].keys() <= fields
+        written = {**example, "spec": example["spec"] | part["spec"]}
+        spec = ComputePool.from_object(written).spec.to_object()
+        assert _contains(spec, part["spec"])
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    """Whether everything that is written is read: a misspelt field would be left out."""
+    if isinstance(part, dict):
+        return all(key in whole and _contains(whole[key], value) for key, value in part.items())
+    return bool(whole == part)
 
 
 def test_the_table_of_metrics_names_all_of_them() -> None:
@@ -74,6 +94,8 @@ def test_the_table_of_metrics_names_all_of_them() -> None:
 def test_every_reason_and_condition_named_exists() -> None:
     known = {str(reason) for reason in Reason} | {
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
+        conditions.BUDGET_EXHAUSTED,
+        *(str(kind) for kind in [*RunningPods, *FailbackPolicy]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
     }
