@@ -6,18 +6,22 @@ lifted is written nowhere, so a process that has not seen it counts from the pod
 gated for long is sent on without the wait for `saturation.pendingSeconds` (or for the primary's nodes to be made), and
 even then only if the primary can't take it."""
 
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
-from computepool.model.api import BreakerState, ComputePool
+from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
+
+_MOST_MOVES: Final = 10_000
+"""More than any limit a minute allows."""
 
 
 class Saturation(msgspec.Struct, frozen=True):
@@ -118,4 +122,50 @@ def recorded_state(pool: ComputePool) -> PoolState:
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
     given = set(pool.status.admission.tolerations)
     admitting = next((p.name for p in pool.spec.standbys if given.issuperset(p.effective_tolerations())), "")
-    return PoolState(Saturation(saturated), admitting=admitting)
+    return PoolState(
+        Saturation(saturated),
+        admitting=admitting,
+        breakers={one.name: _breaker(one.breaker) for one in pool.status.providers if one.breaker != BreakerStatus()},
+        spend=_spend(pool),
+        recent_moves=_moves(pool.status.recent_moves),
+    )
+
+
+def _breaker(written: BreakerStatus) -> Breaker:
+    """Read a breaker back; a reason that this version does not know leaves it without one, not without its state."""
+    return Breaker(
+        state=written.state,
+        reason=next((reason for reason in Reason if reason.value == written.reason), None),
+        since=0.0 if written.since is None else written.since.timestamp(),
+        retry_at=None if written.retry_at is None else written.retry_at.timestamp(),
+        failures=written.failures,
+        node=written.node,
+    )
+
+
+def _spend(pool: ComputePool) -> Spend | None:
+    """Read back what was spent, and the rate at which it has gone on since."""
+    budget, primary = pool.status.budget, pool.spec.primary.name
+    if budget is None or (spent := _amount(budget.spent)) is None:
+        return None
+    rates = (_amount(one.cost_per_hour) for one in pool.status.providers if one.name != primary)
+    return Spend(budget.day, spent, budget.time.timestamp(), sum((rate for rate in rates if rate), Decimal(0)))
+
+
+def _amount(text: str | None) -> Decimal | None:
+    """Read an amount; None for what is none: anybody with the right may write a status."""
+    try:
+        amount = Decimal(text or "")
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def _moves(written: Iterable[MovesInSecond]) -> tuple[tuple[float, MoveKind], ...]:
+    """Read back the moves of the last minute; what made room counts as failover, under the same limits."""
+    counts = [
+        (one.time.timestamp(), kind, min(count, _MOST_MOVES))
+        for one in written
+        for kind, count in ((MoveKind.FAILOVER, one.failover), (MoveKind.FAILBACK, one.failback))
+    ]
+    return tuple((at, kind) for at, kind, count in sorted(counts) for _ in range(count))

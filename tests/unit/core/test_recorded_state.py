@@ -1,11 +1,15 @@
 """What a new leader reads back from the pool's status."""
 
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from computepool.model.api import ComputePool
-from computepool.model.state import PoolState, Saturation, recorded_state
+from computepool.model.api import BreakerState, ComputePool
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import Breaker, PoolState, Saturation, Spend, recorded_state
 from tests.builders import pool, provider
 
 KEYED = provider("crusoe", tolerations=[{"key": "virtual", "operator": "Exists"}])
@@ -53,3 +57,74 @@ def test_the_provider_admitted_to_is_read_from_its_tolerations(
 
 def test_a_pool_without_a_status_starts_from_nothing() -> None:
     assert recorded_state(pool()) == PoolState()
+
+
+# -- what breakers, budgets and limits go on from
+
+OPENED, RETRY = "2026-11-23T05:00:00.250Z", "2026-11-23T05:01:03.500Z"
+
+
+def stamp(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_breaker_is_read_back_as_it_was_written() -> None:
+    written = {"state": "Open", "reason": "ProviderSilent", "since": OPENED, "retryAt": RETRY, "failures": 3}
+    half = {"state": "HalfOpen", "reason": "ProviderSilent", "since": OPENED, "failures": 2, "node": "c7"}
+    closed = {"state": "Closed", "since": OPENED}
+    of = pool(
+        status={
+            "providers": [
+                {"name": "aws", "breaker": closed},
+                {"name": "nebius", "breaker": written},
+                {"name": "crusoe", "breaker": half},
+                {"name": "gone", "breaker": {}},
+            ]
+        }
+    )
+    assert recorded_state(of).breakers == {
+        "aws": Breaker(since=stamp(OPENED)),
+        "nebius": Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, stamp(OPENED), stamp(RETRY), 3),
+        "crusoe": Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_SILENT, stamp(OPENED), failures=2, node="c7"),
+    }
+
+
+def test_a_reason_of_another_version_does_not_close_the_breaker() -> None:
+    of = pool(status={"providers": [{"name": "nebius", "breaker": {"state": "Open", "reason": "Haunted"}}]})
+    assert recorded_state(of).breakers == {"nebius": Breaker(BreakerState.OPEN)}
+
+
+def test_spending_is_read_back_with_the_rate_at_which_it_goes_on() -> None:
+    of = pool(
+        status={
+            "budget": {"day": "2026-11-23", "spent": "12.345678", "time": OPENED},
+            "providers": [
+                {"name": "aws", "costPerHour": "100.00"},
+                {"name": "nebius", "costPerHour": "23.60"},
+                {"name": "crusoe"},
+            ],
+        }
+    )
+    assert recorded_state(of).spend == Spend("2026-11-23", Decimal("12.345678"), stamp(OPENED), Decimal("23.60"))
+
+
+@pytest.mark.parametrize("spent", ["much", "NaN", "Infinity", ""])
+def test_spending_that_is_no_amount_is_reckoned_anew(spent: str) -> None:
+    assert recorded_state(pool(status={"budget": {"day": "2026-11-23", "spent": spent, "time": OPENED}})).spend is None
+
+
+def test_moves_of_the_last_minute_are_read_back_oldest_first() -> None:
+    later = "2026-11-23T05:00:30Z"
+    moves = [{"time": later, "failover": 1}, {"time": "2026-11-23T05:00:00Z", "failover": 2, "failback": 1}]
+    first, second = stamp("2026-11-23T05:00:00Z"), stamp(later)
+    assert recorded_state(pool(status={"recentMoves": moves})).recent_moves == (
+        (first, MoveKind.FAILBACK),
+        (first, MoveKind.FAILOVER),
+        (first, MoveKind.FAILOVER),
+        (second, MoveKind.FAILOVER),
+    )
+
+
+def test_moves_beyond_any_limit_cost_no_memory() -> None:
+    moves = [{"time": OPENED, "failover": 2_000_000_000}]
+    assert len(recorded_state(pool(status={"recentMoves": moves})).recent_moves) <= 10_000
