@@ -285,9 +285,11 @@ class Chunks:
         self._request = request
 
     def __aiter__(self) -> Self:
+        """Iterate over what comes."""
         return self
 
     async def __anext__(self) -> bytes:
+        """Wait for the next bytes. Raises Unavailable."""
         try:
             chunk = await self._content.readany()
         except _TRANSPORT_ERRORS as error:
@@ -303,7 +305,7 @@ class Chunks:
         """
         connection = self._response.connection
         transport = connection.transport if connection is not None else None
-        # Under TLS it is the transport below that has to stop reading: paused itself, TLS goes on to collect what comes,
+        # Under TLS it is the transport below that has to stop reading: TLS that is paused goes on to collect what comes,
         # piece by piece. There is no public way to it; where there is none at all, pausing TLS is better than nothing.
         transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
         if transport is None or transport.is_closing():

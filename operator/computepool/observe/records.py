@@ -54,7 +54,9 @@ class _Json(msgspec.Struct, rename="camel", gc=False):
     pass
 
 
-class _Owner(_Json):
+class Owner(_Json):
+    """One of an object's ownerReferences."""
+
     kind: str = ""
     uid: str = ""
     controller: bool = False
@@ -69,7 +71,7 @@ class _Meta(_Json):
     deletion_timestamp: datetime | None = None
     labels: _Strings | None = None
     annotations: _Strings | None = None
-    owner_references: list[_Owner] | None = None
+    owner_references: list[Owner] | None = None
 
 
 class _Resources(_Json):
@@ -163,7 +165,9 @@ class _State(_Json):
     terminated: _Why | None = None
 
 
-class _ContainerStatus(_Json):
+class ContainerStatus(_Json):
+    """One of a pod's containers, as far as it tells whether it starts."""
+
     state: _State | None = None
 
 
@@ -172,8 +176,8 @@ class _PodStatus(_Json):
     reason: str = ""
     conditions: list[_Condition] | None = None
     nominated_node_name: str = ""
-    container_statuses: list[_ContainerStatus] | None = None
-    init_container_statuses: list[_ContainerStatus] | None = None
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
 
 
 class _Pod(_Json):
@@ -234,7 +238,7 @@ class Records:
         annotations = meta.annotations or {}
         created = _seconds(meta.creation_timestamp) or 0.0
         allowed = annotations.get(PROVIDERS_ANNOTATION)
-        owner, owner_kind = self._owner(meta.owner_references)
+        owner, owner_kind = self._share(controller_of(meta.owner_references))
         unschedulable, ready = _verdicts(status.conditions)
         return Pod(
             uid=meta.uid,
@@ -260,7 +264,7 @@ class Records:
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
             undisturbed=bool(annotations) and any(annotations.get(key) == said for key, said in _UNDISTURBED),
             ready=ready,
-            failing=not_starting(status),
+            failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -287,13 +291,6 @@ class Records:
         """Read a namespace; raises msgspec.ValidationError or ValueError for what is none."""
         meta = self._namespaces.decode(raw).metadata
         return Namespace(meta.name, int(meta.resource_version), dict(meta.labels or {}))
-
-    def _owner(self, references: list[_Owner] | None) -> tuple[str, str]:
-        """Return the controller's uid and kind; empty where there is none."""
-        for one in references or ():
-            if one.controller:
-                return self._share((one.uid, one.kind))
-        return "", ""
 
     def _shape(self, spec: _PodSpec) -> Shape:
         shape = Shape(
@@ -431,12 +428,13 @@ def _verdicts(conditions: list[_Condition] | None) -> tuple[bool, bool]:
     return unschedulable, ready
 
 
-def not_starting(status: _PodStatus) -> bool:
-    """Say whether a container of the pod does not start, or ends again and again."""
-    return _any_not_starting(status.container_statuses) or _any_not_starting(status.init_container_statuses)
+def controller_of(references: list[Owner] | None) -> tuple[str, str]:
+    """Return the controller's uid and kind; empty where there is none."""
+    return next(((one.uid, one.kind) for one in references or () if one.controller), ("", ""))
 
 
-def _any_not_starting(containers: list[_ContainerStatus] | None) -> bool:
+def any_not_starting(containers: list[ContainerStatus] | None) -> bool:
+    """Say whether one of the containers does not start, or ends again and again."""
     for container in containers or ():
         state = container.state
         if state is None:
