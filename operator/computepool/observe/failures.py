@@ -1,0 +1,183 @@
+"""Pods that failed at once, by the node that failed them: what tells a black hole from a node that is merely busy.
+
+Two kinds (`Failure.refused`): pods that the kubelet refused, which end as Failed at once; and pods whose containers do
+not start, for as long as that lasts.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from computepool.model.snapshot import Failure, Pod
+from computepool.observe.records import ContainerStatus, Owner, any_not_starting, controller_of
+
+REFUSALS: Final = frozenset(
+    (
+        "InvalidNodeInfo",
+        "NodeAffinity",
+        "NodePorts",
+        "NodeShutdown",
+        "TopologyAffinityError",
+        "UnexpectedAdmissionError",
+        "UnexpectedPredicateFailureType",
+        "UnknownReason",
+        "VolumeAttachmentLimitExceeded",
+    )
+)
+"""Reasons, besides OutOf<resource>, with which a kubelet refuses a pod that the scheduler took to fit there. Source:
+admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out is what lies in the
+pod (PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported and the like), what a taint
+says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too."""
+OUT_OF: Final = "OutOf"
+
+PER_NODE: Final = 1_000
+"""As many as a pool can ask for; of more, the oldest are forgotten."""
+LONGEST_SECONDS: Final = 86_400.0
+"""The longest window that a pool can ask for."""
+REFRESH_SECONDS: Final = 10.0
+"""A pod that still fails counts as seen just now, or so long ago."""
+
+
+class FailedPod(msgspec.Struct, frozen=True, gc=False):
+    """A pod that has ended as Failed. `counts`: whether it failed at once, on a node."""
+
+    uid: str
+    resource_version: int
+    node: str
+    owner: str
+    created: float
+    refused: bool
+    counts: bool
+
+
+class _Meta(msgspec.Struct, rename="camel", gc=False):
+    uid: str
+    resource_version: str = "0"
+    creation_timestamp: datetime | None = None
+    owner_references: list[Owner] | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel", gc=False):
+    node_name: str = ""
+
+
+class _Status(msgspec.Struct, rename="camel", gc=False):
+    reason: str = ""
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
+
+
+class _Pod(msgspec.Struct, gc=False):
+    metadata: _Meta
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+_PODS = msgspec.json.Decoder(_Pod)
+
+
+def read_failed_pod(raw: bytes) -> FailedPod:
+    """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for what is none."""
+    obj = _PODS.decode(raw)
+    meta, status = obj.metadata, obj.status
+    refused = status.reason in REFUSALS or status.reason.startswith(OUT_OF)
+    stuck = any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses)
+    return FailedPod(
+        uid=meta.uid,
+        resource_version=int(meta.resource_version),
+        node=obj.spec.node_name,
+        owner=controller_of(meta.owner_references)[0],
+        created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0.0,
+        refused=refused,
+        counts=bool(obj.spec.node_name) and (refused or stuck),
+    )
+
+
+class Failures:
+    """By node, each pod once, for as long as the longest window of any pool."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        """Start empty. `wall` is the time of day."""
+        self._wall = wall
+        self._window = LONGEST_SECONDS
+        self._by_node: dict[str, dict[str, Failure]] = {}
+        self._node_of: dict[str, str] = {}
+        # The pods whose containers do not start even now.
+        self._still: set[str] = set()
+        self._tuple: tuple[Failure, ...] = ()
+        self._fresh_at: float | None = None
+
+    def keep(self, seconds: float) -> None:
+        """Set for how long a failure is kept: the longest window of any pool."""
+        self._window = seconds
+        self._fresh_at = None
+
+    def ended(self, pod: FailedPod, *, listed: bool) -> bool:
+        """Note a pod that has ended as Failed; return whether that is news.
+
+        `listed`: it was found in a list, so nobody saw when that happened. A pod that failed at once did so soon after
+        it was made, and that is taken for the time.
+        """
+        known = self._failure(pod.uid)
+        if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._still):
+            return False
+        now = self._wall()
+        at = known.at if known else min(now, pod.created) if listed else now
+        self._still.discard(pod.uid)
+        return at > now - self._window and self._add(Failure(pod.uid, pod.node, pod.owner, at, pod.refused))
+
+    def stuck(self, pod: Pod) -> None:
+        """Note a pod whose containers do not start; from now on it fails until it is said to have `recovered`."""
+        self._still.add(pod.uid)
+        self._add(Failure(pod.uid, pod.node, pod.owner, self._wall(), refused=False))
+
+    def recovered(self, uid: str) -> None:
+        """Note that a pod does not fail any more, or is gone: its failure stays, and ages from now on."""
+        if uid in self._still:
+            self._touch(uid, self._wall())
+            self._still.discard(uid)
+            self._fresh_at = None
+
+    def all(self) -> tuple[Failure, ...]:
+        """Return them all, of every node, oldest first on each."""
+        now = self._wall()
+        if self._fresh_at is None or not 0 <= now - self._fresh_at < REFRESH_SECONDS:
+            for uid in self._still:
+                self._touch(uid, now)
+            self._prune(now - self._window)
+            self._tuple = tuple(one for ones in self._by_node.values() for one in ones.values())
+            self._fresh_at = now
+        return self._tuple
+
+    def _add(self, failure: Failure) -> bool:
+        self._remove(failure.uid)
+        ones = self._by_node.setdefault(failure.node, {})
+        ones[failure.uid] = failure
+        self._node_of[failure.uid] = failure.node
+        if len(ones) > PER_NODE:
+            self._remove(next(iter(ones)))
+        self._fresh_at = None
+        return True
+
+    def _touch(self, uid: str, at: float) -> None:
+        failure = self._failure(uid)
+        if failure is not None:
+            self._by_node[failure.node][uid] = msgspec.structs.replace(failure, at=at)
+
+    def _prune(self, before: float) -> None:
+        for uid in [uid for ones in self._by_node.values() for uid, one in ones.items() if one.at <= before]:
+            self._remove(uid)
+
+    def _failure(self, uid: str) -> Failure | None:
+        node = self._node_of.get(uid)
+        return None if node is None else self._by_node[node][uid]
+
+    def _remove(self, uid: str) -> None:
+        node = self._node_of.pop(uid, None)
+        if node is not None:
+            ones = self._by_node[node]
+            del ones[uid]
+            if not ones:
+                del self._by_node[node]
