@@ -2,7 +2,8 @@
 
 It keeps objects of any resource with the real rules for versions (one counter, conflicts, compaction), and serves them
 over HTTP on loopback: get, list with paging, watch with bookmarks and streaming lists, create, update, patch, delete,
-selectors, `/status`. It knows no schemas, defaults, admission or garbage collection: what is sent is stored.
+selectors, `/status`, `/eviction` (gone at once). It knows no schemas, defaults, admission, disruption budgets or
+garbage collection: what is sent is stored.
 
     async with FakeApiServer() as server:
         pod = server.create(PODS, {"metadata": {"name": "a", "namespace": "default"}})
@@ -285,6 +286,10 @@ class FakeApiServer:
         return self._object(request, target, call)
 
     def _object(self, request: web.Request, target: Target, call: Call) -> web.StreamResponse:
+        if target.subresource == "eviction":
+            options = call.json.get("deleteOptions", {})
+            self.store.delete(target.collection, target.key, options.get("preconditions"))
+            return _json({"kind": "Status", "apiVersion": "v1", "status": "Success"}, 201)
         if call.verb == "create":
             return _json(
                 self._shown(target, request, self.store.create(target.collection, call.json, target.namespace)), 201
