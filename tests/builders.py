@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from computepool.model.api import PROVIDER_KEY, ComputePool
+from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.quantity import MILLI
 from computepool.model.selectors import Requirement, Taint, Term, Toleration
 from computepool.model.snapshot import (
@@ -52,6 +52,7 @@ def provider(
     max_accelerators: int | None = None,
     timeout: int | None = None,
     price: str | None = None,
+    drain: bool | None = None,
 ) -> dict[str, Any]:
     """One entry of spec.providers."""
     capacity = {"type": "OnDemand" if on_demand else "Standing", "maxAccelerators": max_accelerators}
@@ -62,6 +63,7 @@ def provider(
         "capacity": {key: value for key, value in capacity.items() if value is not None},
         "provisionTimeoutSeconds": timeout,
         "pricePerAcceleratorHour": price,
+        "drain": drain,
     }
     return {key: value for key, value in entry.items() if value is not None}
 
@@ -123,13 +125,17 @@ def node(
     ready: str = "True",
     cordoned: bool = False,
     deleting: bool = False,
+    conditions: Mapping[str, str] | None = None,
+    quarantine: str | None = None,
 ) -> Node:
     """A node of the provider `of`: if not told, that with its first letter of aws, nebius and crusoe.
 
-    `tainted` defaults to whether that is another than aws; `room`: more resources.
+    `tainted` defaults to whether that is another than aws; `room`: more resources; `quarantine`: the value of the
+    operator's taint.
     """
     of = of or {"n": "nebius", "c": "crusoe"}.get(name[0], "aws")
     own = [standby_taint(of)] if (of != "aws" if tainted is None else tainted) else []
+    kept_away = [] if quarantine is None else [Taint(UNAVAILABLE_KEY, quarantine, "NoSchedule")]
     amounts = {GPU: gpus, "pods": 110, "cpu": 64, **(room or {})}
     allocatable = {key: amount * MILLI for key, amount in amounts.items()}
     return Node(
@@ -138,10 +144,11 @@ def node(
         labels={PROVIDER_KEY: of, "kubernetes.io/hostname": name, **(labels or {})},
         allocatable=allocatable,
         capacity={**allocatable, GPU: (gpus if capacity is None else capacity) * MILLI},
-        taints=(*own, *(taints or ())),
+        taints=(*own, *kept_away, *(taints or ())),
         ready=ready,
         unschedulable=cordoned,
         deleting=deleting,
+        conditions=tuple(sorted((conditions or {}).items())),
     )
 
 
