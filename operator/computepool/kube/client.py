@@ -305,8 +305,8 @@ class Chunks:
         """
         connection = self._response.connection
         transport = connection.transport if connection is not None else None
-        # Under TLS it is the transport below that has to stop reading: TLS that is paused goes on to collect what comes,
-        # piece by piece. There is no public way to it; where there is none at all, pausing TLS is better than nothing.
+        # Under TLS it is the transport below that has to stop reading: paused TLS goes on to collect what comes, piece
+        # by piece. There is no public way to it; where there is none at all, pausing TLS is better than nothing.
         transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
         if transport is None or transport.is_closing():
             return

@@ -3,8 +3,10 @@
 Everything handed out is frozen; an object that changes is replaced as a whole, so an earlier snapshot stays as it was.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -12,20 +14,33 @@ from computepool.assess.claims import Claimant, claim, claimants
 from computepool.assess.targets import Target, targets_of
 from computepool.model.api import ComputePool
 from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use, share_of
+from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
+from computepool.observe.heartbeats import Heartbeats
 from computepool.observe.inflight import InFlight
 from computepool.observe.moving import UnderWay
 from computepool.observe.records import Namespace
 
 Mark = Callable[[str, float], None]
 
+MOVES_SECONDS: Final = 300.0
+"""Moves are remembered at least so long, however short the dwell: their limits count those that are under way."""
+
 
 class Store:
     """Nodes, pods, namespaces and pools, and which pools a change concerns."""
 
-    def __init__(self, mark: Mark, *, wall: Callable[[], float], reserved_namespaces: Iterable[str] = ()) -> None:
-        """Start empty. `mark(pool, at)` is called for each pool that a change concerns; `wall` is the time of day.
+    def __init__(
+        self,
+        mark: Mark,
+        *,
+        wall: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+        reserved_namespaces: Iterable[str] = (),
+    ) -> None:
+        """Start empty. `mark(pool, at)` is called for each pool that a change concerns.
 
-        Pods in `reserved_namespaces` count where they run, and belong to no pool.
+        `wall` is the time of day, `clock` the steady one that stamps what comes in. Pods in `reserved_namespaces` count
+        where they run, and belong to no pool.
         """
         self._mark = mark
         self._wall = wall
@@ -53,6 +68,8 @@ class Store:
         self._tainted: dict[str, str] = {}
         self.in_flight = InFlight()
         self.moving = UnderWay(wall)
+        self.heartbeats = Heartbeats(clock=clock, wall=wall)
+        self.failures = Failures(wall)
 
     # --- pools
 
@@ -82,6 +99,8 @@ class Store:
         for node in self._nodes.values():
             self._place(node)
         self._reclaim(self._pods.values())
+        windows = [pool.spec.health.black_holes.window_seconds for pool in self._pools.values()]
+        self.failures.keep(max(windows, default=LONGEST_SECONDS))
         self.mark_all(at)
 
     def mark_all(self, at: float) -> None:
@@ -174,7 +193,8 @@ class Store:
             self._in_namespace.setdefault(pod.namespace, set()).add(pod.uid)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
-        if before is not None and not landed and _same(before, pod):
+        self._note_failing(before, pod, at)
+        if before is not None and not landed and _same(before, pod, anybodys=bool(self._claims[pod.uid])):
             return
         if before is not None:
             self._unindex(before, at)
@@ -191,7 +211,23 @@ class Store:
             self._claims.pop(uid, None)
             self._roaming.discard(uid)
             _remove_from(self._in_namespace, pod.namespace, uid)
+            self.failures.recovered(uid)
         self.in_flight.drop(uid)
+
+    def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
+        """Note a pod that has ended as Failed; `listed`: it was found in a list, and may have been so for long."""
+        if self.failures.ended(pod, listed=listed):
+            self._mark_pools(self._node_pools.get(pod.node, ()), at)
+
+    def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
+        """Note a pod whose containers do not start, or do again, whoever it belongs to: it tells of the node."""
+        if pod.failing == (before is not None and before.failing):
+            return
+        if pod.failing and pod.node:
+            self.failures.stuck(pod)
+            self._mark_pools(self._node_pools.get(pod.node, ()), at)
+        else:
+            self.failures.recovered(pod.uid)
 
     def _since(self, before: Pod, pod: Pod) -> Pod:
         if before.gated and not pod.gated:
@@ -266,6 +302,29 @@ class Store:
             for pool in pools:
                 self._mark(pool, at)
 
+    # --- what time brings
+
+    def tick(self, at: float, *, connected: bool) -> None:
+        """Look, about once a second, for what shows in no event: nodes that fell silent, and what is too old to matter.
+
+        `connected`: whether heartbeats come in as they happen.
+        """
+        self.heartbeats.tick(connected=connected)
+        now = self._wall()
+        patient: dict[int, list[str]] = {}
+        for name, pool in self._pools.items():
+            patient.setdefault(pool.spec.health.silent_seconds, []).append(name)
+            self.moving.prune(name, now - max(MOVES_SECONDS, pool.spec.failback.min_dwell_seconds))
+        for seconds, names in patient.items():
+            if seconds:
+                self._mark_turned(seconds, names, at)
+
+    def _mark_turned(self, seconds: int, names: list[str], at: float) -> None:
+        """Mark those of the pools that have a node which fell silent for so long, or was heard again."""
+        turned, anybody = self.heartbeats.turned(seconds)
+        concerned = {pool for node in turned for pool in self._node_pools.get(node, ())}
+        self._mark_pools((name for name in names if anybody or name in concerned), at)
+
     # --- what a pass reads
 
     def pod(self, uid: str) -> Pod | None:
@@ -317,6 +376,9 @@ class Store:
             stale=stale,
             moving=self.moving.of(name),
             moving_since=self.moving.since,
+            heartbeats=self.heartbeats.seen(),
+            listening_since=self.heartbeats.listening_since,
+            failures=self.failures.all(),
         )
 
     def _foreign(self, name: str) -> Iterable[Pod]:
@@ -369,6 +431,8 @@ def _remove_from(index: dict[str, set[str]], key: str, uid: str) -> None:
             del index[key]
 
 
-def _same(before: Pod, after: Pod) -> bool:
-    """Say whether nothing that decisions read has changed."""
+def _same(before: Pod, after: Pod, *, anybodys: bool) -> bool:
+    """Say whether nothing that decisions read has changed. Of a pod that is no pool's they read less."""
+    if not anybodys and (before.ready is not after.ready or before.failing is not after.failing):
+        before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing)
     return msgspec.structs.replace(before, resource_version=after.resource_version) == after
