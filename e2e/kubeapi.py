@@ -287,6 +287,13 @@ class KubeApi:
         answer: Json = json.loads(response.data)
         return answer
 
+    def text(self, path: str) -> str:
+        """Get something that is no JSON, such as /metrics. Raises ApiError for a status of 400 and more."""
+        response = self._pool.request("GET", f"{self._url}{path}", headers=self._headers)
+        if response.status >= 400:
+            raise _error(response.status, _status_of(response.data))
+        return response.data.decode()
+
     def resource(self, kind: str) -> Resource:
         """Look a kind up in the server's discovery: "pods", "deployments.apps", or "apps/v1/Deployment"."""
         if kind not in self._resources:

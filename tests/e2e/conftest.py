@@ -9,6 +9,7 @@ import pytest
 
 from e2e import chart
 from e2e.cluster import Cluster
+from e2e.components import Options
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
@@ -16,7 +17,8 @@ from e2e.site import Site
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The control plane that all tests share. It fails, and says what to run, where the binaries are missing."""
-    with Cluster() as shared:
+    # Kubelets that are heard of every second: a silence is noticed within seconds.
+    with Cluster(options=Options(node_lease_seconds=4)) as shared:
         yield shared
 
 

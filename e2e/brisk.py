@@ -1,0 +1,119 @@
+"""Failover within seconds: windows short enough for tests, and waiting for what the operator does about trouble.
+
+A test cluster's kubelets renew their Leases every second (Options.node_lease_seconds), so a silence of a few is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from e2e import pools
+from e2e.objects import is_bound
+from e2e.site import Site
+
+Json = dict[str, Any]
+
+UNAVAILABLE = "computepool.io/unavailable"
+MOVABLE = "computepool.io/movable"
+SILENT_SECONDS = 5
+"""Of Leases that are renewed every second: a busy machine may be late by some."""
+HEALTH: Mapping[str, Any] = {
+    "silentSeconds": SILENT_SECONDS,
+    "sustainSeconds": 0,
+    "clearSeconds": 1,
+    "breaker": {"backoffSeconds": 1, "maxBackoffSeconds": 2, "proveSeconds": 0},
+}
+FAILOVER: Mapping[str, Any] = {"runningPods": "Move", "maxConcurrentMoves": 100, "perMinute": 1000}
+FAILBACK: Mapping[str, Any] = {"minDwellSeconds": 0}
+
+
+def spec(**more: Mapping[str, Any]) -> Json:
+    """Parts of a pool's spec: health, failover and failback with short windows, and `more` laid over each."""
+    base: dict[str, Mapping[str, Any]] = {"health": HEALTH, "failover": FAILOVER, "failback": FAILBACK}
+    laid = {part: {**given, **more.get(part, {})} for part, given in base.items()}
+    return {**laid, **{part: given for part, given in more.items() if part not in base}}
+
+
+def status_of(site: Site, pool: str) -> Json:
+    """A pool's status as it is now; empty where it has none yet."""
+    return dict(site.api.get(pools.POOLS, pool).get("status", {}))
+
+
+def breaker_of(status: Json, provider: str) -> Json:
+    """One provider's breaker in a status; empty where it is not told of."""
+    found = [one for one in status.get("providers", []) if one["name"] == provider]
+    return dict(found[0].get("breaker", {})) if found else {}
+
+
+def wait_breaker(
+    site: Site, pool: str, provider: str, state: str, reason: str | None = None, *, timeout: float = 60
+) -> Json:
+    """Wait until a provider's breaker is in a state, and for a reason if one is given; return the pool's status."""
+
+    def turned(found: list[Json]) -> Json | None:
+        status = found[0].get("status", {}) if found else {}
+        breaker = breaker_of(status, provider)
+        fits = breaker.get("state") == state and reason in (None, breaker.get("reason"))
+        return dict(status) if fits else None
+
+    what = f"breaker of {provider}={state} {reason or ''}"
+    result: Json = site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
+    return result
+
+
+def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
+    """The nodes that carry the operator's taint, and its value."""
+    return {
+        node["metadata"]["name"]: taint.get("value", "")
+        for node in nodes
+        for taint in node["spec"].get("taints", [])
+        if taint["key"] == UNAVAILABLE
+    }
+
+
+def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None, *, timeout: float = 60) -> None:
+    """Wait until exactly these of the site's nodes carry the operator's taint, with that reason if one is given."""
+    wanted = set(names)
+
+    def turned(nodes: list[Json]) -> bool:
+        found = quarantine_of(nodes)
+        return set(found) == wanted and (reason is None or set(found.values()) <= {reason})
+
+    site.api.wait_for(
+        "nodes",
+        lambda nodes: turned(nodes) or None,
+        labels=",".join(f"{key}={value}" for key, value in site.labels.items()),
+        timeout=timeout,
+        what=f"quarantine of {sorted(wanted)} {reason or ''}",
+    )
+
+
+def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 90) -> list[Json]:
+    """Wait until exactly so many pods of a workload run on each of these providers, besides those that are leaving;
+    return them.
+    """
+    count = sum(where.values())
+
+    def turned(found: list[Json]) -> list[Json] | None:
+        staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        if len(staying) != count or not all(map(is_bound, staying)):
+            return None
+        return staying if site.providers_of(staying) == dict(where) else None
+
+    result: list[Json] = site.api.wait_for(
+        "pods", turned, site.namespace, labels=labels, timeout=timeout, what=f"{dict(where)} of {labels}"
+    )
+    return result
+
+
+def set_spec(site: Site, pool: str, patch: Json) -> None:
+    """Change a pool's spec by a merge patch."""
+    site.api.patch(pools.POOLS, pool, {"spec": patch})
+
+
+def drain(site: Site, pool: str, provider: str, *, on: bool = True) -> None:
+    """Set or lift the field `drain` of one provider."""
+    providers = site.api.get(pools.POOLS, pool)["spec"]["providers"]
+    changed = [one | {"drain": on} if one["name"] == provider else one for one in providers]
+    set_spec(site, pool, {"providers": changed})

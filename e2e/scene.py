@@ -1,0 +1,135 @@
+"""The scenes that failover is tried on: three providers, a pool with short windows, a workload that runs somewhere.
+
+with away(site) as scene:          # the workload runs on the second provider, as the first is taken
+    site.silence(scene.nodes[SECOND])
+    wait_settled(site, {THIRD: scene.count})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from e2e import brisk, objects, pools
+from e2e.history import History
+from e2e.operator import Operator
+from e2e.site import Site
+
+Json = dict[str, Any]
+
+FIRST, SECOND, THIRD = "aws", "nebius", "crusoe"
+GPUS = 4
+NODES = 2
+COUNT = 6
+"""Pods of the workload: more than one node takes, and two places stay free."""
+RESIDENT = "app=resident"
+WORK = "role=work"
+LABELS = {"role": "work"}
+"""The label of every workload that is played with; each has a label `app` of its own besides."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is there."""
+
+    site: Site
+    pool: str
+    nodes: Mapping[str, list[str]]
+    """Names of each provider's nodes."""
+    history: History
+    count: int
+
+    @property
+    def deployment(self) -> str:
+        """The name of the workload, where it is a Deployment."""
+        return "work"
+
+    def scale(self, replicas: int) -> None:
+        """Scale the workload, a Deployment."""
+        self.site.api.patch("deployments.apps", self.deployment, {"spec": {"replicas": replicas}}, self.site.namespace)
+
+    def evicted(self) -> int:
+        """How many pods of the workload were evicted so far."""
+        return len(self.history.evicted("work"))
+
+    def breaker(self, provider: str) -> str:
+        """The state of a provider's breaker."""
+        return str(brisk.breaker_of(self.status(), provider).get("state", ""))
+
+    def silence(self, *providers: str) -> None:
+        """Let all nodes of these providers fall silent."""
+        self.site.silence([name for provider in providers for name in self.nodes[provider]])
+
+    def break_down(self, *providers: str) -> None:
+        """Let all nodes of these providers say that they are not ready."""
+        self.site.break_nodes([name for provider in providers for name in self.nodes[provider]])
+
+    def mend(self, *providers: str) -> None:
+        """Let those nodes be ready again."""
+        self.site.mend_nodes([name for provider in providers for name in self.nodes[provider]])
+
+    def let_pass(self, operator: Operator) -> None:
+        """Have the operator look at the pool as it now is, and wait until it has."""
+        passes = "computepool_decision_seconds_count"
+        before = operator.value(passes)
+        label = {"metadata": {"labels": {"e2e.computepool.io/look": f"{before:.0f}"}}}
+        self.site.api.patch("nodes", self.nodes[FIRST][0], label)
+        operator.wait_for(lambda: operator.value(passes) > before, "to have looked at the pool")
+
+    def status(self) -> Json:
+        """The pool's status."""
+        return brisk.status_of(self.site, self.pool)
+
+
+def work(count: int = COUNT, **pod: Any) -> Json:
+    """The workload, unless a test has another: a Deployment."""
+    return objects.gpu_deployment("work", count, labels=LABELS, **pod)
+
+
+@contextmanager
+def away(
+    site: Site, manifests: Sequence[Json] | None = None, *, count: int = COUNT, third: int = NODES, **spec: Any
+) -> Iterator[Scene]:
+    """The primary is taken by two bare pods, and a workload of `count` pods runs on the second provider.
+
+    `third` is how many nodes the third has; `spec` is laid over the pool's, see `brisk.spec`.
+    """
+    nodes = {
+        FIRST: site.add_nodes(FIRST, gpus=2, wait=False),
+        SECOND: site.add_nodes(SECOND, NODES, gpus=GPUS, taint=True, wait=False),
+        THIRD: site.add_nodes(THIRD, third, gpus=GPUS, taint=True, wait=False),
+    }
+    site.wait_schedulable([name for names in nodes.values() for name in names])
+    site.create(*objects.gpu_pods("resident", 2, labels={"app": "resident"}))
+    site.wait_bound(2, labels=RESIDENT)
+    with _played(site, nodes, manifests, count, spec) as scene:
+        brisk.wait_settled(site, {SECOND: count})
+        yield scene
+
+
+@contextmanager
+def home(
+    site: Site, manifests: Sequence[Json] | None = None, *, count: int = COUNT, standby: int = NODES, **spec: Any
+) -> Iterator[Scene]:
+    """A workload of `count` pods runs on the primary, and each standby has `standby` nodes."""
+    nodes = {
+        FIRST: site.add_nodes(FIRST, NODES, gpus=GPUS, wait=False),
+        SECOND: site.add_nodes(SECOND, standby, gpus=GPUS, taint=True, wait=False),
+        THIRD: site.add_nodes(THIRD, standby, gpus=GPUS, taint=True, wait=False),
+    }
+    site.wait_schedulable([name for names in nodes.values() for name in names])
+    with _played(site, nodes, manifests, count, spec) as scene:
+        brisk.wait_settled(site, {FIRST: count})
+        yield scene
+
+
+@contextmanager
+def _played(
+    site: Site, nodes: Mapping[str, list[str]], manifests: Sequence[Json] | None, count: int, spec: Json
+) -> Iterator[Scene]:
+    providers = spec.pop("providers", (FIRST, SECOND, THIRD))
+    with History(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
+        site.create(*(manifests if manifests is not None else [work(count)]))
+        yield Scene(site, pool["metadata"]["name"], nodes, history, count)
