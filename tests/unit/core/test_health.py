@@ -1,0 +1,240 @@
+"""When a node counts as sick, and when it is well again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.selectors import Taint
+from computepool.model.snapshot import Node
+from computepool.model.state import Breaker, PoolState, Sickness
+from tests.builders import NOW, node, pod, pool
+from tests.unit.core.watching import Watch
+
+WELL = [node(f"a{index}") for index in range(2, 10)]
+"""Others, so that one sick node is no failure of its provider."""
+
+
+def watching(first: Node | None = None, **health: Any) -> Watch:
+    """A watch that has seen the node well."""
+    watch = Watch(pool(health=health))
+    watch.see(-1000, [first or node("a1"), *WELL])
+    return watch
+
+
+AT_ONCE = {
+    "unknown": (node("a1", ready="Unknown"), Reason.NODE_UNKNOWN),
+    "about to go": (node("a1", taints=[Taint("node.kubernetes.io/out-of-service")]), Reason.REMOVAL_ANNOUNCED),
+    "spot": (node("a1", taints=[Taint("aws-node-termination-handler/spot-itn")]), Reason.REMOVAL_ANNOUNCED),
+}
+SUSTAINED = {
+    "not ready": (node("a1", ready="False"), Reason.NODE_NOT_READY),
+    "bad where true": (node("a1", conditions={"XIDErrors": "True"}), Reason.NODE_CONDITION),
+    "bad where false": (node("a1", conditions={"AcceleratedHardwareReady": "False"}), Reason.NODE_CONDITION),
+    "no device left": (node("a1", 0, capacity=8), Reason.DEVICE_PLUGIN_GONE),
+    "most devices gone": (node("a1", 3, capacity=8), Reason.DEVICES_MISSING),
+}
+NO_FAULT = {
+    "well": node("a1"),
+    "good where false": node("a1", conditions={"XIDErrors": "False"}),
+    "good where true": node("a1", conditions={"AcceleratedHardwareReady": "True"}),
+    "can't be told": node("a1", conditions={"XIDErrors": "Unknown", "AcceleratedHardwareReady": "Unknown"}),
+    "not listed": node("a1", conditions={"DiskPressure": "True"}),
+    "some devices gone": node("a1", 4, capacity=8),
+    "never had any": node("a1", 0),
+    "cordoned": node("a1", cordoned=True),
+    "going": node("a1", ready="False", deleting=True),
+    "scaled down": node("a1", ready="Unknown", taints=[Taint("ToBeDeletedByClusterAutoscaler", "1", "NoSchedule")]),
+    "consolidated": node("a1", ready="False", taints=[Taint("karpenter.sh/disrupted", "", "NoSchedule")]),
+}
+
+
+@pytest.mark.parametrize(("faulty", "reason"), AT_ONCE.values(), ids=AT_ONCE.keys())
+def test_what_was_waited_for_already_counts_at_once(faulty: Node, reason: Reason) -> None:
+    watch = watching()
+    watch.see(0, [faulty, *WELL])
+    assert watch.sick() == {"a1": reason}
+
+
+@pytest.mark.parametrize(("faulty", "reason"), SUSTAINED.values(), ids=SUSTAINED.keys())
+def test_other_faults_count_once_they_have_lasted(faulty: Node, reason: Reason) -> None:
+    watch = watching(sustainSeconds=30)
+    found = watch.see(0, [faulty, *WELL])
+    assert watch.sick() == {}
+    assert found.look_again == NOW + 30
+    watch.see(29.9, [faulty, *WELL])
+    assert watch.sick() == {}
+    watch.see(30, [faulty, *WELL])
+    assert watch.sick() == {"a1": reason}
+
+
+@pytest.mark.parametrize("fine", NO_FAULT.values(), ids=NO_FAULT.keys())
+def test_these_are_no_faults(fine: Node) -> None:
+    watch = watching()
+    for now in (0, 1000):
+        watch.see(now, [fine, *WELL])
+        assert watch.sickness("a1") is None
+
+
+def test_a_fault_says_what_it_is_about() -> None:
+    watch = watching(sustainSeconds=0)
+    watch.see(0, [node("a1", conditions={"GPUMissing": "True", "XIDErrors": "True"}), *WELL])
+    assert watch.provider().sick["a1"].detail == "GPUMissing=True, XIDErrors=True"
+    watch.see(1, [node("a1", 2, capacity=8), *WELL])
+    assert watch.provider().sick["a1"].detail == "6 of 8"
+
+
+def test_conditions_and_taints_are_those_of_the_spec() -> None:
+    watch = watching(
+        sustainSeconds=0,
+        conditions=[{"type": "Haunted", "badStatus": "True"}],
+        removalTaints=["karpenter.sh/disrupted"],
+    )
+    watch.see(0, [node("a1", conditions={"Haunted": "True"}), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+    watch.see(1, [node("a1", taints=[Taint("karpenter.sh/disrupted")]), *WELL])
+    assert watch.sick() == {"a1": Reason.REMOVAL_ANNOUNCED}
+
+
+def test_the_worst_fault_is_told() -> None:
+    watch = watching(sustainSeconds=0)
+    bad = {"XIDErrors": "True"}
+    watch.see(0, [node("a1", 0, capacity=8, ready="Unknown", conditions=bad), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+    watch.see(1, [node("a1", 0, capacity=8, ready="False", conditions=bad), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    watch.see(2, [node("a1", 0, capacity=8, conditions=bad), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+
+
+def test_a_node_whose_pods_hold_devices_that_it_does_not_have_has_lost_its_plugin() -> None:
+    watch = watching(sustainSeconds=0)
+    watch.see(0, [node("a1", 0), *WELL], [pod("p", 8, on="a1")])
+    assert watch.sick() == {"a1": Reason.DEVICE_PLUGIN_GONE}
+
+
+# -- how long
+
+
+def test_one_fault_after_another_is_one_trouble() -> None:
+    watch = watching(sustainSeconds=30)
+    watch.see(0, [node("a1", ready="False"), *WELL])
+    watch.see(20, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
+    watch.see(30, [node("a1", 0, capacity=8), *WELL])
+    assert watch.sickness("a1") == Sickness(Reason.DEVICE_PLUGIN_GONE, "", NOW, sick=True)
+
+
+def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:
+    watch, ill = watching(sustainSeconds=30, clearSeconds=120), node("a1", ready="False")
+    for since in (0, 40, 80):
+        watch.see(since, [ill, *WELL])
+        watch.see(since + 9.9, [ill, *WELL])
+        assert watch.sick() == {}
+        watch.see(since + 10, [node("a1"), *WELL])
+    watch.see(120, [ill, *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+
+
+def test_a_long_gap_restarts_the_timer() -> None:
+    watch, ill = watching(sustainSeconds=30, clearSeconds=120), node("a1", ready="False")
+    watch.see(0, [ill, *WELL])
+    watch.see(29, [node("a1"), *WELL])
+    watch.see(149, [ill, *WELL])
+    assert watch.sickness("a1") == Sickness(Reason.NODE_NOT_READY, "", NOW + 149, sick=False)
+
+
+def test_what_is_sick_is_well_after_clear_seconds_without_a_fault() -> None:
+    watch, ill = watching(clearSeconds=120), node("a1", ready="Unknown")
+    watch.see(0, [ill, *WELL])
+    found = watch.see(10, [node("a1"), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+    assert found.look_again == NOW + 130
+    watch.see(100, [ill, *WELL])
+    watch.see(110, [node("a1"), *WELL])
+    watch.see(229.9, [node("a1"), *WELL])
+    assert watch.provider().sick["a1"].since == NOW
+    watch.see(230, [node("a1"), *WELL])
+    assert watch.sickness("a1") is None
+
+
+def test_a_node_that_is_gone_is_forgotten() -> None:
+    watch = watching()
+    watch.see(0, [node("a1", ready="Unknown"), *WELL])
+    watch.see(1, WELL)
+    assert dict(watch.state.sick) == {}
+
+
+def test_a_sick_node_is_no_supply_and_neither_is_one_in_quarantine_or_on_its_way_out() -> None:
+    watch = watching()
+    leaving = node("a2", taints=[Taint("karpenter.sh/disrupted", "", "NoSchedule")])
+    watch.see(0, [node("a1", taints=[Taint("node.kubernetes.io/out-of-service")]), leaving, *WELL[1:]])
+    assert watch.usable() == [f"a{index}" for index in range(3, 10)]
+    watch.see(1000, [node("a1", quarantine="NodeUnknown"), *WELL])
+    assert "a1" not in watch.usable()
+
+
+# -- nodes that come
+
+
+@pytest.mark.parametrize("young", [node("a1", 0, ready="False"), node("a1", 0, ready="Unknown"), node("a1", 0)])
+def test_a_node_that_is_just_joining_is_not_sick(young: Node) -> None:
+    watch = Watch(pool(health={"sustainSeconds": 0}))
+    watch.see(0, WELL)
+    for now in (1, 500):
+        watch.see(now, [young, *WELL])
+        assert watch.sickness("a1") is None
+    watch.see(501, [node("a1"), *WELL])
+    watch.see(502, [node("a1", ready="False"), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+
+
+def test_a_provider_whose_nodes_are_all_just_joining_can_not_be_told() -> None:
+    watch = Watch(pool())
+    watch.see(0, WELL)
+    watch.see(1, [*WELL, node("n1", ready="Unknown"), node("n2", ready="False")])
+    assert not watch.provider("nebius").known
+    assert watch.provider("nebius").failing is None
+
+
+def test_a_new_node_whose_hardware_reports_trouble_is_sick() -> None:
+    watch = Watch(pool(health={"sustainSeconds": 0}))
+    watch.see(0, WELL)
+    watch.see(1, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+
+
+# -- after a restart
+
+
+def test_at_the_first_look_a_lost_node_with_pods_is_sick_and_one_without_may_just_be_joining() -> None:
+    watch = Watch()
+    watch.see(0, [node("a1", ready="Unknown"), node("a0", ready="Unknown"), *WELL], [pod("p", on="a1")])
+    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+
+
+def test_a_node_found_in_quarantine_is_sick_until_it_was_well_for_clear_seconds() -> None:
+    watch = Watch(pool(health={"clearSeconds": 120}))
+    tainted = node("a1", quarantine="NodeNotReady")
+    watch.see(0, [tainted, *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    watch.see(119.9, [tainted, *WELL])
+    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    # Its taint is seen until somebody has taken it away, which makes nobody sick again.
+    for now in (120, 121):
+        watch.see(now, [tainted, *WELL])
+        assert watch.sickness("a1") is None
+
+
+def test_a_quarantine_that_the_breaker_explains_makes_no_node_sick() -> None:
+    opened = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW - 10, NOW + 50, 1)
+    for value, state in (
+        ("ProviderSilent", PoolState()),
+        ("NodeUnknown", PoolState(breakers={"aws": opened})),
+        ("Haunted", PoolState()),
+    ):
+        watch = Watch(state=state)
+        watch.see(0, [node("a1", quarantine=value), *WELL])
+        assert watch.sickness("a1") is None

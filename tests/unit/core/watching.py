@@ -1,0 +1,77 @@
+"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are told anew each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from computepool.assess.assessment import Assessment, assess
+from computepool.assess.health import ProviderHealth
+from computepool.model.api import ComputePool
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Node, Pod
+from computepool.model.state import Breaker, PoolState, Sickness
+from tests.builders import NOW, pool, snapshot
+
+
+class Watch:
+    """What one leader makes of a pool; `now` is the time of the next pass, in seconds after NOW."""
+
+    def __init__(self, of: ComputePool | None = None, state: PoolState | None = None) -> None:
+        self.pool = of or pool()
+        self.state = state or PoolState()
+        self.found: Assessment
+
+    def see(self, now: float, nodes: Sequence[Node], pods: Sequence[Pod] = (), **fields: Any) -> Assessment:
+        """One pass. `fields`: further ones of the snapshot; times in them are seconds since the epoch."""
+        self.found = assess(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
+        self.state = carried(self.state, self.found)
+        return self.found
+
+    def restart(self) -> None:
+        """Let another leader take over, which knows nothing but what is in the status."""
+        kept = {
+            name: msgspec.structs.replace(one, proving_since=None, clear_since=None)
+            for name, one in self.state.breakers.items()
+        }
+        self.state = PoolState(breakers=kept)
+
+    def sickness(self, name: str) -> Sickness | None:
+        """A node's trouble, sick or not."""
+        return self.found.health.nodes.get(name)
+
+    def sick(self, provider: str = "aws") -> dict[str, Reason]:
+        """The nodes of a provider that count as sick, and why."""
+        return {name: one.reason for name, one in self.provider(provider).sick.items()}
+
+    def provider(self, name: str = "aws") -> ProviderHealth:
+        """A provider's health."""
+        return self.found.health.providers[name]
+
+    def breaker(self, name: str = "aws") -> Breaker:
+        """A provider's breaker."""
+        return self.found.breakers[name]
+
+    def usable(self, name: str = "aws") -> list[str]:
+        """Names of the nodes of a provider that count as supply."""
+        (supply,) = [one for one in self.found.supplies if one.target.name == name]
+        return [use.node.name for use in supply.usable]
+
+
+def carried(state: PoolState, found: Assessment) -> PoolState:
+    """What the next pass goes on from."""
+    return msgspec.structs.replace(
+        state,
+        sick=found.health.nodes,
+        joined=found.health.joined,
+        breakers=found.breakers,
+        unbound=found.unbound,
+        bound=found.bound,
+    )
+
+
+def beating(now: float, *names: str) -> Mapping[str, float]:
+    """Heartbeats of these nodes, last heard so many seconds after NOW."""
+    return dict.fromkeys(names, NOW + now)
