@@ -3,7 +3,8 @@
     python -m tests.fakes.biglist --pods 100000 --nodes 5000
 
 prints its URL on a line of its own and serves until its standard input ends. It answers lists and watches of
-pods, nodes and namespaces only; after the streamed list a watch stays open, and silent but for bookmarks.
+pods, nodes, namespaces and the nodes' Leases only, and no pod has failed; after the streamed list a watch stays open,
+and silent but for bookmarks.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ VERSION = 5_000_000
 BOOKMARK_SECONDS = 30.0
 MARK = "@mark@"
 NODE = b"@node@"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class BigList:
             "/api/v1/pods": listed("Pod", pod_template(), pods, nodes),
             "/api/v1/nodes": listed("Node", node_template(), nodes, nodes),
             "/api/v1/namespaces": listed("Namespace", namespace_template(), 1, 1),
+            LEASES: listed("Lease", lease_template(), nodes, nodes),
         }
+        self._no_pods = listed("Pod", pod_template(), 0, 1)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a list or a watch."""
@@ -83,6 +87,8 @@ class BigList:
         if resource is None:
             raise web.HTTPNotFound
         query = request.query
+        if query.get("fieldSelector") == "status.phase=Failed":
+            resource = self._no_pods
         if "watch" not in query:
             page = resource.page(int(query.get("continue", 0)), int(query.get("limit", 0)) or resource.count)
             return web.Response(body=page, content_type="application/json")
@@ -245,6 +251,26 @@ def node_template() -> dict[str, Any]:
                 for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
             ],
             "images": [{"names": [f"registry.example.com/image-{n}:v1"], "sizeBytes": 10**9 + n} for n in range(10)],
+        },
+    }
+
+
+def lease_template() -> dict[str, Any]:
+    """A node's Lease, as the kubelet keeps it."""
+    node = {"apiVersion": "v1", "kind": "Node", "name": f"node-{MARK}", "uid": f"1d9c4b7a-77aa-4be0-8d11-00000{MARK}"}
+    return {
+        "metadata": {
+            "name": f"node-{MARK}",
+            "namespace": "kube-node-lease",
+            "uid": f"7a1e55aa-77aa-4be0-8d11-00000{MARK}",
+            "resourceVersion": f"4{MARK}",
+            "ownerReferences": [node],
+            "managedFields": [_managed("kubelet", 4)],
+        },
+        "spec": {
+            "holderIdentity": f"node-{MARK}",
+            "leaseDurationSeconds": 40,
+            "renewTime": "2026-11-23T05:00:00.000000Z",
         },
     }
 

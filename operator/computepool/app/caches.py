@@ -1,33 +1,50 @@
-"""The reflectors of nodes, pods and namespaces, all feeding one store, and how current they are."""
+"""The reflectors of nodes, pods, namespaces and heartbeats, all feeding one store, and how current they are."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from computepool.app import collector
 from computepool.kube.client import ApiClient
-from computepool.model.snapshot import Node, Pod
-from computepool.observe.records import Namespace, Records
-from computepool.observe.reflector import Reflector, Resource, Tuning
+from computepool.observe.failures import FailedPod, read_failed_pod
+from computepool.observe.heartbeats import read_lease
+from computepool.observe.records import Records
+from computepool.observe.reflector import Reflector, Resource, Sink, Tuning
 from computepool.observe.store import Store
 
-T = TypeVar("T", Namespace, Node, Pod)
 
-PODS = "/api/v1/pods"
-UNFINISHED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+class _Versioned(Protocol):
+    """What all records have."""
+
+    @property
+    def resource_version(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Versioned)
+
+PODS: Final = "/api/v1/pods"
+UNFINISHED: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+FAILED: Final = {"fieldSelector": "status.phase=Failed"}
+LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+LEASES_NAME: Final = "node leases"
+LEASE_REST_SECONDS: Final = 0.5
+"""How long heartbeats may wait to be read: 5,000 nodes send 500 a second."""
 
 
 @dataclass(frozen=True)
 class _StoreSink(Generic[T]):
-    """Hands one resource's changes to the store; a finished sync has every pool looked at."""
+    """Hands one resource's changes to the store."""
 
     put: Callable[[T, float], None]
     drop: Callable[[str, float], None]
-    synced: Callable[[float], None]
+    synced: Callable[[float], None] = lambda _at: None
+    started: Callable[[float], None] = lambda _at: None
 
     def sync_started(self, at: float, /) -> None:
-        """Nothing to prepare: the store is kept equal object by object."""
+        """A list begins; the store is kept equal object by object."""
+        self.started(at)
 
     def upsert(self, _key: str, item: T, at: float, /) -> None:
         """Store it."""
@@ -42,8 +59,31 @@ class _StoreSink(Generic[T]):
         self.synced(at)
 
 
+@dataclass
+class _FailedPods:
+    """Notes pods that failed; it knows which were found in a list, and so long after that happened, perhaps."""
+
+    store: Store
+    listing: bool = field(default=True, init=False)
+
+    def sync_started(self, _at: float, /) -> None:
+        """What comes now may be old."""
+        self.listing = True
+
+    def upsert(self, _key: str, pod: FailedPod, at: float, /) -> None:
+        """Note it."""
+        self.store.put_failed_pod(pod, at, listed=self.listing)
+
+    def delete(self, key: str, at: float) -> None:
+        """Keep it all the same: that it failed stays true, and its controller tidies up at once."""
+
+    def sync_finished(self, _at: float, /) -> None:
+        """What comes now happens now."""
+        self.listing = False
+
+
 class Caches:
-    """Three reflectors; the view is current when all of them are."""
+    """The reflectors; the view is current when all of them are."""
 
     def __init__(
         self, client: ApiClient, store: Store, *, clock: Callable[[], float], tuning: Tuning | None = None
@@ -51,15 +91,21 @@ class Caches:
         """Nothing runs yet. `tuning`: times and sizes of the reflectors, other than their defaults."""
         records = Records()
         self._clock = clock
+        self._store = store
+        usual = tuning or Tuning()
 
         def follow(
-            path: str, decode: Callable[[bytes], T], key: Callable[[T], str], sink: _StoreSink[T]
+            path: str,
+            decode: Callable[[bytes], T],
+            key: Callable[[T], str],
+            sink: Sink[T],
+            query: Mapping[str, str] = MappingProxyType({}),
+            tuning: Tuning = usual,
         ) -> Reflector[T]:
-            query = UNFINISHED if path == PODS else {}
             resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
             return Reflector(client, resource, sink, clock=clock, tuning=tuning)
 
-        synced = store.mark_all
+        synced, beats = store.mark_all, store.heartbeats
         self.reflectors: dict[str, Reflector[Any]] = {
             "namespaces": follow(
                 "/api/v1/namespaces",
@@ -73,11 +119,21 @@ class Caches:
                 lambda node: node.name,
                 _StoreSink(store.put_node, store.drop_node, synced),
             ),
-            "pods": follow(PODS, records.pod, lambda pod: pod.uid, _StoreSink(store.put_pod, store.drop_pod, synced)),
+            "pods": follow(
+                PODS, records.pod, lambda pod: pod.uid, _StoreSink(store.put_pod, store.drop_pod, synced), UNFINISHED
+            ),
+            "failed pods": follow(PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
+            LEASES_NAME: follow(
+                LEASES,
+                read_lease,
+                lambda lease: lease.name,
+                _StoreSink(beats.put, lambda name, _at: beats.drop(name), beats.sync_finished, beats.sync_started),
+                tuning=replace(usual, rest=LEASE_REST_SECONDS),
+            ),
         }
 
     async def run(self) -> None:
-        """Follow all three until cancelled."""
+        """Follow them all until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for reflector in self.reflectors.values():
                 tasks.create_task(reflector.run())
@@ -91,6 +147,10 @@ class Caches:
     def age(self, resource: str) -> float:
         """Return for how many seconds a resource's view is not known to be current."""
         return self.reflectors[resource].age(self._clock())
+
+    def tick(self) -> None:
+        """Have the store look for what shows in no event; to be called about once a second."""
+        self._store.tick(self._clock(), connected=self.reflectors[LEASES_NAME].connected)
 
     def trouble(self, limit: float) -> str:
         """Say which view is missing or older than `limit` seconds and why; nothing where all are current."""
@@ -111,7 +171,7 @@ class Caches:
         collector.settle()
 
 
-def _version(item: Namespace | Node | Pod) -> int:
+def _version(item: _Versioned) -> int:
     return item.resource_version
 
 

@@ -75,7 +75,7 @@ class Operator:
         self._rng = random.Random()
         self.metrics = Metrics()
         self._dirty = DirtyPools(clock=clock, wall=wall)
-        self._store = Store(self._dirty.mark, wall=wall, reserved_namespaces=settings.reserved)
+        self._store = Store(self._dirty.mark, wall=wall, clock=clock, reserved_namespaces=settings.reserved)
         self._caches = Caches(client, self._store, clock=clock)
         self.election = Election(
             lease_client,
@@ -173,6 +173,7 @@ class Operator:
         if not await _unless(stop, self._caches.wait()) or not await _unless(stop, self.election.acquire()):
             return
         self.metrics.leader.set(1)
+        self._store.moving.begin()
         await self._work(stop)
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -249,6 +250,7 @@ class Operator:
     async def _heartbeat(self) -> None:
         while True:
             self._beat = self._clock()
+            self._caches.tick()
             await asyncio.sleep(1.0)
 
     def _alive(self) -> str:

@@ -20,9 +20,14 @@ class UnderWay:
 
     def __init__(self, wall: Callable[[], float]) -> None:
         """Remember from now on. `wall` is the time of day."""
+        self._wall = wall
         self.since = wall()
         self._by_pool: dict[str, dict[str, Moving]] = {}
         self._pool_of: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Remember from now on: another has led until now, and what it moved is not known here."""
+        self.since = self._wall()
 
     def start(self, pool: str, moving: Moving) -> None:
         """Note that an eviction is asked for; one that was refused before keeps since when."""
