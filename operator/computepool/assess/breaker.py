@@ -127,8 +127,9 @@ def _from_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: f
     failing = signs.health.failing
     if by_hand and not signs.drained and failing is not None:
         return before if held else _opened(before, failing, spec.breaker, key, now)
-    wrong = failing is not None or signs.health.troubled
-    clear = None if wrong else now if before.clear_since is None else before.clear_since
+    clear = before.clear_since
+    if signs.health.troubled or clear is None:
+        clear = None if signs.health.troubled else now
     over = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + spec.clear_seconds))
     if signs.drained or not over or failing is not None or not (signs.node or signs.on_demand):
         return before if clear == before.clear_since else msgspec.structs.replace(before, clear_since=clear)

@@ -1,0 +1,301 @@
+"""A provider's breaker: open when it fails, half-open when that has passed, closed once a new pod has proved it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from computepool.assess.breaker import backoff
+from computepool.model.api import Breaker as BreakerSpec
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Failure, Node, Pod
+from computepool.model.state import Breaker, PoolState
+from tests.builders import NOW, node, pod, pool, provider
+from tests.unit.core.watching import Watch
+
+AWS = [node(f"a{index}") for index in range(4)]
+NEBIUS = [node(f"n{index}") for index in range(4)]
+LOST = [node(f"n{index}", ready="Unknown") for index in range(4)]
+OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
+
+
+def watching(*, drain: bool = False, on_demand: bool = False, nodes: list[Node] = NEBIUS, **health: Any) -> Watch:
+    """A watch over aws and nebius that has seen both well; an hour before NOW."""
+    watch = Watch(two(drain=drain, on_demand=on_demand, **health))
+    watch.see(-3600, [*AWS, *nodes])
+    return watch
+
+
+def two(**options: Any) -> Any:
+    options = {"clearSeconds": 60, **options}
+    drain, on_demand = options.pop("drain", False), options.pop("on_demand", False)
+    return pool(provider("aws"), provider("nebius", drain=drain, on_demand=on_demand), health=options)
+
+
+def opened(failures: int = 1, since: float = -100, retry_at: float = -40, **options: Any) -> Watch:
+    """A watch over a provider whose breaker is open, as another leader has recorded it."""
+    breaker = Breaker(OPEN, Reason.PROVIDER_UNHEALTHY, NOW + since, NOW + retry_at, failures)
+    return Watch(two(**options), PoolState(breakers={"nebius": breaker}))
+
+
+def half_open(failures: int = 1, **options: Any) -> Watch:
+    """A watch over a provider whose breaker has been half-open since NOW, with n0 to be tried."""
+    breaker = Breaker(HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW, failures=failures, node="n0")
+    return Watch(two(**options), PoolState(breakers={"nebius": breaker}))
+
+
+def fresh(name: str = "new", on: str = "n0", created: float = 1, **fields: Any) -> Pod:
+    """A pod that came since NOW."""
+    return pod(name, on=on, created=NOW + created, **fields)
+
+
+# -- closed
+
+
+def test_a_provider_that_is_well_is_used_as_it_fits() -> None:
+    watch = watching()
+    watch.see(0, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius") == Breaker()
+    assert watch.usable("nebius") == ["n0", "n1", "n2", "n3"]
+
+
+def test_it_opens_when_the_provider_fails_and_says_when_it_is_tried_again() -> None:
+    watch = watching(breaker={"backoffSeconds": 100})
+    watch.see(0, [*AWS, *LOST])
+    found = watch.breaker("nebius")
+    assert (found.state, found.reason, found.since, found.failures) == (OPEN, Reason.PROVIDER_UNHEALTHY, NOW, 1)
+    assert found.retry_at is not None
+    assert NOW + 90 <= found.retry_at <= NOW + 110
+    assert watch.usable("nebius") == []
+    assert watch.breaker("aws").closed
+
+
+def test_a_single_sick_node_does_not_open_it() -> None:
+    watch = watching()
+    watch.see(0, [*AWS, *NEBIUS[:3], LOST[3]])
+    assert watch.breaker("nebius").closed
+    assert watch.usable("nebius") == ["n0", "n1", "n2"]
+
+
+def test_while_it_is_open_nothing_but_its_recovery_is_noted() -> None:
+    watch = watching()
+    watch.see(0, [*AWS, *LOST])
+    first = watch.breaker("nebius")
+    for now in (10, 100, 10_000):
+        watch.see(now, [*AWS, *LOST])
+        assert watch.breaker("nebius") == first
+
+
+# -- open
+
+
+def test_it_is_half_open_once_its_time_is_over_and_nothing_was_wrong_for_clear_seconds() -> None:
+    watch = watching(breaker={"backoffSeconds": 200}, clearSeconds=60)
+    watch.see(0, [*AWS, *LOST])
+    retry_at = watch.breaker("nebius").retry_at or 0.0
+    watch.see(10, [*AWS, *NEBIUS])
+    found = watch.see(70, [*AWS, *NEBIUS])
+    assert watch.provider("nebius").failing is None
+    assert watch.breaker("nebius").state is OPEN
+    assert found.look_again == retry_at
+    watch.see(retry_at - NOW, [*AWS, *NEBIUS])
+    found_breaker = watch.breaker("nebius")
+    assert (found_breaker.state, found_breaker.since, found_breaker.failures) == (HALF_OPEN, retry_at, 1)
+    assert found_breaker.reason is Reason.PROVIDER_UNHEALTHY
+    assert watch.usable("nebius") == [found_breaker.node] == ["n0"]
+
+
+def test_its_time_runs_while_it_fails_but_its_recovery_is_awaited() -> None:
+    watch = watching(breaker={"backoffSeconds": 1}, clearSeconds=60)
+    watch.see(0, [*AWS, *LOST])
+    watch.see(1000, [*AWS, *LOST])
+    found = watch.see(1010, [*AWS, *NEBIUS])
+    assert found.look_again == NOW + 1070
+    watch.see(1069.9, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").state is OPEN
+    watch.see(1070, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_a_fault_that_does_not_count_yet_holds_the_recovery_up_after_a_restart() -> None:
+    watch, ill = opened(sustainSeconds=30), [node(f"n{index}", ready="False", quarantine="x") for index in range(4)]
+    watch.see(0, [*AWS, *ill])
+    assert watch.provider("nebius").failing is None
+    watch.see(29, [*AWS, *ill])
+    assert watch.breaker("nebius").state is OPEN
+    assert watch.breaker("nebius").clear_since is None
+
+
+def test_the_node_that_is_tried_is_a_well_one_with_the_most_free() -> None:
+    watch = opened()
+    nodes = [node("n0", ready="False"), node("n1", cordoned=True), node("n2"), node("n3"), node("n4"), node("n5")]
+    pods = [pod("x", 4, on="n2"), pod("y", 1, on="n3")]
+    watch.see(0, [*AWS, *nodes], pods)
+    watch.see(60, [*AWS, *nodes], pods)
+    assert watch.breaker("nebius").node == "n4"
+
+
+def test_a_provider_without_any_node_to_try_stays_open_unless_it_makes_nodes() -> None:
+    for on_demand, state in ((False, OPEN), (True, HALF_OPEN)):
+        watch = opened(on_demand=on_demand)
+        watch.see(0, AWS)
+        watch.see(60, AWS)
+        assert (watch.breaker("nebius").state, watch.breaker("nebius").node) == (state, "")
+
+
+# -- half-open
+
+
+def test_it_closes_when_a_new_pod_was_ready_for_prove_seconds_and_has_never_failed_then() -> None:
+    watch = half_open(failures=3, breaker={"proveSeconds": 15})
+    watch.see(2, [*AWS, *NEBIUS], [fresh()])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    found = watch.see(10, [*AWS, *NEBIUS], [fresh(ready=True)])
+    assert found.look_again == NOW + 25
+    watch.see(24.9, [*AWS, *NEBIUS], [fresh(ready=True)])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(25, [*AWS, *NEBIUS], [fresh(ready=True)])
+    assert watch.breaker("nebius") == Breaker(since=NOW + 25)
+    assert watch.usable("nebius") == ["n0", "n1", "n2", "n3"]
+
+
+def test_a_pod_that_is_not_ready_all_the_while_proves_nothing() -> None:
+    watch = half_open(breaker={"proveSeconds": 15})
+    for now, ready in ((1, True), (10, False), (16, True), (30, True)):
+        watch.see(now, [*AWS, *NEBIUS], [fresh(ready=ready)])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(31, [*AWS, *NEBIUS], [fresh(ready=True)])
+    assert watch.breaker("nebius").closed
+
+
+def test_pods_from_before_prove_nothing() -> None:
+    watch = half_open()
+    watch.see(100, [*AWS, *NEBIUS], [fresh(created=-10, ready=True), fresh("leaving", ready=True, deleting=NOW + 130)])
+    assert watch.breaker("nebius").proving_since is None
+
+
+def test_a_pod_from_before_that_was_sent_there_since_is_as_good_as_a_new_one() -> None:
+    watch = half_open()
+    watch.see(100, [*AWS, *NEBIUS], [fresh(created=-10, sent=[("nebius", NOW + 1)], ready=True)])
+    assert watch.breaker("nebius").proving_since == NOW + 100
+
+
+def test_where_no_node_has_room_for_a_new_pod_those_that_run_prove_it() -> None:
+    watch = half_open()
+    full = [pod(f"old{index}", 8, on=f"n{index}", created=NOW - 500, ready=True) for index in range(4)]
+    watch.see(1, [*AWS, *NEBIUS], full[1:])
+    assert watch.breaker("nebius").proving_since is None
+    watch.see(2, [*AWS, *NEBIUS], full)
+    assert watch.breaker("nebius").proving_since == NOW + 2
+
+
+def test_the_node_to_try_stays_the_same_until_it_can_not_be_tried_any_more() -> None:
+    watch = half_open()
+    watch.see(1, [*AWS, *NEBIUS], [fresh(ready=True), fresh("more", on="n0")])
+    assert watch.breaker("nebius").node == "n0"
+    watch.see(10, [*AWS, LOST[0], *NEBIUS[1:]], [fresh("other", on="n1", ready=True)])
+    assert watch.breaker("nebius").node == "n2"
+    # What it has to prove starts anew there.
+    assert watch.breaker("nebius").proving_since == NOW + 10
+
+
+@pytest.mark.parametrize(
+    ("pods", "failures"),
+    [
+        ([fresh(failing=True)], []),
+        ([], [Failure("gone", "n0", "web", NOW + 5, refused=True)]),
+    ],
+    ids=["does not start", "was refused"],
+)
+def test_it_opens_again_for_twice_as_long_when_the_new_pod_fails(pods: list[Pod], failures: list[Failure]) -> None:
+    watch = half_open(failures=2, breaker={"backoffSeconds": 100})
+    watch.see(10, [*AWS, *NEBIUS], pods, failures=tuple(failures))
+    found = watch.breaker("nebius")
+    assert (found.state, found.reason, found.since, found.failures) == (OPEN, Reason.CANARY_FAILED, NOW + 10, 3)
+    assert found.retry_at is not None
+    assert NOW + 10 + 360 <= found.retry_at <= NOW + 10 + 440
+
+
+def test_one_pod_that_fails_beside_one_that_is_ready_is_its_own_fault() -> None:
+    watch = half_open()
+    watch.see(10, [*AWS, *NEBIUS], [fresh(failing=True), fresh("good", on="n0", ready=True)])
+    assert watch.breaker("nebius").proving_since == NOW + 10
+
+
+def test_pods_that_failed_before_do_not_count() -> None:
+    watch = half_open()
+    old = Failure("gone", "n0", "web", NOW - 5, refused=True)
+    watch.see(10, [*AWS, *NEBIUS], [fresh(created=-100, failing=True)], failures=(old,))
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_it_opens_again_when_the_provider_fails_again() -> None:
+    watch = half_open()
+    nodes = [node(f"n{index}", ready="Unknown", quarantine="x") for index in range(4)]
+    watch.see(10, [*AWS, *nodes])
+    found = watch.breaker("nebius")
+    assert (found.state, found.reason, found.failures) == (OPEN, Reason.PROVIDER_UNHEALTHY, 2)
+
+
+def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
+    watch = half_open()
+    stuck = pod("stuck", sent=[("nebius", NOW + 1)])
+    watch.state = PoolState(breakers=watch.state.breakers, fitting={(stuck.uid, "nebius"): NOW + 1})
+    watch.see(60, [*AWS, *NEBIUS], [stuck])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(61, [*AWS, *NEBIUS], [stuck])
+    assert watch.breaker("nebius").reason is Reason.CANARY_FAILED
+    assert dict(watch.state.unbound) == {}
+
+
+# -- by hand
+
+
+@pytest.mark.parametrize("state", [CLOSED, HALF_OPEN])
+def test_drain_opens_it_for_as_long_as_it_is_set_and_is_no_failure(state: BreakerState) -> None:
+    before = Breaker(state, since=NOW - 10, failures=2, node="n0" if state is HALF_OPEN else "")
+    watch = Watch(two(drain=True), PoolState(breakers={"nebius": before}))
+    watch.see(0, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius") == Breaker(OPEN, Reason.DRAINED, NOW, failures=2)
+    watch.see(100_000, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").state is OPEN
+    watch.pool = two(drain=False)
+    watch.see(100_001, [*AWS, *NEBIUS])
+    assert (watch.breaker("nebius").state, watch.breaker("nebius").failures) == (HALF_OPEN, 2)
+
+
+def test_a_drained_provider_that_fails_meanwhile_stays_open_when_drain_is_lifted() -> None:
+    watch = watching(drain=True)
+    watch.see(0, [*AWS, *NEBIUS])
+    watch.see(10, [*AWS, *LOST])
+    assert watch.breaker("nebius").reason is Reason.DRAINED
+    watch.pool = two(drain=False)
+    watch.see(20, [*AWS, *LOST])
+    assert (watch.breaker("nebius").reason, watch.breaker("nebius").failures) == (Reason.PROVIDER_UNHEALTHY, 1)
+
+
+def test_a_provider_that_is_drained_while_open_is_not_tried() -> None:
+    watch = opened(drain=True)
+    for now in (0, 60, 10_000):
+        watch.see(now, [*AWS, *NEBIUS])
+        assert watch.breaker("nebius").state is OPEN
+
+
+# -- for how long
+
+
+def test_the_time_is_doubled_each_time_and_never_longer_than_the_longest() -> None:
+    spec = BreakerSpec(backoff_seconds=60, max_backoff_seconds=1000)
+    times = [backoff(spec, failures, "inference/nebius") for failures in range(1, 40)]
+    for failures, time in enumerate(times[:4]):
+        assert 0.9 * 60 * 2**failures <= time <= 1.1 * 60 * 2**failures
+    assert set(times[5:]) == {1000.0}
+
+
+def test_breakers_that_open_together_are_not_tried_together() -> None:
+    spec = BreakerSpec()
+    times = {backoff(spec, 1, f"pool-{index}/nebius") for index in range(50)}
+    assert len(times) == 50
+    assert backoff(spec, 1, "pool-1/nebius") == backoff(spec, 1, "pool-1/nebius")
