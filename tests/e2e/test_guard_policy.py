@@ -3,11 +3,15 @@
 Writes are dry runs: authorization and admission run in full, and each case starts from the same objects.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from computepool.act.quarantine import taint_patch
+from computepool.observe.records import Records
 from e2e import chart, objects
 from e2e.chart import DRY_RUN
 from e2e.cluster import Access
@@ -20,6 +24,8 @@ NAMESPACE = "guarded"
 POD = "pod"
 GATED = "gated"
 NODE = "guarded-node"
+AT = 1_795_410_000.0
+"""2026-11-23T05:00:00Z."""
 OTHER_OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "00000000-0000-0000-0000-000000000001"}
 OURS = objects.provider_toleration("nebius")
 MINE = {"key": "mine", "operator": "Exists"}
@@ -220,22 +226,14 @@ def test_the_operator_leaves_pods_of_the_system_and_its_own_alone(guarded: Guard
     assert says in _refusal(guarded.operator, "pods", POD, _add(OURS), namespace)
 
 
-# -- nodes: the operator has no right to write them yet, so the cases lend it one ------------------------------------
+# -- nodes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def with_nodes(guarded: Guarded) -> Iterator[Guarded]:
-    rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]}
-    subject = {"kind": "ServiceAccount", "name": chart.SERVICE_ACCOUNT, "namespace": chart.NAMESPACE}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lent"}
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "lent"}}
-    guarded.admin.create({**rbac, "kind": "ClusterRole", "rules": [rule]})
-    guarded.admin.create({**rbac, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]})
     guarded.admin.create(_node())
-    chart.until(lambda: _may_patch_nodes(guarded.operator), "the lent right")
+    chart.until(lambda: _guards_nodes(guarded.operator), "the guard to take effect")
     yield guarded
-    for kind in ("clusterroles", "clusterrolebindings"):
-        guarded.admin.delete(f"{kind}.rbac.authorization.k8s.io", "lent")
     guarded.admin.delete("nodes", NODE)
 
 
@@ -253,43 +251,64 @@ def _node() -> Json:
     )
 
 
-def _may_patch_nodes(operator: KubeApi) -> bool:
+def _guards_nodes(operator: KubeApi) -> bool:
     try:
-        _try(operator, "nodes", NODE, {})
-    except ApiError:
-        return False
-    return True
+        _try(operator, "nodes", NODE, {"metadata": {"labels": {"probe": "x"}}})
+    except ApiError as refused:
+        return "computepool-guard-nodes" in refused.message
+    return False
 
 
-def _taint(key: str) -> Patch:
-    return [{"op": "add", "path": "/spec/taints/-", "value": {"key": key, "effect": "NoExecute"}}]
+def _taint(key: str, effect: str = "NoSchedule") -> Patch:
+    return [{"op": "add", "path": "/spec/taints/-", "value": {"key": key, "effect": effect}}]
 
 
 def _without(key: str) -> Patch:
     """Takes the taint of that key away, whatever the node controller has meanwhile added to the list's end."""
-    index = [taint["key"] for taint in _node()["spec"]["taints"]].index(key)
-    path = f"/spec/taints/{index}"
-    return [{"op": "test", "path": f"{path}/key", "value": key}, {"op": "remove", "path": path}]
+    return [*_still(key), {"op": "remove", "path": _path(key)}]
+
+
+def _with(key: str, field: str, value: str) -> Patch:
+    """Changes a field of the taint of that key."""
+    return [*_still(key), {"op": "add", "path": f"{_path(key)}/{field}", "value": value}]
+
+
+def _still(key: str) -> list[Json]:
+    return [{"op": "test", "path": f"{_path(key)}/key", "value": key}]
+
+
+def _path(key: str) -> str:
+    return f"/spec/taints/{[taint['key'] for taint in _node()['spec']['taints']].index(key)}"
 
 
 ALLOWED_ON_NODES: dict[str, Patch] = {
-    "quarantine": _taint("computepool.io/quarantine"),
     "the end of quarantine": _without("computepool.io/unavailable"),
+    "another reason for it": _with("computepool.io/unavailable", "value", "ProviderUnhealthy"),
     "a label of its own": {"metadata": {"labels": {"computepool.io/state": "sick"}}},
     "no more of its own label": {"metadata": {"labels": {"computepool.io/own": None}}},
 }
 
 
 @pytest.mark.parametrize("patch", ALLOWED_ON_NODES.values(), ids=ALLOWED_ON_NODES.keys())
-def test_given_the_right_the_operator_may_write_on_a_node(with_nodes: Guarded, patch: Patch) -> None:
+def test_the_operator_may_write_on_a_node(with_nodes: Guarded, patch: Patch) -> None:
     _try(with_nodes.operator, "nodes", NODE, patch)
 
 
 REFUSED_ON_NODES: dict[str, tuple[Patch, str]] = {
     "a cordon": ({"spec": {"unschedulable": True}}, "a change of spec.unschedulable"),
-    "a foreign taint": (_taint("other"), "taints of a node; refused: other"),
-    "no more of a foreign taint": (_without("maintenance"), "refused: maintenance"),
-    "another provider's taint": (_taint(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
+    "a foreign taint": (_taint("other"), "computepool.io/unavailable:NoSchedule; refused: other:NoSchedule"),
+    "another taint under its own domain": (_taint("computepool.io/other"), "refused: computepool.io/other:NoSchedule"),
+    "a taint that ends pods": (
+        _taint("computepool.io/unavailable", "NoExecute"),
+        "refused: computepool.io/unavailable:NoExecute",
+    ),
+    "its taint made one that ends pods": (
+        _with("computepool.io/unavailable", "effect", "NoExecute"),
+        "refused: computepool.io/unavailable:NoExecute",
+    ),
+    "no more of a foreign taint": (_without("maintenance"), "refused: maintenance:NoSchedule"),
+    "another value for a foreign taint": (_with("maintenance", "value", "x"), "refused: maintenance:NoSchedule"),
+    "another provider's taint": (_taint(objects.PROVIDER_KEY, "NoExecute"), "refused: computepool.io/provider"),
     "no more of the provider's taint": (_without(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
     "a foreign label": ({"metadata": {"labels": {"other": "x"}}}, "labels of a node; refused: other"),
     "no more of a foreign label": ({"metadata": {"labels": {"kubernetes.io/os": None}}}, "refused: kubernetes.io/os"),
@@ -303,8 +322,129 @@ REFUSED_ON_NODES: dict[str, tuple[Patch, str]] = {
 
 
 @pytest.mark.parametrize(("patch", "says"), REFUSED_ON_NODES.values(), ids=REFUSED_ON_NODES.keys())
-def test_even_given_the_right_the_operator_may_not_write_on_a_node(
-    with_nodes: Guarded, patch: Patch, says: str
-) -> None:
+def test_the_operator_may_not_write_on_a_node(with_nodes: Guarded, patch: Patch, says: str) -> None:
     assert says in _refusal(with_nodes.operator, "nodes", NODE, patch)
     _try(with_nodes.admin, "nodes", NODE, patch)
+
+
+def test_quarantine_is_put_on_a_node_with_other_taints_and_on_one_without(with_nodes: Guarded) -> None:
+    bare = objects.gpu_node("bare-node", "nebius", alive=False)
+    for item in (bare, _node() | {"metadata": _node()["metadata"] | {"name": "other-node"}}):
+        name = item["metadata"]["name"]
+        item["spec"] = {"taints": [one for one in item["spec"].get("taints", []) if one["key"] == "maintenance"]}
+        with_nodes.admin.create(item)
+        try:
+            before, after = _quarantined(with_nodes, name, "ProviderSilent")
+            assert [one for one in after if one["key"] != "computepool.io/unavailable"] == before
+            (own,) = (one for one in after if one["key"] == "computepool.io/unavailable")
+            assert (own["value"], own["effect"], own["timeAdded"]) == (
+                "ProviderSilent",
+                "NoSchedule",
+                "2026-11-23T05:00:00Z",
+            )
+            with pytest.raises(ApiError, match="taints must be unique"):
+                _try(with_nodes.operator, "nodes", name, [{"op": "add", "path": "/spec/taints/-", "value": own}])
+            assert _quarantined(with_nodes, name, "")[1] == before
+        finally:
+            with_nodes.admin.delete("nodes", name)
+
+
+def _quarantined(guarded: Guarded, name: str, value: str) -> tuple[list[Json], list[Json]]:
+    """Patch a node as the operator does; return its taints before and after."""
+
+    def attempt() -> tuple[list[Json], list[Json]] | None:
+        # The node controller adds its own taints to a node whose kubelet is silent: then it is as if it had been seen
+        # too late, and the patch is refused.
+        seen = guarded.admin.get("nodes", name)
+        patch = taint_patch(Records().node(json.dumps(seen).encode()), value, AT)
+        try:
+            after = guarded.operator.patch("nodes", name, patch, how="json")
+        except ApiError as refused:
+            if refused.status != 422:
+                raise
+            return None
+        return seen["spec"].get("taints", []), after["spec"].get("taints", [])
+
+    return chart.until(attempt, "the patch to go through")
+
+
+def test_a_patch_of_a_node_that_was_seen_otherwise_is_refused(with_nodes: Guarded) -> None:
+    seen = Records().node(json.dumps(with_nodes.admin.get("nodes", NODE)).encode())
+    for before in (msgspec.structs.replace(seen, taints=()), msgspec.structs.replace(seen, taints=seen.taints[::-1])):
+        stale = msgspec.structs.replace(before, resource_version=1)
+        with pytest.raises(ApiError) as refused:
+            _try(with_nodes.operator, "nodes", NODE, taint_patch(stale, "" if before.taints else "X", AT))
+        assert refused.value.status == 422
+
+
+# -- moves -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def releasing(guarded: Guarded, cluster: Access) -> Iterator[Guarded]:
+    """The release with the right to delete pods."""
+    chart.install(cluster, values={**chart.NO_OPERATOR_PODS, "crds.keep": False, "failover.releaseLostPods": True})
+    chart.until(lambda: "uid" in _deletion(guarded, POD, {}), "the right to delete and its guard")
+    yield guarded
+    chart.install(cluster, values={**chart.NO_OPERATOR_PODS, "crds.keep": False})
+
+
+def _evict(guarded: Guarded, pod: str, namespace: str = NAMESPACE, uid: str = "") -> None:
+    uid = uid or guarded.admin.get("pods", pod, namespace)["metadata"]["uid"]
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": namespace},
+        "deleteOptions": {"preconditions": {"uid": uid}} if uid != "none" else {},
+    }
+    path = guarded.operator.resource("pods").path(namespace, pod, "eviction")
+    guarded.operator.request("POST", path, eviction, query=DRY_RUN)
+
+
+def test_the_operator_may_evict_the_very_pod_that_it_has_seen(guarded: Guarded) -> None:
+    _evict(guarded, POD)
+    with pytest.raises(ApiError, match="the UID in the precondition") as other:
+        _evict(guarded, POD, uid="00000000-0000-0000-0000-000000000001")
+    assert other.value.status == 409
+    with pytest.raises(ApiError, match="the very pod that it has seen; refused, without its uid"):
+        _evict(guarded, POD, uid="none")
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])
+def test_the_operator_evicts_no_pod_of_the_system_and_none_of_its_own(guarded: Guarded, namespace: str) -> None:
+    with pytest.raises(ApiError, match=f"leaves pods in namespace {namespace} alone"):
+        _evict(guarded, POD, namespace)
+
+
+def _deletion(guarded: Guarded, pod: str, options: Json, namespace: str = NAMESPACE) -> str:
+    """Try to delete a pod; return what speaks against it, or nothing."""
+    path = guarded.operator.resource("pods").path(namespace, pod)
+    try:
+        guarded.operator.request("DELETE", path, options, query=DRY_RUN)
+    except ApiError as refused:
+        return refused.message
+    return ""
+
+
+def _exactly(guarded: Guarded, pod: str, namespace: str = NAMESPACE) -> Json:
+    return {"preconditions": {"uid": guarded.admin.get("pods", pod, namespace)["metadata"]["uid"]}}
+
+
+def test_without_the_value_the_operator_deletes_no_pod(guarded: Guarded) -> None:
+    assert "cannot delete resource" in _deletion(guarded, POD, _exactly(guarded, POD))
+
+
+def test_with_the_value_the_operator_may_delete_a_pod_that_is_not_ready_and_no_other(releasing: Guarded) -> None:
+    assert _deletion(releasing, POD, _exactly(releasing, POD)) == ""
+    assert "refused, without its uid" in _deletion(releasing, POD, {})
+    for status, says in (("True", "pods on lost nodes; refused, one that is ready"), ("False", "")):
+        ready = {"status": {"conditions": [{"type": "Ready", "status": status}]}}
+        releasing.admin.patch("pods", POD, ready, NAMESPACE, subresource="status")
+        assert says in _deletion(releasing, POD, _exactly(releasing, POD))
+    assert _deletion(releasing, POD, _exactly(releasing, POD)) == ""
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])
+def test_even_with_the_value_the_operator_deletes_no_pod_of_the_system(releasing: Guarded, namespace: str) -> None:
+    says = f"leaves pods in namespace {namespace} alone"
+    assert says in _deletion(releasing, POD, _exactly(releasing, POD, namespace), namespace)

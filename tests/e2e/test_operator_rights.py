@@ -32,6 +32,9 @@ GRANTED: list[tuple[str, str, str, str]] = [
     ("get", POOLS, "", "inference"),
     ("patch", f"{POOLS}/status", "", "inference"),
     ("patch", "pods", NAMESPACE, POD),
+    ("create", "pods/eviction", NAMESPACE, POD),
+    ("patch", "nodes", "", "x"),
+    *((verb, LEASES, "kube-node-lease", "") for verb in ("list", "watch")),
     ("create", "events.k8s.io/events", NAMESPACE, ""),
     ("create", LEASES, OWN, ""),
     *((verb, LEASES, OWN, "computepool") for verb in ("get", "update", "patch")),
@@ -43,13 +46,14 @@ DENIED: list[tuple[str, str, str, str]] = [
     *((verb, "secrets", OWN, "") for verb in ("get", "list", "create")),
     ("list", "configmaps", OWN, ""),
     *((verb, "pods", NAMESPACE, POD) for verb in ("create", "update", "delete", "deletecollection")),
-    ("create", "pods/eviction", NAMESPACE, POD),
+    *((verb, "pods/eviction", NAMESPACE, POD) for verb in ("update", "patch", "delete")),
     ("create", "pods/binding", NAMESPACE, POD),
     ("create", "pods/exec", NAMESPACE, POD),
     ("patch", "pods/status", NAMESPACE, POD),
     ("patch", "pods/ephemeralcontainers", NAMESPACE, POD),
-    *((verb, "nodes", "", "x") for verb in ("create", "update", "patch", "delete")),
-    ("patch", "nodes/status", "", "x"),
+    *((verb, "nodes", "", "x") for verb in ("get", "create", "update", "delete", "deletecollection")),
+    *(("patch", f"nodes/{part}", "", "x") for part in ("status", "proxy")),
+    *((verb, LEASES, "kube-node-lease", "x") for verb in ("create", "update", "patch", "delete")),
     *((verb, "namespaces", "", "x") for verb in ("create", "patch", "delete")),
     *((verb, POOLS, "", "inference") for verb in ("create", "update", "patch", "delete")),
     ("update", f"{POOLS}/finalizers", "", "inference"),
@@ -106,7 +110,29 @@ def test_what_the_operator_has_no_right_to_is_refused(operator: KubeApi) -> None
     for attempt in (
         lambda: operator.list("secrets", chart.NAMESPACE),
         lambda: operator.delete("pods", POD, NAMESPACE),
-        lambda: operator.evict(POD, NAMESPACE),
+        lambda: operator.delete("nodes", "x"),
     ):
         with pytest.raises(ApiError, match="cannot"):
             attempt()
+
+
+# -- what an uninstall runs afterwards
+
+
+@pytest.fixture
+def cleanup(operator: KubeApi, cluster: Access) -> Iterator[KubeApi]:
+    """The ServiceAccount of the hook, made as Helm makes it while it runs."""
+    rendered = cluster.helm("template", chart.RELEASE, str(chart.CHART), "--namespace", OWN, *_ONLY_CLEANUP)
+    cluster.kubectl("create", "--filename", "-", input=rendered)
+    yield cluster.api_for(chart.CLEANUP_ACCOUNT, OWN)
+    cluster.kubectl("delete", "--filename", "-", input=rendered)
+
+
+_ONLY_CLEANUP = ("--show-only", "templates/cleanup.yaml")
+
+
+def test_the_cleanup_may_list_and_patch_nodes_and_nothing_else(cleanup: KubeApi) -> None:
+    granted = [("list", "nodes", "", ""), ("patch", "nodes", "", "x")]
+    assert [right for right in granted if not _may(cleanup, *right)] == []
+    others = [right for right in (*GRANTED, *DENIED) if right not in granted]
+    assert [right for right in others if _may(cleanup, *right)] == []

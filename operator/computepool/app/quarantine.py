@@ -60,7 +60,7 @@ class Quarantine:
             client,
             fence,
             node=store.node,
-            wanted=self._wanted,
+            wanted=lambda name: None if self._stale() else self._wanted(name),
             written=self._note,
             failed=lambda: self._wake.set(),
             wall=wall,
@@ -139,8 +139,6 @@ class Quarantine:
 
     def _wanted(self, name: str) -> str | None:
         """Return the value that a node's taint is to have, empty for none; None: to be left as it is."""
-        if self._stale():
-            return None
         reason = self._wanted_by_all().get(name)
         if reason is not None:
             return str(reason)

@@ -1,0 +1,345 @@
+"""Which nodes carry the taint: the union over pools, and what a leader may take off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+import pytest
+
+from computepool.act.fence import NotLeadingError
+from computepool.app.quarantine import Quarantine
+from computepool.kube.access import static_access
+from computepool.kube.client import ApiClient
+from computepool.model.reasons import Reason
+from computepool.observe.records import Records
+from computepool.observe.store import Store
+from tests.builders import NOW, pool, provider
+from tests.fakes.apiserver import NODES, FakeApiServer
+from tests.fakes.objectstore import Change
+from tests.fakes.waiting import until
+from tests.unit.act.objects import Json, node
+from tests.unit.act.writing import Delays, LatestDraw, Lease
+
+KEY = "computepool.io/unavailable"
+SILENT, UNHEALTHY = Reason.PROVIDER_SILENT, Reason.PROVIDER_UNHEALTHY
+OLD, YOUNG = "old", "young"
+NEVER = 1000.0
+
+
+class Keeping:
+    """A keeper whose store follows a fake API server's nodes, unless a test holds that up."""
+
+    def __init__(self, server: FakeApiServer, client: ApiClient, refresh: float) -> None:
+        self.server = server
+        self.lease = Lease()
+        self.delays = Delays()
+        self.stale = ""
+        self.turns = 0
+        self.following = True
+        self.now = 0.0
+        self._witnesses = 0
+        self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
+        self.keeper = Quarantine(
+            client,
+            self.lease,
+            self.store,
+            stale=lambda: self.stale,
+            on_change=self._turned,
+            clock=lambda: self.now,
+            wall=lambda: NOW,
+            rng=LatestDraw(),
+            refresh_seconds=refresh,
+            sleep=self.delays,
+        )
+        server.store.listeners.append(self._changed)
+        for age, name in ((2000.0, OLD), (1000.0, YOUNG)):
+            self.store.put_pool(pool(provider("aws"), provider("nebius"), name=name, created=NOW - age), 0.0)
+
+    def _turned(self) -> None:
+        self.turns += 1
+
+    def _changed(self, _collection: str, change: Change) -> None:
+        if self.following:
+            self._see(change.item)
+
+    def _see(self, item: Json) -> None:
+        self.store.put_node(Records().node(msgspec.json.encode(item)), 0.0)
+
+    def catch_up(self) -> None:
+        """Follow again."""
+        self.following = True
+        for item in self.server.items(NODES):
+            self._see(item)
+
+    def add(self, *names: str, of: str = "nebius", carries: str = "") -> None:
+        """Add nodes; they may carry the taint already."""
+        for name in names:
+            item = node(name, of)
+            if carries:
+                item["spec"]["taints"].append({"key": KEY, "value": carries, "effect": "NoSchedule"})
+            self.server.create(NODES, item)
+
+    def tainted(self) -> dict[str, str]:
+        """The taints as they are in the cluster."""
+        return {
+            item["metadata"]["name"]: taint["value"]
+            for item in self.server.items(NODES)
+            for taint in item["spec"]["taints"]
+            if taint["key"] == KEY
+        }
+
+    def want(self, of: str, wanted: Mapping[str, Reason] | None) -> None:
+        self.keeper.want(of, wanted)
+
+    async def becomes(self, **tainted: Reason) -> None:
+        await until(lambda: self.tainted() == {name: str(reason) for name, reason in tainted.items()}, f"{tainted}")
+
+    async def stays(self, **tainted: Reason) -> None:
+        """See that nothing is written by the time that the taint of a node of no pool is taken off."""
+        self._witnesses += 1
+        name = f"witness-{self._witnesses}"
+        self.add(name, of="nobody", carries="Drained")
+        self.keeper.forget("nobody")
+        await until(lambda: name not in self.tainted(), "a write that does not matter")
+        await self.becomes(**tainted)
+
+
+def play(scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEVER) -> None:
+    async def run() -> None:
+        async with FakeApiServer() as server, ApiClient(static_access(server.url)) as client:
+            k = Keeping(server, client, refresh)
+            running = asyncio.create_task(k.keeper.run())
+            try:
+                await scenario(k)
+            finally:
+                if running.done():
+                    running.result()
+                running.cancel()
+                await asyncio.wait([running])
+
+    asyncio.run(run())
+
+
+# -- who wants what
+
+
+def test_nodes_get_the_taint_that_a_pool_wants_and_lose_it_when_it_wants_it_no_more() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2", "n3")
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT, "n2": SILENT})
+        await k.becomes(n1=SILENT, n2=SILENT)
+        k.want(OLD, {"n2": UNHEALTHY})
+        await k.becomes(n2=UNHEALTHY)
+
+    play(scenario)
+
+
+def test_of_two_pools_the_older_gives_the_reason_and_the_taint_stays_while_either_wants_it() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1")
+        k.want(YOUNG, {"n1": UNHEALTHY})
+        await k.becomes(n1=UNHEALTHY)
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+        k.want(YOUNG, {})
+        await k.stays(n1=SILENT)
+        k.want(YOUNG, {"n1": UNHEALTHY})
+        k.want(OLD, {})
+        await k.becomes(n1=UNHEALTHY)
+
+    play(scenario)
+
+
+def test_a_new_leader_takes_nothing_off_before_every_pool_that_has_the_node_was_judged() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2", carries=str(SILENT))
+        await k.stays(n1=SILENT, n2=SILENT)
+        k.want(OLD, {"n2": SILENT})
+        await k.stays(n1=SILENT, n2=SILENT)
+        k.want(YOUNG, {})
+        await k.becomes(n2=SILENT)
+
+    play(scenario)
+
+
+def test_a_pool_that_is_frozen_keeps_its_nodes_as_they_are() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2")
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+        k.want(OLD, None)
+        await k.stays(n1=SILENT)
+        k.server.update(NODES, {**k.server.get(NODES, "n1"), "spec": {"taints": []}})
+        await k.stays()
+        k.want(OLD, {"n2": SILENT})
+        await k.becomes(n2=SILENT)
+
+    play(scenario)
+
+
+def test_a_pool_that_is_frozen_from_the_start_was_not_judged() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", carries=str(SILENT))
+        k.want(OLD, None)
+        k.want(YOUNG, {})
+        await k.stays(n1=SILENT)
+
+    play(scenario)
+
+
+def test_a_pool_that_does_not_have_the_node_has_no_say_whether_it_loses_the_taint() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", carries=str(SILENT))
+        k.store.put_pool(pool(provider("gcp"), provider("crusoe"), name="elsewhere"), 0.0)
+        k.want(OLD, {})
+        k.want(YOUNG, {})
+        await k.becomes()
+
+    play(scenario)
+
+
+def test_with_a_view_that_is_not_current_all_is_left_as_it_is() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.stale = "the view of nodes is 300 s old"
+        k.add("n1")
+        k.add("n2", of="nobody", carries=str(SILENT))
+        k.want(OLD, {"n1": SILENT})
+        k.want(YOUNG, {})
+        await asyncio.sleep(0)
+        assert k.server.calls == []
+        k.stale = ""
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+
+    play(scenario)
+
+
+# -- what is left behind
+
+
+def test_a_pool_that_is_gone_takes_its_taints_with_it() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2")
+        k.want(YOUNG, {"n2": SILENT})
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT, n2=SILENT)
+        k.store.drop_pool(OLD, 0.0)
+        k.keeper.forget(OLD)
+        await k.becomes(n2=SILENT)
+        k.store.drop_pool(YOUNG, 0.0)
+        k.keeper.forget(YOUNG)
+        await k.becomes()
+
+    play(scenario)
+
+
+def test_nodes_that_no_pool_has_are_freed_at_the_start_and_now_and_then() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("left", of="nobody", carries=str(SILENT))
+        await k.becomes()
+        k.add("n1", carries=str(SILENT))
+        item = k.server.get(NODES, "n1")
+        k.server.update(NODES, {**item, "metadata": {**item["metadata"], "labels": {}}})
+        await k.becomes()
+
+    play(scenario, refresh=0.01)
+
+
+# -- level-triggered
+
+
+def test_what_somebody_takes_off_is_put_back_on_the_next_pass() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1")
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+        k.server.update(NODES, {**k.server.get(NODES, "n1"), "spec": {"taints": []}})
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+
+    play(scenario)
+
+
+def test_what_was_written_is_not_written_again_before_the_watch_shows_it_or_for_too_long() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1")
+        k.following = False
+        k.want(OLD, {"n1": SILENT})
+        await k.becomes(n1=SILENT)
+        for _ in range(5):
+            k.want(OLD, {"n1": SILENT})
+            await asyncio.sleep(0)
+        assert k.server.count("patch") == 1
+        k.now += 15.0
+        k.catch_up()
+        k.want(OLD, {"n1": SILENT})
+        await k.stays(n1=SILENT)
+        assert k.server.count("patch", "n1") == 1
+
+    play(scenario)
+
+
+def test_a_node_that_can_not_be_written_is_told_for_its_pools_until_it_can() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2")
+        k.server.fault("patch", path="n1", status=403, message="no right to patch nodes")
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT, "n2": SILENT})
+        await until(lambda: k.turns == 1, "it is told")
+        assert "1 node(s)" in k.keeper.trouble(OLD)
+        assert "no right to patch nodes" in k.keeper.trouble(OLD)
+        assert k.keeper.trouble("elsewhere") == ""
+        k.delays.over.set()
+        await k.becomes(n1=SILENT, n2=SILENT)
+        await until(lambda: k.turns == 2, "its end is told")
+        assert k.keeper.trouble(OLD) == ""
+
+    play(scenario)
+
+
+def test_while_one_node_is_held_up_others_are_written() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2")
+        gate = asyncio.Event()
+        k.server.fault("patch", path="n1", gate=gate)
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT})
+        await until(lambda: k.server.count("patch", "n1"), "the one held up")
+        k.want(OLD, {"n1": SILENT, "n2": SILENT})
+        await k.becomes(n2=SILENT)
+        gate.set()
+        await k.becomes(n1=SILENT, n2=SILENT)
+
+    play(scenario)
+
+
+def test_what_is_wanted_otherwise_while_it_is_written_is_written_afterwards() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1")
+        gate = asyncio.Event()
+        k.server.fault("patch", path="n1", gate=gate)
+        k.want(YOUNG, {})
+        k.want(OLD, {"n1": SILENT})
+        await until(lambda: k.server.count("patch", "n1"), "the write is under way")
+        k.want(OLD, {})
+        gate.set()
+        await until(lambda: k.tainted() == {} and k.server.count("patch", "n1") == 2, "it is taken back")
+
+    play(scenario)
+
+
+def test_without_the_lease_it_ends() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.lease.held = False
+        k.add("n1")
+        k.want(OLD, {"n1": SILENT})
+        await until(lambda: k.lease.checks, "a write that the fence stops")
+        await asyncio.sleep(0.01)
+
+    with pytest.raises(NotLeadingError):
+        play(scenario)
