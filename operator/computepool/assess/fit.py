@@ -73,6 +73,10 @@ class Packer:
         other._cursor = dict(self._cursor)
         return other
 
+    def remainders(self) -> Iterable[tuple[NodeUse, Resources]]:
+        """Return the nodes, and what is left of each."""
+        return [(use, self._remainder(index)) for index, use in enumerate(self._uses)]
+
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
         key = (id(shape), as_is)

@@ -1,11 +1,13 @@
 """One pass, top to bottom: a snapshot and its assessment to a plan.
 
 1. Freeze where the view can't be trusted.
-2. Take the places of pods sent on before, other pools' included.
+2. Take the places of pods sent on before, other pools' included, and of those being moved.
 3. Walk the overflow over the standbys, in order of priority and age.
-4. Open or close admission.
-5. Correct the labels of bound pods, once nothing is left to burst.
-6. Say when to look again.
+4. Move running pods: off what fails, to make room, home.
+5. Open or close admission.
+6. Quarantine what fails, unless that is held back.
+7. Correct the labels of bound pods, once nothing is left to burst.
+8. Say when to look again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,14 +21,20 @@ from computepool.assess.overflow import Hold, Overflow, in_order
 from computepool.assess.supply import Supply
 from computepool.assess.targets import in_preference
 from computepool.decide.admission import admission_of
+from computepool.decide.budget import purse_of
+from computepool.decide.flights import flights_of
+from computepool.decide.moving import moved_by, moving_keys
 from computepool.decide.place import Placement
 from computepool.decide.plan import Mark, Plan
+from computepool.decide.quarantine import quarantine_of
+from computepool.decide.room import Room
 from computepool.model.api import Placement as PlacementPolicy
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation
 
 NOTHING_FITS: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
+NOTHING_UNKNOWN: Final[Mapping[str, float]] = MappingProxyType({})
 RECHECK_SECONDS = 2.0
 """Between looks at a view that is not current: that it is current again shows in no change."""
 
@@ -38,32 +46,49 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
         holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)
         again = now + RECHECK_SECONDS if snapshot.stale else assessment.look_again
         return Plan(state=_kept(state, assessment), holds=holds, frozen=frozen, look_again=again)
-    demand = assessment.demand
+    flights = flights_of(snapshot, state, now)
+    purse = purse_of(snapshot, assessment.supplies, state.spend, now)
     targets = tuple(supply.target for supply in assessment.supplies)
     order = in_preference(targets, cheapest=snapshot.pool.spec.placement is PlacementPolicy.CHEAPEST)
+    keys = assessment.label_keys | moving_keys(snapshot, assessment)
+    room = Room(snapshot, assessment, order, purse, flights, keys, now)
 
-    placement = Placement(snapshot, assessment, order, state.fitting, now)
+    placement = Placement(room, assessment, snapshot.in_flight, flights, state.fitting, now)
     placement.reserve_foreign(snapshot.foreign)
-    onward = placement.reserve(demand.sent)
-    for overflow in _queue((*onward, *demand.overflow)):
+    onward = placement.reserve(assessment.demand.sent)
+    placement.keep(flights.unseen)
+    for overflow in _queue((*onward, *assessment.demand.overflow)):
         placement.walk(overflow)
+    moved = moved_by(snapshot, assessment, state, room, flights, purse, placement.stuck, now)
     admission = admission_of(
         snapshot.pool,
-        order,
-        placement,
+        moved.room,
         saturated=assessment.saturation.saturated,
         contested=snapshot.contested > 0,
         before=state.admitting,
     )
-    holds = (*demand.held, *placement.holds)
-    verdicts = PoolState(assessment.saturation, {**demand.fitting, **placement.fitting}, admission.provider)
+    holds = (*assessment.demand.held, *placement.holds)
+    verdicts = msgspec.structs.replace(
+        moved.state,
+        saturation=assessment.saturation,
+        fitting={**assessment.demand.fitting, **placement.fitting},
+        admitting=admission.provider,
+        spend=purse.spend,
+    )
+    untils = (*(hold.until for hold in holds), *(one.until for one in assessment.demand.overflow))
     return Plan(
         state=_with_health(verdicts, assessment),
         bursts=tuple(placement.bursts),
         holds=holds,
         marks=() if placement.bursts else marks_of(snapshot.pool.name, assessment.supplies),
         admission=admission,
-        look_again=_soonest([assessment.look_again, *(hold.until for hold in holds)], now),
+        moves=moved.moves,
+        stays=moved.stays,
+        stays_left_out=moved.stays_left_out,
+        exhausted=moved.room.short or purse.over > 0,
+        quarantine=None if assessment.exceeded else quarantine_of(assessment),
+        held_back=assessment.exceeded,
+        look_again=_soonest([assessment.look_again, moved.look_again, purse.look_again, *untils], now),
     )
 
 
@@ -100,7 +125,10 @@ def _kept(state: PoolState, assessment: Assessment) -> PoolState:
     """
     verdict = Saturation(state.saturation.saturated, state.saturation.reason)
     return _with_health(
-        msgspec.structs.replace(state, saturation=verdict, fitting=NOTHING_FITS, stable_since=None), assessment
+        msgspec.structs.replace(
+            state, saturation=verdict, fitting=NOTHING_FITS, stable_since=None, unknown_since=NOTHING_UNKNOWN
+        ),
+        assessment,
     )
 
 

@@ -4,61 +4,56 @@ Kept here, for every burst:
 - invariant 1: no pod is burst that fits now on a preferred, healthy provider: providers are tried in order of
   preference, and a pod is in the queue only after the primary was tried;
 - invariant 2: bursts never exceed what fits on the target: pods sent on before take their places first, in the same
-  packing as the new ones;
-- invariant 3: `maxAccelerators` is never exceeded: every pod of the pool that tolerates a limited provider and is not
-  seen on a node elsewhere counts against it, wherever it was last sent.
+  packing as the new ones, and so do pods that are being moved;
+- invariant 3: `maxAccelerators` and budgets are never exceeded: every pod of the pool that tolerates a limited provider
+  and is not seen on a node elsewhere counts against it, wherever it was last sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.fit import Packer
 from computepool.assess.overflow import Hold, Overflow, Sent, fit_since, in_order
-from computepool.assess.supply import Supply
 from computepool.assess.targets import Target
+from computepool.decide.flights import Flights
 from computepool.decide.plan import Burst
-from computepool.model.quantity import MILLI
+from computepool.decide.room import Room
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Offer, Pod, Snapshot
+from computepool.model.snapshot import Moving, Offer, Pod
 from computepool.model.state import Fitting
 
 Rejected = list[tuple[str, Reason]]
+MAY_NOT: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED})
+"""Rejections that waiting does not change."""
 
 
 class Placement:
-    """The walk's state: one packing and one allowance per standby provider, and what was decided so far."""
+    """The walk's state, and what was decided so far. Places and limits are in `room`."""
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        room: Room,
         assessment: Assessment,
-        order: Sequence[Target],
+        in_flight: Mapping[str, Offer],
+        flights: Flights,
         fitted: Fitting,
         now: float,
     ) -> None:
-        """Prepare an empty packing of each provider in `order`, the standbys by preference.
-
-        `fitted`: since when the passes before have had places for the pods.
-        """
-        resource = snapshot.pool.spec.accelerator.resource_name
-        self._resource = resource
+        """`fitted`: since when the passes before have had places for the pods."""
+        self._room = room
         self._now = now
         self._fitted = fitted
-        self._in_flight = snapshot.in_flight
-        self._target = {target.name: target for target in order}
-        self.fitting: dict[tuple[str, str], float] = {}
+        self._in_flight = in_flight
+        self._flights = flights
+        self._target = {target.name: target for target in room.standbys}
         self._primary = assessment.primary.target
-        supplies = {supply.target.name: supply for supply in assessment.supplies}
-        self._packers = {
-            target.name: Packer(supplies[target.name], resource, assessment.label_keys, now) for target in order
-        }
-        self._allowance = {
-            target.name: _allowance(target, supplies[target.name], snapshot, resource)
-            for target in order
-            if target.limit is not None
-        }
+        self.fitting: dict[tuple[str, str], float] = {}
         self.bursts: list[Burst] = []
         self.holds: list[Hold] = []
+        self.stuck: list[Pod] = []
+        """Pods that the primary has no room for and no standby may ever take."""
 
     def reserve_foreign(self, pods: Iterable[Pod]) -> None:
         """Take the places of other pools' pods that were sent on and may land on nodes of this pool's providers."""
@@ -71,7 +66,7 @@ class Placement:
             as_is = offer is None
             sent_to = pod.burst if offer is None else offer.provider
             # Pools that share a provider mostly call it the same; it may still land on any other that it tolerates.
-            packers = sorted(self._packers.values(), key=lambda packer: packer.supply.target.name != sent_to)
+            packers = sorted(self._room.places(), key=lambda packer: packer.supply.target.name != sent_to)
             any(packer.place(pod.shape, as_is=as_is) for packer in packers)
 
     def reserve(self, sent: Iterable[Sent]) -> list[Overflow]:
@@ -91,8 +86,19 @@ class Placement:
                 onward.append(Overflow(one.pod, Reason.NO_ROOM))
         return onward
 
+    def keep(self, moves: Iterable[Moving]) -> None:
+        """Take the places of moves under way whose replacement is not seen yet, so that nobody else does."""
+        for one in moves:
+            target = self._target.get(one.target)
+            if target is not None and self._room.take(target, one.pod):
+                self._room.charge(target, one.pod)
+                self._room.enter(target)
+
     def walk(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
+        if overflow.wait is not None and overflow.pod.uid in self._flights.urgent:
+            # It replaces a pod that was moved to a standby, and its place there was found before that.
+            overflow = msgspec.structs.replace(overflow, wait=None, until=None)
         rejected: Rejected = [(self._primary.name, overflow.why)]
         for target in self._target.values():
             outcome = self._consider(overflow, target, rejected)
@@ -103,11 +109,9 @@ class Placement:
                 self.holds.append(outcome)
                 return
             rejected.append((target.name, outcome))
+        if overflow.wait is None and overflow.why is Reason.NO_ROOM and all(why in MAY_NOT for _, why in rejected[1:]):
+            self.stuck.append(overflow.pod)
         self.holds.append(_nowhere(overflow, rejected))
-
-    def has_room(self, target: Target) -> bool:
-        """Say whether the provider could take one more accelerator, after all that was placed."""
-        return target.on_demand or self._packers[target.name].has_left(self._resource, MILLI)
 
     def _consider(self, overflow: Overflow, target: Target, rejected: Rejected) -> Burst | Hold | Reason:
         """Return what becomes of the pod at one provider: sent there, waiting there already, or why not."""
@@ -115,23 +119,19 @@ class Placement:
         if target.tolerated_by(pod.shape):
             at = pod.offered(target.name)
             outcome = self._wait_at(target, pod, pod.since if at is None else at)
-            return outcome if isinstance(outcome, Reason) else _with(outcome, rejected, overflow.until)
+            return outcome if isinstance(outcome, Reason) else _with(outcome, rejected)
         if pod.allowed is not None and target.name not in pod.allowed:
             return Reason.NOT_ALLOWED
         if overflow.wait is not None:
             return overflow.wait
-        request = pod.shape.request(self._resource)
-        if request > self._allowance.get(target.name, request):
-            return Reason.AT_MAX_ACCELERATORS
-        why = self._takes(target, pod)
+        why = self._room.barred(target) or self._room.beyond(target, pod) or self._takes(target, pod)
         return self._send(pod, target, overflow.why, rejected) if why is None else why
 
     def _takes(self, target: Target, pod: Pod) -> Reason | None:
         """Give the pod a place at the provider, now or on a node to be made; return why not otherwise."""
-        packer = self._packers[target.name]
-        if packer.place(pod.shape):
+        if self._room.take(target, pod):
             return None
-        why = packer.why_not(pod.shape)
+        why = self._room.why_not(target, pod.shape)
         return None if target.on_demand and why is not Reason.PINNED else why
 
     def _wait_at(self, target: Target, pod: Pod, offered: float) -> Hold | Reason:
@@ -139,20 +139,25 @@ class Placement:
 
         Its time runs while there is a place that the scheduler does not give it, or nodes that do not come.
         """
+        if (barred := self._room.barred(target)) is not None:
+            return barred
         since = fit_since(self._fitted, pod, target, self._now)
         due = max(offered, since) + target.timeout
         if self._now >= due:
             self.fitting[pod.uid, target.name] = since
             return Reason.NOT_BOUND_IN_TIME
-        packer = self._packers[target.name]
-        if packer.place(pod.shape):
+        if self._room.take(target, pod):
             self.fitting[pod.uid, target.name] = since
+            self._room.enter(target)
             return Hold(pod, Reason.AWAITING_SCHEDULER, target.name, until=due)
-        why = packer.why_not(pod.shape)
+        why = self._room.why_not(target, pod.shape)
         due = offered + target.timeout
         if not target.on_demand or why is Reason.PINNED:
             return why
-        return Hold(pod, Reason.AWAITING_NODES, target.name, until=due) if self._now < due else Reason.NOT_BOUND_IN_TIME
+        if self._now >= due:
+            return Reason.NOT_BOUND_IN_TIME
+        self._room.enter(target)
+        return Hold(pod, Reason.AWAITING_NODES, target.name, until=due)
 
     def _remember(self, one: Sent) -> None:
         """Keep the time that providers offered before have had, so that none gets it twice."""
@@ -162,37 +167,20 @@ class Placement:
                 self.fitting[one.pod.uid, offer.provider] = since
 
     def _send(self, pod: Pod, target: Target, why: Reason, rejected: Rejected) -> Burst:
-        if target.name in self._allowance:
-            self._allowance[target.name] -= pod.shape.request(self._resource)
+        self._room.charge(target, pod)
+        self._room.enter(target)
         missing = tuple(t for t in target.tolerations if t not in pod.shape.tolerations)
         return Burst(pod, target.name, _because(pod, why), tuple(rejected), missing)
 
 
-def _with(hold: Hold, rejected: Rejected, may_go: float | None) -> Hold:
-    """Add what was considered before. `may_go`: when the pod may be sent to any of those that it waits before."""
-    until = min((time for time in (hold.until, may_go) if time is not None), default=None)
-    return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), until)
+def _with(hold: Hold, rejected: Rejected) -> Hold:
+    return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), hold.until)
 
 
 def _because(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
         return Reason.NEXT_PROVIDER
     return why if why in (Reason.PINNED, Reason.TAINTED) else Reason.PRIMARY_SATURATED
-
-
-def _allowance(target: Target, supply: Supply, snapshot: Snapshot, resource: str) -> int:
-    """Return how many thousandths of the accelerator the pool may still use of a limited provider."""
-    coming = sum(
-        pod.shape.request(resource)
-        for pod in (*snapshot.waiting, *snapshot.astray)
-        if target.tolerated_by(pod.shape) or _flies_to(snapshot.in_flight, pod, target)
-    )
-    return (target.limit or 0) - supply.accelerators - coming
-
-
-def _flies_to(in_flight: Mapping[str, Offer], pod: Pod, target: Target) -> bool:
-    offer = in_flight.get(pod.uid)
-    return offer is not None and offer.provider == target.name
 
 
 def _nowhere(overflow: Overflow, rejected: Rejected) -> Hold:

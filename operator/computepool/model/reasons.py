@@ -121,6 +121,11 @@ class Reason(StrEnum):
         "NotMovable",
         "The pod has no controller that would replace it, or its annotation computepool.io/movable is false.",
     )
+    MAY_NOT_FOLLOW = (
+        "MayNotFollow",
+        "The pod has volumes or resource claims that may not be there on another provider; if they are, say so by its "
+        'annotation computepool.io/movable: "true".',
+    )
     LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods leaves the pod where it is."
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached; the pod's turn comes."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."

@@ -1,0 +1,151 @@
+"""Moves under way: which of them still count, whose places are to be kept, and which waiting pods are their outcome.
+
+A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
+and its age: of an owner's moves, the first is matched with the first pod created since, and so on. One whose
+replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+import msgspec
+
+from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
+from computepool.model.state import PoolState
+
+FLIGHT_SECONDS: Final = 120.0
+"""A move that has not come to an end by then counts no longer."""
+SKEW_SECONDS: Final = 2.0
+"""A pod is created after a move if its creationTimestamp, whole seconds of another clock, is at most so much before."""
+
+Kinds = frozenset[MoveKind]
+FORCED: Final = frozenset({MoveKind.FAILOVER, MoveKind.RESCHEDULE})
+"""Moves under the limits of `failover`."""
+HOMEWARD: Final = frozenset({MoveKind.FAILBACK})
+"""Moves under the limits of `failback`."""
+
+
+class Flights(msgspec.Struct, frozen=True):
+    """What is under way. Made by `flights_of`."""
+
+    under_way: tuple[Moving, ...]
+    """Asked for, or evicted and not over."""
+    unseen: tuple[Moving, ...]
+    """Those of them whose replacement is not seen yet: nobody else may take its place."""
+    urgent: frozenset[str]
+    """Uids of waiting pods that replace one moved to a standby: they need not wait to overflow."""
+    homing: frozenset[str]
+    """Uids of waiting pods that replace one moved home."""
+    pods: frozenset[str]
+    """Uids of the pods that are being moved: nothing else is decided about them."""
+    refused: Mapping[str, Moving]
+    """By uid: pods whose eviction the API server refuses."""
+    unknown: tuple[tuple[float, MoveKind], ...]
+    """Moves of an earlier leader that may not be over."""
+
+    def count(self, kinds: Kinds) -> int:
+        """Return how many moves of these kinds are on their way."""
+        known = sum(1 for one in self.under_way if one.kind in kinds)
+        return known + sum(1 for _, kind in self.unknown if kind in kinds)
+
+    def ends(self, kinds: Kinds) -> float | None:
+        """Return when the first of them counts no longer, whatever happens."""
+        begun = [one.at for one in self.under_way if one.kind in kinds]
+        begun += [at for at, kind in self.unknown if kind in kinds]
+        return min(begun) + FLIGHT_SECONDS if begun else None
+
+
+def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
+    """Match the pool's moves with what has become of them. Looks at its pods only if any was moved lately."""
+    recent = [one for one in snapshot.moving if now < one.at + FLIGHT_SECONDS and is_asked(one)]
+    refused = {one.pod.uid: one for one in snapshot.moving if is_refused(one)}
+    old = [(at, k) for at, k in state.recent_moves if at < snapshot.moving_since and now < at + FLIGHT_SECONDS]
+    if not recent and not old:
+        return Flights((), (), frozenset(), frozenset(), frozenset(), refused, ())
+    bound = {pod.uid: pod for pod in _bound(snapshot)}
+    gone = {one.pod.uid for one in recent if _gone(bound.get(one.pod.uid))}
+    replaced = _matched([one for one in recent if one.pod.uid in gone], bound, snapshot.waiting)
+    pairs = [(one, replaced.get(one.pod.uid)) for one in recent]
+    under_way = [(one, by) for one, by in pairs if not _over(one, by, one.pod.uid in gone)]
+    return Flights(
+        under_way=tuple(one for one, _ in under_way),
+        unseen=tuple(one for one, by in under_way if by is None),
+        urgent=_uids(by for one, by in under_way if not _home(snapshot, one)),
+        homing=_uids(by for one, by in under_way if one.kind is MoveKind.FAILBACK),
+        pods=frozenset(one.pod.uid for one in recent),
+        refused=refused,
+        unknown=_unknown(old, snapshot, bound),
+    )
+
+
+def replaces(pod: Pod, owner: str, at: float) -> bool:
+    """Say whether the pod may have been created in the place of one of the owner's that was moved at that time."""
+    return bool(owner) and pod.owner == owner and pod.created >= at - SKEW_SECONDS
+
+
+def is_asked(one: Moving) -> bool:
+    """Say whether the pod is evicted, or is about to be as far as is known."""
+    return one.evicted or one.asking or one.refused_since is None
+
+
+def is_refused(one: Moving) -> bool:
+    """Say whether the API server did not let the pod go when it was asked last."""
+    return not one.evicted and one.refused_since is not None
+
+
+def _bound(snapshot: Snapshot) -> Iterable[Pod]:
+    name = snapshot.pool.name
+    shares = (use.shares.get(name) for use in snapshot.nodes)
+    return chain(snapshot.astray, *(share.members for share in shares if share is not None))
+
+
+def _gone(pod: Pod | None) -> bool:
+    return pod is None or pod.deleting is not None
+
+
+def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequence[Pod]) -> dict[str, Pod]:
+    """Return the replacement of each moved pod, by that pod's uid, as far as they are seen."""
+    owners = {one.pod.owner for one in moves} - {""}
+    moved = {one.pod.uid for one in moves}
+    candidates: dict[str, list[Pod]] = {owner: [] for owner in owners}
+    for pod in chain(bound.values(), waiting):
+        if pod.owner in owners and pod.uid not in moved:
+            candidates[pod.owner].append(pod)
+    for pods in candidates.values():
+        # Of those created in the same second, the bound ones were first.
+        pods.sort(key=lambda pod: (pod.created, not pod.node, pod.uid), reverse=True)
+    found: dict[str, Pod] = {}
+    for one in sorted(moves, key=lambda one: one.at):
+        pods = candidates.get(one.pod.owner, [])
+        while pods and not replaces(pods[-1], one.pod.owner, one.at):
+            pods.pop()
+        if pods:
+            found[one.pod.uid] = pods.pop()
+    return found
+
+
+def _over(one: Moving, by: Pod | None, gone: bool) -> bool:
+    if by is not None:
+        return bool(by.node)
+    return gone and not one.pod.owner
+
+
+def _home(snapshot: Snapshot, one: Moving) -> bool:
+    return one.target == snapshot.pool.spec.providers[0].name
+
+
+def _uids(pods: Iterable[Pod | None]) -> frozenset[str]:
+    return frozenset(pod.uid for pod in pods if pod is not None)
+
+
+def _unknown(
+    old: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, bound: Mapping[str, Pod]
+) -> tuple[tuple[float, MoveKind], ...]:
+    """Return as many of an earlier leader's moves as there are pods that end, or wait, since: no others are left."""
+    if not old:
+        return ()
+    first = min(at for at, _ in old)
+    ending = sum(1 for pod in bound.values() if pod.deleting is not None)
+    waiting = sum(1 for pod in snapshot.waiting if replaces(pod, pod.owner, first) and not pod.gated)
+    return tuple(old[-(ending + waiting) :]) if ending + waiting else ()

@@ -1,0 +1,101 @@
+"""How many pods may be moved now. Invariant 6: moves stay within maxConcurrentMoves and perMinute.
+
+Failover and rescheduling share the limits of `failover`, failback has its own. Moves of this process are in the
+snapshot; those of a leader before it are in the recorded state, by the second.
+"""
+
+from math import floor
+from typing import Final
+
+import msgspec
+
+from computepool.decide.flights import FORCED, HOMEWARD, Flights, Kinds, is_asked
+from computepool.decide.plan import Move
+from computepool.model.snapshot import MoveKind, Snapshot
+
+MINUTE: Final = 60.0
+ROUNDING_SECONDS: Final = 1.0
+"""Recorded times are whole seconds, rounded down."""
+RETRY_SECONDS: Final = 5.0
+"""Between tries of an eviction that is refused, until evictionTimeoutSeconds."""
+LATE_RETRY_SECONDS: Final = 60.0
+"""And from then on."""
+
+Recent = tuple[tuple[float, MoveKind], ...]
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    kinds: Kinds
+    concurrent: int
+    per_minute: int | None
+
+
+class Governor:
+    """Counts moves of one pass, beside those before."""
+
+    def __init__(self, snapshot: Snapshot, flights: Flights, recent: Recent, now: float) -> None:
+        """`recent`: the state's moves, oldest first."""
+        spec = snapshot.pool.spec
+        self._flights = flights
+        self._recent = recent
+        self._now = now
+        self._timeout = float(spec.failover.eviction_timeout_seconds)
+        forced, home = spec.failover, spec.failback
+        limits = (
+            _Limits(FORCED, forced.max_concurrent_moves, forced.per_minute),
+            _Limits(HOMEWARD, home.max_concurrent_moves, home.per_minute),
+        )
+        self._limits = {kind: one for one in limits for kind in one.kinds}
+        own = [(one.at + MINUTE, one.kind) for one in snapshot.moving if is_asked(one)]
+        old = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in recent if at < snapshot.moving_since]
+        self._lately = [(until, kind) for until, kind in (*own, *old) if until > now]
+        self._new: list[MoveKind] = []
+
+    def left(self, kind: MoveKind) -> int:
+        """Return how many more moves of that kind may begin in this pass."""
+        limits = self._limits[kind]
+        new = sum(1 for one in self._new if one in limits.kinds)
+        left = limits.concurrent - self._flights.count(limits.kinds) - new
+        if limits.per_minute is not None:
+            left = min(left, limits.per_minute - len(self._in_minute(limits.kinds)) - new)
+        return max(0, left)
+
+    def begin(self, kind: MoveKind) -> None:
+        """Count one more."""
+        self._new.append(kind)
+
+    def again(self, kind: MoveKind) -> float | None:
+        """Return when a limit that is reached may be so no longer, by time alone."""
+        limits = self._limits[kind]
+        times = [self._flights.ends(limits.kinds)]
+        if limits.per_minute is not None:
+            times.append(min(self._in_minute(limits.kinds), default=self._now + MINUTE))
+        return min((at for at in times if at is not None and at > self._now), default=None)
+
+    def retry(self, uid: str) -> float | None:
+        """Return when the pod's refused eviction may be tried again; None: it was not refused, or may be now."""
+        one = self._flights.refused.get(uid)
+        if one is None:
+            return None
+        at = one.at + (LATE_RETRY_SECONDS if self.overdue(uid) else RETRY_SECONDS)
+        return at if at > self._now else None
+
+    def overdue(self, uid: str) -> bool:
+        """Say whether the pod's eviction has been refused for evictionTimeoutSeconds."""
+        one = self._flights.refused.get(uid)
+        return one is not None and self._now >= (one.refused_since or 0.0) + self._timeout
+
+    def recorded(self, moves: tuple[Move, ...]) -> Recent:
+        """Return the state's next `recent_moves`: with these, and without those a minute older than the latest."""
+        second = float(floor(self._now))
+        entries = list(self._recent)
+        for move in moves:
+            # One that is tried again is counted once a second: it may be tried in many passes before it is asked for.
+            if move.pod.uid not in self._flights.refused or (second, move.kind) not in entries:
+                entries.append((second, move.kind))
+        latest = max((at for at, _ in entries), default=0.0)
+        return tuple((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS)
+
+    def _in_minute(self, kinds: Kinds) -> list[float]:
+        """Return until when each move of the last minute counts."""
+        return [until for until, kind in self._lately if kind in kinds]
