@@ -1,0 +1,120 @@
+"""Too many providers that fail at once: rather something is wrong on our side, and nothing is opened or moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Node
+from computepool.model.state import Breaker, PoolState
+from tests.builders import NOW, node, pool, provider
+from tests.unit.core.watching import Watch
+
+OPEN = BreakerState.OPEN
+
+
+def nodes(*lost: str, of: str = "anc") -> list[Node]:
+    """Two nodes of each provider, lost where their letter says so."""
+    return [node(f"{one}{index}", ready="Unknown" if one in lost else "True") for one in of for index in range(2)]
+
+
+def watching(*drained: str, **health: Any) -> Watch:
+    of = [provider(name, drain=name in drained) for name in ("aws", "nebius", "crusoe")]
+    watch = Watch(pool(*of, health=health))
+    watch.see(-1000, nodes())
+    return watch
+
+
+def opened(watch: Watch) -> set[str]:
+    return {name for name, one in watch.found.breakers.items() if not one.closed}
+
+
+def test_one_provider_may_fail() -> None:
+    watch = watching()
+    watch.see(0, nodes("a"))
+    assert opened(watch) == {"aws"}
+    assert not watch.found.exceeded
+
+
+def test_the_only_two_may_not_fail_together_but_one_may() -> None:
+    watch = Watch(pool(provider("aws"), provider("nebius")))
+    watch.see(-1000, nodes(of="an"))
+    watch.see(0, nodes("a", of="an"))
+    assert opened(watch) == {"aws"}
+    watch.see(1, nodes("a", "n", of="an"))
+    assert opened(watch) == {"aws"}
+    assert watch.found.exceeded
+
+
+def test_two_of_three_that_fail_together_open_nothing_and_it_is_said() -> None:
+    watch = watching(maxUnhealthyPercent=50)
+    found = watch.see(0, nodes("n", "c"))
+    assert opened(watch) == set()
+    assert found.exceeded.startswith("2 of 3 providers have failed at once (crusoe, nebius)")
+    # Their sick nodes are no supply all the same.
+    assert watch.usable("nebius") == []
+
+
+def test_one_after_another_counts_as_together_while_the_first_is_open() -> None:
+    watch = watching()
+    watch.see(0, nodes("n"))
+    watch.see(500, nodes("n", "c"))
+    assert opened(watch) == {"nebius"}
+    assert watch.found.exceeded
+
+
+def test_once_it_is_less_the_rest_opens() -> None:
+    watch = watching(clearSeconds=60)
+    watch.see(0, nodes("n", "c"))
+    watch.see(10, nodes("c"))
+    assert watch.found.exceeded
+    watch.see(70, nodes("c"))
+    assert opened(watch) == {"crusoe"}
+    assert not watch.found.exceeded
+
+
+def test_more_may_fail_where_the_spec_allows_it() -> None:
+    watch = watching(maxUnhealthyPercent=67)
+    watch.see(0, nodes("n", "c"))
+    assert opened(watch) == {"nebius", "crusoe"}
+
+
+def test_providers_drained_by_hand_do_not_count_and_open_all_the_same() -> None:
+    watch = watching("nebius")
+    watch.see(0, nodes("c"))
+    assert opened(watch) == {"nebius", "crusoe"}
+    assert not watch.found.exceeded
+    watch = watching("nebius")
+    watch.see(0, nodes("a", "c"))
+    assert opened(watch) == {"nebius"}
+    assert watch.found.exceeded
+
+
+def test_a_half_open_provider_that_fails_among_too_many_stays_half_open() -> None:
+    watch = watching()
+    half = Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW, failures=1, node="n0")
+    watch.state = PoolState(breakers={"nebius": half}, joined=watch.state.joined)
+    watch.see(0, nodes("n", "c"))
+    assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
+    assert watch.usable("nebius") == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sets(st.sampled_from("anc"), max_size=3), st.sampled_from((1, 40, 200))), max_size=8),
+    st.sampled_from((0, 30)),
+)
+def test_whatever_fails_when_two_failures_never_open_a_third(story: list[tuple[set[str], float]], sustain: int) -> None:
+    """With room for one failure of three, at most one breaker is open at any time."""
+    watch, now = watching(sustainSeconds=sustain, clearSeconds=60), 0.0
+    for lost, passes in story:
+        now += passes
+        watch.see(now, nodes(*lost))
+        assert sum(one.state is OPEN for one in watch.found.breakers.values()) <= 1
+        failing = {name for name, one in watch.found.health.providers.items() if one.failing}
+        assert bool(watch.found.exceeded) is (len(failing | opened(watch)) >= 2)
+
