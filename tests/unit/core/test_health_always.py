@@ -1,0 +1,257 @@
+"""What always holds of health and breakers, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from computepool.assess.breaker import Signs, step
+from computepool.assess.faults import Fault
+from computepool.assess.health import ProviderHealth
+from computepool.assess.sickness import Times, due, sickness_of
+from computepool.model.api import BreakerState, ComputePool
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Node
+from computepool.model.state import Breaker, PoolState, Sickness, recorded_state
+from tests.builders import NOW, node, pod, pool
+from tests.unit.core.watching import Watch
+
+often = settings(max_examples=150, deadline=None)
+TIMES = Times(sustain=30, clear=60)
+OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
+
+WAITED_FOR = Fault(Reason.NODE_UNKNOWN, at_once=True)
+SLOW = (Fault(Reason.NODE_NOT_READY), Fault(Reason.NODE_CONDITION, "XIDErrors=True"), Fault(Reason.DEVICES_MISSING))
+steps = st.sampled_from((0.0, 1.0, 9.0, 29.0, 30.0, 59.0, 60.0, 200.0))
+
+
+# -- nodes
+
+
+@often
+@given(st.lists(st.tuples(steps, st.sampled_from(SLOW)), min_size=1, max_size=12))
+def test_a_fault_that_is_seen_again_or_turns_into_another_never_restarts_its_timer(
+    story: list[tuple[float, Fault]],
+) -> None:
+    now, one = NOW, None
+    for passed, fault in story:
+        now += passed
+        one = sickness_of(one, fault, TIMES, now)
+        assert one is not None
+        assert one.since == NOW + story[0][0]
+        assert one.reason is fault.reason
+        assert one.sick is (now - one.since >= TIMES.sustain)
+
+
+@often
+@given(st.lists(st.tuples(steps, st.sampled_from((None, *SLOW, WAITED_FOR))), max_size=20))
+def test_sick_comes_after_enough_trouble_and_goes_after_enough_time_without_any(
+    story: list[tuple[float, Fault | None]],
+) -> None:
+    now, one = NOW, None
+    trouble = clear = 0.0
+    before: tuple[Fault | None, Sickness | None] = (None, None)
+    for passed, fault in story:
+        now += passed
+        was_faulty, was = before
+        # What lasted between two looks: the trouble seen at both, or its absence.
+        trouble += passed if was_faulty is not None else 0.0
+        clear = clear + passed if was_faulty is None else 0.0
+        one = sickness_of(one, fault, TIMES, now)
+        became_sick = one is not None and one.sick and not (was is not None and was.sick)
+        if became_sick:
+            assert fault is not None
+            assert fault.at_once or trouble >= TIMES.sustain
+        if was is not None and was.sick and not (one is not None and one.sick):
+            assert was_faulty is None
+            assert clear >= TIMES.clear
+        before = (fault, one)
+
+
+@often
+@given(st.lists(st.tuples(steps, st.sampled_from((None, *SLOW))), max_size=12), st.floats(0, 0.999))
+def test_before_the_time_to_look_again_a_node_stays_as_it_is(
+    story: list[tuple[float, Fault | None]], share: float
+) -> None:
+    now, one, fault = NOW, None, None
+    for passed, fault in story:
+        now += passed
+        one = sickness_of(one, fault, TIMES, now)
+    again = None if one is None else due(one, TIMES)
+    later = now + share * ((3600 if again is None else again) - now)
+    after = sickness_of(one, fault, TIMES, later)
+    assert (one is not None and one.sick) is (after is not None and after.sick)
+
+
+# -- what can't be told
+
+
+READY = st.sampled_from(("True", "False", "Unknown"))
+
+
+@st.composite
+def untold(draw: st.DrawFn) -> Sequence[Node]:
+    """Nodes of nebius that have never been ready, or whose conditions nobody knows; aws is well."""
+    young = [
+        node(f"n{index}", draw(st.sampled_from((0, 8))), ready=draw(st.sampled_from(("False", "Unknown"))))
+        for index in range(draw(st.integers(0, 3)))
+    ]
+    vague = [
+        node(f"n{index + 5}", conditions={"XIDErrors": "Unknown", "AcceleratedHardwareReady": "Unknown"})
+        for index in range(draw(st.integers(0, 2)))
+    ]
+    return [node("a1"), *young, *vague]
+
+
+@often
+@given(st.lists(st.tuples(steps, untold()), min_size=1, max_size=5), st.sampled_from((0, 30)))
+def test_what_can_not_be_told_is_never_failing(story: list[tuple[float, Sequence[Node]]], sustain: int) -> None:
+    watch, now = Watch(pool(health={"sustainSeconds": sustain})), 0.0
+    for passed, nodes in story:
+        now += passed
+        watch.see(now, nodes)
+        assert watch.provider("nebius").failing is None
+        assert watch.breaker("nebius").closed
+        assert watch.sick("nebius") == {}
+
+
+@often
+@given(
+    st.dictionaries(st.sampled_from(("a1", "a2", "n1", "n2", "x1")), st.floats(25, 1e6), min_size=1),
+    READY,
+    st.booleans(),
+)
+def test_where_all_are_silent_the_pool_freezes_and_nothing_changes(
+    ages: dict[str, float], ready: str, was_sick: bool
+) -> None:
+    before = {"n1": Sickness(Reason.NODE_UNKNOWN, "", NOW - 500, sick=True)} if was_sick else {}
+    breaker = Breaker(OPEN, Reason.PROVIDER_SILENT, NOW - 500, NOW - 400, 2)
+    watch = Watch(pool(), PoolState(sick=before, breakers={"nebius": breaker}))
+    nodes = [node("a1"), node("a2", ready=ready), node("n1", ready=ready), node("n2")]
+    found = watch.see(0, nodes, [pod("p")], heartbeats={name: NOW - age for name, age in ages.items()})
+    assert found.blind
+    assert dict(found.health.nodes) == before
+    assert watch.breaker("nebius") == breaker
+    assert watch.breaker("aws").closed
+
+
+# -- from one state of a breaker to the next
+
+WELL = ProviderHealth(known=True)
+RECOVERING = ProviderHealth(failing=Reason.PROVIDER_UNHEALTHY, known=True)
+FAILING = ProviderHealth(failing=Reason.PROVIDER_UNHEALTHY, known=True, troubled=True)
+PERHAPS = ProviderHealth(known=True, troubled=True)
+
+signs = st.builds(
+    Signs,
+    health=st.sampled_from((WELL, WELL, WELL, RECOVERING, FAILING, PERHAPS, ProviderHealth())),
+    drained=st.sampled_from((False, False, False, False, True)),
+    unbound=st.sampled_from((0, 0, 0, 1, 3)),
+    node=st.sampled_from(("n1", "n1", "n2", "")),
+    ready=st.booleans(),
+    failing=st.sampled_from((False, False, True)),
+)
+stories = st.lists(st.tuples(steps, signs, st.sampled_from((False, False, False, True))), max_size=30)
+POOL = pool(health={"clearSeconds": 60, "breaker": {"backoffSeconds": 100, "maxBackoffSeconds": 350}})
+SPEC = POOL.spec.health
+
+
+def stepped(one: Breaker, seen: Signs, now: float, *, held: bool) -> Breaker:
+    return step(one, seen, SPEC, "inference/nebius", now, held=held)
+
+
+@often
+@given(stories)
+def test_it_never_goes_on_before_its_time_nor_while_something_is_wrong(
+    story: list[tuple[float, Signs, bool]],
+) -> None:
+    one, now, well_since = Breaker(), NOW, NOW
+    for passed, seen, held in story:
+        now += passed
+        if seen.health.troubled:
+            well_since = now
+        after = stepped(one, seen, now, held=held)
+        if after.state is HALF_OPEN and one.state is not HALF_OPEN:
+            assert one.state is OPEN
+            assert not seen.drained
+            assert seen.health.failing is None
+            assert seen.node
+            if one.reason is not Reason.DRAINED:
+                assert one.retry_at is not None
+                assert now >= one.retry_at
+                assert now >= well_since + SPEC.clear_seconds
+        if after.state is CLOSED and one.state is not CLOSED:
+            assert one.state is HALF_OPEN
+            assert seen.ready
+            assert (after.failures, after.reason, after.retry_at) == (0, None, None)
+        if after.state is OPEN and one.state is not OPEN:
+            assert seen.drained or not held
+            assert after.failures == one.failures + (after.reason is not Reason.DRAINED)
+        one = after
+
+
+@often
+@given(stories)
+def test_each_time_it_opens_without_having_proved_itself_it_stays_open_for_longer_up_to_the_longest(
+    story: list[tuple[float, Signs, bool]],
+) -> None:
+    one, now, longest = Breaker(), NOW, 0.0
+    for passed, seen, held in story:
+        now += passed
+        after = stepped(one, seen, now, held=held)
+        if after.retry_at is not None and after.retry_at != one.retry_at:
+            time = after.retry_at - after.since
+            assert longest <= time + 1e-6
+            assert time <= SPEC.breaker.max_backoff_seconds + 1e-6
+            longest = time
+        if after.closed:
+            longest = 0.0
+        one = after
+
+
+@often
+@given(stories, st.integers(0, 29))
+def test_another_leader_goes_on_from_the_status_and_never_further_than_the_one_before_would(
+    story: list[tuple[float, Signs, bool]], restart: int
+) -> None:
+    rank = {OPEN: 0, HALF_OPEN: 1, CLOSED: 2}
+    one = other = Breaker()
+    now = NOW
+    for index, (passed, seen, held) in enumerate(story):
+        now += passed
+        one, other = stepped(one, seen, now, held=held), stepped(other, seen, now, held=held)
+        if index == restart:
+            other = read_back(other)
+            assert other == msgspec.structs.replace(rounded(one), proving_since=None, clear_since=None)
+        if other.state is not one.state:
+            assert rank[other.state] < rank[one.state]
+            return
+        assert other.failures == one.failures
+
+
+def read_back(one: Breaker) -> Breaker:
+    """The breaker as another leader reads it from the status."""
+    written = {
+        "state": one.state.value,
+        "reason": (one.reason or ""),
+        "since": stamp(one.since) if one.since else None,
+        "retryAt": None if one.retry_at is None else stamp(one.retry_at),
+        "failures": one.failures,
+        "node": one.node,
+    }
+    status = {"providers": [{"name": "nebius", "breaker": {k: v for k, v in written.items() if v is not None}}]}
+    of: ComputePool = pool(status=status)
+    return recorded_state(of).breakers.get("nebius", Breaker())
+
+
+def stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def rounded(one: Breaker) -> Breaker:
+    """Times in the status are to the millisecond."""
+    return msgspec.structs.replace(one, retry_at=None if one.retry_at is None else int(one.retry_at * 1000) / 1000)
