@@ -1,4 +1,4 @@
-"""What failover reads of pods and nodes: who owns a pod, whether it may be moved, whether it starts, what a node says."""
+"""What failover reads of pods and nodes: who owns a pod, whether it may be moved or starts, and what a node says."""
 
 from __future__ import annotations
 

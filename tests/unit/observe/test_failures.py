@@ -1,0 +1,201 @@
+"""Pods that failed at once: which count, where, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.model.snapshot import Failure
+from computepool.observe.failures import PER_NODE, REFRESH_SECONDS, FailedPod, Failures, read_failed_pod
+from tests.builders import NOW, pod
+from tests.unit.observe.storing import Clock
+
+Json = dict[str, Any]
+WINDOW = 300.0
+
+
+def read(status: Json, node: str = "a1", **meta: Any) -> FailedPod:
+    owner = {"kind": "ReplicaSet", "uid": "rs", "controller": True, "name": "x", "apiVersion": "apps/v1"}
+    metadata = {
+        "name": "p",
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-11-23T05:00:00Z",
+        "ownerReferences": [owner],
+        **meta,
+    }
+    obj = {"metadata": metadata, "spec": {"nodeName": node} if node else {}, "status": {"phase": "Failed", **status}}
+    return read_failed_pod(msgspec.json.encode(obj))
+
+
+def failed(uid: str = "u", node: str = "a1", *, created: float = NOW, refused: bool = True, counts: bool = True) -> Any:
+    return FailedPod(uid, 7, node, "rs", created, refused, counts)
+
+
+def new_failures() -> tuple[Failures, Clock]:
+    clock = Clock()
+    failures = Failures(clock)
+    failures.keep(WINDOW)
+    return failures, clock
+
+
+def ages(failures: Failures, clock: Clock) -> dict[str, float]:
+    return {one.uid: clock.now - one.at for one in failures.all()}
+
+
+# -- reading
+
+
+@pytest.mark.parametrize(
+    ("reason", "refused"),
+    [
+        ("UnexpectedAdmissionError", True),
+        ("OutOfcpu", True),
+        ("OutOfnvidia.com/gpu", True),
+        ("NodeAffinity", True),
+        ("TopologyAffinityError", True),
+        ("NodeShutdown", True),
+        ("Evicted", False),
+        ("DeadlineExceeded", False),
+        ("PodOSNotSupported", False),
+        ("SysctlForbidden", False),
+        ("", False),
+    ],
+)
+def test_a_pod_that_the_kubelet_refused_counts(reason: str, refused: bool) -> None:
+    found = read({"reason": reason})
+    assert (found.refused, found.counts) == (refused, refused)
+
+
+def test_a_pod_whose_container_never_ran_counts_too_and_is_not_refused() -> None:
+    found = read({"containerStatuses": [{"state": {"terminated": {"reason": "StartError", "exitCode": 128}}}]})
+    assert (found.refused, found.counts) == (False, True)
+
+
+def test_a_pod_that_ran_and_failed_does_not_count() -> None:
+    found = read({"containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 1}}}]})
+    assert not found.counts
+
+
+def test_a_pod_that_never_had_a_node_does_not_count() -> None:
+    assert not read({"reason": "UnexpectedAdmissionError"}, node="").counts
+
+
+def test_all_that_is_needed_is_read() -> None:
+    found = read({"reason": "OutOfcpu"})
+    assert found == FailedPod("u", 7, "a1", "rs", 1_795_410_000.0, True, True)
+    assert read({}, ownerReferences=None).owner == ""
+
+
+# -- pods that ended
+
+
+def test_a_pod_that_fails_before_our_eyes_failed_now_whenever_it_was_made() -> None:
+    failures, _ = new_failures()
+    assert failures.ended(failed(created=NOW - 5000), listed=False)
+    assert failures.all() == (Failure("u", "a1", "rs", NOW, refused=True),)
+
+
+@pytest.mark.parametrize(("created", "ages_by"), [(NOW - 100, [100]), (NOW - 301, []), (NOW + 50, [0])])
+def test_a_pod_that_is_found_in_a_list_failed_when_it_was_made(created: float, ages_by: list[float]) -> None:
+    failures, clock = new_failures()
+    assert failures.ended(failed(created=created), listed=True) is bool(ages_by)
+    assert list(ages(failures, clock).values()) == ages_by
+
+
+def test_a_pod_that_is_listed_again_keeps_its_time() -> None:
+    failures, clock = new_failures()
+    failures.ended(failed(created=NOW - 5000), listed=False)
+    clock.now += 100
+    assert not failures.ended(failed(created=NOW - 5000), listed=True)
+    assert not failures.ended(failed(created=NOW - 5000), listed=False)
+    assert ages(failures, clock) == {"u": 100}
+
+
+def test_what_does_not_count_is_not_kept() -> None:
+    failures, _ = new_failures()
+    assert not failures.ended(failed(counts=False), listed=False)
+    assert failures.all() == ()
+
+
+def test_a_failure_is_forgotten_after_the_longest_window() -> None:
+    failures, clock = new_failures()
+    failures.ended(failed(), listed=False)
+    clock.now += WINDOW - 1
+    assert failures.all()
+    clock.now += 1 + REFRESH_SECONDS
+    assert failures.all() == ()
+
+
+def test_a_shorter_window_forgets_at_once() -> None:
+    failures, clock = new_failures()
+    failures.ended(failed(), listed=False)
+    clock.now += 100
+    assert failures.all()
+    failures.keep(60)
+    assert failures.all() == ()
+
+
+def test_each_node_keeps_so_many_and_forgets_the_oldest() -> None:
+    failures, _ = new_failures()
+    failures.ended(failed("other", "n1"), listed=False)
+    for number in range(PER_NODE + 3):
+        failures.ended(failed(f"u{number}"), listed=False)
+    kept = [one.uid for one in failures.all() if one.node == "a1"]
+    assert kept == [f"u{number}" for number in range(3, PER_NODE + 3)]
+    assert len(failures.all()) == PER_NODE + 1
+
+
+# -- pods that do not start
+
+
+def test_a_pod_that_still_does_not_start_fails_now() -> None:
+    failures, clock = new_failures()
+    failures.stuck(pod("p", on="a1", owner="rs"))
+    clock.now += 1000
+    assert failures.all() == (Failure("uid-default-p", "a1", "rs", NOW + 1000, refused=False),)
+
+
+def test_once_it_starts_or_is_gone_its_failure_ages() -> None:
+    failures, clock = new_failures()
+    stuck = pod("p", on="a1", owner="rs")
+    failures.stuck(stuck)
+    clock.now += 1000
+    failures.recovered(stuck.uid)
+    clock.now += 200
+    failures.recovered(stuck.uid)
+    assert ages(failures, clock) == {stuck.uid: 200}
+    clock.now += 101
+    assert failures.all() == ()
+
+
+def test_a_pod_that_did_not_start_and_then_ended_counts_once() -> None:
+    failures, clock = new_failures()
+    stuck = pod("p", on="a1", owner="rs")
+    failures.stuck(stuck)
+    clock.now += 50
+    failures.ended(failed(stuck.uid, refused=False), listed=False)
+    failures.recovered(stuck.uid)
+    clock.now += 100
+    assert [one.uid for one in failures.all()] == [stuck.uid]
+
+
+def test_what_was_handed_out_is_the_same_until_something_changes_or_it_is_old() -> None:
+    failures, clock = new_failures()
+    failures.stuck(pod("p", on="a1"))
+    seen = failures.all()
+    clock.now += REFRESH_SECONDS - 1
+    assert failures.all() is seen
+    clock.now += 1
+    assert failures.all() != seen
+    assert seen[0].at == NOW
+
+
+def test_a_time_of_day_that_is_set_back_is_borne() -> None:
+    failures, clock = new_failures()
+    failures.stuck(pod("p", on="a1"))
+    failures.all()
+    clock.now -= 500
+    assert ages(failures, clock) == {"uid-default-p": 0}

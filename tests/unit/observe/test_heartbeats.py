@@ -1,0 +1,330 @@
+"""Who was heard when, and who counts as silent: never for what we could not hear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from computepool.observe.heartbeats import Heartbeats, Lease, read_lease
+from tests.builders import NOW
+
+SILENT = 25
+
+
+@dataclass
+class Time:
+    """A steady clock and a time of day, that go together unless somebody sets the one."""
+
+    steady: float = 1000.0
+    day: float = NOW
+
+    def clock(self) -> float:
+        return self.steady
+
+    def wall(self) -> float:
+        return self.day
+
+
+@dataclass
+class Listener:
+    """Heartbeats of some nodes, with a tick every second unless it is told otherwise."""
+
+    nodes: tuple[str, ...] = ("a", "b", "c")
+    seconds: int = 40
+    time: Time = field(default_factory=Time)
+    beats: Heartbeats = field(init=False)
+    renewals: int = 0
+
+    def __post_init__(self) -> None:
+        self.beats = Heartbeats(clock=self.time.clock, wall=self.time.wall)
+        self.list_all()
+
+    def list_all(self) -> None:
+        self.beats.sync_started(self.time.steady)
+        self.renew(*self.nodes, again=False)
+        self.beats.sync_finished(self.time.steady)
+        self.beats.tick(connected=True)
+
+    def renew(self, *names: str, again: bool = True) -> None:
+        self.renewals += again and bool(names)
+        for name in names:
+            lease = Lease(name, self.renewals, f"renewal {self.renewals}", self.seconds)
+            self.beats.put(lease, self.time.steady)
+
+    def wait(self, seconds: float, *, connected: bool = True, beating: tuple[str, ...] = ()) -> None:
+        """Let time go by in seconds of ticks; those who beat do so every ten of them."""
+        for passed in range(1, round(seconds) + 1):
+            self.time.steady += 1
+            self.time.day += 1
+            if passed % 10 == 0:
+                self.renew(*beating)
+            self.beats.tick(connected=connected)
+
+    def pause(self, seconds: float) -> None:
+        """Let time go by without a tick, as for a stopped process."""
+        self.time.steady += seconds
+        self.time.day += seconds
+
+    def turned(self, seconds: int = SILENT) -> tuple[set[str], bool]:
+        names, anybody = self.beats.turned(seconds)
+        return set(names), anybody
+
+    @property
+    def silent(self) -> set[str]:
+        return set(self.beats.silent(SILENT))
+
+
+# -- reading
+
+
+def test_a_lease_is_its_node_and_when_it_was_renewed() -> None:
+    raw = {
+        "metadata": {"name": "n1", "namespace": "kube-node-lease", "resourceVersion": "7", "managedFields": [{}]},
+        "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 4, "renewTime": "2026-11-23T05:00:00.123456Z"},
+    }
+    assert read_lease(msgspec.json.encode(raw)) == Lease("n1", 7, "2026-11-23T05:00:00.123456Z", 4)
+
+
+def test_a_lease_that_was_never_renewed_is_read_too() -> None:
+    assert read_lease(b'{"metadata": {"name": "n1", "resourceVersion": "7"}}') == Lease("n1", 7, "", 40)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b'{"metadata": {"name": 1}}', b'{"metadata": {"name": "n", "spec": 1}}x'])
+def test_what_is_no_lease_is_refused(raw: bytes) -> None:
+    with pytest.raises((msgspec.DecodeError, ValueError)):
+        read_lease(raw)
+
+
+# -- hearing
+
+
+def test_a_node_is_silent_that_was_not_heard_for_so_long_while_others_were() -> None:
+    listener = Listener()
+    listener.wait(SILENT - 1, beating=("a", "b"))
+    assert listener.silent == set()
+    listener.wait(1)
+    assert listener.silent == {"c"}
+    listener.renew("c")
+    assert listener.silent == set()
+
+
+def test_only_a_change_of_renew_time_is_a_heartbeat() -> None:
+    listener = Listener()
+    listener.wait(10)
+    before = listener.beats.seen()["a"]
+    listener.beats.put(Lease("a", 99, f"renewal {listener.renewals}", 40), listener.time.steady)
+    assert listener.beats.seen()["a"] == before
+    listener.renew("a")
+    assert listener.beats.seen()["a"] == before + 10
+
+
+def test_heartbeats_are_stamped_when_they_arrived_by_the_time_of_day() -> None:
+    listener = Listener(nodes=("a",))
+    listener.wait(10)
+    listener.beats.put(Lease("a", 2, "new", 40), listener.time.steady - 0.25)
+    assert listener.beats.seen() == {"a": pytest.approx(NOW + 9.75)}
+
+
+def test_a_node_that_is_gone_is_forgotten() -> None:
+    listener = Listener()
+    listener.beats.drop("a")
+    listener.beats.drop("a")
+    assert set(listener.beats.seen()) == {"b", "c"}
+    listener.renew("a")
+    assert set(listener.beats.seen()) == {"a", "b", "c"}
+
+
+def test_what_was_handed_out_stays_and_is_copied_only_when_something_changed() -> None:
+    listener = Listener()
+    seen = listener.beats.seen()
+    assert listener.beats.seen() is seen
+    listener.wait(1)
+    listener.renew("a")
+    assert seen["a"] == NOW
+    assert listener.beats.seen()["a"] == NOW + 1
+
+
+# -- what could not be heard
+
+
+def test_listening_begins_with_the_end_of_the_list() -> None:
+    listener = Listener()
+    assert listener.beats.listening_since == NOW
+
+
+def test_a_lease_of_a_node_long_dead_counts_from_the_first_list() -> None:
+    listener = Listener()
+    listener.wait(SILENT, beating=("a",))
+    assert listener.silent == {"b", "c"}
+
+
+def test_a_list_that_is_repeated_begins_anew() -> None:
+    listener = Listener()
+    listener.wait(20, beating=("a",))
+    listener.list_all()
+    assert listener.beats.listening_since == NOW + 20
+    listener.wait(SILENT - 1, beating=("a",))
+    assert listener.silent == set()
+    listener.wait(1)
+    assert listener.silent == {"b", "c"}
+
+
+def test_nobody_is_silent_while_the_watch_is_broken_and_then_for_as_long_as_anybody_may_be() -> None:
+    listener = Listener()
+    listener.wait(SILENT, connected=False)
+    listener.wait(SILENT)
+    listener.wait(1, connected=True)
+    assert listener.beats.listening_since >= NOW + SILENT - 1
+    assert Listener().silent == set()
+
+
+def test_silence_that_stood_ends_with_the_watch() -> None:
+    listener = Listener()
+    listener.wait(SILENT, beating=("a",))
+    assert listener.silent == {"b", "c"}
+    listener.wait(4, connected=False)
+    assert listener.silent == set()
+
+
+def test_a_watch_that_is_resumed_at_once_interrupts_nothing() -> None:
+    listener = Listener()
+    listener.wait(SILENT - 5, beating=("a", "b"))
+    listener.wait(1, connected=False)
+    listener.wait(5, beating=())
+    assert listener.beats.listening_since == NOW
+    assert listener.silent == {"c"}
+
+
+@pytest.mark.parametrize(("seconds", "anew"), [(2.9, False), (3.5, True), (60, True)])
+def test_a_process_that_was_stopped_listens_anew(seconds: float, anew: bool) -> None:
+    listener = Listener()
+    listener.wait(9)
+    listener.pause(seconds)
+    # A pass may run before the tick does.
+    assert (listener.beats.listening_since > NOW) is anew
+    listener.beats.tick(connected=True)
+    assert (listener.beats.listening_since > NOW) is anew
+    listener.wait(SILENT - 1)
+    assert (listener.silent == set()) is anew
+
+
+@pytest.mark.parametrize("step", [-3600.0, -30.0, 20.0, 3600.0])
+def test_a_time_of_day_that_is_set_makes_nobody_silent(step: float) -> None:
+    listener = Listener()
+    listener.wait(10, beating=listener.nodes)
+    listener.wait(9)
+    listener.time.day += step
+    assert listener.silent == set()
+    assert listener.beats.seen() == dict.fromkeys(listener.nodes, NOW + 10 + step)
+    assert listener.beats.listening_since == NOW + 19 + step
+    listener.renew(*listener.nodes)
+    listener.wait(SILENT, beating=("a", "b"))
+    assert listener.silent == {"c"}
+
+
+def test_a_time_of_day_that_drifts_changes_nothing() -> None:
+    listener = Listener()
+    listener.time.day += 0.4
+    assert listener.beats.seen()["a"] == NOW
+    assert listener.beats.listening_since == NOW
+
+
+def test_the_first_who_is_heard_after_all_were_quiet_says_nothing_about_those_who_are_not_yet() -> None:
+    listener = Listener()
+    # The API server is away: nobody can renew, and the watch stays open.
+    listener.wait(SILENT + 5)
+    assert listener.silent == {"a", "b", "c"}
+    listener.renew("a")
+    assert listener.silent == set()
+    listener.wait(SILENT, beating=("a",))
+    assert listener.silent == {"b", "c"}
+
+
+def test_the_only_node_left_is_heard_every_ten_seconds_and_that_is_no_gap() -> None:
+    listener = Listener()
+    listener.wait(60, beating=("a",))
+    assert listener.beats.listening_since == NOW
+    assert listener.silent == {"b", "c"}
+
+
+def test_what_counts_as_a_gap_follows_from_how_long_the_lease_lasts() -> None:
+    quick = Listener(seconds=4)
+    quick.wait(2)
+    quick.renew("a")
+    assert quick.beats.listening_since == NOW + 2
+    slow = Listener(seconds=400)
+    slow.wait(100)
+    slow.renew("a")
+    assert slow.beats.listening_since == NOW
+
+
+# -- who turned
+
+
+def test_those_who_fell_silent_or_were_heard_again_are_told_once() -> None:
+    listener = Listener(nodes=tuple("abcdefgh"))
+    listener.wait(SILENT, beating=tuple("abcdefg"))
+    assert listener.turned() == ({"h"}, False)
+    assert listener.turned() == (set(), False)
+    listener.renew("h")
+    assert listener.turned() == ({"h"}, False)
+
+
+def test_each_number_of_seconds_is_told_by_itself() -> None:
+    listener = Listener(nodes=tuple("abcdefgh"))
+    listener.wait(12, beating=tuple("abcdefg"))
+    assert listener.turned(10)[0] == {"h"}
+    assert listener.turned()[0] == set()
+
+
+def test_where_half_are_silent_whoever_turns_concerns_everybody() -> None:
+    listener = Listener(nodes=tuple("abcd"))
+    listener.wait(SILENT, beating=("a", "b"))
+    assert listener.turned() == ({"c", "d"}, True)
+    listener.wait(1)
+    assert listener.turned() == (set(), False)
+    listener.renew("c")
+    assert listener.turned() == ({"c"}, True)
+
+
+# -- always
+
+_STEPS = st.one_of(
+    st.tuples(st.just("wait"), st.integers(1, 30)),
+    st.tuples(st.just("renew"), st.sampled_from("abc")),
+    st.tuples(st.just("drop"), st.sampled_from("abc")),
+    st.tuples(st.just("pause"), st.floats(0, 40)),
+    st.tuples(st.just("set"), st.floats(-100, 100)),
+    st.tuples(st.just("deaf"), st.integers(1, 5)),
+    st.tuples(st.just("list"), st.just(0)),
+)
+
+
+@given(st.lists(_STEPS, max_size=20))
+def test_the_silent_are_those_whose_heartbeat_and_our_listening_are_both_so_old(steps: list[tuple[str, float]]) -> None:
+    listener = Listener()
+    for what, how in steps:
+        match what:
+            case "wait":
+                listener.wait(how)
+            case "deaf":
+                listener.wait(how, connected=False)
+            case "renew":
+                listener.renew(str(how))
+            case "drop":
+                listener.beats.drop(str(how))
+            case "pause":
+                listener.pause(how)
+            case "set":
+                listener.time.day += how
+            case "list":
+                listener.list_all()
+        seen, since = listener.beats.seen(), listener.beats.listening_since
+        assert list(seen.values()) == sorted(seen.values())
+        assert since <= listener.time.day + 1e-6
+        limit = listener.time.day - SILENT
+        assert listener.silent == {name for name, when in seen.items() if max(when, since) <= limit}

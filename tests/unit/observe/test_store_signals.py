@@ -1,0 +1,247 @@
+"""What the store makes of signals: who is told to look, and what a pass sees of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from computepool.model.snapshot import Failure, MoveKind, Moving
+from computepool.observe.failures import FailedPod
+from computepool.observe.heartbeats import Lease
+from computepool.observe.store import Store
+from tests.builders import NOW, namespace, node, pod, pool, provider
+from tests.unit.observe.storing import AT, Clock, Marks, changed, put
+
+NODES = (node("a1"), node("a2"), node("n1"), node("n2"), node("x1", of="elsewhere"))
+
+
+class Scene:
+    """A store whose clocks the test moves."""
+
+    def __init__(self, *items: Any) -> None:
+        self.marks = Marks()
+        self.clock = Clock()
+        self.store = Store(lambda name, at: self.marks.append((name, at)), wall=self.clock, clock=self.clock)
+        for item in items or (pool(), namespace(), *NODES):
+            put(self.store, item)
+        self.store.heartbeats.sync_started(self.clock.now)
+        self.beat(*(one.name for one in NODES))
+        self.store.heartbeats.sync_finished(self.clock.now)
+        self.tick()
+        self.marks.clear()
+
+    def beat(self, *names: str) -> None:
+        for name in names:
+            self.store.heartbeats.put(Lease(name, 1, str(self.clock.now), 40), self.clock.now)
+
+    def tick(self, *, connected: bool = True) -> set[str]:
+        """Tick; return who is told to look."""
+        self.marks.clear()
+        self.store.tick(AT, connected=connected)
+        return self.marks.pools()
+
+    def wait(self, seconds: int, *beating: str) -> set[str]:
+        """Let time go by; return who was told to look meanwhile."""
+        told: set[str] = set()
+        for passed in range(1, seconds + 1):
+            self.clock.now += 1
+            if passed % 10 == 0:
+                self.beat(*beating)
+            told |= self.tick()
+        return told
+
+
+def patient(name: str, seconds: int, *providers: dict[str, Any]) -> Any:
+    return pool(*providers, name=name, health={"silentSeconds": seconds})
+
+
+# -- silence
+
+
+def test_a_quiet_cluster_wakes_nobody() -> None:
+    scene = Scene()
+    assert scene.wait(60, *(one.name for one in NODES)) == set()
+
+
+def test_a_pool_looks_when_a_node_of_it_falls_silent_and_when_it_is_heard_again() -> None:
+    scene = Scene()
+    assert scene.wait(24, "a1", "a2", "n1", "x1") == set()
+    assert scene.wait(1) == {"inference"}
+    assert scene.wait(5, "a1", "a2", "n1", "x1") == set()
+    scene.beat("n2")
+    assert scene.tick() == {"inference"}
+    assert scene.tick() == set()
+
+
+def test_each_pool_is_told_by_its_own_seconds_and_only_of_its_own_nodes() -> None:
+    aws, nebius = provider("aws"), provider("nebius")
+    scene = Scene(
+        namespace(),
+        *NODES,
+        patient("quick", 12, aws, nebius),
+        patient("slow", 40, aws, nebius),
+        patient("never", 0, aws, nebius),
+        patient("other", 12, aws, provider("crusoe")),
+    )
+    beating = ("a1", "a2", "n1", "x1")
+    assert scene.wait(12, *beating) == {"quick"}
+    scene.beat(*beating)
+    assert scene.wait(27, *beating) == set()
+    assert scene.wait(1) == {"slow"}
+
+
+def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
+    scene = Scene()
+    assert scene.wait(30, "x1") == {"inference"}
+    scene.beat("x1")
+    scene.wait(26)
+    scene.marks.clear()
+    scene.beat("x1")
+    # Nobody of the pool, but the one who tells that it is not we who are deaf.
+    assert scene.tick() == {"inference"}
+
+
+def test_a_pass_sees_the_heartbeats_of_the_whole_cluster_and_since_when_they_are_heard() -> None:
+    scene = Scene()
+    scene.wait(10, "a1")
+    seen = scene.store.snapshot("inference")
+    assert seen.listening_since == NOW
+    assert seen.heartbeats == dict.fromkeys(("a2", "n1", "n2", "x1"), NOW) | {"a1": NOW + 10}
+    scene.wait(10, "a2")
+    assert seen.heartbeats["a2"] == NOW
+
+
+def test_while_the_watch_is_broken_nobody_falls_silent() -> None:
+    scene = Scene()
+    for _ in range(60):
+        scene.clock.now += 1
+        assert scene.tick(connected=False) == set()
+    assert scene.store.snapshot("inference").listening_since == scene.clock.now
+
+
+# -- failures
+
+
+def failed(uid: str, on: str = "a1", *, created: float = NOW) -> FailedPod:
+    return FailedPod(uid, 7, on, "rs", created, refused=True, counts=True)
+
+
+def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> None:
+    scene = Scene(pool(), pool(provider("crusoe"), provider("tertiary"), name="other"), namespace(), *NODES)
+    scene.store.put_failed_pod(failed("u1"), AT, listed=False)
+    assert scene.marks == [("inference", AT)]
+    expected = (Failure("u1", "a1", "rs", NOW, refused=True),)
+    assert scene.store.snapshot("inference").failures == expected
+    assert scene.store.snapshot("other").failures == expected
+
+
+def test_a_pod_that_is_known_to_have_failed_wakes_nobody() -> None:
+    scene = Scene()
+    scene.store.put_failed_pod(failed("u1"), AT, listed=False)
+    scene.marks.clear()
+    scene.store.put_failed_pod(failed("u1"), AT, listed=True)
+    scene.store.put_failed_pod(failed("u2", created=NOW - 100_000), AT, listed=True)
+    assert scene.marks == []
+
+
+def test_failures_are_kept_for_the_longest_window_of_any_pool() -> None:
+    scene = Scene(
+        pool(health={"blackHoles": {"windowSeconds": 60}}),
+        pool(name="other", health={"blackHoles": {"windowSeconds": 600}}),
+        namespace(),
+        *NODES,
+    )
+    scene.store.put_failed_pod(failed("u1"), AT, listed=False)
+    scene.clock.now += 599
+    assert scene.store.snapshot("inference").failures
+    scene.store.drop_pool("other", AT)
+    assert not scene.store.snapshot("inference").failures
+
+
+@pytest.mark.parametrize("namespace_of_pod", ["default", "kube-system"])
+def test_a_pod_that_does_not_start_tells_of_its_node_whoever_it_belongs_to(namespace_of_pod: str) -> None:
+    scene = Scene()
+    starting = pod("p", on="a1", namespace=namespace_of_pod, owner="rs")
+    put(scene.store, starting)
+    scene.marks.clear()
+    put(scene.store, changed(starting, failing=True))
+    assert scene.marks.pools() == {"inference"}
+    seen = scene.store.snapshot("inference").failures
+    assert seen == (Failure(starting.uid, "a1", "rs", NOW, refused=False),)
+
+
+def test_a_pod_that_starts_at_last_or_is_gone_stays_a_failure_for_the_window() -> None:
+    scene = Scene()
+    stuck = [pod(name, on="a1", failing=True) for name in ("p", "q")]
+    for one in stuck:
+        put(scene.store, one)
+    put(scene.store, changed(stuck[0], failing=False))
+    scene.store.drop_pod(stuck[1].uid, AT)
+    scene.clock.now += 299
+    assert len(scene.store.snapshot("inference").failures) == 2
+    scene.clock.now += 11
+    assert scene.store.snapshot("inference").failures == ()
+
+
+# -- changes that nobody reads
+
+
+def test_a_strangers_pod_that_becomes_ready_wakes_nobody() -> None:
+    scene = Scene()
+    stranger = pod("p", 0, on="a1", namespace="kube-system")
+    scene.store = Store(
+        lambda name, at: scene.marks.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
+    )
+    for item in (pool(), namespace(), *NODES, stranger):
+        put(scene.store, item)
+    scene.marks.clear()
+    put(scene.store, changed(stranger, ready=True))
+    assert scene.marks == []
+    put(scene.store, changed(stranger, ready=True, deleting=NOW + 30))
+    assert scene.marks.pools() == {"inference"}
+
+
+def test_a_pod_of_the_pool_that_becomes_ready_has_the_pool_look() -> None:
+    scene = Scene()
+    own = pod("p", on="n1")
+    put(scene.store, own)
+    scene.marks.clear()
+    put(scene.store, changed(own, ready=True))
+    assert scene.marks.pools() == {"inference"}
+
+
+def test_a_node_condition_that_turns_has_the_pool_look_and_one_that_stands_does_not() -> None:
+    scene = Scene()
+    sick = changed(NODES[0], conditions=(("XIDErrors", "True"),))  # type: ignore[arg-type]
+    put(scene.store, sick)
+    assert scene.marks.pools() == {"inference"}
+    scene.marks.clear()
+    put(scene.store, changed(sick))
+    assert scene.marks == []
+
+
+# -- moves
+
+
+def test_moves_are_seen_until_the_dwell_is_over_and_for_some_minutes_at_least() -> None:
+    scene = Scene(pool(failback={"minDwellSeconds": 600}), pool(name="other", failback={"minDwellSeconds": 0}), *NODES)
+    for name in ("inference", "other"):
+        moved = Moving(pod(f"p-{name}", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW)
+        scene.store.moving.start(name, moved)
+
+    def seen() -> list[int]:
+        scene.tick()
+        return [len(scene.store.snapshot(name).moving) for name in ("inference", "other")]
+
+    for age, expected in ((299, [1, 1]), (301, [1, 0]), (599, [1, 0]), (601, [0, 0])):
+        scene.clock.now = NOW + age
+        assert seen() == expected
+
+
+def test_a_pass_knows_since_when_moves_are_remembered() -> None:
+    scene = Scene()
+    assert scene.store.snapshot("inference").moving_since == NOW
+    scene.clock.now += 100
+    scene.store.moving.begin()
+    assert scene.store.snapshot("inference").moving_since == NOW + 100
