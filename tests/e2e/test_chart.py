@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.chart import BURST_POLICY, CHART, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, NAMESPACE, RELEASE
 from e2e.cluster import Access
 from e2e.errors import CommandError
 
@@ -42,12 +42,17 @@ class Rendered:
 
 
 def render(
-    cluster: Access, values: Json | None = None, *arguments: str, api: tuple[str, ...] = (POLICY_API,)
+    cluster: Access,
+    values: Json | None = None,
+    *arguments: str,
+    api: tuple[str, ...] = (POLICY_API,),
+    hooks: bool = False,
 ) -> Rendered:
-    """What `helm template` makes of values, for a cluster with these APIs beyond the usual ones."""
+    """What `helm template` makes of values, for a cluster with these APIs beyond the usual ones; with hooks if told."""
     return Rendered(
         cluster.helm(
             *("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments),
+            *(() if hooks else ("--no-hooks",)),
             *(f"--set-json={key}={json.dumps(value)}" for key, value in (values or {}).items()),
             *(f"--api-versions={one}" for one in api),
         )
@@ -143,6 +148,58 @@ def test_roles_are_split_by_read_and_write(cluster: Access) -> None:
         "viewer": {"get", "list", "watch"},
         "editor": {"create", "update", "patch", "delete", "deletecollection"},
     }
+
+
+def test_pods_may_be_deleted_only_where_the_values_say_so(cluster: Access) -> None:
+    def deletes(values: Json) -> bool:
+        rules = render(cluster, values).one("ClusterRole", f"{RELEASE}-write")["rules"]
+        return any(rule["resources"] == ["pods"] and "delete" in rule["verbs"] for rule in rules)
+
+    assert not deletes({})
+    assert deletes({"failover.releaseLostPods": True})
+
+
+def test_an_uninstall_runs_a_cleanup_with_a_role_of_its_own_that_goes_with_it(cluster: Access) -> None:
+    rendered, without = render(cluster, hooks=True), render(cluster)
+    hooks = [one for one in rendered.manifests if one not in without.manifests]
+    assert {one["kind"] for one in hooks} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"}
+    assert {one["metadata"]["name"] for one in hooks} == {CLEANUP_ACCOUNT}
+    for one in hooks:
+        assert one["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
+        policies = one["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
+        assert set(policies) == {"before-hook-creation", "hook-succeeded"}
+    weights = {one["kind"]: int(one["metadata"]["annotations"]["helm.sh/hook-weight"]) for one in hooks}
+    assert weights["Job"] == max(weights.values())
+    assert weights["ServiceAccount"] < weights["ClusterRoleBinding"] < weights["Job"]
+    assert rendered.one("ClusterRole", CLEANUP_ACCOUNT)["rules"] == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "patch"]}
+    ]
+    (subject,) = rendered.one("ClusterRoleBinding", CLEANUP_ACCOUNT)["subjects"]
+    assert (subject["name"], subject["namespace"]) == (CLEANUP_ACCOUNT, NAMESPACE)
+
+
+def test_the_cleanup_ends_in_time_runs_as_the_operator_does_and_is_not_taken_for_it(cluster: Access) -> None:
+    tolerations = [{"key": "system", "operator": "Exists"}]
+    rendered = render(cluster, {"cleanup.timeoutSeconds": 60, "tolerations": tolerations}, hooks=True)
+    job, operator = rendered.one("Job")["spec"], rendered.pod()["spec"]
+    pod = job["template"]["spec"]
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"]) == (60, 2)
+    assert pod["serviceAccountName"] == CLEANUP_ACCOUNT
+    assert pod["restartPolicy"] == "Never"
+    assert pod["tolerations"] == [{"key": "computepool.io/unavailable", "operator": "Exists"}, *tolerations]
+    for part in ("securityContext", "nodeSelector"):
+        assert pod[part] == operator[part]
+    (own,), (its,) = pod["containers"], operator["containers"]
+    assert own["args"] == ["cleanup"]
+    for part in ("image", "imagePullPolicy", "securityContext", "resources"):
+        assert own[part] == its[part]
+    selector = rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= job["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("values", [{"cleanup.enabled": False}, {"rbac.create": False}], ids=json.dumps)
+def test_without_a_role_or_where_it_is_not_wanted_an_uninstall_runs_nothing(cluster: Access, values: Json) -> None:
+    assert "Job" not in render(cluster, values, hooks=True).kinds()
 
 
 def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Access) -> None:
@@ -258,6 +315,9 @@ def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
         ({"guard.tolerationKeys": [""]}, "at '/guard/tolerationKeys/0'"),
         ({"guard.tolerationKeys": ["a b"]}, "at '/guard/tolerationKeys/0'"),
         ({"guard.tolerationKeys": ["computepool.io/unavailable"]}, "at '/guard/tolerationKeys/0'"),
+        ({"failover.releasePods": True}, "additional properties 'releasePods' not allowed"),
+        ({"cleanup.enabled": "no"}, "at '/cleanup/enabled': got string, want boolean"),
+        ({"cleanup.timeoutSeconds": 0}, "at '/cleanup/timeoutSeconds': minimum: got 0, want 10"),
         ({"log.level": "loud"}, "at '/log/level': value must be one of 'debug', 'info', 'warning', 'error'"),
         ({"extraEnv": [{"name": "POD_NAME", "value": "x"}]}, "at '/extraEnv/0/name'"),
         ({"podDisruptionBudget.maxUnavailable": 0}, "at '/podDisruptionBudget/maxUnavailable'"),
