@@ -1,0 +1,183 @@
+"""The reflectors on a fake API server: heartbeats and failed pods reach the store, and trouble is said in words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from computepool.app.caches import Caches
+from computepool.kube.access import static_access
+from computepool.kube.client import ApiClient
+from computepool.observe.reflector import Tuning
+from computepool.observe.store import Store
+from tests.builders import pool
+from tests.fakes.apiserver import LEASES, NODES, PODS, Behaviour, FakeApiServer
+from tests.fakes.objectstore import JsonObject
+from tests.fakes.waiting import until
+from tests.unit.act.objects import namespace, node, pod
+
+HEARTBEATS = "kube-node-lease"
+
+
+@dataclass
+class Following:
+    """A store that follows a server."""
+
+    server: FakeApiServer
+    store: Store
+    caches: Caches
+    marked: list[str]
+
+    async def filled(self) -> None:
+        await asyncio.wait_for(self.caches.wait(), 10)
+
+
+def lease(name: str, renewed: int = 0, in_namespace: str = HEARTBEATS) -> JsonObject:
+    spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": f"2026-11-23T05:00:00.{renewed:06d}Z"}
+    return {"metadata": {"name": name, "namespace": in_namespace}, "spec": spec}
+
+
+def failed(name: str, reason: str, on: str = "a1") -> JsonObject:
+    item = pod(name, on=on)
+    return {**item, "status": {"phase": "Failed", "reason": reason}}
+
+
+def play(scenario: Callable[[Following], Awaitable[None]], server: FakeApiServer | None = None) -> None:
+    async def run() -> None:
+        marked: list[str] = []
+        store = Store(lambda name, _at: marked.append(name), wall=time.time)
+        served = server or cluster()
+        async with served, ApiClient(static_access(served.url)) as client:
+            caches = Caches(client, store, clock=time.monotonic, tuning=Tuning(backoff_base=0.01, backoff_cap=0.05))
+            task = asyncio.create_task(caches.run())
+            try:
+                await scenario(Following(served, store, caches, marked))
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def cluster(behaviour: Behaviour | None = None) -> FakeApiServer:
+    server = FakeApiServer(behaviour)
+    server.create("/api/v1/namespaces", namespace())
+    for name in ("a1", "a2"):
+        server.create(NODES, node(name, "aws", 8))
+        server.create(LEASES, lease(name))
+    server.create(LEASES, lease("computepool", in_namespace="computepool-system"))
+    return server
+
+
+def test_heartbeats_are_those_of_nodes_and_no_other_leases() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        first = f.store.heartbeats.seen()
+        assert set(first) == {"a1", "a2"}
+        f.server.update(LEASES, lease("a1", renewed=1))
+        await until(lambda: f.store.heartbeats.seen()["a1"] > first["a1"], "the renewal is heard")
+        assert f.store.heartbeats.seen()["a2"] == first["a2"]
+        f.server.delete(LEASES, "a2", HEARTBEATS)
+        await until(lambda: set(f.store.heartbeats.seen()) == {"a1"}, "the node is forgotten")
+
+    play(scenario)
+
+
+def test_heartbeats_rest_between_reads_and_all_of_them_come() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        for number in range(1, 200):
+            f.server.update(LEASES, lease(f"a{1 + number % 2}", renewed=number))
+        before = f.store.heartbeats.seen()
+        await until(lambda: min(f.store.heartbeats.seen().values()) > max(before.values()), "both are heard")
+        f.server.create(LEASES, lease("a3"))
+        await until(lambda: "a3" in f.store.heartbeats.seen(), "what came after is heard")
+
+    play(scenario)
+
+
+def test_a_watch_that_breaks_and_is_resumed_late_is_noticed_by_ticks() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        leases = f.caches.reflectors["node leases"]
+        await until(lambda: leases.connected, "the watch is open")
+        f.server.fault("watch", path="/leases", times=1000, status=503)
+        f.server.disturb("drop")
+        await until(lambda: not leases.connected, "the watch is broken")
+
+    play(scenario)
+
+
+def test_a_list_of_leases_that_is_repeated_begins_to_listen_anew() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        since = f.store.heartbeats.listening_since
+        leases = f.caches.reflectors["node leases"]
+        f.server.fault("watch", path=f"/{HEARTBEATS}/", status=410, reason="Expired")
+        f.server.disturb("drop")
+        await until(lambda: leases.relists == 1 and leases.connected, "it was listed anew")
+        assert f.store.heartbeats.listening_since > since
+
+    play(scenario)
+
+
+def test_a_missing_right_to_node_leases_is_named_and_ends_once_it_is_given() -> None:
+    server = cluster()
+    message = 'leases.coordination.k8s.io is forbidden: User "x" cannot list resource "leases"'
+    server.fault("watch", path=f"/{HEARTBEATS}/", times=1000, status=403, reason="Forbidden", message=message)
+    server.fault("list", path=f"/{HEARTBEATS}/", times=1000, status=403, reason="Forbidden", message=message)
+
+    async def scenario(f: Following) -> None:
+        await until(lambda: "forbidden" in f.caches.trouble(60), "it is said")
+        said = f.caches.trouble(60)
+        assert said.startswith("node leases are not listed yet: cannot list leases: forbidden: ")
+        assert "check that the ClusterRole" in said
+        f.server.faults.clear()
+        await f.filled()
+        assert f.caches.trouble(60) == ""
+
+    play(scenario, server)
+
+
+def test_a_cluster_without_node_leases_has_no_heartbeats_and_no_trouble() -> None:
+    server = FakeApiServer()
+    server.create("/api/v1/namespaces", namespace())
+
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        assert f.store.heartbeats.seen() == {}
+        assert f.caches.trouble(60) == ""
+
+    play(scenario, server)
+
+
+def test_pods_that_fail_at_once_are_noted_and_their_nodes_pool_looks() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        f.caches.tick()
+        f.store.put_pool(pool(), 0.0)
+        f.marked.clear()
+        f.server.create(PODS, failed("p1", "UnexpectedAdmissionError"))
+        f.server.create(PODS, failed("p2", "Evicted"))
+        await until(lambda: f.store.failures.all(), "it is noted")
+        # Its controller tidies up.
+        f.server.delete(PODS, "p1", "default")
+        f.server.create(PODS, failed("p3", "OutOfcpu"))
+        await until(lambda: len(f.store.failures.all()) == 2, "both are kept")
+        assert {one.node for one in f.store.failures.all()} == {"a1"}
+        assert "inference" in f.marked
+
+    play(scenario)
+
+
+def test_pods_that_failed_long_ago_are_not_noted_in_the_first_list() -> None:
+    server = cluster()
+    server.create(PODS, failed("p1", "UnexpectedAdmissionError"))
+
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        assert f.store.failures.all() == ()
+
+    play(scenario, server)
