@@ -1,0 +1,71 @@
+"""Short ways to say what is wrong with nodes and providers, and what became of running pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from computepool.decide.plan import Move, Plan, Stay
+from computepool.model.api import UNAVAILABLE_KEY, BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.selectors import Taint
+from computepool.model.snapshot import MoveKind, Moving, Node, Pod
+from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from tests.builders import NOW, node, pod
+
+QUARANTINE = Taint(UNAVAILABLE_KEY, "NodeNotReady", "NoSchedule")
+CALM = PoolState(Saturation(False), stable_since=NOW - 10_000)
+"""A primary that has been well and free for long."""
+
+
+def sick_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) -> Node:
+    """A node that is not ready, with the operator's taint if that is `seen`."""
+    return node(name, gpus, **{"ready": "False", "taints": [QUARANTINE] if seen else [], **options})
+
+
+def sickness(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, Sickness]:
+    """These nodes' trouble, as the pass before has found it."""
+    return {name: Sickness(reason, "", since, sick=True) for name in names}
+
+
+def opened(reason: Reason = Reason.PROVIDER_UNHEALTHY) -> Breaker:
+    """A breaker that stays open for long."""
+    return Breaker(BreakerState.OPEN, reason, NOW - 10, NOW + 3600, failures=1)
+
+
+def half_open(name: str, since: float = NOW - 5) -> Breaker:
+    """A breaker that tries a node."""
+    return Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, since, failures=1, node=name)
+
+
+def owned(name: str, gpus: int = 1, *, on: str, age: float = 7200, **fields: Any) -> Pod:
+    """A running pod whose controller makes another in its place."""
+    options: dict[str, Any] = {"owner": "rs-1", "owner_kind": "ReplicaSet", "waited": age, **fields}
+    return pod(name, gpus, on=on, **options)
+
+
+def moving(one: Pod, to: str, *, at: float, kind: MoveKind = MoveKind.FAILOVER, **fields: Any) -> Moving:
+    """A move under way: evicted unless told."""
+    options: dict[str, Any] = {"evicted": True, **fields}
+    return Moving(one, source="", target=to, kind=kind, at=at, **options)
+
+
+def moved_to(plan: Plan) -> dict[str, str]:
+    """Pods that are moved, by name, and where to."""
+    return {one.pod.name: one.target for one in plan.moves}
+
+
+def stays(plan: Plan) -> dict[str, Reason]:
+    """Pods that stay, by name, and why."""
+    return {one.pod.name: one.reason for one in plan.stays}
+
+
+def stay_of(plan: Plan, name: str) -> Stay:
+    """How one pod stays."""
+    (found,) = [one for one in plan.stays if one.pod.name == name]
+    return found
+
+
+def move_of(plan: Plan, name: str) -> Move:
+    """How one pod is moved."""
+    (found,) = [one for one in plan.moves if one.pod.name == name]
+    return found

@@ -1,0 +1,384 @@
+"""Running pods leave what fails, only where another provider has room for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.decide.plan import Admission, Plan
+from computepool.model.reasons import Reason
+from computepool.model.selectors import Toleration
+from computepool.model.snapshot import MoveKind, Offer
+from computepool.model.state import PoolState
+from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.unit.core.moving import (
+    QUARANTINE,
+    half_open,
+    move_of,
+    moved_to,
+    moving,
+    opened,
+    owned,
+    sick_node,
+    sickness,
+    stay_of,
+    stays,
+)
+from tests.unit.core.passes import decided, hold_of, holds, sent_to
+
+SICK = PoolState(sick=sickness("n1"))
+
+
+def off_n1(*pods: Any, more: Any = (), state: PoolState = SICK, seen: bool = True, **spec: Any) -> Plan:
+    """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well."""
+    nodes = [node("a1"), sick_node("n1", seen=seen), node("n2"), *more]
+    of = spec.pop("of", None) or pool(**spec)
+    return decided(snapshot(of, nodes, pods), state)
+
+
+def test_a_pod_leaves_a_sick_node_for_the_primary_if_that_has_room() -> None:
+    plan = off_n1(owned("web", on="n1"))
+    assert moved_to(plan) == {"web": "aws"}
+    move = move_of(plan, "web")
+    assert (move.source, move.kind, move.reason, move.release) == (
+        "nebius",
+        MoveKind.FAILOVER,
+        Reason.LEAVES_SICK_NODE,
+        False,
+    )
+    assert plan.state.recent_moves == ((NOW, MoveKind.FAILOVER),)
+
+
+def test_the_other_nodes_of_the_same_provider_count_in_their_turn() -> None:
+    full = pod("full", 8, on="a1")
+    assert moved_to(off_n1(owned("web", on="n1"), full)) == {"web": "nebius"}
+    assert moved_to(off_n1(owned("web", on="n1"), full, pod("n2", 8, on="n2"), more=[node("c1")])) == {"web": "crusoe"}
+
+
+def test_a_pod_without_another_place_stays_and_every_provider_says_why() -> None:
+    limited = pool(provider("aws"), provider("nebius"), provider("crusoe", max_accelerators=4))
+    plan = off_n1(owned("web", 8, on="n1"), pod("f1", on="a1"), pod("f2", on="n2"), more=[node("c1")], of=limited)
+    assert plan.moves == ()
+    assert stay_of(plan, "web").reason is Reason.WOULD_STRAND
+    assert stay_of(plan, "web").rejected == (
+        ("aws", Reason.NO_ROOM),
+        ("nebius", Reason.NO_ROOM),
+        ("crusoe", Reason.AT_MAX_ACCELERATORS),
+    )
+
+
+def test_no_place_is_given_to_two() -> None:
+    plan = off_n1(owned("one", 8, on="n1"), owned("two", 8, on="n1", age=60), pod("f", on="n2"))
+    assert moved_to(plan) == {"one": "aws"}
+    assert stays(plan) == {"two": Reason.WOULD_STRAND}
+
+
+def test_waiting_pods_have_their_places_first() -> None:
+    plan = off_n1(owned("web", 8, on="n1"), pod("home", 8), pod("away", 8))
+    assert holds(plan)["away"] is Reason.FITS_ON_PREFERRED
+    assert sent_to(plan) == {"home": "nebius"}
+    assert stays(plan) == {"web": Reason.WOULD_STRAND}
+
+
+def test_the_most_important_leave_first_and_of_those_the_oldest() -> None:
+    pods = [owned("young", on="n1", age=60), owned("old", on="n1", age=600), owned("vip", on="n1", priority=5)]
+    plan = off_n1(*pods, failover={"maxConcurrentMoves": 2})
+    assert [one.pod.name for one in plan.moves] == ["vip", "old"]
+    assert stays(plan) == {"young": Reason.AT_MOVE_LIMIT}
+
+
+def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
+    assert stays(off_n1(owned("web", on="n1"), seen=False)) == {"web": Reason.QUARANTINE_PENDING}
+
+
+def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> None:
+    plan = off_n1(owned("web", on="n1"), seen=False, mode="Observe")
+    assert moved_to(plan) == {"web": "aws"}
+    assert plan.state.recent_moves == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "moves", "why"),
+    [
+        ({"owner": ""}, False, Reason.NOT_MOVABLE),
+        ({"owner": "", "movable": True}, True, None),
+        ({"movable": False}, False, Reason.NOT_MOVABLE),
+        ({"owner_kind": "DaemonSet"}, False, None),
+        ({"owner_kind": "Node"}, False, None),
+        ({"deleting": NOW + 5}, False, None),
+        ({"undisturbed": True}, True, None),
+    ],
+    ids=["bare", "bare and says so", "says no", "of a daemon set", "static", "on its way", "not to be disturbed"],
+)
+def test_who_may_be_moved(fields: dict[str, Any], moves: bool, why: Reason | None) -> None:
+    plan = off_n1(owned("web", on="n1", **fields))
+    assert bool(plan.moves) is moves
+    assert stays(plan).get("web") is why
+
+
+def test_a_pod_with_volumes_moves_within_its_provider_only_unless_it_says_that_they_follow() -> None:
+    stateful = shape(1, unmodelled=["volumes"])
+    assert moved_to(off_n1(owned("db", on="n1", shaped=stateful))) == {"db": "nebius"}
+    stranded = off_n1(owned("db", on="n1", shaped=stateful), pod("f", 8, on="n2"))
+    assert stay_of(stranded, "db").rejected[0] == ("aws", Reason.MAY_NOT_FOLLOW)
+    assert moved_to(off_n1(owned("db", on="n1", shaped=stateful, movable=True))) == {"db": "aws"}
+
+
+def test_a_pod_goes_only_where_its_owner_lets_it() -> None:
+    plan = off_n1(
+        owned("web", on="n1", allowed=("nebius",)), pod("f", 8, on="a1"), pod("g", 8, on="n2"), more=[node("c1")]
+    )
+    assert stay_of(plan, "web").rejected[-1] == ("crusoe", Reason.NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("policy", "moved"),
+    [
+        ("Leave", set()),
+        ("MoveFromUnhealthyNodes", {"sick"}),
+        ("Move", {"sick", "well"}),
+    ],
+)
+def test_what_becomes_of_pods_of_a_provider_that_has_failed(policy: str, moved: set[str]) -> None:
+    state = PoolState(sick=sickness("n1"), breakers={"nebius": opened()})
+    nodes = [node("a1"), sick_node("n1"), node("n2", taints=[QUARANTINE])]
+    pods = [owned("sick", on="n1"), owned("well", on="n2")]
+    plan = decided(snapshot(pool(failover={"runningPods": policy}), nodes, pods), state)
+    assert set(moved_to(plan)) == moved
+    assert set(stays(plan)) == {"sick", "well"} - moved
+    assert all(why is Reason.LEFT_BY_POLICY for why in stays(plan).values())
+
+
+def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
+    state = PoolState(breakers={"nebius": opened(Reason.PROVISIONING_FAILED)})
+    seen = snapshot(
+        pool(failover={"runningPods": "Move"}), [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")]
+    )
+    plan = decided(seen, state)
+    assert (plan.moves, plan.stays) == ((), ())
+    assert plan.quarantine == {"n1": Reason.PROVISIONING_FAILED}
+
+
+def test_a_drained_provider_is_left_by_all_if_the_policy_says_move() -> None:
+    of = pool(provider("aws"), provider("nebius") | {"drain": True}, failover={"runningPods": "Move"})
+    seen = snapshot(of, [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")])
+    plan = decided(seen)
+    assert move_of(plan, "web").reason is Reason.LEAVES_PROVIDER
+
+
+# -- dwell
+
+
+def test_what_was_moved_lately_dwells() -> None:
+    gone = owned("gone", on="n2")
+    new = owned("new", on="n1", created=NOW - 30)
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [new], moving=(moving(gone, "nebius", at=NOW - 30.4),))
+    plan = decided(seen, SICK)
+    assert stay_of(plan, "new").reason is Reason.DWELLING
+    assert stay_of(plan, "new").until == NOW - 30.4 + 600
+    assert plan.look_again is not None
+    assert plan.look_again <= NOW - 30.4 + 600
+
+
+def test_its_siblings_that_were_there_before_do_not() -> None:
+    gone = owned("gone", on="n2")
+    old = owned("old", on="n1", created=NOW - 60)
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [old], moving=(moving(gone, "nebius", at=NOW - 30),))
+    assert moved_to(decided(seen, SICK)) == {"old": "aws"}
+
+
+@pytest.mark.parametrize("reason", [Reason.NODE_SILENT, Reason.NODE_UNKNOWN])
+def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> None:
+    gone = owned("gone", on="n2")
+    new = owned("new", on="n1", created=NOW - 30)
+    state = PoolState(sick=sickness("n1", reason=reason))
+    nodes = [node("a1"), sick_node("n1", ready="Unknown")]
+    seen = snapshot(pool(), nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
+    assert moved_to(decided(seen, state)) == {"new": "aws"}
+
+
+def test_a_new_leader_takes_young_pods_for_moved_if_the_one_before_has_moved_any() -> None:
+    before = msgspec.structs.replace(SICK, recent_moves=((NOW - 200, MoveKind.FAILOVER),))
+    pods = [owned("young", on="n1", created=NOW - 300), owned("old", on="n1", created=NOW - 900)]
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], pods, moving_since=NOW - 5)
+    plan = decided(seen, before)
+    assert moved_to(plan) == {"old": "aws"}
+    assert stays(plan) == {"young": Reason.DWELLING}
+    assert plan.state.moved_before == NOW - 200
+
+
+def test_a_new_leader_whose_predecessors_moved_nobody_need_not() -> None:
+    seen = snapshot(
+        pool(), [node("a1"), sick_node("n1")], [owned("young", on="n1", created=NOW - 300)], moving_since=NOW - 5
+    )
+    assert moved_to(decided(seen, SICK)) == {"young": "aws"}
+
+
+# -- evictions that are refused
+
+
+@pytest.mark.parametrize(
+    ("asked", "since", "moves", "reported"),
+    [
+        (NOW - 4, NOW - 20, False, False),
+        (NOW - 5, NOW - 20, True, False),
+        (NOW - 5, NOW - 301, False, True),
+        (NOW - 60, NOW - 400, True, True),
+    ],
+    ids=["too soon", "again", "for too long", "now and then"],
+)
+def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
+    asked: float, since: float, moves: bool, reported: bool
+) -> None:
+    web = owned("web", on="n1")
+    refused = moving(web, "aws", at=asked, evicted=False, refused_since=since)
+    plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(refused,)), SICK)
+    assert bool(plan.moves) is moves
+    assert stays(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
+    assert moves or (plan.look_again is not None and plan.look_again <= asked + 60)
+
+
+def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
+    web = owned("web", on="n1")
+    for fields in ({}, {"refused_since": NOW - 10, "asking": True}):
+        asked = moving(web, "aws", at=NOW - 1, evicted=False, **fields)
+        plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(asked,)), SICK)
+        assert (plan.moves, plan.stays) == ((), ())
+
+
+# -- lost nodes
+
+
+def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> None:
+    web = owned("web", on="n1")
+    nodes = [node("a1"), sick_node("n1", ready="Unknown")]
+    seen = snapshot(pool(failover={"lostPods": "Release"}), nodes, [web])
+    state = msgspec.structs.replace(SICK, unknown_since={"n1": NOW - 59})
+    plan = decided(seen, state)
+    assert not move_of(plan, "web").release
+    assert plan.look_again == NOW + 1
+    lost = msgspec.structs.replace(SICK, unknown_since={"n1": NOW - 60})
+    assert move_of(decided(seen, lost), "web").release
+    assert move_of(decided(seen, lost), "web").reason is Reason.LOST_NODE
+    kept = snapshot(pool(), nodes, [web])
+    assert not move_of(decided(kept, lost), "web").release
+
+
+def test_a_node_is_unknown_since_it_was_first_seen_so() -> None:
+    seen = snapshot(pool(), [node("a1"), node("n1", ready="Unknown")])
+    first = decided(seen).state
+    assert first.unknown_since == {"n1": NOW}
+    assert decided(seen, first, NOW + 5).state.unknown_since == {"n1": NOW}
+    assert decided(snapshot(pool(), [node("a1"), node("n1")]), first, NOW + 5).state.unknown_since == {}
+
+
+# -- places of moves under way
+
+
+def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> None:
+    gone = owned("gone", 8, on="n1")
+    of = pool(provider("aws"), provider("nebius"))
+    nodes = [node("a1", 8), node("n2")]
+    full = pod("full", 8, on="a1")
+    under_way = (moving(gone, "nebius", at=NOW - 3),)
+    other = pod("other", 8)
+    assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
+    plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
+    assert holds(plan) == {"other": Reason.NO_ROOM}
+    assert plan.look_again == NOW - 3 + 120
+    late = decided(snapshot(of, nodes, [full, other], moving=(moving(gone, "nebius", at=NOW - 120),)))
+    assert sent_to(late) == {"other": "nebius"}
+
+
+def test_the_replacement_is_sent_on_at_once() -> None:
+    gone = owned("gone", 8, on="n1")
+    new = pod("new", 8, owner="rs-1", waited=1)
+    seen = snapshot(
+        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(moving(gone, "nebius", at=NOW - 1),)
+    )
+    assert sent_to(decided(seen)) == {"new": "nebius"}
+    assert holds(decided(msgspec.structs.replace(seen, moving=()))) == {"new": Reason.BELOW_PENDING_SECONDS}
+
+
+# -- breakers and pods that wait
+
+
+def test_an_open_provider_takes_nobody() -> None:
+    seen = snapshot(pool(), [node("a1"), node("n1"), node("c1")], [pod("full", 8, on="a1"), pod("web", 1)])
+    plan = decided(seen, PoolState(breakers={"nebius": opened()}))
+    assert sent_to(plan) == {"web": "crusoe"}
+    assert plan.bursts[0].rejected[1] == ("nebius", Reason.PROVIDER_UNAVAILABLE)
+
+
+def test_a_pod_that_was_sent_to_a_provider_that_failed_since_is_offered_onward_at_once() -> None:
+    web = pod("web", 1, sent=[("nebius", NOW - 1)])
+    seen = snapshot(pool(), [node("a1"), node("n1"), node("c1")], [pod("full", 8, on="a1"), web])
+    state = PoolState(breakers={"nebius": opened()})
+    assert sent_to(decided(seen)) == {}
+    assert sent_to(decided(seen, state)) == {"web": "crusoe"}
+
+
+def test_a_half_open_provider_is_tried_with_one_pod_at_a_time() -> None:
+    pods = [pod("full", 8, on="a1"), pod("one", 1, waited=90), pod("two", 1)]
+    of = pool(provider("aws"), provider("nebius"))
+    state = PoolState(breakers={"nebius": half_open("n1")})
+    plan = decided(snapshot(of, [node("a1"), node("n1")], pods), state)
+    assert sent_to(plan) == {"one": "nebius"}
+    assert holds(plan) == {"two": Reason.CANARY_UNDER_WAY}
+    # While it is on its way, waits there, or runs and has not proved itself, nobody else is sent.
+    sent = pod("one", 1, sent=[("nebius", NOW - 1)], waited=90)
+    for seen in (
+        snapshot(of, [node("a1"), node("n1")], pods, in_flight={pods[1].uid: Offer("nebius", NOW)}),
+        snapshot(of, [node("a1"), node("n1")], [pods[0], sent, pods[2]]),
+        snapshot(of, [node("a1"), node("n1")], [pods[0], msgspec.structs.replace(sent, node="n1"), pods[2]]),
+    ):
+        later = decided(seen, state)
+        assert sent_to(later) == {}
+        assert hold_of(later, "two").reason is Reason.CANARY_UNDER_WAY
+
+
+def test_pods_that_ran_there_before_are_no_canaries() -> None:
+    pods = [pod("full", 8, on="a1"), pod("ran", 1, on="n1", sent=[("nebius", NOW - 900)]), pod("web")]
+    state = PoolState(breakers={"nebius": half_open("n1")})
+    assert sent_to(decided(snapshot(pool(), [node("a1"), node("n1")], pods), state)) == {"web": "nebius"}
+
+
+def test_new_pods_are_admitted_to_a_provider_that_is_used_only() -> None:
+    seen = snapshot(pool(admission="Always"), [node("a1"), node("n1"), node("c1")])
+    assert decided(seen).admission.provider == "nebius"
+    for breaker in (opened(), half_open("n1")):
+        assert decided(seen, PoolState(breakers={"nebius": breaker})).admission.provider == "crusoe"
+        assert decided(seen, PoolState(breakers={"nebius": breaker}, admitting="nebius")).admission.provider == "crusoe"
+
+
+def test_admission_is_open_while_the_primary_has_failed() -> None:
+    seen = snapshot(pool(), [node("a1"), node("n1")])
+    assert decided(seen).admission == Admission()
+    plan = decided(seen, PoolState(breakers={"aws": opened()}))
+    assert plan.admission.provider == "nebius"
+    assert plan.admission.tolerations == (Toleration("computepool.io/provider", "Equal", "nebius", "NoSchedule"),)
+
+
+# -- holding back
+
+
+def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> None:
+    state = PoolState(sick=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
+    nodes = [node("a1"), sick_node("n1"), sick_node("c1"), node("l1", of="lambda")]
+    of = pool(
+        provider("aws"), provider("nebius"), provider("crusoe"), provider("lambda"), health={"maxUnhealthyPercent": 40}
+    )
+    pods = [owned("web", on="n1"), pod("full", 8, on="a1"), pod("waits")]
+    plan = decided(snapshot(of, nodes, pods), state)
+    assert plan.held_back
+    assert (plan.moves, plan.stays, plan.quarantine) == ((), (), None)
+    assert sent_to(plan) == {"waits": "lambda"}
+
+
+def test_a_view_that_is_stale_moves_nobody() -> None:
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [owned("web", on="n1")], stale="lost")
+    plan = decided(seen, SICK)
+    assert plan.frozen
+    assert (plan.moves, plan.stays, plan.quarantine) == ((), (), None)
