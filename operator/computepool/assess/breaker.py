@@ -10,7 +10,7 @@ that a restart never makes it half-open or closed sooner. While too many provide
 unless by hand.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -63,13 +63,6 @@ def look_again(breaker: Breaker, spec: HealthSpec) -> float | None:
     return None
 
 
-def wants_open(signs: Signs, spec: BreakerSpec) -> Reason | None:
-    """Return why the provider counts as failed now, whatever its breaker was."""
-    if signs.health.failing is not None:
-        return signs.health.failing
-    return Reason.PROVISIONING_FAILED if signs.unbound >= spec.failures else None
-
-
 def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
     """Say that too many providers have failed at once: more than one, and more than `percent` of them; else nothing."""
     names = sorted(failed)
@@ -82,13 +75,10 @@ def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
     )
 
 
-def failed_of(breakers: Mapping[str, Breaker], signs: Mapping[str, Signs], spec: BreakerSpec) -> tuple[str, ...]:
-    """Return the providers that have failed: failing now, or open since; not those that are drained by hand."""
-    return tuple(
-        name
-        for name, one in signs.items()
-        if not one.drained and (wants_open(one, spec) is not None or _open(breakers.get(name, Breaker())))
-    )
+def has_failed(breaker: Breaker, signs: Signs) -> bool:
+    """Say whether the provider counts as failed: open, or failing now; not where it is drained by hand."""
+    open_itself = breaker.state is BreakerState.OPEN and breaker.reason is not Reason.DRAINED
+    return not signs.drained and (open_itself or signs.health.failing is not None)
 
 
 def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
@@ -100,10 +90,6 @@ def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
     share = int.from_bytes(digest, "big") / 0xFFFF_FFFF
     doubled = float(spec.backoff_seconds << min(failures - 1, _DOUBLINGS))
     return min(doubled * (1 + JITTER * (2 * share - 1)), float(spec.max_backoff_seconds))
-
-
-def _open(breaker: Breaker) -> bool:
-    return breaker.state is BreakerState.OPEN and breaker.reason is not Reason.DRAINED
 
 
 def _opened(before: Breaker, reason: Reason, spec: BreakerSpec, key: str, now: float) -> Breaker:
@@ -118,7 +104,8 @@ def _drained(before: Breaker, now: float) -> Breaker:
 def _from_closed(before: Breaker, signs: Signs, spec: BreakerSpec, key: str, now: float, *, held: bool) -> Breaker:
     if signs.drained:
         return _drained(before, now)
-    reason = wants_open(signs, spec)
+    unbound = Reason.PROVISIONING_FAILED if signs.unbound >= spec.failures else None
+    reason = signs.health.failing or unbound
     return before if reason is None or held else _opened(before, reason, spec, key, now)
 
 

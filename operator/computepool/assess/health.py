@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.assess.blackholes import black_holes
-from computepool.assess.faults import OF_JOINING, OF_THE_NODE, Rules, devices_of, fault_of, leaving, rules_of
+from computepool.assess.faults import OF_JOINING, OF_THE_NODE, Quick, Rules, devices_of, fault_of, leaving, rules_of
 from computepool.assess.sickness import Times, due, held, quarantined_before, sickness_of
 from computepool.assess.silence import Silence, silence_of
 from computepool.model.api import Health as HealthSpec
@@ -65,36 +65,85 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
     rules = rules_of(spec, seen.pool.name, seen.pool.spec.accelerator.resource_name)
     times = Times(spec.sustain_seconds, spec.clear_seconds)
     holes = black_holes(seen.failures, members, spec.black_holes, now)
-    joined = _joined(members, state.joined, rules.pool)
-    nodes: dict[str, Sickness] = {}
-    counted: dict[str, list[NodeUse]] = {}
-    for provider, uses in members.items():
-        breaker = state.breakers.get(provider, Breaker())
-        counted[provider] = []
+    look = _Look(rules, times, silence, holes.failed, state, now)
+    providers = {
+        name: _provider(look.over(name, uses), look.nodes, _Heard(seen.heartbeats, silence, uses), rules, spec)
+        for name, uses in members.items()
+    }
+    recheck = now + RECHECK_SECONDS if any(name in silence.silent for name in look.nodes) else None
+    dues = (due(one, times) for one in look.nodes.values())
+    return Health(
+        nodes=look.nodes,
+        providers=providers,
+        look_again=soonest(now, [silence.look_again, holes.look_again, recheck, *dues]),
+        joined=frozenset(look.joined),
+    )
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    """A provider's nodes as far as they count: neither just joining nor being taken away as planned."""
+
+    uses: list[NodeUse]
+    odd: list[NodeUse]
+    """Those of them with anything to tell."""
+
+
+class _Look:
+    """One look at every node: its trouble, and whether it has ever been ready."""
+
+    def __init__(
+        self, rules: Rules, times: Times, silence: Silence, failed: Mapping[str, int], state: PoolState, now: float
+    ) -> None:
+        self._rules = rules
+        self._times = times
+        self._silent = silence.silent
+        self._failed = failed
+        self._state = state
+        self._now = now
+        self._quick = Quick(rules)
+        self._noted = self._silent | failed.keys() | state.sick.keys()
+        self.nodes: dict[str, Sickness] = {}
+        self.joined: set[str] = set()
+
+    def over(self, provider: str, uses: Sequence[NodeUse]) -> _Counted:
+        """Look at a provider's nodes; return those that count."""
+        counted = _Counted([], [])
+        breaker = self._state.breakers.get(provider, Breaker())
         for use in uses:
             name = use.node.name
-            fault = fault_of(use, rules, silent=name in silence.silent, failed=holes.failed.get(name, 0))
-            joining = name not in joined and (fault is None or fault.reason in OF_JOINING)
-            if joining or leaving(use.node, rules.leaving):
-                continue
-            counted[provider].append(use)
-            before = state.sick.get(name)
-            if before is None and state.joined is None:
-                before = _found_sick(use.node, breaker, now)
-            if (one := sickness_of(before, fault, times, now)) is not None:
-                nodes[name] = one
-    recheck = now + RECHECK_SECONDS if any(name in silence.silent for name in nodes) else None
-    return Health(
-        nodes=nodes,
-        providers={
-            name: _provider(counted[name], nodes, _heard(uses, counted[name], seen.heartbeats, silence), rules, spec)
-            for name, uses in members.items()
-        },
-        look_again=soonest(
-            now, [silence.look_again, holes.look_again, recheck, *(due(one, times) for one in nodes.values())]
-        ),
-        joined=joined,
-    )
+            if name not in self._noted and self._quick.well(use.node):
+                self.joined.add(name)
+                counted.uses.append(use)
+            elif self._counts(use, breaker):
+                counted.uses.append(use)
+                counted.odd.append(use)
+        return counted
+
+    def _counts(self, use: NodeUse, breaker: Breaker) -> bool:
+        """Note the node's trouble; say whether the node counts at all."""
+        name = use.node.name
+        fault = fault_of(use, self._rules, silent=name in self._silent, failed=self._failed.get(name, 0))
+        if self._has_joined(use):
+            self.joined.add(name)
+        elif fault is None or fault.reason in OF_JOINING:
+            return False
+        if leaving(use.node, self._rules.leaving):
+            return False
+        before = self._state.sick.get(name)
+        if before is None and self._state.joined is None:
+            before = _found_sick(use.node, breaker, self._now)
+        one = sickness_of(before, fault, self._times, self._now)
+        if one is not None:
+            self.nodes[name] = one
+        return True
+
+    def _has_joined(self, use: NodeUse) -> bool:
+        """Say whether the node has been ready. At the first look, pods or a quarantine there tell that it has."""
+        if use.node.ready == "True":
+            return True
+        if self._state.joined is None:
+            return self._rules.pool in use.shares or use.node.quarantined
+        return use.node.name in self._state.joined
 
 
 def _untold(members: Members, state: PoolState, blind: str, now: float) -> Health:
@@ -107,16 +156,6 @@ def _untold(members: Members, state: PoolState, blind: str, now: float) -> Healt
         look_again=now + RECHECK_SECONDS if blind else None,
         joined=state.joined,
     )
-
-
-def _joined(members: Members, before: frozenset[str] | None, pool: str) -> frozenset[str]:
-    """Return the nodes that have been ready. At the first look, pods or a quarantine there tell that one has been."""
-    uses = (use for uses in members.values() for use in uses)
-    if before is None:
-        return frozenset(
-            use.node.name for use in uses if use.node.ready == "True" or pool in use.shares or use.node.quarantined
-        )
-    return frozenset(use.node.name for use in uses if use.node.name in before or use.node.ready == "True")
 
 
 def _found_sick(node: Node, breaker: Breaker, now: float) -> Sickness | None:
@@ -133,62 +172,53 @@ def _found_sick(node: Node, breaker: Breaker, now: float) -> Sickness | None:
 
 
 class _Heard(msgspec.Struct, frozen=True):
-    """How many nodes that count have a heartbeat at all, and whether any node outside of the provider is heard."""
+    """The cluster's heartbeats, as one provider's verdict needs them."""
 
-    inside: int
-    outside: bool
+    heartbeats: Mapping[str, float]
+    silence: Silence
+    members: Sequence[NodeUse]
+    """All of the provider's nodes, also those that do not count."""
 
-
-def _heard(
-    uses: Sequence[NodeUse], counted: Sequence[NodeUse], heartbeats: Mapping[str, float], silence: Silence
-) -> _Heard:
-    if not heartbeats:
-        return _Heard(0, outside=False)
-    beating = sum(1 for use in uses if use.node.name in heartbeats and use.node.name not in silence.silent)
-    return _Heard(sum(1 for use in counted if use.node.name in heartbeats), silence.beating > beating)
+    def outside(self) -> bool:
+        """Say whether any node outside of the provider is heard."""
+        names = (use.node.name for use in self.members)
+        inside = sum(1 for name in names if name in self.heartbeats and name not in self.silence.silent)
+        return self.silence.beating > inside
 
 
 def _provider(
-    uses: Sequence[NodeUse], nodes: Mapping[str, Sickness], heard: _Heard, rules: Rules, spec: HealthSpec
+    counted: _Counted, nodes: Mapping[str, Sickness], heard: _Heard, rules: Rules, spec: HealthSpec
 ) -> ProviderHealth:
-    found = _of(uses, nodes)
+    if not counted.odd:
+        return ProviderHealth(known=bool(counted.uses))
+    found = _of(counted.odd, nodes)
     sick = {name: one for name, one in found.items() if one.sick}
-    now_faulty = {name: one for name, one in found.items() if one.clear_since is None}
-    gone = _partly_gone(uses, found, rules.resource)
-    failing, detail = _verdict(uses, sick, gone, heard, rules, spec)
-    troubled = bool(now_faulty) and _verdict(uses, now_faulty, gone, heard, rules, spec)[0] is not None
-    return ProviderHealth(sick, failing, detail, known=bool(uses), troubled=troubled)
+    at_present = {name: one for name, one in found.items() if one.clear_since is None}
+    # Nodes whose trouble does not count yet are left out: a device plugin that is restarted everywhere is no failure.
+    gone = sum(devices_of(use.node, rules.resource)[1] for use in counted.odd if use.node.name not in found)
+    failing, detail = _verdict(counted.uses, sick, gone, heard, rules, spec)
+    troubled = _verdict(counted.uses, at_present, gone, heard, rules, spec)[0] is not None
+    return ProviderHealth(sick, failing, detail, known=True, troubled=troubled)
 
 
 def _verdict(
-    uses: Sequence[NodeUse],
-    sick: Mapping[str, Sickness],
-    gone: int,
-    heard: _Heard,
-    rules: Rules,
-    spec: HealthSpec,
+    uses: Sequence[NodeUse], sick: Mapping[str, Sickness], gone: int, heard: _Heard, rules: Rules, spec: HealthSpec
 ) -> tuple[Reason | None, str]:
     """Say whether a provider fails with these nodes sick. `gone`: accelerators that are gone from the others."""
-    silent = sum(1 for one in sick.values() if one.reason is Reason.NODE_SILENT)
-    if heard.outside and _reaches(silent, heard.inside, spec.silent_percent):
-        return Reason.PROVIDER_SILENT, f"{silent} of {heard.inside} nodes have fallen silent"
-    if _reaches(len(sick), len(uses), spec.unhealthy_percent):
-        return Reason.PROVIDER_UNHEALTHY, f"{len(sick)} of {len(uses)} nodes are sick"
     if not sick and not gone:
         return None, ""
+    silent = sum(1 for one in sick.values() if one.reason is Reason.NODE_SILENT)
+    if silent and heard.outside():
+        beating = sum(1 for use in uses if use.node.name in heard.heartbeats)
+        if _reaches(silent, beating, spec.silent_percent):
+            return Reason.PROVIDER_SILENT, f"{silent} of {beating} nodes have fallen silent"
+    if _reaches(len(sick), len(uses), spec.unhealthy_percent):
+        return Reason.PROVIDER_UNHEALTHY, f"{len(sick)} of {len(uses)} nodes are sick"
     has = {use.node.name: devices_of(use.node, rules.resource)[0] for use in uses}
     lost = gone + sum(has[name] for name in sick)
     if _reaches(lost, sum(has.values()), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{lost // MILLI} of {sum(has.values()) // MILLI} accelerators are gone"
     return None, ""
-
-
-def _partly_gone(uses: Sequence[NodeUse], troubled: Mapping[str, Sickness], resource: str) -> int:
-    """Sum up what is gone from nodes that have no trouble: too little for one, and perhaps enough together.
-
-    Nodes whose trouble does not count yet are left out: a device plugin that is restarted everywhere is no failure.
-    """
-    return sum(devices_of(use.node, resource)[1] for use in uses if use.node.name not in troubled)
 
 
 def _reaches(part: int, whole: int, percent: int) -> bool:

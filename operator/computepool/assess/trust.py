@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.breaker import exceeded_of, failed_of, look_again, step
+from computepool.assess.breaker import exceeded_of, has_failed, look_again, step
 from computepool.assess.health import Health, Members, soonest
 from computepool.assess.targets import Target
 from computepool.assess.trial import signs_of
@@ -49,11 +49,14 @@ def trust_of(
         )
         for one in targets
     }
-    exceeded = exceeded_of(failed_of(before, signs, spec.breaker), len(targets), spec.max_unhealthy_percent)
-    pool = seen.pool.name
-    after = {
-        name: step(one, signs[name], spec, f"{pool}/{name}", now, held=bool(exceeded)) for name, one in before.items()
-    }
+    free, calm = (
+        {name: step(one, signs[name], spec, f"{seen.pool.name}/{name}", now, held=hold) for name, one in before.items()}
+        for hold in (False, True)
+    )
+    # By what would be open, so that a provider is not counted that is about to be tried again.
+    failed = [name for name, one in free.items() if has_failed(one, signs[name])]
+    exceeded = exceeded_of(failed, len(targets), spec.max_unhealthy_percent)
+    after = calm if exceeded else free
     # What was counted is counted for one change: a breaker that has just changed starts from nothing.
     same = [name for name, one in after.items() if one.state is before[name].state and one.since == before[name].since]
     return Trust(
