@@ -45,6 +45,13 @@ class Options:
     node_lease_seconds: int = 40
 
 
+QUICK_UNKNOWN: Mapping[str, list[str]] = {
+    CONTROLLER_MANAGER: ["--node-monitor-period=500ms", "--node-monitor-grace-period=4s"]
+}
+"""Flags by which the node controller gives up on a silent node within seconds; kubelets must be as quick, see
+`Options.node_lease_seconds`."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a cluster's files and ports are."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from e2e import objects, stages
 from e2e.access import Access
+from e2e.blackhole import BlackHoles
+from e2e.kubeapi import ApiError
 
 Json = dict[str, Any]
 
@@ -25,6 +27,7 @@ class Site:
         self.labels = {SITE_LABEL: self.namespace}
         self.api.create(objects.namespace(self.namespace, self.labels | dict(labels or {})))
         self._nodes: set[str] = set()
+        self._black_holes = BlackHoles(self.api, self.namespace)
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
@@ -88,6 +91,79 @@ class Site:
         for name in names:
             self.api.patch("nodes", name, {"metadata": {"annotations": {stages.NODE_NOT_READY: None}}})
 
+    def wait_unknown(self, names: Iterable[str], timeout: float = 60) -> None:
+        """Wait until the node controller has given up on these silenced nodes: the status of their Ready is Unknown.
+
+        That takes 50 s, unless the cluster's options say otherwise (see `components.QUICK_UNKNOWN`).
+        """
+        wanted = set(names)
+        self.api.wait_for(
+            "nodes",
+            lambda nodes: (
+                wanted <= {n["metadata"]["name"] for n in nodes if objects.condition_of(n, "Ready") == "Unknown"}
+            ),
+            labels=self._selector,
+            timeout=timeout,
+            what=f"{len(wanted)} nodes of status Unknown",
+        )
+
+    def set_condition(self, names: Iterable[str], kind: str, status: str, reason: str = "Told") -> None:
+        """Let these nodes carry a condition of their own, as a problem detector would; kwok leaves it as it is."""
+        condition = {"type": kind, "status": status, "reason": reason, "message": "told by a test"}
+        for name in names:
+            self._patch_status(name, {"conditions": [condition]})
+
+    def set_devices(self, names: Iterable[str], count: int, resource: str = objects.ACCELERATOR) -> None:
+        """Let so many of these nodes' devices be healthy, 0 where the plugin has died; the capacity stays."""
+        for name in names:
+            self._patch_status(name, {"allocatable": {resource: str(count)}})
+
+    def lose_plugin(self, names: Iterable[str], resource: str = objects.ACCELERATOR) -> None:
+        """Let these nodes' kubelets have been restarted without the device plugin: capacity and allocatable are 0."""
+        for name in names:
+            self._patch_status(name, {"capacity": {resource: "0"}, "allocatable": {resource: "0"}})
+
+    def make_black_holes(self, names: Iterable[str], reason: str = "UnexpectedAdmissionError") -> None:
+        """Let these nodes, and no others of the site, fail at once all pods that are bound to them from now on."""
+        self._black_holes.dig(names, reason)
+
+    def fill_black_holes(self) -> None:
+        """Let black holes run their pods again."""
+        self._black_holes.fill()
+
+    def taint(self, names: Iterable[str], key: str, value: str = "", effect: str = "NoSchedule") -> None:
+        """Add a taint, such as one that announces the nodes' removal."""
+        self._change_taints(names, key, [{"key": key, "effect": effect, **({"value": value} if value else {})}])
+
+    def untaint(self, names: Iterable[str], key: str) -> None:
+        """Take the taints of a key away."""
+        self._change_taints(names, key, [])
+
+    def cordon(self, names: Iterable[str], *, on: bool = True) -> None:
+        """Mark nodes as unschedulable, or as schedulable again."""
+        for name in names:
+            self.api.patch("nodes", name, {"spec": {"unschedulable": on}})
+
+    def _patch_status(self, name: str, status: Json) -> None:
+        # Merged by the conditions' types, so that others stay.
+        self.api.patch("nodes", name, {"status": status}, how="strategic", subresource="status")
+
+    def _change_taints(self, names: Iterable[str], key: str, added: list[Json]) -> None:
+        """Replace the taints of a key; others write taints too, so a change in between is looked at again."""
+        for name in names:
+            while True:
+                node = self.api.get("nodes", name)
+                kept = [taint for taint in node["spec"].get("taints", []) if taint["key"] != key]
+                version = node["metadata"]["resourceVersion"]
+                patch = {"metadata": {"resourceVersion": version}, "spec": {"taints": [*kept, *added]}}
+                try:
+                    self.api.patch("nodes", name, patch)
+                except ApiError as error:
+                    if error.status != 409:
+                        raise
+                else:
+                    break
+
     # -- workloads -------------------------------------------------------------------------------------------------
 
     def create(self, *manifests: Json) -> list[Json]:
@@ -139,6 +215,7 @@ class Site:
         The rest of the namespace goes in the background. It is told to go first, so that no controller makes new pods,
         and pods go by force, since those on silent nodes have no kubelet that would let them go.
         """
+        self._black_holes.fill()
         self.api.delete("namespaces", self.namespace)
         self.api.wait_for(
             "namespaces",
