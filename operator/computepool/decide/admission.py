@@ -2,7 +2,8 @@
 
 One provider at a time: the most preferred that has room, so that the scheduler can't choose a less preferred one.
 Invariant 3: a provider with maxAccelerators is never admitted to, nor any while the pool has a budget, as nobody counts
-at admission. Nor is one whose breaker is not closed.
+at admission. Nor is one whose breaker is not closed. While such a one is on trial, and more preferred than what would be
+admitted to, nobody is admitted until it has its first pod: all would pass it by, and it could never prove itself.
 """
 
 from computepool.assess.targets import Target
@@ -43,8 +44,10 @@ def _open(pool: ComputePool, saturated: bool | None) -> bool:
 
 def _choose(room: Room, before: str) -> Target | None:
     unlimited = [target for target in room.standbys if target.limit is None and room.closed(target)]
-    for target in unlimited:
-        if room.has_room(target):
+    for target in room.standbys:
+        if room.wants_canary(target):
+            return None
+        if target in unlimited and room.has_room(target):
             return target
     # Nobody has room: what stands may stand, a status that flickers with every last place helps nobody.
     return next((target for target in unlimited if target.name == before), None)

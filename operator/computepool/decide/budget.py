@@ -3,7 +3,6 @@
 What counts against the hour: pods bound to standbys, and waiting ones that may go there without anybody deciding
 anything more. A terminating pod costs as long as it is there, and that is counted as spent; but it will not for an
 hour, so that the pod made in its place does not have to wait for it.
-A standby without a price costs nothing.
 """
 
 from collections.abc import Iterable, Sequence

@@ -5,7 +5,7 @@ others; by then a later pass may have found the target full, failed or drained.
 """
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.fit import Packer
+from computepool.assess.fit import Packer, label_keys
 from computepool.decide.plan import Move
 
 
@@ -17,19 +17,19 @@ class Recheck:
         self._assessment = assessment
         self._resource = resource
         self._now = now
-        self._packers: dict[str, Packer] = {}
+        self._packers: dict[tuple[str, frozenset[str]], Packer] = {}
 
     def holds(self, move: Move) -> bool:
         """Say whether the target still has a place for the pod."""
-        packer = self._packer(move.target)
+        packer = self._packer(move.target, label_keys((move.pod,)))
         return packer is not None and packer.place(move.pod.shape)
 
-    def _packer(self, target: str) -> Packer | None:
-        packer = self._packers.get(target)
+    def _packer(self, target: str, keys: frozenset[str]) -> Packer | None:
+        """Return the provider's packing; pods that ask for other labels of nodes have one of their own."""
+        packer = self._packers.get((target, keys))
         if packer is None:
             supply = next((s for s in self._assessment.supplies if s.target.name == target), None)
             if supply is None:
                 return None
-            keys = self._assessment.label_keys
-            packer = self._packers[target] = Packer(supply, self._resource, keys, self._now)
+            packer = self._packers[target, keys] = Packer(supply, self._resource, keys, self._now)
         return packer

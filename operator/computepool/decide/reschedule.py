@@ -66,7 +66,7 @@ def make_room(movement: Movement, stuck: Sequence[Pod]) -> None:
         if served is not None:
             served.take(pod)
             continue
-        options = sorted(_options(movement, pod, open_to), key=_price)[:tries]
+        options = sorted(_options(movement, pod, open_to), key=lambda one: _price(one, movement.room.resource))[:tries]
         tries -= len(options)
         for site, victims in options:
             if _moved(movement, victims):
@@ -152,9 +152,11 @@ def _still(gaps: Mapping[str, int], chosen: Iterable[Leaver]) -> bool:
     return any(freed.get(name, 0) < gap for name, gap in gaps.items())
 
 
-def _price(option: tuple[Site, list[Leaver]]) -> tuple[object, ...]:
+def _price(option: tuple[Site, list[Leaver]], resource: str) -> tuple[object, ...]:
+    """Sort the fewest moves first, then the least important, then those that hold the least."""
     site, victims = option
-    return (len(victims), max(one.pod.priority for one in victims), site.use.node.name)
+    held = sum(one.pod.shape.request(resource) for one in victims)
+    return (len(victims), max(one.pod.priority for one in victims), held, site.use.node.name)
 
 
 def _moved(movement: Movement, victims: Sequence[Leaver]) -> bool:

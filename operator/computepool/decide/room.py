@@ -103,6 +103,10 @@ class Room:
         """Say whether the provider is used as it fits."""
         return self._breakers[target.name].closed
 
+    def wants_canary(self, target: Target) -> bool:
+        """Say whether the provider is half-open, and could take the pod that it is to be tried with."""
+        return not self.closed(target) and self.barred(target) is None and self.has_room(target)
+
     def enter(self, target: Target) -> None:
         """Note that a pod goes there: a half-open provider is tried with one at a time."""
         if not self._breakers[target.name].closed:

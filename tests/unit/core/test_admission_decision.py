@@ -9,6 +9,7 @@ from computepool.model.selectors import Requirement, Toleration
 from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, Saturation
 from tests.builders import NOW, node, pod, pool, provider, snapshot, standby_toleration
+from tests.unit.core.moving import half_open
 from tests.unit.core.passes import decided
 
 AWS, NEBIUS, CRUSOE = provider("aws"), provider("nebius"), provider("crusoe")
@@ -110,6 +111,29 @@ CROWDED = (FULL, pod("x", 8, on="n1"), pod("y", 8, on="c1"))
 @pytest.mark.parametrize("before", ["nebius", "crusoe"])
 def test_what_stands_may_stand_while_nobody_has_room(before: str) -> None:
     assert admitted(*CROWDED, state=PoolState(Saturation(True), admitting=before)) == before
+
+
+@pytest.mark.parametrize(
+    ("tried", "there", "expected"),
+    [
+        ("nebius", (), ""),
+        ("nebius", (pod("canary", on="n1", waited=1),), "crusoe"),
+        ("nebius", (pod("other", 8, on="n1", waited=900),), "crusoe"),
+        ("crusoe", (), "nebius"),
+    ],
+    ids=["no pod has come yet", "its first pod is there", "it has no room", "it is less preferred"],
+)
+def test_new_pods_do_not_pass_by_a_provider_that_waits_for_its_first(
+    tried: str, there: tuple[Pod, ...], expected: str
+) -> None:
+    state = PoolState(Saturation(True), breakers={tried: half_open(f"{tried[0]}1")})
+    assert admitted(FULL, *there, state=state) == expected
+
+
+def test_the_first_pod_for_a_provider_on_trial_opens_admission_to_the_next() -> None:
+    found = plan(FULL, pod("p"), state=PoolState(Saturation(True), breakers={"nebius": half_open("n1")}))
+    assert [burst.provider for burst in found.bursts] == ["nebius"]
+    assert found.admission.provider == "crusoe"
 
 
 def test_nothing_is_opened_while_nobody_has_room() -> None:

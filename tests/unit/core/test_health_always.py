@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -15,12 +16,12 @@ from computepool.assess.health import ProviderHealth
 from computepool.assess.sickness import Times, due, sickness_of
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
+from computepool.model.snapshot import Failure, Node
 from computepool.model.state import Breaker, PoolState, Sickness, recorded_state
 from tests.builders import NOW, node, pod, pool
 from tests.unit.core.watching import Watch
 
-often = settings(max_examples=150, deadline=None)
+often = settings(max_examples=1000, deadline=None)
 TIMES = Times(sustain=30, clear=60)
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
 
@@ -255,3 +256,81 @@ def stamp(at: float) -> str:
 def rounded(one: Breaker) -> Breaker:
     """Times in the status are to the millisecond."""
     return msgspec.structs.replace(one, retry_at=None if one.retry_at is None else int(one.retry_at * 1000) / 1000)
+
+
+# -- the whole assessment
+
+
+STATES: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {},
+    {"ready": "Unknown"},
+    {"ready": "False"},
+    {"capacity": 16},
+    {"cordoned": True},
+)
+AGES = st.sampled_from((0, 30, 90, 299))
+RUNNING = st.tuples(st.sampled_from(("a0", "n0", "c1")), AGES, st.booleans())
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> dict[str, Any]:
+    """What one pass sees of two nodes of each provider: faults, silence, new pods, pods that wait, failures."""
+    nodes = [node(f"{of}{index}", **draw(st.sampled_from(STATES))) for of in "anc" for index in range(2)]
+    heard = {one.name: NOW - draw(st.sampled_from((0, 0, 0, 20, 400))) for one in nodes}
+    running = [
+        pod(f"p{index}", on=on, created=NOW - age, ready=ready, failing=not ready and age < 50)
+        for index, (on, age, ready) in enumerate(draw(st.lists(RUNNING, max_size=3)))
+    ]
+    waiting = [
+        pod(f"w{index}", sent=[("nebius", NOW - age)]) for index, age in enumerate(draw(st.lists(AGES, max_size=3)))
+    ]
+    failed = draw(st.lists(st.tuples(st.sampled_from(("a0", "n1")), AGES), max_size=4))
+    failures = tuple(Failure(f"f{i}", on, "web", NOW - age, refused=True) for i, (on, age) in enumerate(failed))
+    return {"nodes": nodes, "pods": [*running, *waiting], "heartbeats": heard, "failures": failures}
+
+
+def breakers() -> st.SearchStrategy[Breaker]:
+    opened = Breaker(OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 100, NOW + 20, 1)
+    return st.sampled_from(
+        (
+            Breaker(),
+            opened,
+            msgspec.structs.replace(opened, retry_at=NOW - 10, clear_since=NOW - 30),
+            Breaker(OPEN, Reason.DRAINED, NOW - 50),
+            Breaker(HALF_OPEN, Reason.PROVIDER_SILENT, NOW - 50, failures=2, node="n0"),
+            Breaker(HALF_OPEN, Reason.PROVIDER_SILENT, NOW - 50, failures=2, node="n0", proving_since=NOW - 5),
+        )
+    )
+
+
+@often
+@given(
+    st.lists(scenes(), min_size=1, max_size=3),
+    st.dictionaries(st.sampled_from(("aws", "nebius", "crusoe")), breakers()),
+    st.booleans(),
+    st.floats(0, 0.999),
+)
+def test_before_the_time_to_look_again_no_verdict_changes(
+    story: list[dict[str, Any]], before: dict[str, Breaker], fitted: bool, share: float
+) -> None:
+    fitting = {(f"uid-default-w{index}", "nebius"): NOW - 40 for index in range(3)} if fitted else {}
+    watch = Watch(pool(health={"clearSeconds": 60}), PoolState(breakers=before, fitting=fitting))
+    for index, scene in enumerate(story):
+        watch.see(index - len(story) + 1, **scene)
+    first, again = verdicts(watch), watch.found.look_again
+    later = share * (3600 if again is None else again - NOW)
+    watch.see(later, **story[-1])
+    assert verdicts(watch) == first
+
+
+def verdicts(watch: Watch) -> object:
+    """All that others act on."""
+    found = watch.found
+    return (
+        {name: (sorted(one.sick), one.failing, one.known) for name, one in found.health.providers.items()},
+        {name: (one.state, one.since, one.node, one.failures) for name, one in found.breakers.items()},
+        {one.target.name: [use.node.name for use in one.usable] for one in found.supplies},
+        (found.exceeded, found.blind, found.unbound),
+    )

@@ -1,0 +1,189 @@
+"""What standbys cost, what was spent, and who may still be sent: a budget is never exceeded by decision."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.decide.budget import accrued
+from computepool.decide.plan import Admission, Plan
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import PoolState, Saturation, Spend
+from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.unit.core.moving import CALM, moved_to, moving, owned, sick_node, sickness, stay_of, stays
+from tests.unit.core.passes import decided, hold_of, holds, sent_to
+
+PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
+DAY = datetime.fromtimestamp(NOW, UTC).date().isoformat()
+
+
+def spent(amount: str, rate: str = "0", at: float = NOW, day: str = DAY) -> Spend:
+    return Spend(day, Decimal(amount), at, Decimal(rate))
+
+
+def seen(*pods: Any, nodes: Any = None, state: PoolState | None = None, now: float = NOW, **spec: Any) -> Plan:
+    """One pass where the primary is full."""
+    there = nodes or [node("a1"), node("n1"), node("c1")]
+    fields = {key: spec.pop(key) for key in ("moving", "in_flight") if key in spec}
+    of = pool(*spec.pop("providers", PRICED), **spec)
+    return decided(snapshot(of, there, [pod("full", 8, on="a1"), *pods], **fields), state, now)
+
+
+# -- what may be sent
+
+
+def test_the_hour_bounds_all_standbys_together() -> None:
+    pods = [pod(f"w{index}", 2, waited=90 - index) for index in range(3)]
+    plan = seen(pod("runs", 1, on="c1"), *pods, budget={"perHour": "10"})
+    # 4 are spent: the first pod makes it 8, and for another 4 there is not enough.
+    assert sent_to(plan) == {"w0": "nebius"}
+    assert holds(plan) == {"w1": Reason.BUDGET_EXHAUSTED, "w2": Reason.BUDGET_EXHAUSTED}
+    assert plan.exhausted
+    assert plan.state.spend == Spend(DAY, Decimal(0), NOW, Decimal(4))
+
+
+def test_a_cheaper_provider_may_be_within_the_budget_where_a_dearer_one_is_not() -> None:
+    of = (provider("aws"), provider("nebius", price="4"), provider("crusoe", price="2"))
+    plan = seen(pod("web", 2), providers=of, budget={"perHour": "5"})
+    assert sent_to(plan) == {"web": "crusoe"}
+    assert plan.bursts[0].rejected[1] == ("nebius", Reason.BUDGET_EXHAUSTED)
+
+
+def test_what_was_sent_and_is_not_bound_counts_by_the_dearest_it_may_go_to() -> None:
+    sent = pod("sent", 2, sent=[("crusoe", NOW - 5), ("nebius", NOW - 1)])
+    assert sent_to(seen(sent, pod("web", 1), budget={"perHour": "10"})) == {"web": "nebius"}
+    assert holds(seen(sent, pod("web", 1), budget={"perHour": "9"}))["web"] is Reason.BUDGET_EXHAUSTED
+
+
+def test_one_that_ends_makes_room_in_the_budget_although_it_is_still_paid_for() -> None:
+    ending = pod("ending", 4, on="n1", deleting=NOW + 20)
+    plan = seen(ending, pod("web", 4), budget={"perHour": "8"})
+    assert sent_to(plan) == {"web": "nebius"}
+    assert plan.state.spend == spent("0", "8")
+
+
+@pytest.mark.parametrize(("already", "goes"), [("94", True), ("94.01", False)])
+def test_the_rest_of_the_day_has_to_cover_an_hour_of_all_that_run(already: str, goes: bool) -> None:
+    plan = seen(pod("runs", 1, on="c1"), pod("web", 1), budget={"perDay": "100"}, state=PoolState(spend=spent(already)))
+    assert bool(sent_to(plan)) is goes
+    assert plan.exhausted is not goes
+
+
+def test_at_midnight_the_budget_is_looked_at_again() -> None:
+    midnight = datetime(2027, 1, 16, tzinfo=UTC).timestamp()
+    plan = seen(pod("web", 1), budget={"perDay": "100"}, state=PoolState(spend=spent("100")))
+    assert hold_of(plan, "web").reason is Reason.BUDGET_EXHAUSTED
+    assert plan.look_again == midnight
+    later = seen(pod("web", 1), budget={"perDay": "100"}, state=plan.state, now=midnight)
+    assert sent_to(later) == {"web": "nebius"}
+
+
+def test_while_there_is_a_budget_nobody_is_admitted_to_a_standby() -> None:
+    options = {"admission": "Always", "state": PoolState(Saturation(True), admitting="nebius")}
+    assert seen(budget={"perHour": "1000"}, **options).admission == Admission()
+    assert seen(**options).admission.provider == "nebius"
+
+
+# -- what is spent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "day", "amount"),
+    [(1800, DAY, "11"), (0, DAY, "10"), (-50, DAY, "10"), (17 * 3600, "2027-01-16", "2")],
+    ids=["half an hour", "at once", "a clock that went back", "over midnight"],
+)
+def test_spending_goes_on_at_the_rate_of_then(seconds: float, day: str, amount: str) -> None:
+    then = accrued(spent("10", rate="2"), Decimal(7), NOW + seconds)
+    assert (then.day, then.spent, then.at, then.rate) == (day, Decimal(amount), NOW + seconds, Decimal(7))
+
+
+def test_a_clock_that_goes_back_over_midnight_forgives_nothing() -> None:
+    yesterday = accrued(spent("10", rate="2"), Decimal(2), NOW - 86_400)
+    assert yesterday.spent == Decimal(10)
+    assert yesterday.day == "2027-01-14"
+
+
+def test_who_has_just_come_to_a_standby_does_not_pay_for_the_time_before() -> None:
+    before = seen(budget={"perDay": "100"})
+    runs = pod("runs", 1, on="n1")
+    later = seen(runs, budget={"perDay": "100"}, state=before.state, now=NOW + 7200)
+    assert later.state.spend == spent("0", "2", at=NOW + 7200)
+    again = seen(runs, budget={"perDay": "100"}, state=later.state, now=NOW + 10_800)
+    assert again.state.spend == spent("2", "2", at=NOW + 10_800)
+
+
+def test_what_is_spent_while_nothing_can_be_decided_is_reckoned_afterwards() -> None:
+    state = PoolState(spend=spent("1", rate="2"))
+    of = pool(*PRICED, budget={"perDay": "100"})
+    frozen = decided(snapshot(of, [node("a1")], stale="lost"), state, NOW + 1800)
+    assert frozen.state.spend == state.spend
+    assert accrued(frozen.state.spend, Decimal(0), NOW + 3600).spent == Decimal(3)
+
+
+def test_a_pool_without_a_budget_reckons_nothing() -> None:
+    assert seen(pod("runs", 1, on="n1"), state=PoolState(spend=spent("10"))).state.spend is None
+
+
+# -- moves
+
+
+def test_a_move_costs_what_it_adds() -> None:
+    of = pool(*PRICED, budget={"perHour": "8"})
+    nodes = [node("a1"), sick_node("n1", 2), node("n2", 2), node("c1", 2)]
+    pods = [pod("full", 8, on="a1"), owned("web", 2, on="n1"), pod("x", 2, on="n2")]
+    state = PoolState(sick=sickness("n1"))
+    # 8 are spent; to crusoe it would cost 4 more.
+    plan = decided(snapshot(of, nodes, pods), state)
+    assert stay_of(plan, "web").rejected[-1] == ("crusoe", Reason.BUDGET_EXHAUSTED)
+    same = decided(snapshot(of, nodes, pods[:2]), state)
+    assert moved_to(same) == {"web": "nebius"}
+
+
+def test_a_place_that_is_kept_for_a_moved_pod_is_paid_for() -> None:
+    gone = owned("gone", 2, on="n1")
+    under_way = (moving(gone, "nebius", at=NOW - 1),)
+    assert sent_to(seen(pod("web", 2), budget={"perHour": "7"}, moving=under_way)) == {}
+    assert sent_to(seen(pod("web", 2), budget={"perHour": "8"}, moving=under_way)) == {"web": "nebius"}
+
+
+# -- return
+
+
+def returning(*pods: Any, per_hour: str = "6", state: PoolState = CALM, **spec: Any) -> Plan:
+    """One pass where the primary is free."""
+    of = pool(
+        *PRICED,
+        budget={"perHour": per_hour, "onExhausted": spec.pop("on_exhausted", "Return")},
+        failback=spec.pop("failback", {}),
+    )
+    there = [node("a1"), node("n1"), node("c1")]
+    return decided(snapshot(of, there, pods, **spec), state)
+
+
+def test_what_costs_too_much_comes_home_whatever_the_policy_and_the_window_say() -> None:
+    pods = [owned("n", 1, on="n1"), owned("c", 1, on="c1"), owned("d", 1, on="n1", age=60)]
+    closed = {"window": {"schedule": "0 9 * * *", "durationSeconds": 60}}
+    for failback in ({}, closed, {"policy": "WhenStable", **closed}):
+        plan = returning(*pods, failback=failback)
+        assert moved_to(plan) == {"c": "aws"}
+        assert {move.reason for move in plan.moves} == {Reason.BUDGET_RETURN}
+        assert {move.kind for move in plan.moves} == {MoveKind.FAILBACK}
+        assert plan.exhausted
+    assert returning(*pods, per_hour="8").moves == ()
+    assert returning(*pods, on_exhausted="Hold").moves == ()
+
+
+def test_no_more_come_than_the_budget_wants_and_those_on_their_way_count() -> None:
+    pods = [owned("n", 1, on="n1"), owned("c", 1, on="c1"), owned("d", 1, on="n1", age=60)]
+    under_way = msgspec.structs.replace(moving(pods[1], "aws", at=NOW - 1, kind=MoveKind.FAILBACK), source="crusoe")
+    assert returning(*pods, moving=(under_way,)).moves == ()
+
+
+def test_it_waits_for_a_stable_primary_all_the_same() -> None:
+    plan = returning(owned("c", 2, on="c1"), state=PoolState(Saturation(False)))
+    assert stays(plan) == {"c": Reason.NOT_STABLE}

@@ -1,0 +1,136 @@
+"""Moves stay within their limits, at once and in a minute, over restarts too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.decide.plan import Plan
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import PoolState
+from tests.builders import NOW, node, pod, pool, snapshot
+from tests.unit.core.moving import moving, owned, sick_node, sickness, stay_of
+from tests.unit.core.passes import decided
+
+SICK = PoolState(sick=sickness("n1"))
+LEAVING = [owned(f"p{index}", on="n1", owner=f"rs-{index}") for index in range(6)]
+
+
+def passed(*more: Any, at_once: int = 4, per_minute: int | None = 5, state: PoolState = SICK, **fields: Any) -> Plan:
+    """One pass with six pods on a sick node, and room for all of them."""
+    of = pool(failover={"maxConcurrentMoves": at_once, "perMinute": per_minute})
+    return decided(snapshot(of, [node("a1", 16), sick_node("n1")], [*LEAVING, *more], **fields), state)
+
+
+def gone(index: int, *, ago: float, **fields: Any) -> Any:
+    """A move of another pod than those six."""
+    return moving(owned(f"g{index}", on="n9", owner=f"og-{index}"), "aws", at=NOW - ago, **fields)
+
+
+def test_no_more_are_moved_at_once_than_may_be() -> None:
+    assert len(passed().moves) == 4
+    assert len(passed(moving=(gone(1, ago=100), gone(2, ago=1))).moves) == 2
+    assert len(passed(moving=tuple(gone(index, ago=1) for index in range(9))).moves) == 0
+
+
+def test_a_move_counts_until_its_replacement_is_bound_or_two_minutes_are_over() -> None:
+    flown = (gone(1, ago=100),)
+    assert len(passed(at_once=1, moving=flown).moves) == 0
+    waiting = pod("new", owner="og-1", waited=99)
+    assert len(passed(waiting, at_once=1, moving=flown).moves) == 0
+    bound = owned("new", on="a1", owner="og-1", age=99)
+    assert len(passed(bound, at_once=1, moving=flown).moves) == 1
+    assert len(passed(at_once=1, moving=(gone(1, ago=120),)).moves) == 1
+
+
+def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
+    sibling = owned("old", on="a1", owner="og-1", age=500)
+    assert len(passed(sibling, at_once=1, moving=(gone(1, ago=100),)).moves) == 0
+
+
+def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
+    flown = tuple(moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 50) for index in range(3))
+    new = [owned(f"new{index}", on="a1", owner="rs-x", age=49) for index in range(2)]
+    assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 3
+
+
+def test_a_pod_without_an_owner_is_over_once_it_is_gone() -> None:
+    bare = moving(pod("bare", on="n9"), "aws", at=NOW - 5)
+    assert len(passed(at_once=1, moving=(bare,)).moves) == 1
+    assert len(passed(pod("bare", on="a1"), at_once=1, moving=(bare,)).moves) == 0
+
+
+def test_no_more_are_moved_in_a_minute_than_may_be() -> None:
+    done = tuple(gone(index, ago=59) for index in range(3))
+    new = [owned(f"new{index}", on="a1", owner=f"og-{index}", age=58) for index in range(3)]
+    plan = passed(*new, moving=done)
+    assert len(plan.moves) == 2
+    stay = next(one for one in plan.stays if one.reason is Reason.AT_MOVE_LIMIT)
+    assert stay.until == plan.look_again == NOW + 1
+    over = tuple(gone(index, ago=60) for index in range(3))
+    assert len(passed(*new, moving=over).moves) == 4
+    assert len(passed(*new, moving=done, per_minute=None).moves) == 4
+
+
+def test_refused_evictions_count_neither_way() -> None:
+    refused = tuple(gone(index, ago=9, evicted=False, refused_since=NOW - 9) for index in range(9))
+    assert len(passed(moving=refused).moves) == 4
+
+
+def test_moves_home_have_limits_of_their_own() -> None:
+    home = tuple(gone(index, ago=5, kind=MoveKind.FAILBACK) for index in range(9))
+    assert len(passed(moving=home).moves) == 4
+    room = tuple(gone(index, ago=5, kind=MoveKind.RESCHEDULE) for index in range(3))
+    assert len(passed(moving=room).moves) == 1
+
+
+# -- after a restart
+
+
+def recorded(*ago: float) -> PoolState:
+    return msgspec.structs.replace(SICK, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
+
+
+def test_what_an_earlier_leader_moved_in_the_last_minute_counts() -> None:
+    state = recorded(70, 60, 60, 10)
+    # Recorded by the second: one of 60 s ago may have been a little later.
+    assert len(passed(state=state, moving_since=NOW - 5).moves) == 2
+    assert len(passed(state=state, moving_since=NOW - 5, per_minute=None).moves) == 4
+
+
+def test_what_of_it_is_on_its_way_is_told_by_the_pods_that_end_or_wait() -> None:
+    state = recorded(10, 10, 10)
+    waiting = pod("new", owner="og-1", waited=9)
+    ending = owned("end", on="a1", owner="og-2", deleting=NOW + 9)
+    assert len(passed(waiting, ending, state=state, moving_since=NOW - 5, per_minute=None).moves) == 2
+
+
+@pytest.mark.parametrize("policy", ["Enforce", "Observe"])
+def test_what_is_recorded(policy: str) -> None:
+    of = pool(mode=policy)
+    state = recorded(100, 40, 3)
+    plan = decided(snapshot(of, [node("a1"), sick_node("n1")], LEAVING[:2]), state, NOW + 0.7)
+    own = ((NOW, MoveKind.FAILOVER),) * 2 if policy == "Enforce" else ()
+    # Those more than a minute older than the latest are forgotten, and no others: a new leader goes by the latest.
+    assert plan.state.recent_moves == (*recorded(40, 3).recent_moves, *own)
+
+
+def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
+    refused = moving(LEAVING[0], "aws", at=NOW - 6, evicted=False, refused_since=NOW - 6)
+    of, nodes = pool(), [node("a1"), sick_node("n1")]
+    seen = snapshot(of, nodes, LEAVING[:1], moving=(refused,))
+    state = SICK
+    for tenth in range(5):
+        plan = decided(seen, state, NOW + tenth / 10)
+        assert len(plan.moves) == 1
+        state = plan.state
+    assert state.recent_moves == ((NOW, MoveKind.FAILOVER),)
+
+
+def test_one_that_waits_for_its_turn_is_looked_at_once_a_move_counts_no_longer() -> None:
+    plan = passed(at_once=1, moving=(gone(1, ago=100),))
+    assert stay_of(plan, "p0").reason is Reason.AT_MOVE_LIMIT
+    assert stay_of(plan, "p0").until == NOW + 20

@@ -1,0 +1,49 @@
+"""Which nodes are to carry the operator's taint."""
+
+from __future__ import annotations
+
+import pytest
+
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, PoolState
+from tests.builders import node, pool, provider, snapshot
+from tests.unit.core.moving import QUARANTINE, half_open, opened, sick_node, sickness
+from tests.unit.core.passes import decided
+
+NODES = [node("a1"), sick_node("n1"), node("n2"), node("n3"), node("c1")]
+
+
+@pytest.mark.parametrize(
+    ("breaker", "expected"),
+    [
+        (Breaker(), {"n1": Reason.NODE_NOT_READY}),
+        (opened(), dict.fromkeys(("n1", "n2", "n3"), Reason.PROVIDER_UNHEALTHY)),
+        (half_open("n2"), dict.fromkeys(("n1", "n3"), Reason.PROVIDER_UNHEALTHY)),
+    ],
+    ids=["closed", "open", "half-open"],
+)
+def test_sick_nodes_and_those_of_providers_that_are_not_used(breaker: Breaker, expected: dict[str, Reason]) -> None:
+    state = PoolState(sick=sickness("n1"), breakers={"nebius": breaker})
+    for mode in ("Enforce", "Observe"):
+        assert decided(snapshot(pool(mode=mode), NODES), state).quarantine == expected
+
+
+def test_a_node_that_is_well_again_is_to_carry_none() -> None:
+    seen = snapshot(pool(), [node("a1"), node("n1", taints=[QUARANTINE]), node("n2")])
+    assert decided(seen, PoolState(sick=sickness("n2"))).quarantine is not None
+    assert "n2" in (decided(seen, PoolState(sick=sickness("n2"))).quarantine or {})
+    assert decided(snapshot(pool(), [node("a1"), node("n2")])).quarantine == {}
+
+
+def test_a_drained_provider_is_quarantined() -> None:
+    of = pool(provider("aws"), provider("nebius") | {"drain": True})
+    plan = decided(snapshot(of, [node("a1"), node("n1")]))
+    assert plan.state.breakers["nebius"].state is BreakerState.OPEN
+    assert plan.quarantine == {"n1": Reason.DRAINED}
+
+
+def test_while_nothing_can_be_told_taints_stay_as_they_are() -> None:
+    state = PoolState(sick=sickness("n1"))
+    assert decided(snapshot(pool(), NODES, stale="lost"), state).quarantine is None
+    assert decided(snapshot(pool(), NODES[1:]), state).quarantine is None

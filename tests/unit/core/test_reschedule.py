@@ -1,0 +1,132 @@
+"""Room is made on a saturated primary for a pod that can run nowhere else: fewest moves, never a chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.decide.plan import Plan
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import PoolState, Saturation
+from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.unit.core.moving import half_open, move_of, moved_to, moving, opened, owned
+from tests.unit.core.passes import decided, holds
+
+WHEN = {"policy": "WhenSaturated"}
+FULL = PoolState(Saturation(True))
+
+
+def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
+    """A waiting pod that may not leave the primary."""
+    return pod("stuck", gpus, priority=priority, **{"allowed": (), **fields})
+
+
+def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Plan:
+    fields = {key: spec.pop(key) for key in ("moving",) if key in spec}
+    there = nodes or [node("a1", 4), node("a2", 4), node("n1")]
+    options = {"reschedule": WHEN, **spec}
+    return decided(snapshot(pool(provider("aws"), provider("nebius"), **options), there, pods, **fields), state)
+
+
+def full_primary(**fields: Any) -> list[Any]:
+    return [owned("big", 4, on="a1", **fields), owned("s1", 2, on="a2", **fields), owned("s2", 2, on="a2", **fields)]
+
+
+def test_the_fewest_pods_make_room() -> None:
+    plan = room(stuck(4), *full_primary())
+    move = move_of(plan, "big")
+    assert moved_to(plan) == {"big": "nebius"}
+    assert (move.source, move.kind, move.reason) == ("aws", MoveKind.RESCHEDULE, Reason.MAKES_ROOM)
+    assert holds(plan) == {"stuck": Reason.NOT_ALLOWED}
+
+
+def test_the_least_important_of_equal_numbers() -> None:
+    pods = full_primary()
+    pods[1] = msgspec.structs.replace(pods[1], priority=3)
+    pods[0] = msgspec.structs.replace(pods[0], priority=4)
+    assert moved_to(room(stuck(2), *pods)) == {"s2": "nebius"}
+
+
+def test_nobody_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not_saturated() -> None:
+    assert room(stuck(), *full_primary(), reschedule={"policy": "Never"}).moves == ()
+    waits = stuck(waited=1)
+    plan = room(waits, *full_primary(), state=PoolState(Saturation(False)))
+    assert holds(plan) == {"stuck": Reason.BELOW_PENDING_SECONDS}
+    assert plan.moves == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"priority": 5}, {"movable": False}, {"owner": ""}, {"undisturbed": True}, {"owner_kind": "DaemonSet"}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_who_makes_no_room(fields: dict[str, Any]) -> None:
+    assert room(stuck(), *full_primary(**fields)).moves == ()
+
+
+def test_only_those_selected_make_room() -> None:
+    chosen = {**WHEN, "podSelector": {"matchLabels": {"tier": "batch"}}}
+    pods = full_primary()
+    assert room(stuck(), *pods, reschedule=chosen).moves == ()
+    pods[2] = msgspec.structs.replace(pods[2], labels={"tier": "batch"})
+    assert moved_to(room(stuck(), *pods, reschedule=chosen)) == {"s2": "nebius"}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "moves"),
+    [
+        (stuck(shaped=shape(2, selector={"computepool.io/provider": "aws"}), allowed=None), True),
+        (stuck(allowed=None), False),
+        (stuck(priority=0), False),
+    ],
+    ids=["pinned", "a standby will have it", "not more important"],
+)
+def test_for_whom_room_is_made(waiting: Any, moves: bool) -> None:
+    nodes = [node("a1", 4), node("a2", 4), node("n1", 2)]
+    assert bool(room(waiting, *full_primary(), nodes=nodes).moves) is moves
+
+
+def test_there_is_never_a_chain_each_has_a_place_now_at_the_same_time_as_the_others() -> None:
+    small = [node("a1", 4), node("n1", 3)]
+    pods = [owned("x", 2, on="a1"), owned("y", 2, on="a1")]
+    assert room(stuck(4), *pods, nodes=small).moves == ()
+    assert set(moved_to(room(stuck(4), *pods, nodes=[node("a1", 4), node("n1", 4)]))) == {"x", "y"}
+    # What was tried in vain has taken nobody's place.
+    of_two = [node("a1", 4), node("a2", 2), node("n1", 3)]
+    other = pod("w", 2, priority=4, allowed=())
+    assert len(room(stuck(4), other, *pods, owned("z", 2, on="a2"), nodes=of_two).moves) == 1
+
+
+@pytest.mark.parametrize("breaker", [opened(), half_open("n1")])
+def test_a_standby_that_is_not_used_as_it_fits_takes_nobody(breaker: Any) -> None:
+    state = PoolState(Saturation(True), breakers={"nebius": breaker})
+    assert room(stuck(), *full_primary(), state=state).moves == ()
+
+
+def test_one_that_is_served_by_moves_under_way_needs_no_more() -> None:
+    pods = full_primary()
+    evicted = moving(pods[1], "nebius", at=NOW - 1, kind=MoveKind.RESCHEDULE)
+    assert room(stuck(), *pods, moving=(evicted,)).moves == ()
+    leaving = [pods[0], msgspec.structs.replace(pods[1], deleting=NOW + 90), pods[2]]
+    assert room(stuck(), *leaving).moves == ()
+    another = pod("another", 2, priority=5, allowed=())
+    assert moved_to(room(stuck(), another, *leaving)) == {"s2": "nebius"}
+
+
+def test_all_of_a_set_or_none_within_the_limits_of_failover() -> None:
+    pods = [owned("x", 2, on="a1"), owned("y", 2, on="a1")]
+    nodes = [node("a1", 4), node("n1")]
+    assert room(stuck(4), *pods, nodes=nodes, failover={"maxConcurrentMoves": 1}).moves == ()
+    assert len(room(stuck(4), *pods, nodes=nodes, failover={"maxConcurrentMoves": 2}).moves) == 2
+
+
+def test_another_makes_room_where_one_may_not_go() -> None:
+    pods = full_primary()
+    refused = moving(pods[2], "nebius", at=NOW - 9, kind=MoveKind.RESCHEDULE, evicted=False, refused_since=NOW - 9)
+    assert moved_to(room(stuck(), *pods, moving=(refused,))) == {"s1": "nebius"}
+    dwelling = msgspec.structs.replace(pods[2], created=NOW - 60)
+    earlier = moving(owned("was", on="n1"), "aws", at=NOW - 61)
+    assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moving=(earlier,))) == {"s1": "nebius"}
