@@ -64,7 +64,7 @@ def play(
 
 
 async def passes_of(process: Process, count: int = 1) -> None:
-    """Wait for so many further passes."""
+    """Wait for so many further passes; something must just have happened that has the pool looked at."""
     goal = _passes(process) + count
     await until(lambda: _passes(process) >= goal, f"{count} more passes")
 

@@ -25,6 +25,7 @@ def test_a_pod_is_not_patched_again_while_its_patch_is_under_way() -> None:
         assert sent(server) == {}, "still under way"
         answered.set()
         await until(lambda: len(sent(server)) == 3, "all sent")
+        touch_node(server, "c1", "a last look")
         await passes_of(process)
         assert {patches_of(server, f"new-{number}") for number in range(3)} == {1}
 
