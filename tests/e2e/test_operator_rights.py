@@ -37,7 +37,7 @@ GRANTED: list[tuple[str, str, str, str]] = [
     *((verb, LEASES, "kube-node-lease", "") for verb in ("list", "watch")),
     ("create", "events.k8s.io/events", NAMESPACE, ""),
     ("create", LEASES, OWN, ""),
-    *((verb, LEASES, OWN, "computepool") for verb in ("get", "update", "patch")),
+    *((verb, LEASES, OWN, "computepool") for verb in ("get", "patch")),
     ("get", POLICIES, "", "computepool-burst"),
     *((verb, BINDINGS, "", "computepool-x") for verb in ("get", "list", "watch", "create", "patch", "delete")),
 ]
@@ -58,7 +58,7 @@ DENIED: list[tuple[str, str, str, str]] = [
     *((verb, POOLS, "", "inference") for verb in ("create", "update", "patch", "delete")),
     ("update", f"{POOLS}/finalizers", "", "inference"),
     *((verb, LEASES, OWN, "another") for verb in ("get", "update", "patch", "delete")),
-    ("delete", LEASES, OWN, "computepool"),
+    *((verb, LEASES, OWN, "computepool") for verb in ("update", "delete")),
     *((verb, LEASES, "kube-system", "computepool") for verb in ("get", "create", "update")),
     ("get", POLICIES, "", "another"),
     *((verb, POLICIES, "", "computepool-burst") for verb in ("list", "update", "patch", "delete", "create")),
