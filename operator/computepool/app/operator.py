@@ -172,6 +172,8 @@ class Operator:
     async def _lead(self, stop: asyncio.Event) -> None:
         if not await _unless(stop, self._caches.wait()) or not await _unless(stop, self.election.acquire()):
             return
+        if self._store.sizes()[0] and not self._store.heartbeats.seen():
+            log(_logger, logging.WARNING, "no node leases in kube-node-lease: silence of nodes will not be noticed")
         self.metrics.leader.set(1)
         self._store.moving.begin()
         await self._work(stop)
