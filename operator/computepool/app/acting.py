@@ -57,7 +57,7 @@ class Acting:
         self._latest: dict[str, Recheck] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self.refusals = Refusals()
+        self._refusals = Refusals()
         self.lost = asyncio.Event()
         """Set where a write found that leadership is over."""
 
@@ -65,6 +65,14 @@ class Acting:
         """Take the latest pass's verdicts, which moves that wait for their turn are held against."""
         resource = snapshot.pool.spec.accelerator.resource_name
         self._latest[snapshot.pool.name] = Recheck(assessment, resource, now)
+
+    def trouble(self, snapshot: Snapshot) -> str:
+        """Say what the API server refuses of what the pool needs; empty where it refuses nothing."""
+        return self._refusals.standing(snapshot) or self._quarantine.trouble(snapshot.pool.name)
+
+    def no_news(self, pool: str, bursts: tuple[Burst, ...]) -> bool:
+        """Say whether these bursts were told of before: what was refused is decided anew at each attempt."""
+        return self._refusals.known(pool, bursts)
 
     def carry_out(self, pool: ComputePool, plan: Plan, at: float) -> None:
         """Send pods on, or correct labels, and have nodes quarantined. `at`: when the pass was asked for."""
@@ -96,7 +104,7 @@ class Acting:
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
         self._latest.pop(pool, None)
-        self.refusals.forget(pool)
+        self._refusals.forget(pool)
         self._quarantine.forget(pool)
         self._statuses.forget(pool)
 
@@ -107,10 +115,10 @@ class Acting:
             answered=lambda: self._metrics.burst_latency.observe(self._clock() - at),
         )
         if outcome.done:
-            self.refusals.written(pool.name, outcome.done)
+            self._refusals.written(pool.name, outcome.done)
             self._story.burst(pool, outcome.done, self._clock() - at)
         if outcome.refused and self._is_same(pool):
-            message = self.refusals.note(pool.name, outcome.refused)
+            message = self._refusals.note(pool.name, outcome.refused)
             self._story.refused(pool, message, len(outcome.refused))
             self._dirty.mark(pool.name, self._clock())
         self._forget_if_gone(pool)

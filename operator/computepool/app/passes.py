@@ -113,7 +113,7 @@ class Passes:
         self._states[name] = plan.state
         self._dirty.again(name, plan.look_again)
         self._acting.look(snapshot, assessment, now)
-        refused = self._acting.refusals.standing(snapshot)
+        refused = self._acting.trouble(snapshot)
         told, moves_told = self._act(pool, plan, at)
         return Outcome(
             snapshot,
@@ -133,7 +133,7 @@ class Passes:
             self._acting.carry_out(pool, Plan(plan.state, quarantine={}), at)
             return not self._story.would_burst(pool, plan.bursts), not self._story.would_move(pool, plan.moves)
         self._acting.carry_out(pool, plan, at)
-        return self._acting.refusals.known(pool.name, plan.bursts), False
+        return self._acting.no_news(pool.name, plan.bursts), False
 
     def _report(self, outcome: Outcome) -> PoolStatus | None:
         """Tell what a pass found and did; return the status told, or None for a pool that is gone."""

@@ -131,6 +131,7 @@ class Reason(StrEnum):
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once its node is seen with the taint."
     EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go; it is tried again."
+    WINDOW_NEVER_OPENS = "WindowNeverOpens", "failback.window can't open as it is written; correct it."
     OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."
     NOT_STABLE = "NotStable", "The primary has not been well and below saturation for failback.stableSeconds."
 

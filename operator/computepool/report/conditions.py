@@ -7,7 +7,7 @@ from computepool.assess.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.report.failing import failed, held_back, stuck
+from computepool.report.failing import failed, held_back, no_window, stuck
 from computepool.report.outcome import Outcome
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
@@ -72,18 +72,7 @@ def _bursting(outcome: Outcome) -> Verdict:
 
 def _degraded(outcome: Outcome) -> Verdict:
     """Return the first trouble that a person can do something about."""
-    for trouble in (
-        _refusal,
-        _unreadable,
-        held_back,
-        failed,
-        stuck,
-        _contest,
-        _doubles,
-        _missing_accelerator,
-        _missing_nodes,
-        _missing_policy,
-    ):
+    for trouble in _TROUBLES:
         verdict = trouble(outcome)
         if verdict is not None:
             return (_TRUE, *verdict)
@@ -174,6 +163,7 @@ def _resilient(outcome: Outcome) -> Verdict:
 
 _TROUBLES: tuple[Callable[[Outcome], tuple[Reason, str] | None], ...] = (
     _refusal,
+    _unreadable,
     held_back,
     failed,
     stuck,
@@ -181,6 +171,7 @@ _TROUBLES: tuple[Callable[[Outcome], tuple[Reason, str] | None], ...] = (
     _doubles,
     _missing_accelerator,
     _missing_nodes,
+    no_window,
     _missing_policy,
 )
 _JUDGES: dict[str, Callable[[Outcome], Verdict]] = {

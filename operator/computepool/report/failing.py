@@ -1,6 +1,7 @@
 """What conditions say of failed providers, of running pods that can't leave them, and of money."""
 
 from computepool.decide.plan import Stay
+from computepool.decide.window import window_problem
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.report.outcome import Outcome
@@ -38,6 +39,12 @@ def stuck(outcome: Outcome) -> Trouble | None:
         if stays:
             return reason, f"{reason.help} Such as {_named(stays)}."
     return None
+
+
+def no_window(outcome: Outcome) -> Trouble | None:
+    """Say that pods are never brought home, because the window can't open."""
+    problem = window_problem(outcome.snapshot.pool.spec.failback.window)
+    return (Reason.WINDOW_NEVER_OPENS, f"{problem}.") if problem else None
 
 
 def _words(state: BreakerState) -> str:

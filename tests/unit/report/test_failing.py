@@ -1,0 +1,148 @@
+"""What is told of failed providers, of pods that can't leave them, of money and of windows that never open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from computepool.decide.plan import Move, Stay
+from computepool.model.api import BreakerState, PoolStatus
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
+from computepool.model.state import Breaker, Spend
+from computepool.report.outcome import Outcome
+from computepool.report.status import moves_by_second, status_of
+from tests.builders import NOW, node, pod, pool, provider
+from tests.unit.report.outcomes import AT, outcome, said
+
+OPEN = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, since=NOW, retry_at=NOW + 60, failures=1)
+PRICED = pool(provider("aws"), provider("nebius", price="2.50"), budget={"perHour": "5", "perDay": "100"})
+BURST = [node("a1", 2, of="aws"), node("n1", 4, of="nebius")]
+
+
+def planned(of: Outcome | None = None, **fields: object) -> Outcome:
+    """An outcome whose plan has these fields."""
+    of = of or outcome()
+    return msgspec.structs.replace(of, plan=msgspec.structs.replace(of.plan, **fields))
+
+
+def with_breakers(breakers: Mapping[str, Breaker]) -> Outcome:
+    of = outcome()
+    return planned(of, state=msgspec.structs.replace(of.plan.state, breakers=breakers))
+
+
+def move(name: str, kind: MoveKind = MoveKind.FAILOVER) -> Move:
+    return Move(pod(name, on="n1"), "nebius", "crusoe", kind, Reason.LEAVES_PROVIDER)
+
+
+def test_a_provider_that_is_not_used_is_told_with_why() -> None:
+    status, reason, message = said(with_breakers({"nebius": OPEN, "aws": Breaker()}), "Degraded")
+    assert (status, reason) == ("True", "ProviderSilent")
+    assert "nebius (open)" in message
+    assert Reason.PROVIDER_SILENT.help in message
+
+
+def test_all_providers_closed_are_no_trouble() -> None:
+    assert said(with_breakers({"nebius": Breaker(), "aws": Breaker()}), "Degraded")[:2] == ("False", "AllWell")
+
+
+def test_a_breaker_is_in_the_status_with_its_times() -> None:
+    status = status_of(with_breakers({"nebius": OPEN}), PoolStatus(), AT)
+    breaker = status.providers[1].breaker
+    assert (breaker.state, breaker.reason, breaker.failures) == ("Open", "ProviderSilent", 1)
+    assert breaker.since == AT
+    assert breaker.retry_at is not None
+    assert (breaker.retry_at - AT).total_seconds() == 60
+    assert status.providers[0].breaker.state == "Closed"
+
+
+def test_that_nothing_is_moved_because_too_much_failed_is_told_first() -> None:
+    of = planned(with_breakers({"nebius": OPEN}), held_back="2 of 3 providers have failed at once")
+    assert said(of, "Degraded") == ("True", "TooManyFailed", "2 of 3 providers have failed at once")
+
+
+@pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])
+def test_pods_that_should_leave_and_cannot_are_named_a_few_of_them(reason: Reason) -> None:
+    of = planned(stays=tuple(Stay(pod(f"web-{index}", on="n1"), reason) for index in range(9)))
+    status, found, message = said(of, "Degraded")
+    assert (status, found) == ("True", str(reason))
+    assert "web-0" in message
+    assert "web-8" not in message
+
+
+def test_pods_that_stay_by_policy_are_no_trouble() -> None:
+    of = planned(stays=(Stay(pod("web", on="n1"), Reason.LEFT_BY_POLICY),))
+    assert said(of, "Degraded")[0] == "False"
+
+
+def test_a_window_that_never_opens_is_told() -> None:
+    of = outcome(pool(failback={"policy": "WhenStable", "window": {"schedule": "0 0 30 2 *", "durationSeconds": 60}}))
+    status, reason, message = said(of, "Degraded")
+    assert (status, reason) == ("True", "WindowNeverOpens")
+    assert "0 0 30 2 *" in message
+
+
+# -- money
+
+
+def test_without_a_budget_nothing_is_exhausted_and_nothing_in_the_status() -> None:
+    assert said(outcome(), "BudgetExhausted")[:2] == ("False", "NoBudget")
+    assert status_of(outcome(), PoolStatus(), AT).budget is None
+
+
+def test_an_exhausted_budget_is_told_with_its_bounds_and_what_becomes_of_running_pods() -> None:
+    status, reason, message = said(planned(outcome(PRICED, BURST), exhausted=True), "BudgetExhausted")
+    assert (status, reason) == ("True", "BudgetExhausted")
+    assert "5 an hour and 100 a day" in message
+    assert "go on, and cost" in message
+
+
+def spending(spent: str, at: float = NOW, day: str = "2027-01-15") -> Outcome:
+    of = outcome(PRICED, BURST)
+    return planned(of, state=msgspec.structs.replace(of.plan.state, spend=Spend(day, Decimal(spent), at)))
+
+
+def test_what_was_spent_does_not_tick_in_the_status() -> None:
+    first = status_of(spending("1"), PoolStatus(), AT)
+    assert first.budget is not None
+    assert first.budget.spent == "1.000000"
+    assert status_of(spending("1.01", NOW + 10), first, AT).budget == first.budget
+    later = status_of(spending("1.1", NOW + 61), first, AT).budget
+    assert later is not None
+    assert later.spent == "1.100000"
+
+
+def test_a_new_day_and_another_rate_are_written_at_once() -> None:
+    first = status_of(spending("1"), PoolStatus(), AT)
+    new_day = status_of(spending("0.01", NOW + 1, day="2027-01-16"), first, AT).budget
+    assert new_day is not None
+    assert new_day.day == "2027-01-16"
+    dearer = first.model_copy(update={"cost_per_hour": "12.50"})
+    changed = status_of(spending("1.01", NOW + 1), dearer, AT).budget
+    assert changed is not None
+    assert changed.spent == "1.010000"
+
+
+# -- moves
+
+
+def test_moves_are_counted_by_second_and_kept_while_none_is_made() -> None:
+    recent = ((NOW, MoveKind.FAILOVER), (NOW + 0.5, MoveKind.RESCHEDULE), (NOW + 1, MoveKind.FAILBACK))
+    assert [(one.failover, one.failback) for one in moves_by_second(recent)] == [(2, 0), (0, 1)]
+    of = outcome()
+    moving = planned(of, moves=(move("web"),), state=msgspec.structs.replace(of.plan.state, recent_moves=recent))
+    status = status_of(moving, PoolStatus(), AT)
+    assert len(status.recent_moves) == 2
+    assert status_of(outcome(), status, AT).recent_moves == status.recent_moves
+
+
+def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:
+    told = status_of(planned(moves=(move("a"), move("b"))), PoolStatus(), AT).last_decision
+    assert told is not None
+    assert (told.action, told.reason) == ("Failover", "LeavesProvider")
+    assert told.message.startswith("2 running pod(s) moved: 2 from nebius to crusoe.")
+    again = msgspec.structs.replace(planned(moves=(move("a"),)), moves_told=True)
+    assert status_of(again, PoolStatus(last_decision=told), AT).last_decision == told
