@@ -16,6 +16,9 @@ from computepool.assess.unbound import unbound_of
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, PoolState
 
+SETTLE_SECONDS = 1.0
+"""After a breaker has changed: what is seen counts for its new state, and that shows in no change."""
+
 
 class Trust(msgspec.Struct, frozen=True):
     """The breakers and what they count."""
@@ -58,13 +61,16 @@ def trust_of(
     exceeded = exceeded_of(failed, len(targets), spec.max_unhealthy_percent)
     after = calm if exceeded else free
     # What was counted is counted for one change: a breaker that has just changed starts from nothing.
-    same = [name for name, one in after.items() if one.state is before[name].state and one.since == before[name].since]
+    changed = {
+        name for name, one in after.items() if (one.state, one.since) != (before[name].state, before[name].since)
+    }
+    dues = [look_again(one, spec) for one in after.values()]
     return Trust(
         breakers=after,
-        unbound={name: unbound.pods[name] for name in same if name in unbound.pods},
+        unbound={name: uids for name, uids in unbound.pods.items() if name not in changed},
         bound=unbound.bound,
         exceeded=exceeded,
-        look_again=soonest(now, [unbound.look_again, *(look_again(one, spec) for one in after.values())]),
+        look_again=soonest(now, [unbound.look_again, now + SETTLE_SECONDS if changed else None, *dues]),
     )
 
 
