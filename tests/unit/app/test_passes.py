@@ -97,7 +97,9 @@ def test_pods_that_came_while_nothing_was_heard_are_found_by_the_next_list() -> 
 def test_a_watch_that_breaks_in_the_middle_of_a_burst_leaves_nobody_behind() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         make_pool(server, "aws", "nebius")
-        await until(lambda: conditions(server) and server.open_watches == 3, "the first look")
+        await until(
+            lambda: conditions(server) and server.open_watches == len(process.caches.reflectors), "the first look"
+        )
         names = overflow(server, 20, "first")
         server.disturb("cut", PODS)
         names += overflow(server, 20, "second")
