@@ -79,9 +79,16 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
     )
 
 
-def replaces(pod: Pod, owner: str, at: float) -> bool:
-    """Say whether the pod may have been created in the place of one of the owner's that was moved at that time."""
-    return bool(owner) and pod.owner == owner and pod.created >= at - SKEW_SECONDS
+def replaces(pod: Pod, one: Moving) -> bool:
+    """Say whether the pod may have been created in the place of the one that was moved.
+
+    Those created in one second are siblings, however soon after that one of them is moved.
+    """
+    return bool(pod.owner) and pod.owner == one.pod.owner and pod.created > one.pod.created and _since(pod, one.at)
+
+
+def _since(pod: Pod, at: float) -> bool:
+    return pod.created >= at - SKEW_SECONDS
 
 
 def is_asked(one: Moving) -> bool:
@@ -118,7 +125,7 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
     found: dict[str, Pod] = {}
     for one in sorted(moves, key=lambda one: one.at):
         pods = candidates.get(one.pod.owner, [])
-        while pods and not replaces(pods[-1], one.pod.owner, one.at):
+        while pods and not replaces(pods[-1], one):
             pods.pop()
         if pods:
             found[one.pod.uid] = pods.pop()
@@ -147,5 +154,5 @@ def _unknown(
         return ()
     first = min(at for at, _ in old)
     ending = sum(1 for pod in bound.values() if pod.deleting is not None)
-    waiting = sum(1 for pod in snapshot.waiting if replaces(pod, pod.owner, first) and not pod.gated)
+    waiting = sum(1 for pod in snapshot.waiting if pod.owner and _since(pod, first) and not pod.gated)
     return tuple(old[-(ending + waiting) :]) if ending + waiting else ()

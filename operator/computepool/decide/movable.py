@@ -49,7 +49,7 @@ class Dwell:
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod counts as moved; None where it does not."""
         moves = self._moves.get(pod.owner, ())
-        times = [one.at for one in moves if one.pod.uid != pod.uid and replaces(pod, one.pod.owner, one.at)]
+        times = [one.at for one in moves if one.pod.uid != pod.uid and replaces(pod, one)]
         if self._before is not None:
             # Whichever it was, it was made in that move's place at the latest now, and at the earliest when created.
             times.append(min(self._before, pod.created) + 1.0)

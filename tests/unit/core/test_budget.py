@@ -84,9 +84,9 @@ def test_at_midnight_the_budget_is_looked_at_again() -> None:
 
 
 def test_while_there_is_a_budget_nobody_is_admitted_to_a_standby() -> None:
-    options = {"admission": "Always", "state": PoolState(Saturation(True), admitting="nebius")}
-    assert seen(budget={"perHour": "1000"}, **options).admission == Admission()
-    assert seen(**options).admission.provider == "nebius"
+    state = PoolState(Saturation(True), admitting="nebius")
+    assert seen(budget={"perHour": "1000"}, admission="Always", state=state).admission == Admission()
+    assert seen(admission="Always", state=state).admission.provider == "nebius"
 
 
 # -- what is spent

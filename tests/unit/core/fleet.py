@@ -1,0 +1,354 @@
+"""A cluster whose nodes fail and whose pods are moved, in plain values, to play many passes on.
+
+Everybody else is as simple as can be: evicted pods end, their owners make others, the scheduler binds what fits, on the
+primary first. The operator is `assess` and `decide`; it may be replaced by a new one that knows what is recorded only.
+What has to hold is checked at every step, by what really happened and not by what the operator knows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from computepool.assess.assessment import assess
+from computepool.assess.targets import targets_of
+from computepool.decide.decision import decide
+from computepool.decide.plan import Burst, Move, Plan
+from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool
+from computepool.model.quantity import MILLI
+from computepool.model.selectors import Taint, tolerated
+from computepool.model.snapshot import BURST_LABEL, MoveKind, Moving, Node, Offer, Pod, Shape, Snapshot
+from computepool.model.state import PoolState, Saturation
+from tests.builders import GPU, NOW, pod, snapshot, with_tolerations
+
+FLIGHT: Final = 120.0
+HOME: Final = (MoveKind.FAILBACK,)
+FORCED: Final = (MoveKind.FAILOVER, MoveKind.RESCHEDULE)
+
+
+@dataclass
+class Eviction:
+    """A pod that was let go."""
+
+    lineage: str
+    """What stays the same when an owner makes another pod in the place of one."""
+    at: float
+    kind: MoveKind
+    dead: bool
+    """Whether its node did not answer."""
+    source: str
+    target: str
+
+
+@dataclass
+class Fleet:
+    """The cluster as it is, and the operator that runs now."""
+
+    pool: ComputePool
+    nodes: dict[str, Node]
+    grace: float = 0.0
+    """Seconds that evicted pods take to end."""
+    refuses: bool = False
+    """Whether disruption budgets let nobody go."""
+    now: float = NOW
+    pods: dict[str, Pod] = field(default_factory=dict)
+    state: PoolState = field(default_factory=PoolState)
+    moving: list[Moving] = field(default_factory=list)
+    moving_since: float = 0.0
+    evictions: list[Eviction] = field(default_factory=list)
+    lineage: dict[str, str] = field(default_factory=dict)
+    """By pod uid."""
+    bursts: int = 0
+    _owed: list[tuple[Pod, str]] = field(default_factory=list)
+    """Pods in whose place their owner has not made another yet."""
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    # -- everybody else
+
+    def create(self, count: int, of: Shape, **fields: Any) -> None:
+        """An owner makes so many pods, some time after whatever happened before."""
+        self.now += 3.0
+        number = next(self._numbers)
+        for index in range(count):
+            name = f"w{number}-{index}"
+            self._add(
+                pod(name, shaped=of, owner=f"rs-{number}", owner_kind="ReplicaSet", **self._born(), **fields), name
+            )
+
+    def finish(self, uids: Iterable[str]) -> None:
+        """Pods end by themselves."""
+        for uid in list(uids):
+            self.pods.pop(uid, None)
+
+    def turn(self, name: str, **state: Any) -> None:
+        """A node changes."""
+        self.nodes[name] = msgspec.structs.replace(self.nodes[name], **state)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; pods that were to end by then have."""
+        self.now += seconds
+        over = [one for one in self.pods.values() if one.deleting is not None and one.deleting <= self.now]
+        self.finish(one.uid for one in over if self.answers(one))
+
+    def control(self) -> None:
+        """Owners make other pods in the place of those that were let go."""
+        owed, self._owed = self._owed, []
+        for gone, lineage in owed:
+            bare = Shape(gone.shape.requests, gone.shape.node_selector, gone.shape.affinity)
+            name = f"{lineage}-r{next(self._numbers)}"
+            fields = {"owner": gone.owner, "owner_kind": gone.owner_kind, "priority": gone.priority}
+            self._add(pod(name, shaped=with_tolerations(bare), allowed=gone.allowed, **fields, **self._born()), lineage)
+
+    def schedule(self) -> int:
+        """The scheduler binds whom it can, in order of priority, on the primary first; returns how many."""
+        bound = 0
+        for one in sorted(self.waiting(), key=lambda one: (-one.priority, one.created, one.name)):
+            there = next((node for node in self._in_order() if self._takes(node, one)), None)
+            if there is not None:
+                self.pods[one.uid] = msgspec.structs.replace(one, node=there.name, ready=True)
+                bound += 1
+        return bound
+
+    def waiting(self) -> list[Pod]:
+        """Pods that are not bound."""
+        return [one for one in self.pods.values() if not one.node]
+
+    def answers(self, one: Pod) -> bool:
+        """Whether the pod's node does."""
+        return self.nodes[one.node].ready != "Unknown"
+
+    def provider_of(self, node: str) -> str:
+        """The provider that a node belongs to."""
+        return self.nodes[node].labels["computepool.io/provider"]
+
+    def on(self, provider: str) -> list[Pod]:
+        """Pods bound to a provider's nodes."""
+        return [one for one in self.pods.values() if one.node and self.provider_of(one.node) == provider]
+
+    def free(self, node: Node) -> int:
+        """What is left of a node's devices."""
+        held = sum(one.shape.request(GPU) for one in self.pods.values() if one.node == node.name)
+        return node.allocatable.get(GPU, 0) - held
+
+    def _takes(self, node: Node, one: Pod) -> bool:
+        room = self.free(node) >= one.shape.request(GPU)
+        fits = one.shape.admits(node.name, node.labels) and tolerated(node.taints, one.shape.tolerations)
+        return node.usable and room and fits
+
+    def _in_order(self) -> list[Node]:
+        ranks = {one.name: index for index, one in enumerate(self.pool.spec.providers)}
+        return sorted(self.nodes.values(), key=lambda node: (ranks[self.provider_of(node.name)], node.name))
+
+    def _born(self) -> dict[str, Any]:
+        # As the API server tells it: whole seconds.
+        return {"created": float(int(self.now)), "since": float(int(self.now))}
+
+    def _add(self, one: Pod, lineage: str) -> None:
+        self.pods[one.uid] = one
+        self.lineage[one.uid] = lineage
+
+    # -- the operator
+
+    def restart(self) -> None:
+        """Another leader takes over, which knows what is recorded."""
+        before = self.state
+        self.state = PoolState(
+            Saturation(before.saturation.saturated),
+            admitting=before.admitting,
+            breakers=before.breakers,
+            spend=before.spend,
+            recent_moves=before.recent_moves,
+        )
+        self.moving = []
+        self.moving_since = self.now
+
+    def look(self) -> Plan:
+        """Pass once, check what was decided and carry it out."""
+        seen = self.seen()
+        plan = decide(seen, assess(seen, self.state, self.now), self.state, self.now)
+        check(self, plan)
+        self.state = plan.state
+        for burst in plan.bursts:
+            self._send(burst)
+        if plan.quarantine is not None:
+            for name in self.nodes:
+                self._taint(name, plan.quarantine.get(name))
+        for move in plan.moves:
+            self._move(move)
+        self.check_limits()
+        return plan
+
+    def seen(self) -> Snapshot:
+        """What the operator sees now."""
+        self.moving = [one for one in self.moving if self.now < one.at + max(600.0, self.dwell, FLIGHT)]
+        return snapshot(
+            self.pool,
+            list(self.nodes.values()),
+            list(self.pods.values()),
+            moving=tuple(self.moving),
+            moving_since=self.moving_since,
+        )
+
+    @property
+    def dwell(self) -> float:
+        """Seconds for which a pod is left where it is after a move."""
+        return float(self.pool.spec.failback.min_dwell_seconds)
+
+    def settle(self, passes: int = 60) -> Plan:
+        """Go on until nothing happens any more without time."""
+        for _ in range(passes):
+            self.control()
+            bound = self.schedule()
+            tainted = {node.name for node in self.nodes.values() if node.quarantined}
+            plan = self.look()
+            same = tainted == {node.name for node in self.nodes.values() if node.quarantined}
+            if same and not (bound or plan.bursts or self._owed):
+                return plan
+        raise AssertionError("there is no end to it")
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, and look whenever the operator wants to."""
+        end = self.now + seconds
+        while self.now < end:
+            again = self.settle().look_again
+            self.wait(end - self.now if again is None else min(again, end) - self.now)
+        self.settle()
+
+    def _send(self, burst: Burst) -> None:
+        one = self.pods[burst.pod.uid]
+        self.bursts += 1
+        self.pods[one.uid] = msgspec.structs.replace(
+            one,
+            shape=with_tolerations(one.shape, *burst.tolerations),
+            labels={**one.labels, BURST_LABEL: burst.provider},
+            offers=(*one.offers, Offer(burst.provider, self.now)),
+        )
+
+    def _taint(self, name: str, reason: str | None) -> None:
+        others = tuple(taint for taint in self.nodes[name].taints if taint.key != UNAVAILABLE_KEY)
+        own = (Taint(UNAVAILABLE_KEY, str(reason), "NoSchedule"),) if reason is not None else ()
+        self.turn(name, taints=(*others, *own))
+
+    def _move(self, move: Move) -> None:
+        one = self.pods[move.pod.uid]
+        before = next((m for m in self.moving if m.pod.uid == one.uid), None)
+        self.moving = [m for m in self.moving if m is not before]
+        moving = Moving(one, move.source, move.target, move.kind, at=self.now)
+        if self.refuses:
+            since = self.now if before is None or before.refused_since is None else before.refused_since
+            self.moving.append(msgspec.structs.replace(moving, refused_since=since))
+            return
+        self.moving.append(msgspec.structs.replace(moving, evicted=True))
+        lineage = self.lineage[one.uid]
+        dead = not self.answers(one)
+        self.evictions.append(Eviction(lineage, self.now, move.kind, dead, move.source, move.target))
+        self._owed.append((one, lineage))
+        if self.grace or dead:
+            self.pods[one.uid] = msgspec.structs.replace(one, deleting=self.now + self.grace)
+        else:
+            self.finish([one.uid])
+
+    # -- what has to hold of what has happened
+
+    def check_limits(self) -> None:
+        """Moves at once, in a minute, and of one workload after another; limits of providers; the budget."""
+        failover, failback = self.pool.spec.failover, self.pool.spec.failback
+        for kinds, limits in ((FORCED, failover), (HOME, failback)):
+            of_kind = [one for one in self.evictions if one.kind in kinds]
+            assert len([one for one in of_kind if self._flies(one)]) <= limits.max_concurrent_moves
+            lately = [one for one in of_kind if one.at > self.now - 60]
+            assert limits.per_minute is None or len(lately) <= limits.per_minute
+        self.check_dwell()
+        for target in targets_of(self.pool)[1:]:
+            assert target.limit is None or self._committed(target.name, target.tolerations) <= target.limit
+        hour = self.pool.spec.budget.hourly() if self.pool.spec.budget else None
+        assert hour is None or self.hourly() <= hour
+
+    def check_dwell(self) -> None:
+        """Invariant 6: one move per workload in minDwellSeconds, unless its node does not answer."""
+        last: dict[str, float] = {}
+        for one in self.evictions:
+            if one.lineage in last and not one.dead:
+                assert one.at >= last[one.lineage] + self.dwell - 1, f"{one.lineage} is moved again too soon"
+            last[one.lineage] = one.at
+
+    def hourly(self) -> Decimal:
+        """What pods on standbys cost, and those that may go there without any further decision."""
+        cost = Decimal(0)
+        standbys = sorted(targets_of(self.pool)[1:], key=lambda target: target.price or Decimal(0), reverse=True)
+        for one in self.pods.values():
+            if one.deleting is None:
+                where = next((t for t in standbys if self._may_be_on(one, t.name, t.tolerations)), None)
+                price = Decimal(0) if where is None or where.price is None else where.price
+                cost += price * one.shape.request(GPU) / MILLI
+        return cost
+
+    def _flies(self, one: Eviction) -> bool:
+        """Whether the pod made in the place of an evicted one is not bound yet."""
+        if self.now >= one.at + FLIGHT:
+            return False
+        late = next((e for e in self.evictions if e.lineage == one.lineage and e.at > one.at), None)
+        if late is not None:
+            return False
+        new = [p for p in self.pods.values() if self.lineage[p.uid] == one.lineage and p.deleting is None]
+        return not any(p.node for p in new)
+
+    def _committed(self, name: str, tolerations: Sequence[Any]) -> int:
+        return sum(p.shape.request(GPU) for p in self.pods.values() if self._may_be_on(p, name, tolerations))
+
+    def _may_be_on(self, one: Pod, name: str, tolerations: Sequence[Any]) -> bool:
+        if one.node:
+            return self.provider_of(one.node) == name
+        return set(tolerations) <= set(one.shape.tolerations)
+
+
+def check(fleet: Fleet, plan: Plan) -> None:
+    """What has to hold of one pass's moves."""
+    if plan.frozen or plan.held_back:
+        assert plan.moves == ()
+        assert plan.quarantine is None
+    uids = [move.pod.uid for move in plan.moves]
+    assert len(set(uids)) == len(uids)
+    assert not set(uids) & {burst.pod.uid for burst in plan.bursts}
+    for move in plan.moves:
+        one = fleet.pods[move.pod.uid]
+        node = fleet.nodes[one.node]
+        assert one.deleting is None
+        assert one.owner
+        breaker = plan.state.breakers[move.source]
+        if move.kind is MoveKind.FAILOVER:
+            sickness = plan.state.sick.get(node.name)
+            assert node.quarantined
+            assert (sickness is not None and sickness.sick) or breaker.state is BreakerState.OPEN
+        elif move.kind is MoveKind.FAILBACK:
+            assert plan.state.saturation.saturated is False or plan.state.breakers[move.target].node
+            assert move.target == fleet.pool.spec.providers[0].name
+        assert plan.state.breakers[move.target].state is not BreakerState.OPEN
+    _check_places(fleet, plan)
+
+
+def _check_places(fleet: Fleet, plan: Plan) -> None:
+    """Invariant 5: all that are moved to a provider in one pass have a place there at the same time."""
+    for name in {move.target for move in plan.moves}:
+        open_to = [
+            n for n in fleet.nodes.values() if fleet.provider_of(n.name) == name and n.usable and not n.quarantined
+        ]
+        sick = {node for node, one in plan.state.sick.items() if one.sick}
+        sizes = sorted((move.pod.shape.request(GPU) for move in plan.moves if move.target == name), reverse=True)
+        assert packs(sizes, [fleet.free(node) for node in open_to if node.name not in sick]), (name, sizes)
+
+
+def packs(sizes: Sequence[int], room: Sequence[int]) -> bool:
+    """Whether all of these fit at the same time."""
+    if not sizes:
+        return True
+    return any(
+        left >= sizes[0] and packs(sizes[1:], [*room[:index], left - sizes[0], *room[index + 1 :]])
+        for index, left in enumerate(room)
+        if left not in room[:index]
+    )
