@@ -91,9 +91,7 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
             mover = Mover(
                 client, Leading(), told.ledger(), leaving=lambda _uid: False, wall=time.time, rng=random.Random(1)
             )
-            outcome = await mover.move(
-                mover.start("pool", moves), recheck=lambda _move: True, answered=lambda _move: None
-            )
+            outcome = await mover.move(mover.start("pool", moves), recheck=lambda _move: True)
             await mover.settle()
             return outcome
 

@@ -113,15 +113,13 @@ class Mover:
         for one in moves:
             self._ledger.failed(one.pod.uid)
 
-    async def move(
-        self, moves: Iterable[Move], *, recheck: Callable[[Move], bool], answered: Callable[[Move], None]
-    ) -> Moved:
+    async def move(self, moves: Iterable[Move], *, recheck: Callable[[Move], bool]) -> Moved:
         """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
 
-        `answered` is called as each is let go. Raises NotLeadingError as soon as leadership is in doubt.
+        Raises NotLeadingError as soon as leadership is in doubt.
         """
         outcome = Moved()
-        await asyncio.gather(*(self._move(one, recheck, answered, outcome) for one in moves))
+        await asyncio.gather(*(self._move(one, recheck, outcome) for one in moves))
         return outcome
 
     async def settle(self) -> None:
@@ -130,9 +128,7 @@ class Mover:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _move(
-        self, move: Move, recheck: Callable[[Move], bool], answered: Callable[[Move], None], outcome: Moved
-    ) -> None:
+    async def _move(self, move: Move, recheck: Callable[[Move], bool], outcome: Moved) -> None:
         uid = move.pod.uid
         try:
             async with self._slots:
@@ -149,7 +145,6 @@ class Mover:
             self._forget(uid)
             self._ledger.evicted(uid, self._wall())
             outcome.done.append(move)
-            answered(move)
 
     def _sort(self, move: Move, error: ApiError, outcome: Moved) -> None:
         uid = move.pod.uid

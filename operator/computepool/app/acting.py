@@ -135,7 +135,7 @@ class Acting:
             self._mover.drop(moves)
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
-        outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move), answered=_unnoticed)
+        outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))
         for result, some in (
             ("moved", [move for move in outcome.done if not move.release]),
             ("released", [move for move in outcome.done if move.release]),
@@ -191,7 +191,3 @@ class Acting:
 def _spec_of(pool: ComputePool) -> tuple[str, int]:
     """Return what tells one spec of a pool from another."""
     return pool.metadata.uid, pool.metadata.generation
-
-
-def _unnoticed(_move: Move) -> None:
-    """All are told of together."""
