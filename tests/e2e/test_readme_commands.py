@@ -141,14 +141,17 @@ def _drain_and_undo(reader: Reader) -> None:
     drain, undo = (
         block for block in blocks() if block.heading == "When a provider fails" and block.text.startswith("kubectl")
     )
-    for block, state in ((drain, "Open"), (undo, "HalfOpen")):
-        reader.run(block)
-        reader.cluster.api.wait_for(
-            pools.POOLS,
-            lambda found, state=state: found[0]["status"]["providers"][1]["breaker"]["state"] == state,
-            name=POOL,
-            what=f"the breaker to be {state}",
-        )
+    reader.run(drain)
+    _wait_breaker(reader, "Open")
+    reader.run(undo)
+    _wait_breaker(reader, "HalfOpen")
+
+
+def _wait_breaker(reader: Reader, state: str) -> None:
+    def turned(found: list[Json]) -> bool:
+        return bool(found[0]["status"]["providers"][1]["breaker"]["state"] == state)
+
+    reader.cluster.api.wait_for(pools.POOLS, turned, name=POOL, what=f"the breaker to be {state}")
 
 
 def _check_log(operator: OperatorProcess) -> None:
