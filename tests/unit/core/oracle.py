@@ -24,6 +24,9 @@ class Oracle:
         self.seen = seen
         self.pool = seen.pool
         self.providers = self._order()
+        failed = [one.name for one in self.providers if self._fails(one.name)]
+        self.failed = [] if len(failed) > 1 and 2 * len(failed) > len(self.providers) else failed
+        """Providers that are out of use: those that fail, where not most of them fail at once."""
 
     def _order(self) -> list[Provider]:
         """The primary, then the standbys, most preferred first."""
@@ -32,6 +35,16 @@ class Oracle:
             unknown = float("inf")
             standbys.sort(key=lambda one: float(one.price_per_accelerator_hour or unknown))
         return [primary, *standbys]
+
+    def _fails(self, name: str) -> bool:
+        """Whether at a first look 60 percent of a provider are lost; nodes that may be just joining do not count."""
+        uses = [use for use in self.nodes_of(name) if use.node.ready == "True" or self._runs_own(use)]
+        lost = [use for use in uses if use.node.ready == "Unknown"]
+        sizes = [sum(use.node.capacity[GPU] for use in some) for some in (lost, uses)]
+        return bool(lost) and (10 * len(lost) >= 6 * len(uses) or 10 * sizes[0] >= 6 * sizes[1])
+
+    def _runs_own(self, use: NodeUse) -> bool:
+        return any(pod.shape.request(GPU) for pod in use.pods)
 
     def nodes_of(self, name: str) -> list[NodeUse]:
         """A provider's nodes."""
@@ -49,7 +62,7 @@ class Oracle:
     def may_go(self, shape: Shape, to: Provider, node: Node) -> bool:
         """Whether the pod may go to a provider's node once it was sent there, room or not."""
         added = () if to is self.providers[0] else (standby_toleration(to.name),)
-        usable = node.ready == "True" and not node.unschedulable
+        usable = node.ready == "True" and not node.unschedulable and to.name not in self.failed
         return usable and _asks_for(shape, node) and _tolerates((*shape.tolerations, *added), node)
 
     def tolerates(self, shape: Shape, to: Provider) -> bool:
@@ -115,8 +128,8 @@ class Oracle:
         return pod.allowed is None or to.name in pod.allowed
 
     def cannot_be_satisfied(self, shape: Shape, to: Provider) -> bool:
-        """Whether no node of the provider can ever have the labels that the pod asks for."""
-        return dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
+        """Whether no node of the provider can ever have the labels that the pod asks for, or none is used for now."""
+        return to.name in self.failed or dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
 
     def foreign_to(self, to: Provider) -> list[Pod]:
         """Other pools' pods that were sent there and fit there, one by one."""
