@@ -2,7 +2,9 @@
 
 Closed -> Open     the provider fails, or has not bound several pods in time, or is drained by hand.
 Open -> HalfOpen   its time is over and nothing was wrong for clearSeconds, and it has a node to try.
-HalfOpen -> Closed a new pod there has been ready for proveSeconds.
+HalfOpen -> Closed a new pod there has been ready for proveSeconds; or none came for as long as it was open, and nothing
+                   was wrong: else its nodes would be kept from everybody for want of a pod to try. It has not proved
+                   itself then, and would be open for longer the next time.
 HalfOpen -> Open   it fails again, or the new pod does; its time is then twice as long.
 
 Always holds (invariant 8): all that a step needs, save timers that start anew on a restart, is in the pool's status, so
@@ -37,6 +39,8 @@ class Signs(msgspec.Struct, frozen=True):
     """The node to try; empty: it has none that takes pods."""
     on_demand: bool = False
     """Whether it makes nodes, so that it can be tried without one."""
+    tried: bool = False
+    """Whether a new pod is on it, or on its way."""
     ready: bool = False
     """Whether a new pod is ready on it."""
     failing: bool = False
@@ -51,15 +55,16 @@ def step(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, 
         case BreakerState.OPEN:
             return _from_open(before, signs, spec, key, now, held=held)
         case BreakerState.HALF_OPEN:
-            return _from_half_open(before, signs, spec.breaker, key, now, held=held)
+            return _from_half_open(before, signs, spec, key, now, held=held)
 
 
-def look_again(breaker: Breaker, spec: HealthSpec) -> float | None:
+def look_again(breaker: Breaker, spec: HealthSpec, key: str) -> float | None:
     """Return when time alone may change it, in seconds since the epoch; a time that is over waits for a change."""
     if breaker.state is BreakerState.OPEN and breaker.clear_since is not None:
         return max(breaker.retry_at or 0.0, breaker.clear_since + spec.clear_seconds)
-    if breaker.state is BreakerState.HALF_OPEN and breaker.proving_since is not None:
-        return breaker.proving_since + spec.breaker.prove_seconds
+    if breaker.state is BreakerState.HALF_OPEN:
+        proving = breaker.proving_since
+        return _untried_until(breaker, spec, key) if proving is None else proving + spec.breaker.prove_seconds
     return None
 
 
@@ -123,18 +128,24 @@ def _from_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: f
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=signs.node)
 
 
-def _from_half_open(before: Breaker, signs: Signs, spec: BreakerSpec, key: str, now: float, *, held: bool) -> Breaker:
+def _from_half_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, *, held: bool) -> Breaker:
     if signs.drained:
         return _drained(before, now)
     failed = signs.failing or signs.unbound > 0
     reason = signs.health.failing or (Reason.CANARY_FAILED if failed else None)
     if reason is not None:
-        return before if held else _opened(before, reason, spec, key, now)
+        return before if held else _opened(before, reason, spec.breaker, key, now)
+    if not signs.tried and not signs.health.troubled and now >= _untried_until(before, spec, key):
+        return Breaker(since=now, failures=before.failures)
     proving = None
     if signs.ready:
         proving = now if before.proving_since is None or before.node != signs.node else before.proving_since
-        if now >= proving + spec.prove_seconds:
+        if now >= proving + spec.breaker.prove_seconds:
             return Breaker(since=now)
     if (proving, signs.node) == (before.proving_since, before.node):
         return before
     return msgspec.structs.replace(before, proving_since=proving, node=signs.node)
+
+
+def _untried_until(breaker: Breaker, spec: HealthSpec, key: str) -> float:
+    return breaker.since + max(backoff(spec.breaker, max(1, breaker.failures), key), spec.clear_seconds)

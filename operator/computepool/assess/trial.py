@@ -37,6 +37,7 @@ def signs_of(
         unbound=unbound,
         node="" if canary is None else canary.node.name,
         on_demand=target.on_demand,
+        tried=bool(new) or any(_waits_for(pod, target, breaker) for pod in seen.waiting),
         ready=ready,
         failing=not ready and (refused or any(pod.failing for pod in new)),
     )
@@ -59,3 +60,9 @@ def _came(pod: Pod, provider: str) -> float:
     """Return when the pod could first go there. Creation is told to the second."""
     at = pod.offered(provider)
     return pod.created if at is None else max(pod.created, at)
+
+
+def _waits_for(pod: Pod, target: Target, breaker: Breaker) -> bool:
+    """Say whether the pod was sent there since the breaker changed, and waits."""
+    at = pod.offered(target.name)
+    return at is not None and at >= breaker.since and target.tolerated_by(pod.shape)

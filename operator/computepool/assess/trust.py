@@ -52,8 +52,9 @@ def trust_of(
         )
         for one in targets
     }
+    keys = {name: f"{seen.pool.name}/{name}" for name in before}
     free, calm = (
-        {name: step(one, signs[name], spec, f"{seen.pool.name}/{name}", now, held=hold) for name, one in before.items()}
+        {name: step(one, signs[name], spec, keys[name], now, held=hold) for name, one in before.items()}
         for hold in (False, True)
     )
     # By what would be open, so that a provider is not counted that is about to be tried again.
@@ -64,7 +65,7 @@ def trust_of(
     changed = {
         name for name, one in after.items() if (one.state, one.since) != (before[name].state, before[name].since)
     }
-    dues = [look_again(one, spec) for one in after.values()]
+    dues = [look_again(one, spec, keys[name]) for name, one in after.items()]
     return Trust(
         breakers=after,
         unbound={name: uids for name, uids in unbound.pods.items() if name not in changed},

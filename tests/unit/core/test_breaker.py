@@ -250,6 +250,40 @@ def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     assert dict(watch.state.unbound) == {}
 
 
+# -- half-open, and nothing to try it with
+
+
+def test_where_no_pod_comes_for_as_long_as_it_was_open_it_closes_and_has_not_proved_itself() -> None:
+    watch = half_open(failures=2, breaker={"backoffSeconds": 100})
+    found = watch.see(1, [*AWS, *NEBIUS])
+    assert found.look_again is not None
+    assert NOW + 180 <= found.look_again <= NOW + 220
+    watch.see(179, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(221, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius") == Breaker(since=NOW + 221, failures=2)
+    nodes = [node(f"n{index}", ready="Unknown", quarantine="x") for index in range(4)]
+    watch.see(222, [*AWS, *nodes])
+    assert watch.breaker("nebius").failures == 3
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [[fresh()], [pod("coming", sent=[("nebius", NOW + 1)])]],
+    ids=["not ready yet", "waits for a node"],
+)
+def test_it_does_not_while_a_pod_is_on_its_way(pods: list[Pod]) -> None:
+    watch = half_open()
+    watch.see(10_000, [*AWS, *NEBIUS], pods)
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_it_does_not_while_something_is_wrong_that_does_not_count_yet() -> None:
+    watch = half_open(sustainSeconds=3600)
+    watch.see(10_000, [*AWS, *(node(f"n{index}", ready="False", quarantine="x") for index in range(4))])
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
 # -- by hand
 
 
