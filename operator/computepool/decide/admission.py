@@ -2,8 +2,8 @@
 
 One provider at a time: the most preferred that has room, so that the scheduler can't choose a less preferred one.
 Invariant 3: a provider with maxAccelerators is never admitted to, nor any while the pool has a budget, as nobody counts
-at admission. Nor is one whose breaker is not closed. While such a one is on trial, and preferred to what would be admitted
-to, nobody is admitted until it has its first pod: all would pass it by, and it could never prove itself.
+at admission. Nor is one whose breaker is not closed. While such a one is on trial, and preferred to what would be
+admitted to, nobody is admitted until it has its first pod: all would pass it by, and it could never prove itself.
 """
 
 from computepool.assess.targets import Target

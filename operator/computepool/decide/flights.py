@@ -7,6 +7,7 @@ replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from math import inf
 from typing import Final
 
 import msgspec
@@ -112,12 +113,16 @@ def _gone(pod: Pod | None) -> bool:
 
 
 def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequence[Pod]) -> dict[str, Pod]:
-    """Return the replacement of each moved pod, by that pod's uid, as far as they are seen."""
+    """Return the replacement of each moved pod, by that pod's uid, as far as they are seen.
+
+    One that was moved on since has replaced another all the same: it was bound before.
+    """
     owners = {one.pod.owner for one in moves} - {""}
-    moved = {one.pod.uid for one in moves}
+    moved_on = {one.pod.uid: one.at for one in moves}
     candidates: dict[str, list[Pod]] = {owner: [] for owner in owners}
-    for pod in chain(bound.values(), waiting):
-        if pod.owner in owners and pod.uid not in moved:
+    there = (pod for pod in chain(bound.values(), waiting) if pod.uid not in moved_on)
+    for pod in chain(there, (one.pod for one in moves)):
+        if pod.owner in owners:
             candidates[pod.owner].append(pod)
     for pods in candidates.values():
         # Of those created in the same second, the bound ones were first.
@@ -125,7 +130,7 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
     found: dict[str, Pod] = {}
     for one in sorted(moves, key=lambda one: one.at):
         pods = candidates.get(one.pod.owner, [])
-        while pods and not replaces(pods[-1], one):
+        while pods and not (replaces(pods[-1], one) and moved_on.get(pods[-1].uid, inf) > one.at):
             pods.pop()
         if pods:
             found[one.pod.uid] = pods.pop()

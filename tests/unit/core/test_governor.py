@@ -57,6 +57,21 @@ def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
     assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 3
 
 
+def test_a_move_is_over_although_its_replacement_was_moved_on_since() -> None:
+    first = owned("first", on="n9", owner="rs-x", age=500)
+    second = owned("second", on="c9", owner="rs-x", age=60)
+    flown = (moving(first, "crusoe", at=NOW - 61), moving(second, "aws", at=NOW - 20))
+    third = owned("third", on="a1", owner="rs-x", age=19)
+    assert len(passed(third, at_once=1, moving=flown).moves) == 1
+    assert len(passed(at_once=1, moving=flown).moves) == 0
+
+
+def test_pods_that_are_moved_at_the_same_time_do_not_replace_each_other() -> None:
+    first, second = (owned(f"s{index}", on="n9", owner="rs-x", age=3 - index) for index in range(2))
+    flown = (moving(first, "aws", at=NOW - 1), moving(second, "aws", at=NOW - 1))
+    assert len(passed(at_once=2, moving=flown).moves) == 0
+
+
 def test_a_pod_without_an_owner_is_over_once_it_is_gone() -> None:
     bare = moving(pod("bare", on="n9"), "aws", at=NOW - 5)
     assert len(passed(at_once=1, moving=(bare,)).moves) == 1
