@@ -14,12 +14,17 @@ from rich.table import Table
 
 from e2e import binaries, versions
 from e2e.cluster import REPOSITORY
+from e2e.demo import page
 from e2e.demo.report import Report
 from e2e.demo.screen import Screen
-from e2e.demo.stage import Stage, stage
-from e2e.demo.story import NAMESPACE, POOL, Story
+from e2e.demo.spread import Spread
+from e2e.demo.stage import STANDBYS, Stage, stage
+from e2e.demo.story import Story
+from e2e.demo.telling import NAMESPACE, POOL
 from e2e.demo.witness import Witness
 from e2e.errors import E2EError
+from e2e.objects import PROVIDER_KEY
+from e2e.stages import KUBELET_ALIVE, KUBELET_LABEL
 
 REPORT = REPOSITORY / "build" / "demo" / "report.json"
 KEPT_NAME = "demo"
@@ -29,7 +34,9 @@ EPILOG = """\
 environment:
   KEEP=1    as --keep
 
-It ends with 0 if every pod that overflowed and may leave the primary runs on a standby, with 1 if not.
+It ends with 0 if every pod that overflowed and may leave the primary ran on a standby, every pod of the provider that
+failed was moved to another, and all came home in the end, within the limits of the pool, with no disruption budget
+violated and no pod moved to and fro; with 1 if not.
 """
 
 
@@ -59,6 +66,7 @@ def _play(screen: Screen, report_file: Path, *, keep: bool) -> int:
         finally:
             report = story.report()
             report.write(report_file)
+            page.write(report_file.with_suffix(".html"), report, story.timeline())
             witness.close()
         _sum_up(screen, report, report_file)
         if keep:
@@ -68,26 +76,50 @@ def _play(screen: Screen, report_file: Path, *, keep: bool) -> int:
 
 def _sum_up(screen: Screen, report: Report, report_file: Path) -> None:
     screen.title("What happened")
-    places = ", ".join(f"{count} on {provider}" for provider, count in report.pods.items())
     screen.say(
-        f"{sum(report.pods.values())} pods run: {places}. May not leave the primary, and wait: {report.held_pods}."
+        f"{report.overflow_pods} pods did not fit on the primary; {report.burst_pods} of them ran on a standby: "
+        f"{report.by.patch} by patch, {report.by.admission} by admission. May not leave the primary, and waited: "
+        f"{report.held_pods}."
+    )
+    failover, failback = report.failover, report.failback
+    screen.say(
+        f"{failover.provider} failed with {failover.pods} pods; {failover.moves} were moved, to {_places(failover.to)}."
     )
     screen.say(
-        f"{report.overflow_pods} pods did not fit on the primary; {report.burst_pods} of them run on a standby: "
-        f"{report.by.patch} by patch, {report.by.admission} by admission. Restarts: {report.restarts}."
+        f"{failback.moves} pods came home in {failback.seconds:g} s, at most {failback.at_once} at once (limit "
+        f"{failback.at_once_limit}) and {failback.in_a_minute} in a minute (limit {failback.in_a_minute_limit}). "
+        f"In the end: {_places(report.pods_at_end)}."
     )
+    screen.say(
+        f"Disruption budgets violated: {report.pdb_violations}. Moved to and fro: {failback.flaps}. "
+        f"Restarts: {report.restarts}."
+    )
+    screen.show(_table(report))
+    for trouble in report.troubles:
+        screen.say(f"Not as it should be: {trouble}.")
+    screen.say(f"Report: {_relative(report_file)}")
+    screen.say(f"Timeline, for a browser: {_relative(report_file.with_suffix('.html'))}")
+
+
+def _table(report: Report) -> Table:
     table = Table("Milliseconds", box=None, pad_edge=True)
     for heading in ("p50", "p99", "max"):
         table.add_column(heading, justify="right")
-    for text, spread in (
+    rows: list[tuple[str, Spread]] = [
         ("Overflow event -> patched, by the operator's log", report.burst_ms),
         ("Seen created -> seen patched, from outside", report.observed_ms),
         ("Created -> bound on a standby", report.bound_ms),
         *((f"  of those by {way}", spread) for way, spread in report.bound_ms_by.items()),
-    ):
+        ("Failure signal (breaker opens) -> replacement bound", report.failover_ms),
+        ("Last heartbeat -> replacement bound", report.silence_ms),
+    ]
+    for text, spread in rows:
         table.add_row(text, *(f"{value:.1f}" for value in (spread.p50, spread.p99, spread.max)))
-    screen.show(table)
-    screen.say(f"Report: {_relative(report_file)}")
+    return table
+
+
+def _places(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} on {provider}" for provider, count in counts.items()) or "none"
 
 
 def _how_to_go_on(screen: Screen, ready: Stage) -> None:
@@ -98,7 +130,9 @@ def _how_to_go_on(screen: Screen, ready: Stage) -> None:
         f"export KUBECONFIG={ready.cluster.kubeconfig}",
         f"alias kubectl={kubectl}",
         "kubectl get cpool,pods --all-namespaces",
-        f"kubectl scale deployment/chat --namespace {NAMESPACE} --replicas 20",
+        f"kubectl scale deployment/chat --namespace {NAMESPACE} --replicas 60",
+        f"kubectl label nodes --selector {PROVIDER_KEY}={STANDBYS[0]} {KUBELET_LABEL}-   # it fails",
+        f"kubectl label nodes --selector {PROVIDER_KEY}={STANDBYS[0]} {KUBELET_LABEL}={KUBELET_ALIVE}   # and recovers",
         f"{computepool} status",
         f"tail -f {ready.leader.log_file}",
         f"curl http://127.0.0.1:{ready.leader.port}/metrics",
@@ -111,9 +145,9 @@ def _how_to_go_on(screen: Screen, ready: Stage) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m e2e.demo",
-        description=f"Watch a saturated primary burst onto its standbys, on a real Kubernetes {versions.KUBERNETES} "
-        "control plane that runs as processes on loopback. It takes under a minute once `make control-plane` has "
-        "found or built the binaries.",
+        description="Watch a saturated primary burst onto its standbys, one of them fail, and all pods come home, on a "
+        f"real Kubernetes {versions.KUBERNETES} control plane that runs as processes on loopback. It takes two minutes "
+        "once `make control-plane` has found or built the binaries.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -123,7 +157,12 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("KEEP", "") not in ("", "0"),
         help="leave the cluster and the operators running, and say how to use and to end them",
     )
-    parser.add_argument("--report", type=Path, default=REPORT, help="where to write the report (%(default)s)")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=REPORT,
+        help="where to write the report (%(default)s); the timeline goes beside it, as .html",
+    )
     parser.add_argument("--pause", type=float, default=2.0, help="seconds to read after each step, on a terminal")
     return parser
 

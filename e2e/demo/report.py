@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from e2e.demo.witness import EventSeen, PodSeen
+from e2e.demo.moving import Failback, Failover
+from e2e.demo.seen import EventSeen, Eviction, PodSeen
+from e2e.demo.spread import Spread
 
 METHOD = {
     "overflow_pods": "pods that were created while the primary was full and that may leave it",
@@ -20,21 +22,19 @@ METHOD = {
     "patches being answered; one value a batch, counted for each of its pods",
     "observed_ms": "the same from outside: an independent watch sees the pod created, and then sees its toleration",
     "bound_ms": "burst pods, by the same watch: from the pod being seen created to being seen bound to a node",
+    "pods": "bound pods by provider after the burst, before anything fails; pods_at_end: when all is over",
+    "failover_ms": "from the failure signal, which is the operator's log line of the provider's breaker opening, to "
+    "each replacement pod being seen bound by the independent watch",
+    "silence_ms": "to the same moments from the end of the heartbeats: the last renewal of a Lease of the provider's "
+    "nodes that the independent watch saw before the signal; failover.detected_ms is the part before the signal",
+    "moves": "running pods that were taken away for another to take their place: seen by the independent watch, off "
+    "the failed provider (failover.moves) and home (failback.moves)",
+    "pdb_violations": "of all pods taken away: those that do not carry the Eviction API's own condition, or after "
+    "which the watch counted fewer ready pods of the Deployment than its PodDisruptionBudget's desiredHealthy",
+    "failback": "at_once: most pods on their way home at a time; in_a_minute: most that left within any minute; each "
+    "with the limit of the pool's spec. flaps: pods taken off the primary, pods on their way home that landed on a "
+    "standby, and openings of a breaker beyond its first",
 }
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Milliseconds: the middle, what 99 of 100 do not exceed (nearest rank), and the greatest. 0 where nothing was."""
-
-    p50: float
-    p99: float
-    max: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """Sum up milliseconds."""
-        ordered = sorted(values) or [0.0]
-        return cls(*(round(value, 1) for value in (_rank(ordered, 50), _rank(ordered, 99), ordered[-1])))
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -53,11 +53,9 @@ class EventLine(msgspec.Struct, frozen=True):
     about: str
 
 
-class Report(msgspec.Struct, frozen=True):
-    """The demo's result; `method` says how each number was got."""
+class Burst(msgspec.Struct, frozen=True):
+    """The story's first half."""
 
-    kubernetes: str
-    seconds: float
     overflow_pods: int
     burst_pods: int
     held_pods: int
@@ -69,15 +67,67 @@ class Report(msgspec.Struct, frozen=True):
     observed_ms: Spread
     bound_ms: Spread
     bound_ms_by: dict[str, Spread]
+    deleted: int
+
+    @property
+    def held(self) -> bool:
+        """Whether there was overflow, and all of it that may leave runs on a standby."""
+        return 0 < self.overflow_pods == self.burst_pods
+
+
+class Moves(msgspec.Struct, frozen=True):
+    """The story's second half."""
+
+    failover: Failover
+    failover_ms: Spread
+    silence_ms: Spread
+    moves: int
+    pdb_violations: int
+    failback: Failback
+    pods_at_end: dict[str, int]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What did not come as it should."""
+        found = {
+            f"not every pod left {self.failover.provider} for another provider": not self.failover.all_left,
+            "more pods left it at once than the pool allows": not self.failover.within_limit,
+            "not all pods came home": not self.failback.all_home or not self.failback.moves,
+            "they came home faster than the pool allows": not self.failback.within_rate,
+            f"{self.pdb_violations} pods went beyond the PodDisruptionBudget": self.pdb_violations > 0,
+            f"{self.failback.flaps} went to and fro": self.failback.flaps > 0,
+        }
+        return [trouble for trouble, there in found.items() if there]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The demo's result; `method` says how each number was got."""
+
+    kubernetes: str
+    seconds: float
+    succeeded: bool
+    troubles: list[str]
+    """What did not come as it should; empty where all did."""
+    overflow_pods: int
+    burst_pods: int
+    held_pods: int
+    by: Ways
+    pods: dict[str, int]
+    burst_ms: Spread
+    observed_ms: Spread
+    bound_ms: Spread
+    bound_ms_by: dict[str, Spread]
+    failover: Failover
+    failover_ms: Spread
+    silence_ms: Spread
+    moves: int
+    pdb_violations: int
+    failback: Failback
+    pods_at_end: dict[str, int]
     restarts: int
     deleted: int
     events: list[EventLine]
     method: dict[str, str] = msgspec.field(default_factory=lambda: dict(METHOD))
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether there was overflow, and all of it that may leave runs on a standby."""
-        return 0 < self.overflow_pods == self.burst_pods
 
     def write(self, path: Path) -> None:
         """Write it as JSON, for people too."""
@@ -90,39 +140,67 @@ def way_of(pod: PodSeen, provider: str) -> str:
     return "admission" if provider in pod.born_tolerating else "patch"
 
 
-def report_of(
+def burst_of(
     *,
-    kubernetes: str,
-    seconds: float,
     resident: Sequence[PodSeen],
     pods: Sequence[PodSeen],
     provider_of_node: dict[str, str],
     primary: str,
     log_lines: Iterable[dict[str, Any]],
-    events: Iterable[EventSeen],
-) -> Report:
-    """Sum up. `resident` are the pods of `pods` that were there when the primary became full."""
+) -> Burst:
+    """Sum up the burst. `resident` are the pods of `pods` that were there when the primary became full."""
     full_with = {id(pod) for pod in resident}
     overflow = [pod for pod in pods if id(pod) not in full_with]
     burst = [(pod, provider_of_node[pod.node]) for pod in overflow if pod.node and pod.may_leave]
     burst = [(pod, provider) for pod, provider in burst if provider != primary]
     ways = {way: [pod for pod, provider in burst if way_of(pod, provider) == way] for way in ("patch", "admission")}
-    return Report(
-        kubernetes=kubernetes,
-        seconds=round(seconds, 1),
+    return Burst(
         overflow_pods=sum(1 for pod in overflow if pod.may_leave),
         burst_pods=len(burst),
         held_pods=sum(1 for pod in overflow if not pod.may_leave and not pod.node),
         by=Ways(len(ways["patch"]), len(ways["admission"])),
-        pods=dict(Counter(provider_of_node[pod.node] for pod in pods if pod.node)),
+        pods=by_provider(pods, provider_of_node),
         burst_ms=Spread.of(_logged(log_lines)),
         observed_ms=Spread.of(1000 * (at - pod.added) for pod in overflow for at in pod.sent_on.values()),
         bound_ms=Spread.of(_bound(pod for pod, _ in burst)),
         bound_ms_by={way: Spread.of(_bound(came)) for way, came in ways.items()},
-        restarts=sum(pod.restarts for pod in pods),
-        deleted=sum(1 for pod in pods if pod.deleted),
+        deleted=sum(1 for pod in pods if pod.leaving is not None),
+    )
+
+
+def report_of(
+    *,
+    kubernetes: str,
+    seconds: float,
+    burst: Burst,
+    moves: Moves,
+    pods: Iterable[PodSeen],
+    events: Iterable[EventSeen],
+) -> Report:
+    """Put both halves together. `pods`: all that there ever were."""
+    restarts = sum(pod.restarts for pod in pods)
+    troubles = [] if burst.held else ["not every pod that overflowed runs on a standby"]
+    troubles += moves.troubles + ([f"{restarts} restarts"] if restarts else [])
+    return Report(
+        kubernetes=kubernetes,
+        seconds=round(seconds, 1),
+        succeeded=not troubles,
+        troubles=troubles,
+        **msgspec.structs.asdict(burst),
+        **msgspec.structs.asdict(moves),
+        restarts=restarts,
         events=[EventLine(e.time, e.reason, e.message, f"{e.kind}/{e.name}") for e in events],
     )
+
+
+def by_provider(pods: Iterable[PodSeen], provider_of_node: dict[str, str]) -> dict[str, int]:
+    """Count pods that have a node and are not leaving."""
+    return dict(Counter(provider_of_node[pod.node] for pod in pods if pod.node and pod.leaving is None))
+
+
+def beyond_budgets(evictions: Iterable[Eviction]) -> int:
+    """Count pods that were taken away without their disruption budget's leave."""
+    return sum(1 for one in evictions if one.beyond_budget)
 
 
 def _logged(lines: Iterable[dict[str, Any]]) -> list[float]:
@@ -132,7 +210,3 @@ def _logged(lines: Iterable[dict[str, Any]]) -> list[float]:
 
 def _bound(pods: Iterable[PodSeen]) -> list[float]:
     return [1000 * (pod.bound - pod.added) for pod in pods if pod.bound is not None]
-
-
-def _rank(ordered: Sequence[float], percent: int) -> float:
-    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]

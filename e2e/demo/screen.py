@@ -15,7 +15,8 @@ from rich.text import Text
 
 from computepool.cli.status import providers_table
 from computepool.model.api import ComputePool
-from e2e.demo.witness import EventSeen, Witness
+from e2e.demo.seen import EventSeen
+from e2e.demo.witness import Witness
 
 REDRAWS_PER_SECOND = 8
 # Lines of events below the table; the report has them all.

@@ -9,15 +9,23 @@ from dataclasses import dataclass
 
 from e2e import chart, objects
 from e2e.cluster import Cluster
+from e2e.components import Options
 from e2e.demo.screen import Screen
 from e2e.operator import Operator, supervised
 
 PRIMARY = "aws"
 STANDBYS = ("nebius", "crusoe")
-NODES_EACH, GPUS_EACH = 2, 8
-CAPACITY = NODES_EACH * GPUS_EACH
-"""Accelerators of one provider, and so pods of one accelerator."""
+GPUS_EACH = 8
+# The primary is shared with a training of another team, and the last standby can take what the first one has too.
+NODES = {PRIMARY: 6, "nebius": 2, "crusoe": 4}
+ACCELERATORS = {provider: nodes * GPUS_EACH for provider, nodes in NODES.items()}
+TRAINING = 4 * GPUS_EACH
+"""Accelerators of the primary that 15-training.yaml takes."""
+CAPACITY = ACCELERATORS[PRIMARY] - TRAINING
+"""What is left for the pool's pods, of one accelerator each; as much as the first standby has."""
 NODE_NAME = {PRIMARY: "aws-p5", "nebius": "nebius-h100", "crusoe": "crusoe-h100"}
+# A node's heartbeat is renewed four times in so many seconds: every second, so that silence is told soon.
+NODE_LEASE_SECONDS = 4
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,13 @@ def stage(screen: Screen, name: str | None, *, keep: bool) -> Iterator[Stage]:
     """Set up, telling how long each part takes; all of it ends with the block, unless it is to be kept."""
     screen.title("Setting the stage")
     began = time.monotonic()
-    cluster = Cluster(name)
+    cluster = Cluster(name, Options(node_lease_seconds=NODE_LEASE_SECONDS))
     with ExitStack() as ends:
         ends.callback(cluster.close)
         screen.say(f"Kubernetes {cluster.version} control plane, as processes of this machine: {_since(began)}")
         nodes = _nodes(cluster)
-        screen.say(f"Nodes: {NODES_EACH} x {GPUS_EACH} accelerators each of {PRIMARY}, {', '.join(STANDBYS)}")
+        counts = ", ".join(f"{count} of {provider}" for provider, count in NODES.items())
+        screen.say(f"Nodes with {GPUS_EACH} accelerators each: {counts}")
         began = time.monotonic()
         screen.command(f"helm install computepool charts/computepool --namespace {chart.NAMESPACE} --set replicas=0")
         chart.install(cluster)
@@ -61,10 +70,8 @@ def stage(screen: Screen, name: str | None, *, keep: bool) -> Iterator[Stage]:
 def _nodes(cluster: Cluster) -> dict[str, str]:
     nodes = [
         node
-        for provider in (PRIMARY, *STANDBYS)
-        for node in objects.gpu_nodes(
-            NODE_NAME[provider], provider, NODES_EACH, gpus=GPUS_EACH, taint=provider != PRIMARY
-        )
+        for provider, count in NODES.items()
+        for node in objects.gpu_nodes(NODE_NAME[provider], provider, count, gpus=GPUS_EACH, taint=provider != PRIMARY)
     ]
     cluster.api.create_many(nodes)
     cluster.api.wait_for(

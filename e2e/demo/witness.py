@@ -1,6 +1,6 @@
 """Sees for itself what happens in the cluster and when, so that the report need not believe the operator.
 
-Three watches, one thread each, as any client of the API server may open. Times are this machine's, taken when an event
+Watches as any client of the API server may open, one thread each. Times are this machine's, taken when an event
 arrives: the API's own timestamps have whole seconds.
 """
 
@@ -9,69 +9,52 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import urllib3
 
 from computepool.report.events import CONTROLLER
+from e2e.demo.seen import EventSeen, Eviction, PodSeen, PoolSeen
 from e2e.errors import E2EError, WaitTimeoutError
 from e2e.kubeapi import KubeApi, WatchEvent
-from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION
+from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION, is_ready
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 POOLS = "computepools.computepool.io"
 EVENTS = "events.events.k8s.io"
+LEASES, LEASE_NAMESPACE = "leases.coordination.k8s.io", "kube-node-lease"
+BUDGETS = "poddisruptionbudgets.policy"
+# The Eviction API leaves this on a pod that it let go.
+EVICTED = "EvictionByEvictionAPI"
 # Longer than any demo: each watch ends with the witness.
 WATCH_SECONDS = 24 * 3600.0
-
-
-@dataclass
-class PodSeen:
-    """One pod's life. Times are seconds on the monotonic clock."""
-
-    name: str
-    app: str
-    added: float
-    born_tolerating: frozenset[str]
-    """Standby providers whose taint it tolerated as it was created."""
-    may_leave: bool
-    """Whether it has not said that it never leaves the primary."""
-    sent_on: dict[str, float] = field(default_factory=dict)
-    """When it was first seen to tolerate a further standby provider."""
-    bound: float | None = None
-    node: str = ""
-    restarts: int = 0
-    deleted: bool = False
-
-
-@dataclass(frozen=True)
-class EventSeen:
-    """One event of the operator's: when it says it happened (RFC 3339), about what, why, and in words."""
-
-    time: str
-    kind: str
-    name: str
-    reason: str
-    message: str
 
 
 class Witness:
     """What was seen so far. Everything may be read at any time by the thread that waits."""
 
     def __init__(self, api: KubeApi, namespace: str, pool: str) -> None:
-        """Begin to watch the namespace's pods, the pool, and the operator's events."""
+        """Begin to watch the namespace's pods and disruption budgets, the pool, heartbeats, the operator's events."""
         self.pods: dict[str, PodSeen] = {}
         self.events: list[EventSeen] = []
         self.pool: Json | None = None
+        self.history: list[PoolSeen] = []
+        self.evictions: list[Eviction] = []
+        self.heartbeats: dict[str, list[float]] = {}
+        """By node: when its Lease was seen renewed."""
+        self.wall_offset = time.time() - time.monotonic()
+        """What makes a time of this clock one of the wall clock, which the operator's log and events have."""
+        self._budgets: dict[str, Json] = {}
         self._changed = threading.Condition()
         self._problem: Exception | None = None
         self._closing = False
         for watched, note in (
             (lambda: api.watch("pods", namespace, timeout=WATCH_SECONDS), self._pod),
+            (lambda: api.watch(BUDGETS, namespace, timeout=WATCH_SECONDS), self._budget),
             (lambda: api.watch(POOLS, fields=f"metadata.name={pool}", timeout=WATCH_SECONDS), self._pool),
+            (lambda: api.watch(LEASES, LEASE_NAMESPACE, timeout=WATCH_SECONDS), self._lease),
             (lambda: api.watch(EVENTS, timeout=WATCH_SECONDS), self._event),
         ):
             threading.Thread(target=self._follow, args=(watched, note), daemon=True).start()
@@ -81,9 +64,9 @@ class Witness:
         self._closing = True
 
     def of(self, app: str) -> list[PodSeen]:
-        """The pods of one workload, in the order they came."""
+        """The pods of one workload that are there and not leaving, in the order they came."""
         with self._changed:
-            return [pod for pod in self.pods.values() if pod.app == app]
+            return [pod for pod in self.pods.values() if pod.app == app and pod.leaving is None]
 
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float) -> T:
         """Wait until something is true of what was seen; it is asked after every change. Raises WaitTimeoutError."""
@@ -92,8 +75,11 @@ class Witness:
             while not (answer := condition()):
                 if self._problem is not None:
                     raise E2EError(f"a watch ended: {self._problem!r}")
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                # Heartbeats alone change something every moment: the deadline counts, not that nothing came.
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise WaitTimeoutError(f"waited {timeout:g} s for {what}")
+                self._changed.wait(left)
             return answer
 
     # -- in the watches' threads -----------------------------------------------------------------------------------
@@ -115,31 +101,54 @@ class Witness:
 
     def _pod(self, event: WatchEvent, now: float) -> None:
         meta, spec = event.object["metadata"], event.object["spec"]
-        tolerated = _tolerated(spec)
         pod = self.pods.get(meta["uid"])
         if pod is None:
             annotations = meta.get("annotations", {})
             may_leave = annotations.get(PROVIDERS_ANNOTATION) != ""
             app = meta.get("labels", {}).get("app", "")
-            pod = self.pods[meta["uid"]] = PodSeen(meta["name"], app, now, tolerated, may_leave)
-        for provider in tolerated - pod.born_tolerating:
+            pod = self.pods[meta["uid"]] = PodSeen(meta["name"], app, now, _tolerated(spec), may_leave)
+        for provider in _tolerated(spec) - pod.born_tolerating:
             pod.sent_on.setdefault(provider, now)
         if pod.bound is None and spec.get("nodeName"):
             pod.bound, pod.node = now, spec["nodeName"]
-        statuses = event.object.get("status", {}).get("containerStatuses", [])
-        pod.restarts = sum(one["restartCount"] for one in statuses)
-        pod.deleted = event.type == "DELETED"
+        status = event.object.get("status", {})
+        pod.restarts = sum(one["restartCount"] for one in status.get("containerStatuses", []))
+        pod.ready = is_ready(event.object)
+        if event.type == "DELETED":
+            pod.gone = now
+        if pod.leaving is None and (pod.gone is not None or "deletionTimestamp" in meta):
+            pod.leaving = now
+            self._left(pod, status, now)
 
-    def _pool(self, event: WatchEvent, _now: float) -> None:
+    def _left(self, pod: PodSeen, status: Json, now: float) -> None:
+        """Note that a pod leaves, and how many of its workload are left that serve."""
+        asked = any(one.get("reason") == EVICTED for one in status.get("conditions", []))
+        serving = sum(1 for one in self.pods.values() if one.app == pod.app and one.ready and one.leaving is None)
+        budget = self._budgets.get(pod.app, {})
+        wanted = int(budget.get("status", {}).get("desiredHealthy", 0))
+        self.evictions.append(Eviction(pod, now, by_api=asked, serving=serving, wanted=wanted))
+
+    def _budget(self, event: WatchEvent, _now: float) -> None:
+        # The demo's budgets are named for the workload that they hold a hand over.
+        self._budgets[event.object["metadata"]["name"]] = {} if event.type == "DELETED" else event.object
+
+    def _pool(self, event: WatchEvent, now: float) -> None:
         self.pool = None if event.type == "DELETED" else event.object
+        if self.pool and "providers" in self.pool.get("status", {}):
+            seen = PoolSeen.of(self.pool["status"], now)
+            if not self.history or not self.history[-1].same_as(seen):
+                self.history.append(seen)
+
+    def _lease(self, event: WatchEvent, now: float) -> None:
+        if event.type in ("ADDED", "MODIFIED"):
+            self.heartbeats.setdefault(event.object["metadata"]["name"], []).append(now)
 
     def _event(self, event: WatchEvent, _now: float) -> None:
         told = event.object
         if event.type == "ADDED" and told.get("reportingController") == CONTROLLER:
             about = told["regarding"]
-            self.events.append(
-                EventSeen(told["eventTime"], about["kind"], about["name"], told["reason"], told.get("note", ""))
-            )
+            note, action = told.get("note", ""), told.get("action", "")
+            self.events.append(EventSeen(told["eventTime"], about["kind"], about["name"], told["reason"], note, action))
 
 
 def _tolerated(spec: Json) -> frozenset[str]:

@@ -7,59 +7,47 @@ from typing import Any
 
 import msgspec
 
-from e2e.demo.report import Report, Spread, report_of
-from e2e.demo.witness import PodSeen
-
-NODES = {"a-0": "aws", "n-0": "nebius"}
-
-
-def _pod(
-    name: str, node: str = "", *, added: float = 0.0, bound: float | None = None, born: str = "", stays: bool = False
-) -> PodSeen:
-    seen = PodSeen(name, "chat", added, frozenset({born} - {""}), may_leave=not stays)
-    seen.node = node
-    seen.bound = bound if bound is not None else (added + 0.01 if node else None)
-    return seen
+from e2e.demo.report import Burst, burst_of
+from e2e.demo.seen import PodSeen
+from e2e.demo.spread import Spread
+from tests.unit.e2e.demo_course import NODES, course, pod, report
 
 
-def _report(resident: list[PodSeen], overflow: list[PodSeen], log_lines: list[dict[str, Any]] | None = None) -> Report:
-    return report_of(
-        kubernetes="1.37.2",
-        seconds=12.34,
+def _burst(resident: list[PodSeen], overflow: list[PodSeen], log_lines: list[dict[str, Any]] | None = None) -> Burst:
+    return burst_of(
         resident=resident,
         pods=[*resident, *overflow],
         provider_of_node=NODES,
         primary="aws",
         log_lines=log_lines or [],
-        events=[],
     )
 
 
 def test_a_pod_that_could_tolerate_a_standby_only_later_came_by_patch() -> None:
-    patched = _pod("p", "n-0")
+    patched = pod("p", "n-0")
     patched.sent_on["nebius"] = 0.005
-    report = _report([_pod("r", "a-0")], [patched, _pod("q", "n-0", born="nebius")])
-    assert (report.by.patch, report.by.admission) == (1, 1)
-    assert (report.overflow_pods, report.burst_pods) == (2, 2)
-    assert report.observed_ms == Spread(5.0, 5.0, 5.0)
-    assert report.pods == {"aws": 1, "nebius": 2}
-    assert report.succeeded
+    burst = _burst([pod("r", "a-0")], [patched, pod("q", "n-0", born="nebius")])
+    assert (burst.by.patch, burst.by.admission) == (1, 1)
+    assert (burst.overflow_pods, burst.burst_pods) == (2, 2)
+    assert burst.observed_ms == Spread(5.0, 5.0, 5.0)
+    assert burst.pods == {"aws": 1, "nebius": 2}
+    assert burst.held
 
 
 def test_a_pod_that_may_not_leave_is_held_and_no_failure() -> None:
-    report = _report([_pod("r", "a-0")], [_pod("p", "n-0"), _pod("s", stays=True)])
-    assert (report.overflow_pods, report.burst_pods, report.held_pods) == (1, 1, 1)
-    assert report.succeeded
+    burst = _burst([pod("r", "a-0")], [pod("p", "n-0"), pod("s", stays=True)])
+    assert (burst.overflow_pods, burst.burst_pods, burst.held_pods) == (1, 1, 1)
+    assert burst.held
 
 
 def test_a_pod_that_still_waits_is_a_failure() -> None:
-    report = _report([_pod("r", "a-0")], [_pod("p", "n-0"), _pod("w")])
-    assert (report.overflow_pods, report.burst_pods) == (2, 1)
-    assert not report.succeeded
+    burst = _burst([pod("r", "a-0")], [pod("p", "n-0"), pod("w")])
+    assert (burst.overflow_pods, burst.burst_pods) == (2, 1)
+    assert not burst.held
 
 
 def test_a_demo_without_overflow_shows_nothing_and_is_a_failure() -> None:
-    assert not _report([_pod("r", "a-0")], []).succeeded
+    assert not _burst([pod("r", "a-0")], []).held
 
 
 def test_a_batch_in_the_log_counts_once_for_each_of_its_pods() -> None:
@@ -68,7 +56,7 @@ def test_a_batch_in_the_log_counts_once_for_each_of_its_pods() -> None:
         {"message": "burst", "pods": 1, "took_ms": 90.0},
         {"message": "leading"},
     ]
-    assert _report([], [], lines).burst_ms == Spread(8.0, 8.0, 90.0)
+    assert _burst([], [], lines).burst_ms == Spread(8.0, 8.0, 90.0)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -77,15 +65,22 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 def test_bound_is_told_for_each_way_too() -> None:
-    slow, quick = _pod("p", "n-0", bound=0.5), _pod("q", "n-0", bound=0.02, born="nebius")
-    report = _report([], [slow, quick])
-    assert report.bound_ms == Spread(20.0, 500.0, 500.0)
-    assert report.bound_ms_by == {"patch": Spread(500.0, 500.0, 500.0), "admission": Spread(20.0, 20.0, 20.0)}
+    slow, quick = pod("p", "n-0", bound=0.5), pod("q", "n-0", bound=0.02, born="nebius")
+    burst = _burst([], [slow, quick])
+    assert burst.bound_ms == Spread(20.0, 500.0, 500.0)
+    assert burst.bound_ms_by == {"patch": Spread(500.0, 500.0, 500.0), "admission": Spread(20.0, 20.0, 20.0)}
 
 
 def test_the_file_is_json_that_says_how_its_numbers_were_got(tmp_path: Path) -> None:
-    _report([], [_pod("p", "n-0")]).write(tmp_path / "deep" / "report.json")
+    report(course()).write(tmp_path / "deep" / "report.json")
     written = msgspec.json.decode((tmp_path / "deep" / "report.json").read_bytes())
-    assert written["by"] == {"patch": 1, "admission": 0}
-    assert written["seconds"] == 12.3
-    assert {"burst_ms", "observed_ms", "bound_ms"} <= written["method"].keys()
+    assert written["by"] == {"patch": 2, "admission": 4}
+    assert written["seconds"] == 61.2
+    assert written["succeeded"] is True
+    assert {"burst_ms", "observed_ms", "bound_ms", "failover_ms"} <= written["method"].keys()
+
+
+def test_restarts_are_a_trouble() -> None:
+    seen = course()
+    seen.pods[0].restarts = 2
+    assert report(seen).troubles == ["2 restarts"]

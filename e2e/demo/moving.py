@@ -1,0 +1,226 @@
+"""What became of running pods, by what the witness saw: how fast they left a provider that failed, how they came home.
+
+Pure: all times are seconds on the witness's clock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from e2e.demo.seen import Eviction, PodSeen, PoolSeen
+from e2e.demo.spread import Spread
+
+MINUTE = 60.0
+
+
+@dataclass
+class Turns:
+    """When the second half of the story took its turns; None: it has not come so far."""
+
+    provider: str
+    """The one that fails."""
+    failed: float | None = None
+    """Its nodes were stopped."""
+    left: float | None = None
+    """All its pods ran elsewhere."""
+    tried: float | None = None
+    """Its breaker was half-open."""
+    freed: float | None = None
+    """The primary got room."""
+    home: float | None = None
+    """All pods were home."""
+
+
+class Failover(msgspec.Struct, frozen=True):
+    """How running pods left the provider that failed."""
+
+    provider: str
+    pods: int
+    """That ran there when its heartbeats ended."""
+    moves: int
+    """Evictions of them."""
+    to: dict[str, int]
+    """Replacements by the provider they were bound to."""
+    at_once: int
+    """Most pods that were on their way at the same time."""
+    at_once_limit: int
+    detected_ms: float
+    """From the end of the heartbeats to the failure signal; 0 where there was none."""
+
+    @property
+    def all_left(self) -> bool:
+        """Whether every pod was moved once, and its replacement runs elsewhere."""
+        return 0 < self.pods == self.moves == sum(self.to.values()) and self.provider not in self.to
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether never more were on their way than the spec says."""
+        return self.at_once <= self.at_once_limit
+
+
+class Failback(msgspec.Struct, frozen=True):
+    """How pods came home."""
+
+    moves: int
+    flaps: int
+    at_once: int
+    """Most pods that were on their way at the same time."""
+    at_once_limit: int
+    in_a_minute: int
+    """Most pods that left within any minute."""
+    in_a_minute_limit: int
+    seconds: float
+    """From the first pod's leaving to the last one's place at home."""
+    all_home: bool
+
+    @property
+    def within_rate(self) -> bool:
+        """Whether the governor's limits held."""
+        return self.at_once <= self.at_once_limit and self.in_a_minute <= self.in_a_minute_limit
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that there is to judge by: one workload's pods and evictions, and who was where."""
+
+    pods: Sequence[PodSeen]
+    evictions: Sequence[Eviction]
+    provider_of_node: Mapping[str, str]
+    primary: str
+    history: Sequence[PoolSeen]
+    heartbeats: Mapping[str, Sequence[float]]
+
+    def provider_of(self, pod: PodSeen) -> str:
+        """Where a pod is or was; empty while it has no node."""
+        return self.provider_of_node.get(pod.node, "")
+
+    def evicted(self, begin: float, end: float | None) -> list[Eviction]:
+        """Return the evictions of a stretch of time."""
+        return [one for one in self.evictions if begin <= one.at and (end is None or one.at < end)]
+
+    def bound_since(self, begin: float, end: float | None) -> list[PodSeen]:
+        """Return the pods that were made in a stretch of time and have found a place."""
+        made = (pod for pod in self.pods if begin <= pod.added and (end is None or pod.added < end))
+        return [pod for pod in made if pod.bound is not None]
+
+
+def signal_of(log_lines: Iterable[Mapping[str, Any]], provider: str, wall_offset: float) -> float | None:
+    """Return when the operator logged that the provider's breaker opened, on the witness's clock."""
+    for line in log_lines:
+        if line["message"] == "breaker" and (line["provider"], line["state"]) == (provider, "Open"):
+            return datetime.fromisoformat(line["time"]).timestamp() - wall_offset
+    return None
+
+
+def end_of_heartbeats(sight: Sight, provider: str, before: float) -> float | None:
+    """Return when a heartbeat of the provider's nodes was seen last before a moment."""
+    last = [
+        beats[at - 1]
+        for node, beats in sight.heartbeats.items()
+        if sight.provider_of_node.get(node) == provider and (at := bisect_right(beats, before))
+    ]
+    return max(last, default=None)
+
+
+def failover_of(
+    sight: Sight, turns: Turns, signal: float | None, limits: Mapping[str, Any]
+) -> tuple[Failover, Spread, Spread]:
+    """Sum up how pods left; also milliseconds to a replacement's place from the signal, and from the last heartbeat.
+
+    `limits`: spec.failover of the pool.
+    """
+    limit = int(limits.get("maxConcurrentMoves", 0))
+    if turns.failed is None:
+        return Failover(turns.provider, 0, 0, {}, 0, limit, 0.0), Spread.of([]), Spread.of([])
+    over = turns.tried if turns.tried is not None else turns.freed
+    left = [one for one in sight.evicted(turns.failed, over) if sight.provider_of(one.pod) == turns.provider]
+    new = sight.bound_since(turns.failed, over)
+    ended = end_of_heartbeats(sight, turns.provider, signal if signal is not None else turns.failed)
+    told = Failover(
+        provider=turns.provider,
+        pods=sum(1 for pod in sight.pods if _ran(sight, pod, turns.provider, turns.failed)),
+        moves=len(left),
+        to=dict(Counter(sight.provider_of(pod) for pod in new)),
+        at_once=most_at_once([one.at for one in left], [pod.bound for pod in new if pod.bound is not None]),
+        at_once_limit=limit,
+        detected_ms=round(1000 * (signal - ended), 1) if signal is not None and ended is not None else 0.0,
+    )
+    return told, _since(signal, new), _since(ended, new)
+
+
+def failback_of(sight: Sight, turns: Turns, limits: Mapping[str, Any]) -> Failback:
+    """Sum up how pods came home. `limits`: spec.failback of the pool."""
+    begin = turns.freed
+    left = [] if begin is None else sight.evicted(begin, None)
+    new = [] if begin is None else sight.bound_since(begin, None)
+    arrived = [pod.bound for pod in new if pod.bound is not None]
+    return Failback(
+        moves=len(left),
+        flaps=flaps_of(sight, new),
+        at_once=most_at_once([one.at for one in left], arrived),
+        at_once_limit=int(limits.get("maxConcurrentMoves", 0)),
+        in_a_minute=most_within([one.at for one in left], MINUTE),
+        in_a_minute_limit=int(limits.get("perMinute", 0)),
+        seconds=round(max(arrived) - left[0].at, 1) if left and arrived else 0.0,
+        all_home=turns.home is not None and _all_home(sight),
+    )
+
+
+def flaps_of(sight: Sight, homeward: Iterable[PodSeen]) -> int:
+    """Count what went to and fro: pods taken off the primary, pods on their way home that landed on a standby, and
+    openings of a breaker beyond its first.
+    """
+    off_home = sum(1 for one in sight.evictions if sight.provider_of(one.pod) == sight.primary)
+    astray = sum(1 for pod in homeward if sight.provider_of(pod) != sight.primary)
+    return off_home + astray + sum(max(0, times - 1) for times in openings(sight.history).values())
+
+
+def openings(history: Sequence[PoolSeen]) -> Counter[str]:
+    """Count how often each provider's breaker opened."""
+    counts: Counter[str] = Counter()
+    before: dict[str, str] = {}
+    for seen in history:
+        for provider, breaker in seen.breakers.items():
+            if breaker.state == "Open" and before.get(provider, "Closed") != "Open":
+                counts[provider] += 1
+            before[provider] = breaker.state
+    return counts
+
+
+def most_at_once(left: Iterable[float], arrived: Iterable[float]) -> int:
+    """Return how many were on their way at most, by when each left and when each replacement had its place."""
+    turns = sorted([(at, 1) for at in left] + [(at, -1) for at in arrived])
+    under_way = most = 0
+    for _, turn in turns:
+        under_way = max(0, under_way + turn)
+        most = max(most, under_way)
+    return most
+
+
+def most_within(times: Iterable[float], seconds: float) -> int:
+    """Return how many of these times lie within any stretch so long."""
+    ordered = sorted(times)
+    return max((bisect_right(ordered, at + seconds) - index for index, at in enumerate(ordered)), default=0)
+
+
+def _ran(sight: Sight, pod: PodSeen, provider: str, at: float) -> bool:
+    there = pod.bound is not None and pod.bound <= at and sight.provider_of(pod) == provider
+    return there and (pod.leaving is None or pod.leaving > at)
+
+
+def _since(moment: float | None, pods: Iterable[PodSeen]) -> Spread:
+    if moment is None:
+        return Spread.of([])
+    return Spread.of(1000 * (pod.bound - moment) for pod in pods if pod.bound is not None)
+
+
+def _all_home(sight: Sight) -> bool:
+    staying = [pod for pod in sight.pods if pod.leaving is None]
+    return bool(staying) and all(sight.provider_of(pod) == sight.primary for pod in staying)

@@ -1,0 +1,127 @@
+"""What the witness notes down: pods, evictions, the pool's verdicts, events. Times are seconds on its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass
+class PodSeen:
+    """One pod's life."""
+
+    name: str
+    app: str
+    added: float
+    born_tolerating: frozenset[str]
+    """Standby providers whose taint it tolerated as it was created."""
+    may_leave: bool
+    """Whether it has not said that it never leaves the primary."""
+    sent_on: dict[str, float] = field(default_factory=dict)
+    """When it was first seen to tolerate a further standby provider."""
+    bound: float | None = None
+    node: str = ""
+    ready: bool = False
+    restarts: int = 0
+    leaving: float | None = None
+    """When it was first seen on its way out: a pod on a dead node stays like that, and runs no more."""
+    gone: float | None = None
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """A pod that was taken away while its workload goes on."""
+
+    pod: PodSeen
+    at: float
+    by_api: bool
+    """Whether the pod says that the Eviction API let it go."""
+    serving: int
+    """Pods of its workload that were ready and not leaving, after it."""
+    wanted: int
+    """How many its PodDisruptionBudget wanted to be left; 0 without one."""
+
+    @property
+    def beyond_budget(self) -> bool:
+        """Whether no disruption budget was asked, or more went than it allows."""
+        return not self.by_api or self.serving < self.wanted
+
+
+@dataclass(frozen=True)
+class BreakerSeen:
+    """One provider's breaker, in the words of the pool's status."""
+
+    state: str
+    reason: str = ""
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class PoolSeen:
+    """What the pool's status said from a moment on."""
+
+    at: float
+    saturated: str
+    reason: str
+    breakers: Mapping[str, BreakerSeen]
+    """By provider, in the spec's order."""
+    capacity: Mapping[str, int]
+    """By provider: accelerators on nodes that can take pods."""
+    cost_per_hour: str
+
+    @classmethod
+    def of(cls, status: Json, at: float) -> PoolSeen:
+        """Read a ComputePool's status."""
+        saturated: Json = next((one for one in status.get("conditions", []) if one["type"] == "Saturated"), {})
+        providers = status["providers"]
+        return cls(
+            at=at,
+            saturated=saturated.get("status", "Unknown"),
+            reason=saturated.get("reason", ""),
+            breakers={one["name"]: _breaker(one.get("breaker", {})) for one in providers},
+            capacity={one["name"]: int(one["accelerators"]["allocatable"]) for one in providers},
+            cost_per_hour=status.get("costPerHour", ""),
+        )
+
+    def same_as(self, other: PoolSeen) -> bool:
+        """Whether the two differ in their time only."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("saturated", "reason", "breakers", "capacity", "cost_per_hour")
+        )
+
+
+def _breaker(status: Json) -> BreakerSeen:
+    return BreakerSeen(status.get("state", "Closed"), status.get("reason", ""), int(status.get("failures", 0)))
+
+
+@dataclass(frozen=True)
+class EventSeen:
+    """One event of the operator's: when it says it happened (RFC 3339), about what, why, and in words."""
+
+    time: str
+    kind: str
+    name: str
+    reason: str
+    message: str
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that the demo itself did to the cluster."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a step of the story begins."""
+
+    at: float
+    number: int
+    title: str

@@ -1,0 +1,130 @@
+"""What the steps of the story are made of: commands, waiting for what was seen, and notes of what was done when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from e2e.cluster import Cluster
+from e2e.demo.screen import Screen
+from e2e.demo.seen import Act, PodSeen, Step
+from e2e.demo.stage import Stage
+from e2e.demo.witness import Witness
+
+T = TypeVar("T")
+
+FOLDER = Path(__file__).parent
+NAMESPACE, POOL = "inference", "inference"
+GROWING, STAYING = "chat", "records"
+# Seconds that a step may take. It takes one or two, or what the pool's settings say; a busy machine gets its time.
+PATIENCE = 60.0
+
+
+class Telling:
+    """One telling of the story: the stage, the screen, the witness, and what was done so far."""
+
+    def __init__(self, stage: Stage, screen: Screen, witness: Witness) -> None:
+        """The witness watches already."""
+        self.stage = stage
+        self.screen = screen
+        self.witness = witness
+        self.steps: list[Step] = []
+        self.acts: list[Act] = []
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster that it plays on."""
+        return self.stage.cluster
+
+    @property
+    def pods(self) -> list[PodSeen]:
+        """The growing Deployment's pods that are there and not leaving."""
+        return self.witness.of(GROWING)
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+        self.steps.append(Step(self.now(), len(self.steps) + 1, title))
+        self.screen.title(f"{len(self.steps)}  {title}")
+
+    def now(self) -> float:
+        """The time on the witness's clock."""
+        return time.monotonic()
+
+    def act(self, text: str) -> float:
+        """Note what is done to the cluster, and return when."""
+        self.acts.append(Act(self.now(), text))
+        return self.acts[-1].at
+
+    def apply(self, *names: str) -> None:
+        """Apply manifests of this folder."""
+        self.screen.command("kubectl apply " + " ".join(f"-f e2e/demo/{name}" for name in names))
+        self.cluster.kubectl("apply", *(f"--filename={FOLDER / name}" for name in names))
+
+    def kubectl(self, *arguments: str) -> None:
+        """Run kubectl, shown as a person would type it."""
+        self.screen.command("kubectl " + " ".join(arguments))
+        self.cluster.kubectl(*arguments)
+
+    def scale(self, replicas: int) -> None:
+        """Scale the Deployment."""
+        self.act(f"The Deployment {GROWING} is scaled to {replicas} pods.")
+        self.kubectl("scale", f"deployment/{GROWING}", f"--namespace={NAMESPACE}", f"--replicas={replicas}")
+
+    def run(self, command: str, *arguments: str) -> None:
+        """Run one of the project's commands and show what it prints."""
+        ran = subprocess.run(
+            [Path(sys.executable).with_name(command), *arguments],
+            env=self.cluster.command_env() | {"COLUMNS": str(self.screen.console.width)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.screen.command(" ".join((command, *arguments)), ran.stdout or ran.stderr)
+
+    def wait(self, condition: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
+        """Wait until something is true of what was seen. Raises WaitTimeoutError."""
+        return self.witness.wait(condition, what, timeout)
+
+    def shown(self, condition: Callable[[dict[str, Any]], bool], what: str) -> None:
+        """Wait until the pool's status says so."""
+
+        def shows() -> bool:
+            status = (self.witness.pool or {}).get("status", {})
+            return "providers" in status and condition(status)
+
+        self.wait(shows, f"the pool's status to show {what}")
+
+    def breaker(self, provider: str, state: str) -> None:
+        """Wait until the pool's status says that a provider's breaker is in that state."""
+        self.shown(lambda status: breaker_of(status, provider) == state, f"the breaker of {provider} {state}")
+
+    def all_bound(self, count: int, *providers: str, timeout: float = PATIENCE) -> None:
+        """Wait until the Deployment has so many pods, all bound, and if providers are given, to nodes of those."""
+        where = self.stage.provider_of_node
+
+        def bound() -> bool:
+            pods = self.pods
+            return len(pods) == count and all(p.node and (not providers or where[p.node] in providers) for p in pods)
+
+        on = f" on {', '.join(providers)}" if providers else ""
+        self.wait(bound, f"{count} bound pods of {GROWING}{on}", timeout)
+
+
+def breaker_of(status: dict[str, Any], provider: str) -> str:
+    """The state of a provider's breaker by the pool's status."""
+    found: dict[str, Any] = next((one for one in status["providers"] if one["name"] == provider), {})
+    return str(found.get("breaker", {}).get("state", ""))
+
+
+def allocated(status: dict[str, Any], provider: str) -> int:
+    """How many of a provider's accelerators are taken, by the pool's status."""
+    return next(int(one["accelerators"]["allocated"]) for one in status["providers"] if one["name"] == provider)
+
+
+def admitted(status: dict[str, Any]) -> list[str]:
+    """Whom new pods are admitted to, by the pool's status."""
+    return [one["value"] for one in status.get("admission", {}).get("tolerations", [])]

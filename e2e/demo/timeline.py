@@ -1,0 +1,297 @@
+"""The course of the demo as it is drawn: who ran where from when to when, and what was decided. Pure.
+
+All times are seconds since the first step began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from computepool.model.reasons import reason_of
+from computepool.model.snapshot import MoveKind
+from e2e.demo.moving import Sight
+from e2e.demo.report import way_of
+from e2e.demo.seen import Act, EventSeen, PodSeen, PoolSeen, Step
+
+# Heartbeats come every second here; a gap so long in all of a provider's is one that a person should see.
+SILENCE = 3.0
+# What the operator's log says of pods that it sent on or moved, and the actions of the events that tell of the same.
+BURST, MOVED = "burst", "running pods moved"
+LOGGED = frozenset({"Burst", *MoveKind})
+# Decisions of one reason that follow each other so closely are told as one.
+TOGETHER = 8.0
+
+
+class Way(StrEnum):
+    """How a pod came to where it runs."""
+
+    START = "start"
+    PATCH = "patch"
+    ADMISSION = "admission"
+    FAILOVER = "failover"
+    HOME = "home"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Accelerators of a provider that others hold, on the witness's clock; `end` None: until the end."""
+
+    provider: str
+    accelerators: int
+    start: float
+    end: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Strand:
+    """One pod on one provider, in a place of its own among the others there."""
+
+    name: str
+    slot: int
+    start: float
+    end: float
+    """When it was gone, or the end."""
+    leaving: float | None
+    """From when on it was on its way out."""
+    way: Way
+    replaces: str
+    """The name of the pod whose place in its workload it took; empty if none."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of time in which something was so."""
+
+    start: float
+    end: float
+    state: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One provider."""
+
+    provider: str
+    primary: bool
+    accelerators: int
+    strands: Sequence[Strand]
+    taken: Sequence[Band]
+    """By others; `state` is how many accelerators."""
+    breaker: Sequence[Band]
+    heartbeats: Sequence[float]
+    silent: Sequence[Band]
+
+    def pods_at(self, at: float) -> int:
+        """Count the pods that run there at a moment."""
+        return sum(1 for one in self.strands if one.start <= at < (one.end if one.leaving is None else one.leaving))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that was done to the cluster, or decided by the operator."""
+
+    at: float
+    until: float
+    reason: str
+    """The operator's reason; empty for what the demo did."""
+    text: str
+    times: int = 1
+
+    @property
+    def decided(self) -> bool:
+        """Whether the operator did it."""
+        return bool(self.reason)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All that is drawn."""
+
+    seconds: float
+    lanes: Sequence[Lane]
+    saturation: Sequence[Band]
+    steps: Sequence[Step]
+    marks: Sequence[Mark]
+
+
+def timeline_of(
+    *,
+    providers: Mapping[str, int],
+    sight: Sight,
+    taken: Iterable[Block],
+    steps: Sequence[Step],
+    acts: Iterable[Act],
+    events: Iterable[EventSeen],
+    log_lines: Iterable[Mapping[str, Any]],
+    wall_offset: float,
+    end: float,
+) -> Timeline:
+    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the witness's clock.
+
+    Bursts and moves are taken from the operator's log, which has a line for each: an event that says the same again is
+    not sent.
+    """
+    began = steps[0].at if steps else end
+    last = end - began
+    ancestors = _ancestors(sight)
+    lanes = [_lane(name, count, sight, ancestors, taken, began, last) for name, count in providers.items()]
+    marks = [Mark(act.at - began, act.at - began, "", act.text) for act in acts]
+    marks += _decisions(events, wall_offset + began) + _sent(log_lines, wall_offset + began)
+    return Timeline(
+        seconds=last,
+        lanes=lanes,
+        saturation=_bands([(one.at - began, one.saturated, one.reason) for one in sight.history], last),
+        steps=[replace(step, at=step.at - began) for step in steps],
+        marks=sorted(marks, key=lambda mark: mark.at),
+    )
+
+
+def _lane(
+    provider: str,
+    accelerators: int,
+    sight: Sight,
+    ancestors: Mapping[int, PodSeen],
+    taken: Iterable[Block],
+    began: float,
+    last: float,
+) -> Lane:
+    blocks = [block for block in taken if block.provider == provider]
+    nodes = [node for node, where in sight.provider_of_node.items() if where == provider]
+    beats = sorted(at - began for node in nodes for at in sight.heartbeats.get(node, ()) if at >= began)
+    primary = provider == sight.primary
+    return Lane(
+        provider=provider,
+        primary=primary,
+        accelerators=accelerators,
+        strands=_strands(provider, sight, ancestors, began, last),
+        taken=[
+            Band(b.start - began, last if b.end is None else b.end - began, str(b.accelerators), b.text) for b in blocks
+        ],
+        breaker=_bands([(one.at - began, *_breaker(one, provider)) for one in sight.history], last),
+        heartbeats=beats,
+        silent=[Band(a, b, "silent") for a, b in zip(beats, [*beats[1:], last], strict=True) if b - a > SILENCE],
+    )
+
+
+def _breaker(seen: PoolSeen, provider: str) -> tuple[str, str]:
+    breaker = seen.breakers.get(provider)
+    return (breaker.state, breaker.reason) if breaker else ("Closed", "")
+
+
+def _strands(provider: str, sight: Sight, ancestors: Mapping[int, PodSeen], began: float, last: float) -> list[Strand]:
+    there = sorted((p for p in sight.pods if sight.provider_of(p) == provider), key=lambda p: p.bound or 0.0)
+    free_from: list[float] = []
+    strands = []
+    for pod in there:
+        start = (pod.bound or pod.added) - began
+        end = last if pod.gone is None else pod.gone - began
+        slot = next((index for index, at in enumerate(free_from) if at <= start), len(free_from))
+        free_from[slot : slot + 1] = [end]
+        before = ancestors.get(id(pod))
+        strands.append(
+            Strand(
+                name=pod.name,
+                slot=slot,
+                start=start,
+                end=end,
+                leaving=None if pod.leaving is None else pod.leaving - began,
+                way=_way(pod, before, sight),
+                replaces=before.name if before else "",
+            )
+        )
+    return strands
+
+
+def _way(pod: PodSeen, before: PodSeen | None, sight: Sight) -> Way:
+    provider = sight.provider_of(pod)
+    if before is not None:
+        return Way.HOME if provider == sight.primary else Way.FAILOVER
+    return Way.START if provider == sight.primary else Way(way_of(pod, provider))
+
+
+def _ancestors(sight: Sight) -> dict[int, PodSeen]:
+    """By id of a pod that took the place of another: that other. A workload replaces them in the order they left."""
+    waiting: dict[str, deque[PodSeen]] = {}
+    found: dict[int, PodSeen] = {}
+    turns = [(pod.added, 1, pod) for pod in sight.pods] + [(one.at, 0, one.pod) for one in sight.evictions]
+    for _, made, pod in sorted(turns, key=lambda turn: turn[:2]):
+        left = waiting.setdefault(pod.app, deque())
+        if not made:
+            left.append(pod)
+        elif left:
+            found[id(pod)] = left.popleft()
+    return found
+
+
+def _bands(turns: Sequence[tuple[float, str, str]], last: float) -> list[Band]:
+    """Join moments at which a state was seen to stretches; what changes nothing is left out."""
+    bands: list[Band] = []
+    for at, state, text in turns:
+        if bands and bands[-1].state == state:
+            # Why it came to be so is told, not why it still is.
+            bands[-1] = replace(bands[-1], text=bands[-1].text or text)
+            continue
+        if bands:
+            bands[-1] = replace(bands[-1], end=at)
+        bands.append(Band(at, last, state, text))
+    return bands
+
+
+def _decisions(events: Iterable[EventSeen], wall_began: float) -> list[Mark]:
+    """Return what the operator told of the pool; the same for the same reason, again and again, once."""
+    marks: list[Mark] = []
+    latest: dict[tuple[str, str], int] = {}
+    of_pool = [(_at(e.time, wall_began), e) for e in events if e.kind == "ComputePool" and e.action not in LOGGED]
+    for at, event in sorted(of_pool, key=lambda one: one[0]):
+        key = (event.reason, event.action)
+        before = latest.get(key)
+        if before is not None and at - marks[before].until <= TOGETHER:
+            marks[before] = replace(marks[before], until=at, times=marks[before].times + 1)
+            continue
+        latest[key] = len(marks)
+        marks.append(Mark(at, at, event.reason, event.message))
+    return marks
+
+
+def _sent(lines: Iterable[Mapping[str, Any]], wall_began: float) -> list[Mark]:
+    """Return bursts and moves, added up for each way that pods went and for each time that many did."""
+    marks: list[Mark] = []
+    latest: dict[tuple[str, str, str], int] = {}
+    pods: Counter[int] = Counter()
+    for line in lines:
+        if line["message"] not in (BURST, MOVED):
+            continue
+        at, key = _at(line["time"], wall_began), (line.get("source", ""), line["provider"], line["reason"])
+        index = latest.get(key)
+        if index is None or at - marks[index].until > TOGETHER:
+            index = latest[key] = len(marks)
+            marks.append(Mark(at, at, line["reason"], ""))
+        pods[index] += int(line["pods"])
+        marks[index] = replace(marks[index], until=at, text=_sending(pods[index], *key))
+    return marks
+
+
+def _sending(pods: int, source: str, target: str, reason: str) -> str:
+    count = "1 pod" if pods == 1 else f"{pods} pods"
+    way = f"moved from {source} to {target}" if source else f"sent on to {target}"
+    return f"{count} {way}. {reason_of(reason).help}"
+
+
+def _at(time: str, wall_began: float) -> float:
+    return datetime.fromisoformat(time).timestamp() - wall_began
+
+
+def pods_by_step(timeline: Timeline) -> list[tuple[Step, Counter[str]]]:
+    """Count the pods on each provider at the end of each step."""
+    ends = [step.at for step in timeline.steps[1:]] + [timeline.seconds]
+    return [
+        (step, Counter({lane.provider: lane.pods_at(end - 0.001) for lane in timeline.lanes}))
+        for step, end in zip(timeline.steps, ends, strict=True)
+    ]
