@@ -11,6 +11,7 @@ from computepool.model.api import (
     AcceleratorCounts,
     AdmissionMode,
     AdmissionStatus,
+    BreakerState,
     BreakerStatus,
     BudgetStatus,
     Decision,
@@ -187,5 +188,14 @@ def _why_closed(outcome: Outcome) -> tuple[Reason, str]:
     if outcome.snapshot.contested:
         return Reason.CLAIMED_BY_OLDER_POOL, Reason.CLAIMED_BY_OLDER_POOL.help
     if saturation.saturated or spec.admission.mode is AdmissionMode.ALWAYS:
-        return Reason.NO_STANDBY_ROOM, "No standby provider that has no maxAccelerators can take another pod now."
+        return _nobody_to_admit_to(outcome)
     return saturation.reason, saturation.reason.help
+
+
+def _nobody_to_admit_to(outcome: Outcome) -> tuple[Reason, str]:
+    breakers = outcome.plan.state.breakers
+    standbys = [provider.name for provider in outcome.snapshot.pool.spec.standbys]
+    tried = [n for n in standbys if n in breakers and breakers[n].state is BreakerState.HALF_OPEN]
+    if not tried:
+        return Reason.NO_STANDBY_ROOM, "No standby provider that has no maxAccelerators can take another pod now."
+    return Reason.CANARY_UNDER_WAY, f"{tried[0]} is on trial: the next pod that overflows is its first."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus
 from computepool.model.reasons import Reason
 from computepool.report.outcome import Outcome
 from computepool.report.status import cost_per_hour, status_of
@@ -185,6 +185,16 @@ def test_admission_closed_because_every_standby_is_limited_says_so() -> None:
     action, reason, message = decision(reported(outcome(with_status(limited, before))))
     assert (action, reason) == ("CloseAdmission", "NoStandbyRoom")
     assert "maxAccelerators" in message
+
+
+def test_admission_closed_for_the_first_pod_of_a_provider_on_trial_says_so() -> None:
+    before = reported(outcome(pool(sustain=0)))
+    trial = BreakerStatus(state=BreakerState.HALF_OPEN, reason="ProviderSilent", since=AT, failures=1, node="n1")
+    tried = tuple(p.model_copy(update={"breaker": trial} if p.name == "nebius" else {}) for p in before.providers)
+    of = with_status(pool(sustain=0), before.model_copy(update={"providers": tried}))
+    action, reason, message = decision(reported(outcome(of)))
+    assert (action, reason) == ("CloseAdmission", "CanaryUnderWay")
+    assert message.startswith("nebius is on trial")
 
 
 def test_a_pass_without_a_decision_keeps_the_last_one() -> None:
