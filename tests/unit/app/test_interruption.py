@@ -65,7 +65,9 @@ def _next_provider(server: FakeApiServer) -> None:
             tolerations=[{"key": "computepool.io/provider", "operator": "Equal", "value": "grown"}],
         )
         server.create(PODS, old)
-    make_pool(server, "aws", provider("grown", capacity={"type": "OnDemand"}), "nebius")
+    # What a process has counted against a provider, and not opened its breaker for yet, a successor counts anew.
+    patient = {"breaker": {"failures": 100}}
+    make_pool(server, "aws", provider("grown", capacity={"type": "OnDemand"}), "nebius", health=patient)
 
 
 def _next_provider_ended(server: FakeApiServer) -> bool:
