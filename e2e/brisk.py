@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from e2e import pools
-from e2e.objects import is_bound
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -47,7 +46,7 @@ def breaker_of(status: Json, provider: str) -> Json:
 
 
 def wait_breaker(
-    site: Site, pool: str, provider: str, state: str, reason: str | None = None, *, timeout: float = 60
+    site: Site, pool: str, provider: str, state: str, reason: str | None = None, *, timeout: float = 25
 ) -> Json:
     """Wait until a provider's breaker is in a state, and for a reason if one is given; return the pool's status."""
 
@@ -72,7 +71,7 @@ def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
     }
 
 
-def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None, *, timeout: float = 60) -> None:
+def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None, *, timeout: float = 25) -> None:
     """Wait until exactly these of the site's nodes carry the operator's taint, with that reason if one is given."""
     wanted = set(names)
 
@@ -89,17 +88,16 @@ def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None
     )
 
 
-def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 90) -> list[Json]:
-    """Wait until exactly so many pods of a workload run on each of these providers, besides those that are leaving;
-    return them.
+def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 25) -> list[Json]:
+    """Wait until so many pods of a workload run on each of these providers and nowhere else ("": they wait), besides
+    those that are leaving; return them.
     """
     count = sum(where.values())
 
     def turned(found: list[Json]) -> list[Json] | None:
         staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-        if len(staying) != count or not all(map(is_bound, staying)):
-            return None
-        return staying if site.providers_of(staying) == dict(where) else None
+        there = len(staying) == count and site.providers_of(staying) == dict(where)
+        return staying if there else None
 
     result: list[Json] = site.api.wait_for(
         "pods", turned, site.namespace, labels=labels, timeout=timeout, what=f"{dict(where)} of {labels}"

@@ -37,12 +37,14 @@ def own_operator(cluster: Cluster) -> Iterator[OperatorProcess]:
 
 
 @pytest.fixture
-def site(cluster: Cluster) -> Iterator[Site]:
-    """A namespace and nodes of the test's own, gone when it ends."""
+def site(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A namespace and nodes of the test's own, gone when it ends; where the test fails, the operator's log is shown."""
     own = Site(cluster)
     try:
         yield own
     finally:
+        if "operator" in request.fixturenames:
+            print("\n".join(request.getfixturevalue("operator").log().splitlines()[-40:]))
         own.close()
 
 
