@@ -29,7 +29,7 @@ control-plane: $(STAMP) ## Find or build the test control plane's binaries (DOWN
 	$(BIN)/python -m e2e binaries
 
 .PHONY: demo
-demo: control-plane ## Watch a saturated primary burst onto its standbys (KEEP=1 leaves the cluster up)
+demo: control-plane ## Watch a primary run out, a standby fail, and all pods come home (KEEP=1 leaves the cluster up)
 	$(BIN)/python -m e2e.demo
 
 .PHONY: test
@@ -38,7 +38,7 @@ test: control-plane ## Every test, unit to end-to-end
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## The tests that need no control plane (under a minute)
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n auto --dist worksteal tests/unit
 
 .PHONY: check
 check: $(STAMP) ## Lint, types, layers, and whether generated files are current
@@ -60,6 +60,14 @@ lock: $(STAMP) ## Resolve the dependencies anew, for development and for the ima
 .PHONY: bench
 bench: control-plane ## Measure burst latency, list and decide() beside bare scripts
 	$(BIN)/python -m e2e.bench
+
+.PHONY: bench-failover
+bench-failover: control-plane ## Lose a whole provider, with the operator and without (ten minutes)
+	$(BIN)/python -m e2e.bench.lost
+
+.PHONY: soak
+soak: control-plane ## Random faults for SOAK_MINUTES=20, with all invariants watched (SOAK_SEED=... to play one again)
+	$(BIN)/python -m e2e.soak
 
 .PHONY: clean
 clean: ## Remove what was built here (the cache of binaries stays)
