@@ -78,7 +78,10 @@ def _bound(
     if stay is not None:
         until = f", at most {span(stay.until - now)} more" if stay.until and stay.until > now else ""
         rows = tuple((name, str(reason), reason.help) for name, reason in stay.rejected)
-        return Explanation(pod, pool, f"{runs}, should leave it, and stays{until}.", stay.reason, rows, notes)
+        well = not supply.target.primary and supply.breaker.closed and pod.node not in supply.sick
+        wish = "may come home" if well else "should leave it"
+        headline = f"{runs}, {wish}, and stays{until}."
+        return Explanation(pod, pool, headline, stay.reason, rows or _offers(pod, now), notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.target.primary else Reason.RUNS_ON_STANDBY
     return Explanation(pod, pool, f"{runs}.", reason, _offers(pod, now), notes)
 

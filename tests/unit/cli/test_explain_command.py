@@ -90,6 +90,32 @@ def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path:
     assert "sent on to this provider 3 min ago." in text
 
 
+def test_a_burst_pod_that_is_not_brought_home_yet_says_why(tmp_path: Path) -> None:
+    text = explained(
+        tmp_path,
+        "web",
+        cluster(
+            pool={"failback": {"policy": "WhenStable"}},
+            on="n1",
+            labels={"computepool.io/burst": "nebius"},
+            annotations={OFFERS: f"nebius={stamp(200)}"},
+        ),
+    )
+    assert "Runs on nebius, node n1, may come home, and stays." in text
+    assert "NotStable" in text
+    assert rows(text) == [["nebius", "Offered"]]
+
+
+def test_a_pod_on_a_drained_provider_that_nobody_can_take_should_leave_and_stays(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server, "aws", provider("nebius", drain=True))
+        server.create(PODS, pod("web", on="n1"))
+
+    text = explained(tmp_path, "web", before)
+    assert "Runs on nebius, node n1, should leave it, and stays" in text
+
+
 def test_a_pod_admitted_at_its_creation_says_so(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster(on="n1", labels={"computepool.io/burst": "nebius"}))
     assert Reason.ADMITTED.help in text
