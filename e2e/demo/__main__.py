@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, _interrupt)
     try:
-        return _play(Screen(console, parsed.pause), parsed.report, keep=parsed.keep)
+        return _play(Screen(console, parsed.pause), parsed)
     except KeyboardInterrupt:
         console.print("\nInterrupted: the cluster has been ended, nothing is left running.")
         return INTERRUPTED
@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def _play(screen: Screen, report_file: Path, *, keep: bool) -> int:
+def _play(screen: Screen, asked: argparse.Namespace) -> int:
+    keep, report_file = asked.keep, asked.report
     with stage(screen, KEPT_NAME if keep else None, keep=keep) as ready:
         witness = Witness(ready.cluster.api, NAMESPACE, POOL)
         story = Story(ready, screen, witness)
@@ -66,9 +67,12 @@ def _play(screen: Screen, report_file: Path, *, keep: bool) -> int:
         finally:
             report = story.report()
             report.write(report_file)
-            page.write(report_file.with_suffix(".html"), report, story.timeline())
+            timeline = story.timeline()
+            page.write(report_file.with_suffix(".html"), report, timeline)
             witness.close()
         _sum_up(screen, report, report_file)
+        if asked.picture:
+            asked.picture.write_text(page.picture(timeline), encoding="utf-8")
         if keep:
             _how_to_go_on(screen, ready)
     return 0 if report.succeeded else 1
@@ -162,6 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=REPORT,
         help="where to write the report (%(default)s); the timeline goes beside it, as .html",
+    )
+    parser.add_argument(
+        "--picture", type=Path, help="where to write the timeline alone, as an SVG like the README's"
     )
     parser.add_argument("--pause", type=float, default=2.0, help="seconds to read after each step, on a terminal")
     return parser

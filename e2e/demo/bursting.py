@@ -5,14 +5,12 @@ from __future__ import annotations
 from e2e.demo.report import way_of
 from e2e.demo.seen import PodSeen
 from e2e.demo.stage import ACCELERATORS, CAPACITY, PRIMARY, STANDBYS, TRAINING
-from e2e.demo.telling import GROWING, NAMESPACE, STAYING, Telling, admitted, allocated
+from e2e.demo.telling import GROWING, NAMESPACE, STAYING, TELLING, Telling, admitted, allocated
 
 GROWTH = CAPACITY // 2
 """Pods by which the Deployment grows at a time."""
 GROWN = 2 * CAPACITY + GROWTH
 """Pods that it has in the end: as many as the primary and the first standby hold, and half as many again."""
-# Seconds until the operator has told in events what it did long ago.
-TELLING = 15.0
 
 
 class Bursting:

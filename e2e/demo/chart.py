@@ -33,8 +33,8 @@ WAYS = {
     Way.HOME: "came home",
 }
 STATES = {"Open": "breaker open", "HalfOpen": "on trial", "Closed": "in use"}
-SIGNS = {"Open": "✗", "HalfOpen": "?", "Closed": "✓"}
-"""Where even a word has no room."""
+SHORT = {"Open": ("open", "✗"), "HalfOpen": ("trial", "?"), "Closed": ("✓",)}
+"""Where there is no room for that."""
 
 
 class Chart:
@@ -114,9 +114,7 @@ class Chart:
         for band in lane.breaker:
             state = STATES.get(band.state, band.state)
             words = f"{state}: {band.text}" if band.text and band.state == "Open" else state
-            self._band(
-                band, self._y, f"breaker-{band.state}", words, state, band.state.lower(), SIGNS.get(band.state, "")
-            )
+            self._band(band, self._y, f"breaker-{band.state}", words, state, *SHORT.get(band.state, ()))
         self._label("breaker", self._y + 12, "side")
         self._y += BAND + GAP
 

@@ -43,6 +43,7 @@ class Failing:
             self._t.breaker(FAILING, "Open")
             self._t.all_bound(GROWN, PRIMARY, LAST)
             self.turns.left = self._t.now()
+            self._t.heard("LeavesProvider")
         self._look(f"All its pods run on {LAST}. The conditions say what is wrong; nothing is left to do by hand:")
         self._t.run("computepool", "status")
         self._t.screen.rest()
@@ -79,6 +80,7 @@ class Failing:
             self._t.all_bound(everyone, PRIMARY, timeout=HOMECOMING)
             self._t.shown(lambda status: status["burstPods"] == 0, "no pods on standbys")
             self.turns.home = self._t.now()
+            self._t.heard("ComesHome")
         self._t.run("computepool", "status")
 
     def _stays_home(self) -> bool:

@@ -12,11 +12,13 @@ from e2e.demo.report import Report
 from e2e.demo.timeline import Mark, Timeline, Way, pods_by_step
 
 TEMPLATE = Path(__file__).with_name("page.html")
+STYLE = Path(__file__).with_name("chart.css")
 
 
 def page(report: Report, timeline: Timeline) -> str:
     """Return the page as HTML."""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=STYLE.read_text(encoding="utf-8"),
         verdict="all as it should be" if report.succeeded else "not all as it should be",
         tone="good" if report.succeeded else "bad",
         badge="✓ all as it should be" if report.succeeded else "✗ not all as it should be",
@@ -34,6 +36,15 @@ def page(report: Report, timeline: Timeline) -> str:
             for name, text in report.method.items()
         ),
     )
+
+
+def picture(timeline: Timeline) -> str:
+    """Return the timeline alone, as an SVG that brings its own style, for where a page has no place."""
+    style = STYLE.read_text(encoding="utf-8")
+    ground = '<rect width="100%" height="100%" rx="10" style="fill: var(--card)"/>'
+    start, tag, rest = Chart(timeline).svg().partition(">")
+    start = start.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')
+    return f"{start}{tag}<style>{style}</style>{ground}{rest}\n"
 
 
 def write(path: Path, report: Report, timeline: Timeline) -> None:
@@ -60,15 +71,15 @@ def _cards(report: Report) -> Iterator[str]:
         "from overflow to patched, p99",
         f"and created to bound, p50 {report.bound_ms.p50:.0f} ms, p99 {report.bound_ms.p99:.0f} ms",
     )
-    where = ", ".join(f"{count} on {provider}" for provider, count in failover.to.items())
+    where = ", ".join(f"{count} to {provider}" for provider, count in failover.to.items())
     yield _card(
         f"{_seconds(report.failover_ms.max)} <small>s</small>",
         f"to move {failover.moves} pods off {escape(failover.provider)}",
-        f"from the breaker's opening to the last replacement's place; replacements: {escape(where) or 'none'}",
+        f"from the breaker's opening to the last new place: {escape(where) or 'none moved'}",
     )
     yield _card(
         f"{_seconds(report.silence_ms.max)} <small>s</small>",
-        "from the last heartbeat to the last place",
+        "from last heartbeat to last place",
         f"{_seconds(failover.detected_ms)} s of it to be sure that the provider has failed",
     )
     yield _card(

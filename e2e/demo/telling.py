@@ -22,6 +22,8 @@ NAMESPACE, POOL = "inference", "inference"
 GROWING, STAYING = "chat", "records"
 # Seconds that a step may take. It takes one or two, or what the pool's settings say; a busy machine gets its time.
 PATIENCE = 60.0
+# Seconds until the operator has told in events what it did long ago.
+TELLING = 15.0
 
 
 class Telling:
@@ -97,6 +99,14 @@ class Telling:
             return "providers" in status and condition(status)
 
         self.wait(shows, f"the pool's status to show {what}")
+
+    def heard(self, reason: str) -> None:
+        """Wait until the operator has told of something in an event on the pool: it does so when the work is done."""
+
+        def told() -> bool:
+            return any(event.kind == "ComputePool" and event.reason == reason for event in self.witness.events)
+
+        self.wait(told, f"an event {reason} on the pool", TELLING)
 
     def breaker(self, provider: str, state: str) -> None:
         """Wait until the pool's status says that a provider's breaker is in that state."""

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from e2e.demo.chart import WAYS, Chart, placed, ticks_every
-from e2e.demo.page import TEMPLATE, page
+from e2e.demo.page import STYLE, page, picture
 from e2e.demo.timeline import Lane, Timeline, Way, pods_by_step
 from tests.unit.e2e.demo_course import Course, course, report, timeline
 
@@ -138,7 +138,7 @@ def test_the_picture_is_well_formed_and_has_a_title_and_a_description(drawn: Tim
 
 
 def test_ways_and_bands_differ_without_colour() -> None:
-    style = TEMPLATE.read_text(encoding="utf-8")
+    style = STYLE.read_text(encoding="utf-8")
     strokes = {way: re.search(rf"svg \.{way} {{[^}}]*?(stroke-dasharray: [^;]+;|}})", style) for way in Way}
     dashes = [found.group(1) for way, found in strokes.items() if found]
     assert len(dashes) == len(WAYS)
@@ -158,6 +158,14 @@ def test_the_page_is_one_file_that_needs_nothing_else(drawn: Timeline) -> None:
     assert not re.search(r"url\((?!#)|@import|https?://", html)
     assert "prefers-color-scheme: dark" in html
     assert "@media print" in html
+
+
+def test_the_picture_alone_brings_its_style_and_needs_nothing_else(drawn: Timeline) -> None:
+    text = picture(drawn)
+    svg = ElementTree.fromstring(text)
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"url\((?!#)|@import|href", text)
 
 
 def test_the_page_shows_the_numbers_and_every_decision_in_words(drawn: Timeline) -> None:
