@@ -75,7 +75,8 @@ def _leave(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) 
 def _dead(movement: Movement, one: Leaver) -> bool:
     name, node = one.supply.target.name, one.use.node
     sickness = movement.assessment.health.providers[name].sick.get(node.name)
-    return node.ready == "Unknown" or (sickness is not None and sickness.reason in DEAD)
+    silent = sickness is not None and sickness.clear_since is None and sickness.reason in DEAD
+    return node.ready == "Unknown" or silent
 
 
 def _lost(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) -> bool:

@@ -27,6 +27,9 @@ class Site:
         self.use = use
         self.able = able
         self.left = dict(left)
+        self._free = dict(left)
+        self.given = False
+        """Whether this pass has made room on it: once at a time, as what comes of it is to be seen first."""
         for pod in leaving:
             self.give(pod)
 
@@ -44,6 +47,10 @@ class Site:
         """Say whether the pod may run on the node, room or not."""
         node = self.use.node
         return pod.shape.admits(node.name, node.labels) and tolerated(node.taints, pod.shape.tolerations)
+
+    def is_left_by(self, pod: Pod) -> bool:
+        """Say whether the node has no room for the pod that is made in this one's place: that would come back."""
+        return any(self._free.get(name, 0) < amount for name, amount in pod.shape.requests)
 
     def lacks(self, pod: Pod) -> dict[str, int]:
         """Return what is missing for the pod; nothing: it fits."""
@@ -66,13 +73,12 @@ def make_room(movement: Movement, stuck: Sequence[Pod]) -> None:
         if served is not None:
             served.take(pod)
             continue
+        open_to = [site for site in open_to if not site.given]
         options = sorted(_options(movement, pod, open_to), key=lambda one: _price(one, movement.room.resource))[:tries]
         tries -= len(options)
         for site, victims in options:
             if _moved(movement, victims):
-                for one in victims:
-                    site.give(one.pod)
-                site.take(pod)
+                site.given = True
                 break
 
 
@@ -99,7 +105,7 @@ def _options(movement: Movement, pod: Pod, sites: Iterable[Site]) -> Iterable[tu
     """Yield the fewest pods of each node that would make room."""
     most = movement.governor.left(MoveKind.RESCHEDULE)
     for site in sites:
-        able = [one for one in site.able if one.pod.priority < pod.priority and not movement.decided(one.pod)]
+        able = [one for one in site.able if one.pod.priority < pod.priority and site.is_left_by(one.pod)]
         victims = fewest(site.lacks(pod), able, movement.room.resource)
         if victims and len(victims) <= most:
             yield site, victims

@@ -63,16 +63,20 @@ class Fleet:
     evictions: list[Eviction] = field(default_factory=list)
     lineage: dict[str, str] = field(default_factory=dict)
     """By pod uid."""
-    bursts: int = 0
+    used: float = 0.0
+    """Seconds that devices of standbys were held, all added up."""
+    bursts: list[str] = field(default_factory=list)
+    """Lineages of the pods that were sent on, in order."""
+    _last: dict[str, Eviction] = field(default_factory=dict)
     _owed: list[tuple[Pod, str]] = field(default_factory=list)
     """Pods in whose place their owner has not made another yet."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     # -- everybody else
 
-    def create(self, count: int, of: Shape, **fields: Any) -> None:
+    def create(self, count: int, of: Shape, after: float = 3.0, **fields: Any) -> None:
         """An owner makes so many pods, some time after whatever happened before."""
-        self.now += 3.0
+        self.now += after
         number = next(self._numbers)
         for index in range(count):
             name = f"w{number}-{index}"
@@ -86,12 +90,19 @@ class Fleet:
             self.pods.pop(uid, None)
 
     def turn(self, name: str, **state: Any) -> None:
-        """A node changes."""
+        """A node changes: not in the very second in which its pods were created."""
+        self.now += 1.0
+        self._put(name, **state)
+
+    def _put(self, name: str, **state: Any) -> None:
         self.nodes[name] = msgspec.structs.replace(self.nodes[name], **state)
 
     def wait(self, seconds: float) -> None:
         """Time passes; pods that were to end by then have."""
         self.now += seconds
+        primary = self.pool.spec.providers[0].name
+        away = [one for one in self.pods.values() if one.node and self.provider_of(one.node) != primary]
+        self.used += seconds * sum(one.shape.request(GPU) for one in away) / MILLI
         over = [one for one in self.pods.values() if one.deleting is not None and one.deleting <= self.now]
         self.finish(one.uid for one in over if self.answers(one))
 
@@ -101,7 +112,7 @@ class Fleet:
         for gone, lineage in owed:
             bare = Shape(gone.shape.requests, gone.shape.node_selector, gone.shape.affinity)
             name = f"{lineage}-r{next(self._numbers)}"
-            fields = {"owner": gone.owner, "owner_kind": gone.owner_kind, "priority": gone.priority}
+            fields: dict[str, Any] = {"owner": gone.owner, "owner_kind": gone.owner_kind, "priority": gone.priority}
             self._add(pod(name, shaped=with_tolerations(bare), allowed=gone.allowed, **fields, **self._born()), lineage)
 
     def schedule(self) -> int:
@@ -155,7 +166,8 @@ class Fleet:
     # -- the operator
 
     def restart(self) -> None:
-        """Another leader takes over, which knows what is recorded."""
+        """Another leader takes over, which knows what is recorded. That takes a moment."""
+        self.now += 0.5
         before = self.state
         self.state = PoolState(
             Saturation(before.saturation.saturated),
@@ -221,7 +233,7 @@ class Fleet:
 
     def _send(self, burst: Burst) -> None:
         one = self.pods[burst.pod.uid]
-        self.bursts += 1
+        self.bursts.append(self.lineage[one.uid])
         self.pods[one.uid] = msgspec.structs.replace(
             one,
             shape=with_tolerations(one.shape, *burst.tolerations),
@@ -232,7 +244,7 @@ class Fleet:
     def _taint(self, name: str, reason: str | None) -> None:
         others = tuple(taint for taint in self.nodes[name].taints if taint.key != UNAVAILABLE_KEY)
         own = (Taint(UNAVAILABLE_KEY, str(reason), "NoSchedule"),) if reason is not None else ()
-        self.turn(name, taints=(*others, *own))
+        self._put(name, taints=(*others, *own))
 
     def _move(self, move: Move) -> None:
         one = self.pods[move.pod.uid]
@@ -247,6 +259,7 @@ class Fleet:
         lineage = self.lineage[one.uid]
         dead = not self.answers(one)
         self.evictions.append(Eviction(lineage, self.now, move.kind, dead, move.source, move.target))
+        self.check_dwell(self.evictions[-1])
         self._owed.append((one, lineage))
         if self.grace or dead:
             self.pods[one.uid] = msgspec.structs.replace(one, deleting=self.now + self.grace)
@@ -259,23 +272,20 @@ class Fleet:
         """Moves at once, in a minute, and of one workload after another; limits of providers; the budget."""
         failover, failback = self.pool.spec.failover, self.pool.spec.failback
         for kinds, limits in ((FORCED, failover), (HOME, failback)):
-            of_kind = [one for one in self.evictions if one.kind in kinds]
+            of_kind = [one for one in self._since(FLIGHT) if one.kind in kinds]
             assert len([one for one in of_kind if self._flies(one)]) <= limits.max_concurrent_moves
             lately = [one for one in of_kind if one.at > self.now - 60]
             assert limits.per_minute is None or len(lately) <= limits.per_minute
-        self.check_dwell()
         for target in targets_of(self.pool)[1:]:
             assert target.limit is None or self._committed(target.name, target.tolerations) <= target.limit
         hour = self.pool.spec.budget.hourly() if self.pool.spec.budget else None
         assert hour is None or self.hourly() <= hour
 
-    def check_dwell(self) -> None:
+    def check_dwell(self, one: Eviction) -> None:
         """Invariant 6: one move per workload in minDwellSeconds, unless its node does not answer."""
-        last: dict[str, float] = {}
-        for one in self.evictions:
-            if one.lineage in last and not one.dead:
-                assert one.at >= last[one.lineage] + self.dwell - 1, f"{one.lineage} is moved again too soon"
-            last[one.lineage] = one.at
+        last = self._last.get(one.lineage)
+        assert last is None or one.dead or one.at >= last.at + self.dwell - 1, f"{one.lineage} is moved again too soon"
+        self._last[one.lineage] = one
 
     def hourly(self) -> Decimal:
         """What pods on standbys cost, and those that may go there without any further decision."""
@@ -290,13 +300,13 @@ class Fleet:
 
     def _flies(self, one: Eviction) -> bool:
         """Whether the pod made in the place of an evicted one is not bound yet."""
-        if self.now >= one.at + FLIGHT:
-            return False
-        late = next((e for e in self.evictions if e.lineage == one.lineage and e.at > one.at), None)
-        if late is not None:
+        if self._last[one.lineage] is not one:
             return False
         new = [p for p in self.pods.values() if self.lineage[p.uid] == one.lineage and p.deleting is None]
         return not any(p.node for p in new)
+
+    def _since(self, seconds: float) -> list[Eviction]:
+        return list(itertools.takewhile(lambda one: one.at > self.now - seconds, reversed(self.evictions)))
 
     def _committed(self, name: str, tolerations: Sequence[Any]) -> int:
         return sum(p.shape.request(GPU) for p in self.pods.values() if self._may_be_on(p, name, tolerations))

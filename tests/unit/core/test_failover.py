@@ -199,6 +199,16 @@ def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> 
     assert moved_to(decided(seen, state)) == {"new": "aws"}
 
 
+def test_once_its_node_answers_again_it_has_to() -> None:
+    gone = owned("gone", on="n2")
+    new = owned("new", on="n1", created=NOW - 30)
+    silent = sickness("n1", reason=Reason.NODE_SILENT)
+    clearing = {"n1": msgspec.structs.replace(silent["n1"], clear_since=NOW - 10)}
+    nodes = [node("a1"), sick_node("n1", ready="True")]
+    seen = snapshot(pool(), nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
+    assert stays(decided(seen, PoolState(sick=clearing))) == {"new": Reason.DWELLING}
+
+
 def test_a_new_leader_takes_young_pods_for_moved_if_the_one_before_has_moved_any() -> None:
     before = msgspec.structs.replace(SICK, recent_moves=((NOW - 200, MoveKind.FAILOVER),))
     pods = [owned("young", on="n1", created=NOW - 300), owned("old", on="n1", created=NOW - 900)]
@@ -242,7 +252,8 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
 
 def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
     web = owned("web", on="n1")
-    for fields in ({}, {"refused_since": NOW - 10, "asking": True}):
+    tries: list[dict[str, Any]] = [{}, {"refused_since": NOW - 10, "asking": True}]
+    for fields in tries:
         asked = moving(web, "aws", at=NOW - 1, evicted=False, **fields)
         plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(asked,)), SICK)
         assert (plan.moves, plan.stays) == ((), ())

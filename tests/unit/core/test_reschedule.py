@@ -116,6 +116,11 @@ def test_one_that_is_served_by_moves_under_way_needs_no_more() -> None:
     assert moved_to(room(stuck(), another, *leaving)) == {"s2": "nebius"}
 
 
+def test_nobody_is_moved_who_would_come_back_to_what_is_free_beside_it() -> None:
+    pods = [owned("x", 1, on="a1"), owned("y", 2, on="a1")]
+    assert room(stuck(4), *pods, nodes=[node("a1", 4), node("n1")]).moves == ()
+
+
 def test_all_of_a_set_or_none_within_the_limits_of_failover() -> None:
     pods = [owned("x", 2, on="a1"), owned("y", 2, on="a1")]
     nodes = [node("a1", 4), node("n1")]
