@@ -167,9 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         default=REPORT,
         help="where to write the report (%(default)s); the timeline goes beside it, as .html",
     )
-    parser.add_argument(
-        "--picture", type=Path, help="where to write the timeline alone, as an SVG like the README's"
-    )
+    parser.add_argument("--picture", type=Path, help="where to write the timeline alone, as an SVG like the README's")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds to read after each step, on a terminal")
     return parser
 
