@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from e2e.bench import admission, burst, deciding, idle, listing
+from e2e.bench import admission, burst, deciding, idle, listing, oscillation
 from e2e.bench.report import FOLDER, Result, show, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
@@ -19,7 +19,11 @@ ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
     "admission": admission.run,
     "idle": idle.run,
 }
-ALONE: dict[str, Callable[[Scale], Result]] = {"deciding": deciding.run, "listing": listing.run}
+ALONE: dict[str, Callable[[Scale], Result]] = {
+    "deciding": deciding.run,
+    "listing": listing.run,
+    "oscillation": oscillation.run,
+}
 WIDTH = 160
 NAMES = (*ALONE, *ON_A_CLUSTER)
 

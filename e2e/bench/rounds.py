@@ -34,6 +34,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)
     decide_pods: int = 10_000
     shapes: int = 100
+    trace_days: float = 31.0
+    """Of the load that is played through the decisions."""
     idle_pools: int = 100
     idle_seconds: float = 25.0
     settle_seconds: float = 5.0

@@ -23,6 +23,7 @@ TINY = Scale(
     decide_nodes=(20, 40),
     decide_pods=50,
     shapes=5,
+    trace_days=0.5,
     idle_pools=2,
     idle_seconds=0.5,
     settle_seconds=0.1,
