@@ -89,7 +89,13 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
     async def scenario() -> Moved:
         async with _operator(site) as client:
             mover = Mover(
-                client, Leading(), told.ledger(), leaving=lambda _uid: False, wall=time.time, rng=random.Random(1)
+                client,
+                Leading(),
+                told.ledger(),
+                leaving=lambda _uid: False,
+                clock=time.monotonic,
+                wall=time.time,
+                rng=random.Random(1),
             )
             outcome = await mover.move(mover.start("pool", moves), recheck=lambda _move: True)
             await mover.settle()

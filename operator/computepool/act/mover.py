@@ -8,6 +8,7 @@ the plan says `release`: on lost nodes, as the node controller would.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ RETRY_BASE_SECONDS: Final = 1.0
 RETRY_CAP_SECONDS: Final = 60.0
 MAX_RETRY_AFTER: Final = 120.0
 """Seconds: no server is believed when it asks for more."""
+CROWDED_SECONDS: Final = 0.4
+"""An eviction that took so long has met others under the same disruption budget: the API server lets them try again only
+after half a second. One by one they take a few milliseconds each."""
 DOUBT_SECONDS: Final = 15.0
 """How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
 shows that within seconds."""
@@ -77,19 +81,24 @@ class Mover:
         ledger: MoveLedger,
         *,
         leaving: Callable[[str], bool],
+        clock: Callable[[], float],
         wall: Callable[[], float],
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`leaving(uid)` says whether a pod is seen to be terminating, or gone; `wall` is the time of day."""
+        """`leaving(uid)` says whether a pod is seen to be terminating, or gone; `clock` runs steadily, `wall` is the
+        time of day."""
         self._client = client
         self._fence = fence
         self._ledger = ledger
         self._leaving = leaving
+        self._clock = clock
         self._wall = wall
         self._rng = rng
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL)
+        # By owner of pods whose evictions got in each other's way: they take turns.
+        self._turns: dict[str, asyncio.Lock] = {}
         self._failures: dict[str, int] = {}
         # By pod uid: the time of day before which the API server does not want to be asked again.
         self._not_before: dict[str, float] = {}
@@ -131,14 +140,16 @@ class Mover:
     async def _move(self, move: Move, recheck: Callable[[Move], bool], outcome: Moved) -> None:
         uid = move.pod.uid
         try:
-            async with self._slots:
+            async with self._turn(move.pod.owner), self._slots:
                 if not recheck(move):
                     outcome.dropped.append(move)
                     self._forget(uid)
                     self._ledger.failed(uid)
                     return
                 self._fence.check()
+                began = self._clock()
                 await self._let_go(move)
+                self._learn(move.pod.owner, self._clock() - began)
         except ApiError as error:
             self._sort(move, error, outcome)
         else:
@@ -159,6 +170,15 @@ class Mover:
         else:
             outcome.failed.append((move, error))
             self._later(uid, error, doubted=isinstance(error, Unavailable))
+
+    def _turn(self, owner: str) -> AbstractAsyncContextManager[None]:
+        return self._turns.get(owner) or nullcontext()
+
+    def _learn(self, owner: str, took: float) -> None:
+        if owner and took >= CROWDED_SECONDS:
+            if len(self._turns) > REMEMBERED:
+                self._turns.clear()
+            self._turns.setdefault(owner, asyncio.Lock())
 
     async def _let_go(self, move: Move) -> None:
         pod = move.pod

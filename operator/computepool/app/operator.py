@@ -110,7 +110,7 @@ class Operator:
             self._store,
             self._dirty,
             Writer(client, self.election, ledger, wall=wall, rng=self._rng),
-            Mover(client, self.election, moves, leaving=self._store.is_leaving, wall=wall, rng=self._rng),
+            Mover(client, self.election, moves, leaving=self._store.is_leaving, clock=clock, wall=wall, rng=self._rng),
             self._quarantine,
             statuses,
             story,

@@ -24,6 +24,8 @@ from computepool.report.words import burst_message, burst_words, in_mode, move_m
 
 _logger = logging.getLogger("computepool")
 _MOVED = ("moved", "released")
+_HALF = BreakerState.HALF_OPEN
+_TRIAL = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
 _TOLD = frozenset({READY, SATURATED, DEGRADED, BUDGET_EXHAUSTED})
 """Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
 
@@ -121,7 +123,7 @@ class Story:
     def _breaker(self, pool: ComputePool, provider: ProviderStatus) -> None:
         breaker = provider.breaker
         reason = reason_of(breaker.reason) if breaker.reason else Reason.PROVIDER_WELL
-        note = f"Breaker of {provider.name} is {breaker.state}. {reason.help}"
+        note = f"Breaker of {provider.name} is {breaker.state}. {_TRIAL if breaker.state is _HALF else reason.help}"
         warning = breaker.state is BreakerState.OPEN and reason is not Reason.DRAINED
         self._tell(Event(pool_reference(pool), reason, "Breaker", note, warning, state=True))
         level = logging.WARNING if warning else logging.INFO

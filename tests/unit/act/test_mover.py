@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from computepool.act.fence import NotLeadingError
 from computepool.act.mover import DOUBT_SECONDS, PARALLEL, Moved, MoveLedger, Mover
@@ -48,6 +49,7 @@ class Moves:
         self.lease = Lease()
         self.delays = Delays()
         self.now = NOW
+        self.steady = 0.0
         self.leaving: set[str] = set()
         self.started: dict[str, Moving] = {}
         self.pools: list[str] = []
@@ -58,6 +60,7 @@ class Moves:
             self.lease,
             ledger,
             leaving=self.leaving.__contains__,
+            clock=lambda: self.steady,
             wall=lambda: self.now,
             rng=LatestDraw(),
             sleep=self.delays,
@@ -299,5 +302,34 @@ def test_failures_in_a_row_are_waited_for_longer_and_longer() -> None:
         for _ in range(3):
             await m.carry_out(move)
         await until(lambda: m.delays.asked == [1.0, 2.0, 4.0], "three waits")
+
+    play(scenario)
+
+
+def test_evictions_that_get_in_each_others_way_take_turns_from_then_on() -> None:
+    """A disruption budget lets one through at a time, and those that meet have to wait for half a second each."""
+
+    async def scenario(m: Moves) -> None:
+        first, *others = [replace(move, pod=replace(move.pod, owner="web")) for move in m.some(4)]
+        slow, gate = asyncio.Event(), asyncio.Event()
+        m.server.fault("create", path="web-0", gate=slow)
+        moving = asyncio.create_task(m.carry_out(first))
+        await until(lambda: m.server.count("create") == 1, "the first to be asked for")
+        m.steady += 1.0
+        slow.set()
+        await moving
+
+        m.server.fault("create", times=3, gate=gate)
+        looked: list[str] = []
+
+        def look(move: Move) -> bool:
+            looked.append(move.pod.name)
+            return True
+
+        moving = asyncio.create_task(m.carry_out(*others, recheck=look))
+        await until(lambda: m.server.count("create") == 2, "the next to be asked for")
+        assert looked == [others[0].pod.name]
+        gate.set()
+        assert (await moving).done == others
 
     play(scenario)

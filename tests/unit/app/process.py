@@ -105,6 +105,7 @@ class Process:
                 self.lease,
                 moves,
                 leaving=self.store.is_leaving,
+                clock=clock,
                 wall=wall,
                 rng=rng,
                 sleep=self._wait,
