@@ -19,6 +19,8 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, NodeUse, Snapshot
 from computepool.model.state import Breaker, PoolState, Sickness
 
+DOUBT_SECONDS = 1.0
+"""Between looks while a provider may be about to fall silent."""
 RECHECK_SECONDS = 5.0
 """Between looks while a node is silent: that it is heard again shows in no change."""
 NOT_SICK: Mapping[str, Sickness] = MappingProxyType({})
@@ -52,6 +54,9 @@ class Health(msgspec.Struct, frozen=True):
     """Why no verdict can be trusted, for people; empty where they can."""
     look_again: float | None = None
     """When time alone may change a verdict, in seconds since the epoch."""
+    doubtful: frozenset[str] = frozenset()
+    """Providers that may be about to fall silent, while nodes of the pool have: heartbeats that end at one moment are
+    missed one after another, as each was due. They count as failed where it is asked how many have at once."""
     joined: frozenset[str] | None = None
     """Nodes that have been ready, as far as we know; None before the first look. The others are just joining."""
 
@@ -70,13 +75,28 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
         name: _provider(look.over(name, uses), look.nodes, _Heard(seen.heartbeats, silence, uses), rules, spec)
         for name, uses in members.items()
     }
-    recheck = now + RECHECK_SECONDS if any(name in silence.silent for name in look.nodes) else None
+    anybody = any(name in silence.silent for name in look.nodes)
+    recheck = now + RECHECK_SECONDS if anybody else None
+    doubtful = _doubtful(members, seen.heartbeats, silence, spec.silent_percent) if anybody else frozenset()
+    if doubtful:
+        recheck = now + DOUBT_SECONDS
     dues = (due(one, times) for one in look.nodes.values())
     return Health(
         nodes=look.nodes,
         providers=providers,
         look_again=soonest(now, [silence.look_again, holes.look_again, recheck, *dues]),
+        doubtful=doubtful,
         joined=frozenset(look.joined),
+    )
+
+
+def _doubtful(members: Members, heartbeats: Mapping[str, float], silence: Silence, percent: int) -> frozenset[str]:
+    if not silence.quiet:
+        return frozenset()
+    unheard = silence.silent | silence.quiet
+    names = {name: [use.node.name for use in uses if use.node.name in heartbeats] for name, uses in members.items()}
+    return frozenset(
+        name for name, nodes in names.items() if _reaches(sum(one in unheard for one in nodes), len(nodes), percent)
     )
 
 

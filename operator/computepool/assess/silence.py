@@ -6,8 +6,13 @@ side (invariant 4): nobody counts as silent then.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+QUIET_SHARE: Final = 0.55
+"""A node that is not heard for this share of `silent_seconds` is quiet: with the default, longer than kubelets take
+between two heartbeats, and less than what two that died together may differ by."""
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -15,6 +20,8 @@ class Silence(msgspec.Struct, frozen=True):
 
     silent: frozenset[str] = frozenset()
     """Names of nodes; none while we are blind."""
+    quiet: frozenset[str] = frozenset()
+    """Names of nodes that may be about to be silent; looked for only where others are."""
     beating: int = 0
     """How many nodes are heard."""
     blind: str = ""
@@ -34,7 +41,12 @@ def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_s
     if len(silent) == len(heartbeats):
         return Silence(blind=_blind(len(silent), silent_seconds))
     soonest = min(at for at in heartbeats.values() if at > last)
-    return Silence(silent, len(heartbeats) - len(silent), look_again=soonest + silent_seconds)
+    quiet = _quiet(heartbeats, last, now - QUIET_SHARE * silent_seconds) if silent else frozenset()
+    return Silence(silent, quiet, len(heartbeats) - len(silent), look_again=soonest + silent_seconds)
+
+
+def _quiet(heartbeats: Mapping[str, float], after: float, until: float) -> frozenset[str]:
+    return frozenset(name for name, at in heartbeats.items() if after < at <= until)
 
 
 def _blind(count: int, seconds: int) -> str:

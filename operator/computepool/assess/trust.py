@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.breaker import exceeded_of, has_failed, look_again, step
+from computepool.assess.breaker import Signs, exceeded_of, has_failed, look_again, step
 from computepool.assess.health import Health, Members, soonest
 from computepool.assess.targets import Target
 from computepool.assess.trial import signs_of
@@ -58,7 +58,7 @@ def trust_of(
         for hold in (False, True)
     )
     # By what would be open, so that a provider is not counted that is about to be tried again.
-    failed = [name for name, one in free.items() if has_failed(one, signs[name])]
+    failed = [name for name, one in free.items() if has_failed(one, signs[name]) or _doubted(name, health, signs[name])]
     exceeded = exceeded_of(failed, len(targets), spec.max_unhealthy_percent)
     after = calm if exceeded else free
     # What was counted is counted for one change: a breaker that has just changed starts from nothing.
@@ -73,6 +73,10 @@ def trust_of(
         exceeded=exceeded,
         look_again=soonest(now, [unbound.look_again, now + SETTLE_SECONDS if changed else None, *dues]),
     )
+
+
+def _doubted(provider: str, health: Health, signs: Signs) -> bool:
+    return provider in health.doubtful and not signs.drained
 
 
 def held(breaker: Breaker) -> Breaker:
