@@ -154,7 +154,10 @@ def _uids(pods: Iterable[Pod | None]) -> frozenset[str]:
 def _unknown(
     old: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, bound: Mapping[str, Pod]
 ) -> tuple[tuple[float, MoveKind], ...]:
-    """Return as many of an earlier leader's moves as there are pods that end, or wait, since: no others are left."""
+    """Return as many of an earlier leader's moves as there are pods that end, or wait, since: no others are left.
+
+    Owners make other pods within moments of an eviction, and a change of leaders takes longer than that.
+    """
     if not old:
         return ()
     first = min(at for at, _ in old)
