@@ -46,7 +46,7 @@ def breaker_of(status: Json, provider: str) -> Json:
 
 
 def wait_breaker(
-    site: Site, pool: str, provider: str, state: str, reason: str | None = None, *, timeout: float = 25
+    site: Site, pool: str, provider: str, state: str, reason: str | None = None, *, timeout: float = 60
 ) -> Json:
     """Wait until a provider's breaker is in a state, and for a reason if one is given; return the pool's status."""
 
@@ -71,7 +71,7 @@ def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
     }
 
 
-def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None, *, timeout: float = 25) -> None:
+def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None, *, timeout: float = 60) -> None:
     """Wait until exactly these of the site's nodes carry the operator's taint, with that reason if one is given."""
     wanted = set(names)
 
@@ -88,7 +88,7 @@ def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None
     )
 
 
-def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 25) -> list[Json]:
+def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 60) -> list[Json]:
     """Wait until so many pods of a workload run on each of these providers and nowhere else ("": they wait), besides
     those that are leaving; return them.
     """
