@@ -5,7 +5,8 @@ In, at once: its breaker is not closed, whatever waits.
 In, after sustainSeconds: its accelerators are allocated to enterPercent or more, before anything has to wait.
 Out, after clearSeconds: nothing overflows and allocation is at exitPercent or less.
 
-Invariant 4: a primary whose capacity can't be told is neither saturated nor free, and every timer starts anew.
+Invariant 4: a primary whose capacity can't be told is neither saturated nor free, and every timer starts anew. One
+whose breaker is not closed takes no pods whatever can be told of it, also once its nodes are gone.
 """
 
 from computepool.assess.supply import Supply
@@ -21,10 +22,10 @@ def saturation_of(
 
     `pressing` is how many pods overflow and may be sent on.
     """
-    if not primary.known:
-        return Saturation(), None
     if not primary.breaker.closed:
         return Saturation(True, Reason.PROVIDER_UNAVAILABLE), None
+    if not primary.known:
+        return Saturation(), None
     if before.saturated:
         return _leaving(before, primary, pressing, thresholds, now)
     return _entering(before, primary, pressing, thresholds, now)

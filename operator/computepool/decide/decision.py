@@ -108,7 +108,8 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
     """Invariant 4: missing or stale data freezes; it never counts as pressure or as health."""
     if snapshot.stale or assessment.blind:
         return snapshot.stale or assessment.blind
-    if not assessment.primary.known:
+    if not assessment.primary.known and assessment.primary.breaker.closed:
+        # One that has failed, or is drained, was known, and may lose its nodes for that very reason.
         name = assessment.primary.target.name
         return (
             f"no node matches the nodeSelector of the primary {name!r}: check its labels, "

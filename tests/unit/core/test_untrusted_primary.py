@@ -7,7 +7,8 @@ import pytest
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, provider, shape
+from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.unit.core.passes import decided, sent_to
 from tests.unit.core.watching import Watch
 
 NODES = [node("a1"), node("a2"), node("n1")]
@@ -59,3 +60,18 @@ def test_a_quarantine_keeps_a_pod_off_for_now_and_not_for_ever() -> None:
     )
     assert found.demand.overflow[0].why is Reason.NO_ROOM
     assert found.demand.overflow[0].wait is Reason.BELOW_PENDING_SECONDS
+
+
+@pytest.mark.parametrize("breaker", [OPEN, HALF_OPEN])
+def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: Breaker) -> None:
+    before = PoolState(Saturation(True), breakers={"aws": breaker})
+    found = decided(snapshot(pool(), [node("n1")], [pod("p", waited=0)]), before, NOW + 3600)
+    assert not found.frozen
+    assert sent_to(found) == {"p": "nebius"}
+    assert found.admission.provider == "nebius"
+    assert found.state.breakers["aws"].state is breaker.state
+
+
+def test_one_that_was_drained_may_lose_its_nodes() -> None:
+    drained = pool(provider("aws", drain=True), provider("nebius"))
+    assert sent_to(decided(snapshot(drained, [node("n1")], [pod("p", waited=0)]))) == {"p": "nebius"}
