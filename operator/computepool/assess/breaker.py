@@ -135,7 +135,8 @@ def _from_half_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, n
     reason = signs.health.failing or (Reason.CANARY_FAILED if failed else None)
     if reason is not None:
         return before if held else _opened(before, reason, spec.breaker, key, now)
-    if not signs.tried and not signs.health.troubled and now >= _untried_until(before, spec, key):
+    nodes = bool(signs.node) or signs.on_demand
+    if nodes and not signs.tried and not signs.health.troubled and now >= _untried_until(before, spec, key):
         return Breaker(since=now, failures=before.failures)
     proving = None
     if signs.ready:

@@ -23,14 +23,16 @@ def signs_of(
         return Signs(health, target.drain, unbound, on_demand=target.on_demand)
     resource = seen.pool.spec.accelerator.resource_name
     well = [use for use in uses if use.node.name not in health.sick]
-    canary = _canary([use for use in well if use.node.usable and not leaving(use.node)], breaker.node, resource)
     new = [pod for pod in _pods(well, seen.pool.name) if _came(pod, target.name) >= int(breaker.since)]
+    candidates = [use for use in well if use.node.usable and not leaving(use.node)]
+    canary = _canary(candidates, breaker.node, resource, move_on=target.on_demand and not new)
     if canary is not None and not canary.free(resource):
         # A provider that is full has no place for a new pod: there those that run show that it works.
         new += _pods([canary], seen.pool.name)
     ready = any(pod.ready for pod in new)
-    names = {use.node.name for use in uses}
-    refused = any(one.refused and one.at >= breaker.since and one.node in names for one in seen.failures)
+    # Others are kept off all of its other nodes, and what fails there tells nothing of it.
+    tried = {breaker.node, "" if canary is None else canary.node.name}
+    refused = any(one.refused and one.at >= breaker.since and one.node in tried for one in seen.failures)
     return Signs(
         health=health,
         drained=target.drain,
@@ -43,12 +45,16 @@ def signs_of(
     )
 
 
-def _canary(candidates: Sequence[NodeUse], before: str, resource: str) -> NodeUse | None:
-    """Return the node to try: the same as before while it can be, or that with the most free."""
+def _canary(candidates: Sequence[NodeUse], before: str, resource: str, *, move_on: bool) -> NodeUse | None:
+    """Return the node to try: the same as before while it can be, or that with the most free.
+
+    `move_on`: another is tried if it has more free. A node that was made for the first pod must not be kept from it.
+    """
     same = next((use for use in candidates if use.node.name == before), None)
-    if same is not None:
-        return same
-    return min(candidates, key=lambda use: (-use.free(resource), use.node.name), default=None)
+    most = min(candidates, key=lambda use: (-use.free(resource), use.node.name), default=None)
+    if same is None or most is None:
+        return most
+    return most if move_on and most.free(resource) > same.free(resource) else same
 
 
 def _pods(uses: Iterable[NodeUse], pool: str) -> list[Pod]:

@@ -333,3 +333,26 @@ def test_breakers_that_open_together_are_not_tried_together() -> None:
     times = {backoff(spec, 1, f"pool-{index}/nebius") for index in range(50)}
     assert len(times) == 50
     assert backoff(spec, 1, "pool-1/nebius") == backoff(spec, 1, "pool-1/nebius")
+
+
+def test_what_is_refused_on_nodes_that_are_not_tried_tells_nothing() -> None:
+    watch = half_open()
+    watch.see(10, [*AWS, *NEBIUS], failures=(Failure("daemon", "n3", "ds", NOW + 5, refused=True),))
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_a_node_that_is_made_for_the_first_pod_is_tried_in_place_of_one_that_has_no_room_for_it() -> None:
+    watch, nodes = half_open(on_demand=True), [*AWS, node("n0"), node("n9")]
+    busy, big = pod("busy", 5, on="n0"), pod("big", 8, sent=[("nebius", NOW + 1)])
+    watch.see(5, nodes[:-1], [busy, big])
+    assert watch.breaker("nebius").node == "n0"
+    watch.see(10, nodes, [busy, big])
+    assert watch.usable("nebius") == ["n9"]
+    watch.see(15, nodes, [busy, fresh("big", on="n9")])
+    assert watch.breaker("nebius").node == "n9"
+
+
+def test_a_provider_that_has_lost_its_nodes_is_not_trusted_for_want_of_a_pod() -> None:
+    watch = half_open()
+    watch.see(10_000, AWS)
+    assert watch.breaker("nebius").state is HALF_OPEN
