@@ -1,0 +1,74 @@
+"""The last look before a running pod is evicted: at the view, at what it leaves, and at where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from computepool.assess.assessment import Assessment, assess
+from computepool.decide.plan import Move
+from computepool.decide.recheck import Recheck
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind, Node, Pod
+from computepool.model.state import Breaker, PoolState, Saturation
+from tests.builders import GPU, NOW, node, pool, snapshot
+from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness
+
+SICK, WELL = sick_node("a1"), node("a1")
+LEAVES = Move(owned("p", 2, on="a1"), "aws", "nebius", MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE)
+COMES = Move(owned("p", 2, on="n1"), "nebius", "aws", MoveKind.FAILBACK, Reason.COMES_HOME)
+
+
+def found(
+    nodes: Sequence[Node],
+    pods: Sequence[Pod] = (),
+    saturated: bool = False,
+    sick: Sequence[str] = (),
+    **breakers: Breaker,
+) -> Assessment:
+    """The verdicts of the latest pass."""
+    state = PoolState(Saturation(saturated), sick=sickness(*sick), breakers=breakers)
+    return assess(snapshot(pool(), nodes, pods), state, NOW)
+
+
+def holds(move: Move, assessment: Assessment) -> bool:
+    return Recheck(assessment, GPU, NOW).holds(move)
+
+
+def test_a_pod_leaves_a_node_that_is_still_sick_for_one_that_still_has_room() -> None:
+    assert holds(LEAVES, found([SICK, node("n1")], [LEAVES.pod], sick=["a1"]))
+    assert not holds(LEAVES, found([SICK, node("n1", 1)], [LEAVES.pod], sick=["a1"]))
+
+
+def test_each_that_passes_takes_its_place_from_the_next() -> None:
+    recheck = Recheck(found([SICK, node("n1", 3)], [LEAVES.pod], sick=["a1"]), GPU, NOW)
+    assert [recheck.holds(LEAVES), recheck.holds(LEAVES)] == [True, False]
+
+
+def test_a_pod_stays_on_a_node_that_is_well_by_now() -> None:
+    assert not holds(LEAVES, found([WELL, node("a2"), node("n1")], [LEAVES.pod]))
+
+
+def test_a_pod_leaves_a_well_node_only_while_its_provider_has_failed() -> None:
+    assert holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=opened()))
+    assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=half_open("a1")))
+
+
+def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
+    seen = found([SICK, node("n1")], [LEAVES.pod], sick=["a1"])
+    assert not holds(LEAVES, msgspec.structs.replace(seen, blind="all heartbeats have stopped"))
+    assert not holds(LEAVES, msgspec.structs.replace(seen, exceeded="2 of 3 providers have failed"))
+
+
+def test_nobody_comes_home_once_the_primary_is_saturated_save_the_first_that_it_is_tried_with() -> None:
+    nodes = [WELL, node("n1")]
+    assert holds(COMES, found(nodes, [COMES.pod]))
+    assert not holds(COMES, found(nodes, [COMES.pod], saturated=True))
+    assert holds(COMES, found(nodes, [COMES.pod], aws=half_open("a1")))
+    assert not holds(COMES, found(nodes, [COMES.pod], aws=opened()))
+
+
+def test_a_provider_that_the_pool_has_lost_takes_nobody() -> None:
+    lost = msgspec.structs.replace(LEAVES, target="elsewhere")
+    assert not holds(lost, found([SICK, node("n1")], [LEAVES.pod], sick=["a1"]))
