@@ -49,28 +49,21 @@ class Governor:
         own = [(one.at + MINUTE, one.kind) for one in snapshot.moving if is_asked(one)]
         old = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in recent if at < snapshot.moving_since]
         self._lately = [(until, kind) for until, kind in (*own, *old) if until > now]
-        self._new: list[MoveKind] = []
+        # Asked for each pod in turn, so worked out once.
+        self._left = {one.kinds: self._left_by(one) for one in limits}
+        self._again = {one.kinds: self._again_by(one) for one in limits}
 
     def left(self, kind: MoveKind) -> int:
         """Return how many more moves of that kind may begin in this pass."""
-        limits = self._limits[kind]
-        new = sum(1 for one in self._new if one in limits.kinds)
-        left = limits.concurrent - self._flights.count(limits.kinds) - new
-        if limits.per_minute is not None:
-            left = min(left, limits.per_minute - len(self._in_minute(limits.kinds)) - new)
-        return max(0, left)
+        return max(0, self._left[self._limits[kind].kinds])
 
     def begin(self, kind: MoveKind) -> None:
         """Count one more."""
-        self._new.append(kind)
+        self._left[self._limits[kind].kinds] -= 1
 
     def again(self, kind: MoveKind) -> float | None:
         """Return when a limit that is reached may be so no longer, by time alone."""
-        limits = self._limits[kind]
-        times = [self._flights.ends(limits.kinds)]
-        if limits.per_minute is not None:
-            times.append(min(self._in_minute(limits.kinds), default=self._now + MINUTE))
-        return min((at for at in times if at is not None and at > self._now), default=None)
+        return self._again[self._limits[kind].kinds]
 
     def retry(self, uid: str) -> float | None:
         """Return when the pod's refused eviction may be tried again; None: it was not refused, or may be now."""
@@ -95,6 +88,18 @@ class Governor:
                 entries.append((second, move.kind))
         latest = max((at for at, _ in entries), default=0.0)
         return tuple((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS)
+
+    def _left_by(self, limits: _Limits) -> int:
+        left = limits.concurrent - self._flights.count(limits.kinds)
+        if limits.per_minute is None:
+            return left
+        return min(left, limits.per_minute - len(self._in_minute(limits.kinds)))
+
+    def _again_by(self, limits: _Limits) -> float | None:
+        times = [self._flights.ends(limits.kinds)]
+        if limits.per_minute is not None:
+            times.append(min(self._in_minute(limits.kinds), default=self._now + MINUTE))
+        return min((at for at in times if at is not None and at > self._now), default=None)
 
     def _in_minute(self, kinds: Kinds) -> list[float]:
         """Return until when each move of the last minute counts."""

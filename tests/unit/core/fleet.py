@@ -98,7 +98,9 @@ class Fleet:
         self.nodes[name] = msgspec.structs.replace(self.nodes[name], **state)
 
     def wait(self, seconds: float) -> None:
-        """Time passes; pods that were to end by then have."""
+        """Time passes; pods that were to end by then have. For long, and owners have made what they owe."""
+        if seconds > FLIGHT / 4:
+            self.control()
         self.now += seconds
         primary = self.pool.spec.providers[0].name
         away = [one for one in self.pods.values() if one.node and self.provider_of(one.node) != primary]
@@ -303,8 +305,8 @@ class Fleet:
         """Whether the pod made in the place of an evicted one is not bound yet."""
         if self._last[one.lineage] is not one:
             return False
-        new = [p for p in self.pods.values() if self.lineage[p.uid] == one.lineage and p.deleting is None]
-        return not any(p.node for p in new)
+        owed = any(lineage == one.lineage for _, lineage in self._owed)
+        return owed or any(self.lineage[pod.uid] == one.lineage for pod in self.waiting())
 
     def _since(self, seconds: float) -> list[Eviction]:
         return list(itertools.takewhile(lambda one: one.at > self.now - seconds, reversed(self.evictions)))
