@@ -23,6 +23,9 @@ STEP_SECONDS: Final = 0.5
 """The time of day drifts from a steady clock by less than this between steps."""
 QUIET_SHARE: Final = 0.3
 """Of the time that a Lease lasts: nobody who lives is quiet for so long, as a quarter passes between renewals."""
+LONGER_SHARE: Final = 0.5
+"""Of the time that a Lease lasts longer than usual: so much later does its node fall silent. It renews more seldom (the
+kubelet's nodeLeaseDurationSeconds), and two renewals that it may take are still less."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +78,7 @@ class Heartbeats:
         self._listening = wall()
         self._last = self._listening
         self._renewed: dict[str, str] = {}
-        # In the order of the last heartbeat, so that those who are silent come first.
+        # When each was heard; later than that for those who renew seldom.
         self._beats: dict[str, float] = {}
         self._copy: Mapping[str, float] | None = None
         self._silent: dict[int, frozenset[str]] = {}
@@ -95,8 +98,7 @@ class Heartbeats:
             self._listen_anew(when)
         self._last = when
         self._renewed[lease.name] = lease.renewed
-        self._beats.pop(lease.name, None)
-        self._beats[lease.name] = when
+        self._beats[lease.name] = when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
         self._copy = None
 
     def drop(self, name: str) -> None:
@@ -139,15 +141,13 @@ class Heartbeats:
         since, limit = self.listening_since, self._wall() - seconds
         if since > limit:
             return _NOBODY
-        silent = []
-        for name, when in self._beats.items():
-            if when > limit:
-                break
-            silent.append(name)
-        return frozenset(silent)
+        return frozenset(name for name, when in self._beats.items() if when <= limit)
 
     def seen(self) -> Mapping[str, float]:
-        """Return when each node was last heard, by the time of day; it stays as it is whatever comes later."""
+        """Return when each node was last heard, by the time of day; it stays as it is whatever comes later.
+
+        Of one whose Lease lasts longer than usual, a time so much later as it may be quiet for longer than others.
+        """
         self._notice()
         if self._copy is None:
             self._copy = dict(self._beats)
