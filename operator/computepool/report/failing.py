@@ -1,5 +1,6 @@
 """What conditions say of failed providers, of running pods that can't leave them, and of money."""
 
+from computepool.decide.failover import troubled_uses
 from computepool.decide.plan import Stay
 from computepool.decide.window import window_problem
 from computepool.model.api import BreakerState
@@ -34,8 +35,14 @@ def failed(outcome: Outcome) -> Trouble | None:
 
 def stuck(outcome: Outcome) -> Trouble | None:
     """Say that running pods should leave where they are and can't."""
+    fleeing = {use.node.name for use in troubled_uses(outcome.assessment)}
     for reason in _STUCK:
-        stays = [stay for stay in outcome.plan.stays if stay.reason is reason]
+        # One that could only not come home for want of room is well where it is.
+        stays = [
+            stay
+            for stay in outcome.plan.stays
+            if stay.reason is reason and (reason is not Reason.WOULD_STRAND or stay.pod.node in fleeing)
+        ]
         if stays:
             return reason, f"{reason.help} Such as {_named(stays)}."
     return None

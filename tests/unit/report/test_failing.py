@@ -66,11 +66,17 @@ def test_that_nothing_is_moved_because_too_much_failed_is_told_first() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])
 def test_pods_that_should_leave_and_cannot_are_named_a_few_of_them(reason: Reason) -> None:
-    of = planned(stays=tuple(Stay(pod(f"web-{index}", on="n1"), reason) for index in range(9)))
+    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    of = planned(of, stays=tuple(Stay(pod(f"web-{index}", on="n3"), reason) for index in range(9)))
     status, found, message = said(of, "Degraded")
     assert (status, found) == ("True", str(reason))
     assert "web-0" in message
     assert "web-8" not in message
+
+
+def test_pods_that_have_no_room_at_home_and_are_well_where_they_are_are_no_trouble() -> None:
+    stay = Stay(pod("web", on="n1"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM),))
+    assert said(planned(stays=(stay,)), "Degraded")[:2] == ("False", "AllWell")
 
 
 def test_pods_that_stay_by_policy_are_no_trouble() -> None:
