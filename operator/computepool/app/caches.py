@@ -157,9 +157,9 @@ class Caches:
         for name, reflector in self.reflectors.items():
             if not reflector.synced.is_set():
                 return f"{name} are not listed yet{_because(reflector)}"
-            age = reflector.age(self._clock())
-            if age > limit:
-                return f"the view of {name} is {age:.0f} s old{_because(reflector)}"
+            if reflector.age(self._clock()) > limit:
+                # Without its age, which a metric has: it moves with every look, and the status with it.
+                return f"the view of {name} is older than {limit:.0f} s{_because(reflector)}"
         return ""
 
     def unreadable(self) -> str:
