@@ -141,6 +141,17 @@ def test_a_missing_right_to_node_leases_is_named_and_ends_once_it_is_given() -> 
     play(scenario, server)
 
 
+def test_what_is_said_of_an_old_view_does_not_move_with_its_age() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        said, age = f.caches.trouble(-1), f.caches.age("namespaces")
+        assert said == "the view of namespaces is older than -1 s"
+        await until(lambda: f.caches.age("namespaces") > age, "time passes")
+        assert f.caches.trouble(-1) == said
+
+    play(scenario)
+
+
 def test_a_cluster_without_node_leases_has_no_heartbeats_and_no_trouble() -> None:
     server = FakeApiServer()
     server.create("/api/v1/namespaces", namespace())
