@@ -23,6 +23,10 @@ POOLS_PATH: Final = f"/apis/{API_VERSION}/{PLURAL}"
 CALM_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 2.0
 RETRY_CAP_SECONDS: Final = 60.0
+MAX_RETRY_AFTER: Final = 120.0
+"""Seconds: no server is believed when it asks for more."""
+AT_ONCE: Final = 3
+"""Conflicts, one after another, after which it is tried again at once: others write the same pool all the time then."""
 
 _logger = logging.getLogger(__name__)
 
@@ -118,6 +122,7 @@ class StatusWriter:
 
     async def _write_all(self, name: str, urgent: asyncio.Event) -> None:
         backoff = Backoff(base=self._retry_seconds, cap=RETRY_CAP_SECONDS, rng=self._rng)
+        missed = 0
         while name in self._wanted:
             if not urgent.is_set():
                 await _first(urgent, self._calm_seconds)
@@ -125,19 +130,22 @@ class StatusWriter:
             wanted = self._wanted.pop(name, None)
             if wanted is None:
                 return
+            if missed > AT_ONCE:
+                await asyncio.sleep(backoff.next())
             try:
-                await self._write_for_all(name, wanted, urgent)
+                missed = 0 if await self._write_for_all(name, wanted, urgent) else missed + 1
             except NotFound:
                 return
             except ApiError as error:
                 _logger.warning("status of %s not written, trying again: %s", name, error)
                 self._wanted.setdefault(name, wanted)
-                await asyncio.sleep(backoff.next(at_least=error.retry_after))
+                await asyncio.sleep(backoff.next(at_least=min(MAX_RETRY_AFTER, error.retry_after or 0.0)))
             else:
-                backoff.reset()
+                if not missed:
+                    backoff.reset()
 
-    async def _write_for_all(self, name: str, wanted: tuple[ComputePool, PoolStatus], urgent: asyncio.Event) -> None:
-        """Write once, and answer those who have waited for it since before."""
+    async def _write_for_all(self, name: str, wanted: tuple[ComputePool, PoolStatus], urgent: asyncio.Event) -> bool:
+        """Write once, and answer those who have waited for it since before; return whether it is held now."""
         waiting = self._waiting.pop(name, [])
         try:
             held = await self._write(*wanted, urgent)
@@ -150,6 +158,7 @@ class StatusWriter:
             self._waiting[name] = [*waiting, *self._waiting.get(name, [])]
         else:
             _answer(waiting, Conflict(409, "Conflict", "the spec has changed", request=f"status of {name}"))
+        return held
 
     async def _write(self, pool: ComputePool, status: PoolStatus, urgent: asyncio.Event) -> bool:
         """Write once; return whether the API server holds it now.

@@ -354,6 +354,18 @@ def test_every_failure_is_tried_again(fault: dict[str, Any]) -> None:
     play(scenario)
 
 
+def test_conflicts_without_end_are_tried_again_less_and_less_often() -> None:
+    async def scenario(w: Writing) -> None:
+        await w.begin()
+        w.server.fault("patch", path="/status", times=6, status=409, reason="Conflict")
+        began = asyncio.get_running_loop().time()
+        w.statuses.want(w.pool, status(saturated=True))
+        await w.shows(status(saturated=True))
+        assert asyncio.get_running_loop().time() - began > 0.1
+
+    play(scenario, retry=0.1)
+
+
 def test_a_failure_to_read_after_a_conflict_is_tried_again() -> None:
     async def scenario(w: Writing) -> None:
         labelled = w.server.get(COMPUTEPOOLS, POOL)
