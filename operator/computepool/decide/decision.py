@@ -86,7 +86,7 @@ def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: fl
         stays=moved.stays,
         stays_left_out=moved.stays_left_out,
         exhausted=moved.room.short or purse.over > 0,
-        quarantine=None if assessment.exceeded else quarantine_of(assessment),
+        quarantine=None if assessment.exceeded else quarantine_of(assessment, room.resource),
         held_back=assessment.exceeded,
         look_again=_soonest([assessment.look_again, moved.look_again, purse.look_again, *untils], now),
     )

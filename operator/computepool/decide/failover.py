@@ -1,6 +1,7 @@
 """Running pods leave what fails: sick nodes, and all nodes of a provider that has failed, as failover.runningPods says.
 
-A pod is moved only off a node that is seen with the taint: only then does the scheduler send its replacement elsewhere.
+A pod is moved only off a node that is seen with the taint, or that offers no accelerators any more: only then does the
+scheduler send its replacement elsewhere.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.supply import Supply
 from computepool.assess.targets import Target
 from computepool.decide.movement import Leaver, Movement, in_turn
+from computepool.decide.quarantine import offers
 from computepool.model.api import BreakerState, LostPods, Mode, RunningPods
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, NodeUse
@@ -58,7 +60,8 @@ def _leave(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) 
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not sick):
         stays.add(one.pod, Reason.LEFT_BY_POLICY)
         return
-    if not node.quarantined and spec.mode is not Mode.OBSERVE:
+    kept_off = node.quarantined or not offers(node, spec.accelerator.resource_name)
+    if not kept_off and spec.mode is not Mode.OBSERVE:
         stays.add(one.pod, Reason.QUARANTINE_PENDING)
         return
     lost = _lost(movement, one, unknown_since)

@@ -6,9 +6,9 @@ import pytest
 
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, PoolState
+from computepool.model.state import Breaker, PoolState, Saturation
 from tests.builders import node, pool, provider, snapshot
-from tests.unit.core.moving import QUARANTINE, half_open, opened, sick_node, sickness
+from tests.unit.core.moving import QUARANTINE, half_open, moved_to, opened, owned, sick_node, sickness
 from tests.unit.core.passes import decided
 
 NODES = [node("a1"), sick_node("n1"), node("n2"), node("n3"), node("c1")]
@@ -47,3 +47,17 @@ def test_while_nothing_can_be_told_taints_stay_as_they_are() -> None:
     state = PoolState(sick=sickness("n1"))
     assert decided(snapshot(pool(), NODES, stale="lost"), state).quarantine is None
     assert decided(snapshot(pool(), NODES[1:]), state).quarantine is None
+
+
+def test_a_node_that_offers_no_accelerators_carries_none_so_that_what_brings_them_can_come() -> None:
+    nodes = [node("a1"), node("n1", 0, capacity=8), node("n2"), node("n3", 0, ready="False")]
+    gone = PoolState(sick=sickness("n1", reason=Reason.DEVICE_PLUGIN_GONE), joined=frozenset({"n1"}))
+    assert decided(snapshot(pool(), nodes), gone).quarantine == {}
+    opening = PoolState(breakers={"nebius": opened()}, joined=frozenset({"n1"}))
+    assert decided(snapshot(pool(), nodes), opening).quarantine == {"n2": Reason.PROVIDER_UNHEALTHY}
+
+
+def test_pods_leave_a_node_that_offers_no_accelerators_without_a_taint() -> None:
+    nodes = [node("a1", 0, capacity=8), node("a2"), node("a3"), node("n1")]
+    state = PoolState(Saturation(False), sick=sickness("a1", reason=Reason.DEVICE_PLUGIN_GONE))
+    assert moved_to(decided(snapshot(pool(), nodes, [owned("p", on="a1")]), state)) == {"p": "aws"}
