@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from computepool.model.offers import with_offer
 from computepool.model.quantity import MILLI
 from computepool.model.selectors import Toleration, tolerated
 from computepool.model.snapshot import BURST_LABEL, Node, Offer, Pod, Shape
-from computepool.model.state import recorded_state
+from computepool.model.state import Breaker, recorded_state
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, POOL, namespace, pod, pool, with_tolerations
 
@@ -40,6 +41,7 @@ class World:
         """By pod uid: providers that the scheduler never binds it to, for reasons that nobody else knows."""
         self.admission = Admission()
         self.saturated = "Unknown"
+        self.breakers: Mapping[str, Breaker] = {}
         self.bursts = 0
         self._spec = (tuple(providers), spec)
         self._versions = itertools.count(10)
@@ -78,6 +80,7 @@ class World:
             self._mark(mark)
         self.admission = plan.admission
         self.saturated = {True: "True", False: "False", None: "Unknown"}[plan.state.saturation.saturated]
+        self.breakers = plan.state.breakers
 
     def write(self, burst: Burst) -> None:
         """Let one patch reach the API server, which refuses what would take a toleration away."""
@@ -133,7 +136,8 @@ class World:
             {"key": t.key, "operator": t.operator, "value": t.value, "effect": t.effect}
             for t in self.admission.tolerations
         ]
-        return {"conditions": [condition], "admission": {"tolerations": given}}
+        providers = [{"name": name, "breaker": written(breaker)} for name, breaker in self.breakers.items()]
+        return {"conditions": [condition], "admission": {"tolerations": given}, "providers": providers}
 
     # -- everybody else
 
@@ -231,6 +235,18 @@ class World:
         for target in self.targets:
             if target.limit is not None:
                 assert self.committed(target) * MILLI <= target.limit, f"more than maxAccelerators of {target.name}"
+
+
+def written(breaker: Breaker) -> dict[str, Any]:
+    """A breaker as the pool's status has it."""
+    times = {"since": breaker.since or None, "retryAt": breaker.retry_at}
+    return {
+        "state": str(breaker.state),
+        "reason": str(breaker.reason or ""),
+        "failures": breaker.failures,
+        "node": breaker.node,
+        **{key: datetime.fromtimestamp(at, UTC).isoformat() for key, at in times.items() if at is not None},
+    }
 
 
 def bare(shape: Shape) -> Shape:
