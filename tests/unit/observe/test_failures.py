@@ -55,7 +55,7 @@ def ages(failures: Failures, clock: Clock) -> dict[str, float]:
         ("OutOfcpu", True),
         ("OutOfnvidia.com/gpu", True),
         ("NodeAffinity", True),
-        ("TopologyAffinityError", True),
+        ("TopologyAffinityError", False),
         ("NodeShutdown", True),
         ("Evicted", False),
         ("DeadlineExceeded", False),
