@@ -24,8 +24,8 @@ RETRY_CAP_SECONDS: Final = 60.0
 MAX_RETRY_AFTER: Final = 120.0
 """Seconds: no server is believed when it asks for more."""
 CROWDED_SECONDS: Final = 0.4
-"""An eviction that took so long has met others under the same disruption budget: the API server lets them try again only
-after half a second. One by one they take a few milliseconds each."""
+"""An eviction that took so long has met others under the same disruption budget: the API server lets them try again
+only after half a second. One by one they take a few milliseconds each."""
 DOUBT_SECONDS: Final = 15.0
 """How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
 shows that within seconds."""
