@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from computepool.assess.supply import Supply
-from computepool.decide.plan import Admission
+from computepool.decide.flights import is_refused
+from computepool.decide.plan import Admission, Move
 from computepool.model.api import (
     AcceleratorCounts,
     AdmissionMode,
@@ -159,9 +160,10 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
     if plan.bursts and not outcome.told:
         message = in_mode(outcome.snapshot.pool.spec.mode, burst_message(plan.bursts))
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
-    if plan.moves and not outcome.moves_told:
-        message = in_mode(outcome.snapshot.pool.spec.mode, move_message(plan.moves))
-        return Decision(time=now, action=str(plan.moves[0].kind), reason=plan.moves[0].reason, message=message)
+    moves = () if outcome.moves_told else _news(outcome)
+    if moves:
+        message = in_mode(outcome.snapshot.pool.spec.mode, move_message(moves))
+        return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
     given = _admission(plan.admission).tolerations
@@ -170,6 +172,12 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
         reason, message = _why_opened(outcome) if given else _why_closed(outcome)
         return Decision(time=now, action=OPEN if given else CLOSE, reason=reason, message=message)
     return before.last_decision
+
+
+def _news(outcome: Outcome) -> tuple[Move, ...]:
+    """Return the moves of this pass that are not just tried again: a disruption budget held those the last time."""
+    held = {one.pod.uid for one in outcome.snapshot.moving if is_refused(one) or one.asking}
+    return tuple(move for move in outcome.plan.moves if move.pod.uid not in held)
 
 
 def _why_opened(outcome: Outcome) -> tuple[Reason, str]:

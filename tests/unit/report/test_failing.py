@@ -11,7 +11,7 @@ import pytest
 from computepool.decide.plan import Move, Stay
 from computepool.model.api import BreakerState, PoolStatus
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
+from computepool.model.snapshot import MoveKind, Moving
 from computepool.model.state import Breaker, Spend
 from computepool.report.outcome import Outcome
 from computepool.report.status import moves_by_second, status_of
@@ -152,3 +152,16 @@ def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:
     assert told.message.startswith("2 running pod(s) moved: 2 from nebius to crusoe.")
     again = msgspec.structs.replace(planned(moves=(move("a"),)), moves_told=True)
     assert status_of(again, PoolStatus(last_decision=told), AT).last_decision == told
+
+
+def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() -> None:
+    again = move("a")
+    held = Moving(again.pod, again.source, again.target, again.kind, at=NOW - 5, refused_since=NOW - 60)
+    before = PoolStatus()
+    for seen in (held, msgspec.structs.replace(held, asking=True)):
+        of = planned(outcome(seen={"moving": (seen,)}), moves=(again,))
+        assert status_of(of, before, AT).last_decision is None
+    both = planned(outcome(seen={"moving": (held,)}), moves=(again, move("b")))
+    told = status_of(both, before, AT).last_decision
+    assert told is not None
+    assert told.message.startswith("1 running pod(s) moved")
