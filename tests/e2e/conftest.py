@@ -14,6 +14,9 @@ from e2e.operator import OperatorProcess
 from e2e.site import Site
 
 
+LOG_LINES = 40
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The control plane that all tests share. It fails, and says what to run, where the binaries are missing."""
@@ -44,7 +47,8 @@ def site(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield own
     finally:
         if "operator" in request.fixturenames:
-            print("\n".join(request.getfixturevalue("operator").log().splitlines()[-40:]))
+            tail = request.getfixturevalue("operator").log().splitlines()[-LOG_LINES:]
+            request.node.add_report_section("teardown", "operator's log", "\n".join(tail))
         own.close()
 
 
