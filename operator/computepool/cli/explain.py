@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,11 +15,11 @@ from computepool.cli.console import span
 from computepool.cli.view import NotFoundError, View
 from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Plan
-from computepool.model.api import Mode
+from computepool.model.api import ComputePool, ConditionStatus, Mode
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod
-from computepool.model.state import recorded_state
+from computepool.model.state import Breaker, PoolState, recorded_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     if not claims:
         return Explanation(pod, "", "No ComputePool looks after this pod.", None, (), (_unclaimed(view, pod),))
     snapshot = view.store.snapshot(claims[0])
-    state = recorded_state(snapshot.pool)
+    state = _recorded(snapshot.pool)
     assessment = assess(snapshot, state, view.now)
     plan = decide(snapshot, assessment, state, view.now)
     notes = list(_notes(pod, claims))
@@ -59,6 +60,20 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     if pod.node:
         return _bound(pod, claims[0], assessment, plan, view.now, tuple(notes), observed=observed)
     return _waiting(pod, claims[0], plan, view.now, tuple(notes), observed=observed)
+
+
+def _recorded(pool: ComputePool) -> PoolState:
+    """Return the recorded state, and since when the primary is stable as far as conditions and breakers tell.
+
+    A new leader starts that timer anew; here nobody has taken over.
+    """
+    state = recorded_state(pool)
+    saturated = pool.status.condition("Saturated")
+    if saturated is None or saturated.status is not ConditionStatus.FALSE:
+        return state
+    breaker = state.breakers.get(pool.spec.primary.name, Breaker())
+    since = max(saturated.last_transition_time.timestamp(), breaker.since)
+    return msgspec.structs.replace(state, stable_since=since)
 
 
 def _bound(

@@ -106,6 +106,21 @@ def test_a_burst_pod_that_is_not_brought_home_yet_says_why(tmp_path: Path) -> No
     assert rows(text) == [["nebius", "Offered"]]
 
 
+def test_a_primary_that_has_been_stable_for_long_is_no_reason_to_stay(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster(on="n1", labels={"computepool.io/burst": "nebius"})(server)
+        calm = {"type": "Saturated", "status": "False", "reason": "PrimaryHasRoom", "lastTransitionTime": stamp(7300)}
+        item = server.get(COMPUTEPOOLS, "inference")
+        patient = {**item["spec"]["saturation"], "sustainSeconds": 3600}
+        spec = {**item["spec"], "failback": {"policy": "WhenStable"}, "saturation": patient}
+        server.update(COMPUTEPOOLS, {**item, "spec": spec, "status": {"conditions": [calm]}})
+
+    text = explained(tmp_path, "web", before)
+    assert "Runs on nebius" in text
+    assert "stays" in text
+    assert "NotStable" not in text
+
+
 def test_a_pod_on_a_drained_provider_that_nobody_can_take_should_leave_and_stays(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         full(server)
