@@ -28,8 +28,8 @@ REFUSALS: Final = frozenset(
 """Reasons, besides OutOf<resource>, with which a kubelet refuses a pod that the scheduler took to fit there. Source:
 admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out is what lies in the
 pod (PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported and the like), what a taint
-says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too. TopologyAffinityError too: a
-well node says that whose free devices are on several NUMA nodes, again and again, as the scheduler does not know."""
+says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too. TopologyAffinityError too:
+a well node says that whose free devices are on several NUMA nodes, again and again, as the scheduler does not know."""
 OUT_OF: Final = "OutOf"
 
 PER_NODE: Final = 1_000
