@@ -76,7 +76,7 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
         homing=_uids(by for one, by in under_way if one.kind is MoveKind.FAILBACK),
         pods=frozenset(one.pod.uid for one in recent),
         refused=refused,
-        unknown=_unknown(old, snapshot, bound),
+        unknown=_unknown(old, snapshot, bound, now),
     )
 
 
@@ -152,7 +152,7 @@ def _uids(pods: Iterable[Pod | None]) -> frozenset[str]:
 
 
 def _unknown(
-    old: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, bound: Mapping[str, Pod]
+    old: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, bound: Mapping[str, Pod], now: float
 ) -> tuple[tuple[float, MoveKind], ...]:
     """Return as many of an earlier leader's moves as there are pods that end, or wait, since: no others are left.
 
@@ -161,6 +161,6 @@ def _unknown(
     if not old:
         return ()
     first = min(at for at, _ in old)
-    ending = sum(1 for pod in bound.values() if pod.deleting is not None)
+    ending = sum(1 for pod in bound.values() if pod.deleting is not None and pod.deleting > now - SKEW_SECONDS)
     waiting = sum(1 for pod in snapshot.waiting if pod.owner and _since(pod, first) and not pod.gated)
     return tuple(old[-(ending + waiting) :]) if ending + waiting else ()

@@ -4,7 +4,7 @@ Failover and rescheduling share the limits of `failover`, failback has its own. 
 snapshot; those of a leader before it are in the recorded state, by the second.
 """
 
-from math import floor
+from math import ceil, floor
 from typing import Final
 
 import msgspec
@@ -39,6 +39,8 @@ class Governor:
         self._flights = flights
         self._recent = recent
         self._now = now
+        # A move of the second in which this process took over must not be read as one of the leader's before it.
+        self._second = float(max(floor(now), ceil(snapshot.moving_since)))
         self._timeout = float(spec.failover.eviction_timeout_seconds)
         forced, home = spec.failover, spec.failback
         limits = (
@@ -80,7 +82,7 @@ class Governor:
 
     def recorded(self, moves: tuple[Move, ...]) -> Recent:
         """Return the state's next `recent_moves`: with these, and without those a minute older than the latest."""
-        second = float(floor(self._now))
+        second = self._second
         entries = list(self._recent)
         for move in moves:
             # One that is tried again is counted once a second: it may be tried in many passes before it is asked for.

@@ -123,6 +123,20 @@ def test_what_of_it_is_on_its_way_is_told_by_the_pods_that_end_or_wait() -> None
     assert len(passed(waiting, ending, state=state, moving_since=NOW - 5, per_minute=None).moves) == 2
 
 
+def test_a_pod_that_should_have_ended_long_ago_is_on_a_dead_node_and_no_longer_on_its_way() -> None:
+    state = recorded(40, 40, 40)
+    dead = [owned(f"end{index}", on="a1", owner="og-2", deleting=NOW - 9) for index in range(3)]
+    assert len(passed(*dead, state=state, moving_since=NOW - 5, per_minute=None).moves) == 4
+
+
+def test_a_move_in_the_second_of_taking_over_is_not_read_as_an_earlier_leaders() -> None:
+    took_over = NOW + 0.2
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], LEAVING[:1], moving_since=took_over)
+    (recorded_at, _), *others = decided(seen, SICK, NOW + 0.4).state.recent_moves
+    assert recorded_at >= took_over
+    assert not others
+
+
 @pytest.mark.parametrize("policy", ["Enforce", "Observe"])
 def test_what_is_recorded(policy: str) -> None:
     of = pool(mode=policy)
