@@ -13,7 +13,6 @@ from e2e.components import Options
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
-
 LOG_LINES = 40
 
 
