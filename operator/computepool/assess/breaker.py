@@ -25,6 +25,9 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
 
 JITTER = 0.1
+LACKING = frozenset({Reason.DRAINED, Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED})
+"""Why a breaker may be open though nothing is known to be wrong with what runs there: by hand, or for want of room for
+new pods. That may last for hours, and is no sign that our own view is at fault."""
 _DOUBLINGS = 32
 
 
@@ -81,9 +84,9 @@ def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
 
 
 def has_failed(breaker: Breaker, signs: Signs) -> bool:
-    """Say whether the provider counts as failed: open, or failing now; not where it is drained by hand."""
-    open_itself = breaker.state is BreakerState.OPEN and breaker.reason is not Reason.DRAINED
-    return not signs.drained and (open_itself or signs.health.failing is not None)
+    """Say whether the provider counts as failed: open because it was sick, or failing now; not where it is drained."""
+    sick = breaker.state is BreakerState.OPEN and breaker.reason not in LACKING
+    return not signs.drained and (sick or signs.health.failing is not None)
 
 
 def backoff(spec: BreakerSpec, failures: int, key: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +102,25 @@ def test_a_half_open_provider_that_fails_among_too_many_stays_half_open() -> Non
     watch.see(0, nodes("n", "c"))
     assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
     assert watch.usable("nebius") == []
+
+
+@pytest.mark.parametrize("reason", [Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED])
+def test_a_standby_that_has_no_capacity_does_not_keep_a_primary_that_fails_from_opening(reason: Reason) -> None:
+    watch = watching()
+    lacking = Breaker(OPEN, reason, NOW - 60, NOW + 3600, failures=4)
+    watch.state = PoolState(breakers={"nebius": lacking}, joined=watch.state.joined)
+    watch.see(0, nodes("a"))
+    assert opened(watch) == {"aws", "nebius"}
+    assert not watch.found.exceeded
+
+
+def test_a_provider_without_capacity_that_fails_as_well_counts() -> None:
+    watch = watching()
+    lacking = Breaker(OPEN, Reason.PROVISIONING_FAILED, NOW - 60, NOW + 3600, failures=4)
+    watch.state = PoolState(breakers={"nebius": lacking}, joined=watch.state.joined)
+    watch.see(0, nodes("a", "n"))
+    assert opened(watch) == {"nebius"}
+    assert watch.found.exceeded
 
 
 @settings(max_examples=60, deadline=None)
