@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ _INTRO = f"""<!-- Made by `make generate` from operator/computepool/model/api: d
 # {KIND} reference
 
 `apiVersion: {API_VERSION}`, `kind: {KIND}`; cluster-scoped; short name `cpool`. The same text is shown by
-`kubectl explain cpool.spec` and so on.
+`kubectl explain cpool.spec` and so on, without the defaults: those that a pool has taken are in
+`kubectl get cpool NAME --output yaml`.
 
 Durations are whole seconds, shares are whole percents, money is a decimal in quotes. A manifest that breaks a rule is
 refused by the API server with the message given here; so is a field that does not exist. What only the running operator
@@ -126,7 +128,7 @@ def _default(schema: Schema, required: bool, definitions: dict[str, Schema]) -> 
     name = _reference(_not_null(schema))
     if default in (None, "", [], {}) or (name is not None and "properties" in definitions[name]):
         return ""
-    return f"`{default}`"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
 def _meaning(schema: Schema, definitions: dict[str, Schema]) -> str:

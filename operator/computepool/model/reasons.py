@@ -116,7 +116,7 @@ class Reason(StrEnum):
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for one that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds, and takes the pod back."
     BUDGET_RETURN = "BudgetReturn", "The budget is spent, and the primary takes the pod back."
-    WOULD_STRAND = "WouldStrand", "No other provider has room for the pod, so it stays where it is."
+    WOULD_STRAND = "WouldStrand", "No other provider can take the pod now, so it stays where it is."
     NOT_MOVABLE = (
         "NotMovable",
         "The pod has no controller that would replace it, or its annotation computepool.io/movable is false.",

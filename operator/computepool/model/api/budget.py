@@ -21,7 +21,11 @@ class OnExhausted(StrEnum):
 
 
 class Budget(ApiModel):
-    """What the pool may spend on standby providers, by their pricePerAcceleratorHour. Held when a pod is sent on."""
+    """What the pool may spend on standby providers, by their pricePerAcceleratorHour.
+
+    Held when a pod is sent on, and when a running pod would cost more where it is moved to. So it bounds failover too:
+    where the primary fails, pods that the budget does not cover wait, or stay where they are.
+    """
 
     per_hour: Amount | None = None
     """Most that the pool's pods on standbys may cost in an hour, as a decimal in quotes, such as "200"."""

@@ -42,15 +42,15 @@ class Failover(ApiModel):
     """
 
     running_pods: RunningPods = RunningPods.FROM_UNHEALTHY_NODES
-    """MoveFromUnhealthyNodes: pods on sick nodes are moved. Move: where the provider has failed, those on its other
-    nodes as well. Leave: no running pod is moved."""
+    """MoveFromUnhealthyNodes: pods on sick nodes are moved. Move: where the provider has failed or is drained, those on
+    its other nodes as well. Leave: no running pod is moved."""
     max_concurrent_moves: Moves = 10
     """Most pods of the pool that are on their way at once: evicted, and their replacements not bound yet."""
     per_minute: Moves | None = 60
     """Most pods of the pool that are evicted in any minute."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
-    """Seconds for which an eviction that a PodDisruptionBudget refuses is tried again, before it is reported and tried
-    only now and then."""
+    """Seconds for which an eviction that a PodDisruptionBudget refuses is tried again every 5 s; then it counts as
+    stuck, and is tried once a minute."""
     lost_pods: LostPods = LostPods.LEAVE
     """Release: pods on nodes whose Ready condition has been Unknown for `lostSeconds` are deleted, as the node
     controller would do minutes later, whatever their disruption budgets say: they do not run any more. The chart's

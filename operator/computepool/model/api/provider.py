@@ -53,8 +53,8 @@ class Provider(ApiModel):
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
     for costs in status and metrics, by budgets, and by placement Cheapest."""
     drain: Annotated[bool, Field(strict=True)] = False
-    """True opens the provider's breaker by hand: no pod is sent there, and running pods leave as `failover.runningPods`
-    says. False lets it be tried again."""
+    """True opens the provider's breaker by hand: no pod is sent there, and running pods leave where
+    `failover.runningPods` is Move; by its default only those on sick nodes do. False lets it be tried again."""
 
     @rule(
         field="name",

@@ -54,7 +54,8 @@ class AcceleratorCounts(ApiModel):
     free: Count = 0
     """Of those, not taken."""
     unhealthy: Count = 0
-    """Reported by nodes as there but not usable."""
+    """There but not usable now: gone from the node's allocatable, or on nodes that are sick, not Ready, cordoned, or
+    kept out of use by the breaker."""
 
 
 class BreakerState(StrEnum):
