@@ -162,7 +162,7 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
     moves = () if outcome.moves_told else _news(outcome)
     if moves:
-        message = in_mode(outcome.snapshot.pool.spec.mode, move_message(moves))
+        message = in_mode(outcome.snapshot.pool.spec.mode, move_message(moves, "to be moved"))
         return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision

@@ -90,7 +90,7 @@ class Story:
             note = in_mode(pool.spec.mode, move_words(move))
             self._tell(Event(pod_reference(move.pod), move.reason, f"Would{move.kind}", note))
         if fresh:
-            note = in_mode(pool.spec.mode, move_message(fresh))
+            note = in_mode(pool.spec.mode, move_message(fresh, "to be moved"))
             self._tell(Event(pool_reference(pool), fresh[0].reason, f"Would{fresh[0].kind}", note))
             log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(fresh))
         return bool(fresh)
@@ -123,6 +123,9 @@ class Story:
     def _breaker(self, pool: ComputePool, provider: ProviderStatus) -> None:
         breaker = provider.breaker
         reason = reason_of(breaker.reason) if breaker.reason else Reason.PROVIDER_WELL
+        if breaker.state is _HALF:
+            # The status keeps why it opened; what happens now is the trial.
+            reason = Reason.CANARY_UNDER_WAY
         note = f"Breaker of {provider.name} is {breaker.state}. {_TRIAL if breaker.state is _HALF else reason.help}"
         warning = breaker.state is BreakerState.OPEN and reason is not Reason.DRAINED
         self._tell(Event(pool_reference(pool), reason, "Breaker", note, warning, state=True))

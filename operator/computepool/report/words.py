@@ -44,13 +44,16 @@ def hold_words(hold: Hold) -> str:
     return words
 
 
-def move_message(moves: Sequence[Move]) -> str:
-    """Say how many running pods go from where to where, and why the first of them does."""
+def move_message(moves: Sequence[Move], done: str = "moved") -> str:
+    """Say how many running pods go from where to where, and why the first of them does.
+
+    `done`: what can be said of them: a decision may still be refused by a disruption budget.
+    """
     counts: dict[tuple[str, str], int] = {}
     for move in moves:
         counts[move.source, move.target] = counts.get((move.source, move.target), 0) + 1
     ways = ", ".join(f"{count} from {source} to {target}" for (source, target), count in sorted(counts.items()))
-    return f"{len(moves)} running pod(s) moved: {ways}. {moves[0].reason.help}"
+    return f"{len(moves)} running pod(s) {done}: {ways}. {moves[0].reason.help}"
 
 
 def move_words(move: Move) -> str:

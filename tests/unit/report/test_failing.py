@@ -149,7 +149,7 @@ def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:
     told = status_of(planned(moves=(move("a"), move("b"))), PoolStatus(), AT).last_decision
     assert told is not None
     assert (told.action, told.reason) == ("Failover", "LeavesProvider")
-    assert told.message.startswith("2 running pod(s) moved: 2 from nebius to crusoe.")
+    assert told.message.startswith("2 running pod(s) to be moved: 2 from nebius to crusoe.")
     again = msgspec.structs.replace(planned(moves=(move("a"),)), moves_told=True)
     assert status_of(again, PoolStatus(last_decision=told), AT).last_decision == told
 
@@ -164,4 +164,4 @@ def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() 
     both = planned(outcome(seen={"moving": (held,)}), moves=(again, move("b")))
     told = status_of(both, before, AT).last_decision
     assert told is not None
-    assert told.message.startswith("1 running pod(s) moved")
+    assert told.message.startswith("1 running pod(s) to be moved")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from computepool.decide.plan import Burst
-from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.reasons import Reason
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics
@@ -20,6 +20,7 @@ from tests.unit.report.outcomes import AT, RESIDENTS, outcome
 
 OBSERVED = pool(mode="Observe")
 BURST_POOL = pool()
+FAILED = BreakerStatus(state=BreakerState.OPEN, reason="ProviderSilent", failures=1)
 
 
 class Telling:
@@ -218,6 +219,19 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
     t = Telling()
     t.turned(outcome(pods=[*RESIDENTS, pod("away", on="n1")]))
     assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "Admission", "Burst"}
+
+
+# -- breakers that turn
+
+
+def test_a_provider_on_trial_is_told_as_that_and_not_by_why_it_failed() -> None:
+    opened = PoolStatus(providers=(ProviderStatus(name="nebius", breaker=FAILED),))
+    trial = FAILED.model_copy(update={"state": BreakerState.HALF_OPEN})
+    t = Telling()
+    t.story.turned(BURST_POOL, opened, PoolStatus(providers=(ProviderStatus(name="nebius", breaker=trial),)))
+    (event,) = t.events
+    assert (event.action, event.reason, event.warning) == ("Breaker", "CanaryUnderWay", False)
+    assert event.note.startswith("Breaker of nebius is HalfOpen. Nothing is wrong with it any more")
 
 
 # -- admission
