@@ -2,7 +2,9 @@
 
 A pod that the kubelet refused counts by itself. One whose containers do not start counts only if another pod of the
 same workload is ready on another node: otherwise the workload is at fault. And no pod counts whose workload fails
-everywhere it is tried: on nodes of several providers, and is ready nowhere.
+everywhere it is tried: on nodes of several providers, and is ready nowhere. One that is refused on several nodes of one
+provider, and is ready nowhere, counts on those nodes only that refused others as well: a workload that no node admits
+must not empty its provider.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,9 +37,11 @@ def black_holes(
     tried: dict[str, set[str]] = {}
     for one in recent:
         tried.setdefault(one.owner, set()).add(provider.get(one.node, ""))
+    refusals = _Refusals(recent)
     failed: dict[str, set[str]] = {}
     for one in recent:
-        if one.node in provider and _counts(one, ready.get(one.owner, frozenset()), len(tried[one.owner])):
+        trusted = len(tried[one.owner]) == 1 and refusals.blame_the_node(one)
+        if one.node in provider and _counts(one, ready.get(one.owner, frozenset()), trusted=trusted):
             failed.setdefault(one.node, set()).add(one.uid)
     return Holes(
         {node: len(uids) for node, uids in failed.items() if len(uids) >= rules.pods},
@@ -45,12 +49,27 @@ def black_holes(
     )
 
 
-def _counts(one: Failure, ready: Iterable[str], tried: int) -> bool:
+class _Refusals:
+    """Which nodes refused pods of whom."""
+
+    def __init__(self, failures: Iterable[Failure]) -> None:
+        self._nodes: dict[str, set[str]] = {}
+        self._owners: dict[str, set[str]] = {}
+        for one in failures:
+            if one.refused:
+                # Bare pods are nobody's: each stands for itself.
+                owner = one.owner or one.uid
+                self._nodes.setdefault(owner, set()).add(one.node)
+                self._owners.setdefault(one.node, set()).add(owner)
+
+    def blame_the_node(self, one: Failure) -> bool:
+        """Say whether the node is at fault rather than the workload: it alone refused it, or refused others too."""
+        return one.refused and (len(self._nodes[one.owner or one.uid]) == 1 or len(self._owners[one.node]) > 1)
+
+
+def _counts(one: Failure, ready: Iterable[str], *, trusted: bool) -> bool:
     elsewhere = any(node != one.node for node in ready)
-    if not one.refused:
-        return elsewhere
-    # Bare pods are nobody's: each stands for itself.
-    return not one.owner or elsewhere or tried == 1
+    return elsewhere or (one.refused and (not one.owner or trusted))
 
 
 def _ready_on(members: Mapping[str, Sequence[NodeUse]], owners: set[str]) -> dict[str, set[str]]:

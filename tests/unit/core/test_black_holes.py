@@ -73,7 +73,18 @@ def test_a_workload_that_fails_wherever_it_is_tried_blames_no_node() -> None:
 
 
 def test_a_provider_that_refuses_everything_is_to_blame() -> None:
-    assert black([*failures(3, "n1", refused=True), *failures(3, "n2", refused=True)]) == ["n1", "n2"]
+    seen = [one for on in ("n1", "n2") for owner in ("web", "batch") for one in failures(2, on, owner, refused=True)]
+    assert black(seen) == ["n1", "n2"]
+
+
+def test_one_workload_that_several_nodes_refuse_and_that_runs_nowhere_does_not_empty_its_provider() -> None:
+    everywhere = [one for on in ("a0", "a1", "a2", "a3") for one in failures(3, on, refused=True)]
+    assert black(everywhere) == []
+    # It says something of the node that refused others as well.
+    assert black([*everywhere, *failures(1, "a1", "batch", refused=True)]) == ["a1"]
+    assert black([*everywhere, *failures(1, "a1", "", refused=True)]) == ["a1"]
+    # Containers of others that do not start there are no refusal.
+    assert black([*everywhere, *failures(1, "a1", "batch")]) == []
 
 
 def test_pods_of_several_workloads_count_together() -> None:
