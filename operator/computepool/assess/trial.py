@@ -69,6 +69,6 @@ def _came(pod: Pod, provider: str) -> float:
 
 
 def _waits_for(pod: Pod, target: Target, breaker: Breaker) -> bool:
-    """Say whether the pod was sent there since the breaker changed, and waits."""
-    at = pod.offered(target.name)
+    """Say whether the pod was sent there since the breaker changed, and waits; not one that may have no place there."""
+    at = None if pod.shape.unmodelled else pod.offered(target.name)
     return at is not None and at >= breaker.since and target.tolerated_by(pod.shape)

@@ -2,7 +2,8 @@
 
 A pod counts when its time at the provider is over: there was a place for it by our account all the while, or the
 provider makes nodes on demand. A provider that is full has not failed. What was offered before the latest pod that it
-has bound does not count: then rather the pod is at fault. Nor does what was offered before its breaker last changed.
+has bound does not count: then rather the pod is at fault. Nor does what was offered before its breaker last changed,
+nor a pod with constraints that fit does not model (volumes, anti-affinity, host ports): there may be no place for it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,9 @@ def _late(seen: Snapshot, target: Target, fitting: Fitting, dues: list[float], n
 
 def _offered(pod: Pod, target: Target) -> float | None:
     """Return when the pod could first use the provider; None where it can't, or is somebody else's for now."""
-    if pod.deleting is not None or pod.gated or pod.nominated or not target.tolerated_by(pod.shape):
+    if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled:
+        return None
+    if not target.tolerated_by(pod.shape):
         return None
     at = pod.offered(target.name)
     return pod.since if at is None else at

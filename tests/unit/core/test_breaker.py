@@ -12,7 +12,7 @@ from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure, Node, Pod
 from computepool.model.state import Breaker, PoolState
-from tests.builders import NOW, node, pod, pool, provider
+from tests.builders import NOW, node, pod, pool, provider, shape
 from tests.unit.core.watching import Watch
 
 AWS = [node(f"a{index}") for index in range(4)]
@@ -276,6 +276,13 @@ def test_it_does_not_while_a_pod_is_on_its_way(pods: list[Pod]) -> None:
     watch = half_open()
     watch.see(10_000, [*AWS, *NEBIUS], pods)
     assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_a_pod_that_waits_for_more_than_room_is_not_waited_for() -> None:
+    watch = half_open()
+    bound_to_a_volume = pod("stuck", sent=[("nebius", NOW + 1)], shaped=shape(unmodelled=["volumes"]))
+    watch.see(10_000, [*AWS, *NEBIUS], [bound_to_a_volume])
+    assert watch.breaker("nebius").closed
 
 
 def test_it_does_not_while_something_is_wrong_that_does_not_count_yet() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Requirement
 from computepool.model.snapshot import Pod
@@ -75,6 +77,15 @@ def test_pods_that_its_nodes_can_never_take_do_not_count() -> None:
     watch = watching(on_demand=True)
     watch.see(10_000, NODES, pods)
     assert watch.breaker("nebius").closed
+
+
+@pytest.mark.parametrize("on_demand", [False, True])
+def test_pods_with_constraints_that_fit_does_not_model_do_not_count(on_demand: bool) -> None:
+    pods = [sent(f"p{index}", shaped=shaped(unmodelled=["volumes"])) for index in range(3)]
+    watch = watching(*pods, on_demand=on_demand)
+    watch.see(10_000, NODES, pods)
+    assert watch.breaker("nebius").closed
+    assert dict(watch.state.unbound) == {}
 
 
 def test_pods_that_found_a_place_elsewhere_since_have_still_not_been_bound_in_time() -> None:
