@@ -126,6 +126,9 @@ def _from_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: f
     if signs.health.troubled or clear is None:
         clear = None if signs.health.troubled else now
     over = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + spec.clear_seconds))
+    if signs.drained and over and failing is None and not by_hand:
+        # From now on nothing but the drain keeps it open.
+        return _drained(before, now)
     if signs.drained or not over or failing is not None or not (signs.node or signs.on_demand):
         return before if clear == before.clear_since else msgspec.structs.replace(before, clear_since=clear)
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=signs.node)

@@ -324,6 +324,27 @@ def test_a_provider_that_is_drained_while_open_is_not_tried() -> None:
         assert watch.breaker("nebius").state is OPEN
 
 
+def test_one_that_opened_for_sickness_and_was_drained_then_says_so_once_it_is_well() -> None:
+    watch = opened(failures=2, retry_at=100, drain=True, clearSeconds=60)
+    for now, reason in ((0, Reason.PROVIDER_UNHEALTHY), (99, Reason.PROVIDER_UNHEALTHY), (100, Reason.DRAINED)):
+        watch.see(now, [*AWS, *NEBIUS])
+        assert watch.breaker("nebius").reason is reason
+    assert watch.breaker("nebius") == Breaker(OPEN, Reason.DRAINED, NOW + 100, failures=2)
+    watch.see(10_000, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").since == NOW + 100
+    watch.pool = two(drain=False)
+    watch.see(10_001, [*AWS, *NEBIUS])
+    assert watch.breaker("nebius").state is HALF_OPEN
+
+
+def test_a_drained_one_that_is_still_sick_says_that() -> None:
+    watch = opened(drain=True, clearSeconds=60)
+    nodes = [node(f"n{index}", ready="Unknown", quarantine="x") for index in range(4)]
+    for now in (0, 60, 10_000):
+        watch.see(now, [*AWS, *nodes])
+        assert watch.breaker("nebius").reason is Reason.PROVIDER_UNHEALTHY
+
+
 # -- for how long
 
 
