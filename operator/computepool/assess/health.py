@@ -96,7 +96,10 @@ def _doubtful(members: Members, heartbeats: Mapping[str, float], silence: Silenc
     unheard = silence.silent | silence.quiet
     names = {name: [use.node.name for use in uses if use.node.name in heartbeats] for name, uses in members.items()}
     return frozenset(
-        name for name, nodes in names.items() if _reaches(sum(one in unheard for one in nodes), len(nodes), percent)
+        name
+        for name, nodes in names.items()
+        if _speak(len(nodes), len(members[name]))
+        and _reaches(sum(one in unheard for one in nodes), len(nodes), percent)
     )
 
 
@@ -230,7 +233,7 @@ def _verdict(
     silent = sum(1 for one in sick.values() if one.reason is Reason.NODE_SILENT)
     if silent and heard.outside():
         beating = sum(1 for use in uses if use.node.name in heard.heartbeats)
-        if _reaches(silent, beating, spec.silent_percent):
+        if _speak(beating, len(uses)) and _reaches(silent, beating, spec.silent_percent):
             return Reason.PROVIDER_SILENT, f"{silent} of {beating} nodes have fallen silent"
     if _reaches(len(sick), len(uses), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{len(sick)} of {len(uses)} nodes are sick"
@@ -239,6 +242,11 @@ def _verdict(
     if _reaches(lost, sum(has.values()), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{lost // MILLI} of {sum(has.values()) // MILLI} accelerators are gone"
     return None, ""
+
+
+def _speak(beating: int, count: int) -> bool:
+    """Say whether so many nodes have heartbeats that they speak for all of a provider's."""
+    return 2 * beating >= count
 
 
 def _reaches(part: int, whole: int, percent: int) -> bool:

@@ -83,7 +83,21 @@ def test_a_provider_fails_when_so_many_of_its_nodes_are_silent_together(silent: 
 
 def test_only_nodes_with_a_heartbeat_are_asked() -> None:
     watch = watching(silentPercent=80, unhealthyPercent=100)
+    watch.see(30, NODES, heartbeats={**beating(0, *NEBIUS[:3]), **beating(30, *AWS)})
+    assert watch.provider("nebius").failing is Reason.PROVIDER_SILENT
+    assert watch.provider("nebius").detail == "3 of 3 nodes have fallen silent"
+
+
+def test_a_few_nodes_with_a_heartbeat_do_not_speak_for_all() -> None:
+    watch = watching(silentPercent=80, unhealthyPercent=100)
     watch.see(30, NODES, heartbeats={**beating(0, *NEBIUS[:2]), **beating(30, *AWS)})
+    assert watch.provider("nebius").failing is None
+    assert watch.sick("nebius") == dict.fromkeys(NEBIUS[:2], Reason.NODE_SILENT)
+
+
+def test_half_of_the_nodes_speak_for_all() -> None:
+    watch = watching(silentPercent=80, unhealthyPercent=100)
+    watch.see(30, NODES[:9], heartbeats={**beating(0, *NEBIUS[:2]), **beating(30, *AWS)})
     assert watch.provider("nebius").failing is Reason.PROVIDER_SILENT
 
 
