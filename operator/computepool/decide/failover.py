@@ -1,7 +1,8 @@
 """Running pods leave what fails: sick nodes, and all nodes of a provider that has failed, as failover.runningPods says.
 
 A pod is moved only off a node that is seen with the taint, or that offers no accelerators any more: only then does the
-scheduler send its replacement elsewhere.
+scheduler send its replacement elsewhere. And never off one that is merely silent: a kubelet that is restarted does not
+renew its Lease for a while, and the pods run on.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,11 @@ from computepool.assess.supply import Supply
 from computepool.assess.targets import Target
 from computepool.decide.movement import Leaver, Movement, in_turn
 from computepool.decide.quarantine import offers
-from computepool.model.api import BreakerState, LostPods, Mode, RunningPods
+from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, NodeUse
+from computepool.model.selectors import Taint
+from computepool.model.snapshot import MoveKind, Node, NodeUse, Pod
+from computepool.model.state import Sickness
 
 DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
 """Troubles of nodes whose pods do not run, as far as anybody can tell."""
@@ -60,9 +63,12 @@ def _leave(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) 
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not sick):
         stays.add(one.pod, Reason.LEFT_BY_POLICY)
         return
-    kept_off = node.quarantined or not offers(node, spec.accelerator.resource_name)
-    if not kept_off and spec.mode is not Mode.OBSERVE:
-        stays.add(one.pod, Reason.QUARANTINE_PENDING)
+    if _awaits_verdict(movement, one):
+        stays.add(one.pod, Reason.AWAITING_VERDICT)
+        return
+    why = _comes_back(one.pod, node, spec.mode) if offers(node, spec.accelerator.resource_name) else None
+    if why is not None:
+        stays.add(one.pod, why)
         return
     lost = _lost(movement, one, unknown_since)
     if movement.held(one, MoveKind.FAILOVER, dwells=not _dead(movement, one)):
@@ -75,9 +81,28 @@ def _leave(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) 
     movement.move(one, target, MoveKind.FAILOVER, Reason.LOST_NODE if lost else reason, release=lost)
 
 
+def _comes_back(pod: Pod, node: Node, mode: Mode) -> Reason | None:
+    """Say why the scheduler could send the pod's replacement to the same node; None where the taint keeps it off."""
+    if mode is not Mode.OBSERVE and not node.quarantined:
+        return Reason.QUARANTINE_PENDING
+    taint = Taint(UNAVAILABLE_KEY, node.quarantine or "", "NoSchedule")
+    return Reason.TOLERATES_QUARANTINE if any(one.tolerates(taint) for one in pod.shape.tolerations) else None
+
+
+def _awaits_verdict(movement: Movement, one: Leaver) -> bool:
+    """Say whether silence alone speaks against the node: not its status, and not its provider's other nodes."""
+    if one.use.node.ready != "True" or gives_up(one.supply):
+        return False
+    sickness = _sickness(movement, one)
+    return sickness is not None and sickness.reason is Reason.NODE_SILENT
+
+
+def _sickness(movement: Movement, one: Leaver) -> Sickness | None:
+    return movement.assessment.health.providers[one.supply.target.name].sick.get(one.use.node.name)
+
+
 def _dead(movement: Movement, one: Leaver) -> bool:
-    name, node = one.supply.target.name, one.use.node
-    sickness = movement.assessment.health.providers[name].sick.get(node.name)
+    node, sickness = one.use.node, _sickness(movement, one)
     silent = sickness is not None and sickness.clear_since is None and sickness.reason in DEAD
     return node.ready == "Unknown" or silent
 

@@ -112,7 +112,11 @@ class Reason(StrEnum):
     # --- a running pod is moved, or should be and stays
     LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is sick, and another has room for it."
     LEAVES_PROVIDER = "LeavesProvider", "The pod's provider has failed or is drained, and another has room for it."
-    LOST_NODE = "LostNode", "The pod's node is lost; the pod is released so that another takes its place."
+    LOST_NODE = (
+        "LostNode",
+        "The pod's node is lost, so the pod is deleted; its controller makes another, a StatefulSet only once the pod "
+        "is gone from the API, which may take until the node is back or deleted.",
+    )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for one that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds, and takes the pod back."
     BUDGET_RETURN = "BudgetReturn", "The budget is spent, and the primary takes the pod back."
@@ -130,6 +134,16 @@ class Reason(StrEnum):
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached; the pod's turn comes."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once its node is seen with the taint."
+    AWAITING_VERDICT = (
+        "AwaitingVerdict",
+        "The pod's node is silent; its pods leave once the control plane has lost it too, or its whole provider is "
+        "silent.",
+    )
+    TOLERATES_QUARANTINE = (
+        "ToleratesQuarantine",
+        "The pod tolerates the taint computepool.io/unavailable, so another in its place could come back to the same "
+        "node; let it tolerate less.",
+    )
     EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go; it is tried again."
     WINDOW_NEVER_OPENS = "WindowNeverOpens", "failback.window can't open as it is written; correct it."
     OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."

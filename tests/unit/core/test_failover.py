@@ -31,9 +31,11 @@ from tests.unit.core.passes import decided, hold_of, holds, sent_to
 SICK = PoolState(sick=sickness("n1"))
 
 
-def off_n1(*pods: Any, more: Any = (), state: PoolState = SICK, seen: bool = True, **spec: Any) -> Plan:
+def off_n1(
+    *pods: Any, more: Any = (), state: PoolState = SICK, seen: bool = True, ready: str = "False", **spec: Any
+) -> Plan:
     """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well."""
-    nodes = [node("a1"), sick_node("n1", seen=seen), node("n2"), *more]
+    nodes = [node("a1"), sick_node("n1", seen=seen, ready=ready), node("n2"), *more]
     of = spec.pop("of", None) or pool(**spec)
     return decided(snapshot(of, nodes, pods), state)
 
@@ -91,6 +93,40 @@ def test_the_most_important_leave_first_and_of_those_the_oldest() -> None:
 
 def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
     assert stays(off_n1(owned("web", on="n1"), seen=False)) == {"web": Reason.QUARANTINE_PENDING}
+
+
+def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
+    silent = PoolState(sick=sickness("n1", reason=Reason.NODE_SILENT))
+    for seen in (False, True):
+        restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True")
+        assert restarted.moves == ()
+        assert stays(restarted) == {"web": Reason.AWAITING_VERDICT}
+        assert restarted.quarantine == {"n1": Reason.NODE_SILENT}
+    for ready in ("Unknown", "False"):
+        assert moved_to(off_n1(owned("web", on="n1"), state=silent, ready=ready)) == {"web": "aws"}
+    whole = msgspec.structs.replace(silent, breakers={"nebius": opened(Reason.PROVIDER_SILENT)})
+    assert moved_to(off_n1(owned("web", on="n1"), state=whole, ready="True")) == {"web": "aws"}
+
+
+@pytest.mark.parametrize(
+    ("toleration", "moves"),
+    [
+        (Toleration(operator="Exists"), False),
+        (Toleration("computepool.io/unavailable", "Exists", "", "NoSchedule"), False),
+        (Toleration("computepool.io/unavailable", "Equal", "NodeNotReady"), False),
+        (Toleration("computepool.io/unavailable", "Equal", "Drained"), True),
+        (Toleration(operator="Exists", effect="NoExecute"), True),
+    ],
+    ids=str,
+)
+def test_a_pod_that_would_come_back_to_the_same_node_stays(toleration: Toleration, moves: bool) -> None:
+    web = owned("web", on="n1", shaped=shape(1, tolerations=[toleration]))
+    plan = off_n1(web)
+    assert stays(plan) == ({} if moves else {"web": Reason.TOLERATES_QUARANTINE})
+    assert bool(plan.moves) is moves
+    # Without accelerators to offer, the node takes nobody, whoever tolerates what.
+    bare = sick_node("n1", 0)
+    assert decided(snapshot(pool(), [node("a1"), bare, node("n2")], [web]), SICK).moves
 
 
 def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> None:
