@@ -31,6 +31,9 @@ OF_THE_NODE: Final = frozenset(
 OF_JOINING: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """What is no fault in a node that has not been ready yet: it is just joining."""
 
+OF_UPGRADES: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
+"""What a cordoned node goes through while it is upgraded: a provider that does that node by node does not fail."""
+
 
 class Fault(msgspec.Struct, frozen=True):
     """What is wrong with a node. `at_once`: what shows it was waited for already."""

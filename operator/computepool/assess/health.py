@@ -10,7 +10,17 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.assess.blackholes import black_holes
-from computepool.assess.faults import OF_JOINING, OF_THE_NODE, Quick, Rules, devices_of, fault_of, leaving, rules_of
+from computepool.assess.faults import (
+    OF_JOINING,
+    OF_THE_NODE,
+    OF_UPGRADES,
+    Quick,
+    Rules,
+    devices_of,
+    fault_of,
+    leaving,
+    rules_of,
+)
 from computepool.assess.sickness import Times, due, held, quarantined_before, sickness_of
 from computepool.assess.silence import Silence, silence_of
 from computepool.model.api import Health as HealthSpec
@@ -217,11 +227,21 @@ def _provider(
     found = _of(counted.odd, nodes)
     sick = {name: one for name, one in found.items() if one.sick}
     at_present = {name: one for name, one in found.items() if one.clear_since is None}
+    # Each of them is sick all the same, and counts among all: only not among those that have failed.
+    upgraded = {use.node.name for use in counted.odd if use.node.unschedulable and _upgraded(found.get(use.node.name))}
     # Nodes whose trouble does not count yet are left out: a device plugin that is restarted everywhere is no failure.
     gone = sum(devices_of(use.node, rules.resource)[1] for use in counted.odd if use.node.name not in found)
-    failing, detail = _verdict(counted.uses, sick, gone, heard, rules, spec)
-    troubled = _verdict(counted.uses, at_present, gone, heard, rules, spec)[0] is not None
+    failing, detail = _verdict(counted.uses, _without(sick, upgraded), gone, heard, rules, spec)
+    troubled = _verdict(counted.uses, _without(at_present, upgraded), gone, heard, rules, spec)[0] is not None
     return ProviderHealth(sick, failing, detail, known=True, troubled=troubled)
+
+
+def _upgraded(one: Sickness | None) -> bool:
+    return one is not None and one.reason in OF_UPGRADES
+
+
+def _without(nodes: Mapping[str, Sickness], names: set[str]) -> Mapping[str, Sickness]:
+    return {name: one for name, one in nodes.items() if name not in names} if names else nodes
 
 
 def _verdict(

@@ -41,6 +41,26 @@ def test_nodes_whose_faults_do_not_count_yet_do_not_fail_their_provider() -> Non
     assert watch.provider().failing is Reason.PROVIDER_UNHEALTHY
 
 
+@pytest.mark.parametrize("how", [{"ready": "False"}, {"gpus": 0, "capacity": 8}], ids=str)
+def test_cordoned_nodes_that_are_upgraded_do_not_fail_their_provider(how: dict[str, Any]) -> None:
+    watch = watching(sustainSeconds=30, unhealthyPercent=60)
+    for now in (0, 30, 1000):
+        watch.see(now, [*some(9, cordoned=True, **how), node("a9")])
+        assert (watch.provider().failing, watch.provider().troubled) == (None, False)
+    # Each of them is sick all the same.
+    assert len(watch.sick()) == 9
+    watch.see(1001, [*some(5, cordoned=True, **how), *some(5, 5, ready="Unknown")])
+    assert watch.provider().failing is None
+    watch.see(1002, [*some(4, cordoned=True, **how), *some(6, 4, ready="Unknown")])
+    assert watch.provider().detail == "6 of 10 nodes are sick"
+
+
+def test_cordoned_nodes_that_the_control_plane_has_lost_fail_their_provider() -> None:
+    watch = watching(unhealthyPercent=60)
+    watch.see(0, [*some(9, cordoned=True, ready="Unknown"), node("a9")])
+    assert watch.provider().failing is Reason.PROVIDER_UNHEALTHY
+
+
 def test_a_few_big_nodes_are_most_of_a_provider() -> None:
     watch = watching()
     big = [node("a0", 80, ready="Unknown"), node("a1", 40, ready="Unknown"), *some(8, 2)]
