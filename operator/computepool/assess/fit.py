@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from copy import copy
 
+from computepool.assess.faults import devices_of
 from computepool.assess.supply import Supply
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
@@ -56,6 +57,7 @@ class Packer:
         self._resource = resource
         self._uses = sorted(supply.usable, key=lambda use: (use.free(resource), use.node.name))
         self._free = [use.free(resource) for use in self._uses]
+        self._keys = keys
         self._kinds = {_kind_of(use.node, keys): use.node for use in supply.nodes}
         self._kind = [_kind_of(use.node, keys) for use in self._uses]
         self._left: dict[int, dict[str, int]] = {}
@@ -135,9 +137,26 @@ class Packer:
         tolerations = shape.tolerations + target.tolerations
         # What passes with a node's state keeps the pod off for now, not off the provider.
         lasting = [[taint for taint in node.taints if not _passing(taint)] for node in admitting]
-        if self.supply.usable and not any(tolerated(taints, tolerations) for taints in lasting):
+        open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
+        if self.supply.usable and not open_to:
             return Reason.TAINTED
+        if not target.on_demand and self._too_large(shape, open_to):
+            return Reason.TOO_LARGE
         return self._no_room()
+
+    def _too_large(self, shape: Shape, kinds: Iterable[Node]) -> bool:
+        """Say whether no node of these kinds could hold the pod, even if nothing else ran there."""
+        wanted = {_kind_of(node, self._keys) for node in kinds}
+        told = False
+        for use in self.supply.nodes:
+            # What a device plugin that is restarted takes away for a moment counts.
+            accelerators, _ = devices_of(use.node, self._resource)
+            if _kind_of(use.node, self._keys) in wanted:
+                told = told or accelerators > 0
+                if _fits(shape, {**use.node.allocatable, self._resource: accelerators}):
+                    return False
+        # Where nobody offers any accelerator it can't be told how many there would be.
+        return told
 
     def _no_room(self) -> Reason:
         if not self.supply.breaker.closed:

@@ -20,7 +20,7 @@ from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, NodeUse, Shape
 
-NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED})
+NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections by the primary that make a standby the pod's only place."""
 
 
@@ -32,7 +32,7 @@ def fail_back(movement: Movement, purse: Purse, stable_since: float | None) -> N
     if not wanted and not returning:
         return
     opening = opening_of(spec.failback.window, movement.now)
-    leavers = sorted(_leavers(movement), key=_turn)
+    leavers = sorted(_leavers(movement), key=lambda one: (movement.governor.asked(one.pod.uid), _turn(one)))
     if wanted and not opening.open:
         movement.stays.later(opening.again)
         if not returning:

@@ -25,7 +25,7 @@ from computepool.model.snapshot import Moving, Offer, Pod
 from computepool.model.state import Fitting
 
 Rejected = list[tuple[str, Reason]]
-MAY_NOT: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED})
+MAY_NOT: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections that waiting does not change."""
 
 
@@ -180,7 +180,7 @@ def _with(hold: Hold, rejected: Rejected) -> Hold:
 def _because(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
         return Reason.NEXT_PROVIDER
-    return why if why in (Reason.PINNED, Reason.TAINTED) else Reason.PRIMARY_SATURATED
+    return why if why in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE) else Reason.PRIMARY_SATURATED
 
 
 def _nowhere(overflow: Overflow, rejected: Rejected) -> Hold:

@@ -186,6 +186,7 @@ class Reason(StrEnum):
     TAINTED = "Tainted", "The provider's nodes have a taint that neither the pod nor the provider's tolerations cover."
     NO_NODES = "NoNodes", "The provider has no node that is ready and schedulable."
     NO_ROOM = "NoRoom", "The provider's nodes have no room for the pod."
+    TOO_LARGE = "TooLarge", "No node of the provider is large enough for the pod, even if nothing else ran there."
     AT_MAX_ACCELERATORS = "AtMaxAccelerators", "The pool would use more than capacity.maxAccelerators of the provider."
     NOT_BOUND_IN_TIME = (
         "NotBoundInTime",

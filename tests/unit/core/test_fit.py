@@ -252,7 +252,34 @@ def test_a_place_is_only_soon_free_for_who_may_go_there() -> None:
 
 
 def test_full_nodes_have_no_room() -> None:
-    assert why_not(shape(8), node("a1", 4)) is Reason.NO_ROOM
+    assert why_not(shape(8), node("a1"), bound=[pod("x", 1, on="a1")]) is Reason.NO_ROOM
+
+
+def test_a_pod_that_no_node_could_hold_even_empty_is_too_large() -> None:
+    assert why_not(shape(16), node("a1"), node("a2")) is Reason.TOO_LARGE
+    assert why_not(shape(1, more={"cpu": 65}), node("a1")) is Reason.TOO_LARGE
+    assert why_not(shape(16), node("n1"), index=1) is Reason.TOO_LARGE
+
+
+def test_nodes_that_take_no_pods_now_show_how_large_a_pod_may_be() -> None:
+    assert why_not(shape(16), node("a1"), node("a2", 16, ready="Unknown")) is Reason.NO_ROOM
+    assert why_not(shape(16), node("a1"), node("a2", 0, capacity=16)) is Reason.NO_ROOM
+    assert why_not(shape(16), node("a1", ready="Unknown")) is Reason.TOO_LARGE
+
+
+def test_only_nodes_that_the_pod_may_run_on_show_how_large_it_may_be() -> None:
+    small, big = node("a1", labels={"zone": "a"}), node("a2", 16, labels={"zone": "b"})
+    assert why_not(shape(16, selector={"zone": "a"}), small, big) is Reason.TOO_LARGE
+    other_teams = node("a2", 16, taints=[Taint("team", "ml", "NoSchedule")])
+    assert why_not(shape(16), node("a1"), other_teams) is Reason.TOO_LARGE
+
+
+def test_a_provider_that_makes_nodes_may_make_larger_ones() -> None:
+    assert why_not(shape(16), node("n1"), index=1, on_demand=True) is Reason.NO_ROOM
+
+
+def test_where_no_node_offers_any_accelerator_a_pod_is_not_too_large() -> None:
+    assert why_not(shape(8), node("a1", 0)) is Reason.NO_ROOM
 
 
 def test_a_provider_whose_nodes_all_take_no_pods_has_no_nodes() -> None:
@@ -267,9 +294,9 @@ def test_a_pod_whose_selectors_match_no_node_is_pinned() -> None:
 
 
 def test_a_pod_pinned_to_a_full_node_waits_for_room() -> None:
-    full = node("a1", 1)
-    assert why_not(shape(2, affinity=[term(name="a1")]), full) is Reason.NO_ROOM
-    assert why_not(shape(2, selector={"kubernetes.io/hostname": "a1"}), full) is Reason.NO_ROOM
+    full, bound = node("a1", 2), [pod("x", 1, on="a1")]
+    assert why_not(shape(2, affinity=[term(name="a1")]), full, bound=bound) is Reason.NO_ROOM
+    assert why_not(shape(2, selector={"kubernetes.io/hostname": "a1"}), full, bound=bound) is Reason.NO_ROOM
 
 
 def test_a_provider_whose_nodes_keep_the_pod_off_by_taints_says_so() -> None:

@@ -195,7 +195,7 @@ def test_only_pods_that_may_go_are_sent_and_only_after_their_time(case: Case) ->
         assert (pod.gated, pod.nominated, pod.deleting) == (False, "", None)
         assert truth.allows(pod, next(one for one in truth.providers if one.name == burst.provider))
         at_home = dict(burst.rejected)[truth.providers[0].name]
-        for_ever = at_home in (Reason.PINNED, Reason.TAINTED, Reason.NOT_BOUND_IN_TIME)
+        for_ever = at_home in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE, Reason.NOT_BOUND_IN_TIME)
         failed = not plan.state.breakers[truth.providers[0].name].closed
         assert for_ever or failed or sent_to(truth, pod) or pod.since + pending <= NOW
 

@@ -112,6 +112,12 @@ def test_a_pod_that_can_never_run_on_the_primary_has_nothing_to_wait_for_and_is_
     assert found.pressing == 0
 
 
+def test_a_pod_larger_than_any_node_of_the_primary_has_nothing_to_wait_for_and_is_no_pressure() -> None:
+    found = demand(pod("p", 16, waited=0))
+    assert overflowing(found) == {"p": (Reason.TOO_LARGE, None)}
+    assert found.pressing == 0
+
+
 def test_a_pod_that_the_primarys_taints_keep_off_has_nothing_to_wait_for_and_is_no_pressure() -> None:
     found = demand(pod("p", waited=0), nodes=[node("a1", taints=[Taint("team", "ml", "NoSchedule")])])
     assert overflowing(found) == {"p": (Reason.TAINTED, None)}

@@ -79,7 +79,7 @@ def test_places_are_given_by_priority_and_age() -> None:
 
 
 def test_a_pod_that_waits_for_no_one_reason_has_none_left() -> None:
-    found = plan(HOLDER, pod("p", 9), nodes=[node("a1"), node("n1"), node("c1", cordoned=True)])
+    found = plan(HOLDER, pod("p", 8), pod("x", 1, on="n1"), nodes=[node("a1"), node("n1"), node("c1", cordoned=True)])
     assert holds(found) == {"p": Reason.NO_PROVIDER_LEFT}
 
 
