@@ -28,9 +28,8 @@ for long."""
 
 def fail_over(movement: Movement, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off what fails. `unknown_since`: by node, since when its status is Unknown."""
-    for one in in_turn(
-        one for supply, uses in _troubled(movement.assessment) for one in movement.leavers(supply, uses)
-    ):
+    leavers = in_turn(one for supply, uses in _troubled(movement.assessment) for one in movement.leavers(supply, uses))
+    for one in sorted(leavers, key=lambda one: movement.governor.asked(one.pod.uid)):
         _leave(movement, one, unknown_since)
 
 

@@ -16,10 +16,12 @@ from computepool.model.snapshot import MoveKind, Snapshot
 MINUTE: Final = 60.0
 ROUNDING_SECONDS: Final = 1.0
 """Recorded times are whole seconds, rounded down."""
-RETRY_SECONDS: Final = 5.0
-"""Between tries of an eviction that is refused, until evictionTimeoutSeconds."""
-LATE_RETRY_SECONDS: Final = 60.0
-"""And from then on."""
+RETRY_SECONDS: Final = 10.0
+"""Between the first tries of an eviction that is refused."""
+RETRY_SHARE: Final = 0.5
+"""Of the time that it has been refused for: so much later it is tried again."""
+RETRY_CAP_SECONDS: Final = 60.0
+"""And no later than that: a disruption budget may let go at any time."""
 
 Recent = tuple[tuple[float, MoveKind], ...]
 
@@ -72,8 +74,18 @@ class Governor:
         one = self._flights.refused.get(uid)
         if one is None:
             return None
-        at = one.at + (LATE_RETRY_SECONDS if self.overdue(uid) else RETRY_SECONDS)
+        refused = one.at - (one.at if one.refused_since is None else one.refused_since)
+        at = one.at + min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
         return at if at > self._now else None
+
+    def asked(self, uid: str) -> float:
+        """Return when the pod's eviction was refused last; 0 where it was not.
+
+        Sorted by it, those that were never refused have their turn first, so that no budget's pods can hold up all
+        others, and then those that have waited longest.
+        """
+        one = self._flights.refused.get(uid)
+        return 0.0 if one is None else one.at
 
     def overdue(self, uid: str) -> bool:
         """Say whether the pod's eviction has been refused for evictionTimeoutSeconds."""

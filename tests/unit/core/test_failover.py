@@ -268,12 +268,14 @@ def test_a_new_leader_whose_predecessors_moved_nobody_need_not() -> None:
 @pytest.mark.parametrize(
     ("asked", "since", "moves", "reported"),
     [
-        (NOW - 4, NOW - 20, False, False),
-        (NOW - 5, NOW - 20, True, False),
-        (NOW - 5, NOW - 301, False, True),
+        (NOW - 9, NOW - 9, False, False),
+        (NOW - 10, NOW - 30, True, False),
+        (NOW - 29, NOW - 89, False, False),
+        (NOW - 30, NOW - 90, True, False),
+        (NOW - 59, NOW - 301, False, True),
         (NOW - 60, NOW - 400, True, True),
     ],
-    ids=["too soon", "again", "for too long", "now and then"],
+    ids=["too soon", "again", "not yet so soon", "more seldom", "for too long", "now and then"],
 )
 def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
     asked: float, since: float, moves: bool, reported: bool

@@ -95,6 +95,18 @@ def test_refused_evictions_count_neither_way() -> None:
     assert len(passed(moving=refused).moves) == 4
 
 
+def test_refused_ones_are_tried_again_within_the_limit_after_all_others_and_those_that_waited_longest_first() -> None:
+    ago = {"p0": 30, "p1": 40, "p2": 20, "p3": 50}
+    refused = tuple(
+        moving(one, "aws", at=NOW - ago[one.name], evicted=False, refused_since=NOW - ago[one.name])
+        for one in LEAVING
+        if one.name in ago
+    )
+    plan = passed(moving=refused)
+    assert [one.pod.name for one in plan.moves] == ["p4", "p5", "p3", "p1"]
+    assert {one.pod.name for one in plan.stays} == {"p0", "p2"}
+
+
 def test_moves_home_have_limits_of_their_own() -> None:
     home = tuple(gone(index, ago=5, kind=MoveKind.FAILBACK) for index in range(9))
     assert len(passed(moving=home).moves) == 4
@@ -148,7 +160,7 @@ def test_what_is_recorded(policy: str) -> None:
 
 
 def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
-    refused = moving(LEAVING[0], "aws", at=NOW - 6, evicted=False, refused_since=NOW - 6)
+    refused = moving(LEAVING[0], "aws", at=NOW - 11, evicted=False, refused_since=NOW - 11)
     of, nodes = pool(), [node("a1"), sick_node("n1")]
     seen = snapshot(of, nodes, LEAVING[:1], moving=(refused,))
     state = SICK

@@ -49,8 +49,8 @@ class Failover(ApiModel):
     per_minute: Moves | None = 60
     """Most pods of the pool that are evicted in any minute."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
-    """Seconds for which an eviction that a PodDisruptionBudget refuses is tried again every 5 s; then it counts as
-    stuck, and is tried once a minute."""
+    """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. It is tried
+    again after 10 s at first, more and more seldom, and about once a minute in the end."""
     lost_pods: LostPods = LostPods.LEAVE
     """Release: pods on nodes whose Ready condition has been Unknown for `lostSeconds` are deleted, as the node
     controller would do minutes later, whatever their disruption budgets say: they do not run any more. The chart's
