@@ -30,7 +30,7 @@ DOUBT_SECONDS: Final = 15.0
 """How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
 shows that within seconds."""
 REMEMBERED: Final = 10_000
-"""Pods whose failures and waits are remembered. They may be gone, and would be for ever."""
+"""Pods whose failures are remembered. They may be gone, and would be for ever."""
 BUDGET_CAUSE: Final = "DisruptionBudget"
 """policy/v1 DisruptionBudgetCause: what tells a budget's no from that of an API server with too much to do."""
 
@@ -100,27 +100,23 @@ class Mover:
         # By owner of pods whose evictions got in each other's way: they take turns.
         self._turns: dict[str, asyncio.Lock] = {}
         self._failures: dict[str, int] = {}
-        # By pod uid: the time of day before which the API server does not want to be asked again.
-        self._not_before: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
         """Note the moves as under way, before anything is awaited, so that the next pass counts them.
 
-        Returns those that begin: one whose eviction is not to be asked for again yet is left out. Each of them has to
-        be handed to `move`, or to `drop`.
+        Returns them all. Each has to be handed to `move`, or to `put_off`.
         """
         now = self._wall()
-        started = tuple(one for one in moves if self._not_before.get(one.pod.uid, 0.0) <= now)
+        started = tuple(moves)
         for one in started:
-            self._not_before.pop(one.pod.uid, None)
             self._ledger.start(pool, Moving(one.pod, one.source, one.target, one.kind, at=now))
         return started
 
-    def drop(self, moves: Iterable[Move]) -> None:
-        """Take moves back that were started and not carried out: what had to be written before them was not."""
+    def put_off(self, moves: Iterable[Move], error: ApiError) -> None:
+        """Let moves that were started be decided again after a while: what had to be written before them was not."""
         for one in moves:
-            self._ledger.failed(one.pod.uid)
+            self._later(one.pod.uid, error)
 
     async def move(self, moves: Iterable[Move], *, recheck: Callable[[Move], bool]) -> Moved:
         """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
@@ -161,7 +157,6 @@ class Mover:
         uid = move.pod.uid
         if held_by_budget(error):
             outcome.refused.append((move, error))
-            self._wait_for(uid, error)
             self._ledger.refused(uid, self._wall())
         elif isinstance(error, NotFound | Conflict):
             outcome.gone.append(move)
@@ -191,13 +186,6 @@ class Mover:
 
     def _forget(self, uid: str) -> None:
         self._failures.pop(uid, None)
-
-    def _wait_for(self, uid: str, error: ApiError) -> None:
-        """Remember how long the API server wants to be left in peace about this pod; else the decision's time rules."""
-        if error.retry_after:
-            if len(self._not_before) > REMEMBERED:
-                self._not_before.clear()
-            self._not_before[uid] = self._wall() + min(MAX_RETRY_AFTER, error.retry_after)
 
     def _later(self, uid: str, error: ApiError, *, doubted: bool = False) -> None:
         """Let the move be decided again after a while; until then it counts as under way.

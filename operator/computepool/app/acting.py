@@ -132,7 +132,8 @@ class Acting:
         try:
             await self._statuses.put(pool, status)
         except ApiError as error:
-            self._mover.drop(moves)
+            # Not at once: what keeps the count from being written (the pool is gone, say) may do so for long.
+            self._mover.put_off(moves, error)
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
         outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))

@@ -15,6 +15,7 @@ from computepool.act.mover import DOUBT_SECONDS, PARALLEL, Moved, MoveLedger, Mo
 from computepool.decide.plan import Move
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.errors import NotFound
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, Moving
 from tests.builders import NOW, POOL
@@ -149,11 +150,17 @@ def test_a_move_counts_as_under_way_before_anything_is_sent() -> None:
     play(scenario)
 
 
-def test_moves_that_are_not_carried_out_are_taken_back() -> None:
+def test_moves_that_are_not_carried_out_are_taken_back_later_and_later() -> None:
     async def scenario(m: Moves) -> None:
         (move,) = m.some()
-        m.mover.drop(m.mover.start(POOL, [move]))
-        assert m.told == [("failed", move.pod.uid)]
+        why = NotFound(404, "NotFound", "the pool is gone", request="patch")
+        m.mover.put_off(m.mover.start(POOL, [move]), why)
+        await until(lambda: m.delays.asked == [1.0], "a wait")
+        assert m.told == []
+        m.delays.over.set()
+        await until(lambda: m.told == [("failed", move.pod.uid)], "its release")
+        m.mover.put_off(m.mover.start(POOL, [move]), why)
+        await until(lambda: m.delays.asked == [1.0, 2.0], "a longer one")
 
     play(scenario)
 
@@ -222,7 +229,7 @@ def test_a_pod_with_two_budgets_is_refused_too_and_no_trouble_of_the_server() ->
     play(scenario)
 
 
-def test_a_budget_that_is_not_ready_is_not_asked_again_before_the_time_it_gave() -> None:
+def test_whatever_time_a_budgets_no_gives_the_decision_says_when_to_ask_again_and_no_move_is_left_out() -> None:
     async def scenario(m: Moves) -> None:
         (move,) = m.some()
         body = msgspec.json.decode(budget_says_no())
@@ -230,9 +237,6 @@ def test_a_budget_that_is_not_ready_is_not_asked_again_before_the_time_it_gave()
         m.server.fault("create", status=429, body=msgspec.json.encode(body))
         await m.carry_out(move)
         m.now += 9
-        assert m.mover.start(POOL, [move]) == ()
-        assert m.started[move.pod.uid].at == NOW
-        m.now += 1
         assert m.mover.start(POOL, [move]) == (move,)
 
     play(scenario)
