@@ -162,7 +162,11 @@ class Packer:
         if not self.supply.breaker.closed:
             half_open = self.supply.breaker.state is BreakerState.HALF_OPEN
             return Reason.CANARY_UNDER_WAY if half_open else Reason.PROVIDER_UNAVAILABLE
-        return Reason.NO_ROOM if self.supply.usable else Reason.NO_NODES
+        if self.supply.usable:
+            return Reason.NO_ROOM
+        # Another pool may hold the provider's nodes in quarantine, though this one finds nothing wrong with them.
+        quarantined = self.supply.nodes and all(use.node.quarantined for use in self.supply.nodes)
+        return Reason.PROVIDER_UNAVAILABLE if quarantined else Reason.NO_NODES
 
     def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
         key = (id(shape), as_is)

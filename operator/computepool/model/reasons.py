@@ -93,7 +93,10 @@ class Reason(StrEnum):
     )
     DRAINED = "Drained", "The provider's field drain is true: it is taken out of use by hand."
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider did not come up."
-    PROVIDER_UNAVAILABLE = "ProviderUnavailable", "The provider's breaker is open: no pod is sent there."
+    PROVIDER_UNAVAILABLE = (
+        "ProviderUnavailable",
+        "The provider's breaker is open, or all of its nodes are in quarantine: no pod is sent there.",
+    )
     CANARY_UNDER_WAY = (
         "CanaryUnderWay",
         "The provider's breaker is half-open, and a first pod is being tried there; others wait or go elsewhere.",

@@ -288,6 +288,13 @@ def test_a_provider_whose_nodes_all_take_no_pods_has_no_nodes() -> None:
     assert why_not(shape(), index=1) is Reason.NO_NODES
 
 
+def test_a_provider_whose_nodes_are_all_in_quarantine_is_unavailable() -> None:
+    taken = [node(name, quarantine="ProviderUnhealthy") for name in ("a1", "a2")]
+    assert why_not(shape(), *taken) is Reason.PROVIDER_UNAVAILABLE
+    assert why_not(shape(), taken[0], node("a2", cordoned=True)) is Reason.NO_NODES
+    assert why_not(shape(16), *taken) is Reason.TOO_LARGE
+
+
 def test_a_pod_whose_selectors_match_no_node_is_pinned() -> None:
     assert why_not(shape(selector={"zone": "b"}), node("a1", labels={"zone": "a"})) is Reason.PINNED
     assert why_not(shape(affinity=[term(name="elsewhere")]), node("a1")) is Reason.PINNED
