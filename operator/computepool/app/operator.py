@@ -101,6 +101,7 @@ class Operator:
             self.election,
             self._store,
             stale=self._stale,
+            unread=lambda: self._pools.unread(),
             on_change=self._look_at_all,
             clock=clock,
             wall=wall,

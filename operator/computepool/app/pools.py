@@ -50,6 +50,12 @@ class Pools:
         self._stated = stated
         # The uids of pools that were deleted since the last list began: it may still have them.
         self._deleted: set[str] = set()
+        # By uid: pools that are there and can't be read; what they want is not known.
+        self._unread: set[str] = set()
+
+    def unread(self) -> bool:
+        """Say whether there is a pool that can't be read."""
+        return bool(self._unread)
 
     def heard(self, kind: str, obj: Mapping[str, Any]) -> None:
         """Take one watch event in."""
@@ -58,6 +64,7 @@ class Pools:
             self.take(obj)
             return
         self._deleted.add(meta["uid"])
+        self._unread.discard(meta["uid"])
         held = self._store.pools.get(meta["name"])
         if held is not None and held.metadata.uid == meta["uid"]:
             self.remove(held.name)
@@ -68,6 +75,7 @@ class Pools:
         self._deleted.clear()
         items = [msgspec.json.decode(raw) async for page in self._client.list_pages(POOLS_PATH) for raw in page.items]
         listed = {item["metadata"]["uid"] for item in items}
+        self._unread &= listed
         for pool in list(self._store.pools.values()):
             # One that came while the list was under way may be younger than the list.
             if pool.metadata.uid in before - listed:
@@ -93,8 +101,11 @@ class Pools:
             pool = ComputePool.from_object({"metadata": meta, "spec": obj["spec"], "status": obj.get("status", {})})
         except (InvalidPool, KeyError) as problem:
             log(_logger, logging.ERROR, "pool can't be read, nothing is done for it", pool=name, error=str(problem))
+            # Before its nodes are looked at, which are to stay as they are.
+            self._unread.add(meta["uid"])
             self.remove(name)
             return
+        self._unread.discard(meta["uid"])
         if meta.get("deletionTimestamp"):
             self.remove(name)
         elif self._put(pool):

@@ -2,7 +2,8 @@
 
 What always holds (invariant 4): a node loses the taint only if every pool that has the node among its providers' was
 judged under this leadership, and none wants it. So a new leader never takes off what it has not judged itself; a pool
-that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed.
+that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed, unless there is a pool that
+can't be read, which may have them.
 
 Level-triggered: what is wanted is held against what was seen of the nodes, as often as anybody says anything.
 """
@@ -40,6 +41,7 @@ class Quarantine:
         store: Store,
         *,
         stale: Callable[[], str],
+        unread: Callable[[], bool],
         on_change: Callable[[], None],
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -47,12 +49,14 @@ class Quarantine:
         refresh_seconds: float = REFRESH_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`stale` says why the view is not current, or nothing: then all is left as it is.
+        """`stale` says why the view is not current, or nothing: then all is left as it is. `unread` says whether there
+        are pools that can't be read.
 
         `on_change` is called when `trouble` begins or ends; `sleep` waits for retries.
         """
         self._store = store
         self._stale = stale
+        self._unread = unread
         self._on_change = on_change
         self._clock = clock
         self._refresh_seconds = refresh_seconds
@@ -142,7 +146,8 @@ class Quarantine:
         reason = self._wanted_by_all().get(name)
         if reason is not None:
             return str(reason)
-        judged = all(self._wants.get(pool) is not None for pool in self._store.pools_of_node(name))
+        pools = self._store.pools_of_node(name)
+        judged = all(self._wants.get(pool) is not None for pool in pools) and (bool(pools) or not self._unread())
         return "" if judged else None
 
     def _wanted_by_all(self) -> Mapping[str, Reason]:

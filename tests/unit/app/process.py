@@ -90,6 +90,7 @@ class Process:
             self.lease,
             self.store,
             stale=self._stale,
+            unread=lambda: self.pools.unread(),
             on_change=self._look_at_all,
             clock=clock,
             wall=wall,

@@ -318,3 +318,22 @@ async def listed_while(t: Taking, stale: list[Json], happens: Callable[[], objec
     happens()
     answered.set()
     await listing
+
+
+@pytest.mark.parametrize("way", ["mended", "deleted", "gone from the list"])
+def test_a_pool_that_can_not_be_read_is_known_to_be_there_until_it_can_or_is_gone(way: str) -> None:
+    async def scenario(t: Taking) -> None:
+        item = t.create()
+        t.pools.heard("ADDED", {**item, "spec": {"odd": True}})
+        assert t.pools.unread()
+        assert POOL not in t.store.pools
+        if way == "mended":
+            t.pools.heard("MODIFIED", item)
+        elif way == "deleted":
+            t.pools.heard("DELETED", item)
+        else:
+            t.server.delete(COMPUTEPOOLS, POOL)
+            await t.pools.relist()
+        assert not t.pools.unread()
+
+    play(scenario)

@@ -36,6 +36,7 @@ class Keeping:
         self.lease = Lease()
         self.delays = Delays()
         self.stale = ""
+        self.unread = False
         self.turns = 0
         self.following = True
         self.now = 0.0
@@ -46,6 +47,7 @@ class Keeping:
             self.lease,
             self.store,
             stale=lambda: self.stale,
+            unread=lambda: self.unread,
             on_change=self._turned,
             clock=lambda: self.now,
             wall=lambda: NOW,
@@ -123,6 +125,21 @@ def play(scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEV
 
 
 # -- who wants what
+
+
+def test_while_a_pool_can_not_be_read_only_nodes_of_other_pools_are_freed() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.unread = True
+        k.add("n1", carries="ProviderSilent")
+        k.add("l1", of="lost", carries="ProviderSilent")
+        k.want(OLD, {})
+        k.want(YOUNG, {})
+        await k.becomes(l1=SILENT)
+        k.unread = False
+        k.keeper.forget("lost")
+        await k.becomes()
+
+    play(scenario)
 
 
 def test_nodes_get_the_taint_that_a_pool_wants_and_lose_it_when_it_wants_it_no_more() -> None:
