@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from computepool.assess.clock import brought_back
 from computepool.assess.fit import Packer, label_keys
 from computepool.assess.health import Health, health_of, soonest
 from computepool.assess.overflow import Demand, demand_of
@@ -49,6 +50,7 @@ class Assessment(msgspec.Struct, frozen=True):
 def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     """Return the verdicts on a snapshot. `now`: seconds since the epoch."""
     spec = snapshot.pool.spec
+    state = brought_back(state, snapshot.pool, now)
     resource = spec.accelerator.resource_name
     targets = targets_of(snapshot.pool)
     members, doubles = members_of(snapshot.nodes, targets)

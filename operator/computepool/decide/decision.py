@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.assessment import Assessment
+from computepool.assess.clock import brought_back
 from computepool.assess.overflow import Hold, Overflow, in_order
 from computepool.assess.supply import Supply
 from computepool.assess.targets import in_preference
@@ -41,6 +42,7 @@ RECHECK_SECONDS = 2.0
 
 def decide(snapshot: Snapshot, assessment: Assessment, state: PoolState, now: float) -> Plan:
     """Return what is to be done. `state` is what the pass before recorded; `now` is in seconds since the epoch."""
+    state = brought_back(state, snapshot.pool, now)
     frozen = _frozen(snapshot, assessment)
     if frozen:
         holds = tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting)

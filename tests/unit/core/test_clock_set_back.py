@@ -1,0 +1,87 @@
+"""Our clock is set back by hours: nothing waits for as long as that."""
+
+from __future__ import annotations
+
+import pytest
+
+from computepool.assess.breaker import backoff
+from computepool.assess.clock import brought_back
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.unit.core.passes import decided
+from tests.unit.core.watching import Watch
+
+HOURS = 5 * 3600.0
+NODES = [node("a1"), node("n1")]
+TWO = pool(provider("aws"), provider("nebius"), health={"clearSeconds": 60, "sustainSeconds": 30})
+
+
+def watching(**state: object) -> Watch:
+    return Watch(TWO, PoolState(**{"joined": frozenset({"a1", "n1"}), **state}))  # type: ignore[arg-type]
+
+
+def test_a_fault_has_to_last_no_longer_than_it_should() -> None:
+    fault = Sickness(Reason.NODE_NOT_READY, "", since=NOW + HOURS, sick=False)
+    watch, ill = watching(sick={"a1": fault}), [node("a1", ready="False"), node("n1")]
+    for now, sick in ((0, False), (29, False), (30, True)):
+        watch.see(now, ill)
+        assert ("a1" in watch.sick()) is sick
+
+
+def test_a_recovery_takes_no_longer_than_it_should() -> None:
+    gone = Sickness(Reason.NODE_NOT_READY, "", since=NOW + HOURS, sick=True, clear_since=NOW + HOURS)
+    watch = watching(sick={"a1": gone})
+    for now, sick in ((0, True), (59, True), (60, False)):
+        watch.see(now, NODES)
+        assert ("a1" in watch.sick()) is sick
+
+
+@pytest.mark.parametrize("failures", [0, 1, 3])
+def test_an_open_breaker_is_tried_again_after_its_backoff_at_the_latest(failures: int) -> None:
+    ahead = NOW + HOURS
+    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, ahead, ahead + 60, failures, clear_since=ahead)
+    watch = watching(breakers={"nebius": breaker})
+    watch.see(0, NODES)
+    due = backoff(TWO.spec.health.breaker, max(1, failures), f"{TWO.name}/nebius")
+    assert watch.breaker("nebius").retry_at == NOW + due
+    watch.see(max(due, 60), NODES)
+    assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
+
+
+def test_a_half_open_one_is_proved_by_a_pod_that_came_since_and_for_no_longer_than_it_should() -> None:
+    ahead = NOW + HOURS
+    breaker = Breaker(
+        BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, ahead, failures=1, node="n1", proving_since=ahead
+    )
+    watch, new = watching(breakers={"nebius": breaker}), [pod("new", on="n1", created=NOW + 1, ready=True)]
+    watch.see(0, NODES)
+    watch.see(2, NODES, new)
+    watch.see(17, NODES, new)
+    assert watch.breaker("nebius").closed
+
+
+def test_the_primary_is_stable_from_now_on_and_saturation_is_timed_anew() -> None:
+    ahead = NOW + HOURS
+    state = PoolState(Saturation(False, pressure_since=ahead), stable_since=ahead, unknown_since={"n1": ahead})
+    assert decided(snapshot(TWO, NODES), state).state.stable_since == NOW
+    back = brought_back(state, TWO, NOW)
+    assert (back.saturation.pressure_since, dict(back.unknown_since)) == (NOW, {"n1": NOW})
+
+
+def test_a_place_counts_from_now_on() -> None:
+    back = brought_back(PoolState(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS}), TWO, NOW)
+    assert (dict(back.fitting), dict(back.bound)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
+
+
+def test_a_state_of_the_past_stays_as_it_is() -> None:
+    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 5, NOW + 40, 1, clear_since=NOW)
+    state = PoolState(
+        Saturation(True, relief_since=NOW - 1),
+        fitting={("p", "nebius"): NOW},
+        sick={"a1": Sickness(Reason.NODE_SILENT, "", NOW - 3, sick=True, clear_since=NOW)},
+        breakers={"nebius": breaker},
+        stable_since=NOW,
+    )
+    assert brought_back(state, TWO, NOW) == state
