@@ -1,4 +1,8 @@
-"""The reflectors of nodes, pods, namespaces and heartbeats, all feeding one store, and how current they are."""
+"""The reflectors of nodes, pods, namespaces and heartbeats, all feeding one store, and how current they are.
+
+Nodes, pods and namespaces are the view that decisions need. Heartbeats and failed pods are signals: without them less
+is noticed, which is told, and all else goes on.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -29,6 +33,11 @@ UNFINISHED: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Fai
 FAILED: Final = {"fieldSelector": "status.phase=Failed"}
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 LEASES_NAME: Final = "node leases"
+FAILED_NAME: Final = "failed pods"
+SIGNALS: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
+"""What decisions can do without, and what is missing then. The others are the view: without them nothing is decided."""
+SIGNALS_SECONDS: Final = 2.0
+"""How long they are waited for at the start."""
 LEASE_REST_SECONDS: Final = 0.5
 """How long heartbeats may wait to be read: 5,000 nodes send 500 a second."""
 
@@ -83,7 +92,7 @@ class _FailedPods:
 
 
 class Caches:
-    """The reflectors; the view is current when all of them are."""
+    """The reflectors; the view is current when those of nodes, pods and namespaces are."""
 
     def __init__(
         self, client: ApiClient, store: Store, *, clock: Callable[[], float], tuning: Tuning | None = None
@@ -122,7 +131,7 @@ class Caches:
             "pods": follow(
                 PODS, records.pod, lambda pod: pod.uid, _StoreSink(store.put_pod, store.drop_pod, synced), UNFINISHED
             ),
-            "failed pods": follow(PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
+            FAILED_NAME: follow(PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
             LEASES_NAME: follow(
                 LEASES,
                 read_lease,
@@ -140,9 +149,15 @@ class Caches:
             tasks.create_task(self._settle())
 
     async def wait(self) -> None:
-        """Wait until each has delivered its first complete list."""
-        for reflector in self.reflectors.values():
+        """Wait until each has delivered its first complete list; for the signals only a moment longer."""
+        for reflector in self._view.values():
             await reflector.synced.wait()
+        try:
+            async with asyncio.timeout(SIGNALS_SECONDS):
+                for name in SIGNALS:
+                    await self.reflectors[name].synced.wait()
+        except TimeoutError:
+            return
 
     def age(self, resource: str) -> float:
         """Return for how many seconds a resource's view is not known to be current."""
@@ -153,8 +168,8 @@ class Caches:
         self._store.tick(self._clock(), connected=self.reflectors[LEASES_NAME].connected)
 
     def trouble(self, limit: float) -> str:
-        """Say which view is missing or older than `limit` seconds and why; nothing where all are current."""
-        for name, reflector in self.reflectors.items():
+        """Say what of the view is missing or older than `limit` seconds and why; nothing where all is current."""
+        for name, reflector in self._view.items():
             if not reflector.synced.is_set():
                 return f"{name} are not listed yet{_because(reflector)}"
             if reflector.age(self._clock()) > limit:
@@ -162,9 +177,27 @@ class Caches:
                 return f"the view of {name} is older than {limit:.0f} s{_because(reflector)}"
         return ""
 
+    def unfollowed(self, limit: float) -> str:
+        """Say which signals have not come for `limit` seconds, why, and what is not noticed without; or nothing."""
+        return "; ".join(
+            f"{name} can't be followed{_because(self.reflectors[name])}; {loss}"
+            for name, loss in SIGNALS.items()
+            if self._is_lost(self.reflectors[name], limit)
+        )
+
     def unreadable(self) -> str:
         """Say of which resources objects can't be read, and what is wrong with the first of each; or nothing."""
         return "; ".join(reflector.unread for reflector in self.reflectors.values() if reflector.unread)
+
+    @property
+    def _view(self) -> dict[str, Reflector[Any]]:
+        return {name: one for name, one in self.reflectors.items() if name not in SIGNALS}
+
+    def _is_lost(self, reflector: Reflector[Any], limit: float) -> bool:
+        if not reflector.synced.is_set():
+            # At the start it is just not there yet, until something is wrong.
+            return reflector.last_error is not None
+        return reflector.age(self._clock()) > limit
 
     async def _settle(self) -> None:
         await self.wait()

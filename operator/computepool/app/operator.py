@@ -128,6 +128,7 @@ class Operator:
             self.metrics,
             stale=self._stale,
             unreadable=self._caches.unreadable,
+            unfollowed=self._unfollowed,
             policy_missing=lambda: self._policy.missing,
             clock=clock,
             wall=wall,
@@ -140,7 +141,7 @@ class Operator:
             changed=self._policy.wake,
             stated=self._passes.stated,
         )
-        self._ticks = Ticks(self._stale, self._caches.unreadable, on_turn=self._look_at_all)
+        self._ticks = Ticks(self._stale, self._caches.unreadable, self._unfollowed, on_turn=self._look_at_all)
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
         )
@@ -173,7 +174,7 @@ class Operator:
     async def _lead(self, stop: asyncio.Event) -> None:
         if not await _unless(stop, self._caches.wait()) or not await _unless(stop, self.election.acquire()):
             return
-        if self._store.sizes()[0] and not self._store.heartbeats.seen():
+        if self._store.sizes()[0] and not self._unfollowed() and not self._store.heartbeats.seen():
             log(_logger, logging.WARNING, "no node leases in kube-node-lease: silence of nodes will not be noticed")
         self.metrics.leader.set(1)
         self._store.moving.begin()
@@ -241,6 +242,9 @@ class Operator:
 
     def _stale(self) -> str:
         return self._caches.trouble(self._settings.stale_seconds)
+
+    def _unfollowed(self) -> str:
+        return self._caches.unfollowed(self._settings.stale_seconds)
 
     def _not_moved(self, uid: str) -> None:
         self._store.moving.failed(uid)

@@ -39,11 +39,14 @@ class Passes:
         *,
         stale: Callable[[], str],
         unreadable: Callable[[], str],
+        unfollowed: Callable[[], str],
         policy_missing: Callable[[], bool],
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """`stale` says why the view is not current, `unreadable` what of it can't be read; or nothing."""
+        """`stale` says why the view is not current, `unreadable` what of it can't be read, `unfollowed` which
+        signals beside it do not come; or nothing.
+        """
         self._store = store
         self._dirty = dirty
         self._acting = acting
@@ -52,6 +55,7 @@ class Passes:
         self._metrics = metrics
         self._stale = stale
         self._unreadable = unreadable
+        self._unfollowed = unfollowed
         self._policy_missing = policy_missing
         self._clock = clock
         self._wall = wall
@@ -123,6 +127,7 @@ class Passes:
             told=told,
             moves_told=moves_told,
             unreadable=self._unreadable(),
+            unfollowed=self._unfollowed(),
             policy_missing=self._wants_policy(pool),
         )
 

@@ -51,6 +51,11 @@ class Reason(StrEnum):
         "A node, pod or namespace can't be read by this version of the operator and is missing from its view; the "
         "message names it.",
     )
+    SIGNALS_MISSING = (
+        "SignalsMissing",
+        "Node Leases or failed pods can't be followed, so silent nodes or black holes are not noticed; the message "
+        "says why.",
+    )
     ALL_WELL = "AllWell", "Nothing is wrong."
 
     # --- saturation of the primary

@@ -91,6 +91,12 @@ def _unreadable(outcome: Outcome) -> tuple[Reason, str] | None:
     )
 
 
+def _unfollowed(outcome: Outcome) -> tuple[Reason, str] | None:
+    if not outcome.unfollowed:
+        return None
+    return Reason.SIGNALS_MISSING, f"{outcome.unfollowed}. Everything else goes on."
+
+
 def _contest(outcome: Outcome) -> tuple[Reason, str] | None:
     snapshot = outcome.snapshot
     if not snapshot.contested:
@@ -172,6 +178,7 @@ _TROUBLES: tuple[Callable[[Outcome], tuple[Reason, str] | None], ...] = (
     _missing_accelerator,
     _missing_nodes,
     no_window,
+    _unfollowed,
     _missing_policy,
 )
 _JUDGES: dict[str, Callable[[Outcome], Verdict]] = {

@@ -24,3 +24,5 @@ class Outcome(msgspec.Struct, frozen=True):
     """Whether the pool wants burst at admission and the cluster has no policy for it."""
     unreadable: str = ""
     """What could not be read of nodes, pods or namespaces, and is missing from the snapshot."""
+    unfollowed: str = ""
+    """Which of the signals do not come (heartbeats, failed pods), why, and what is not noticed without."""

@@ -127,6 +127,7 @@ class Process:
             self.metrics,
             stale=self._stale,
             unreadable=self.caches.unreadable,
+            unfollowed=lambda: self.caches.unfollowed(60.0),
             policy_missing=lambda: self.policy.missing,
             clock=clock,
             wall=wall,

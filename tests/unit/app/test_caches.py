@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from computepool.app.caches import Caches
+from computepool.app.caches import LEASES_NAME, Caches
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.observe.reflector import Tuning
@@ -31,7 +31,9 @@ class Following:
     marked: list[str]
 
     async def filled(self) -> None:
-        await asyncio.wait_for(self.caches.wait(), 10)
+        async with asyncio.timeout(10):
+            for reflector in self.caches.reflectors.values():
+                await reflector.synced.wait()
 
 
 def lease(name: str, renewed: int = 0, in_namespace: str = HEARTBEATS) -> JsonObject:
@@ -101,7 +103,7 @@ def test_heartbeats_rest_between_reads_and_all_of_them_come() -> None:
 def test_a_watch_that_breaks_and_is_resumed_late_is_noticed_by_ticks() -> None:
     async def scenario(f: Following) -> None:
         await f.filled()
-        leases = f.caches.reflectors["node leases"]
+        leases = f.caches.reflectors[LEASES_NAME]
         await until(lambda: leases.connected, "the watch is open")
         f.server.fault("watch", path="/leases", times=1000, status=503)
         f.server.disturb("drop")
@@ -114,7 +116,7 @@ def test_a_list_of_leases_that_is_repeated_begins_to_listen_anew() -> None:
     async def scenario(f: Following) -> None:
         await f.filled()
         since = f.store.heartbeats.listening_since
-        leases = f.caches.reflectors["node leases"]
+        leases = f.caches.reflectors[LEASES_NAME]
         f.server.fault("watch", path=f"/{HEARTBEATS}/", status=410, reason="Expired")
         f.server.disturb("drop")
         await until(lambda: leases.relists == 1 and leases.connected, "it was listed anew")
@@ -123,22 +125,39 @@ def test_a_list_of_leases_that_is_repeated_begins_to_listen_anew() -> None:
     play(scenario)
 
 
-def test_a_missing_right_to_node_leases_is_named_and_ends_once_it_is_given() -> None:
+def test_a_missing_right_to_node_leases_is_named_and_ends_once_it_is_given_and_holds_up_nothing() -> None:
     server = cluster()
     message = 'leases.coordination.k8s.io is forbidden: User "x" cannot list resource "leases"'
     server.fault("watch", path=f"/{HEARTBEATS}/", times=1000, status=403, reason="Forbidden", message=message)
     server.fault("list", path=f"/{HEARTBEATS}/", times=1000, status=403, reason="Forbidden", message=message)
 
     async def scenario(f: Following) -> None:
-        await until(lambda: "forbidden" in f.caches.trouble(60), "it is said")
-        said = f.caches.trouble(60)
-        assert said.startswith("node leases are not listed yet: cannot list leases: forbidden: ")
+        await until(lambda: "forbidden" in f.caches.unfollowed(60), "it is said")
+        said = f.caches.unfollowed(60)
+        assert said.startswith("node leases can't be followed: cannot list leases: forbidden: ")
         assert "check that the ClusterRole" in said
+        assert said.endswith("; silence is not noticed")
+        await asyncio.wait_for(f.caches.wait(), 10)
+        f.caches.tick()
+        assert f.caches.trouble(60) == ""
+        assert f.store.heartbeats.silent(1) == frozenset()
         f.server.faults.clear()
         await f.filled()
-        assert f.caches.trouble(60) == ""
+        assert f.caches.unfollowed(60) == ""
 
     play(scenario, server)
+
+
+def test_signals_that_are_too_old_are_told_with_what_is_not_noticed_without() -> None:
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        assert f.caches.unfollowed(-1) == (
+            "node leases can't be followed; silence is not noticed; "
+            "failed pods can't be followed; black holes are not noticed"
+        )
+        assert f.caches.unfollowed(60) == ""
+
+    play(scenario)
 
 
 def test_what_is_said_of_an_old_view_does_not_move_with_its_age() -> None:

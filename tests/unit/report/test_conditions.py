@@ -122,6 +122,14 @@ def test_what_can_not_be_read_is_told_with_the_resource_and_what_to_do() -> None
     assert said(outcome(unreadable="odd", refused="no"), "Degraded")[1] == "WriteRefused"
 
 
+def test_signals_that_do_not_come_are_told_and_nothing_worse_is_hidden_by_that() -> None:
+    lost = outcome(unfollowed="node leases can't be followed: no; silence is not noticed")
+    status, reason, message = said(lost, "Degraded")
+    assert (status, reason) == ("True", "SignalsMissing")
+    assert message.startswith("node leases can't be followed: no; silence is not noticed. ")
+    assert said(outcome(unfollowed="odd", refused="no"), "Degraded")[1] == "WriteRefused"
+
+
 def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> None:
     few, many = (outcome(seen={"contested": count, "rival": "training"}) for count in (3, 4))
     assert condition(few, "Degraded") == condition(many, "Degraded")
