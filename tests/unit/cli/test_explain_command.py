@@ -157,7 +157,7 @@ def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_pat
         server.create(PODS, pod("taken", 2, on="c1"))
 
     text = explained(tmp_path, "web", before)
-    assert rows(text) == [["aws", "NoRoom"], ["nebius", "AtMaxAccelerators"], ["crusoe", "NoRoom"]]
+    assert rows(text) == [["aws", "TooLarge"], ["nebius", "AtMaxAccelerators"], ["crusoe", "NoRoom"]]
     assert "NoProviderLeft" in text
     assert "Has waited for" in text
 
