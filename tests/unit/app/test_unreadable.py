@@ -40,3 +40,24 @@ def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_i
         await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
 
     Site(tmp_path, caplog).play(scenario, before)
+
+
+def test_a_missing_right_to_node_leases_is_told_and_keeps_nobody_from_leading_and_bursting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "computepool")
+
+    def before(server: FakeApiServer) -> None:
+        full(server, 1)
+        make_pool(server)
+        refusal = {"path": "/kube-node-lease/", "times": 1000, "status": 403, "reason": "Forbidden", "message": "no"}
+        server.fault("list", **refusal)
+        server.fault("watch", **refusal)
+
+    async def scenario(r: Running) -> None:
+        await until(lambda: conditions(r.server).get("Degraded") == ("True", "SignalsMissing"), "it is told")
+        assert "node leases can't be followed: " in _degraded(r.server)
+        await until(lambda: conditions(r.server)["Saturated"][0] == "True", "it decides all the same")
+        await r.says("/readyz", 200, "")
+
+    Site(tmp_path, caplog).play(scenario, before)

@@ -191,6 +191,14 @@ def test_nobody_is_silent_while_the_watch_is_broken_and_then_for_as_long_as_anyb
     assert Listener().silent == set()
 
 
+def test_a_watch_that_is_broken_for_good_makes_nobody_silent_however_long_that_lasts() -> None:
+    listener = Listener()
+    for _ in range(5):
+        listener.wait(SILENT, connected=False)
+        assert listener.silent == set()
+        assert listener.beats.listening_since >= listener.time.day - 2
+
+
 def test_silence_that_stood_ends_with_the_watch() -> None:
     listener = Listener()
     listener.wait(SILENT, beating=("a",))
