@@ -13,6 +13,7 @@ from computepool.assess.saturation import saturation_of
 from computepool.assess.supply import Supply, members_of, supply_of
 from computepool.assess.targets import targets_of
 from computepool.assess.trust import trust_of
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, PoolState, Saturation
 
@@ -56,6 +57,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     members, doubles = members_of(snapshot.nodes, targets)
     health = health_of(snapshot, members, state, now)
     trust = trust_of(snapshot, targets, members, health, state, now)
+    trouble = health.nodes.items()
+    silent = frozenset(n for n, one in trouble if one.reason is Reason.NODE_SILENT and one.clear_since is None)
     supplies = tuple(
         supply_of(
             target,
@@ -64,6 +67,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
             resource,
             breaker=trust.breakers[target.name],
             sick=frozenset(health.providers[target.name].sick),
+            silent=silent,
         )
         for target in targets
     )

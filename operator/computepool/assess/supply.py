@@ -1,6 +1,6 @@
 """What a provider has: its nodes, what they hold, and what is left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from computepool.assess.faults import devices_of, leaving
 from computepool.assess.targets import Target
 from computepool.model.api import BreakerState
-from computepool.model.snapshot import NodeUse
+from computepool.model.snapshot import NodeUse, Pod
 from computepool.model.state import Breaker
 
 CLOSED: Final = Breaker()
@@ -29,9 +29,14 @@ class Supply(msgspec.Struct, frozen=True):
     unhealthy: int
     """Capacity that can't be used: on unusable nodes, or reported by the node as not allocatable."""
     pods: int
-    """The pool's own pods bound to its nodes."""
+    """The pool's own pods bound to its nodes, but not those that end on a lost node: nobody hears of them any more, and
+    until the node is back or deleted they are seen as terminating."""
     accelerators: int
     """What those pods hold."""
+    ending: int
+    """What those of them hold that are terminating."""
+    held: int
+    """What all of the pool's pods bound to its nodes hold, those on lost nodes included."""
     breaker: Breaker = CLOSED
     sick: frozenset[str] = frozenset()
     """Names of its nodes that count as sick."""
@@ -65,12 +70,18 @@ def supply_of(
     *,
     breaker: Breaker = CLOSED,
     sick: frozenset[str] = frozenset(),
+    silent: frozenset[str] = frozenset(),
 ) -> Supply:
-    """Return what a provider with these nodes has. `sick`: names of those that count as sick."""
+    """Return what a provider with these nodes has.
+
+    `sick`: names of those that count as sick; `silent`: of those that are not heard now.
+    """
     usable = tuple(use for use in members if _usable(use, breaker, sick))
     allocatable = sum(use.node.allocatable.get(resource, 0) for use in usable)
     capacity = sum(devices_of(use.node, resource)[0] for use in members)
     shares = [share for use in members if (share := use.shares.get(pool)) is not None]
+    held = sum(share.accelerators for share in shares)
+    ending, lost = _ending(members, pool, silent)
     return Supply(
         target=target,
         nodes=tuple(members),
@@ -79,11 +90,29 @@ def supply_of(
         allocated=sum(use.used.get(resource, 0) for use in usable),
         free=sum(use.free(resource) for use in usable),
         unhealthy=max(0, capacity - allocatable),
-        pods=sum(len(share.members) for share in shares),
-        accelerators=sum(share.accelerators for share in shares),
+        pods=sum(len(share.members) for share in shares) - len(lost),
+        accelerators=held - _requested(lost, resource),
+        ending=_requested(ending, resource),
+        held=held,
         breaker=breaker,
         sick=sick,
     )
+
+
+def _ending(members: Sequence[NodeUse], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
+    """Return the pool's terminating pods: those on nodes that live, and those on lost ones."""
+    living: list[Pod] = []
+    lost: list[Pod] = []
+    for use in members:
+        share = use.shares.get(pool) if use.leaving else None
+        if share is not None:
+            pods = lost if use.node.ready == "Unknown" or use.node.name in silent else living
+            pods += [pod for pod in share.members if pod.deleting is not None]
+    return living, lost
+
+
+def _requested(pods: Iterable[Pod], resource: str) -> int:
+    return sum(pod.shape.request(resource) for pod in pods)
 
 
 def _usable(use: NodeUse, breaker: Breaker, sick: frozenset[str]) -> bool:

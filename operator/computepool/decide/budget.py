@@ -1,11 +1,12 @@
 """What standbys cost, what was spent today, and what may be added. Invariant 3: a budget is never exceeded by decision.
 
 What counts against the hour: pods bound to standbys, and waiting ones that may go there without anybody deciding
-anything more. A terminating pod costs as long as it is there, and that is counted as spent; but it will not for an
-hour, so that the pod made in its place does not have to wait for it.
+anything more. A terminating pod costs as long as it runs, and that is counted as spent; but it will not for an hour,
+so that the pod made in its place does not have to wait for it. One that is terminating on a lost node costs nothing:
+it may be seen so for days, while nothing runs there any more.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -44,7 +45,7 @@ def purse_of(snapshot: Snapshot, supplies: Sequence[Supply], before: Spend | Non
     standbys = supplies[1:]
     rate = sum((_hourly(s.target, s.accelerators) for s in standbys), NOTHING)
     spend = accrued(before, rate, now)
-    running = rate - _ending(snapshot, standbys)
+    running = rate - sum((_hourly(s.target, s.ending) for s in standbys), NOTHING)
     coming = _coming(snapshot, [supply.target for supply in standbys])
     bounds = _bounds(budget, spend.spent)
     bound = min(bounds)
@@ -88,19 +89,6 @@ def _bounds(budget: Budget, spent: Decimal) -> list[Decimal]:
     hour, day = budget.hourly(), budget.daily()
     # Of the day, what is left has to last for an hour at least.
     return [bound for bound in (hour, None if day is None else day - spent) if bound is not None]
-
-
-def _ending(snapshot: Snapshot, standbys: Iterable[Supply]) -> Decimal:
-    """Return what terminating pods of the pool cost in an hour."""
-    name, resource = snapshot.pool.name, snapshot.pool.spec.accelerator.resource_name
-    cost = NOTHING
-    for supply in standbys:
-        for use in supply.nodes:
-            share = use.shares.get(name) if use.leaving else None
-            if share is not None:
-                ending = sum(pod.shape.request(resource) for pod in share.members if pod.deleting is not None)
-                cost += _hourly(supply.target, ending)
-    return cost
 
 
 def _coming(snapshot: Snapshot, standbys: Sequence[Target]) -> Decimal:

@@ -146,13 +146,16 @@ def flies_to(in_flight: Mapping[str, Offer], pod: Pod, target: Target) -> bool:
 
 
 def _allowance(target: Target, supply: Supply, snapshot: Snapshot, resource: str) -> int:
-    """Return how many thousandths of the accelerator the pool may still use of a limited provider."""
+    """Return how many thousandths of the accelerator the pool may still use of a limited provider.
+
+    Pods on lost nodes count: they are there as far as anybody knows, and so they are when their node is back.
+    """
     coming = sum(
         pod.shape.request(resource)
         for pod in (*snapshot.waiting, *snapshot.astray)
         if target.tolerated_by(pod.shape) or flies_to(snapshot.in_flight, pod, target)
     )
-    return (target.limit or 0) - supply.accelerators - coming
+    return (target.limit or 0) - supply.held - coming
 
 
 def _home_pods(assessment: Assessment) -> Iterable[Pod]:

@@ -67,6 +67,20 @@ def test_one_that_ends_makes_room_in_the_budget_although_it_is_still_paid_for() 
     assert plan.state.spend == spent("0", "8")
 
 
+@pytest.mark.parametrize(("ready", "heard"), [("Unknown", 0), ("True", 3600)], ids=["unknown", "silent"])
+def test_one_that_ends_on_a_lost_node_is_not_paid_for_until_the_node_is_back(ready: str, heard: float) -> None:
+    of = pool(*PRICED, budget={"perHour": "16"})
+    nodes = [node("a1"), node("n1"), node("n2"), node("c1")]
+    pods = [pod("full", 8, on="a1"), pod("lost", 8, on="n1", deleting=NOW - 600), pod("web", 8)]
+    beats = {one.name: NOW for one in nodes}
+    lost = [nodes[0], node("n1", ready=ready), *nodes[2:]]
+    plan = decided(snapshot(of, lost, pods, heartbeats={**beats, "n1": NOW - heard}))
+    assert sent_to(plan) == {"web": "nebius"}
+    assert plan.state.spend == spent("0", "0")
+    back = decided(snapshot(of, nodes, pods, heartbeats=dict.fromkeys(beats, NOW + 60)), plan.state, NOW + 60)
+    assert back.state.spend == spent("0", "16", at=NOW + 60)
+
+
 @pytest.mark.parametrize(("already", "goes"), [("94", True), ("94.01", False)])
 def test_the_rest_of_the_day_has_to_cover_an_hour_of_all_that_run(already: str, goes: bool) -> None:
     plan = seen(pod("runs", 1, on="c1"), pod("web", 1), budget={"perDay": "100"}, state=PoolState(spend=spent(already)))

@@ -40,6 +40,13 @@ def test_terminating_pods_count_until_they_are_gone() -> None:
     assert sent_to(plan(pod("x", 3, on="n1", deleting=NOW + 1), pod("p", 2))) == {"p": "crusoe"}
 
 
+def test_terminating_pods_on_a_lost_node_count_as_long_as_they_are_seen() -> None:
+    of = pool(provider("aws"), provider("nebius", max_accelerators=4), provider("crusoe"))
+    nodes = [node("a1"), node("n1", ready="Unknown"), node("n2"), node("n3"), node("c1")]
+    lost = pod("x", 3, on="n1", deleting=NOW - 600)
+    assert sent_to(decided(snapshot(of, nodes, [HOLDER, lost, pod("p", 2)]))) == {"p": "crusoe"}
+
+
 def test_other_peoples_pods_there_do_not_count() -> None:
     others = pod("x", on="n1", shaped=shape(0, more={"cpu": 1}))
     assert sent_to(plan(others, pod("p", 4))) == {"p": "nebius"}

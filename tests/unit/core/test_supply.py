@@ -77,6 +77,22 @@ def test_pods_of_the_pool_are_counted_on_unusable_nodes_too() -> None:
     assert (found.pods, found.accelerators) == (2, 4 * MILLI)
 
 
+def test_terminating_pods_run_until_they_are_gone_unless_their_node_is_lost() -> None:
+    ending = (pod("x", 3, on="a1", deleting=1.0), pod("y", 1, on="a2", deleting=1.0))
+    both = supply(node("a1"), node("a2", ready="False"), pods=ending)
+    assert (both.pods, both.accelerators, both.ending, both.held) == (2, 4 * MILLI, 4 * MILLI, 4 * MILLI)
+    unknown = supply(node("a1"), node("a2", ready="Unknown"), pods=ending)
+    assert (unknown.pods, unknown.accelerators, unknown.ending, unknown.held) == (1, 3 * MILLI, 3 * MILLI, 4 * MILLI)
+    of = targets_of(pool())[0]
+    silent = supply_of(of, uses([node("a1"), node("a2")], ending), POOL, GPU, silent=frozenset({"a1"}))
+    assert (silent.pods, silent.accelerators, silent.ending, silent.held) == (1, MILLI, MILLI, 4 * MILLI)
+
+
+def test_pods_that_nobody_ends_count_on_a_lost_node_too() -> None:
+    found = supply(node("a1", ready="Unknown"), pods=(pod("x", 3, on="a1"),))
+    assert (found.pods, found.accelerators, found.ending) == (1, 3 * MILLI, 0)
+
+
 def test_standbys_are_preferred_in_the_order_of_the_spec() -> None:
     of = pool(provider("aws"), provider("b", price="1"), provider("a", price="0.5"))
     assert [t.name for t in in_preference(targets_of(of), cheapest=False)] == ["b", "a"]

@@ -47,6 +47,17 @@ def test_providers_are_counted_in_the_order_of_the_spec() -> None:
     assert (counts.allocatable, counts.allocated, counts.free, counts.unhealthy) == (4, 3, 1, 8)
 
 
+def test_a_terminating_pod_is_a_burst_pod_while_its_node_lives_and_not_on_a_lost_one() -> None:
+    priced = pool(provider("aws"), provider("nebius", price="2"))
+    pods = [*RESIDENTS, pod("x", on="n1", deleting=NOW + 20), pod("y", on="n2", deleting=NOW - 600)]
+    nodes = [*FULL[:2], node("n2", 4)]
+    there = reported(outcome(priced, nodes, pods))
+    assert (there.burst_pods, there.cost_per_hour) == (2, "4.00")
+    lost = reported(outcome(priced, [*nodes[:2], node("n2", 4, ready="Unknown")], pods))
+    assert (lost.burst_pods, lost.cost_per_hour, lost.providers[1].burst_pods) == (1, "2.00", 1)
+    assert lost.condition("Bursting") is not None
+
+
 def test_pods_of_the_pool_on_the_primary_are_no_burst_pods() -> None:
     status = reported(outcome())
     assert status.providers[0].burst_pods == 0
