@@ -24,6 +24,8 @@ NAMESPACE = "guarded"
 POD = "pod"
 GATED = "gated"
 NODE = "guarded-node"
+MOVABLE = "computepool.io/movable"
+COST = "controller.kubernetes.io/pod-deletion-cost"
 AT = 1_795_410_000.0
 """2026-11-23T05:00:00Z."""
 OTHER_OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "00000000-0000-0000-0000-000000000001"}
@@ -50,7 +52,7 @@ def _pod(name: str, owner: Json, **spec: Any) -> Json:
     pod = objects.gpu_pod(
         name,
         labels={"app": "train"},
-        annotations={"note": "mine", objects.PROVIDERS_ANNOTATION: "nebius"},
+        annotations={"note": "mine", objects.PROVIDERS_ANNOTATION: "nebius", MOVABLE: "false"},
         nodeSelector={"no-such": "node"},
         tolerations=[MINE, FOR_A_WHILE],
         **spec,
@@ -121,7 +123,7 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
     },
     "its label": {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
     "its annotations": _annotate(**{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z"}),
-    "the pod's deletion cost": _annotate(**{"controller.kubernetes.io/pod-deletion-cost": "-100"}),
+    "the pod's deletion cost": _annotate(**{COST: "-100"}),
     "nothing": {},
     "what the API server itself adds to a pod that lacks it": _add(SERVER_DEFAULT | {"tolerationSeconds": 600}),
 }
@@ -133,7 +135,7 @@ def test_the_operator_may_write_on_a_pod(guarded: Guarded, patch: Patch) -> None
 
 
 def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guarded) -> None:
-    keys = {"computepool.io/offers": "x", "controller.kubernetes.io/pod-deletion-cost": "1"}
+    keys = {"computepool.io/offers": "x", COST: "-100"}
     mine = objects.gpu_pod(
         "marked", labels={"computepool.io/burst": "x"}, annotations=keys, nodeSelector={"no-such": "node"}
     )
@@ -171,6 +173,14 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
     "no more of a user's annotation": (_annotate(note=None), "refused: note"),
     "another allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: "crusoe"}), "refused: computepool.io/providers"),
     "no allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: None}), "refused: computepool.io/providers"),
+    "another say of whether it moves": (_annotate(**{MOVABLE: "true"}), f"annotations; refused: {MOVABLE}"),
+    "no say of whether it moves": (_annotate(**{MOVABLE: None}), f"annotations; refused: {MOVABLE}"),
+    "such a say as a label": ({"metadata": {"labels": {MOVABLE: "true"}}}, f"burst; refused: {MOVABLE}"),
+    "an annotation of its domain that it does not know": (
+        _annotate(**{"computepool.io/x": "y"}),
+        "refused: computepool.io/x",
+    ),
+    "another deletion cost than its own": (_annotate(**{COST: "100"}), f"refused: {COST}"),
     "another owner": (
         {"metadata": {"ownerReferences": [OTHER_OWNER]}},
         "a change of metadata.ownerReferences",
@@ -185,6 +195,13 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
 def test_the_operator_may_not_write_on_a_pod(guarded: Guarded, patch: Patch, says: str) -> None:
     assert says in _refusal(guarded.operator, "pods", POD, patch, NAMESPACE)
     _try(guarded.admin, "pods", POD, patch, NAMESPACE)
+
+
+@pytest.mark.parametrize("cost", ["-100", None])
+def test_the_operator_leaves_a_users_deletion_cost_alone(guarded: Guarded, cost: str | None) -> None:
+    name = f"costs-{cost or 'none'}".lower()
+    guarded.admin.create(objects.gpu_pod(name, annotations={COST: "5"}, nodeSelector={"no-such": "node"}), NAMESPACE)
+    assert f"refused: {COST}" in _refusal(guarded.operator, "pods", name, _annotate(**{COST: cost}), NAMESPACE)
 
 
 REFUSED_ON_GATED_PODS: dict[str, tuple[Patch, str]] = {
@@ -284,8 +301,7 @@ def _path(key: str) -> str:
 ALLOWED_ON_NODES: dict[str, Patch] = {
     "the end of quarantine": _without("computepool.io/unavailable"),
     "another reason for it": _with("computepool.io/unavailable", "value", "ProviderUnhealthy"),
-    "a label of its own": {"metadata": {"labels": {"computepool.io/state": "sick"}}},
-    "no more of its own label": {"metadata": {"labels": {"computepool.io/own": None}}},
+    "nothing": {},
 }
 
 
@@ -310,12 +326,14 @@ REFUSED_ON_NODES: dict[str, tuple[Patch, str]] = {
     "another value for a foreign taint": (_with("maintenance", "value", "x"), "refused: maintenance:NoSchedule"),
     "another provider's taint": (_taint(objects.PROVIDER_KEY, "NoExecute"), "refused: computepool.io/provider"),
     "no more of the provider's taint": (_without(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
-    "a foreign label": ({"metadata": {"labels": {"other": "x"}}}, "labels of a node; refused: other"),
-    "no more of a foreign label": ({"metadata": {"labels": {"kubernetes.io/os": None}}}, "refused: kubernetes.io/os"),
-    "another provider": (
-        {"metadata": {"labels": {objects.PROVIDER_KEY: "crusoe"}}},
-        "refused: computepool.io/provider",
+    "a label": ({"metadata": {"labels": {"other": "x"}}}, "own taint of a node; refused: a change of metadata.labels"),
+    "a label of its own domain": ({"metadata": {"labels": {"computepool.io/x": "y"}}}, "a change of metadata.labels"),
+    "no more of a label of its own domain": (
+        {"metadata": {"labels": {"computepool.io/own": None}}},
+        "a change of metadata.labels",
     ),
+    "no more of a label": ({"metadata": {"labels": {"kubernetes.io/os": None}}}, "a change of metadata.labels"),
+    "another provider": ({"metadata": {"labels": {objects.PROVIDER_KEY: "crusoe"}}}, "a change of metadata.labels"),
     "an annotation": (_annotate(other="x"), "a change of metadata.annotations"),
     "a finalizer": ({"metadata": {"finalizers": ["x.io/y"]}}, "a change of metadata.finalizers"),
 }
@@ -381,21 +399,43 @@ def test_a_patch_of_a_node_that_was_seen_otherwise_is_refused(with_nodes: Guarde
 
 
 @pytest.fixture(scope="module")
-def releasing(guarded: Guarded, cluster: Access) -> Iterator[Guarded]:
-    """The release with the right to delete pods."""
+def releasing(with_nodes: Guarded, cluster: Access) -> Iterator[Guarded]:
+    """The release with the right to delete pods, and pods on a node that nobody hears of."""
     chart.install(cluster, values={**chart.NO_OPERATOR_PODS, "crds.keep": False, "failover.releaseLostPods": True})
-    chart.until(lambda: "uid" in _deletion(guarded, POD, {}), "the right to delete and its guard")
-    yield guarded
+    chart.until(lambda: "uid" in _deletion(with_nodes, POD, {}), "the right to delete and its guard")
+    for name, (kind, movable) in BOUND.items():
+        bound = objects.gpu_pod(name, annotations={MOVABLE: movable} if movable else {}, nodeName=NODE)
+        if kind:
+            # Of a group that the garbage collector does not know: it leaves what nobody can look up alone.
+            owner = {"apiVersion": "example.com/v1", "kind": kind, "name": "owner", "uid": OTHER_OWNER["uid"]}
+            bound["metadata"]["ownerReferences"] = [owner | {"controller": kind != "ConfigMap"}]
+        with_nodes.admin.create(bound, NAMESPACE)
+    yield with_nodes
+    for name in BOUND:
+        with_nodes.admin.delete("pods", name, NAMESPACE, grace_seconds=0)
     chart.install(cluster, values={**chart.NO_OPERATOR_PODS, "crds.keep": False})
 
 
-def _evict(guarded: Guarded, pod: str, namespace: str = NAMESPACE, uid: str = "") -> None:
+BOUND = {
+    "replicated": ("ReplicaSet", ""),
+    "graced": ("ReplicaSet", ""),
+    "says-so": ("", "true"),
+    "bare": ("", ""),
+    "owned": ("ConfigMap", ""),
+    "held": ("ReplicaSet", "false"),
+    "daemon": ("DaemonSet", "true"),
+    "mirror": ("Node", ""),
+}
+"""By pod: the kind of its controller (of a mere owner, where that is a ConfigMap), and its say of whether it moves."""
+
+
+def _evict(guarded: Guarded, pod: str, namespace: str = NAMESPACE, uid: str = "", **options: Any) -> None:
     uid = uid or guarded.admin.get("pods", pod, namespace)["metadata"]["uid"]
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
         "metadata": {"name": pod, "namespace": namespace},
-        "deleteOptions": {"preconditions": {"uid": uid}} if uid != "none" else {},
+        "deleteOptions": ({"preconditions": {"uid": uid}} if uid != "none" else {}) | options,
     }
     path = guarded.operator.resource("pods").path(namespace, pod, "eviction")
     guarded.operator.request("POST", path, eviction, query=DRY_RUN)
@@ -408,6 +448,9 @@ def test_the_operator_may_evict_the_very_pod_that_it_has_seen(guarded: Guarded) 
     assert other.value.status == 409
     with pytest.raises(ApiError, match="the very pod that it has seen; refused, without its uid"):
         _evict(guarded, POD, uid="none")
+    for seconds in (0, 30):
+        with pytest.raises(ApiError, match="leaves a pod its own grace period; refused, another"):
+            _evict(guarded, POD, gracePeriodSeconds=seconds)
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])
@@ -434,14 +477,39 @@ def test_without_the_value_the_operator_deletes_no_pod(guarded: Guarded) -> None
     assert "cannot delete resource" in _deletion(guarded, POD, _exactly(guarded, POD))
 
 
-def test_with_the_value_the_operator_may_delete_a_pod_that_is_not_ready_and_no_other(releasing: Guarded) -> None:
-    assert _deletion(releasing, POD, _exactly(releasing, POD)) == ""
-    assert "refused, without its uid" in _deletion(releasing, POD, {})
+@pytest.mark.parametrize("pod", ["replicated", "says-so"])
+def test_with_the_value_the_operator_may_delete_a_pod_that_is_not_ready_and_no_other(
+    releasing: Guarded, pod: str
+) -> None:
+    assert "refused, without its uid" in _deletion(releasing, pod, {})
     for status, says in (("True", "pods on lost nodes; refused, one that is ready"), ("False", "")):
         ready = {"status": {"conditions": [{"type": "Ready", "status": status}]}}
-        releasing.admin.patch("pods", POD, ready, NAMESPACE, subresource="status")
-        assert says in _deletion(releasing, POD, _exactly(releasing, POD))
-    assert _deletion(releasing, POD, _exactly(releasing, POD)) == ""
+        releasing.admin.patch("pods", pod, ready, NAMESPACE, subresource="status")
+        refused = _deletion(releasing, pod, _exactly(releasing, pod))
+        assert says in refused if says else not refused
+
+
+@pytest.mark.parametrize("seconds", [0, 7])
+def test_the_operator_may_not_cut_a_pods_grace_period(releasing: Guarded, seconds: int) -> None:
+    says = _deletion(releasing, "graced", _exactly(releasing, "graced") | {"gracePeriodSeconds": seconds})
+    assert "leaves a pod its own grace period; refused, another" in says
+
+
+NOT_DELETED = {
+    POD: "pods on lost nodes; refused, one that is on no node",
+    "bare": "refused, one without a controller",
+    "owned": "refused, one without a controller",
+    "held": 'whose annotation computepool.io/movable is "false"',
+    "daemon": "deletes no pod that belongs to its node; refused, one of a DaemonSet",
+    "mirror": "deletes no pod that belongs to its node; refused, one of a Node",
+}
+
+
+@pytest.mark.parametrize(("pod", "says"), NOT_DELETED.items(), ids=NOT_DELETED.keys())
+def test_even_with_the_value_the_operator_deletes_no_pod_that_may_not_move(
+    releasing: Guarded, pod: str, says: str
+) -> None:
+    assert says in _deletion(releasing, pod, _exactly(releasing, pod))
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])

@@ -39,7 +39,7 @@ GRANTED: list[tuple[str, str, str, str]] = [
     ("create", LEASES, OWN, ""),
     *((verb, LEASES, OWN, "computepool") for verb in ("get", "patch")),
     ("get", POLICIES, "", "computepool-burst"),
-    *((verb, BINDINGS, "", "computepool-x") for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *((verb, BINDINGS, "", "computepool-x") for verb in ("list", "create", "patch", "delete")),
 ]
 
 DENIED: list[tuple[str, str, str, str]] = [
@@ -65,7 +65,7 @@ DENIED: list[tuple[str, str, str, str]] = [
     *((verb, GUARDS, "", "computepool-guard-pods") for verb in ("get", "update", "patch", "delete")),
     ("delete", GUARD_BINDINGS, "", "computepool-guard-pods"),
     *((verb, "events.k8s.io/events", "default", "x") for verb in ("get", "list", "patch", "delete")),
-    ("update", BINDINGS, "", "computepool-x"),
+    *((verb, BINDINGS, "", "computepool-x") for verb in ("get", "watch", "update")),
     ("deletecollection", BINDINGS, "", ""),
     ("list", "apiextensions.k8s.io/customresourcedefinitions", "", ""),
     ("list", "apps/deployments", OWN, ""),
