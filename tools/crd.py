@@ -22,6 +22,7 @@ _COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
     ("Saturated", "string", '.status.conditions[?(@.type=="Saturated")].status', 0, "Whether the primary is full."),
     ("Bursting", "integer", ".status.burstPods", 0, "Pods on standby providers."),
     ("Pending", "integer", ".status.pending.pods", 0, "Pods that wait for a node."),
+    ("Health", "string", '.status.conditions[?(@.type=="Degraded")].reason', 0, "What is wrong first; or AllWell."),
     ("Cost/h", "string", ".status.costPerHour", 0, "What the pool's pods cost in an hour."),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the pool was created."),
 )

@@ -232,3 +232,8 @@ def held_by_budget(error: ApiError) -> bool:
     """
     several = error.status == 500 and "more than one PodDisruptionBudget" in error.message
     return several or any(cause.reason == BUDGET_CAUSE for cause in error.causes)
+
+
+def budget_words(error: ApiError) -> str:
+    """Return what the API server says of the budgets that keep a pod, as far as it names them."""
+    return " ".join(cause.message for cause in error.causes if cause.reason == BUDGET_CAUSE) or error.message

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import Mover
+from computepool.act.mover import Mover, budget_words
 from computepool.act.status import StatusWriter
 from computepool.act.writer import Writer
 from computepool.app.dirty import DirtyPools
@@ -137,6 +137,7 @@ class Acting:
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
         outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))
+        words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
         for result, some in (
             ("moved", [move for move in outcome.done if not move.release]),
             ("released", [move for move in outcome.done if move.release]),
@@ -145,7 +146,7 @@ class Acting:
             ("failed", [move for move, _ in outcome.failed]),
         ):
             if some:
-                self._story.moved(pool, some, result)
+                self._story.moved(pool, some, result, words)
         for move, why in outcome.failed[:1]:
             log(_logger, logging.WARNING, "eviction failed", pool=pool.name, pod=move.pod.name, error=str(why))
         if pool.name in self._store.pools:

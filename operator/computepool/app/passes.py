@@ -149,10 +149,21 @@ class Passes:
         # What was told last, written or not: the status that the API server holds may lag behind by a second.
         before = self._told.get(pool.name, pool.status)
         status = self._told[pool.name] = status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
-        self._metrics.passed(outcome)
+        self._metrics.passed(outcome, status.conditions)
         self._story.turned(pool, before, status)
+        self._tell_of_nodes(outcome)
         self._statuses.want(pool, status)
         return status
+
+    def _tell_of_nodes(self, outcome: Outcome) -> None:
+        now = self._wall()
+        again = self._story.nodes(outcome, now)
+        if again is not None:
+            planned = outcome.plan.look_again
+            # One that is over by now has its pass already.
+            self._dirty.again(
+                outcome.snapshot.pool.name, again if planned is None or planned <= now else min(again, planned)
+            )
 
     def _wants_policy(self, pool: ComputePool) -> bool:
         return pool.spec.admission.mode is not AdmissionMode.OFF and self._policy_missing()

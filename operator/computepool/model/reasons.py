@@ -86,6 +86,11 @@ class Reason(StrEnum):
     DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node offers none of its accelerators any more."
     REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be taken away."
     BLACK_HOLE = "BlackHole", "Pods fail at once on the node although it looks ready."
+    NODES_UNHEALTHY = (
+        "NodesUnhealthy",
+        "Nodes are sick and get no new pods, but no provider has failed for that; the message names them.",
+    )
+    NODES_WELL = "NodesWell", "Nodes that were sick are well again, or are gone."
     RECOVERING = "Recovering", "Nothing is wrong with the node any more, but not yet for health.clearSeconds."
 
     # --- a provider's breaker

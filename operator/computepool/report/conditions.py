@@ -7,8 +7,10 @@ from computepool.assess.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.report.failing import failed, held_back, no_window, stuck
+from computepool.report.failing import drained, failed, held_back, no_window, refused, stranded
 from computepool.report.outcome import Outcome
+from computepool.report.sicknodes import sick_nodes
+from computepool.report.trouble import Trouble, full_stop, told
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
 BUDGET_EXHAUSTED = "BudgetExhausted"
@@ -55,10 +57,13 @@ def _saturated(outcome: Outcome) -> Verdict:
     primary = outcome.assessment.primary
     if outcome.plan.frozen or saturation.saturated is None:
         return _UNKNOWN, Reason.PRIMARY_UNKNOWN, Reason.PRIMARY_UNKNOWN.help
-    message = (
-        f"{primary.target.name}: {whole(primary.allocated)} of {whole(primary.allocatable)} accelerators allocated "
-        f"({percent(primary)} %). {saturation.reason.help}"
-    )
+    if primary.allocatable:
+        used = (
+            f"{whole(primary.allocated)} of {whole(primary.allocatable)} accelerators allocated ({percent(primary)} %)"
+        )
+    else:
+        used = "no accelerator can be used now"
+    message = f"{primary.target.name}: {used}. {saturation.reason.help}"
     return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
 
 
@@ -71,75 +76,97 @@ def _bursting(outcome: Outcome) -> Verdict:
 
 
 def _degraded(outcome: Outcome) -> Verdict:
-    """Return the first trouble that a person can do something about."""
-    for trouble in _TROUBLES:
-        verdict = trouble(outcome)
-        if verdict is not None:
-            return (_TRUE, *verdict)
-    return _FALSE, Reason.ALL_WELL, Reason.ALL_WELL.help
+    """Return the worst trouble that a person can do something about, and all others in short.
+
+    Sick nodes of providers in use are named, and degrade nothing by themselves: their pods are moved, and nobody is to
+    be woken for one node in a hundred.
+    """
+    troubles = [found for trouble in _TROUBLES if (found := trouble(outcome)) is not None]
+    sick = sick_nodes(outcome)
+    if troubles:
+        return _TRUE, troubles[0].reason, told([*troubles, sick] if sick else troubles)
+    if outcome.snapshot.stale:
+        return _UNKNOWN, Reason.CACHE_STALE, full_stop(outcome.snapshot.stale)
+    if outcome.assessment.blind:
+        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.blind)
+    return (_FALSE, sick.reason, sick.message) if sick else (_FALSE, Reason.ALL_WELL, Reason.ALL_WELL.help)
 
 
-def _refusal(outcome: Outcome) -> tuple[Reason, str] | None:
-    return (Reason.WRITE_REFUSED, outcome.refused) if outcome.refused else None
+def _refusal(outcome: Outcome) -> Trouble | None:
+    return Trouble(Reason.WRITE_REFUSED, outcome.refused, outcome.refused) if outcome.refused else None
 
 
-def _unreadable(outcome: Outcome) -> tuple[Reason, str] | None:
-    if not outcome.unreadable:
+def _unreadable(outcome: Outcome) -> Trouble | None:
+    what = outcome.unreadable
+    if not what:
         return None
-    return Reason.OBJECTS_UNREADABLE, (
-        f"{outcome.unreadable}. It is left out of all that is counted: put it right, or use a newer operator."
+    return Trouble(
+        Reason.OBJECTS_UNREADABLE,
+        f"{what}. It is left out of all that is counted: put it right, or use a newer operator.",
+        what,
     )
 
 
-def _unfollowed(outcome: Outcome) -> tuple[Reason, str] | None:
-    if not outcome.unfollowed:
-        return None
-    return Reason.SIGNALS_MISSING, f"{outcome.unfollowed}. Everything else goes on."
+def _unfollowed(outcome: Outcome) -> Trouble | None:
+    what = outcome.unfollowed
+    return Trouble(Reason.SIGNALS_MISSING, f"{what}. Everything else goes on.", what) if what else None
 
 
-def _contest(outcome: Outcome) -> tuple[Reason, str] | None:
+def _contest(outcome: Outcome) -> Trouble | None:
     snapshot = outcome.snapshot
     if not snapshot.contested:
         return None
-    return Reason.CLAIMED_BY_OLDER_POOL, (
+    return Trouble(
+        Reason.CLAIMED_BY_OLDER_POOL,
         # Without their number: it moves with every pod that comes and goes, and the status with it.
         f"pods that it selects belong to the older pool {snapshot.rival!r}, which selects them too: "
-        "narrow spec.workloads of one of the two. Until then this pool admits nobody at creation."
+        "narrow spec.workloads of one of the two. Until then this pool admits nobody at creation.",
+        f"pods belong to {snapshot.rival!r}",
     )
 
 
-def _doubles(outcome: Outcome) -> tuple[Reason, str] | None:
+def _doubles(outcome: Outcome) -> Trouble | None:
     count = outcome.assessment.doubles
     if not count:
         return None
-    return Reason.NODES_CLAIMED_TWICE, (
-        f"{count} node(s) match the nodeSelector of more than one provider and count for the first: make them disjoint."
+    return Trouble(
+        Reason.NODES_CLAIMED_TWICE,
+        f"{count} node(s) match the nodeSelector of more than one provider and count for the first: make them "
+        "disjoint.",
+        f"{count} node(s)",
     )
 
 
-def _missing_accelerator(outcome: Outcome) -> tuple[Reason, str] | None:
+def _missing_accelerator(outcome: Outcome) -> Trouble | None:
     resource = outcome.snapshot.pool.spec.accelerator.resource_name
     nodes = [use.node for supply in outcome.assessment.supplies for use in supply.nodes]
     if not nodes or any(resource in node.capacity or resource in node.allocatable for node in nodes):
         return None
-    return Reason.ACCELERATOR_NOT_FOUND, (
+    return Trouble(
+        Reason.ACCELERATOR_NOT_FOUND,
         f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
-        "check spec.accelerator.resourceName and the device plugin on the nodes."
+        "check spec.accelerator.resourceName and the device plugin on the nodes.",
+        f"no node offers {resource!r}",
     )
 
 
-def _missing_nodes(outcome: Outcome) -> tuple[Reason, str] | None:
+def _missing_nodes(outcome: Outcome) -> Trouble | None:
     empty = [s.target.name for s in outcome.assessment.supplies if not s.nodes and not s.target.on_demand]
     if not empty:
         return None
-    return Reason.NO_NODES_MATCH, (
-        f"no node matches the nodeSelector of provider(s) {', '.join(empty)}: check the nodes' labels "
-        "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them."
+    names = ", ".join(empty)
+    return Trouble(
+        Reason.NO_NODES_MATCH,
+        f"no node matches the nodeSelector of provider(s) {names}: check the nodes' labels "
+        "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them.",
+        f"provider(s) {names}",
     )
 
 
-def _missing_policy(outcome: Outcome) -> tuple[Reason, str] | None:
-    return (Reason.POLICY_MISSING, Reason.POLICY_MISSING.help) if outcome.policy_missing else None
+def _missing_policy(outcome: Outcome) -> Trouble | None:
+    if not outcome.policy_missing:
+        return None
+    return Trouble(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
 
 
 def _budget_exhausted(outcome: Outcome) -> Verdict:
@@ -157,6 +184,9 @@ def _budget_exhausted(outcome: Outcome) -> Verdict:
 def _resilient(outcome: Outcome) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, Reason.CACHE_STALE.help
+    if outcome.plan.exhausted:
+        # Whatever room there is, no pod may have it.
+        return _FALSE, Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     standbys = [s for s in outcome.assessment.supplies[1:] if s.breaker.closed]
     free = {s.target.name: s.free // MILLI for s in standbys if s.free >= MILLI}
     growing = [s.target.name for s in standbys if s.target.on_demand]
@@ -167,12 +197,14 @@ def _resilient(outcome: Outcome) -> Verdict:
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 
 
-_TROUBLES: tuple[Callable[[Outcome], tuple[Reason, str] | None], ...] = (
+_TROUBLES: tuple[Callable[[Outcome], Trouble | None], ...] = (
+    held_back,
     _refusal,
     _unreadable,
-    held_back,
     failed,
-    stuck,
+    refused,
+    stranded,
+    drained,
     _contest,
     _doubles,
     _missing_accelerator,

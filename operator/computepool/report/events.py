@@ -1,7 +1,8 @@
 """Events on pools and pods (events.k8s.io/v1), sent behind the work and never in its way.
 
 Bursts come first: events wait in a bounded queue until nothing new has happened for a moment, are sent one at a time,
-and are counted when dropped. The same event about the same object within a while is sent once.
+and are counted when dropped. The same event about the same object within a while is sent once; one that says how many
+is added to those of its kind that still wait, and sent whatever was sent before, so that its numbers add up.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.reasons import Reason
 from computepool.report.logs import log
+from computepool.report.tally import Tally
 
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
@@ -51,6 +53,8 @@ class Event(msgspec.Struct, frozen=True):
     warning: bool = False
     state: bool = False
     """Whether it tells a state that lasts until another is told with the same action."""
+    tally: Tally | None = None
+    """What the note says in numbers, where it does."""
 
 
 class EventSink:
@@ -74,24 +78,25 @@ class EventSink:
         self._queue: asyncio.Queue[tuple[Event, float]] = asyncio.Queue(QUEUE)
         # What was told last, and when, by the subject's uid, the action and what tells one event from another.
         self._told: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+        # Events with numbers that wait to be sent, by the subject's uid, the action, the reason and the tally's kind.
+        self._adding: dict[_Kind, Event] = {}
         self._last = float("-inf")
         self._hurried = asyncio.Event()
 
     def tell(self, event: Event) -> None:
         """Queue an event unless the same was told a while ago; a state that was left and is back is told again."""
         now = self._wall()
+        if event.tally is not None:
+            self._add(event, event.tally, now)
+            return
         what = f"{event.reason}: {event.note}"
         key = (event.subject.get("uid", ""), event.action, "" if event.state else what)
         last, at = self._told.get(key, ("", float("-inf")))
         if last == what and now - at < REPEAT_SECONDS:
             return
-        try:
-            self._queue.put_nowait((event, now))
-        except asyncio.QueueFull:
-            self._dropped()
+        if not self._queued(event, now):
             return
         self._told[key] = (what, now)
-        self._last = now
         self._told.move_to_end(key)
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
@@ -102,6 +107,8 @@ class EventSink:
             event, at = await self._queue.get()
             try:
                 await self._calm(at)
+                if event.tally is not None:
+                    event = self._adding.pop(_kind(event, event.tally))
                 await self._send(event, at)
                 await self._unhurried(PACE_SECONDS)
             except ApiError as error:
@@ -117,6 +124,26 @@ class EventSink:
                 await self._queue.join()
         except TimeoutError:
             log(_logger, logging.WARNING, "events left unsent", events=self._queue.qsize())
+
+    def _queued(self, event: Event, now: float) -> bool:
+        try:
+            self._queue.put_nowait((event, now))
+        except asyncio.QueueFull:
+            self._dropped()
+            return False
+        self._last = now
+        return True
+
+    def _add(self, event: Event, tally: Tally, now: float) -> None:
+        kind = _kind(event, tally)
+        waiting = self._adding.get(kind)
+        if waiting is None or waiting.tally is None:
+            if self._queued(event, now):
+                self._adding[kind] = event
+            return
+        total = waiting.tally.plus(tally)
+        self._adding[kind] = msgspec.structs.replace(waiting, tally=total, note=str(total))
+        self._last = now
 
     async def _calm(self, told: float) -> None:
         """Wait until nothing new has been told for a moment, in a hurry not at all."""
@@ -152,6 +179,13 @@ class EventSink:
             "note": _cut(event.note),
             "type": "Warning" if event.warning else "Normal",
         }
+
+
+_Kind = tuple[str, str, str, str]
+
+
+def _kind(event: Event, tally: Tally) -> _Kind:
+    return event.subject.get("uid", ""), event.action, event.reason, tally.kind
 
 
 def _cut(note: str) -> str:

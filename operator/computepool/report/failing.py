@@ -1,63 +1,120 @@
 """What conditions say of failed providers, of running pods that can't leave them, and of money."""
 
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
 from computepool.decide.failover import troubled_uses
 from computepool.decide.plan import Stay
 from computepool.decide.window import window_problem
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
+from computepool.model.state import Breaker
 from computepool.report.outcome import Outcome
+from computepool.report.trouble import Trouble
 
-Trouble = tuple[Reason, str]
-_STUCK = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
+STUCK = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
+"""Why pods that should leave where they are stay there, and somebody has to do something about it."""
 NAMED = 3
 """So many pods are named in a condition; more would only make it long, and change with every pod."""
 
 
 def held_back(outcome: Outcome) -> Trouble | None:
     """Say that running pods are not moved because too much has failed at once."""
-    return (Reason.TOO_MANY_FAILED, outcome.plan.held_back) if outcome.plan.held_back else None
+    why = outcome.plan.held_back
+    return Trouble(Reason.TOO_MANY_FAILED, why, "no running pod is moved") if why else None
 
 
 def failed(outcome: Outcome) -> Trouble | None:
-    """Say which providers are not used, and why the first of them is not."""
-    breakers = outcome.plan.state.breakers
-    away = {s.target.name: b for s in outcome.assessment.supplies if (b := breakers.get(s.target.name)) is not None}
-    away = {name: breaker for name, breaker in away.items() if not breaker.closed}
+    """Say which providers are not used because they failed, and why the first of them is not."""
+    away = {name: one for name, one in _not_closed(outcome).items() if one.reason is not Reason.DRAINED}
     if not away:
         return None
     name, breaker = next(iter(away.items()))
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
     health = outcome.assessment.health.providers.get(name)
-    detail = f" {health.detail}" if health is not None and health.detail else ""
-    states = ", ".join(f"{one} ({_words(b.state)})" for one, b in away.items())
-    return reason, f"provider(s) not in full use: {states}. {name}: {reason.help}{detail}"
+    detail = f" {health.detail}." if health is not None and health.detail else ""
+    states = _states(away)
+    why = f"{name}: {reason.help}{detail}{_again(breaker)}"
+    return Trouble(reason, f"provider(s) not in full use: {states}. {why}", states)
 
 
-def stuck(outcome: Outcome) -> Trouble | None:
-    """Say that running pods should leave where they are and can't."""
+def drained(outcome: Outcome) -> Trouble | None:
+    """Say which providers are not used because somebody wants it so."""
+    away = {name: one for name, one in _not_closed(outcome).items() if one.reason is Reason.DRAINED}
+    if not away:
+        return None
+    states = _states(away)
+    return Trouble(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
+
+
+def refused(outcome: Outcome) -> Trouble | None:
+    """Say that disruption budgets have kept running pods for too long where they should leave."""
+    return _stuck(outcome, Reason.EVICTION_REFUSED)
+
+
+def stranded(outcome: Outcome) -> Trouble | None:
+    """Say that running pods should leave where they are and have nowhere to go."""
+    return _stuck(outcome, Reason.WOULD_STRAND)
+
+
+def stuck(outcome: Outcome, reason: Reason) -> list[Stay]:
+    """Return the pods that should leave where they are and can't, for one of the reasons `STUCK`."""
     fleeing = {use.node.name for use in troubled_uses(outcome.assessment)}
-    for reason in _STUCK:
-        # One that could only not come home for want of room is well where it is.
-        stays = [
-            stay
-            for stay in outcome.plan.stays
-            if stay.reason is reason and (reason is not Reason.WOULD_STRAND or stay.pod.node in fleeing)
-        ]
-        if stays:
-            return reason, f"{reason.help} Such as {_named(stays)}."
-    return None
+    # One that could only not come home for want of room is well where it is.
+    return [
+        stay
+        for stay in outcome.plan.stays
+        if stay.reason is reason and (reason is not Reason.WOULD_STRAND or stay.pod.node in fleeing)
+    ]
 
 
 def no_window(outcome: Outcome) -> Trouble | None:
     """Say that pods are never brought home, because the window can't open."""
     problem = window_problem(outcome.snapshot.pool.spec.failback.window)
-    return (Reason.WINDOW_NEVER_OPENS, f"{problem}.") if problem else None
+    return Trouble(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem) if problem else None
+
+
+def _not_closed(outcome: Outcome) -> Mapping[str, Breaker]:
+    breakers = outcome.plan.state.breakers
+    found = {s.target.name: b for s in outcome.assessment.supplies if (b := breakers.get(s.target.name)) is not None}
+    return {name: breaker for name, breaker in found.items() if not breaker.closed}
+
+
+def _states(breakers: Mapping[str, Breaker]) -> str:
+    return ", ".join(f"{name} ({_words(one.state)})" for name, one in breakers.items())
 
 
 def _words(state: BreakerState) -> str:
     return "half-open" if state is BreakerState.HALF_OPEN else str(state).lower()
 
 
-def _named(stays: list[Stay]) -> str:
+def _again(breaker: Breaker) -> str:
+    """Say what comes next."""
+    if breaker.state is BreakerState.HALF_OPEN:
+        return " That is over: it is tried with a first pod."
+    if breaker.retry_at is None:
+        return ""
+    return f" It is tried again at {_clock(breaker.retry_at)} at the earliest, once it has been well for a while."
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _stuck(outcome: Outcome, reason: Reason) -> Trouble | None:
+    stays = stuck(outcome, reason)
+    if not stays:
+        return None
+    least = "at least " if outcome.plan.stays_left_out else ""
+    pods = f"{least}{len(stays)} pod{'s' * (len(stays) > 1)}, such as {_named(stays)}"
+    money = ""
+    if reason is Reason.WOULD_STRAND and any(
+        why is Reason.BUDGET_EXHAUSTED for one in stays for _, why in one.rejected
+    ):
+        money = f" {Reason.BUDGET_EXHAUSTED.help}"
+    return Trouble(reason, f"{reason.help} That is so for {pods}.{money}", pods)
+
+
+def _named(stays: Iterable[Stay]) -> str:
     names = sorted(f"{stay.pod.namespace}/{stay.pod.name}" for stay in stays)[:NAMED]
     return ", ".join(names)

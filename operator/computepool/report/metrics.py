@@ -1,12 +1,13 @@
 """Prometheus metrics. No label ever names a pod: their number is bounded by pools and providers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from computepool.model.api import BreakerState
+from computepool.model.api import BreakerState, Condition, ConditionStatus
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.report.failing import STUCK, stuck
 from computepool.report.outcome import Outcome
 from computepool.report.status import cost_per_hour
 
@@ -63,6 +64,27 @@ class Metrics:
         self._spent = Gauge(
             "computepool_budget_spent_dollars", "Spent on standbys today, UTC", ["pool"], registry=registry
         )
+        self._conditions = Gauge(
+            "computepool_condition",
+            "The pool's conditions: 1 for the status that each has, 0 for the others",
+            ["pool", "type", "status"],
+            registry=registry,
+        )
+        self._stuck = Gauge(
+            "computepool_stuck_pods",
+            "Running pods that should leave where they are and can't, by reason; at most some hundreds are counted",
+            ["pool", "reason"],
+            registry=registry,
+        )
+        self._frozen = Gauge(
+            "computepool_frozen", "1 while nothing is decided about the pool, 0 otherwise", ["pool"], registry=registry
+        )
+        self._held_back = Gauge(
+            "computepool_held_back",
+            "1 while too much has failed at once, so that no running pod is moved, 0 otherwise",
+            ["pool"],
+            registry=registry,
+        )
         self.refused = Counter(
             "computepool_write_refusals_total", "Writes that the API server refused", ["pool"], registry=registry
         )
@@ -90,14 +112,16 @@ class Metrics:
         )
         self._providers: dict[str, set[str]] = {}
         self._ways: dict[str, set[tuple[str, str]]] = {}
+        self._types: dict[str, set[str]] = {}
 
     def follow_age(self, resource: str, age: Callable[[], float]) -> None:
         """Have the age of a cache read whenever metrics are."""
         self._age.labels(resource).set_function(age)
 
-    def passed(self, outcome: Outcome) -> None:
-        """Show the state after one pass over a pool."""
+    def passed(self, outcome: Outcome, conditions: Iterable[Condition] = ()) -> None:
+        """Show the state after one pass over a pool; `conditions`: those that its status has now."""
         pool = outcome.snapshot.pool.name
+        self._standing(pool, outcome, conditions)
         self._pending.labels(pool).set(len(outcome.snapshot.waiting))
         saturated = outcome.assessment.saturation.saturated
         self._saturated.labels(pool).set(-1 if saturated is None else int(saturated))
@@ -143,12 +167,27 @@ class Metrics:
         for source, target in self._ways.pop(pool, set()):
             for result in RESULTS:
                 _remove(self._moves, pool, source, target, result)
-        for metric in (self._pending, self._saturated, self._spent, self.refused):
+        for kind in self._types.pop(pool, set()):
+            for status in ConditionStatus:
+                _remove(self._conditions, pool, kind, status)
+        for reason in STUCK:
+            _remove(self._stuck, pool, reason)
+        for metric in (self._pending, self._saturated, self._spent, self._frozen, self._held_back, self.refused):
             _remove(metric, pool)
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _standing(self, pool: str, outcome: Outcome, conditions: Iterable[Condition]) -> None:
+        for condition in conditions:
+            self._types.setdefault(pool, set()).add(condition.type)
+            for status in ConditionStatus:
+                self._conditions.labels(pool, condition.type, str(status)).set(condition.status is status)
+        for reason in STUCK:
+            self._stuck.labels(pool, str(reason)).set(len(stuck(outcome, reason)))
+        self._frozen.labels(pool).set(bool(outcome.plan.frozen))
+        self._held_back.labels(pool).set(bool(outcome.plan.held_back))
 
     def _drop_provider(self, pool: str, provider: str) -> None:
         for state in _STATES:

@@ -201,6 +201,10 @@ def _why_closed(outcome: Outcome) -> tuple[Reason, str]:
 
 
 def _nobody_to_admit_to(outcome: Outcome) -> tuple[Reason, str]:
+    if outcome.plan.exhausted:
+        return Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
+    if outcome.snapshot.pool.spec.budget is not None:
+        return Reason.WITHIN_BUDGET, "The pool has a budget, and at admission nobody counts."
     breakers = outcome.plan.state.breakers
     standbys = [provider.name for provider in outcome.snapshot.pool.spec.standbys]
     tried = [n for n in standbys if n in breakers and breakers[n].state is BreakerState.HALF_OPEN]

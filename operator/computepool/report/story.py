@@ -1,8 +1,10 @@
 """Tells what a pass did: events on pools and pods, log lines, counters."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import msgspec
 
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import (
@@ -16,11 +18,16 @@ from computepool.model.api import (
 )
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
+from computepool.model.snapshot import MoveKind
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.words import burst_message, burst_words, in_mode, move_message, move_words
+from computepool.report.outcome import Outcome
+from computepool.report.sicknodes import News, NodeNews
+from computepool.report.tally import Tally
+from computepool.report.trouble import full_stop
+from computepool.report.words import burst_tally, burst_words, in_mode, move_tally, move_words, place_words
 
 _logger = logging.getLogger("computepool")
 _MOVED = ("moved", "released")
@@ -28,6 +35,12 @@ _HALF = BreakerState.HALF_OPEN
 _TRIAL = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
 _TOLD = frozenset({READY, SATURATED, DEGRADED, BUDGET_EXHAUSTED})
 """Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
+_TOLD_BY_REASON = frozenset({READY, DEGRADED, BUDGET_EXHAUSTED})
+"""Those of which another reason is news as well: that something worse has come upon what is wrong already. Why the
+primary is saturated changes all the time."""
+_SAID = 3
+"""So many pods are named in a log line."""
+_NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
 class Story:
@@ -39,6 +52,7 @@ class Story:
         self._tell = tell
         self._observed: dict[str, set[tuple[str, str]]] = {}
         self._unmoved: dict[str, set[str]] = {}
+        self._nodes = NodeNews()
 
     def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
         """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
@@ -62,22 +76,28 @@ class Story:
         self._lines("would burst", pool, fresh, None)
         return bool(fresh)
 
-    def moved(self, pool: ComputePool, moves: Sequence[Move], result: str) -> None:
-        """Tell what became of the evictions of running pods; `result`: one of metrics.RESULTS."""
+    def moved(self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str] = _NO_WORDS) -> None:
+        """Tell what became of the evictions of running pods.
+
+        `result`: one of metrics.RESULTS; `why`: by pod uid, the API server's words where it did not let the pod go.
+        """
         for move in moves:
             self._metrics.moved(pool.name, move.source, move.target, result)
             if result in _MOVED:
                 self._tell(Event(pod_reference(move.pod), move.reason, str(move.kind), move_words(move)))
             elif result == "refused":
-                note = f"{Reason.EVICTION_REFUSED.help} It should run on {move.target}. {move.reason.help}"
+                said = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
+                note = f"{Reason.EVICTION_REFUSED.help}{said} It should run on {place_words(move)}. {move.reason.help}"
                 self._tell(Event(pod_reference(move.pod), Reason.EVICTION_REFUSED, str(move.kind), note, warning=True))
-        if moves and result in _MOVED:
-            first = moves[0]
-            self._tell(Event(pool_reference(pool), first.reason, str(first.kind), move_message(moves)))
-        for (source, target, reason), count in Counter((m.source, m.target, m.reason) for m in moves).items():
-            level = logging.INFO if result in _MOVED else logging.WARNING
-            fields = {"source": source, "provider": target, "reason": str(reason), "pods": count}
-            log(_logger, level, f"running pods {result}", pool=pool.name, **fields)
+        if result in _MOVED:
+            self._pool_moves(pool, moves, "", "moved")
+        level = logging.INFO if result in _MOVED else logging.WARNING
+        groups: dict[tuple[str, str, Reason], list[Move]] = {}
+        for move in moves:
+            groups.setdefault((move.source, move.target, move.reason), []).append(move)
+        for (source, target, reason), some in groups.items():
+            fields = {"source": source, "provider": target, "reason": str(reason), "pods": len(some)}
+            log(_logger, level, f"running pods {result}", pool=pool.name, **fields, **_details(some, result, why))
 
     def would_move(self, pool: ComputePool, moves: Sequence[Move]) -> bool:
         """Tell what Enforce would have moved, once for each pod; return whether there was any news."""
@@ -90,8 +110,7 @@ class Story:
             note = in_mode(pool.spec.mode, move_words(move))
             self._tell(Event(pod_reference(move.pod), move.reason, f"Would{move.kind}", note))
         if fresh:
-            note = in_mode(pool.spec.mode, move_message(fresh, "to be moved"))
-            self._tell(Event(pool_reference(pool), fresh[0].reason, f"Would{fresh[0].kind}", note))
+            self._pool_moves(pool, fresh, "Would", "to be moved")
             log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(fresh))
         return bool(fresh)
 
@@ -105,7 +124,7 @@ class Story:
         """Tell of conditions that turned, and of admission opened, moved to another standby, or closed."""
         for condition in after.conditions:
             old = before.condition(condition.type)
-            if (old is None or old.status is not condition.status) and _worth_telling(old, condition):
+            if _worth_telling(old, condition):
                 self._turned(pool, condition)
         for provider in after.providers:
             old_breaker = next((one.breaker for one in before.providers if one.name == provider.name), BreakerStatus())
@@ -114,8 +133,24 @@ class Story:
         if before.admission.tolerations != after.admission.tolerations and after.last_decision:
             self._admission(pool, before, after, reason_of(after.last_decision.reason))
 
+    def nodes(self, outcome: Outcome, now: float) -> float | None:
+        """Tell of nodes that have become sick and of those that are well again; return when to look for more, if so.
+
+        `now`: seconds since the epoch.
+        """
+        pool = outcome.snapshot.pool
+
+        def tell(news: News) -> None:
+            self._tell(Event(pool_reference(pool), news.reason, "Health", news.note, news.sick, state=True))
+            level, what = (logging.WARNING, "nodes sick") if news.sick else (logging.INFO, "nodes well")
+            fields = {"provider": news.provider, "reason": str(news.reason), "nodes": news.nodes, "names": news.names}
+            log(_logger, level, what, pool=pool.name, **fields, detail=news.note)
+
+        return self._nodes.look(outcome, now, tell)
+
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
+        self._nodes.forget(pool)
         self._observed.pop(pool, None)
         self._unmoved.pop(pool, None)
         self._metrics.forget(pool)
@@ -136,7 +171,8 @@ class Story:
     def _turned(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
         note = f"{condition.type} is {condition.status}: {condition.message}"
-        warning = condition.type in (READY, DEGRADED, BUDGET_EXHAUSTED) and bad
+        by_hand = condition.reason == Reason.DRAINED
+        warning = condition.type in _TOLD_BY_REASON and bad and not by_hand
         self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning, state=True))
         level = logging.WARNING if warning else logging.INFO
         log(_logger, level, note, pool=pool.name, reason=condition.reason)
@@ -157,8 +193,18 @@ class Story:
 
     def _pool_burst(self, pool: ComputePool, bursts: Sequence[Burst], action: str) -> None:
         if bursts:
-            note = in_mode(pool.spec.mode, burst_message(bursts))
-            self._tell(Event(pool_reference(pool), bursts[0].reason, action, note))
+            self._count(pool, bursts[0].reason, action, burst_tally(bursts))
+
+    def _pool_moves(self, pool: ComputePool, moves: Sequence[Move], would: str, done: str) -> None:
+        alike: dict[tuple[MoveKind, Reason], list[Move]] = {}
+        for move in moves:
+            alike.setdefault((move.kind, move.reason), []).append(move)
+        for (kind, reason), some in alike.items():
+            self._count(pool, reason, f"{would}{kind}", move_tally(some, done))
+
+    def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally) -> None:
+        tally = msgspec.structs.replace(tally, before=in_mode(pool.spec.mode, ""))
+        self._tell(Event(pool_reference(pool), reason, action, str(tally), tally=tally))
 
     def _lines(self, what: str, pool: ComputePool, bursts: Sequence[Burst], took: float | None) -> None:
         groups: dict[tuple[str, Reason], int] = {}
@@ -190,4 +236,20 @@ _NO_NEWS = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.W
 
 def _worth_telling(old: Condition | None, new: Condition) -> bool:
     # A new pool that is ready, not saturated and not degraded is no news.
-    return new.type in _TOLD and not (old is None and new.reason in _NO_NEWS)
+    if new.type not in _TOLD or (old is None and new.reason in _NO_NEWS):
+        return False
+    if new.type == DEGRADED and new.status is not ConditionStatus.TRUE:
+        # Nodes are told of by themselves; and that nothing can be seen, by Ready.
+        over = old is not None and old.status is not ConditionStatus.FALSE
+        return over and new.status is ConditionStatus.FALSE
+    another = old is not None and new.type in _TOLD_BY_REASON and old.reason != new.reason
+    return old is None or old.status is not new.status or another
+
+
+def _details(moves: Sequence[Move], result: str, why: Mapping[str, str]) -> dict[str, str]:
+    """Name pods that were not let go, and say in the API server's words why the first of them was not."""
+    if result in _MOVED:
+        return {}
+    names = ", ".join(f"{move.pod.namespace}/{move.pod.name}" for move in moves[:_SAID])
+    said = next((why[move.pod.uid] for move in moves if why.get(move.pod.uid)), None)
+    return {"names": names, **({"error": said} if said else {})}

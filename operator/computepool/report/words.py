@@ -1,11 +1,13 @@
 """Sentences about decisions, shared by events, conditions, logs and `explain`."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from computepool.assess.overflow import Hold
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
 from computepool.model.reasons import Reason
+from computepool.report.tally import Tally
 
 
 def in_mode(mode: Mode, words: str) -> str:
@@ -13,13 +15,14 @@ def in_mode(mode: Mode, words: str) -> str:
     return f"Observe: {words}" if mode is Mode.OBSERVE else words
 
 
+def burst_tally(bursts: Sequence[Burst]) -> Tally:
+    """Count how many pods go where; with why the first of them does."""
+    return Tally("pod(s) sent on", Counter(f"to {burst.provider}" for burst in bursts), bursts[0].reason.help)
+
+
 def burst_message(bursts: Sequence[Burst]) -> str:
     """Say how many pods go where, and why the first of them does."""
-    counts: dict[str, int] = {}
-    for burst in bursts:
-        counts[burst.provider] = counts.get(burst.provider, 0) + 1
-    where = ", ".join(f"{count} to {provider}" for provider, count in sorted(counts.items()))
-    return f"{len(bursts)} pod(s) sent on: {where}. {bursts[0].reason.help}"
+    return str(burst_tally(bursts))
 
 
 def options(rejected: Iterable[tuple[str, Reason]]) -> str:
@@ -44,19 +47,30 @@ def hold_words(hold: Hold) -> str:
     return words
 
 
-def move_message(moves: Sequence[Move], done: str = "moved") -> str:
-    """Say how many running pods go from where to where, and why the first of them does.
+def move_tally(moves: Sequence[Move], done: str = "moved") -> Tally:
+    """Count how many running pods go from where to where; with why the first of them does.
 
     `done`: what can be said of them: a decision may still be refused by a disruption budget.
     """
-    counts: dict[tuple[str, str], int] = {}
-    for move in moves:
-        counts[move.source, move.target] = counts.get((move.source, move.target), 0) + 1
-    ways = ", ".join(f"{count} from {source} to {target}" for (source, target), count in sorted(counts.items()))
-    return f"{len(moves)} running pod(s) {done}: {ways}. {moves[0].reason.help}"
+    return Tally(f"running pod(s) {done}", Counter(_way(move) for move in moves), moves[0].reason.help)
+
+
+def move_message(moves: Sequence[Move], done: str = "moved") -> str:
+    """Say how many running pods go from where to where, and why the first of them does."""
+    return str(move_tally(moves, done))
 
 
 def move_words(move: Move) -> str:
     """Say from where to where a running pod is moved, and why."""
     how = "Released from its lost node" if move.release else "Evicted"
-    return f"{how}, to run on {move.target} in place of {move.source}. {move.reason.help}"
+    instead = "" if move.source == move.target else f" in place of {move.source}"
+    return f"{how}, to run on {place_words(move)}{instead}. {move.reason.help}"
+
+
+def place_words(move: Move) -> str:
+    """Say where the pod that takes the moved one's place should run."""
+    return f"another node of {move.target}" if move.source == move.target else move.target
+
+
+def _way(move: Move) -> str:
+    return f"to {place_words(move)}" if move.source == move.target else f"from {move.source} to {move.target}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.model.reasons import Reason
+from computepool.model.selectors import Taint
 from computepool.report.conditions import conditions_of
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.outcomes import AT, FULL, RESIDENTS, condition, outcome, said
@@ -69,6 +71,13 @@ def test_allocation_alone_saturates() -> None:
     assert said(outcome(pool(sustain=0)), "Saturated")[:2] == ("True", "PrimaryAllocated")
 
 
+def test_a_primary_without_usable_accelerators_is_not_told_as_full() -> None:
+    gone = outcome(pool(provider("aws", drain=True), provider("nebius")), [node("a1", 0, of="aws"), node("n1")], [])
+    status, reason, message = said(gone, "Saturated")
+    assert (status, reason) == ("True", "ProviderUnavailable")
+    assert message.startswith("aws: no accelerator can be used now. ")
+
+
 def test_a_primary_that_is_being_relieved_is_still_saturated() -> None:
     cleared = outcome(pool(status=SATURATED), pods=[])
     assert said(cleared, "Saturated")[:2] == ("True", "PrimaryClearing")
@@ -104,7 +113,7 @@ def test_nothing_wrong_is_not_degraded() -> None:
 
 def test_a_refused_write_is_told_in_the_api_servers_words() -> None:
     refused = outcome(refused="the patch of pod default/web was refused: 422 Invalid: spec.tolerations: no")
-    assert said(refused, "Degraded") == ("True", "WriteRefused", refused.refused)
+    assert said(refused, "Degraded") == ("True", "WriteRefused", f"{refused.refused}.")
 
 
 def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow() -> None:
@@ -184,6 +193,60 @@ def test_of_several_troubles_the_one_that_stops_most_is_told() -> None:
     assert said(outcome(nodes=FULL[:1], policy_missing=True), "Degraded")[1] == "NoNodesMatch"
 
 
+def test_every_other_trouble_is_told_in_short_behind_the_worst() -> None:
+    twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}))
+    message = said(outcome(twice, refused="no", policy_missing=True), "Degraded")[2]
+    assert message == (
+        "no. Also NodesClaimedTwice: 1 node(s); NoNodesMatch: provider(s) again; "
+        "PolicyMissing: pods are burst by patching alone."
+    )
+
+
+def test_however_long_the_worst_trouble_is_the_others_are_not_cut_off() -> None:
+    message = said(outcome(refused="x" * 5000, policy_missing=True), "Degraded")[2]
+    assert len(message) == 1024
+    assert message.endswith("xxx… Also PolicyMissing: pods are burst by patching alone.")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [({"stale": "the view is old"}, "CacheStale"), ({"heartbeats": {"a1": 0.0}}, "AllSilent")]
+)
+def test_what_can_not_be_seen_is_not_told_to_be_well(how: dict[str, Any], reason: str) -> None:
+    assert said(outcome(seen=how), "Degraded")[:2] == ("Unknown", reason)
+
+
+# -- nodes that are sick
+
+
+def test_a_sick_node_of_a_provider_in_use_is_named_and_does_not_degrade_the_pool() -> None:
+    seen = outcome(nodes=[*FULL, node("n2"), node("n3"), node("n4", ready="Unknown", quarantine="NodeUnknown")])
+    assert said(seen, "Degraded") == (
+        "False",
+        "NodesUnhealthy",
+        "1 node is sick and gets no new pods: n4 of nebius (NodeUnknown).",
+    )
+
+
+def test_sick_nodes_are_counted_and_some_are_named_with_what_is_wrong() -> None:
+    aws = [node(f"a{index}", of="aws") for index in range(2, 20)]
+    going = [node(f"g{index}", of="aws", taints=[Taint("gone-soon", "", "NoSchedule")]) for index in range(7)]
+    health = {"removalTaints": ["gone-soon"]}
+    status, reason, message = said(outcome(pool(health=health), nodes=[*FULL, *aws, *going]), "Degraded")
+    assert (status, reason) == ("False", "NodesUnhealthy")
+    assert message.startswith("7 nodes are sick and get no new pods: g0 of aws (RemovalAnnounced: gone-soon), g1 of")
+    assert message.endswith(" and 2 more.")
+
+
+def test_beside_something_worse_sick_nodes_are_told_too() -> None:
+    seen = outcome(
+        nodes=[*FULL, node("n2"), node("n3"), node("n4", ready="Unknown", quarantine="NodeUnknown")],
+        policy_missing=True,
+    )
+    status, reason, message = said(seen, "Degraded")
+    assert (status, reason) == ("True", "PolicyMissing")
+    assert message.endswith(" Also NodesUnhealthy: 1 node is sick: n4 of nebius (NodeUnknown).")
+
+
 # -- Resilient
 
 
@@ -205,6 +268,13 @@ def test_a_standby_that_makes_nodes_counts_as_room() -> None:
 def test_without_standby_room_the_pool_is_not_resilient() -> None:
     taken = [*RESIDENTS, pod("b", 4, on="n1"), pod("c", 4, on="c1")]
     assert said(outcome(pods=taken), "Resilient")[:2] == ("False", "NoStandbyRoom")
+
+
+def test_room_that_no_pod_may_have_for_want_of_money_is_no_resilience() -> None:
+    priced = pool(provider("aws"), provider("nebius", price="2.50"), budget={"perHour": "0.01"})
+    seen = outcome(priced, FULL[:2])
+    spent = msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, exhausted=True))
+    assert said(spent, "Resilient") == ("False", "BudgetExhausted", Reason.BUDGET_EXHAUSTED.help)
 
 
 def test_resilience_is_unknown_where_the_view_is_not_current() -> None:

@@ -61,7 +61,53 @@ def test_a_breaker_is_in_the_status_with_its_times() -> None:
 
 def test_that_nothing_is_moved_because_too_much_failed_is_told_first() -> None:
     of = planned(with_breakers({"nebius": OPEN}), held_back="2 of 3 providers have failed at once")
-    assert said(of, "Degraded") == ("True", "TooManyFailed", "2 of 3 providers have failed at once")
+    assert said(of, "Degraded") == (
+        "True",
+        "TooManyFailed",
+        "2 of 3 providers have failed at once. Also ProviderSilent: nebius (open).",
+    )
+
+
+def test_a_provider_that_failed_says_when_it_is_tried_again() -> None:
+    message = said(with_breakers({"nebius": OPEN}), "Degraded")[2]
+    assert message.endswith(
+        "It is tried again at 2027-01-15T08:01:00Z at the earliest, once it has been well for a while."
+    )
+
+
+def test_a_provider_on_trial_is_not_told_as_one_that_fails_now() -> None:
+    trial = msgspec.structs.replace(OPEN, state=BreakerState.HALF_OPEN)
+    assert said(with_breakers({"nebius": trial}), "Degraded")[2].endswith("That is over: it is tried with a first pod.")
+
+
+def test_pods_that_can_not_leave_are_told_while_a_breaker_is_open_too() -> None:
+    of = planned(with_breakers({"nebius": OPEN}), stays=(Stay(pod("web", on="n1"), Reason.EVICTION_REFUSED),))
+    status, reason, message = said(of, "Degraded")
+    assert (status, reason) == ("True", "ProviderSilent")
+    assert message.endswith(" Also EvictionRefused: 1 pod, such as default/web.")
+
+
+def test_pods_held_by_a_budget_and_pods_without_room_are_both_told() -> None:
+    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    held = [Stay(pod(f"held-{index}", on="n3"), Reason.EVICTION_REFUSED) for index in range(2)]
+    of = planned(of, stays=(Stay(pod("web", on="n3"), Reason.WOULD_STRAND), *held))
+    status, reason, message = said(of, "Degraded")
+    assert (status, reason) == ("True", "EvictionRefused")
+    assert "2 pods, such as default/held-0, default/held-1. Also WouldStrand: 1 pod, such as default/web;" in message
+
+
+def test_pods_that_stay_for_want_of_money_say_so() -> None:
+    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    unpaid = Stay(pod("web", on="n3"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM), ("c", Reason.BUDGET_EXHAUSTED)))
+    assert Reason.BUDGET_EXHAUSTED.help in said(planned(of, stays=(unpaid,)), "Degraded")[2]
+
+
+def test_a_drained_provider_is_told_behind_one_that_failed() -> None:
+    by_hand = Breaker(BreakerState.OPEN, Reason.DRAINED, since=NOW)
+    assert said(with_breakers({"aws": by_hand}), "Degraded")[1] == "Drained"
+    status, reason, message = said(with_breakers({"aws": by_hand, "nebius": OPEN}), "Degraded")
+    assert (status, reason) == ("True", "ProviderSilent")
+    assert message.endswith(" Also Drained: aws (open).")
 
 
 @pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])
