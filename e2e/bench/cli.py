@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from e2e.bench import admission, burst, deciding, idle, listing, oscillation
+from e2e.bench import admission, burst, deciding, evictions, idle, listing, oscillation
 from e2e.bench.report import FOLDER, Result, show, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
@@ -17,6 +17,7 @@ from e2e.errors import E2EError
 ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
     "burst": burst.run,
     "admission": admission.run,
+    "evictions": evictions.run,
     "idle": idle.run,
 }
 ALONE: dict[str, Callable[[Scale], Result]] = {

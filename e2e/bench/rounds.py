@@ -29,6 +29,10 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Pods created at once."""
     singles: int = 30
     """Pods created one by one, in each round."""
+    evicted: int = 1_000
+    """Pods of a provider that is lost."""
+    at_once: int = 100
+    """Of those, so many may be on their way."""
     list_pods: int = 100_000
     list_nodes: int = 5_000
     decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)

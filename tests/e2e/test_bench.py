@@ -18,6 +18,8 @@ TINY = Scale(
     rounds=1,
     sizes=(4,),
     singles=2,
+    evicted=8,
+    at_once=2,
     list_pods=300,
     list_nodes=20,
     decide_nodes=(20, 40),
@@ -69,7 +71,7 @@ def test_all_that_was_measured_is_kept(results: dict[str, Result], tmp_path: Pat
 
 def test_the_table_names_every_row_and_its_target(results: dict[str, Result]) -> None:
     text = io.StringIO()
-    show(results.values(), Console(file=text, width=200))
+    show(results.values(), Console(file=text, width=400))
     assert all(what in text.getvalue() for result in results.values() for what in rows(result))
     assert "≤ 1.20 x" in text.getvalue()
 

@@ -1,0 +1,170 @@
+"""A lost provider is emptied: the operator beside a script that evicts as many at once, turn by turn.
+
+The provider is the primary, whose nodes are silent: what is evicted there does not go away, and another takes its
+place. Both get the same signal, a drain by hand, both taint the same nodes, evict the same pods with the same rights,
+and send each new pod on; the operator also looks whether there is room, writes down what it does, and tells of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from statistics import median
+
+import msgspec
+
+from e2e import brisk, objects, pools
+from e2e.bench.bare_evict import Order
+from e2e.bench.children import Child, Connection
+from e2e.bench.report import Result, Row, number
+from e2e.bench.rounds import Scale
+from e2e.bench.spread import Spread, ratios
+from e2e.bench.stand import GPUS, Stand
+from e2e.history import History
+from e2e.operator import OperatorProcess
+from e2e.progress import Progress
+from e2e.site import Site
+
+LIMIT = 1.2
+# Not the stand's own: new pods must not find room on its nodes.
+PRIMARY, STANDBY = "lost", "spare"
+WORKLOADS = 10
+NO_LIMIT = 10_000
+SETUP_SECONDS = 180.0
+PATIENCE = 300.0
+Signal = Callable[[], None]
+
+
+class Emptied(msgspec.Struct, frozen=True):
+    """How one provider was emptied; in seconds."""
+
+    last: float
+    """From the signal to the last new pod bound elsewhere."""
+    rate: float
+    """Evictions a second, from the first to the last."""
+
+
+def run(stand: Stand, scale: Scale) -> Result:
+    """Measure and compare, with a limit of pods on their way and without."""
+    limits = {"limited": scale.at_once, "unlimited": NO_LIMIT}
+    measured: dict[str, dict[str, list[Emptied]]] = {name: {"ours": [], "script": []} for name in limits}
+    with Progress("a lost provider is emptied") as progress, _site(stand, scale.evicted) as scene:
+        for turn in range(scale.rounds):
+            for name, limit in limits.items():
+                for who, contender in (("ours", _ours), ("script", _script)):
+                    progress.say(f"round {turn + 1} of {scale.rounds}, {name}, {who}")
+                    measured[name][who].append(scene.play(contender, limit))
+    return Result("evictions", list(_rows(measured, scale)), msgspec.to_builtins(measured))
+
+
+def _rows(measured: dict[str, dict[str, list[Emptied]]], scale: Scale) -> Iterator[Row]:
+    what = f"{scale.evicted:,} pods off a lost provider, signal -> last bound elsewhere"
+    for name, limit, words in (
+        ("limited", LIMIT, f"at most {scale.at_once} on their way"),
+        ("unlimited", None, "no limit"),
+    ):
+        ours, bare = ([one.last for one in measured[name][who]] for who in ("ours", "script"))
+        detail = f"{number(median(ours))} s beside {number(median(bare))} s"
+        yield Row(what=f"{what}, {words}", unit="x", value=ratios(ours, bare), limit=limit, detail=detail)
+    ours, bare = ([one.rate for one in measured["unlimited"][who]] for who in ("ours", "script"))
+    yield Row(
+        what="evictions a second, no limit",
+        unit="/s",
+        value=Spread.of(ours),
+        detail=f"{number(median(bare))} /s for the script",
+    )
+
+
+class _Scene:
+    """Nodes of two providers, the first of which is lost each time anew."""
+
+    def __init__(self, stand: Stand, site: Site, count: int) -> None:
+        self.stand = stand
+        self.site = site
+        self.count = count
+        nodes = -(-count // GPUS)
+        self.lost = site.add_nodes(PRIMARY, nodes, gpus=GPUS)
+        site.add_nodes(STANDBY, nodes, gpus=GPUS, taint=True)
+        self.history = History(site.api, site.namespace)
+
+    def play(self, contender: Callable[[_Scene, int], AbstractContextManager[Signal]], limit: int) -> Emptied:
+        self._populate()
+        before = len(self.history.lives())
+        try:
+            with contender(self, limit) as signal:
+                self.stand.rest()
+                began = time.monotonic()
+                signal()
+                self.history.wait(lambda: self._replaced(before), "all to be bound elsewhere", PATIENCE)
+                return self._emptied(began, before)
+        finally:
+            self._clear()
+
+    def pods(self) -> list[tuple[str, str]]:
+        return [(one.name, one.uid) for one in self.history.here()]
+
+    def _populate(self) -> None:
+        share = self.count // WORKLOADS or 1
+        made = [objects.gpu_deployment(f"w{number}", share) for number in range(self.count // share)]
+        self.site.create(*made)
+        self.site.wait_bound(self.count, timeout=SETUP_SECONDS)
+        self.history.wait(lambda: len(self.history.here()) == self.count, "all to be there", SETUP_SECONDS)
+        self.site.silence(self.lost)
+
+    def _replaced(self, before: int) -> bool:
+        new = self.history.lives()[before:]
+        return len(new) >= self.count and all(one.bound is not None for one in new)
+
+    def _emptied(self, began: float, before: int) -> Emptied:
+        bound = [one.bound - began for one in self.history.lives()[before:] if one.bound is not None]
+        times = [at for at in self.history.eviction_times() if at >= began]
+        return Emptied(max(bound), (len(times) - 1) / max(times[-1] - times[0], 0.001))
+
+    def _clear(self) -> None:
+        api, namespace = self.site.api, self.site.namespace
+        api.delete_all("deployments.apps", namespace)
+        api.wait_for("replicasets.apps", lambda found: not found, namespace, what="no workload", timeout=SETUP_SECONDS)
+        api.delete_all("pods", namespace, grace_seconds=0)
+        api.wait_for("pods", lambda found: not found, namespace, what="no pods", timeout=SETUP_SECONDS)
+        for name in brisk.quarantine_of(self.site.nodes()):
+            api.patch("nodes", name, {"spec": {"taints": []}})
+        self.site.revive(self.lost)
+        self.site.wait_schedulable(self.lost, timeout=SETUP_SECONDS)
+        api.delete_all("events.events.k8s.io", namespace)
+        self.stand.rest()
+
+
+@contextmanager
+def _site(stand: Stand, count: int) -> Iterator[_Scene]:
+    site = Site(stand.cluster)
+    try:
+        scene = _Scene(stand, site, count)
+        with scene.history:
+            yield scene
+    finally:
+        site.close()
+
+
+@contextmanager
+def _ours(scene: _Scene, limit: int) -> Iterator[Signal]:
+    """The operator, with the chart's rights; the signal is the field `drain`."""
+    site = scene.site
+    spec = brisk.spec(
+        health={"silentSeconds": 0},
+        failover={"runningPods": "Move", "maxConcurrentMoves": limit, "perMinute": NO_LIMIT},
+    )
+    with pools.pool(site, [PRIMARY, STANDBY], **spec) as pool, OperatorProcess(scene.stand.cluster) as operator:
+        operator.wait_leading()
+        name = pool["metadata"]["name"]
+        pools.wait_condition(site, name, "Ready", "True")
+        yield lambda: brisk.drain(site, name, PRIMARY)
+
+
+@contextmanager
+def _script(scene: _Scene, limit: int) -> Iterator[Signal]:
+    """The script, with the operator's own rights."""
+    order = Order(scene.lost, scene.pods())
+    connection: Connection = msgspec.structs.replace(scene.stand.guarded(), namespace=scene.site.namespace)
+    with Child("e2e.bench.bare_evict", connection, [STANDBY, str(limit)]) as script:
+        yield lambda: script.send(order)

@@ -1,0 +1,180 @@
+"""A whole provider's heartbeats end at once: how long until its pods run elsewhere, with the operator and without.
+
+`python -m e2e.bench.lost`: 104 pods on 13 nodes of a primary, a standby with room for them on 7 nodes, with zone labels
+and without. Plain Kubernetes has the controller manager's default timings and every help it can get: its pods tolerate
+the standby from the start and prefer the primary. It takes minutes, and is given up on after eight.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from e2e import chart, objects, pools
+from e2e.bench.report import FOLDER, Result, Row, number, show, write
+from e2e.bench.spread import Spread, percentile
+from e2e.cluster import Cluster
+from e2e.components import Options
+from e2e.errors import E2EError, WaitTimeoutError
+from e2e.history import History
+from e2e.operator import OperatorProcess
+from e2e.site import Site
+
+Json = dict[str, Any]
+
+PRIMARY, STANDBY = "aws", "nebius"
+NODES, GPUS = 13, 8
+PODS = NODES * GPUS
+STANDBY_NODES, STANDBY_GPUS = 7, 16
+SILENT_SECONDS = 20
+LIMIT_SECONDS = 30.0
+GIVEN_UP_SECONDS = 480.0
+WIDTH = 160
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """Who is measured on what."""
+
+    operator: bool
+    zones: bool
+
+    def __str__(self) -> str:
+        """As the table says it."""
+        who = "with the operator" if self.operator else "plain Kubernetes"
+        return f"{who}, {'zone labels' if self.zones else 'no zone labels'}"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """When new pods were bound elsewhere, in seconds since the heartbeats ended, in order."""
+
+    bound: list[float]
+    pods: int
+    waited: float
+    """How long was waited for all of them."""
+
+
+def run(given_up: float = GIVEN_UP_SECONDS, say: Any = print) -> Result:
+    """Measure all; plain Kubernetes meanwhile waits on clusters of its own."""
+    scenarios = [Scenario(operator, zones) for operator in (True, False) for zones in (True, False)]
+    found: dict[Scenario, Found] = {}
+    with ThreadPoolExecutor(2) as threads:
+        plain = {one: threads.submit(play, one, given_up) for one in scenarios if not one.operator}
+        say(f"plain Kubernetes is waited for up to {given_up:g} s, on two clusters beside")
+        for one in scenarios:
+            found[one] = play(one, given_up) if one.operator else plain[one].result()
+            say(f"{one}: {_words(found[one])}")
+    raw = {str(one): msgspec.to_builtins(result) for one, result in found.items()}
+    return Result("lost", [_row(one, result) for one, result in found.items()], raw)
+
+
+def play(scenario: Scenario, given_up: float) -> Found:
+    """Play one scenario on a cluster of its own."""
+    with Cluster(options=Options(benchmark=True)) as cluster:
+        site = Site(cluster)
+        lost = _furnish(site, zones=scenario.zones)
+        with (
+            _operating(site) if scenario.operator else nullcontext(),
+            History(site.api, site.namespace) as history,
+        ):
+            site.create(_workload(tolerant=not scenario.operator))
+            site.wait_bound(PODS, timeout=120)
+            history.wait(lambda: len(history.here()) == PODS, "all to be there", 60)
+            assert site.providers_of(site.pods()) == {PRIMARY: PODS}
+            return _measure(site, history, lost, given_up)
+
+
+def _measure(site: Site, history: History, lost: Sequence[str], given_up: float) -> Found:
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(lost)) as threads:
+        list(threads.map(lambda name: site.silence([name]), lost))
+    gone = set(lost)
+
+    def elsewhere() -> list[float]:
+        return sorted(one.bound - began for one in history.lives() if one.bound is not None and one.node not in gone)
+
+    # What is missing is missing in the answer.
+    with suppress(WaitTimeoutError):
+        history.wait(lambda: len(elsewhere()) >= PODS, "all to be bound elsewhere", given_up)
+    return Found(elsewhere(), PODS, time.monotonic() - began)
+
+
+def _furnish(site: Site, *, zones: bool) -> list[str]:
+    where: dict[str, Json] = {name: {"zone": f"zone-{name}"} if zones else {} for name in (PRIMARY, STANDBY)}
+    lost = site.add_nodes(PRIMARY, NODES, gpus=GPUS, **where[PRIMARY])
+    site.add_nodes(STANDBY, STANDBY_NODES, gpus=STANDBY_GPUS, taint=True, **where[STANDBY])
+    return lost
+
+
+def _workload(*, tolerant: bool) -> Json:
+    """A Deployment; a tolerant one may use the standby from the start, and prefers the primary."""
+    if not tolerant:
+        return objects.gpu_deployment("work", PODS)
+    match = [{"key": objects.PROVIDER_KEY, "operator": "In", "values": [PRIMARY]}]
+    preferred = {"weight": 100, "preference": {"matchExpressions": match}}
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+    tolerations = [objects.provider_toleration(STANDBY)]
+    return objects.gpu_deployment("work", PODS, tolerations=tolerations, affinity=affinity)
+
+
+@contextmanager
+def _operating(site: Site) -> Iterator[None]:
+    """The operator, with a pool whose only setting off the defaults is how many pods it may move, and how soon."""
+    spec: Json = {
+        "health": {"silentSeconds": SILENT_SECONDS},
+        "failover": {"maxConcurrentMoves": PODS, "perMinute": 10 * PODS},
+        "admission": {"mode": "WhenSaturated"},
+    }
+    with (
+        chart.installed(site.cluster),
+        pools.pool(site, [PRIMARY, STANDBY], **spec) as pool,
+        OperatorProcess(site.cluster) as operator,
+    ):
+        operator.wait_leading()
+        pools.wait_condition(site, pool["metadata"]["name"], "Ready", "True")
+        yield
+
+
+def _row(scenario: Scenario, found: Found) -> Row:
+    missing = found.pods - len(found.bound)
+    return Row(
+        what=f"heartbeats of {NODES} nodes end -> last of {found.pods} pods bound elsewhere, {scenario}",
+        unit="s",
+        value=Spread.of([found.waited if missing else found.bound[-1]]),
+        limit=LIMIT_SECONDS if scenario.operator else None,
+        detail=_words(found),
+    )
+
+
+def _words(found: Found) -> str:
+    if not found.bound:
+        return f"none of {found.pods} bound when given up on after {number(found.waited)} s"
+    first, middle, last = found.bound[0], percentile(found.bound, 0.5), found.bound[-1]
+    told = f"first {number(first)} s, median {number(middle)} s, last {number(last)} s"
+    if len(found.bound) < found.pods:
+        told += f"; {found.pods - len(found.bound)} of {found.pods} not bound after {number(found.waited)} s"
+    return told
+
+
+def main() -> int:
+    """Run, keep and print; return the exit code: 1 where it could not be run."""
+    try:
+        result = run()
+    except E2EError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    write(result)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    show([result], console)
+    console.print(f"All that was measured: {FOLDER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
