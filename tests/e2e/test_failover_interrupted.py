@@ -31,24 +31,29 @@ class Relay:
         self._cluster = cluster
         self._stack = ExitStack()
         self.leader = self._started()
-        self.leader.wait_leading()
-        self._standby = self._started()
+        self._standby: OperatorProcess | None = None
 
     @property
     def standby(self) -> OperatorProcess:
-        """The one that waits, once its caches are filled."""
+        """The one that waits, once its caches are filled.
+
+        It is started once the other leads: of two that wait, either may be the next leader.
+        """
+        if self._standby is None:
+            self.leader.wait_leading()
+            self._standby = self._started()
         self._standby.wait_ready()
         return self._standby
 
     def kill(self) -> None:
-        """End the leader as a crash would; the standby is the leader from now on, and a new one waits."""
-        self.standby.wait_ready()
+        """End the leader as a crash would; the standby is the leader from now on."""
+        _ = self.standby
         self.leader.kill()
         self.pass_on()
 
     def pass_on(self) -> None:
         """Take the standby for the leader: the one before is over."""
-        self.leader, self._standby = self._standby, self._started()
+        self.leader, self._standby = self.standby, None
 
     def close(self) -> None:
         """End all."""

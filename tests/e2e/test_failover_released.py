@@ -18,7 +18,7 @@ from e2e.site import Site
 
 QUICK_TO_GIVE_UP = Options(
     node_lease_seconds=4,
-    extra_flags={CONTROLLER_MANAGER: ["--node-monitor-grace-period=6s", "--node-monitor-period=500ms"]},
+    extra_flags={CONTROLLER_MANAGER: ["--node-monitor-grace-period=10s", "--node-monitor-period=500ms"]},
 )
 VALUES = dict(chart.NO_OPERATOR_PODS) | {"failover": {"releaseLostPods": True}}
 # Silence alone is not what these tests are about.
