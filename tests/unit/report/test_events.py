@@ -15,6 +15,7 @@ from computepool.kube.client import ApiClient
 from computepool.model.reasons import Reason
 from computepool.model.references import pod_reference, pool_reference
 from computepool.report.events import QUEUE, REPEAT_SECONDS, Event, EventSink
+from computepool.report.tally import Tally
 from tests.builders import pod, pool
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE, until
@@ -200,6 +201,43 @@ def test_states_of_different_kinds_do_not_end_each_other() -> None:
         s.tell("Degraded is True", action="Degraded", state=True)
         s.tell("Saturated is True", action="Saturated", state=True)
         assert len(await s.sent()) == 2
+
+    play(scenario)
+
+
+# -- numbers
+
+
+def moved(number: int, way: str = "from nebius to crusoe", why: str = "It failed.") -> Event:
+    tally = Tally("running pod(s) moved", {way: number}, why)
+    return Event(pool_reference(pool()), Reason.LEAVES_PROVIDER, "Failover", str(tally), tally=tally)
+
+
+def test_numbers_are_added_up_while_they_wait() -> None:
+    async def scenario(s: Sending) -> None:
+        s.sink.tell(moved(1))
+        s.sink.tell(moved(1))
+        s.sink.tell(moved(2, "from nebius to aws"))
+        assert await s.notes() == ["4 running pod(s) moved: 2 from nebius to aws, 2 from nebius to crusoe. It failed."]
+
+    play(scenario)
+
+
+def test_what_is_counted_is_told_again_although_it_is_word_for_word_the_same() -> None:
+    async def scenario(s: Sending) -> None:
+        for _ in range(3):
+            s.sink.tell(moved(1))
+            await s.sink.flush(PATIENCE)
+        assert await s.notes() == ["1 running pod(s) moved: 1 from nebius to crusoe. It failed."] * 3
+
+    play(scenario)
+
+
+def test_unlike_things_are_not_added_up() -> None:
+    async def scenario(s: Sending) -> None:
+        s.sink.tell(moved(1))
+        s.sink.tell(moved(1, why="Its node is sick."))
+        assert len(await s.notes()) == 2
 
     play(scenario)
 

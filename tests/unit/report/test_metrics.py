@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from computepool.decide.plan import Stay
 from computepool.model.reasons import Reason
+from computepool.report.conditions import conditions_of
 from computepool.report.metrics import CONTENT_TYPE, Metrics
 from tests.builders import node, pod, pool, provider
-from tests.unit.report.outcomes import RESIDENTS, outcome
+from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
 
 PRICED = pool(provider("aws", price="12.29"), provider("nebius", price="2.95"), provider("crusoe"))
 
@@ -21,6 +24,10 @@ PROMISED = {
     "computepool_decision_seconds": set(),
     "computepool_burst_latency_seconds": set(),
     "computepool_cost_dollars_per_hour": {"pool", "provider"},
+    "computepool_condition": {"pool", "type", "status"},
+    "computepool_stuck_pods": {"pool", "reason"},
+    "computepool_frozen": {"pool"},
+    "computepool_held_back": {"pool"},
     "computepool_leader": set(),
     "computepool_cache_age_seconds": {"resource"},
 }
@@ -41,7 +48,8 @@ def used() -> Metrics:
     """Metrics after a pass and a burst, with everything in them."""
     metrics = Metrics()
     metrics.follow_age("pods", lambda: 1.5)
-    metrics.passed(outcome(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")]))
+    seen = outcome(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")])
+    metrics.passed(seen, conditions_of(seen, (), AT))
     metrics.sent_on("inference", "nebius", Reason.PRIMARY_SATURATED)
     metrics.refused.labels("inference").inc()
     return metrics
@@ -77,6 +85,39 @@ def test_a_pass_shows_what_it_saw() -> None:
     assert value(metrics, "computepool_cost_dollars_per_hour", pool="inference", provider="nebius") == 8.85
     assert value(metrics, "computepool_cost_dollars_per_hour", pool="inference", provider="crusoe") is None
     assert value(metrics, "computepool_primary_saturated", pool="inference") == 1
+
+
+def test_each_condition_is_one_for_the_status_that_it_has() -> None:
+    metrics = Metrics()
+    for missing, expected in ((False, [0, 1, 0]), (True, [1, 0, 0])):
+        seen = outcome(policy_missing=missing)
+        metrics.passed(seen, conditions_of(seen, (), AT))
+        found = [
+            value(metrics, "computepool_condition", pool="inference", type="Degraded", status=status)
+            for status in ("True", "False", "Unknown")
+        ]
+        assert found == expected
+
+
+def test_pods_that_can_not_leave_and_pools_that_stand_still_are_told() -> None:
+    metrics = Metrics()
+    quiet = outcome()
+    lost = outcome(nodes=[*FULL, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    stays = (Stay(pod("a", on="n3"), Reason.WOULD_STRAND), Stay(pod("b", on="n1"), Reason.EVICTION_REFUSED))
+    plan = msgspec.structs.replace(lost.plan, stays=stays, held_back="2 of 3")
+    frozen = outcome(seen={"stale": "old"})
+    for of, expected in (
+        (quiet, [0, 0, 0, 0]),
+        (msgspec.structs.replace(lost, plan=plan), [1, 1, 0, 1]),
+        (frozen, [0, 0, 1, 0]),
+    ):
+        metrics.passed(of)
+        assert [
+            value(metrics, "computepool_stuck_pods", pool="inference", reason="WouldStrand"),
+            value(metrics, "computepool_stuck_pods", pool="inference", reason="EvictionRefused"),
+            value(metrics, "computepool_frozen", pool="inference"),
+            value(metrics, "computepool_held_back", pool="inference"),
+        ] == expected
 
 
 def test_a_primary_of_unknown_state_is_neither_one_nor_nought() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
-from computepool.decide.plan import Burst
+from computepool.decide.plan import Burst, Move
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics
 from computepool.report.outcome import Outcome
 from computepool.report.status import status_of
 from computepool.report.story import Story
-from tests.builders import pod, pool, provider
-from tests.unit.report.outcomes import AT, RESIDENTS, outcome
+from tests.builders import NOW, node, pod, pool, provider
+from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
 
 OBSERVED = pool(mode="Observe")
 BURST_POOL = pool()
@@ -43,6 +45,11 @@ class Telling:
 
 def burst(name: str, to: str = "nebius", why: Reason = Reason.PRIMARY_SATURATED) -> Burst:
     return Burst(pod(name), to, why, (("aws", Reason.NO_ROOM),), ())
+
+
+def held_back(of: Outcome) -> Outcome:
+    plan = msgspec.structs.replace(of.plan, held_back="2 of 3 providers have failed at once")
+    return msgspec.structs.replace(of, plan=plan)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -207,6 +214,59 @@ def test_trouble_is_a_warning_and_its_end_is_not() -> None:
     ]
 
 
+def test_something_worse_upon_what_is_wrong_already_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    degraded = t.turned(outcome(policy_missing=True))
+    t.events.clear()
+    caplog.clear()
+    worse = t.turned(held_back(outcome(policy_missing=True)), degraded)
+    (event,) = t.events
+    assert (event.action, event.reason, event.warning) == ("Degraded", "TooManyFailed", True)
+    assert event.note == (
+        "Degraded is True: 2 of 3 providers have failed at once. Also PolicyMissing: pods are burst by patching alone."
+    )
+    assert [line["reason"] for line in lines(caplog)] == ["TooManyFailed"]
+    t.events.clear()
+    t.turned(outcome(policy_missing=True), worse)
+    assert [event.reason for event in t.events] == ["PolicyMissing"]
+
+
+def test_another_reason_for_saturation_is_no_news() -> None:
+    t = Telling()
+    before = t.turned(outcome(pods=[*RESIDENTS, pod("new")]))
+    t.events.clear()
+    t.turned(outcome(pool(status=before.to_object()), pods=[]), before)
+    assert not [event for event in t.events if event.action == "Saturated"]
+
+
+def test_a_mode_that_was_changed_is_told() -> None:
+    t = Telling()
+    before = t.turned(outcome(pods=[]))
+    t.events.clear()
+    t.turned(outcome(OBSERVED, pods=[]), before)
+    assert [(event.action, event.reason, event.warning) for event in t.events] == [("Ready", "Observing", False)]
+
+
+def test_a_drain_by_hand_alarms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    t.turned(outcome(pool(provider("aws"), provider("nebius", drain=True), provider("crusoe")), pods=[]))
+    told = [event for event in t.events if event.reason == "Drained"]
+    assert [(event.action, event.warning) for event in told] == [("Degraded", False), ("Breaker", False)]
+    assert all(one.levelno == logging.INFO for one in caplog.records)
+
+
+def test_a_view_that_is_lost_is_told_once_and_what_was_wrong_before_ends_after_it() -> None:
+    t = Telling()
+    degraded = t.turned(outcome(policy_missing=True))
+    blind = t.turned(outcome(seen={"stale": "the view is old"}), degraded)
+    t.events.clear()
+    t.turned(outcome(), blind)
+    assert [event.reason for event in t.events if event.action == "Degraded"] == ["AllWell"]
+    t.events.clear()
+    t.turned(outcome(seen={"stale": "the view is old"}), blind)
+    assert not [event for event in t.events if event.action == "Degraded"]
+
+
 def test_a_pool_that_is_not_ready_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     t = Telling()
     t.turned(outcome(nodes=[], pods=[]))
@@ -219,6 +279,102 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
     t = Telling()
     t.turned(outcome(pods=[*RESIDENTS, pod("away", on="n1")]))
     assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "Admission", "Burst"}
+
+
+# -- nodes that become sick
+
+
+def sick(*names: str, well: int = 9) -> Outcome:
+    """Of nebius these nodes are sick, beside others that are well."""
+    lost = [node(name, ready="Unknown", quarantine="NodeUnknown") for name in names]
+    return outcome(nodes=[*FULL, *(node(f"well-{index}") for index in range(well)), *lost], pods=[])
+
+
+def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    t = Telling()
+    assert t.story.nodes(sick(), NOW) is None
+    assert t.events == []
+    t.story.nodes(sick("n2"), NOW)
+    t.story.nodes(sick("n2"), NOW + 30)
+    mended = outcome(nodes=[*FULL, node("n2")])
+    t.story.nodes(mended, NOW + 60)
+    assert [(e.subject["kind"], e.action, e.reason, e.warning, e.note) for e in t.events] == [
+        ("ComputePool", "Health", "NodeUnknown", True, "1 node of nebius became sick: n2 (NodeUnknown)."),
+        ("ComputePool", "Health", "NodesWell", False, "1 node of nebius is well again: n2."),
+    ]
+    assert [(line["message"], line["provider"], line["names"]) for line in lines(caplog)] == [
+        ("nodes sick", "nebius", "n2"),
+        ("nodes well", "nebius", "n2"),
+    ]
+
+
+def test_a_sick_node_that_is_deleted_is_told_to_be_gone() -> None:
+    t = Telling()
+    t.story.nodes(sick("n2"), NOW)
+    t.story.nodes(sick(), NOW + 60)
+    assert t.events[-1].note == "1 node of nebius is gone: n2."
+
+
+def test_nodes_that_become_sick_one_after_another_are_told_together() -> None:
+    t = Telling()
+    names = [f"n{index}" for index in range(2, 9)]
+    t.story.nodes(sick(*names[:1]), NOW)
+    for index in range(2, 8):
+        due = t.story.nodes(sick(*names[:index]), NOW + index / 10)
+        assert due == NOW + 5
+    assert len(t.events) == 1
+    assert t.story.nodes(sick(*names), NOW + 5) is None
+    (_, rest) = t.events
+    assert rest.note.startswith("6 nodes of nebius became sick: n3 (NodeUnknown), n4")
+    assert rest.note.endswith(" and 1 more.")
+
+
+def test_while_nothing_can_be_seen_no_node_is_told_of() -> None:
+    t = Telling()
+    assert t.story.nodes(outcome(seen={"stale": "the view is old"}), NOW) is None
+    assert t.events == []
+
+
+# -- running pods that are moved
+
+
+def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -> Move:
+    return Move(pod(name, on="n1"), "nebius", to, MoveKind.FAILOVER, why)
+
+
+def test_pods_moved_are_counted_by_why_they_left() -> None:
+    t = Telling()
+    t.story.moved(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved")
+    assert [(e.reason, e.note) for e in t.about("ComputePool")] == [
+        (
+            "LeavesSickNode",
+            "2 running pod(s) moved: 1 from nebius to aws, 1 from nebius to crusoe. " + Reason.LEAVES_SICK_NODE.help,
+        ),
+        ("LostNode", f"1 running pod(s) moved: 1 from nebius to crusoe. {Reason.LOST_NODE.help}"),
+    ]
+
+
+def test_a_pod_that_stays_with_its_provider_goes_to_another_node_of_it() -> None:
+    t = Telling()
+    t.story.moved(BURST_POOL, [move("a", "nebius")], "moved")
+    assert t.about("Pod")[0].note.startswith("Evicted, to run on another node of nebius. ")
+    assert t.about("ComputePool")[0].note.startswith("1 running pod(s) moved: 1 to another node of nebius. ")
+
+
+def test_a_refused_eviction_names_the_pods_and_the_budget(caplog: pytest.LogCaptureFixture) -> None:
+    t = Telling()
+    said = "The disruption budget web needs 2 healthy pods and has 2 currently"
+    moves = [move(name) for name in "abcd"]
+    t.story.moved(BURST_POOL, moves, "refused", {one.pod.uid: said for one in moves})
+    assert t.about("ComputePool") == []
+    assert t.about("Pod")[0].note == (
+        f"{Reason.EVICTION_REFUSED.help} {said}. It should run on crusoe. {Reason.LEAVES_SICK_NODE.help}"
+    )
+    (line,) = lines(caplog)
+    assert (line["message"], line["pods"], line["error"]) == ("running pods refused", 4, said)
+    assert line["names"] == "default/a, default/b, default/c"
 
 
 # -- breakers that turn
