@@ -12,14 +12,16 @@ from computepool.assess.assessment import Assessment, assess
 from computepool.assess.overflow import Hold
 from computepool.assess.supply import Supply
 from computepool.cli.console import span
+from computepool.cli.refused import standing
 from computepool.cli.view import NotFoundError, View
 from computepool.decide.decision import decide
-from computepool.decide.plan import Burst, Plan
+from computepool.decide.plan import Burst, Move, Plan, Stay
 from computepool.model.api import ComputePool, ConditionStatus, Mode
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod
 from computepool.model.state import Breaker, PoolState, recorded_state
+from computepool.report.words import place_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     if plan.held_back:
         notes.append(f"No running pod is moved: {plan.held_back}.")
     if pod.node:
-        return _bound(pod, claims[0], assessment, plan, view.now, tuple(notes), observed=observed)
+        return _bound(pod, claims[0], assessment, plan, view, tuple(notes), observed=observed)
     return _waiting(pod, claims[0], plan, view.now, tuple(notes), observed=observed)
 
 
@@ -77,18 +79,19 @@ def _recorded(pool: ComputePool) -> PoolState:
 
 
 def _bound(
-    pod: Pod, pool: str, assessment: Assessment, plan: Plan, now: float, notes: tuple[str, ...], *, observed: bool
+    pod: Pod, pool: str, assessment: Assessment, plan: Plan, view: View, notes: tuple[str, ...], *, observed: bool
 ) -> Explanation:
+    now = view.now
     supply = next((s for s in assessment.supplies if any(use.node.name == pod.node for use in s.nodes)), None)
     if supply is None:
         headline = f"Runs on node {pod.node}."
         return Explanation(pod, pool, headline, Reason.RUNS_ELSEWHERE, _offers(pod, now), notes)
     runs = f"Runs on {supply.target.name}, node {pod.node}"
-    notes = (*notes, *_troubles(pod, supply))
+    notes = (*notes, *_troubles(pod, supply, assessment))
     move = next((move for move in plan.moves if move.pod.uid == pod.uid), None)
     if move is not None:
-        headline = f"{runs}; {'would be' if observed else 'about to be'} moved to {move.target}."
-        return Explanation(pod, pool, headline, move.reason, _offers(pod, now), notes)
+        headline, reason, more = _moving(runs, move, view, observed=observed)
+        return Explanation(pod, pool, headline, reason, _offers(pod, now), (*notes, *more))
     stay = next((stay for stay in plan.stays if stay.pod.uid == pod.uid), None)
     if stay is not None:
         until = f", at most {span(stay.until - now)} more" if stay.until and stay.until > now else ""
@@ -96,16 +99,43 @@ def _bound(
         well = not supply.target.primary and supply.breaker.closed and pod.node not in supply.sick
         wish = "may come home" if well else "should leave it"
         headline = f"{runs}, {wish}, and stays{until}."
-        return Explanation(pod, pool, headline, stay.reason, rows or _offers(pod, now), notes)
+        return Explanation(pod, pool, headline, _foremost(stay), rows or _offers(pod, now), notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.target.primary else Reason.RUNS_ON_STANDBY
     return Explanation(pod, pool, f"{runs}.", reason, _offers(pod, now), notes)
 
 
-def _troubles(pod: Pod, supply: Supply) -> list[str]:
+def _moving(runs: str, move: Move, view: View, *, observed: bool) -> tuple[str, Reason, tuple[str, ...]]:
+    """Return the headline, the reason and the notes of a pod that is to be moved."""
+    where = place_words(move)
+    if observed:
+        return f"{runs}; would be moved to {where}.", move.reason, ()
+    if view.refusals is None:
+        notes = ("Its events may not be listed, so a disruption budget may refuse that without being seen here.",)
+        return f"{runs}; about to be moved to {where}.", move.reason, notes
+    held = standing(view.refusals, move.pod.uid, view.now)
+    if held is None:
+        return f"{runs}; about to be moved to {where}.", move.reason, ()
+    headline = (
+        f"{runs}; to be moved to {where}, and its eviction has been refused for {span(held.seconds)}: "
+        f"it is tried again within {span(held.again)}."
+    )
+    return headline, Reason.EVICTION_REFUSED, (held.note,) if held.note else ()
+
+
+def _foremost(decision: Stay | Hold) -> Reason:
+    """Return the reason to be told: where a provider is out of reach for want of money alone, that is it."""
+    unclear = decision.reason in (Reason.WOULD_STRAND, Reason.NO_PROVIDER_LEFT)
+    unpaid = any(reason is Reason.BUDGET_EXHAUSTED for _, reason in decision.rejected)
+    return Reason.BUDGET_EXHAUSTED if unclear and unpaid else decision.reason
+
+
+def _troubles(pod: Pod, supply: Supply, assessment: Assessment) -> list[str]:
     """Say what is wrong with the pod's node and provider."""
     notes = []
     if pod.node in supply.sick:
-        notes.append(f"Node {pod.node} counts as sick.")
+        found = assessment.health.providers[supply.target.name].sick[pod.node]
+        detail = f" ({found.detail})" if found.detail else ""
+        notes.append(f"Node {pod.node} counts as sick: {found.reason}{detail}. {found.reason.help}")
     breaker = supply.breaker
     if not breaker.closed:
         why = f": {breaker.reason.help}" if breaker.reason else "."
@@ -125,7 +155,7 @@ def _waiting(pod: Pod, pool: str, plan: Plan, now: float, notes: tuple[str, ...]
     if isinstance(decision, Hold):
         where = f", now for {decision.provider}" if decision.provider else ""
         until = f", at most {span(decision.until - now)} more" if decision.until else ""
-        return Explanation(pod, pool, f"{waits}{where}{until}.", decision.reason, rows or _offers(pod, now), notes)
+        return Explanation(pod, pool, f"{waits}{where}{until}.", _foremost(decision), rows or _offers(pod, now), notes)
     return Explanation(pod, pool, f"{waits}.", None, _offers(pod, now), notes)
 
 

@@ -115,7 +115,8 @@ def explain(
     """Say why a pod is where it is, or why it waits: each provider in order, and what speaks against it.
 
     Reads the cluster once and decides as the operator would, without changing anything. What only the running operator
-    knows, that is since when a pod has had a place and was not bound, counts from now.
+    knows, that is since when a pod has had a place and was not bound, counts from now. Whether a disruption budget
+    refuses its eviction is read from its events, where those may be listed.
 
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
     the nodes.
@@ -142,7 +143,7 @@ def cleanup(
 
 
 async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
-    view = await load_view(kubeconfig, operator_namespace)
+    view = await load_view(kubeconfig, operator_namespace, (namespace, name))
     explaining.show(explaining.explain(view, namespace, name), make_console())
 
 

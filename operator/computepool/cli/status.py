@@ -62,9 +62,9 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
 def providers_table(pool: ComputePool) -> Table:
     """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used."""
     table = Table(box=None, pad_edge=True)
-    for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Sick", "Burst", "Cost/h", "Use"):
+    for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Unusable", "Burst", "Cost/h", "Use"):
         table.add_column(heading, justify="left" if heading in ("Provider", "Role", "Use") else "right")
-    admitted = pool.status.admission.tolerations
+    admitted, standstill = pool.status.admission.tolerations, _standstill(pool)
     for index, provider in enumerate(pool.status.providers):
         spec = pool.spec.provider(provider.name)
         is_open = bool(index and admitted and spec and spec.effective_tolerations() == admitted)
@@ -78,20 +78,31 @@ def providers_table(pool: ComputePool) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            _use(provider, is_open=is_open),
+            _use(provider, standstill, is_open=is_open),
             style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
         )
     return table
 
 
-def _use(provider: ProviderStatus, *, is_open: bool) -> str:
-    """Say in a word or two whether new pods go there: by its breaker, and by admission."""
+def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:
+    """Say in a few words whether new pods go there: by its breaker, and by admission as it was decided last."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            return "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+            use = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
-            return "on trial"
-    return "admits" if is_open else ""
+            use = "on trial"
+        case _:
+            use = "admits" if is_open else ""
+    return ", ".join(word for word in (use, standstill) if word)
+
+
+def _standstill(pool: ComputePool) -> str:
+    """Say that what stands was decided before, as nothing is now, or no running pod is moved; else nothing."""
+    ready, degraded = pool.status.condition("Ready"), pool.status.condition("Degraded")
+    if ready is not None and ready.status is not ConditionStatus.TRUE:
+        return "frozen"
+    held_back = degraded is not None and degraded.reason == Reason.TOO_MANY_FAILED
+    return "held back" if held_back else ""
 
 
 def conditions_table(pool: ComputePool) -> Table:

@@ -14,6 +14,7 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 from computepool.act.status import POOLS_PATH
 from computepool.app.caches import PODS, UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
+from computepool.cli.refused import Refusal, read_refusals
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool, InvalidPool
@@ -30,15 +31,24 @@ class NotFoundError(Exception):
 class View:
     """A store, and the time it was read at (seconds since the epoch)."""
 
-    def __init__(self, store: Store, now: float, reserved: Iterable[str] = ()) -> None:
-        """All as read; `reserved` are the namespaces that are never managed."""
+    def __init__(
+        self, store: Store, now: float, reserved: Iterable[str] = (), refusals: tuple[Refusal, ...] | None = ()
+    ) -> None:
+        """All as read; `reserved` are the namespaces that are never managed.
+
+        `refusals`: what was told of a pod's refused evictions; None where that may not be read.
+        """
         self.store = store
+        self.refusals = refusals
         self.now = now
         self.reserved = frozenset(reserved)
 
 
-async def load_view(kubeconfig: str | None, operator_namespace: str) -> View:
-    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError."""
+async def load_view(kubeconfig: str | None, operator_namespace: str, about: tuple[str, str]) -> View:
+    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError.
+
+    `about`: namespace and name of the pod whose events are read.
+    """
     now = time.time()
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
     store = Store(lambda _pool, _at: None, wall=lambda: now, reserved_namespaces=reserved)
@@ -46,12 +56,13 @@ async def load_view(kubeconfig: str | None, operator_namespace: str) -> View:
     async with ApiClient(await load_access(kubeconfig)) as client:
         for pool in await load_pools(client):
             store.put_pool(pool, 0.0)
-        await asyncio.gather(
+        refusals, *_ = await asyncio.gather(
+            read_refusals(client, *about),
             _fill(client, "/api/v1/namespaces", lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
             _fill(client, "/api/v1/nodes", lambda raw: store.put_node(records.node(raw), 0.0)),
             _fill(client, PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
         )
-    return View(store, now, reserved)
+    return View(store, now, reserved, refusals)
 
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from computepool.model.reasons import Reason
-from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
+from tests.fakes.apiserver import COMPUTEPOOLS, EVENTS, NODES, PODS, FakeApiServer
 from tests.unit.act.objects import node, pod, pool, provider
 from tests.unit.app.cluster import NAMESPACES, OFFERS, full, make_pool
 from tests.unit.cli.serving import shell
+
+MOVABLE = {"computepool.io/movable": "true"}
 
 
 def stamp(seconds_ago: float) -> str:
@@ -129,6 +131,105 @@ def test_a_pod_on_a_drained_provider_that_nobody_can_take_should_leave_and_stays
 
     text = explained(tmp_path, "web", before)
     assert "Runs on nebius, node n1, should leave it, and stays" in text
+
+
+def drained(server: FakeApiServer) -> None:
+    """Pods of nebius leave its node, which carries the taint, for crusoe."""
+    full(server)
+    make_pool(server, "aws", provider("nebius", drain=True), "crusoe", failover={"runningPods": "Move"})
+    n1 = server.get(NODES, "n1")
+    taints = [*n1["spec"]["taints"], {"key": "computepool.io/unavailable", "value": "Drained", "effect": "NoSchedule"}]
+    server.update(NODES, {**n1, "spec": {**n1["spec"], "taints": taints}})
+    server.create(PODS, pod("web", on="n1", labels={"computepool.io/burst": "nebius"}, annotations=MOVABLE))
+
+
+def refusal(server: FakeApiServer, seconds_ago: float, uid: str = "", by: str = "computepool.io/operator") -> None:
+    """An event that the operator made of the pod."""
+    web = server.get(PODS, "web", "default")
+    server.create(
+        EVENTS,
+        {
+            "metadata": {"name": f"web.{seconds_ago}.{uid}", "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "web", "uid": uid or web["metadata"]["uid"]},
+            "reason": "EvictionRefused",
+            "message": "The disruption budget web needs 2 healthy pods and has 2 currently.",
+            "eventTime": stamp(seconds_ago),
+            "reportingComponent": by,
+        },
+    )
+
+
+def test_a_pod_about_to_be_moved_says_where(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", drained)
+    assert "Runs on nebius, node n1; about to be moved to crusoe." in text
+    assert "LeavesProvider" in text
+
+
+def test_a_pod_whose_eviction_is_refused_says_so_since_when_by_whom_and_when_it_is_tried_again(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        drained(server)
+        refusal(server, 900)
+        refusal(server, 300)
+
+    text = explained(tmp_path, "web", before)
+    assert (
+        "Runs on nebius, node n1; to be moved to crusoe, and its eviction has been refused for 15 min: "
+        "it is tried again within 60 s." in text
+    )
+    assert f"EvictionRefused: {Reason.EVICTION_REFUSED.help}" in text
+    assert "The disruption budget web needs 2 healthy pods and has 2 currently." in text
+
+
+def test_refusals_of_long_ago_of_another_pod_and_of_others_are_none(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        drained(server)
+        refusal(server, 800)
+        refusal(server, 20, uid="before")
+        refusal(server, 10, by="somebody-else")
+
+    assert "about to be moved to crusoe." in explained(tmp_path, "web", before)
+
+
+def test_where_events_may_not_be_listed_it_says_what_it_can_not_know(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        drained(server)
+        refusal(server, 20)
+        server.fault("list", status=403, path="/events", times=9)
+
+    text = explained(tmp_path, "web", before)
+    assert "about to be moved to crusoe." in text
+    assert "Its events may not be listed" in text
+
+
+def test_a_pod_that_leaves_a_sick_node_for_another_of_its_provider_says_so(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        for name in ("n2", "n3"):
+            server.create(NODES, node(name, "nebius"))
+        make_pool(server)
+        n1 = server.get(NODES, "n1")
+        lost = {"key": "computepool.io/unavailable", "value": "NodeUnknown", "effect": "NoSchedule"}
+        gone = [{"type": "Ready", "status": "Unknown"}]
+        spec = {**n1["spec"], "taints": [*n1["spec"]["taints"], lost]}
+        server.update(NODES, {**n1, "spec": spec, "status": {**n1["status"], "conditions": gone}})
+        server.create(PODS, pod("web", on="n1", labels={"computepool.io/burst": "nebius"}, annotations=MOVABLE))
+
+    text = explained(tmp_path, "web", before)
+    assert "about to be moved to another node of nebius." in text
+    assert f"Node n1 counts as sick: NodeUnknown. {Reason.NODE_UNKNOWN.help}" in text
+
+
+def test_a_pod_that_no_standby_takes_for_want_of_money_says_so(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        priced = [provider("nebius", pricePerAcceleratorHour="3"), provider("crusoe", pricePerAcceleratorHour="1")]
+        make_pool(server, "aws", *priced, budget={"perHour": "6"})
+        server.create(PODS, pod("taken", 4, on="c1"))
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "BudgetExhausted"], ["crusoe", "NoRoom"]]
+    assert f"BudgetExhausted: {Reason.BUDGET_EXHAUSTED.help}" in text
 
 
 def test_a_pod_admitted_at_its_creation_says_so(tmp_path: Path) -> None:

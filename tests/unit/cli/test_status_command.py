@@ -61,10 +61,10 @@ def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) 
         lines = sh.prints("status").splitlines()
     assert lines[:11] == [
         "inference  Enforce  nvidia.com/gpu",
-        " Provider  Role     Nodes  In use  Free  Sick  Burst  Cost/h  Use",
-        " aws       primary      2   16/16     0     0      0  196.64",
-        " nebius    standby      2    6/16    10     8      6   17.70  admits",
-        " crusoe    standby      0     0/0     0     0      0       -",
+        " Provider  Role     Nodes  In use  Free  Unusable  Burst  Cost/h  Use",
+        " aws       primary      2   16/16     0         0      0  196.64",
+        " nebius    standby      2    6/16    10         8      6   17.70  admits",
+        " crusoe    standby      0     0/0     0         0      0       -",
         "",
         " 1 pod waiting for 4 accelerators. The pool costs 214.34 an hour.",
         "",
@@ -160,6 +160,26 @@ def test_a_provider_that_is_not_in_full_use_says_so(tmp_path: Path, breaker: dic
     with shell(tmp_path, lambda server: reported(server, providers=providers)) as sh:
         (row,) = [line for line in sh.prints("status").splitlines() if line.startswith(" crusoe")]
     assert row.endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (condition("Ready", "Unknown", "CacheStale", "the view of pods is 130 s old"), ["frozen", "admits, frozen"]),
+        (condition("Degraded", "True", "TooManyFailed", "2 of 3 failed."), ["held back", "admits, held back"]),
+    ],
+)
+def test_a_pool_that_stands_still_says_so_beside_what_was_decided_before(
+    tmp_path: Path, found: dict[str, Any], says: list[str]
+) -> None:
+    with shell(tmp_path, lambda server: reported(server, conditions=[found])) as sh:
+        shown = sh.prints("status").splitlines()
+        sh.columns = 80
+        assert max(len(line) for line in sh.prints("status").splitlines()) <= 80
+    assert [next(line for line in shown if line.startswith(f" {name}")) for name in ("aws", "nebius")] == [
+        f" aws       primary      2   16/16     0         0      0  196.64  {says[0]}",
+        f" nebius    standby      2    6/16    10         8      6   17.70  {says[1]}",
+    ]
 
 
 def test_what_was_spent_today_is_told_beside_the_bound(tmp_path: Path) -> None:
