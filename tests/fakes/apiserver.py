@@ -278,7 +278,7 @@ class FakeApiServer:
         if any(request.path.startswith(prefix) for prefix in self.behaviour.absent):
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
         if not target.collection:
-            return _json(self.kinds.discovery(request.path))
+            return _json(self.kinds.discovery(request.path, self.behaviour.absent))
         if call.verb == "watch":
             return await self._watch(request, target, fault)
         if call.verb == "list":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +88,11 @@ class Kinds:
         """Return the kind and apiVersion that its objects carry."""
         return {"kind": self.of(collection).name, "apiVersion": _group_version(collection)}
 
-    def discovery(self, path: str) -> dict[str, Any]:
-        """Answer /version, /api, /apis, /apis/<group>, /api/v1 and /apis/<group>/<version>."""
+    def discovery(self, path: str, absent: Iterable[str] = ()) -> dict[str, Any]:
+        """Answer /version, /api, /apis, /apis/<group>, /api/v1 and /apis/<group>/<version>.
+
+        `absent`: prefixes of collections that are not served.
+        """
         if path == "/version":
             return {"major": "1", "minor": "37", "gitVersion": "v1.37.2"}
         if path == "/api":
@@ -101,7 +104,8 @@ class Kinds:
             if path == f"/apis/{group['name']}":
                 return {"kind": "APIGroup", "apiVersion": "v1", **group}
         group_version = path.removeprefix("/apis/").removeprefix("/api/")
-        resources = [r for c, k in self._kinds.items() if _group_version(c) == group_version for r in _resources(c, k)]
+        served = {c: kind for c, kind in self._kinds.items() if not c.startswith(tuple(absent))}
+        resources = [r for c, k in served.items() if _group_version(c) == group_version for r in _resources(c, k)]
         return {
             "kind": "APIResourceList",
             "apiVersion": "v1",

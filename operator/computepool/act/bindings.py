@@ -19,7 +19,8 @@ from computepool.model.api import AdmissionMode, ComputePool, LabelSelector, Mod
 POLICY = "computepool-burst"
 GROUP_PATH = "/apis/admissionregistration.k8s.io/v1"
 BINDINGS_PATH = f"{GROUP_PATH}/mutatingadmissionpolicybindings"
-POLICY_PATH = f"{GROUP_PATH}/mutatingadmissionpolicies/{POLICY}"
+RESOURCE = "mutatingadmissionpolicies"
+POLICY_PATH = f"{GROUP_PATH}/{RESOURCE}/{POLICY}"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "computepool"}
 
 
@@ -31,6 +32,8 @@ class Bindings:
         self._client = client
         self._fence = fence
         self._reserved = sorted(reserved_namespaces)
+        self.served = True
+        """Whether the API server knows such policies, as the last sync that found none has seen it."""
         # What was written of each, and the version that made: a Binding of another version was changed by somebody.
         self._kept: dict[str, tuple[bytes, str]] = {}
 
@@ -61,7 +64,16 @@ class Bindings:
         try:
             return decoded(_OBJECT, await self._client.get(POLICY_PATH), POLICY_PATH).metadata.uid
         except NotFound:
+            self.served = await self._is_served()
             return None
+
+    async def _is_served(self) -> bool:
+        """Ask whether there could be a policy: an API server answers the same 404 where it does not know the kind."""
+        try:
+            answer = await self._client.get(GROUP_PATH)
+        except NotFound:
+            return False
+        return any(one.name == RESOURCE for one in decoded(_RESOURCES, answer, GROUP_PATH).resources)
 
     async def _existing(self) -> dict[str, str]:
         """Return the versions of ours by name."""
@@ -163,5 +175,14 @@ class _AnyList(msgspec.Struct):
     items: list[_AnyObject]
 
 
+class _Resource(msgspec.Struct):
+    name: str
+
+
+class _Resources(msgspec.Struct):
+    resources: list[_Resource]
+
+
 _OBJECT = msgspec.json.Decoder(_AnyObject)
 _LIST = msgspec.json.Decoder(_AnyList)
+_RESOURCES = msgspec.json.Decoder(_Resources)

@@ -130,6 +130,7 @@ class Operator:
             unreadable=self._caches.unreadable,
             unfollowed=self._unfollowed,
             policy_missing=lambda: self._policy.missing,
+            policy_unserved=lambda: self._policy.unserved,
             clock=clock,
             wall=wall,
         )

@@ -11,13 +11,14 @@ from computepool.app.dirty import DirtyPools
 from computepool.assess.assessment import assess
 from computepool.decide.decision import decide
 from computepool.decide.plan import Plan
-from computepool.model.api import AdmissionMode, ComputePool, Mode, PoolStatus
+from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.state import PoolState, recorded_state
 from computepool.observe.store import Store
 from computepool.report.metrics import Metrics
 from computepool.report.outcome import Outcome
 from computepool.report.status import status_of
 from computepool.report.story import Story
+from computepool.report.unadmitted import Without, without_policy
 
 SHARE = 0.2
 """Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
@@ -41,6 +42,7 @@ class Passes:
         unreadable: Callable[[], str],
         unfollowed: Callable[[], str],
         policy_missing: Callable[[], bool],
+        policy_unserved: Callable[[], bool],
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -57,6 +59,7 @@ class Passes:
         self._unreadable = unreadable
         self._unfollowed = unfollowed
         self._policy_missing = policy_missing
+        self._policy_unserved = policy_unserved
         self._clock = clock
         self._wall = wall
         self._states: dict[str, PoolState] = {}
@@ -118,6 +121,9 @@ class Passes:
         self._dirty.again(name, plan.look_again)
         self._acting.look(snapshot, assessment, now)
         refused = self._acting.trouble(snapshot)
+        without = without_policy(
+            pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
+        )
         told, moves_told = self._act(pool, plan, at)
         return Outcome(
             snapshot,
@@ -128,7 +134,8 @@ class Passes:
             moves_told=moves_told,
             unreadable=self._unreadable(),
             unfollowed=self._unfollowed(),
-            policy_missing=self._wants_policy(pool),
+            policy_missing=without is Without.MISSED,
+            unadmitted=str(without or ""),
         )
 
     def _act(self, pool: ComputePool, plan: Plan, at: float) -> tuple[bool, bool]:
@@ -164,6 +171,3 @@ class Passes:
             self._dirty.again(
                 outcome.snapshot.pool.name, again if planned is None or planned <= now else min(again, planned)
             )
-
-    def _wants_policy(self, pool: ComputePool) -> bool:
-        return pool.spec.admission.mode is not AdmissionMode.OFF and self._policy_missing()

@@ -27,7 +27,7 @@ class PolicyKeeper:
         refresh_seconds: float = REFRESH_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """`on_change` is called when the policy has come or gone."""
+        """`on_change` is called when the policy has come or gone, or the API server has learnt or lost its kind."""
         self._bindings = bindings
         self._store = store
         self._on_change = on_change
@@ -35,6 +35,8 @@ class PolicyKeeper:
         self._retry_seconds = retry_seconds
         self._wake = asyncio.Event()
         self.missing = False
+        self.unserved = False
+        """Whether it is missing because the API server knows no such policies."""
 
     def wake(self) -> None:
         """Sync soon: pools have changed."""
@@ -57,6 +59,7 @@ class PolicyKeeper:
                 continue
 
     def _note(self, *, missing: bool) -> None:
-        if missing != self.missing:
-            self.missing = missing
+        unserved = missing and not self._bindings.served
+        if (missing, unserved) != (self.missing, self.unserved):
+            self.missing, self.unserved = missing, unserved
             self._on_change()

@@ -43,8 +43,8 @@ class Reason(StrEnum):
     WRITE_REFUSED = "WriteRefused", "The API server refused a write of the operator; the message carries its answer."
     POLICY_MISSING = (
         "PolicyMissing",
-        "The cluster has no MutatingAdmissionPolicy computepool-burst (Kubernetes before 1.36, or switched off in the "
-        "chart): pods are burst by patching alone.",
+        "spec.admission.mode is Always, and the cluster has no MutatingAdmissionPolicy computepool-burst (switched off "
+        "in the chart, or deleted): install it with helm upgrade. Until then pending pods are patched.",
     )
     OBJECTS_UNREADABLE = (
         "ObjectsUnreadable",

@@ -49,7 +49,7 @@ def _ready(outcome: Outcome) -> Verdict:
         return _FALSE, Reason.NO_NODES_MATCH, outcome.plan.frozen
     if outcome.snapshot.pool.spec.mode is Mode.OBSERVE:
         return _TRUE, Reason.OBSERVING, Reason.OBSERVING.help
-    return _TRUE, Reason.RECONCILED, Reason.RECONCILED.help
+    return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, outcome.unadmitted)))
 
 
 def _saturated(outcome: Outcome) -> Verdict:

@@ -21,7 +21,9 @@ class Outcome(msgspec.Struct, frozen=True):
     moves_told: bool = False
     """Whether its moves were told of before: in mode Observe they stand until the pods are gone."""
     policy_missing: bool = False
-    """Whether the pool wants burst at admission and the cluster has no policy for it."""
+    """Whether the pool asks for burst at admission by itself, and the cluster has no policy for it, but could have."""
+    unadmitted: str = ""
+    """Why new pods are not admitted to standbys as they are created, although spec.admission would have it so."""
     unreadable: str = ""
     """What could not be read of nodes, pods or namespaces, and is missing from the snapshot."""
     unfollowed: str = ""

@@ -206,8 +206,24 @@ def test_without_the_api_there_is_no_policy() -> None:
     async def scenario(k: Keeping) -> None:
         k.server.behaviour.absent.add("/apis/admissionregistration.k8s.io")
         assert not await k.sync(item())
+        assert not k.bindings.served
 
     play(scenario)
+
+
+def test_that_there_is_no_policy_is_told_from_an_api_server_that_knows_none() -> None:
+    async def scenario(k: Keeping) -> None:
+        assert not await k.sync(item())
+        assert k.bindings.served
+        # As before Kubernetes 1.36, where the group has other resources.
+        k.server.behaviour.absent.add(POLICIES)
+        assert not await k.sync(item())
+        assert not k.bindings.served
+        k.server.behaviour.absent.clear()
+        assert not await k.sync(item())
+        assert k.bindings.served
+
+    play(scenario, policy=False)
 
 
 def test_a_policy_that_is_made_anew_owns_the_bindings_again() -> None:

@@ -129,6 +129,7 @@ class Process:
             unreadable=self.caches.unreadable,
             unfollowed=lambda: self.caches.unfollowed(60.0),
             policy_missing=lambda: self.policy.missing,
+            policy_unserved=lambda: self.policy.unserved,
             clock=clock,
             wall=wall,
         )

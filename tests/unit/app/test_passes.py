@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.builders import POOL
-from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, POLICIES, FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.act.objects import Json, node, pod
 from tests.unit.app.cluster import (
@@ -199,6 +199,24 @@ def test_a_label_that_could_not_be_put_right_is_tried_again_though_nothing_happe
         make_pool(server)
         await until(lambda: _label(server, "admitted") == "nebius", "the label")
         assert patches_of(server, "admitted") == 4
+        assert conditions(server)["Degraded"] == ("False", "AllWell")
+
+    play(scenario, before)
+
+
+def test_an_api_server_that_knows_no_policies_is_no_trouble_and_ready_says_so() -> None:
+    def before(server: FakeApiServer, _day: Day) -> None:
+        full(server)
+        server.behaviour.absent.add(POLICIES)
+
+    async def scenario(server: FakeApiServer, _process: Process, _day: Day) -> None:
+        make_pool(server)
+
+        def told() -> bool:
+            said = server.get(COMPUTEPOOLS, POOL).get("status", {}).get("conditions", [])
+            return any(one["type"] == "Ready" and "MutatingAdmissionPolicy v1" in one["message"] for one in said)
+
+        await until(told, "Ready says why new pods are not admitted")
         assert conditions(server)["Degraded"] == ("False", "AllWell")
 
     play(scenario, before)

@@ -53,12 +53,16 @@ class Keeping:
         await until(lambda: self.server.count("get", POLICIES) > asked, "another sync")
 
 
-def play(scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEVER, policy: bool = True) -> None:
+def play(
+    scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEVER, policy: bool = True, absent: str = ""
+) -> None:
     async def run() -> None:
         async with FakeApiServer() as server, ApiClient(static_access(server.url)) as client:
             k = Keeping(server, client, refresh)
             if policy:
                 k.install()
+            if absent:
+                server.behaviour.absent.add(absent)
             running = asyncio.create_task(k.keeper.run())
             try:
                 await scenario(k)
@@ -126,6 +130,20 @@ def test_that_the_policy_is_missing_is_told_when_it_turns_and_only_then() -> Non
         assert k.turns == 2
 
     play(scenario, refresh=0.01, policy=False)
+
+
+def test_that_the_api_server_knows_no_policies_is_told_as_that() -> None:
+    async def scenario(k: Keeping) -> None:
+        await until(lambda: k.keeper.unserved, "it is unknown")
+        assert (k.keeper.missing, k.turns) == (True, 1)
+        k.server.behaviour.absent.clear()
+        await until(lambda: not k.keeper.unserved, "the API server is upgraded")
+        assert (k.keeper.missing, k.turns) == (True, 2)
+        k.install()
+        await until(lambda: not k.keeper.missing, "it is there")
+        assert k.turns == 3
+
+    play(scenario, refresh=0.01, policy=False, absent=POLICIES)
 
 
 def test_a_failure_says_nothing_about_the_policy() -> None:
