@@ -131,7 +131,7 @@ def _check_looks(said: str) -> None:
     heading = "What to look at when it acts"
     for index, pattern in ((0, r"^NAME +PRIMARY"), (1, r"^ Provider +Role")):
         assert _header(said, pattern) == _header(_shown(heading, index), pattern)
-    assert re.search(r"^inference +aws +True +4 +0 +\S+ +\S+$", said, re.MULTILINE)
+    assert re.search(r"^inference +aws +True +4 +0 +\w+ +\S+ +\S+$", said, re.MULTILINE)
     assert "PrimarySaturated" in said
     assert re.search(r"^ Saturated +True +\w+ +aws: 8 of 8 accelerators allocated", said, re.MULTILINE)
     assert "RunsOnStandby: The pod runs on a standby provider." in said
