@@ -210,7 +210,7 @@ def test_an_api_server_that_knows_no_policies_is_no_trouble_and_ready_says_so() 
         server.behaviour.absent.add(POLICIES)
 
     async def scenario(server: FakeApiServer, _process: Process, _day: Day) -> None:
-        make_pool(server)
+        make_pool(server, admission="Always")
 
         def told() -> bool:
             said = server.get(COMPUTEPOOLS, POOL).get("status", {}).get("conditions", [])
