@@ -229,3 +229,41 @@ def _label(server: FakeApiServer, name: str) -> str | None:
 
 def _toleration(to: str) -> Json:
     return {"key": "computepool.io/provider", "operator": "Equal", "value": to, "effect": "NoSchedule"}
+
+
+# -- nodes that become sick
+
+
+def test_nodes_that_become_sick_one_after_another_are_told_of_though_nothing_happens() -> None:
+    def before(server: FakeApiServer, _day: Day) -> None:
+        full(server)
+        for number in range(2, 9):
+            server.create(NODES, node(f"n{number}", "nebius"))
+
+    async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
+        make_pool(server)
+        await until(lambda: conditions(server).get("Degraded") == ("False", "AllWell"), "the first look")
+        _lose(server, "n2")
+        await until(lambda: conditions(server)["Degraded"] == ("False", "NodesUnhealthy"), "the first of them")
+        day.ahead += 4.5
+        for name in ("n3", "n4"):
+            _lose(server, name)
+        await until(lambda: len(_of_nodes(server)) == 2, "the others, after a moment")
+        assert _of_nodes(server) == [
+            "1 node of nebius became sick: n2 (NodeUnknown).",
+            "2 nodes of nebius became sick: n3 (NodeUnknown), n4 (NodeUnknown).",
+        ]
+
+    play(scenario, before)
+
+
+def _lose(server: FakeApiServer, name: str) -> None:
+    item = server.get(NODES, name)
+    unknown = [{"type": "Ready", "status": "Unknown"}]
+    server.update(NODES, {**item, "status": {**item["status"], "conditions": unknown}})
+
+
+def _of_nodes(server: FakeApiServer) -> list[str]:
+    """What events have told of nodes."""
+    told = [call.json for call in server.calls_of("create", "/events")]
+    return [one["note"] for one in told if one["action"] == "Health"]

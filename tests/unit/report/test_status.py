@@ -198,6 +198,14 @@ def test_admission_closed_because_every_standby_is_limited_says_so() -> None:
     assert "maxAccelerators" in message
 
 
+@pytest.mark.parametrize(("per_hour", "reason"), [("100", "WithinBudget"), ("0.01", "BudgetExhausted")])
+def test_admission_closed_by_a_budget_says_so(per_hour: str, reason: str) -> None:
+    before = reported(outcome(pool(sustain=0)))
+    priced = pool(provider("aws"), provider("nebius", price="2"), sustain=0, budget={"perHour": per_hour})
+    closed = reported(outcome(with_status(priced, before), FULL[:2], [*RESIDENTS, pod("b", on="n1")]))
+    assert decision(closed)[:2] == ("CloseAdmission", reason)
+
+
 def test_admission_closed_for_the_first_pod_of_a_provider_on_trial_says_so() -> None:
     before = reported(outcome(pool(sustain=0)))
     trial = BreakerStatus(state=BreakerState.HALF_OPEN, reason="ProviderSilent", since=AT, failures=1, node="n1")

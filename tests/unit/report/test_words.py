@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from computepool.assess.overflow import Hold
-from computepool.decide.plan import Burst
+from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
 from computepool.model.reasons import Reason
-from computepool.report.words import burst_message, burst_words, hold_words, in_mode
+from computepool.model.snapshot import MoveKind
+from computepool.report.words import burst_message, burst_words, hold_words, in_mode, move_message, move_words
 from tests.builders import pod, shape
 
 WHY = Reason.PRIMARY_SATURATED
@@ -39,4 +40,23 @@ def test_a_pod_that_waits_says_for_whom_and_what_was_rejected_and_not_looked_at(
     assert hold_words(hold) == (
         f"{Reason.NO_PROVIDER_LEFT.help} Provider: nebius. Considered: aws: NoRoom, nebius: Pinned. "
         "Not looked at: volumes, podAffinity; the scheduler decides on those."
+    )
+
+
+def move(name: str, to: str, *, release: bool = False) -> Move:
+    return Move(pod(name, on="n1"), "nebius", to, MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE, release)
+
+
+def test_running_pods_are_counted_by_their_way_and_one_that_stays_with_its_provider_goes_to_another_node() -> None:
+    moves = [move("a", "crusoe"), move("b", "nebius"), move("c", "crusoe")]
+    assert move_message(moves) == (
+        f"3 running pod(s) moved: 2 from nebius to crusoe, 1 to another node of nebius. {Reason.LEAVES_SICK_NODE.help}"
+    )
+
+
+def test_one_move_says_where_to_and_where_from() -> None:
+    why = Reason.LEAVES_SICK_NODE.help
+    assert move_words(move("a", "aws")) == f"Evicted, to run on aws in place of nebius. {why}"
+    assert move_words(move("a", "nebius", release=True)) == (
+        f"Released from its lost node, to run on another node of nebius. {why}"
     )
