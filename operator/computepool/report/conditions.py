@@ -42,11 +42,11 @@ def condition(kind: str, verdict: Verdict, generation: int, before: tuple[Condit
 
 def _ready(outcome: Outcome) -> Verdict:
     if outcome.snapshot.stale:
-        return _UNKNOWN, Reason.CACHE_STALE, outcome.snapshot.stale
+        return _UNKNOWN, Reason.CACHE_STALE, full_stop(outcome.snapshot.stale)
     if outcome.assessment.blind:
-        return _UNKNOWN, Reason.ALL_SILENT, outcome.assessment.blind
+        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.blind)
     if outcome.plan.frozen:
-        return _FALSE, Reason.NO_NODES_MATCH, outcome.plan.frozen
+        return _FALSE, Reason.NO_NODES_MATCH, full_stop(outcome.plan.frozen)
     if outcome.snapshot.pool.spec.mode is Mode.OBSERVE:
         return _TRUE, Reason.OBSERVING, Reason.OBSERVING.help
     return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, outcome.unadmitted)))

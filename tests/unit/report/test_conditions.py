@@ -41,7 +41,7 @@ def test_a_view_that_is_not_current_makes_readiness_unknown_and_says_what_is_wro
     assert said(stale, "Ready") == (
         "Unknown",
         "CacheStale",
-        "the view of pods is 130 s old: cannot watch pods: forbidden",
+        "the view of pods is 130 s old: cannot watch pods: forbidden.",
     )
 
 
