@@ -113,7 +113,7 @@ class Passes:
         pool = snapshot.pool
         state = self._states.get(name)
         if state is None:
-            state = recorded_state(pool)
+            state = recorded_state(pool, snapshot.moving_since)
         with self._metrics.decision_seconds.time():
             assessment = assess(snapshot, state, now)
             plan = decide(snapshot, assessment, state, now)

@@ -4,6 +4,7 @@ Otherwise whatever waits for such a time to pass would wait for as long as the c
 """
 
 from collections.abc import Callable, Mapping
+from math import floor
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from computepool.assess.breaker import backoff
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import ComputePool
+from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, PoolState, Saturation, Sickness
 
 Key = TypeVar("Key")
@@ -28,6 +30,7 @@ def brought_back(state: PoolState, pool: ComputePool, now: float) -> PoolState:
         breakers=_each(state.breakers, lambda of, one: _breaker(one, spec, f"{name}/{of}", now)),
         bound=_each(state.bound, lambda _, at: min(at, now)),
         stable_since=_past(state.stable_since, now),
+        recent_moves=_moves(state.recent_moves, now),
         moved_before=_past(state.moved_before, now),
         unknown_since=_each(state.unknown_since, lambda _, at: min(at, now)),
     )
@@ -57,6 +60,16 @@ def _breaker(one: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:
         proving_since=_past(one.proving_since, now),
         clear_since=_past(one.clear_since, now),
     )
+
+
+def _moves(recent: tuple[tuple[float, MoveKind], ...], now: float) -> tuple[tuple[float, MoveKind], ...]:
+    """Return them as made just now, those in the future: else they would count for ever, and keep others out.
+
+    They are recorded in whole seconds, and those of the second in which a leader took over are rounded up.
+    """
+    if all(at <= now + 1.0 for at, _ in recent):
+        return recent
+    return tuple(sorted((at if at <= now + 1.0 else floor(now) - 1.0, kind) for at, kind in recent))
 
 
 def _past(at: float | None, now: float) -> float | None:

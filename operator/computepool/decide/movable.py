@@ -6,7 +6,7 @@ Invariant 6, one move per workload per minDwellSeconds, is kept by `Dwell`.
 from collections.abc import Mapping
 from typing import Final
 
-from computepool.decide.flights import is_refused, replaces
+from computepool.decide.flights import SKEW_SECONDS, is_refused, replaces
 from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
 from computepool.model.state import PoolState
 
@@ -40,6 +40,7 @@ class Dwell:
         """`moved_before`: when an earlier leader moved a pod last, which may have been any."""
         self._seconds = seconds
         self._before = moved_before
+        self._forgotten = snapshot.moves_forgotten
         self._now = now
         self._moves: dict[str, list[Moving]] = {}
         for one in snapshot.moving:
@@ -53,6 +54,9 @@ class Dwell:
         if self._before is not None:
             # Whichever it was, it was made in that move's place at the latest now, and at the earliest when created.
             times.append(min(self._before, pod.created) + 1.0)
+        if self._forgotten is not None:
+            # So it may be of any move up to then; this process's own are known to the moment.
+            times.append(min(self._forgotten, pod.created + SKEW_SECONDS))
         until = max(times, default=0.0) + self._seconds
         return until if until > self._now else None
 

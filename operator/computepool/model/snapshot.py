@@ -280,3 +280,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The pool's moves, for as long as their pod's dwell lasts or their eviction is under way."""
     moving_since: float = 0.0
     """Since when `moving` is complete: what another leader moved before is not in it."""
+    moves_forgotten: float | None = None
+    """When the latest of this process's own moves was made that are not in `moving` any more."""

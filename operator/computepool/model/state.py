@@ -8,6 +8,7 @@ even then only if the primary can't take it."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
 
@@ -116,8 +117,11 @@ class PoolState(msgspec.Struct, frozen=True):
     """By node: since when the status of its Ready condition is Unknown."""
 
 
-def recorded_state(pool: ComputePool) -> PoolState:
-    """Read back from the pool's status what the leader before had decided; timers start anew."""
+def recorded_state(pool: ComputePool, since: float = inf) -> PoolState:
+    """Read back from the pool's status what the leader before had decided; timers start anew.
+
+    `since`: when this one took over. All moves that are recorded were made before, whatever the clock said there.
+    """
     condition = pool.status.condition("Saturated")
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
     given = set(pool.status.admission.tolerations)
@@ -127,7 +131,7 @@ def recorded_state(pool: ComputePool) -> PoolState:
         admitting=admitting,
         breakers={one.name: _breaker(one.breaker) for one in pool.status.providers if one.breaker != BreakerStatus()},
         spend=_spend(pool),
-        recent_moves=_moves(pool.status.recent_moves),
+        recent_moves=_moves(pool.status.recent_moves, since),
     )
 
 
@@ -161,10 +165,11 @@ def _amount(text: str | None) -> Decimal | None:
     return amount if amount.is_finite() else None
 
 
-def _moves(written: Iterable[MovesInSecond]) -> tuple[tuple[float, MoveKind], ...]:
+def _moves(written: Iterable[MovesInSecond], since: float) -> tuple[tuple[float, MoveKind], ...]:
     """Read back the moves of the last minute; what made room counts as failover, under the same limits."""
+    latest = since if since == inf else ceil(since) - 1.0
     counts = [
-        (one.time.timestamp(), kind, min(count, _MOST_MOVES))
+        (min(one.time.timestamp(), latest), kind, min(count, _MOST_MOVES))
         for one in written
         for kind, count in ((MoveKind.FAILOVER, one.failover), (MoveKind.FAILBACK, one.failback))
     ]

@@ -1,7 +1,9 @@
 """The moves that this process has begun: what limits and dwell are held against, until they are too old to matter.
 
 Invariant 8: this is a memory of one process. A successor has none of it, knows since when it watches itself, and counts
-young pods as moved until then (`Snapshot.moving_since`).
+young pods as moved until then (`Snapshot.moving_since`). It is told as well when the latest of the moves was made that
+are forgotten (`Snapshot.moves_forgotten`): a dwell that was made longer since, or one of days with more moves than are
+remembered, is held against that.
 """
 
 from collections.abc import Callable
@@ -12,41 +14,64 @@ import msgspec
 from computepool.model.snapshot import Moving
 
 REMEMBERED: Final = 10_000
-"""Moves of one pool that are remembered; of more, the oldest are forgotten."""
+"""Moves of one pool that are remembered; of more, the oldest are forgotten, unless they may be under way."""
+UNDER_WAY_SECONDS: Final = 300.0
+"""Moves are remembered at least so long, however short the dwell: their limits count those that are under way."""
+TOLERANCE_SECONDS: Final = 1.0
+"""A clock that goes back by so little was corrected, as it is all the time, and changes nothing."""
 
 
 class UnderWay:
     """Moves by pool, and in each by pod uid."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
-        """Remember from now on. `wall` is the time of day."""
+    def __init__(self, wall: Callable[[], float], *, remembered: int = REMEMBERED) -> None:
+        """Remember from now on, so many moves of each pool. `wall` is the time of day."""
         self._wall = wall
-        self.since = wall()
+        self._remembered = remembered
+        self._latest = self._since = wall()
+        # By pool: since when its moves are followed without a gap, where that is later than for all.
+        self._taken: dict[str, float] = {}
+        self._forgotten: dict[str, float] = {}
         self._by_pool: dict[str, dict[str, Moving]] = {}
         self._pool_of: dict[str, str] = {}
 
     def begin(self) -> None:
         """Remember from now on: another has led until now, and what it moved is not known here."""
-        self.since = self._wall()
+        self._since = self._now()
+
+    def take(self, pool: str) -> None:
+        """Follow a pool from now on: what was moved of one of that name before is not known any more."""
+        self._taken[pool] = self._now()
+
+    def since(self, pool: str) -> float:
+        """Return since when a pool's moves are known."""
+        return max(self._since, self._taken.get(pool, 0.0))
+
+    def forgotten(self, pool: str) -> float | None:
+        """Return when the latest move was made that is known no more; None where all are known."""
+        return self._forgotten.get(pool)
 
     def start(self, pool: str, moving: Moving) -> None:
         """Note that an eviction is asked for; one that was refused before keeps since when."""
+        now = self._now()
         moves = self._by_pool.setdefault(pool, {})
         before = moves.pop(moving.pod.uid, None)
         refused_since = None if before is None else before.refused_since
         moves[moving.pod.uid] = msgspec.structs.replace(
-            moving, refused_since=refused_since, asking=refused_since is not None
+            moving, at=min(moving.at, now), refused_since=refused_since, asking=refused_since is not None
         )
         self._pool_of[moving.pod.uid] = pool
-        while len(moves) > REMEMBERED:
-            self._pool_of.pop(moves.pop(next(iter(moves))).pod.uid, None)
+        done = now - UNDER_WAY_SECONDS
+        while len(moves) > self._remembered and (oldest := next(iter(moves.values()))).at < done:
+            self._forget(pool, oldest)
 
     def evicted(self, uid: str, at: float) -> None:
         """Note that the API server has let the pod go."""
-        self._update(uid, at=at, evicted=True, refused_since=None, asking=False)
+        self._update(uid, at=min(at, self._now()), evicted=True, refused_since=None, asking=False)
 
     def refused(self, uid: str, at: float) -> None:
         """Note that a disruption budget holds the pod."""
+        at = min(at, self._now())
         moving = self._find(uid)
         since = at if moving is None or moving.refused_since is None else moving.refused_since
         self._update(uid, at=at, refused_since=since, asking=False)
@@ -58,18 +83,59 @@ class UnderWay:
             self._by_pool[pool].pop(uid, None)
 
     def of(self, pool: str) -> tuple[Moving, ...]:
-        """Return a pool's moves, in the order in which they were begun."""
+        """Return a pool's moves, in the order in which they were begun; none of them in the future."""
+        self._now()
         return tuple(self._by_pool.get(pool, {}).values())
 
-    def prune(self, pool: str, before: float) -> None:
-        """Forget a pool's moves that were last asked for before a time of the day."""
-        for uid in [uid for uid, moving in self._by_pool.get(pool, {}).items() if moving.at < before]:
-            self.failed(uid)
+    def prune(self, pool: str, dwell: float) -> None:
+        """Forget a pool's moves that were last asked for longer ago than its dwell, and are not under way."""
+        before = self._now() - max(UNDER_WAY_SECONDS, dwell)
+        for moving in [moving for moving in self._by_pool.get(pool, {}).values() if moving.at < before]:
+            self._forget(pool, moving)
 
     def forget(self, pool: str) -> None:
         """Forget a pool that is gone."""
+        self._taken.pop(pool, None)
+        self._forgotten.pop(pool, None)
         for uid in self._by_pool.pop(pool, {}):
             self._pool_of.pop(uid, None)
+
+    def _forget(self, pool: str, moving: Moving) -> None:
+        if moving.evicted or moving.refused_since is None:
+            self._note_forgotten(pool, moving.at)
+        self.failed(moving.pod.uid)
+
+    def _note_forgotten(self, pool: str, at: float) -> None:
+        self._forgotten[pool] = max(at, self._forgotten.get(pool, at))
+
+    def _now(self) -> float:
+        """Return the time of day, and put right what is known by it where it was set back."""
+        now = self._wall()
+        if now < self._latest - TOLERANCE_SECONDS:
+            self._set_back(now)
+        elif now < self._latest:
+            return now
+        self._latest = now
+        return now
+
+    def _set_back(self, now: float) -> None:
+        """Bring all times in the future back to now: nothing is to wait for as long as the clock was set back by.
+
+        Which pods took the places of those that were moved can't be told by such times any more, so that all that are
+        young count as moved.
+        """
+        self._since = min(self._since, now)
+        self._taken = {pool: min(at, now) for pool, at in self._taken.items()}
+        self._forgotten = {pool: min(at, now) for pool, at in self._forgotten.items()}
+        for pool, moves in self._by_pool.items():
+            ahead = [moving for moving in moves.values() if moving.at > now]
+            for one in ahead:
+                since = one.refused_since
+                moves[one.pod.uid] = msgspec.structs.replace(
+                    one, at=now, refused_since=None if since is None else min(since, now)
+                )
+            if ahead:
+                self._note_forgotten(pool, now)
 
     def _find(self, uid: str) -> Moving | None:
         return self._by_pool.get(self._pool_of.get(uid, ""), {}).get(uid)

@@ -6,7 +6,6 @@ Everything handed out is frozen; an object that changes is replaced as a whole, 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -21,9 +20,6 @@ from computepool.observe.moving import UnderWay
 from computepool.observe.records import Namespace
 
 Mark = Callable[[str, float], None]
-
-MOVES_SECONDS: Final = 300.0
-"""Moves are remembered at least so long, however short the dwell: their limits count those that are under way."""
 
 
 class Store:
@@ -82,6 +78,8 @@ class Store:
         """Add or replace a pool; claims and memberships are worked out anew where its spec changed."""
         before = self._pools.get(pool.name)
         self._pools[pool.name] = pool
+        if before is None:
+            self.moving.take(pool.name)
         if before is None or before.metadata.uid != pool.metadata.uid or before.spec != pool.spec:
             self._pools_changed(at)
 
@@ -310,11 +308,10 @@ class Store:
         `connected`: whether heartbeats come in as they happen.
         """
         self.heartbeats.tick(connected=connected)
-        now = self._wall()
         patient: dict[int, list[str]] = {}
         for name, pool in self._pools.items():
             patient.setdefault(pool.spec.health.silent_seconds, []).append(name)
-            self.moving.prune(name, now - max(MOVES_SECONDS, pool.spec.failback.min_dwell_seconds))
+            self.moving.prune(name, float(pool.spec.failback.min_dwell_seconds))
         for seconds, names in patient.items():
             if seconds:
                 self._mark_turned(seconds, names, at)
@@ -375,7 +372,8 @@ class Store:
             rival=next((one.pool for one in self._by_age if lost[one.pool]), ""),
             stale=stale,
             moving=self.moving.of(name),
-            moving_since=self.moving.since,
+            moving_since=self.moving.since(name),
+            moves_forgotten=self.moving.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
             failures=self.failures.all(),

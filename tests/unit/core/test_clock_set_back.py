@@ -8,8 +8,10 @@ from computepool.assess.breaker import backoff
 from computepool.assess.clock import brought_back
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, PoolState, Saturation, Sickness
 from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.unit.core.moving import moved_to, owned, sick_node
 from tests.unit.core.passes import decided
 from tests.unit.core.watching import Watch
 
@@ -73,6 +75,28 @@ def test_the_primary_is_stable_from_now_on_and_saturation_is_timed_anew() -> Non
 def test_a_place_counts_from_now_on() -> None:
     back = brought_back(PoolState(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS}), TWO, NOW)
     assert (dict(back.fitting), dict(back.bound)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
+
+
+def test_moves_of_the_future_count_as_made_just_now() -> None:
+    recent = ((NOW - 30, MoveKind.FAILBACK), (NOW + HOURS, MoveKind.FAILOVER), (NOW + HOURS + 1, MoveKind.FAILBACK))
+    back = brought_back(PoolState(recent_moves=recent), TWO, NOW + 0.4)
+    assert back.recent_moves == (
+        (NOW - 30, MoveKind.FAILBACK),
+        (NOW - 1, MoveKind.FAILBACK),
+        (NOW - 1, MoveKind.FAILOVER),
+    )
+    # The second in which a leader took over is rounded up.
+    own = PoolState(recent_moves=((NOW + 1, MoveKind.FAILOVER),))
+    assert brought_back(own, TWO, NOW + 0.4).recent_moves == own.recent_moves
+
+
+def test_those_that_come_after_are_recorded_beside_them() -> None:
+    sick = {"a1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True)}
+    state = PoolState(sick=sick, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
+    nodes = [sick_node("a1"), node("a2")]
+    plan = decided(snapshot(TWO, nodes, [owned("web", on="a1")]), state)
+    assert moved_to(plan) == {"web": "aws"}
+    assert plan.state.recent_moves == ((NOW - 1, MoveKind.FAILOVER), (NOW, MoveKind.FAILOVER))
 
 
 def test_a_state_of_the_past_stays_as_it_is() -> None:

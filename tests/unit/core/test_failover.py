@@ -255,6 +255,17 @@ def test_a_new_leader_takes_young_pods_for_moved_if_the_one_before_has_moved_any
     assert plan.state.moved_before == NOW - 200
 
 
+def test_where_moves_are_forgotten_young_pods_count_as_moved_until_the_last_of_them_is_long_ago() -> None:
+    pods = [owned("young", on="n1", created=NOW - 300), owned("old", on="n1", created=NOW - 900)]
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], pods, moves_forgotten=NOW - 200)
+    plan = decided(seen, SICK)
+    assert moved_to(plan) == {"old": "aws"}
+    assert stay_of(plan, "young").reason is Reason.DWELLING
+    assert stay_of(plan, "young").until == NOW - 300 + 2 + 600
+    long_ago = msgspec.structs.replace(seen, moves_forgotten=NOW - 600)
+    assert set(moved_to(decided(long_ago, SICK))) == {"young", "old"}
+
+
 def test_a_new_leader_whose_predecessors_moved_nobody_need_not() -> None:
     seen = snapshot(
         pool(), [node("a1"), sick_node("n1")], [owned("young", on="n1", created=NOW - 300)], moving_since=NOW - 5

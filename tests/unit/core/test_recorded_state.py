@@ -1,6 +1,6 @@
 """What a new leader reads back from the pool's status."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -128,3 +128,11 @@ def test_moves_of_the_last_minute_are_read_back_oldest_first() -> None:
 def test_moves_beyond_any_limit_cost_no_memory() -> None:
     moves = [{"time": OPENED, "failover": 2_000_000_000}]
     assert len(recorded_state(pool(status={"recentMoves": moves})).recent_moves) <= 10_000
+
+
+def test_what_is_recorded_was_moved_before_a_new_leader_took_over_whatever_its_clock_says() -> None:
+    moves = [{"time": "2026-11-23T05:00:00Z", "failover": 1}, {"time": "2026-11-23T06:00:00Z", "failback": 1}]
+    at = datetime(2026, 11, 23, 5, tzinfo=UTC).timestamp()
+    of = pool(status={"recentMoves": moves})
+    for since, latest in ((at + 30.5, at + 30), (at + 30, at + 29), (at + 7200, at + 3600)):
+        assert recorded_state(of, since).recent_moves == ((at, MoveKind.FAILOVER), (latest, MoveKind.FAILBACK))

@@ -245,3 +245,17 @@ def test_a_pass_knows_since_when_moves_are_remembered() -> None:
     scene.clock.now += 100
     scene.store.moving.begin()
     assert scene.store.snapshot("inference").moving_since == NOW + 100
+
+
+def test_of_a_pool_that_was_away_moves_are_remembered_since_it_is_back() -> None:
+    scene = Scene()
+    scene.store.moving.start("inference", Moving(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW))
+    scene.clock.now += 50
+    of = scene.store.pools["inference"]
+    scene.store.drop_pool("inference", 0.0)
+    scene.store.put_pool(of, 0.0)
+    seen = scene.store.snapshot("inference")
+    assert (seen.moving, seen.moving_since) == ((), NOW + 50)
+    scene.store.put_pool(of, 0.0)
+    scene.clock.now += 50
+    assert scene.store.snapshot("inference").moving_since == NOW + 50
