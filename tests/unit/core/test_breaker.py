@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.assess.breaker import backoff
@@ -354,6 +355,35 @@ def test_the_time_is_doubled_each_time_and_never_longer_than_the_longest() -> No
     for failures, time in enumerate(times[:4]):
         assert 0.9 * 60 * 2**failures <= time <= 1.1 * 60 * 2**failures
     assert set(times[5:]) == {1000.0}
+
+
+@pytest.mark.parametrize("why", ["does not start", "is not bound"])
+def test_each_trial_that_fails_keeps_it_open_for_twice_as_long_until_one_proves_it(why: str) -> None:
+    watch = half_open(failures=1, breaker={"backoffSeconds": 100, "maxBackoffSeconds": 1000})
+    now = 0.0
+    for failures, least, most in ((2, 180, 220), (3, 360, 440), (4, 720, 880), (5, 1000, 1000), (6, 1000, 1000)):
+        new = fresh(f"new-{failures}", created=now + 1, failing=True)
+        if why == "is not bound":
+            new = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)])
+            watch.state = msgspec.structs.replace(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
+            now += 61
+        watch.see(now + 1, [*AWS, *NEBIUS], [new])
+        found = watch.breaker("nebius")
+        assert (found.state, found.reason, found.failures) == (OPEN, Reason.CANARY_FAILED, failures)
+        assert found.retry_at is not None
+        assert least <= found.retry_at - found.since <= most
+        # Another leader, in the middle, takes up the count where it is.
+        watch.restart()
+        watch.see(now + 2, [*AWS, *NEBIUS])
+        watch.see(found.retry_at - NOW - 1, [*AWS, *NEBIUS])
+        assert watch.breaker("nebius").state is OPEN
+        now = found.retry_at - NOW
+        watch.see(now, [*AWS, *NEBIUS])
+        assert (watch.breaker("nebius").state, watch.breaker("nebius").failures) == (HALF_OPEN, failures)
+    good = fresh("good", created=now + 1, ready=True)
+    watch.see(now + 2, [*AWS, *NEBIUS], [good])
+    watch.see(now + 100, [*AWS, *NEBIUS], [good])
+    assert watch.breaker("nebius") == Breaker(since=NOW + now + 100)
 
 
 def test_breakers_that_open_together_are_not_tried_together() -> None:
