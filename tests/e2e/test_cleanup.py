@@ -6,6 +6,7 @@ It has a cluster of its own: a cleanup frees every node there is.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from e2e import chart, objects
 from e2e.chart import CLEANUP_ACCOUNT, NAMESPACE
 from e2e.cluster import Cluster
 from e2e.errors import CommandError
+from tests.unit.docs.blocks import blocks
 
 Json = dict[str, Any]
 
@@ -132,6 +134,25 @@ def test_a_job_that_no_node_takes_holds_the_uninstall_up_for_its_time_and_no_lon
     chart.install(quarantined, values={**chart.NO_OPERATOR_PODS, "cleanup.enabled": True})
     chart.uninstall(quarantined)
     assert not any(_hooks(quarantined).values())
+
+
+def test_what_an_older_helm_leaves_of_a_job_that_failed_is_shown_and_removed_as_documented(
+    quarantined: Cluster,
+) -> None:
+    rendered = quarantined.helm(
+        *("template", chart.RELEASE, str(chart.CHART), "--namespace", NAMESPACE, *ONLY_CLEANUP),
+        # A Job that can't come to its end.
+        '--set-json=nodeSelector={"no-such": "node"}',
+    )
+    quarantined.kubectl("create", "--filename", "-", input=rendered)
+    assert _hooks(quarantined) == {kind: [CLEANUP_ACCOUNT] for kind in (*HOOKS, JOBS)}
+    (block,) = (one for one in blocks() if one.heading == "Uninstall" and "get job" in one.text)
+    show, remove = (shlex.split(command)[1:] for command in block.commands())
+    assert quarantined.kubectl(*show).count(CLEANUP_ACCOUNT) >= len((*HOOKS, JOBS))
+    quarantined.kubectl(*remove)
+    assert not any(_hooks(quarantined).values())
+    # Once there is nothing, both say so by saying nothing.
+    assert [quarantined.kubectl(*command) for command in (show, remove)] == ["", ""]
 
 
 def _hooks(cluster: Cluster) -> dict[str, list[str]]:

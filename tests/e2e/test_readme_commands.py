@@ -171,7 +171,7 @@ def _check_metrics(operator: OperatorProcess) -> None:
 def _uninstall(reader: Reader) -> None:
     api = reader.cluster.api
     crd = "customresourcedefinitions.apiextensions.k8s.io"
-    (remove_release, remove_definition) = (
+    (remove_release, remove_leftovers, remove_definition) = (
         block for block in blocks() if block.heading == "Uninstall" and block.language == "sh"
     )
     reader.run(remove_release)
@@ -180,6 +180,9 @@ def _uninstall(reader: Reader) -> None:
     assert len([pod for pod in api.list("pods", NAMESPACE) if objects.is_bound(pod)]) == PODS
     assert api.find(pools.POOLS, POOL) is not None
 
+    reader.run(remove_leftovers)
+    # There was none: what it does to those that a failed Job leaves is tried by test_cleanup.
+    assert api.find(pools.POOLS, POOL) is not None
     reader.run(remove_definition)
     api.wait_for(crd, _are_gone, what="no definition")
 
