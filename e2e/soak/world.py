@@ -30,7 +30,9 @@ GPUS = 8
 MAX_ACCELERATORS = 10
 """Of the second provider."""
 DWELL_SECONDS = 15
-PER_MINUTE = 40
+AWAY_PER_MINUTE, HOME_PER_MINUTE = 30, 10
+PER_MINUTE = AWAY_PER_MINUTE + HOME_PER_MINUTE
+"""Failover and failback have a limit each; from outside nobody can tell which of them an eviction was."""
 LEASE_SECONDS = 5.0
 OPERATORS = 2
 STEADY = tuple(f"steady-{number}" for number in range(6))
@@ -40,12 +42,12 @@ GUARDED_PODS, BARE_PODS, LOAD_MOST = 4, 2, 24
 ROLE = {"role": "work"}
 SPEC: Json = brisk.spec(
     health={"clearSeconds": 2, "breaker": {"backoffSeconds": 2, "maxBackoffSeconds": 8, "proveSeconds": 1}},
-    failover={"maxConcurrentMoves": 6, "perMinute": PER_MINUTE, "evictionTimeoutSeconds": 10},
+    failover={"maxConcurrentMoves": 6, "perMinute": AWAY_PER_MINUTE, "evictionTimeoutSeconds": 10},
     failback={
         "policy": "WhenStable",
         "stableSeconds": 3,
         "minDwellSeconds": DWELL_SECONDS,
-        "perMinute": 20,
+        "perMinute": HOME_PER_MINUTE,
         "maxConcurrentMoves": 3,
     },
     admission={"mode": "WhenSaturated"},
