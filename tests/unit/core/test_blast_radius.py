@@ -123,7 +123,7 @@ def test_a_provider_without_capacity_that_fails_as_well_counts() -> None:
     assert watch.found.exceeded
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sets(st.sampled_from("anc"), max_size=3), st.sampled_from((1, 40, 200))), max_size=8),
     st.sampled_from((0, 30)),

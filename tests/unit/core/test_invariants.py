@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.assess.assessment import assess
@@ -22,7 +22,7 @@ from tests.unit.core.clusters import Case, cases
 from tests.unit.core.oracle import Oracle, placed, since_fitting
 from tests.unit.core.passes import decided
 
-often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=80)
 rarely = settings(often, max_examples=40)
 
 

@@ -110,7 +110,7 @@ class Play:
         self.fleet.refuses = refuses
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.data_too_large])
 @given(OPTIONS, st.lists(STEPS, min_size=6, max_size=30))
 def test_any_order_of_failures_recoveries_and_leaders(options: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
     play = Play(new_fleet(**options))

@@ -177,7 +177,7 @@ def served(play: Play, plan: Plan) -> None:
                 assert target.contradicts(one.shape), (one.name, target.name)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.data_too_large])
 @given(
     st.fixed_dictionaries(
         {

@@ -197,7 +197,7 @@ def test_an_object_without_its_main_parts_is_no_pool(obj: dict[str, Any], path: 
     assert refusal.value.path == path
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(strategies.specs())
 def test_whatever_spec_the_types_accept_is_written_as_the_schema_wants_it(spec: dict[str, Any]) -> None:
     try:

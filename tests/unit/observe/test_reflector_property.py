@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.observe.reflector import Tuning
@@ -115,7 +115,7 @@ async def quiet(f: Following) -> None:
     assert {name: item.metadata.uid for name, item in f.sink.items.items()} == held
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     before=st.lists(names),
     todo=st.lists(steps, min_size=8, max_size=40),

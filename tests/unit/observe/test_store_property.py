@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.model.api import ComputePool
@@ -152,7 +152,7 @@ def plain(seen: Snapshot) -> dict[str, Any]:
     }
 
 
-often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=80)
 
 
 @often
