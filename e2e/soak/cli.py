@@ -78,7 +78,7 @@ class Soak:
     def _fault(self) -> None:
         # Leaders die in the first and the third quarter: in the second and the last one their memory is compared.
         fault = self._faults.next(deadly=int(self._share() * 4) in (0, 2))
-        self._made[fault.name.split(":")[0].rstrip(" .0123456789s")] += 1
+        self._made[fault.name.split(":")[0]] += 1
         self._say(fault.name)
         fault.begin()
         self._at(fault.seconds, fault.end)
@@ -87,6 +87,7 @@ class Soak:
     def _flap(self) -> None:
         if self._share() < FLAP_SHARE:
             flap = self._faults.flap()
+            self._made[flap.name] += 1
             flap.begin()
             self._at(flap.seconds, flap.end)
             self._at(FLAP_EVERY_SECONDS, self._flap)

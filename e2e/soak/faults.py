@@ -108,7 +108,7 @@ class Faults:
             time.sleep(seconds)
             self._world.cluster.resume(APISERVER)
 
-        return Fault(f"API server does not answer for {seconds:.1f} s", 0, pause, _nothing)
+        return Fault(f"API server does not answer: {seconds:.1f} s", 0, pause, _nothing)
 
     # -- leaders ---------------------------------------------------------------------------------------------------
 
