@@ -132,7 +132,8 @@ class Quarantine:
         if node is None:
             self._awaited.pop(name, None)
             return False
-        return value is not None and value != (node.quarantine or "") and not self._is_awaited(node)
+        # A taint without a value, as somebody may make by hand, is not none.
+        return value is not None and (value or None) != node.quarantine and not self._is_awaited(node)
 
     def _is_awaited(self, node: Node) -> bool:
         version, since = self._awaited.get(node.name, (0, 0.0))

@@ -28,6 +28,7 @@ KEY = "computepool.io/unavailable"
 ADDED = "2027-01-15T08:00:00Z"
 OTHER = {"key": "maintenance", "value": "x", "effect": "NoExecute", "timeAdded": "2026-11-23T05:00:00Z"}
 OWN = {"key": KEY, "value": "NodeSilent", "effect": "NoSchedule", "timeAdded": "2026-11-23T05:00:00Z"}
+BARE = {"key": KEY, "effect": "NoSchedule"}
 SOMEBODYS = {"key": KEY, "value": "mine", "effect": "NoExecute"}
 
 
@@ -60,8 +61,13 @@ def patched(seen: Json, value: str, present: Json | None = None) -> list[Json]:
         ([OWN], "", []),
         ([SOMEBODYS], "NodeSilent", [SOMEBODYS, OWN | {"timeAdded": ADDED}]),
         ([SOMEBODYS, OWN], "", [SOMEBODYS]),
+        ([OTHER, BARE], "", [OTHER]),
+        ([BARE], "NodeSilent", [BARE | {"value": "NodeSilent"}]),
     ],
-    ids=["none", "another's", "another reason", "away", "the last one", "its key, not its effect", "only its own"],
+    ids=[
+        *("none", "another's", "another reason", "away", "the last one", "its key, not its effect", "only its own"),
+        *("without a value", "given a value"),
+    ],
 )
 def test_the_taint_is_made_what_is_wanted_and_others_stay_as_they_are(
     before: list[Json], value: str, after: list[Json]

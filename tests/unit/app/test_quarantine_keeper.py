@@ -75,18 +75,19 @@ class Keeping:
         for item in self.server.items(NODES):
             self._see(item)
 
-    def add(self, *names: str, of: str = "nebius", carries: str = "") -> None:
-        """Add nodes; they may carry the taint already."""
+    def add(self, *names: str, of: str = "nebius", carries: str | None = None) -> None:
+        """Add nodes; they may carry the taint already, with an empty value too."""
         for name in names:
             item = node(name, of)
-            if carries:
-                item["spec"]["taints"].append({"key": KEY, "value": carries, "effect": "NoSchedule"})
+            if carries is not None:
+                value = {"value": carries} if carries else {}
+                item["spec"]["taints"].append({"key": KEY, **value, "effect": "NoSchedule"})
             self.server.create(NODES, item)
 
     def tainted(self) -> dict[str, str]:
         """The taints as they are in the cluster."""
         return {
-            item["metadata"]["name"]: taint["value"]
+            item["metadata"]["name"]: taint.get("value", "")
             for item in self.server.items(NODES)
             for taint in item["spec"]["taints"]
             if taint["key"] == KEY
@@ -267,6 +268,16 @@ def test_nodes_that_no_pool_has_are_freed_at_the_start_and_now_and_then() -> Non
 
 
 # -- level-triggered
+
+
+def test_a_taint_without_a_value_is_taken_off_or_given_one_as_any_other() -> None:
+    async def scenario(k: Keeping) -> None:
+        k.add("n1", "n2", carries="")
+        k.want(OLD, {"n2": SILENT})
+        k.want(YOUNG, {})
+        await k.becomes(n2=SILENT)
+
+    play(scenario)
 
 
 def test_what_somebody_takes_off_is_put_back_on_the_next_pass() -> None:
