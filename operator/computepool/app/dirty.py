@@ -31,6 +31,10 @@ class DirtyPools:
             self._timers[pool] = when
             self._wake.set()
 
+    def sooner(self, pool: str, when: float) -> None:
+        """Have a pool looked at again by that time of day; an earlier one that was set stays, overdue or not."""
+        self.again(pool, min(when, self._timers.get(pool, when)))
+
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
         self._marked.pop(pool, None)

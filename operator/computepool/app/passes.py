@@ -163,11 +163,6 @@ class Passes:
         return status
 
     def _tell_of_nodes(self, outcome: Outcome) -> None:
-        now = self._wall()
-        again = self._story.nodes(outcome, now)
+        again = self._story.nodes(outcome, self._wall())
         if again is not None:
-            planned = outcome.plan.look_again
-            # One that is over by now has its pass already.
-            self._dirty.again(
-                outcome.snapshot.pool.name, again if planned is None or planned <= now else min(again, planned)
-            )
+            self._dirty.sooner(outcome.snapshot.pool.name, again)

@@ -149,3 +149,20 @@ def test_a_pool_that_is_gone_is_forgotten() -> None:
         assert await nothing_to_take(dirty)
 
     play(scenario)
+
+
+def test_a_timer_that_is_set_beside_another_leaves_the_earlier_one_overdue_or_not() -> None:
+    async def scenario(dirty: DirtyPools, times: Times) -> None:
+        dirty.again("a", MONDAY + 1)
+        times.pass_by(2.0)
+        dirty.sooner("a", MONDAY + 5)
+        assert await dirty.take() == {"a": 101.0}, "it has become due while the pass ran that sets the other"
+        dirty.again("a", MONDAY + 9)
+        dirty.sooner("a", MONDAY + 5)
+        times.pass_by(3.0)
+        assert await dirty.take() == {"a": 105.0}
+        dirty.again("a", None)
+        dirty.sooner("a", MONDAY + 5)
+        assert await dirty.take() == {"a": 105.0}
+
+    play(scenario)
