@@ -7,7 +7,7 @@ gated for long is sent on without the wait for `saturation.pendingSeconds` (or f
 even then only if the primary can't take it."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond
+from computepool.model.api.base import fits
+from computepool.model.api.status import MONEY
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 
@@ -157,12 +159,8 @@ def _spend(pool: ComputePool) -> Spend | None:
 
 
 def _amount(text: str | None) -> Decimal | None:
-    """Read an amount; None for what is none: anybody with the right may write a status."""
-    try:
-        amount = Decimal(text or "")
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
+    """Read an amount; None for what is none that we write: anybody with the right may write a status."""
+    return Decimal(text) if text is not None and fits(MONEY, text) else None
 
 
 def _moves(written: Iterable[MovesInSecond], since: float) -> tuple[tuple[float, MoveKind], ...]:

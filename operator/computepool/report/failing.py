@@ -1,7 +1,6 @@
 """What conditions say of failed providers, of running pods that can't leave them, and of money."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
 from computepool.decide.failover import troubled_uses
 from computepool.decide.plan import Stay
@@ -9,6 +8,7 @@ from computepool.decide.window import window_problem
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
+from computepool.report.moments import moment
 from computepool.report.outcome import Outcome
 from computepool.report.trouble import Trouble
 
@@ -98,7 +98,7 @@ def _again(breaker: Breaker) -> str:
 
 
 def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment(at).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _stuck(outcome: Outcome, reason: Reason) -> Trouble | None:

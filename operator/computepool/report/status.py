@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from computepool.assess.supply import Supply
@@ -27,11 +27,14 @@ from computepool.model.api import (
     Toleration,
     TolerationOperator,
 )
+from computepool.model.api.base import MAX_COUNT
+from computepool.model.api.status import MAX_MONEY
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of
+from computepool.report.moments import moment
 from computepool.report.outcome import Outcome
 from computepool.report.words import burst_message, in_mode, move_message
 
@@ -52,8 +55,10 @@ def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus
         conditions=conditions_of(outcome, before.conditions, now),
         primary=providers[0].name,
         providers=providers,
-        pending=Pending(pods=len(waiting), accelerators=whole(sum(p.shape.request(resource) for p in waiting))),
-        burst_pods=sum(provider.burst_pods for provider in providers),
+        pending=Pending(
+            pods=_count(len(waiting)), accelerators=_devices(sum(p.shape.request(resource) for p in waiting))
+        ),
+        burst_pods=_count(sum(provider.burst_pods for provider in providers)),
         cost_per_hour=cost,
         admission=_admission(outcome.plan.admission) if not outcome.plan.frozen else before.admission,
         budget=_budget(outcome.plan.state.spend, before, costs_the_same=cost == before.cost_per_hour),
@@ -71,7 +76,7 @@ def cost_per_hour(supply: Supply) -> Decimal | None:
 def money(costs: Iterable[Decimal]) -> str | None:
     """Add up costs and write them with cents; None where there are none."""
     known = list(costs)
-    return f"{sum(known, Decimal(0)):.2f}" if known else None
+    return f"{min(sum(known, Decimal(0)), MAX_MONEY):.2f}" if known else None
 
 
 def moves_by_second(moves: Iterable[tuple[float, MoveKind]]) -> tuple[MovesInSecond, ...]:
@@ -80,7 +85,7 @@ def moves_by_second(moves: Iterable[tuple[float, MoveKind]]) -> tuple[MovesInSec
     for at, kind in moves:
         counts.setdefault(int(at), Counter())[kind is MoveKind.FAILBACK] += 1
     return tuple(
-        MovesInSecond(time=_time(second), failover=by_kind[False], failback=by_kind[True])
+        MovesInSecond(time=moment(second), failover=_count(by_kind[False]), failback=_count(by_kind[True]))
         for second, by_kind in sorted(counts.items())
     )
 
@@ -91,15 +96,15 @@ def _provider(outcome: Outcome, supply: Supply) -> ProviderStatus:
     health = outcome.assessment.health.providers.get(name)
     return ProviderStatus(
         name=name,
-        nodes=len(supply.nodes),
+        nodes=_count(len(supply.nodes)),
         accelerators=AcceleratorCounts(
-            allocatable=whole(supply.allocatable),
-            allocated=whole(supply.allocated),
-            free=supply.free // MILLI,
-            unhealthy=whole(supply.unhealthy),
+            allocatable=_devices(supply.allocatable),
+            allocated=_devices(supply.allocated),
+            free=_count(supply.free // MILLI),
+            unhealthy=_devices(supply.unhealthy),
         ),
-        burst_pods=0 if supply.target.primary else supply.pods,
-        unhealthy_nodes=len(health.sick) if health is not None else 0,
+        burst_pods=0 if supply.target.primary else _count(supply.pods),
+        unhealthy_nodes=_count(len(health.sick)) if health is not None else 0,
         breaker=_breaker(outcome.plan.state.breakers.get(name, Breaker())),
         cost_per_hour=None if cost is None else money([cost]),
     )
@@ -109,9 +114,9 @@ def _breaker(breaker: Breaker) -> BreakerStatus:
     return BreakerStatus(
         state=breaker.state,
         reason=str(breaker.reason or ""),
-        since=_time(breaker.since) if breaker.since else None,
-        retry_at=None if breaker.retry_at is None else _time(breaker.retry_at),
-        failures=breaker.failures,
+        since=moment(breaker.since) if breaker.since else None,
+        retry_at=None if breaker.retry_at is None else moment(breaker.retry_at),
+        failures=_count(breaker.failures),
         node=breaker.node,
     )
 
@@ -120,7 +125,7 @@ def _budget(spend: Spend | None, before: PoolStatus, *, costs_the_same: bool) ->
     """Return what was spent. A status that ticks helps nobody: between two writes it can be reckoned."""
     if spend is None:
         return None
-    old, now = before.budget, _time(spend.at)
+    old, now = before.budget, moment(spend.at)
     if old is not None and old.day == spend.day and costs_the_same:
         nothing_new = old.spent == _exact(spend.spent)
         if nothing_new or 0 <= (now - old.time).total_seconds() < SPEND_SECONDS:
@@ -129,11 +134,16 @@ def _budget(spend: Spend | None, before: PoolStatus, *, costs_the_same: bool) ->
 
 
 def _exact(amount: Decimal) -> str:
-    return f"{amount:.6f}"
+    return f"{min(amount, MAX_MONEY):.6f}"
 
 
-def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
+def _devices(milli: int) -> int:
+    return _count(whole(milli))
+
+
+def _count(number: int) -> int:
+    """Return as much of a number as the status may hold: one pod may ask for any number of devices."""
+    return min(max(number, 0), MAX_COUNT)
 
 
 def _admission(admission: Admission) -> AdmissionStatus:

@@ -108,7 +108,7 @@ def test_spending_is_read_back_with_the_rate_at_which_it_goes_on() -> None:
     assert recorded_state(of).spend == Spend("2026-11-23", Decimal("12.345678"), stamp(OPENED), Decimal("23.60"))
 
 
-@pytest.mark.parametrize("spent", ["much", "NaN", "Infinity", ""])
+@pytest.mark.parametrize("spent", ["much", "NaN", "Infinity", "", "1e40", "-5", "+5", "1" * 21])
 def test_spending_that_is_no_amount_is_reckoned_anew(spent: str) -> None:
     assert recorded_state(pool(status={"budget": {"day": "2026-11-23", "spent": spent, "time": OPENED}})).spend is None
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus
 from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, Spend
 from computepool.report.outcome import Outcome
 from computepool.report.status import cost_per_hour, status_of
 from tests.builders import NOW, node, pod, pool, provider
@@ -45,6 +48,31 @@ def test_providers_are_counted_in_the_order_of_the_spec() -> None:
     assert (nebius.nodes, nebius.burst_pods) == (3, 1)
     counts = nebius.accelerators
     assert (counts.allocatable, counts.allocated, counts.free, counts.unhealthy) == (4, 3, 1, 8)
+
+
+def test_numbers_that_no_status_can_hold_are_told_as_far_as_it_can() -> None:
+    most = 10_000_000
+    priced = pool(provider("aws", price="999999"), provider("nebius", price="999999"))
+    vast = [node("a1", 10**21, of="aws"), node("n1", 10**21)]
+    status = reported(outcome(priced, vast, [pod("greedy", most + 1), pod("b", 10**20, on="n1")]))
+    assert (status.pending.pods, status.pending.accelerators) == (1, most)
+    counts = status.providers[1].accelerators
+    assert (counts.allocatable, counts.allocated, counts.free) == (most, most, most)
+    assert status.cost_per_hour == "99999999999999999999.99"
+
+
+def test_what_was_written_by_hand_and_is_beyond_all_bounds_is_told_as_far_as_it_can_be() -> None:
+    seen = outcome()
+    late = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW, retry_at=1e18, failures=10_000_001)
+    spend = Spend("2026-11-23", Decimal("1e40"), NOW)
+    state = msgspec.structs.replace(seen.plan.state, breakers={"nebius": late}, spend=spend)
+    status = reported(msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, state=state)))
+    breaker = status.providers[1].breaker
+    assert breaker.failures == 10_000_000
+    assert breaker.retry_at is not None
+    assert breaker.retry_at.year == 9999
+    assert status.budget is not None
+    assert status.budget.spent == "99999999999999999999.990000"
 
 
 def test_a_terminating_pod_is_a_burst_pod_while_its_node_lives_and_not_on_a_lost_one() -> None:

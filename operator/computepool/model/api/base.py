@@ -159,7 +159,8 @@ Message = Annotated[str, BeforeValidator(_cut), Field(max_length=MAX_MESSAGE)]
 """Text for people; longer text is cut, never refused: a status must not fail for being talkative."""
 Int = Annotated[int, Field(strict=True)]
 """An integer that is not read from text or booleans, as the API server would not either."""
-Count = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
+MAX_COUNT = 10_000_000
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 Key = Annotated[str, Field(max_length=253)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Name = Annotated[str, Field(max_length=63)]

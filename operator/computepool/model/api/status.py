@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from computepool.model.api.tolerations import Toleration
 
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 Money = Annotated[str, Field(max_length=32)]
+MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
+"""Form of an amount as the operator writes it: that of the spec's, but for sums, which may be larger."""
+MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
 def _list_map(key: str) -> dict[str, object]:
