@@ -8,7 +8,7 @@ the plan says `release`: on lost nodes, as the node controller would.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,9 +23,11 @@ RETRY_BASE_SECONDS: Final = 1.0
 RETRY_CAP_SECONDS: Final = 60.0
 MAX_RETRY_AFTER: Final = 120.0
 """Seconds: no server is believed when it asks for more."""
-CROWDED_SECONDS: Final = 0.4
-"""An eviction that took so long has met others under the same disruption budget: the API server lets them try again
-only after half a second. One by one they take a few milliseconds each."""
+CROWDED_SECONDS: Final = 0.5
+"""An eviction that took so long may have met others under the same disruption budget: the API server lets them try
+again only after half a second. One by one they take a few milliseconds each."""
+ALONE_SECONDS: Final = 0.1
+"""One that took so long although it was alone shows that the API server is slow: turns would only make it slower."""
 DOUBT_SECONDS: Final = 15.0
 """How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
 shows that within seconds."""
@@ -136,7 +138,8 @@ class Mover:
     async def _move(self, move: Move, recheck: Callable[[Move], bool], outcome: Moved) -> None:
         uid = move.pod.uid
         try:
-            async with self._turn(move.pod.owner), self._slots:
+            turn = self._turns.get(move.pod.owner)
+            async with turn or nullcontext(), self._slots:
                 if not recheck(move):
                     outcome.dropped.append(move)
                     self._forget(uid)
@@ -145,7 +148,7 @@ class Mover:
                 self._fence.check()
                 began = self._clock()
                 await self._let_go(move)
-                self._learn(move.pod.owner, self._clock() - began)
+                self._learn(move.pod.owner, self._clock() - began, alone=turn is not None)
         except ApiError as error:
             self._sort(move, error, outcome)
         else:
@@ -166,11 +169,10 @@ class Mover:
             outcome.failed.append((move, error))
             self._later(uid, error, doubted=isinstance(error, Unavailable))
 
-    def _turn(self, owner: str) -> AbstractAsyncContextManager[None]:
-        return self._turns.get(owner) or nullcontext()
-
-    def _learn(self, owner: str, took: float) -> None:
-        if owner and took >= CROWDED_SECONDS:
+    def _learn(self, owner: str, took: float, *, alone: bool) -> None:
+        if alone and took >= ALONE_SECONDS:
+            self._turns.pop(owner, None)
+        elif owner and not alone and took >= CROWDED_SECONDS:
             if len(self._turns) > REMEMBERED:
                 self._turns.clear()
             self._turns.setdefault(owner, asyncio.Lock())

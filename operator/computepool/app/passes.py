@@ -24,6 +24,9 @@ SHARE = 0.2
 """Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
 PAUSE_SECONDS = 0.03
 """However long a pass took, the next one waits no longer."""
+MOVING_PAUSE_SECONDS = 0.25
+"""Save after one that begins moves. Each such pass has its status written first, and what replaces pods that are moved
+is admitted as it should be: nothing waits for passes then, and the fewer there are, the faster all is over."""
 
 
 class Passes:
@@ -103,7 +106,8 @@ class Passes:
             self._acting.move(pool, moves, status)
         # Changes that came meanwhile are read before the next pass, and share one. And what was decided is on its way
         # before anybody is told of it.
-        await asyncio.sleep(min(PAUSE_SECONDS, (self._clock() - began) * (1 / SHARE - 1)))
+        longest = MOVING_PAUSE_SECONDS if urgent else PAUSE_SECONDS
+        await asyncio.sleep(min(longest, (self._clock() - began) * (1 / SHARE - 1)))
         if not urgent:
             self._report(outcome)
 

@@ -89,8 +89,23 @@ class Moves:
         started = self.mover.start(POOL, moves)
         return await self.mover.move(started, recheck=recheck)
 
+    async def evict_slowly(self, move: Move, seconds: float) -> None:
+        """Have one pod of the owner evicted, which takes so long."""
+        gate, before = asyncio.Event(), self.server.count("create")
+        self.server.fault("create", gate=gate)
+        moving = asyncio.create_task(self.carry_out(of_one_owner(move)))
+        await until(lambda: self.server.count("create") > before, "it to be asked for")
+        self.steady += seconds
+        gate.set()
+        await moving
+
     def left(self) -> list[str]:
         return [item["metadata"]["name"] for item in self.server.items(PODS)]
+
+
+def of_one_owner(move: Move) -> Move:
+    """The move, of a pod of the one owner that all of these have."""
+    return replace(move, pod=replace(move.pod, owner="web"))
 
 
 def play(scenario: Callable[[Moves], Awaitable[None]], *, within: float = 5.0) -> None:
@@ -314,15 +329,10 @@ def test_evictions_that_get_in_each_others_way_take_turns_from_then_on() -> None
     """A disruption budget lets one through at a time, and those that meet have to wait for half a second each."""
 
     async def scenario(m: Moves) -> None:
-        first, *others = [replace(move, pod=replace(move.pod, owner="web")) for move in m.some(4)]
-        slow, gate = asyncio.Event(), asyncio.Event()
-        m.server.fault("create", path="web-0", gate=slow)
-        moving = asyncio.create_task(m.carry_out(first))
-        await until(lambda: m.server.count("create") == 1, "the first to be asked for")
-        m.steady += 1.0
-        slow.set()
-        await moving
+        first, *others = [of_one_owner(move) for move in m.some(4)]
+        await m.evict_slowly(first, 1.0)
 
+        gate = asyncio.Event()
         m.server.fault("create", times=3, gate=gate)
         looked: list[str] = []
 
@@ -335,5 +345,22 @@ def test_evictions_that_get_in_each_others_way_take_turns_from_then_on() -> None
         assert looked == [others[0].pod.name]
         gate.set()
         assert (await moving).done == others
+
+    play(scenario)
+
+
+def test_turns_end_once_one_that_was_alone_was_slow_too() -> None:
+    """Then the API server is slow, whoever is evicted: one after another would only take longer."""
+
+    async def scenario(m: Moves) -> None:
+        await m.evict_slowly(m.some(1)[0], 1.0)
+        await m.evict_slowly(m.some(1)[0], 0.2)
+
+        gate = asyncio.Event()
+        m.server.fault("create", times=2, gate=gate)
+        moving = asyncio.create_task(m.carry_out(*[of_one_owner(move) for move in m.some(2)]))
+        await until(lambda: m.server.count("create") == 4, "both to be asked for at once")
+        gate.set()
+        assert len((await moving).done) == 2
 
     play(scenario)
