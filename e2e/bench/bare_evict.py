@@ -1,7 +1,8 @@
 """The least that could empty a provider: taint its nodes, evict its pods, patch each new pod with one toleration.
 
-No cache, no check of room, no budget, no account of anything: `python -m e2e.bench.bare_evict PROVIDER AT_ONCE`. At
-most AT_ONCE pods are on their way: evicted, and another in their place not bound yet.
+No cache, no check of room, no budget, no account of anything: `python -m e2e.bench.bare_evict PROVIDER AT_ONCE
+PER_MINUTE`. At most AT_ONCE pods are on their way: evicted, and another in their place not bound yet; and at most
+PER_MINUTE are evicted in any minute.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from e2e.bench.children import READY, Connection, answer, messages, session, watch
 from e2e.objects import provider_toleration
 
+MINUTE = 60.0
 # As many requests at once as the operator sends.
 PARALLEL = 32
 TAINT = {"key": "computepool.io/unavailable", "value": "Drained", "effect": "NoSchedule"}
@@ -58,13 +60,14 @@ _decode = msgspec.json.Decoder(_Event).decode
 class Script:
     """Empties a provider as it is told to."""
 
-    def __init__(self, connection: Connection, provider: str, at_once: int) -> None:
+    def __init__(self, connection: Connection, provider: str, at_once: int, per_minute: int) -> None:
         """New pods are sent on to `provider`."""
         patch = [{"op": "add", "path": "/spec/tolerations/-", "value": provider_toleration(provider)}]
         self._toleration = msgspec.json.encode(patch)
         self._connection = connection
         self._http = session(connection, PARALLEL)
         self._ways = asyncio.Semaphore(at_once)
+        self._lately = asyncio.Semaphore(per_minute)
         self._new: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,6 +97,7 @@ class Script:
         await asyncio.gather(*map(self._taint, order.nodes))
         for name, uid in order.pods:
             await self._ways.acquire()
+            await self._lately.acquire()
             self._spawn(self._evict(name, uid))
 
     async def _taint(self, name: str) -> None:
@@ -109,6 +113,7 @@ class Script:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         await self._send("POST", f"{self._connection.pods}/{name}/eviction", msgspec.json.encode(body), JSON)
+        asyncio.get_running_loop().call_later(MINUTE, self._lately.release)
 
     async def _send_on(self, name: str) -> None:
         await self._send("PATCH", f"{self._connection.pods}/{name}", self._toleration, JSON_PATCH)
@@ -125,11 +130,11 @@ class Script:
         task.add_done_callback(self._tasks.discard)
 
 
-async def main(provider: str, at_once: int) -> None:
+async def main(provider: str, at_once: int, per_minute: int) -> None:
     """Run until the parent is done with us."""
     lines = messages()
     connection = msgspec.json.decode(await anext(lines), type=Connection)
-    script = Script(connection, provider, at_once)
+    script = Script(connection, provider, at_once, per_minute)
     following = asyncio.create_task(script.follow())
     async for line in lines:
         script.empty(msgspec.json.decode(line, type=Order))
@@ -137,4 +142,4 @@ async def main(provider: str, at_once: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -1,4 +1,4 @@
-"""A lost provider is emptied: the operator beside a script that evicts as many at once, turn by turn.
+"""A lost provider is emptied: the operator beside a script that is held to the same limits, turn by turn.
 
 The provider is the primary, whose nodes are silent: what is evicted there does not go away, and another takes its
 place. Both get the same signal, a drain by hand, both taint the same nodes, evict the same pods with the same rights,
@@ -26,7 +26,7 @@ from e2e.operator import OperatorProcess
 from e2e.progress import Progress
 from e2e.site import Site
 
-LIMIT = 1.2
+TARGET = 1.2
 # Not the stand's own: new pods must not find room on its nodes.
 PRIMARY, STANDBY = "lost", "spare"
 WORKLOADS = 10
@@ -34,6 +34,15 @@ NO_LIMIT = 10_000
 SETUP_SECONDS = 180.0
 PATIENCE = 300.0
 Signal = Callable[[], None]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What may be moved, and how the table says it."""
+
+    words: str
+    at_once: int = NO_LIMIT
+    per_minute: int = NO_LIMIT
+    target: float | None = None
 
 
 class Emptied(msgspec.Struct, frozen=True):
@@ -46,28 +55,31 @@ class Emptied(msgspec.Struct, frozen=True):
 
 
 def run(stand: Stand, scale: Scale) -> Result:
-    """Measure and compare, with a limit of pods on their way and without."""
-    limits = {"limited": scale.at_once, "unlimited": NO_LIMIT}
-    measured: dict[str, dict[str, list[Emptied]]] = {name: {"ours": [], "script": []} for name in limits}
+    """Measure and compare: at an allowed rate, with so many on their way at once, and with no limit."""
+    every = (
+        Limits(f"at most {scale.evicted_a_minute} a minute", per_minute=scale.evicted_a_minute, target=TARGET),
+        Limits(f"at most {scale.at_once} on their way", at_once=scale.at_once),
+        Limits("no limit"),
+    )
+    measured: dict[str, dict[str, list[Emptied]]] = {one.words: {"ours": [], "script": []} for one in every}
     with Progress("a lost provider is emptied") as progress, _site(stand, scale.evicted) as scene:
-        for turn in range(scale.rounds):
-            for name, limit in limits.items():
+        for turn in range(scale.evicting_rounds):
+            for limits in every:
                 for who, contender in (("ours", _ours), ("script", _script)):
-                    progress.say(f"round {turn + 1} of {scale.rounds}, {name}, {who}")
-                    measured[name][who].append(scene.play(contender, limit))
-    return Result("evictions", list(_rows(measured, scale)), msgspec.to_builtins(measured))
+                    progress.say(f"round {turn + 1} of {scale.evicting_rounds}, {limits.words}, {who}")
+                    measured[limits.words][who].append(scene.play(contender, limits))
+    return Result("evictions", list(_rows(measured, every, scale)), msgspec.to_builtins(measured))
 
 
-def _rows(measured: dict[str, dict[str, list[Emptied]]], scale: Scale) -> Iterator[Row]:
+def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ...], scale: Scale) -> Iterator[Row]:
     what = f"{scale.evicted:,} pods off a lost provider, signal -> last bound elsewhere"
-    for name, limit, words in (
-        ("limited", LIMIT, f"at most {scale.at_once} on their way"),
-        ("unlimited", None, "no limit"),
-    ):
-        ours, bare = ([one.last for one in measured[name][who]] for who in ("ours", "script"))
+    for limits in every:
+        ours, bare = ([one.last for one in measured[limits.words][who]] for who in ("ours", "script"))
         detail = f"{number(median(ours))} s beside {number(median(bare))} s"
-        yield Row(what=f"{what}, {words}", unit="x", value=ratios(ours, bare), limit=limit, detail=detail)
-    ours, bare = ([one.rate for one in measured["unlimited"][who]] for who in ("ours", "script"))
+        yield Row(
+            what=f"{what}, {limits.words}", unit="x", value=ratios(ours, bare), limit=limits.target, detail=detail
+        )
+    ours, bare = ([one.rate for one in measured[every[-1].words][who]] for who in ("ours", "script"))
     yield Row(
         what="evictions a second, no limit",
         unit="/s",
@@ -88,11 +100,11 @@ class _Scene:
         site.add_nodes(STANDBY, nodes, gpus=GPUS, taint=True)
         self.history = History(site.api, site.namespace)
 
-    def play(self, contender: Callable[[_Scene, int], AbstractContextManager[Signal]], limit: int) -> Emptied:
+    def play(self, contender: Callable[[_Scene, Limits], AbstractContextManager[Signal]], limits: Limits) -> Emptied:
         self._populate()
         before = len(self.history.lives())
         try:
-            with contender(self, limit) as signal:
+            with contender(self, limits) as signal:
                 self.stand.rest()
                 began = time.monotonic()
                 signal()
@@ -147,12 +159,12 @@ def _site(stand: Stand, count: int) -> Iterator[_Scene]:
 
 
 @contextmanager
-def _ours(scene: _Scene, limit: int) -> Iterator[Signal]:
+def _ours(scene: _Scene, limits: Limits) -> Iterator[Signal]:
     """The operator, with the chart's rights; the signal is the field `drain`."""
     site = scene.site
     spec = brisk.spec(
         health={"silentSeconds": 0},
-        failover={"runningPods": "Move", "maxConcurrentMoves": limit, "perMinute": NO_LIMIT},
+        failover={"runningPods": "Move", "maxConcurrentMoves": limits.at_once, "perMinute": limits.per_minute},
     )
     with pools.pool(site, [PRIMARY, STANDBY], **spec) as pool, OperatorProcess(scene.stand.cluster) as operator:
         operator.wait_leading()
@@ -162,9 +174,9 @@ def _ours(scene: _Scene, limit: int) -> Iterator[Signal]:
 
 
 @contextmanager
-def _script(scene: _Scene, limit: int) -> Iterator[Signal]:
+def _script(scene: _Scene, limits: Limits) -> Iterator[Signal]:
     """The script, with the operator's own rights."""
     order = Order(scene.lost, scene.pods())
     connection: Connection = msgspec.structs.replace(scene.stand.guarded(), namespace=scene.site.namespace)
-    with Child("e2e.bench.bare_evict", connection, [STANDBY, str(limit)]) as script:
+    with Child("e2e.bench.bare_evict", connection, [STANDBY, str(limits.at_once), str(limits.per_minute)]) as script:
         yield lambda: script.send(order)

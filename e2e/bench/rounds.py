@@ -32,7 +32,11 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     evicted: int = 1_000
     """Pods of a provider that is lost."""
     at_once: int = 100
-    """Of those, so many may be on their way."""
+    """Of those, so many may be on their way, where that is limited."""
+    evicted_a_minute: int = 600
+    """Of those, so many may leave in any minute, where that is limited."""
+    evicting_rounds: int = 2
+    """Each takes some minutes."""
     list_pods: int = 100_000
     list_nodes: int = 5_000
     decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)
