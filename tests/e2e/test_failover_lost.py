@@ -157,9 +157,12 @@ def test_a_primary_that_comes_and_goes_moves_each_workload_once_in_a_dwell_windo
     failback = {"policy": "WhenStable", "stableSeconds": 0, "minDwellSeconds": DWELL_SECONDS, "headroomPercent": 0}
     limits = {"perMinute": 1000, "maxConcurrentMoves": 10}
     with home(site, workloads, count=3, failback=failback | limits) as scene:
-        for _ in range(4):
+        for turn in range(4):
             scene.break_down(FIRST)
             scene.history.wait(lambda: scene.breaker(FIRST) == "Open", "the primary to be taken for failed")
+            if not turn:
+                # Nobody leaves any more once it is well again.
+                scene.history.wait(lambda: all(map(scene.history.eviction_times, apps)), "each of them to leave")
             scene.mend(FIRST)
             scene.history.wait(lambda: scene.breaker(FIRST) != "Open", "the primary to be tried again")
         brisk.wait_settled(site, {FIRST: 3})

@@ -3,6 +3,10 @@
 A pod is moved only off a node that is seen with the taint, or that offers no accelerators any more: only then does the
 scheduler send its replacement elsewhere. And never off one that is merely silent: a kubelet that is restarted does not
 renew its Lease for a while, and the pods run on.
+
+Nor off one that is well again, although it stays in quarantine for clearSeconds more: its pods run, and an eviction
+would only end them. Where nodes flap that puts nothing off for ever: such a node stays sick all the while, so that its
+pods go on leaving in every moment in which it is bad, without a wait.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,6 +48,26 @@ def gives_up(supply: Supply) -> bool:
     return supply.breaker.state is BreakerState.OPEN and supply.breaker.reason in FAILED
 
 
+def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
+    """Say whether a node's pods are to leave as things are now: what is well again is only kept from new ones.
+
+    A provider that is drained by hand is left all the same.
+    """
+    if _bad(assessment, supply, node):
+        return True
+    if not gives_up(supply):
+        return False
+    # Of a provider that still fails also the nodes that were never sick are left, if the policy says so.
+    troubled = assessment.health.providers[supply.target.name].troubled
+    return supply.target.drain or (node not in supply.sick and troubled)
+
+
+def _bad(assessment: Assessment, supply: Supply, node: str) -> bool:
+    """Say whether a node counts as sick, and something is wrong with it at this moment."""
+    sickness = assessment.health.providers[supply.target.name].sick.get(node)
+    return sickness is not None and sickness.clear_since is None
+
+
 def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeUse, ...]]]:
     found = []
     for supply in assessment.supplies:
@@ -61,6 +85,10 @@ def _leave(movement: Movement, one: Leaver, unknown_since: Mapping[str, float]) 
     policy = spec.failover.running_pods
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not sick):
         stays.add(one.pod, Reason.LEFT_BY_POLICY)
+        return
+    well = not _bad(movement.assessment, supply, node.name)
+    if well and (policy is not RunningPods.MOVE or not in_trouble(movement.assessment, supply, node.name)):
+        stays.add(one.pod, Reason.RECOVERING)
         return
     if _awaits_verdict(movement, one):
         stays.add(one.pod, Reason.AWAITING_VERDICT)

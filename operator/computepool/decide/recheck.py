@@ -8,7 +8,7 @@ to be left well again, or the view not to be trusted.
 from computepool.assess.assessment import Assessment
 from computepool.assess.fit import Packer, label_keys
 from computepool.assess.supply import Supply
-from computepool.decide.failover import gives_up
+from computepool.decide.failover import in_trouble
 from computepool.decide.plan import Move
 from computepool.model.snapshot import MoveKind
 
@@ -35,7 +35,7 @@ class Recheck:
         match move.kind:
             case MoveKind.FAILOVER:
                 source = self._supply(move.source)
-                return source is not None and (move.pod.node in source.sick or gives_up(source))
+                return source is not None and in_trouble(self._assessment, source, move.pod.node)
             case MoveKind.FAILBACK:
                 # A half-open primary counts as saturated, and takes one pod to be tried with.
                 free = self._assessment.saturation.saturated is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from computepool.decide.plan import Admission, Plan
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Toleration
 from computepool.model.snapshot import MoveKind, Offer
-from computepool.model.state import PoolState
+from computepool.model.state import PoolState, Sickness
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,
@@ -32,12 +33,21 @@ SICK = PoolState(sick=sickness("n1"))
 
 
 def off_n1(
-    *pods: Any, more: Any = (), state: PoolState = SICK, seen: bool = True, ready: str = "False", **spec: Any
+    *pods: Any,
+    more: Any = (),
+    state: PoolState = SICK,
+    seen: bool = True,
+    ready: str = "False",
+    heard: Mapping[str, float] | None = None,
+    **spec: Any,
 ) -> Plan:
-    """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well."""
+    """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well.
+
+    `heard`: heartbeats, by node.
+    """
     nodes = [node("a1"), sick_node("n1", seen=seen, ready=ready), node("n2"), *more]
     of = spec.pop("of", None) or pool(**spec)
-    return decided(snapshot(of, nodes, pods), state)
+    return decided(snapshot(of, nodes, pods, heartbeats=heard or {}), state)
 
 
 def test_a_pod_leaves_a_sick_node_for_the_primary_if_that_has_room() -> None:
@@ -97,15 +107,16 @@ def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
 
 def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
     silent = PoolState(sick=sickness("n1", reason=Reason.NODE_SILENT))
+    heard = {"a1": NOW, "n1": NOW - 60, "n2": NOW}
     for seen in (False, True):
-        restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True")
+        restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True", heard=heard)
         assert restarted.moves == ()
         assert stays(restarted) == {"web": Reason.AWAITING_VERDICT}
         assert restarted.quarantine == {"n1": Reason.NODE_SILENT}
     for ready in ("Unknown", "False"):
-        assert moved_to(off_n1(owned("web", on="n1"), state=silent, ready=ready)) == {"web": "aws"}
+        assert moved_to(off_n1(owned("web", on="n1"), state=silent, ready=ready, heard=heard)) == {"web": "aws"}
     whole = msgspec.structs.replace(silent, breakers={"nebius": opened(Reason.PROVIDER_SILENT)})
-    assert moved_to(off_n1(owned("web", on="n1"), state=whole, ready="True")) == {"web": "aws"}
+    assert moved_to(off_n1(owned("web", on="n1"), state=whole, ready="True", heard=heard)) == {"web": "aws"}
 
 
 @pytest.mark.parametrize(
@@ -178,13 +189,51 @@ def test_a_pod_goes_only_where_its_owner_lets_it() -> None:
     ],
 )
 def test_what_becomes_of_pods_of_a_provider_that_has_failed(policy: str, moved: set[str]) -> None:
-    state = PoolState(sick=sickness("n1"), breakers={"nebius": opened()})
-    nodes = [node("a1"), sick_node("n1"), node("n2", taints=[QUARANTINE])]
+    state = PoolState(sick=sickness("n1", "n3"), breakers={"nebius": opened()})
+    nodes = [node("a1"), sick_node("n1"), sick_node("n3"), node("n2", taints=[QUARANTINE])]
     pods = [owned("sick", on="n1"), owned("well", on="n2")]
     plan = decided(snapshot(pool(failover={"runningPods": policy}), nodes, pods), state)
     assert set(moved_to(plan)) == moved
     assert set(stays(plan)) == {"sick", "well"} - moved
     assert all(why is Reason.LEFT_BY_POLICY for why in stays(plan).values())
+
+
+RECOVERED = {"n1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True, clear_since=NOW - 10)}
+
+
+@pytest.mark.parametrize("policy", ["MoveFromUnhealthyNodes", "Move"])
+def test_a_node_that_is_well_again_keeps_its_pods_and_its_quarantine(policy: str) -> None:
+    plan = off_n1(
+        owned("web", on="n1"), state=PoolState(sick=RECOVERED), ready="True", failover={"runningPods": policy}
+    )
+    assert plan.moves == ()
+    assert stays(plan) == {"web": Reason.RECOVERING}
+    assert plan.quarantine == {"n1": Reason.NODE_NOT_READY}
+
+
+def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_bad() -> None:
+    state = SICK
+    for ready, moves in (("True", False), ("False", True), ("True", False), ("False", True)):
+        plan = off_n1(owned("web", on="n1"), state=state, ready=ready)
+        assert bool(plan.moves) is moves
+        state = msgspec.structs.replace(plan.state, recent_moves=())
+
+
+def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_still_has_unless_it_is_drained() -> None:
+    pods = [owned("was-sick", on="n1"), owned("well", on="n2")]
+    nodes = [node("a1"), sick_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
+    state = PoolState(sick=RECOVERED, breakers={"nebius": opened()})
+
+    def plan(policy: str, *, drain: bool) -> Plan:
+        of = pool(provider("aws"), provider("nebius", drain=drain), failover={"runningPods": policy})
+        return decided(snapshot(of, nodes, pods), state)
+
+    kept = plan("Move", drain=False)
+    assert stays(kept) == {"was-sick": Reason.RECOVERING, "well": Reason.RECOVERING}
+    assert set(kept.quarantine or ()) == {"n1", "n2"}
+    assert set(moved_to(plan("Move", drain=True))) == {"was-sick", "well"}
+    by_hand = plan("MoveFromUnhealthyNodes", drain=True)
+    assert stays(by_hand) == {"was-sick": Reason.RECOVERING, "well": Reason.LEFT_BY_POLICY}
 
 
 def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
@@ -235,13 +284,14 @@ def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> 
     assert moved_to(decided(seen, state)) == {"new": "aws"}
 
 
-def test_once_its_node_answers_again_it_has_to() -> None:
+def test_once_its_node_answers_again_it_has_to_even_where_it_is_drained() -> None:
     gone = owned("gone", on="n2")
     new = owned("new", on="n1", created=NOW - 30)
     silent = sickness("n1", reason=Reason.NODE_SILENT)
     clearing = {"n1": msgspec.structs.replace(silent["n1"], clear_since=NOW - 10)}
     nodes = [node("a1"), sick_node("n1", ready="True")]
-    seen = snapshot(pool(), nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
+    drained = pool(provider("aws"), provider("nebius", drain=True), failover={"runningPods": "Move"})
+    seen = snapshot(drained, nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
     assert stays(decided(seen, PoolState(sick=clearing))) == {"new": Reason.DWELLING}
 
 

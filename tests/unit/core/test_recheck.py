@@ -51,8 +51,15 @@ def test_a_pod_stays_on_a_node_that_is_well_by_now() -> None:
 
 
 def test_a_pod_leaves_a_well_node_only_while_its_provider_has_failed() -> None:
-    assert holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=opened()))
+    lost = [sick_node("a2"), sick_node("a3")]
+    failing = found([WELL, *lost, node("n1")], [LEAVES.pod], sick=["a2", "a3"], aws=opened())
+    assert holds(LEAVES, failing)
+    assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=opened()))
     assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=half_open("a1")))
+
+
+def test_a_pod_stays_on_a_node_that_was_sick_and_is_well_since_a_moment() -> None:
+    assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], sick=["a1"]))
 
 
 def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
