@@ -2,9 +2,10 @@
 
 Closed -> Open     the provider fails, or has not bound several pods in time, or is drained by hand.
 Open -> HalfOpen   its time is over and nothing was wrong for clearSeconds, and it has a node to try.
-HalfOpen -> Closed a new pod there has been ready for proveSeconds; or none came for as long as it was open, and nothing
-                   was wrong: else its nodes would be kept from everybody for want of a pod to try. It has not proved
-                   itself then, and would be open for longer the next time.
+HalfOpen -> Closed a new pod there has been ready for proveSeconds; or none came for as long as it was open, or one that
+                   came is neither ready nor failing long after (it waits for an image, say), and nothing was wrong:
+                   else its nodes would be kept from everybody for want of a pod that tells. It has not proved itself
+                   then, and would be open for longer the next time, so that one that flaps is tried ever more seldom.
 HalfOpen -> Open   it fails again, or the new pod does; its time is then twice as long.
 
 Always holds (invariant 8): all that a step needs, save timers that start anew on a restart, is in the pool's status, so
@@ -12,7 +13,7 @@ that a restart never makes it half-open or closed sooner. While too many provide
 unless by hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -48,6 +49,8 @@ class Signs(msgspec.Struct, frozen=True):
     """Whether a new pod is ready on it."""
     failing: bool = False
     """Whether a new pod failed on it, and none is ready."""
+    timeout: float = 0.0
+    """Seconds that a pod sent there is given to be bound."""
 
 
 def step(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, *, held: bool = False) -> Breaker:
@@ -61,14 +64,15 @@ def step(before: Breaker, signs: Signs, spec: HealthSpec, key: str, now: float, 
             return _from_half_open(before, signs, spec, key, now, held=held)
 
 
-def look_again(breaker: Breaker, spec: HealthSpec, key: str) -> float | None:
+def look_again(breaker: Breaker, signs: Signs, spec: HealthSpec, key: str) -> Sequence[float]:
     """Return when time alone may change it, in seconds since the epoch; a time that is over waits for a change."""
     if breaker.state is BreakerState.OPEN and breaker.clear_since is not None:
-        return max(breaker.retry_at or 0.0, breaker.clear_since + spec.clear_seconds)
+        return [max(breaker.retry_at or 0.0, breaker.clear_since + spec.clear_seconds)]
     if breaker.state is BreakerState.HALF_OPEN:
-        proving = breaker.proving_since
-        return _untried_until(breaker, spec, key) if proving is None else proving + spec.breaker.prove_seconds
-    return None
+        if breaker.proving_since is not None:
+            return [breaker.proving_since + spec.breaker.prove_seconds]
+        return [_unproven_until(breaker, spec, key, timeout) for timeout in (None, signs.timeout)]
+    return []
 
 
 def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
@@ -142,7 +146,8 @@ def _from_half_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, n
     if reason is not None:
         return before if held else _opened(before, reason, spec.breaker, key, now)
     nodes = bool(signs.node) or signs.on_demand
-    if nodes and not signs.tried and not signs.health.troubled and now >= _untried_until(before, spec, key):
+    unproven = nodes and not signs.ready and not signs.health.troubled
+    if unproven and now >= _unproven_until(before, spec, key, signs.timeout if signs.tried else None):
         return Breaker(since=now, failures=before.failures)
     proving = None
     if signs.ready:
@@ -154,5 +159,11 @@ def _from_half_open(before: Breaker, signs: Signs, spec: HealthSpec, key: str, n
     return msgspec.structs.replace(before, proving_since=proving, node=signs.node)
 
 
-def _untried_until(breaker: Breaker, spec: HealthSpec, key: str) -> float:
-    return breaker.since + max(backoff(spec.breaker, max(1, breaker.failures), key), spec.clear_seconds)
+def _unproven_until(breaker: Breaker, spec: HealthSpec, key: str, timeout: float | None) -> float:
+    """Return for how long a proof is awaited: None, of pods that do not come; else of those that have `timeout`.
+
+    The latter have as much time again, whenever in the former they came. It is not counted for each of them: pods that
+    come and go must not put the end off.
+    """
+    backed_off = max(backoff(spec.breaker, max(1, breaker.failures), key), float(spec.clear_seconds))
+    return breaker.since + backed_off + (0.0 if timeout is None else max(timeout, backed_off))

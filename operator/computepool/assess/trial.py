@@ -42,6 +42,7 @@ def signs_of(
         tried=bool(new) or any(_waits_for(pod, target, breaker) for pod in seen.waiting),
         ready=ready,
         failing=not ready and (refused or any(pod.failing for pod in new)),
+        timeout=target.timeout,
     )
 
 
@@ -69,6 +70,10 @@ def _came(pod: Pod, provider: str) -> float:
 
 
 def _waits_for(pod: Pod, target: Target, breaker: Breaker) -> bool:
-    """Say whether the pod was sent there since the breaker changed, and waits; not one that may have no place there."""
-    at = None if pod.shape.unmodelled else pod.offered(target.name)
+    """Say whether the pod was sent there since the breaker changed, and waits to be bound.
+
+    Not one that may have no place there, nor one that the scheduler does not look at.
+    """
+    ignored = pod.shape.unmodelled or pod.gated or pod.deleting is not None
+    at = None if ignored else pod.offered(target.name)
     return at is not None and at >= breaker.since and target.tolerated_by(pod.shape)

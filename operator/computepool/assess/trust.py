@@ -65,7 +65,7 @@ def trust_of(
     changed = {
         name for name, one in after.items() if (one.state, one.since) != (before[name].state, before[name].since)
     }
-    dues = [look_again(one, spec, keys[name]) for name, one in after.items()]
+    dues = [at for name, one in after.items() for at in look_again(one, signs[name], spec, keys[name])]
     return Trust(
         breakers=after,
         unbound={name: uids for name, uids in unbound.pods.items() if name not in changed},

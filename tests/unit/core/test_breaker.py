@@ -31,8 +31,8 @@ def watching(*, drain: bool = False, on_demand: bool = False, nodes: list[Node] 
 
 def two(**options: Any) -> Any:
     options = {"clearSeconds": 60, **options}
-    drain, on_demand = options.pop("drain", False), options.pop("on_demand", False)
-    return pool(provider("aws"), provider("nebius", drain=drain, on_demand=on_demand), health=options)
+    fields = {name: options.pop(name) for name in ("drain", "on_demand", "timeout") if name in options}
+    return pool(provider("aws"), provider("nebius", **fields), health=options)
 
 
 def opened(failures: int = 1, since: float = -100, retry_at: float = -40, **options: Any) -> Watch:
@@ -273,10 +273,38 @@ def test_where_no_pod_comes_for_as_long_as_it_was_open_it_closes_and_has_not_pro
     [[fresh()], [pod("coming", sent=[("nebius", NOW + 1)])]],
     ids=["not ready yet", "waits for a node"],
 )
-def test_it_does_not_while_a_pod_is_on_its_way(pods: list[Pod]) -> None:
-    watch = half_open()
-    watch.see(10_000, [*AWS, *NEBIUS], pods)
+def test_it_does_not_while_a_pod_is_on_its_way_until_that_has_had_its_time(pods: list[Pod]) -> None:
+    watch = half_open(failures=2, breaker={"backoffSeconds": 100})
+    found = watch.see(300, [*AWS, *NEBIUS], pods)
     assert watch.breaker("nebius").state is HALF_OPEN
+    assert found.look_again is not None
+    assert NOW + 360 <= found.look_again <= NOW + 440
+    watch.see(found.look_again - NOW, [*AWS, *NEBIUS], pods)
+    assert watch.breaker("nebius") == Breaker(since=found.look_again, failures=2)
+
+
+def test_a_pod_has_its_provision_timeout_at_least_to_be_ready_in() -> None:
+    watch = half_open(timeout=1000)
+    watch.see(1059, [*AWS, *NEBIUS], [fresh()])
+    assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(1067, [*AWS, *NEBIUS], [fresh()])
+    assert watch.breaker("nebius") == Breaker(since=NOW + 1067, failures=1)
+
+
+def test_a_pod_that_is_ready_in_the_end_has_its_time_to_prove_it() -> None:
+    watch = half_open(breaker={"proveSeconds": 15})
+    for now in (300, 314):
+        watch.see(now, [*AWS, *NEBIUS], [fresh(ready=True)])
+        assert watch.breaker("nebius").state is HALF_OPEN
+    watch.see(315, [*AWS, *NEBIUS], [fresh(ready=True)])
+    assert watch.breaker("nebius") == Breaker(since=NOW + 315)
+
+
+@pytest.mark.parametrize("fields", [{"gated": True}, {"deleting": NOW + 40}], ids=["gated", "terminating"])
+def test_a_pod_that_the_scheduler_does_not_look_at_is_not_waited_for(fields: dict[str, Any]) -> None:
+    watch = half_open()
+    watch.see(70, [*AWS, *NEBIUS], [pod("stuck", sent=[("nebius", NOW + 1)], **fields)])
+    assert watch.breaker("nebius").closed
 
 
 def test_a_pod_that_waits_for_more_than_room_is_not_waited_for() -> None:
