@@ -1,6 +1,7 @@
 """What a breaker goes by: the node that is tried, and what became of the pods that came there since."""
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 
 from computepool.assess.breaker import Signs
 from computepool.assess.faults import leaving
@@ -25,7 +26,8 @@ def signs_of(
     well = [use for use in uses if use.node.name not in health.sick]
     new = [pod for pod in _pods(well, seen.pool.name) if _came(pod, target.name) >= int(breaker.since)]
     candidates = [use for use in well if use.node.usable and not leaving(use.node)]
-    canary = _canary(candidates, breaker.node, resource, move_on=target.on_demand and not new)
+    coming = [pod for pod in seen.waiting if _waits_for(pod, target, breaker)]
+    canary = _canary(candidates, breaker, resource, coming if target.on_demand and not new else ())
     if canary is not None and not canary.free(resource):
         # A provider that is full has no place for a new pod: there those that run show that it works.
         new += _pods([canary], seen.pool.name)
@@ -39,23 +41,41 @@ def signs_of(
         unbound=unbound,
         node="" if canary is None else canary.node.name,
         on_demand=target.on_demand,
-        tried=bool(new) or any(_waits_for(pod, target, breaker) for pod in seen.waiting),
+        tried=bool(new or coming),
         ready=ready,
         failing=not ready and (refused or any(pod.failing for pod in new)),
         timeout=target.timeout,
     )
 
 
-def _canary(candidates: Sequence[NodeUse], before: str, resource: str, *, move_on: bool) -> NodeUse | None:
-    """Return the node to try: the same as before while it can be, or that with the most free.
+def _canary(candidates: Sequence[NodeUse], breaker: Breaker, resource: str, coming: Iterable[Pod]) -> NodeUse | None:
+    """Return the node to try: the same as before while it can be, or one with much free.
 
-    `move_on`: another is tried if it has more free. A node that was made for the first pod must not be kept from it.
+    `coming`: pods that a node may have been made for, which must not be kept from them if the same has no place.
     """
-    same = next((use for use in candidates if use.node.name == before), None)
-    most = min(candidates, key=lambda use: (-use.free(resource), use.node.name), default=None)
-    if same is None or most is None:
-        return most
-    return most if move_on and most.free(resource) > same.free(resource) else same
+    same = next((use for use in candidates if use.node.name == breaker.node), None)
+    if same is None:
+        return _next(candidates, breaker.failures, resource)
+    stuck = next((pod for pod in coming if not _has_place(same, pod)), None)
+    return same if stuck is None else next((use for use in candidates if _has_place(use, stuck)), same)
+
+
+def _next(candidates: Sequence[NodeUse], failures: int, resource: str) -> NodeUse | None:
+    """Return the node of the next trial: that with the most free first, and after each failure the one that follows.
+
+    One bad node, which is empty as nothing runs there, would otherwise be tried for ever, and keep all others out.
+    """
+    able = [use for use in candidates if use.free(resource)] or candidates
+    if not able:
+        return None
+    turn = max(0, failures - 1) % len(able)
+    return nsmallest(turn + 1, able, key=lambda use: (-use.free(resource), use.node.name))[turn]
+
+
+def _has_place(use: NodeUse, pod: Pod) -> bool:
+    return pod.shape.admits(use.node.name, use.node.labels) and all(
+        use.left.get(name, 0) >= amount for name, amount in pod.shape.requests
+    )
 
 
 def _pods(uses: Iterable[NodeUse], pool: str) -> list[Pod]:

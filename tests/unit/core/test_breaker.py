@@ -138,6 +138,25 @@ def test_the_node_that_is_tried_is_a_well_one_with_the_most_free() -> None:
     assert watch.breaker("nebius").node == "n4"
 
 
+@pytest.mark.parametrize("on_demand", [False, True])
+def test_after_a_trial_that_failed_another_node_is_tried_although_that_is_the_emptiest(on_demand: bool) -> None:
+    busy = [pod(f"busy-{index}", 4, on=f"n{index}", created=NOW - 9000, ready=True) for index in (1, 2, 3)]
+    tried = []
+    for failures in (1, 2, 3, 4, 5):
+        watch = opened(failures, on_demand=on_demand)
+        for now in (0, 60, 61):
+            watch.see(now, [*AWS, *NEBIUS], busy)
+        tried.append(watch.breaker("nebius").node)
+    assert tried == ["n0", "n1", "n2", "n3", "n0"]
+
+
+def test_a_node_without_room_is_not_tried_while_another_has_some() -> None:
+    watch, full = opened(2), [pod(f"full-{index}", 8, on=f"n{index}", created=NOW - 9000) for index in (1, 2, 3)]
+    for now in (0, 60):
+        watch.see(now, [*AWS, *NEBIUS], full)
+    assert watch.breaker("nebius").node == "n0"
+
+
 def test_a_provider_without_any_node_to_try_stays_open_unless_it_makes_nodes() -> None:
     for on_demand, state in ((False, OPEN), (True, HALF_OPEN)):
         watch = opened(on_demand=on_demand)
