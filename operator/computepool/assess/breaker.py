@@ -88,8 +88,11 @@ def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
 
 
 def has_failed(breaker: Breaker, signs: Signs) -> bool:
-    """Say whether the provider counts as failed: open because it was sick, or failing now; not where it is drained."""
-    sick = breaker.state is BreakerState.OPEN and breaker.reason not in LACKING
+    """Say whether the provider counts as failed: open because it was sick, or failing now; not where it is drained.
+
+    Nor where all of its nodes are gone: of that it can't recover by itself, and it would count for ever.
+    """
+    sick = breaker.state is BreakerState.OPEN and breaker.reason not in LACKING and signs.health.known
     return not signs.drained and (sick or signs.health.failing is not None)
 
 

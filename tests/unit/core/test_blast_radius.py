@@ -60,6 +60,17 @@ def test_two_of_three_that_fail_together_open_nothing_and_it_is_said() -> None:
     assert watch.usable("nebius") == []
 
 
+def test_a_failed_provider_whose_nodes_are_gone_counts_no_more() -> None:
+    watch = watching()
+    watch.see(0, nodes("n"))
+    for now in (60, 100_000):
+        watch.see(now, nodes(of="ac"))
+        assert opened(watch) == {"nebius"}
+    watch.see(100_001, nodes("a", of="ac"))
+    assert opened(watch) == {"nebius", "aws"}
+    assert not watch.found.exceeded
+
+
 def test_one_after_another_counts_as_together_while_the_first_is_open() -> None:
     watch = watching()
     watch.see(0, nodes("n"))
