@@ -55,6 +55,7 @@ class Acting:
         self._stale = stale
         self._clock = clock
         self._latest: dict[str, Recheck] = {}
+        self._left_alone: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._refusals = Refusals()
@@ -65,6 +66,12 @@ class Acting:
         """Take the latest pass's verdicts, which moves that wait for their turn are held against."""
         resource = snapshot.pool.spec.accelerator.resource_name
         self._latest[snapshot.pool.name] = Recheck(assessment, resource, now)
+        self._left_alone.discard(snapshot.pool.name)
+
+    def leave_alone(self, pool: str) -> None:
+        """Begin no write more about a pool until it is looked at again; its nodes stay as they are."""
+        self._left_alone.add(pool)
+        self._quarantine.want(pool, None)
 
     def trouble(self, snapshot: Snapshot) -> str:
         """Say what the API server refuses of what the pool needs; empty where it refuses nothing."""
@@ -104,6 +111,7 @@ class Acting:
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
         self._latest.pop(pool, None)
+        self._left_alone.discard(pool)
         self._refusals.forget(pool)
         self._quarantine.forget(pool)
         self._statuses.forget(pool)
@@ -165,7 +173,7 @@ class Acting:
 
     def _still_wanted(self, pool: ComputePool) -> bool:
         """Say whether a write that waited for its turn is to be sent: not under another spec than it was decided by."""
-        return not self._stopping and self._is_same(pool)
+        return not self._stopping and pool.name not in self._left_alone and self._is_same(pool)
 
     def _is_same(self, pool: ComputePool) -> bool:
         now = self._store.pools.get(pool.name)

@@ -1,25 +1,31 @@
 """One pass over one pool: observe, assess, decide, act, report; and the loop that runs passes while we lead."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+
+import msgspec
 
 from computepool.act.fence import NotLeadingError
 from computepool.act.status import StatusWriter
 from computepool.app.acting import Acting
 from computepool.app.dirty import DirtyPools
+from computepool.app.mishaps import Mishaps
 from computepool.assess.assessment import assess
 from computepool.decide.decision import decide
 from computepool.decide.plan import Plan
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.state import PoolState, recorded_state
 from computepool.observe.store import Store
+from computepool.report.logs import log_failure
 from computepool.report.metrics import Metrics
 from computepool.report.outcome import Outcome
 from computepool.report.status import status_of
 from computepool.report.story import Story
 from computepool.report.unadmitted import Without, without_policy
 
+_logger = logging.getLogger("computepool")
 SHARE = 0.2
 """Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
 PAUSE_SECONDS = 0.03
@@ -65,6 +71,7 @@ class Passes:
         self._policy_unserved = policy_unserved
         self._clock = clock
         self._wall = wall
+        self._mishaps = Mishaps(clock)
         self._states: dict[str, PoolState] = {}
         self._told: dict[str, PoolStatus] = {}
 
@@ -75,7 +82,7 @@ class Passes:
                 if self._acting.lost.is_set():
                     raise NotLeadingError("a write found that leadership is over")
                 if pool in self._store.pools:
-                    await self._one(pool, at)
+                    await self._guarded(pool, at)
 
     def stated(self, pool: ComputePool) -> None:
         """Look at a pool whose status in the cluster is not what was told of it last, so that it is put right.
@@ -90,11 +97,35 @@ class Passes:
 
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
+        self._mishaps.forget(pool)
         self._states.pop(pool, None)
         self._told.pop(pool, None)
         self._acting.forget(pool)
         self._dirty.forget(pool)
         self._story.forget(pool)
+
+    async def _guarded(self, name: str, at: float) -> None:
+        """Run one pass; where it ends in an error that nobody has thought of, leave that pool alone for a while."""
+        left = self._mishaps.left(name)
+        if left > 0.0:
+            self._dirty.again(name, self._wall() + left)
+            return
+        try:
+            await self._one(name, at)
+        except NotLeadingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other pools go on
+            if name in self._store.pools:
+                self._leave_alone(name, error)
+        else:
+            self._mishaps.forget(name)
+
+    def _leave_alone(self, name: str, error: Exception) -> None:
+        seconds = self._mishaps.failed(name)
+        self._acting.leave_alone(name)
+        self._dirty.again(name, self._wall() + seconds)
+        self._metrics.pass_failures.labels(name).inc()
+        log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
     async def _one(self, name: str, at: float) -> None:
         began = self._clock()
@@ -128,19 +159,21 @@ class Passes:
         without = without_policy(
             pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
         )
-        told, moves_told = self._act(pool, plan, at)
-        return Outcome(
+        outcome = Outcome(
             snapshot,
             assessment,
             plan,
             refused=refused,
-            told=told,
-            moves_told=moves_told,
             unreadable=self._unreadable(),
             unfollowed=self._unfollowed(),
             policy_missing=without is Without.MISSED,
             unadmitted=str(without or ""),
         )
+        if self._mishaps.failing(name):
+            # If it is the report that fails, it is to fail before anything is written.
+            self._status(outcome, pool)
+        told, moves_told = self._act(pool, plan, at)
+        return msgspec.structs.replace(outcome, told=told, moves_told=moves_told)
 
     def _act(self, pool: ComputePool, plan: Plan, at: float) -> tuple[bool, bool]:
         """Carry a plan out, as far as the pool's mode lets us; return whether its bursts and its moves are no news."""
@@ -157,14 +190,19 @@ class Passes:
         pool = self._store.pools.get(outcome.snapshot.pool.name)
         if pool is None or pool.metadata.uid != outcome.snapshot.pool.metadata.uid:
             return None
-        # What was told last, written or not: the status that the API server holds may lag behind by a second.
-        before = self._told.get(pool.name, pool.status)
-        status = self._told[pool.name] = status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
+        before, status = self._status(outcome, pool)
+        self._told[pool.name] = status
         self._metrics.passed(outcome, status.conditions)
         self._story.turned(pool, before, status)
         self._tell_of_nodes(outcome)
         self._statuses.want(pool, status)
         return status
+
+    def _status(self, outcome: Outcome, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
+        """Return the status before, and what it is to be."""
+        # What was told last, written or not: the status that the API server holds may lag behind by a second.
+        before = self._told.get(pool.name, pool.status)
+        return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
 
     def _tell_of_nodes(self, outcome: Outcome) -> None:
         again = self._story.nodes(outcome, self._wall())

@@ -12,7 +12,16 @@ _QUOTED = frozenset(' "=')
 def log(logger: logging.Logger, level: int, message: str, **fields: Any) -> None:
     """Write one line with named fields; a field that is None is left out."""
     if logger.isEnabledFor(level):
-        logger.log(level, message, extra={_FIELDS: {k: v for k, v in fields.items() if v is not None}})
+        logger.log(level, message, extra=_extra(fields))
+
+
+def log_failure(logger: logging.Logger, message: str, failure: BaseException, /, **fields: Any) -> None:
+    """Write one line about an error that nobody has thought of: what it is, and where it came from."""
+    logger.error(message, exc_info=failure, extra=_extra({**fields, "error": repr(failure)}))
+
+
+def _extra(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_FIELDS: {name: value for name, value in fields.items() if value is not None}}
 
 
 class JsonFormatter(logging.Formatter):

@@ -88,6 +88,12 @@ class Metrics:
         self.refused = Counter(
             "computepool_write_refusals_total", "Writes that the API server refused", ["pool"], registry=registry
         )
+        self.pass_failures = Counter(
+            "computepool_pass_failures_total",
+            "Passes over a pool that ended in an error nobody has thought of; the pool is left alone for a while",
+            ["pool"],
+            registry=registry,
+        )
         self.events_dropped = Counter(
             "computepool_events_dropped_total", "Events not sent because too many waited", registry=registry
         )
@@ -172,7 +178,8 @@ class Metrics:
                 _remove(self._conditions, pool, kind, status)
         for reason in STUCK:
             _remove(self._stuck, pool, reason)
-        for metric in (self._pending, self._saturated, self._spent, self._frozen, self._held_back, self.refused):
+        gauges = (self._pending, self._saturated, self._spent, self._frozen, self._held_back)
+        for metric in (*gauges, self.refused, self.pass_failures):
             _remove(metric, pool)
 
     def render(self) -> bytes:

@@ -56,6 +56,8 @@ class Process:
         *,
         clock: Callable[[], float] = time.monotonic,
         calm: float = RETRY,
+        store: type[Store] = Store,
+        metrics: type[Metrics] = Metrics,
     ) -> None:
         self.server = server
         self.clock = clock
@@ -63,11 +65,11 @@ class Process:
         self.waits = 0
         self._parts: list[asyncio.Task[None]] = []
         self.lease = Lease()
-        self.metrics = Metrics()
+        self.metrics = metrics()
         self.client = ApiClient(static_access(server.url), timeout=PATIENCE)
         rng = random.Random(1)
         self.dirty = DirtyPools(clock=clock, wall=wall)
-        self.store = Store(self.dirty.mark, wall=wall, reserved_namespaces=("kube-system",))
+        self.store = store(self.dirty.mark, wall=wall, reserved_namespaces=("kube-system",))
         tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=PATIENCE, list_timeout=PATIENCE)
         self.caches = Caches(self.client, self.store, clock=clock, tuning=tuning)
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)

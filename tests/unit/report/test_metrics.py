@@ -28,6 +28,7 @@ PROMISED = {
     "computepool_stuck_pods": {"pool", "reason"},
     "computepool_frozen": {"pool"},
     "computepool_held_back": {"pool"},
+    "computepool_pass_failures_total": {"pool"},
     "computepool_leader": set(),
     "computepool_cache_age_seconds": {"resource"},
 }
@@ -52,6 +53,7 @@ def used() -> Metrics:
     metrics.passed(seen, conditions_of(seen, (), AT))
     metrics.sent_on("inference", "nebius", Reason.PRIMARY_SATURATED)
     metrics.refused.labels("inference").inc()
+    metrics.pass_failures.labels("inference").inc()
     return metrics
 
 

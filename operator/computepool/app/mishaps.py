@@ -1,0 +1,42 @@
+"""Pools whose pass failed for a reason that nobody has thought of: each is left alone for longer and longer.
+
+One pool that can't be dealt with must end neither the leader, which all others need, nor every one that comes after it.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+FIRST_SECONDS: Final = 1.0
+LONGEST_SECONDS: Final = 60.0
+_DOUBLINGS: Final = 16
+"""More make no difference, and at last no number."""
+
+
+class Mishaps:
+    """How often each pool's pass has failed in a row, and when it may be tried again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic."""
+        self._clock = clock
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+
+    def failed(self, pool: str) -> float:
+        """Count a failure; return how many seconds to leave the pool alone."""
+        count = self._failures[pool] = self._failures.get(pool, 0) + 1
+        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(count - 1, _DOUBLINGS))
+        self._due[pool] = self._clock() + seconds
+        return seconds
+
+    def left(self, pool: str) -> float:
+        """Return for how many seconds more to leave the pool alone."""
+        return max(0.0, self._due[pool] - self._clock()) if pool in self._due else 0.0
+
+    def failing(self, pool: str) -> bool:
+        """Say whether the pool's last pass failed."""
+        return pool in self._failures
+
+    def forget(self, pool: str) -> None:
+        """Start over with a pool: its pass went well, or it is gone."""
+        self._failures.pop(pool, None)
+        self._due.pop(pool, None)
