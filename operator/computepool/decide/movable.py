@@ -22,10 +22,16 @@ def rooted(pod: Pod) -> bool:
 
 
 def movable(pod: Pod, kind: MoveKind) -> bool:
-    """Say whether the pod may be moved: something makes another in its place, or it says so itself."""
+    """Say whether the pod may be moved: something makes another in its place, or it says so itself.
+
+    A Job may count an eviction as one of its few tries, and fail for good. Off what fails its pods are moved all the
+    same, as they would fail there anyway; merely to be better off only if they say that they may.
+    """
     if pod.movable is False or (not pod.owner and pod.movable is not True):
         return False
-    return kind is MoveKind.FAILOVER or not pod.undisturbed
+    if kind is MoveKind.FAILOVER:
+        return True
+    return not pod.undisturbed and (pod.owner_kind != "Job" or pod.movable is True)
 
 
 def tethered(pod: Pod) -> bool:

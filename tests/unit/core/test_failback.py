@@ -142,6 +142,11 @@ def test_who_asks_not_to_be_disturbed_stays() -> None:
     assert stays(home(owned("web", on="n1", undisturbed=True))) == {"web": Reason.NOT_MOVABLE}
 
 
+def test_pods_of_jobs_come_home_only_if_they_say_so() -> None:
+    assert stays(home(owned("train", on="n1", owner_kind="Job"))) == {"train": Reason.NOT_MOVABLE}
+    assert moved_to(home(owned("train", on="n1", owner_kind="Job", movable=True))) == {"train": "aws"}
+
+
 def test_who_can_run_only_there_is_at_home_there() -> None:
     pinned = shape(1, selector={"computepool.io/provider": "nebius"})
     other = shape(1, selector={"zone": "x"})

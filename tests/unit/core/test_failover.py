@@ -156,8 +156,9 @@ def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> No
         ({"owner_kind": "Node"}, False, None),
         ({"deleting": NOW + 5}, False, None),
         ({"undisturbed": True}, True, None),
+        ({"owner_kind": "Job"}, True, None),
     ],
-    ids=["bare", "bare and says so", "says no", "of a daemon set", "static", "on its way", "not to be disturbed"],
+    ids=["bare", "bare and says so", "says no", "of a daemon set", "static", "on its way", "undisturbed", "of a job"],
 )
 def test_who_may_be_moved(fields: dict[str, Any], moves: bool, why: Reason | None) -> None:
     plan = off_n1(owned("web", on="n1", **fields))

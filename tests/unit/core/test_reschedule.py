@@ -60,8 +60,15 @@ def test_nobody_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not
 
 @pytest.mark.parametrize(
     "fields",
-    [{"priority": 5}, {"movable": False}, {"owner": ""}, {"undisturbed": True}, {"owner_kind": "DaemonSet"}],
-    ids=lambda fields: next(iter(fields)),
+    [
+        {"priority": 5},
+        {"movable": False},
+        {"owner": ""},
+        {"undisturbed": True},
+        {"owner_kind": "DaemonSet"},
+        {"owner_kind": "Job"},
+    ],
+    ids=lambda fields: "-".join(map(str, *fields.items())),
 )
 def test_who_makes_no_room(fields: dict[str, Any]) -> None:
     assert room(stuck(), *full_primary(**fields)).moves == ()
