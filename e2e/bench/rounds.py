@@ -35,7 +35,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Of those, so many may be on their way, where that is limited."""
     evicted_a_minute: int = 600
     """Of those, so many may leave in any minute, where that is limited."""
-    evicting_rounds: int = 2
+    evicting_rounds: int = 1
     """Each takes some minutes."""
     list_pods: int = 100_000
     list_nodes: int = 5_000
