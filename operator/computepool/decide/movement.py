@@ -105,7 +105,7 @@ class Movement:
         for target in targets:
             why = self._rejects(one, target, account, credit)
             if why is None:
-                account.charge(target, one.pod, credit)
+                account.charge(target, one.pod, credit, leaves=_leaves(one, target))
                 account.enter(target)
                 return target
             rejected.append((target.name, why))
@@ -131,10 +131,15 @@ class Movement:
             return Reason.NOT_ALLOWED
         if target is not one.supply.target and tethered(pod):
             return Reason.MAY_NOT_FOLLOW
-        why = room.barred(target) or room.beyond(target, pod, credit)
+        why = room.barred(target) or room.beyond(target, pod, credit, leaves=_leaves(one, target))
         if why is not None:
             return why
         return None if room.take(target, pod) else room.why_not(target, pod.shape)
+
+
+def _leaves(one: Leaver, target: Target) -> bool:
+    """Say whether the pod stays with its provider, and makes room there by its end: on a lost node that is not seen."""
+    return target is one.supply.target and one.use.node.ready != "Unknown"
 
 
 def in_turn(leavers: Iterable[Leaver]) -> Sequence[Leaver]:

@@ -112,10 +112,14 @@ class Room:
         if not self._breakers[target.name].closed:
             self._trying.add(target.name)
 
-    def beyond(self, target: Target, pod: Pod, credit: Decimal = Decimal(0)) -> Reason | None:
-        """Say which bound the pod would break. `credit`: what it costs where it is now, and would cost no more."""
-        request = pod.shape.request(self.resource)
-        if request > self._allowance.get(target.name, request):
+    def beyond(self, target: Target, pod: Pod, credit: Decimal = Decimal(0), *, leaves: bool = False) -> Reason | None:
+        """Say which bound the pod would break.
+
+        `credit`: what it costs where it is now, and would cost no more; `leaves`: whether it counts there already, and
+        leaves what it holds to the one in its place.
+        """
+        more = self._more(pod, leaves=leaves)
+        if more > self._allowance.get(target.name, more):
             return Reason.AT_MAX_ACCELERATORS
         cost = cost_of(target, pod, self.resource) - credit
         if self._money is not None and cost > 0 and cost > self._money:
@@ -123,12 +127,15 @@ class Room:
             return Reason.BUDGET_EXHAUSTED
         return None
 
-    def charge(self, target: Target, pod: Pod, credit: Decimal = Decimal(0)) -> None:
-        """Count the pod against the provider's bounds and the budget."""
+    def charge(self, target: Target, pod: Pod, credit: Decimal = Decimal(0), *, leaves: bool = False) -> None:
+        """Count the pod against the provider's bounds and the budget; `credit` and `leaves` as for `beyond`."""
         if target.name in self._allowance:
-            self._allowance[target.name] -= pod.shape.request(self.resource)
+            self._allowance[target.name] -= self._more(pod, leaves=leaves)
         if self._money is not None:
             self._money -= cost_of(target, pod, self.resource) - credit
+
+    def _more(self, pod: Pod, *, leaves: bool) -> int:
+        return 0 if leaves else pod.shape.request(self.resource)
 
     def fork(self) -> "Room":
         """Return an account that goes on from this one, and leaves it as it is."""

@@ -136,8 +136,8 @@ class Reason(StrEnum):
     WOULD_STRAND = "WouldStrand", "No other provider can take the pod now, so it stays where it is."
     NOT_MOVABLE = (
         "NotMovable",
-        "The pod has no controller that would replace it, or its annotation computepool.io/movable is false; or nothing is "
-        "wrong where it runs and it asks not to be disrupted, or is of a Job and that annotation is not true.",
+        "The pod has no controller that would replace it, or its annotation computepool.io/movable is false; or "
+        "nothing is wrong where it runs, and it asks not to be disrupted, or is of a Job and that annotation is not true.",
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",

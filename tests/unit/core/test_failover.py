@@ -81,6 +81,19 @@ def test_a_pod_without_another_place_stays_and_every_provider_says_why() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "ready", "moves"),
+    [(8, "False", True), (7, "False", False), (8, "Unknown", False)],
+    ids=["at the limit", "beyond it", "from a lost node, on which it counts for as long as that is seen"],
+)
+def test_a_move_within_a_provider_takes_no_more_of_its_limit(limit: int, ready: str, moves: bool) -> None:
+    of = pool(provider("aws"), provider("nebius", max_accelerators=limit))
+    plan = off_n1(owned("big", 6, on="n1"), owned("small", 2, on="n1"), pod("full", 8, on="a1"), of=of, ready=ready)
+    assert moved_to(plan) == ({"big": "nebius", "small": "nebius"} if moves else {})
+    if not moves:
+        assert stay_of(plan, "small").rejected[-1] == ("nebius", Reason.AT_MAX_ACCELERATORS)
+
+
 def test_no_place_is_given_to_two() -> None:
     plan = off_n1(owned("one", 8, on="n1"), owned("two", 8, on="n1", age=60), pod("f", on="n2"))
     assert moved_to(plan) == {"one": "aws"}
