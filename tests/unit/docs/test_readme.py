@@ -98,6 +98,8 @@ def test_every_reason_and_condition_named_exists() -> None:
         *(str(kind) for kind in [*RunningPods, *FailbackPolicy]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
+        # The condition of pods that Kubernetes sets on those that are evicted.
+        "DisruptionTarget",
     }
     named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
     assert named <= known
