@@ -13,7 +13,7 @@ from computepool.assess.breaker import backoff
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import ComputePool
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from computepool.model.state import Breaker, PoolState, Relapse, Saturation, Sickness
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -32,6 +32,7 @@ def brought_back(state: PoolState, pool: ComputePool, now: float) -> PoolState:
         stable_since=_past(state.stable_since, now),
         recent_moves=_moves(state.recent_moves, now),
         moved_before=_past(state.moved_before, now),
+        relapses=_each(state.relapses, lambda _, one: _relapse(one, now)),
         unknown_since=_each(state.unknown_since, lambda _, at: min(at, now)),
     )
 
@@ -60,6 +61,10 @@ def _breaker(one: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:
         proving_since=_past(one.proving_since, now),
         clear_since=_past(one.clear_since, now),
     )
+
+
+def _relapse(one: Relapse, now: float) -> Relapse:
+    return one if one.at <= now else msgspec.structs.replace(one, at=now)
 
 
 def _moves(recent: tuple[tuple[float, MoveKind], ...], now: float) -> tuple[tuple[float, MoveKind], ...]:

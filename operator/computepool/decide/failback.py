@@ -14,6 +14,7 @@ from computepool.assess.targets import Target
 from computepool.decide.budget import Purse
 from computepool.decide.failover import gives_up
 from computepool.decide.movement import Leaver, Movement, Rejected
+from computepool.decide.relapses import Relapses
 from computepool.decide.window import opening_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
 from computepool.model.quantity import MILLI
@@ -24,7 +25,7 @@ NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections by the primary that make a standby the pod's only place."""
 
 
-def fail_back(movement: Movement, purse: Purse, stable_since: float | None) -> None:
+def fail_back(movement: Movement, purse: Purse, relapses: Relapses, stable_since: float | None) -> None:
     """Decide who comes home. `stable_since`: since when the primary is well and not saturated."""
     spec = movement.snapshot.pool.spec
     returning = _too_dear(movement, purse)
@@ -33,6 +34,7 @@ def fail_back(movement: Movement, purse: Purse, stable_since: float | None) -> N
         return
     opening = opening_of(spec.failback.window, movement.now)
     leavers = sorted(_leavers(movement), key=lambda one: (movement.governor.asked(one.pod.uid), _turn(one)))
+    relapses.note((one.pod for one in leavers), stable_since)
     if wanted and not opening.open:
         movement.stays.later(opening.again)
         if not returning:
@@ -42,10 +44,10 @@ def fail_back(movement: Movement, purse: Purse, stable_since: float | None) -> N
         return
     for one in leavers:
         if returning > 0 and movement.cost(one) > 0:
-            if _comes(movement, one, Reason.BUDGET_RETURN):
+            if _comes(movement, one, relapses, Reason.BUDGET_RETURN):
                 returning -= movement.cost(one)
         elif wanted and opening.open:
-            _comes(movement, one, Reason.COMES_HOME)
+            _comes(movement, one, relapses, Reason.COMES_HOME)
         elif wanted:
             movement.stays.add(one.pod, Reason.OUTSIDE_WINDOW, until=opening.again)
 
@@ -141,9 +143,13 @@ def _somebody_waits(movement: Movement) -> bool:
     return any(pod.uid not in homing for pod in fitting)
 
 
-def _comes(movement: Movement, one: Leaver, reason: Reason) -> bool:
+def _comes(movement: Movement, one: Leaver, relapses: Relapses, reason: Reason) -> bool:
     """Bring one pod home if it may leave and has a place; say whether it comes."""
     home = movement.assessment.primary.target
+    until = relapses.until(one.pod)
+    if until is not None:
+        movement.stays.add(one.pod, Reason.COMES_BACK, until=until)
+        return False
     if movement.held(one, MoveKind.FAILBACK):
         return False
     request = one.pod.shape.request(movement.room.resource)

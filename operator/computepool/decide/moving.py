@@ -18,6 +18,7 @@ from computepool.decide.governor import Governor
 from computepool.decide.movable import Dwell, moved_before, unknown_since
 from computepool.decide.movement import Movement
 from computepool.decide.plan import Move, Stay
+from computepool.decide.relapses import Relapses
 from computepool.decide.reschedule import make_room
 from computepool.decide.room import Room
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
@@ -55,11 +56,12 @@ def moved_by(
     stable = (now if state.stable_since is None else state.stable_since) if well else None
     governor = Governor(snapshot, flights, state.recent_moves, now)
     dwell = Dwell(snapshot, float(snapshot.pool.spec.failback.min_dwell_seconds), before, now)
+    relapses = Relapses(snapshot, state.relapses, now)
     movement = Movement(snapshot, assessment, room, flights, governor, dwell, now)
     if not assessment.exceeded:
         fail_over(movement, unknown)
         make_room(movement, stuck)
-        fail_back(movement, purse, stable)
+        fail_back(movement, purse, relapses, stable)
     moves = tuple(movement.moves)
     # Who only observes moves nobody: what it would do counts against no limit.
     begun = () if snapshot.pool.spec.mode is Mode.OBSERVE else moves
@@ -71,6 +73,7 @@ def moved_by(
             stable_since=stable,
             moved_before=before,
             unknown_since=unknown,
+            relapses=relapses.known(),
             recent_moves=governor.recorded(begun),
         ),
         moves=moves,
@@ -99,5 +102,5 @@ def _sources(snapshot: Snapshot, assessment: Assessment) -> Iterable[NodeUse]:
 
 
 def _kept_until(flights: Flights) -> float | None:
-    """Return when the first place that is kept for a replacement is given up."""
-    return min((one.at + FLIGHT_SECONDS for one in flights.unseen), default=None)
+    """Return when the first place that is kept for a replacement is given up, as far as that is known."""
+    return min((one.at + FLIGHT_SECONDS for one in flights.unseen if not one.unanswered), default=None)

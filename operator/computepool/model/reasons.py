@@ -137,7 +137,7 @@ class Reason(StrEnum):
     NOT_MOVABLE = (
         "NotMovable",
         "The pod has no controller that would replace it, or its annotation computepool.io/movable is false; or "
-        "nothing is wrong where it runs, and it asks not to be disrupted, or is of a Job and that annotation is not true.",
+        "nothing is wrong where it runs, and it asks not to be disrupted or is of a Job without that annotation.",
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",
@@ -147,6 +147,12 @@ class Reason(StrEnum):
     LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods leaves the pod where it is."
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached; the pod's turn comes."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
+    COMES_BACK = (
+        "ComesBack",
+        "A pod of the workload was brought home, and the one in its place went to a standby by itself; so all are left "
+        "there, each time for twice as long. Let the template not tolerate the standby, or annotate it with "
+        'computepool.io/movable: "false".',
+    )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once its node is seen with the taint."
     AWAITING_VERDICT = (
         "AwaitingVerdict",

@@ -89,6 +89,15 @@ class Spend(msgspec.Struct, frozen=True):
     """What the pool's pods on standbys cost in an hour at that time, and from then on until it is reckoned again."""
 
 
+class Relapse(msgspec.Struct, frozen=True):
+    """That a workload was brought home and went to a standby again by itself."""
+
+    times: int
+    """How often, one after another."""
+    at: float
+    """When that was seen last."""
+
+
 class PoolState(msgspec.Struct, frozen=True):
     """The pool's recorded state between two passes."""
 
@@ -115,6 +124,8 @@ class PoolState(msgspec.Struct, frozen=True):
     minute count."""
     moved_before: float | None = None
     """When a leader before this one moved a pod last; None where none did. Not recorded: `recent_moves` tells it."""
+    relapses: Mapping[str, Relapse] = MappingProxyType({})
+    """By owner: workloads that were brought home in vain not long ago. Not recorded."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
 

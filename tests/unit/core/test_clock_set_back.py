@@ -9,7 +9,7 @@ from computepool.assess.clock import brought_back
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from computepool.model.state import Breaker, PoolState, Relapse, Saturation, Sickness
 from tests.builders import NOW, node, pod, pool, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, sick_node
 from tests.unit.core.passes import decided
@@ -75,6 +75,11 @@ def test_the_primary_is_stable_from_now_on_and_saturation_is_timed_anew() -> Non
 def test_a_place_counts_from_now_on() -> None:
     back = brought_back(PoolState(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS}), TWO, NOW)
     assert (dict(back.fitting), dict(back.bound)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
+
+
+def test_a_workload_that_came_back_is_left_from_now_on() -> None:
+    back = brought_back(PoolState(relapses={"rs-1": Relapse(2, NOW + HOURS)}), TWO, NOW)
+    assert dict(back.relapses) == {"rs-1": Relapse(2, NOW)}
 
 
 def test_moves_of_the_future_count_as_made_just_now() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from computepool.decide.window import opening_of, window_problem
 from computepool.model.api import Window
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import PoolState, Saturation
+from computepool.model.state import PoolState, Relapse, Saturation
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
 from tests.unit.core.moving import (
     CALM,
@@ -158,6 +159,79 @@ def test_pods_in_trouble_are_failovers() -> None:
     state = msgspec.structs.replace(CALM, sick=sickness("n1"))
     plan = home(owned("web", on="n1"), state=state, nodes=[node("a1"), sick_node("n1"), node("n2")])
     assert move_of(plan, "web").kind is MoveKind.FAILOVER
+
+
+# -- in vain
+
+
+def homeward(gone: Any, at: float) -> Any:
+    return moving(gone, "aws", at=at, kind=MoveKind.FAILBACK)
+
+
+def test_a_workload_that_goes_back_by_itself_is_left_for_twice_as_long_each_time_up_to_a_day() -> None:
+    run, state, now, moved = owned("web-0", on="n1", tolerates=["nebius"]), CALM, NOW, []
+    of, under_way = pool(failback=STABLE), ()
+    nodes = [node("a1"), node("n1"), node("c1")]
+    while len(moved) < 12:
+        plan = decided(snapshot(of, nodes, [run], moving=under_way), state, now)
+        state = plan.state
+        if plan.moves:
+            moved.append(now)
+            under_way = (homeward(run, now),)
+            # The scheduler prefers it there.
+            run = owned(f"web-{len(moved)}", on="n1", tolerates=["nebius"], created=now + 1)
+            now += 10
+            continue
+        until = stay_of(plan, run.name).until
+        assert until is not None
+        # What is remembered of moves is over with their dwell.
+        now, under_way = until, under_way if until < moved[-1] + 600 else ()
+    waits = [later - earlier - 10 for earlier, later in pairwise(moved)]
+    assert waits == [1200, 2400, 4800, 9600, 19200, 38400, 76800, *[86400] * 4]
+
+
+def test_it_is_told_and_holds_for_all_pods_of_the_workload_and_no_other() -> None:
+    gone = owned("gone", on="n1")
+    back = owned("back", on="n1", created=NOW - 9)
+    pods = [back, owned("sibling", on="n1"), owned("other", on="n1", owner="rs-2")]
+    plan = home(*pods, moving=(homeward(gone, NOW - 10),))
+    assert stays(plan) == {"back": Reason.COMES_BACK, "sibling": Reason.COMES_BACK}
+    assert stay_of(plan, "back").until == NOW + 1200
+    assert moved_to(plan) == {"other": "aws"}
+
+
+def test_pods_that_were_brought_home_together_count_once() -> None:
+    first, second = owned("first", on="n1"), owned("second", on="n1")
+    under_way = (homeward(first, NOW - 10), homeward(second, NOW - 5))
+    pods = [owned("third", on="n1", created=NOW - 9)]
+    plan = home(*pods, moving=under_way)
+    later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moving=under_way, state=plan.state)
+    assert [one.times for one in later.state.relapses.values()] == [1]
+
+
+def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
+    gone = owned("gone", on="n1")
+    back = owned("back", on="n1", created=NOW - 9, sent=[("nebius", NOW - 5)])
+    plan = home(back, owned("sibling", on="n1"), moving=(homeward(gone, NOW - 10),))
+    assert stays(plan) == {"back": Reason.DWELLING}
+    assert moved_to(plan) == {"sibling": "aws"}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [PoolState(Saturation(False), stable_since=NOW - 5), PoolState(Saturation(True))],
+    ids=["was not stable then", "is not stable"],
+)
+def test_one_that_was_made_while_the_primary_was_not_stable_may_have_been_admitted(state: PoolState) -> None:
+    gone, back = owned("gone", on="n1"), owned("back", on="n1", created=NOW - 9)
+    assert dict(home(back, state=state, moving=(homeward(gone, NOW - 10),)).state.relapses) == {}
+
+
+def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
+    state = msgspec.structs.replace(CALM, relapses={"rs-1": Relapse(3, NOW - 4800 - 86400)})
+    assert dict(home(state=state).state.relapses) == {}
+    kept = msgspec.structs.replace(CALM, relapses={"rs-1": Relapse(3, NOW - 4799 - 86400)})
+    assert dict(home(state=kept).state.relapses) == kept.relapses
 
 
 # -- the primary's breaker
