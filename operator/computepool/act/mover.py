@@ -49,7 +49,8 @@ class MoveLedger:
     ) -> None:
         """`start(pool, moving)`, then one of `evicted(uid, at)`, `refused(uid, at)` by a budget, `failed(uid)`.
 
-        After `failed` the move is as if it had never begun. Times are of the day.
+        After `failed` the move is as if it had never begun. Each that was started is answered, however long it takes,
+        unless the process ends before. Times are of the day.
         """
         self.start = start
         self.evicted = evicted
@@ -103,15 +104,19 @@ class Mover:
         self._turns: dict[str, asyncio.Lock] = {}
         self._failures: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # By uid: moves that were started and that the ledger has no answer to yet.
+        self._open: set[str] = set()
 
     def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
         """Note the moves as under way, before anything is awaited, so that the next pass counts them.
 
-        Returns them all. Each has to be handed to `move`, or to `put_off`.
+        Returns them, without those that were started before and wait still. Each has to be handed to `move`, `put_off`
+        or `drop`.
         """
         now = self._wall()
-        started = tuple(moves)
+        started = tuple(one for one in moves if one.pod.uid not in self._open)
         for one in started:
+            self._open.add(one.pod.uid)
             self._ledger.start(pool, Moving(one.pod, one.source, one.target, one.kind, at=now))
         return started
 
@@ -119,6 +124,11 @@ class Mover:
         """Let moves that were started be decided again after a while: what had to be written before them was not."""
         for one in moves:
             self._later(one.pod.uid, error)
+
+    def drop(self, moves: Iterable[Move]) -> None:
+        """Take moves back that were started: nothing was asked for, and nothing is going to be."""
+        for one in moves:
+            self._failed(one.pod.uid)
 
     async def move(self, moves: Iterable[Move], *, recheck: Callable[[Move], bool]) -> Moved:
         """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
@@ -143,7 +153,7 @@ class Mover:
                 if not recheck(move):
                     outcome.dropped.append(move)
                     self._forget(uid)
-                    self._ledger.failed(uid)
+                    self._failed(uid)
                     return
                 self._fence.check()
                 began = self._clock()
@@ -151,15 +161,19 @@ class Mover:
                 self._learn(move.pod.owner, self._clock() - began, alone=turn is not None)
         except ApiError as error:
             self._sort(move, error, outcome)
+        except BaseException:
+            # Leadership is over, or the process ends.
+            self._failed(uid)
+            raise
         else:
-            self._forget(uid)
-            self._ledger.evicted(uid, self._wall())
+            self._evicted(uid, self._wall())
             outcome.done.append(move)
 
     def _sort(self, move: Move, error: ApiError, outcome: Moved) -> None:
         uid = move.pod.uid
         if held_by_budget(error):
             outcome.refused.append((move, error))
+            self._open.discard(uid)
             self._ledger.refused(uid, self._wall())
         elif isinstance(error, NotFound | Conflict):
             outcome.gone.append(move)
@@ -186,6 +200,15 @@ class Mover:
         else:
             await self._client.create(f"{path}/eviction", eviction(pod))
 
+    def _evicted(self, uid: str, at: float) -> None:
+        self._forget(uid)
+        self._open.discard(uid)
+        self._ledger.evicted(uid, at)
+
+    def _failed(self, uid: str) -> None:
+        self._open.discard(uid)
+        self._ledger.failed(uid)
+
     def _forget(self, uid: str) -> None:
         self._failures.pop(uid, None)
 
@@ -205,10 +228,9 @@ class Mover:
         asked = self._wall()
         await self._sleep(delay)
         if doubted and self._leaving(uid):
-            self._forget(uid)
-            self._ledger.evicted(uid, asked)
+            self._evicted(uid, asked)
         else:
-            self._ledger.failed(uid)
+            self._failed(uid)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -144,6 +144,9 @@ class Acting:
             self._mover.put_off(moves, error)
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
+        except BaseException:
+            self._mover.drop(moves)
+            raise
         outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))
         words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
         for result, some in (

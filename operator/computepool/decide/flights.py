@@ -2,7 +2,8 @@
 
 A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
 and its age: of an owner's moves, the first is matched with the first pod created since, and so on. One whose
-replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`.
+replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered yet counts
+until it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
 from computepool.model.state import PoolState
 
 FLIGHT_SECONDS: Final = 120.0
-"""A move that has not come to an end by then counts no longer."""
+"""A move that has not come to an end so long after its answer counts no longer."""
 SKEW_SECONDS: Final = 2.0
 """A pod is created after a move if its creationTimestamp, whole seconds of another clock, is at most so much before."""
 
@@ -51,15 +52,16 @@ class Flights(msgspec.Struct, frozen=True):
         return known + sum(1 for _, kind in self.unknown if kind in kinds)
 
     def ends(self, kinds: Kinds) -> float | None:
-        """Return when the first of them counts no longer, whatever happens."""
-        begun = [one.at for one in self.under_way if one.kind in kinds]
+        """Return when the first of them counts no longer, whatever happens; of those not answered that is not known."""
+        begun = [one.at for one in self.under_way if one.kind in kinds and not one.unanswered]
         begun += [at for at, kind in self.unknown if kind in kinds]
         return min(begun) + FLIGHT_SECONDS if begun else None
 
 
 def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
     """Match the pool's moves with what has become of them. Looks at its pods only if any was moved lately."""
-    recent = [one for one in snapshot.moving if now < one.at + FLIGHT_SECONDS and is_asked(one)]
+    # However long it waits for its turn: one that is not answered will be, and may be made at any time.
+    recent = [one for one in snapshot.moving if one.unanswered or (now < one.at + FLIGHT_SECONDS and is_asked(one))]
     refused = {one.pod.uid: one for one in snapshot.moving if is_refused(one)}
     old = [(at, k) for at, k in state.recent_moves if at < snapshot.moving_since and now < at + FLIGHT_SECONDS]
     if not recent and not old:

@@ -50,7 +50,12 @@ class Governor:
             _Limits(HOMEWARD, home.max_concurrent_moves, home.per_minute),
         )
         self._limits = {kind: one for one in limits for kind in one.kinds}
-        own = [(one.at + MINUTE, one.kind) for one in snapshot.moving if is_asked(one)]
+        # One that is not answered may be made now.
+        own = [
+            ((max(one.at, now) if one.unanswered else one.at) + MINUTE, one.kind)
+            for one in snapshot.moving
+            if is_asked(one)
+        ]
         old = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in recent if at < snapshot.moving_since]
         self._lately = [(until, kind) for until, kind in (*own, *old) if until > now]
         # Asked for each pod in turn, so worked out once.

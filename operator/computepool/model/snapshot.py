@@ -250,6 +250,11 @@ class Moving(msgspec.Struct, frozen=True):
     asking: bool = False
     """Whether one that was refused is being asked for again, and not answered yet."""
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether its eviction is, or waits to be, asked for, and what becomes of it is not known yet."""
+        return not self.evicted and (self.asking or self.refused_since is None)
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything that one pass over one pool decides on; nothing else is read in the middle of a decision."""

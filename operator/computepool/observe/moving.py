@@ -14,7 +14,8 @@ import msgspec
 from computepool.model.snapshot import Moving
 
 REMEMBERED: Final = 10_000
-"""Moves of one pool that are remembered; of more, the oldest are forgotten, unless they may be under way."""
+"""Moves of one pool that are remembered; of more, the oldest are forgotten, unless they may be under way, or are not
+answered yet."""
 UNDER_WAY_SECONDS: Final = 300.0
 """Moves are remembered at least so long, however short the dwell: their limits count those that are under way."""
 TOLERANCE_SECONDS: Final = 1.0
@@ -33,7 +34,10 @@ class UnderWay:
         self._taken: dict[str, float] = {}
         self._forgotten: dict[str, float] = {}
         self._by_pool: dict[str, dict[str, Moving]] = {}
+        # The one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
+        # By pod: how it was let go, where it is asked for once more all the same.
+        self._let_go: dict[str, Moving] = {}
 
     def begin(self) -> None:
         """Remember from now on: another has led until now, and what it moved is not known here."""
@@ -52,35 +56,46 @@ class UnderWay:
         return self._forgotten.get(pool)
 
     def start(self, pool: str, moving: Moving) -> None:
-        """Note that an eviction is asked for; one that was refused before keeps since when."""
-        now = self._now()
-        moves = self._by_pool.setdefault(pool, {})
-        before = moves.pop(moving.pod.uid, None)
+        """Note that an eviction is asked for; one that was refused before keeps since when, in another pool too."""
+        now, uid = self._now(), moving.pod.uid
+        before = self._take_out(uid, pool)
+        if before is not None and before.evicted:
+            self._let_go[uid] = before
         refused_since = None if before is None else before.refused_since
-        moves[moving.pod.uid] = msgspec.structs.replace(
+        moves = self._by_pool.setdefault(pool, {})
+        moves[uid] = msgspec.structs.replace(
             moving, at=min(moving.at, now), refused_since=refused_since, asking=refused_since is not None
         )
-        self._pool_of[moving.pod.uid] = pool
+        self._pool_of[uid] = pool
         done = now - UNDER_WAY_SECONDS
-        while len(moves) > self._remembered and (oldest := next(iter(moves.values()))).at < done:
+        while len(moves) > self._remembered and _is_over(oldest := next(iter(moves.values())), done):
             self._forget(pool, oldest)
 
     def evicted(self, uid: str, at: float) -> None:
         """Note that the API server has let the pod go."""
+        self._let_go.pop(uid, None)
         self._update(uid, at=min(at, self._now()), evicted=True, refused_since=None, asking=False)
 
     def refused(self, uid: str, at: float) -> None:
         """Note that a disruption budget holds the pod."""
+        self._let_go.pop(uid, None)
         at = min(at, self._now())
         moving = self._find(uid)
         since = at if moving is None or moving.refused_since is None else moving.refused_since
         self._update(uid, at=at, refused_since=since, asking=False)
 
     def failed(self, uid: str) -> None:
-        """Forget a move that came to nothing."""
-        pool = self._pool_of.pop(uid, None)
-        if pool is not None:
-            self._by_pool[pool].pop(uid, None)
+        """Forget a move that came to nothing; that the pod was refused, or let go, before stands."""
+        let_go = self._let_go.pop(uid, None)
+        moving = self._find(uid)
+        if moving is None or moving.evicted:
+            return
+        if let_go is not None:
+            self._update(uid, at=min(let_go.at, self._now()), evicted=True)
+        elif moving.refused_since is not None:
+            self._update(uid, asking=False)
+        else:
+            self._remove(uid)
 
     def of(self, pool: str) -> tuple[Moving, ...]:
         """Return a pool's moves, in the order in which they were begun; none of them in the future."""
@@ -90,20 +105,37 @@ class UnderWay:
     def prune(self, pool: str, dwell: float) -> None:
         """Forget a pool's moves that were last asked for longer ago than its dwell, and are not under way."""
         before = self._now() - max(UNDER_WAY_SECONDS, dwell)
-        for moving in [moving for moving in self._by_pool.get(pool, {}).values() if moving.at < before]:
+        for moving in [moving for moving in self._by_pool.get(pool, {}).values() if _is_over(moving, before)]:
             self._forget(pool, moving)
 
     def forget(self, pool: str) -> None:
         """Forget a pool that is gone."""
         self._taken.pop(pool, None)
         self._forgotten.pop(pool, None)
-        for uid in self._by_pool.pop(pool, {}):
-            self._pool_of.pop(uid, None)
+        for uid in list(self._by_pool.get(pool, ())):
+            self._remove(uid)
+        self._by_pool.pop(pool, None)
 
     def _forget(self, pool: str, moving: Moving) -> None:
         if moving.evicted or moving.refused_since is None:
             self._note_forgotten(pool, moving.at)
-        self.failed(moving.pod.uid)
+        self._remove(moving.pod.uid)
+
+    def _take_out(self, uid: str, pool: str) -> Moving | None:
+        """Return what is known of a pod's last move, which the next one takes the place of."""
+        moving = self._find(uid)
+        if moving is None:
+            return None
+        if self._pool_of[uid] == pool:
+            self._remove(uid)
+        else:
+            # The pod belongs to another pool by now; what was moved of the one before is known no more.
+            self._forget(self._pool_of[uid], moving)
+        return moving
+
+    def _remove(self, uid: str) -> None:
+        self._by_pool[self._pool_of.pop(uid)].pop(uid)
+        self._let_go.pop(uid, None)
 
     def _note_forgotten(self, pool: str, at: float) -> None:
         self._forgotten[pool] = max(at, self._forgotten.get(pool, at))
@@ -144,3 +176,8 @@ class UnderWay:
         moving = self._find(uid)
         if moving is not None:
             self._by_pool[self._pool_of[uid]][uid] = msgspec.structs.replace(moving, **fields)
+
+
+def _is_over(moving: Moving, before: float) -> bool:
+    """Say whether a move was answered, and made long enough ago."""
+    return moving.at < before and not moving.unanswered

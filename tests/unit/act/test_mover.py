@@ -180,6 +180,49 @@ def test_moves_that_are_not_carried_out_are_taken_back_later_and_later() -> None
     play(scenario)
 
 
+def test_what_waits_still_is_not_started_once_more() -> None:
+    async def scenario(m: Moves) -> None:
+        moves = m.some(2)
+        gate = asyncio.Event()
+        m.server.fault("create", path="web-0", gate=gate)
+        moving = asyncio.create_task(m.carry_out(moves[0]))
+        await until(lambda: m.server.count("create") == 1, "it is asked for")
+        assert m.mover.start(POOL, moves) == (moves[1],)
+        m.mover.drop(moves[1:])
+        assert m.told == [("failed", moves[1].pod.uid)]
+        gate.set()
+        await moving
+        assert m.mover.start(POOL, moves) == moves
+
+    play(scenario)
+
+
+def test_what_failed_is_not_started_once_more_before_its_wait_is_over() -> None:
+    async def scenario(m: Moves) -> None:
+        (move,) = m.some()
+        m.server.fault("create", status=403)
+        await m.carry_out(move)
+        await until(lambda: m.delays.asked == [1.0], "a wait")
+        assert m.mover.start(POOL, [move]) == ()
+        m.delays.over.set()
+        await until(lambda: m.told == [("failed", move.pod.uid)], "its end")
+        assert m.mover.start(POOL, [move]) == (move,)
+
+    play(scenario)
+
+
+def test_all_are_answered_where_leadership_is_over_too() -> None:
+    async def scenario(m: Moves) -> None:
+        m.lease.lost_after = 0
+        moves = m.some(3)
+        with pytest.raises(NotLeadingError):
+            await m.carry_out(*moves)
+        await until(lambda: len(m.told) == 3, "answers")
+        assert sorted(m.told) == sorted(("failed", one.pod.uid) for one in moves)
+
+    play(scenario)
+
+
 def test_the_last_look_is_just_before_each_eviction_and_drops_what_it_does_not_like() -> None:
     async def scenario(m: Moves) -> None:
         moves = m.some(PARALLEL + 3)
@@ -318,8 +361,9 @@ def test_failures_in_a_row_are_waited_for_longer_and_longer() -> None:
         (move,) = m.some()
         m.server.fault("create", status=403, times=3)
         m.delays.over.set()
-        for _ in range(3):
+        for count in range(1, 4):
             await m.carry_out(move)
+            await until(lambda count=count: len(m.told) == count, "the end of its wait")
         await until(lambda: m.delays.asked == [1.0, 2.0, 4.0], "three waits")
 
     play(scenario)

@@ -46,6 +46,15 @@ def test_a_move_counts_until_its_replacement_is_bound_or_two_minutes_are_over() 
     assert len(passed(at_once=1, moving=(gone(1, ago=120),)).moves) == 1
 
 
+@pytest.mark.parametrize("again", [{}, {"refused_since": NOW - 900, "asking": True}], ids=["first", "once more"])
+def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(again: dict[str, Any]) -> None:
+    queued = tuple(moving(one, "aws", at=NOW - 500, evicted=False, **again) for one in LEAVING[:3])
+    plan = passed(at_once=4, moving=queued)
+    assert [move.pod.name for move in plan.moves] == ["p3"]
+    assert plan.look_again is None or plan.look_again > NOW
+    assert [move.pod.name for move in passed(at_once=9, per_minute=5, moving=queued).moves] == ["p3", "p4"]
+
+
 def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
     sibling = owned("old", on="a1", owner="og-1", age=500)
     assert len(passed(sibling, at_once=1, moving=(gone(1, ago=100),)).moves) == 0

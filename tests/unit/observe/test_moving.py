@@ -79,6 +79,67 @@ def test_what_was_refused_was_no_move() -> None:
     assert (names(moves), moves.forgotten(POOL)) == ([], None)
 
 
+def ask(moves: UnderWay, one: Pod, at: float, of: str = POOL) -> None:
+    moves.start(of, Moving(one, "nebius", "crusoe", MoveKind.FAILOVER, at))
+
+
+def test_what_is_not_answered_is_not_forgotten_however_old_it_is_or_many_there_are() -> None:
+    clock = Clock()
+    moves = under_way(clock, remembered=2)
+    for number in range(4):
+        ask(moves, pod(f"p{number}", on="n1"), clock.now)
+    clock.now += 10 * HOUR
+    moves.prune(POOL, 0.0)
+    ask(moves, pod("p4", on="n1"), clock.now)
+    assert (names(moves), moves.forgotten(POOL)) == ([f"p{number}" for number in range(5)], None)
+
+
+def test_a_move_that_comes_to_nothing_leaves_an_earlier_refusal_as_it_was() -> None:
+    clock = Clock()
+    moves = under_way(clock)
+    held = pod("held", on="n1")
+    ask(moves, held, NOW)
+    moves.refused(held.uid, NOW)
+    clock.now += 60
+    ask(moves, held, clock.now)
+    assert [(one.asking, one.refused_since) for one in moves.of(POOL)] == [(True, NOW)]
+    moves.failed(held.uid)
+    assert [(one.asking, one.refused_since, one.at) for one in moves.of(POOL)] == [(False, NOW, NOW + 60)]
+    moves.refused(held.uid, clock.now)
+    assert [one.refused_since for one in moves.of(POOL)] == [NOW]
+
+
+def test_a_pod_that_was_let_go_stays_so_whatever_becomes_of_another_request() -> None:
+    clock = Clock()
+    moves = under_way(clock)
+    gone = evict(moves, "gone", NOW)
+    clock.now += 60
+    ask(moves, gone, clock.now)
+    moves.failed(gone.uid)
+    moves.failed(gone.uid)
+    moves.failed("unknown")
+    assert [(one.evicted, one.at) for one in moves.of(POOL)] == [(True, NOW)]
+
+
+def test_a_pod_that_changes_its_pool_is_moved_by_one_of_them_alone_and_its_refusal_goes_with_it() -> None:
+    clock = Clock()
+    moves = under_way(clock, remembered=2)
+    held = pod("held", on="n1")
+    ask(moves, held, NOW)
+    moves.refused(held.uid, NOW)
+    clock.now += 200
+    ask(moves, held, clock.now, "other")
+    assert (moves.of(POOL), moves.forgotten(POOL)) == ((), None)
+    assert [one.refused_since for one in moves.of("other")] == [NOW]
+    moves.evicted(held.uid, clock.now)
+    clock.now += 110
+    moves.prune(POOL, 0.0)
+    moves.prune("other", 0.0)
+    assert [one.evicted for one in moves.of("other")] == [True]
+    ask(moves, held, clock.now)
+    assert (names(moves), moves.of("other"), moves.forgotten("other")) == (["held"], (), NOW + 200)
+
+
 def test_a_pool_that_is_gone_leaves_nothing() -> None:
     clock = Clock()
     moves = under_way(clock)
