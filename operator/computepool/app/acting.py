@@ -11,12 +11,12 @@ from computepool.act.status import StatusWriter
 from computepool.act.writer import Writer
 from computepool.app.dirty import DirtyPools
 from computepool.app.quarantine import Quarantine
-from computepool.app.refusals import Refusals
+from computepool.app.refusals import FailedMoves, Refusals
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Burst, Mark, Move, Plan
 from computepool.decide.recheck import Recheck
 from computepool.kube.errors import ApiError
-from computepool.model.api import ComputePool, PoolStatus
+from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.logs import log
@@ -59,6 +59,7 @@ class Acting:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._refusals = Refusals()
+        self._unmoved = FailedMoves()
         self.lost = asyncio.Event()
         """Set where a write found that leadership is over."""
 
@@ -73,9 +74,16 @@ class Acting:
         self._left_alone.add(pool)
         self._quarantine.want(pool, None)
 
-    def trouble(self, snapshot: Snapshot) -> str:
+    def trouble(self, snapshot: Snapshot, plan: Plan) -> str:
         """Say what the API server refuses of what the pool needs; empty where it refuses nothing."""
-        return self._refusals.standing(snapshot) or self._quarantine.trouble(snapshot.pool.name)
+        if snapshot.pool.spec.mode is Mode.OBSERVE:
+            self._unmoved.forget(snapshot.pool.name)
+        found = (
+            self._refusals.standing(snapshot),
+            self._unmoved.standing(snapshot, plan),
+            self._quarantine.trouble(snapshot.pool.name),
+        )
+        return "; ".join(filter(None, found))
 
     def no_news(self, pool: str, bursts: tuple[Burst, ...]) -> bool:
         """Say whether these bursts were told of before: what was refused is decided anew at each attempt."""
@@ -113,6 +121,7 @@ class Acting:
         self._latest.pop(pool, None)
         self._left_alone.discard(pool)
         self._refusals.forget(pool)
+        self._unmoved.forget(pool)
         self._quarantine.forget(pool)
         self._statuses.forget(pool)
 
@@ -149,6 +158,7 @@ class Acting:
             raise
         outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))
         words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
+        words.update((move.pod.uid, str(error)) for move, error in outcome.failed)
         for result, some in (
             ("moved", [move for move in outcome.done if not move.release]),
             ("released", [move for move in outcome.done if move.release]),
@@ -158,8 +168,9 @@ class Acting:
         ):
             if some:
                 self._story.moved(pool, some, result, words)
-        for move, why in outcome.failed[:1]:
-            log(_logger, logging.WARNING, "eviction failed", pool=pool.name, pod=move.pod.name, error=str(why))
+        self._unmoved.answered(pool.name, (*outcome.done, *outcome.gone, *(move for move, _ in outcome.refused)))
+        if outcome.failed and self._is_same(pool):
+            self._unmoved.note(pool.name, outcome.failed)
         if pool.name in self._store.pools:
             self._dirty.mark(pool.name, self._clock())
         self._forget_if_gone(pool)

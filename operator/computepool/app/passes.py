@@ -155,7 +155,7 @@ class Passes:
         self._states[name] = plan.state
         self._dirty.again(name, plan.look_again)
         self._acting.look(snapshot, assessment, now)
-        refused = self._acting.trouble(snapshot)
+        refused = self._acting.trouble(snapshot, plan)
         without = without_policy(
             pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
         )

@@ -1,14 +1,18 @@
-"""Pods whose patch the API server refused: the pool says so until it goes through, or they wait no more."""
+"""Writes on pods that the API server refused: the pool says so until they go through, or are not wanted any more."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from computepool.decide.plan import Burst
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.kube.errors import ApiError, Unavailable
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
+
+_LATER = frozenset({Reason.AT_MOVE_LIMIT, Reason.EVICTION_REFUSED})
+"""Why pods stay that are tried again."""
 
 
 class Refusals:
-    """By pool and pod: what the API server said last."""
+    """Of pods that should have been sent on, by pool and pod: what the API server said last."""
 
     def __init__(self) -> None:
         """Nothing was refused yet."""
@@ -46,8 +50,7 @@ class Refusals:
         unsent = {pod.uid for pod in snapshot.waiting if pod.offered(self._doubted.get(pod.uid, "")) is None}
         for uid in messages.keys() - unsent:
             self._drop(snapshot.pool.name, uid)
-        first = next(iter(messages.values()), "")
-        return f"{len(messages)} pods, such as: {first}" if len(messages) > 1 else first
+        return _said(messages)
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
@@ -58,3 +61,46 @@ class Refusals:
     def _drop(self, pool: str, uid: str) -> None:
         self._messages.get(pool, {}).pop(uid, None)
         self._doubted.pop(uid, None)
+
+
+class FailedMoves:
+    """Of running pods that should have been let go, and that no disruption budget holds: what was said last."""
+
+    def __init__(self) -> None:
+        """Nothing has failed yet."""
+        self._messages: dict[str, dict[str, str]] = {}
+
+    def note(self, pool: str, failed: Iterable[tuple[Move, ApiError]]) -> None:
+        """Remember moves that failed."""
+        messages = self._messages.setdefault(pool, {})
+        for move, error in failed:
+            what = "deletion" if move.release else "eviction"
+            messages[move.pod.uid] = f"the {what} of pod {move.pod.namespace}/{move.pod.name} failed: {error}"
+
+    def answered(self, pool: str, moves: Iterable[Move]) -> None:
+        """Forget those that had another answer since."""
+        for move in moves:
+            self._messages.get(pool, {}).pop(move.pod.uid, None)
+
+    def standing(self, snapshot: Snapshot, plan: Plan) -> str:
+        """Return what keeps the pool's running pods from leaving; empty where nothing does. Others are forgotten."""
+        messages = self._messages.get(snapshot.pool.name)
+        if not messages:
+            return ""
+        if not plan.frozen and not plan.stays_left_out:
+            wanted = {one.pod.uid for one in snapshot.moving if one.unanswered}
+            wanted.update(one.pod.uid for one in plan.moves)
+            wanted.update(one.pod.uid for one in plan.stays if one.reason in _LATER)
+            for uid in messages.keys() - wanted:
+                del messages[uid]
+        return _said(messages)
+
+    def forget(self, pool: str) -> None:
+        """Drop a pool that is gone, or moves nobody any more."""
+        self._messages.pop(pool, None)
+
+
+def _said(messages: Mapping[str, str]) -> str:
+    """Return the first, and how many there are."""
+    first = next(iter(messages.values()), "")
+    return f"{len(messages)} pods, such as: {first}" if len(messages) > 1 else first

@@ -31,6 +31,7 @@ from computepool.report.words import burst_tally, burst_words, in_mode, move_tal
 
 _logger = logging.getLogger("computepool")
 _MOVED = ("moved", "released")
+_HELD = {"refused": Reason.EVICTION_REFUSED, "failed": Reason.WRITE_REFUSED}
 _HALF = BreakerState.HALF_OPEN
 _TRIAL = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
 _TOLD = frozenset({READY, SATURATED, DEGRADED, BUDGET_EXHAUSTED})
@@ -85,10 +86,13 @@ class Story:
             self._metrics.moved(pool.name, move.source, move.target, result)
             if result in _MOVED:
                 self._tell(Event(pod_reference(move.pod), move.reason, str(move.kind), move_words(move)))
-            elif result == "refused":
+            elif result in _HELD:
+                held = _HELD[result]
                 said = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
-                note = f"{Reason.EVICTION_REFUSED.help}{said} It should run on {place_words(move)}. {move.reason.help}"
-                self._tell(Event(pod_reference(move.pod), Reason.EVICTION_REFUSED, str(move.kind), note, warning=True))
+                note = f"{held.help}{said} It should run on {place_words(move)}. {move.reason.help}"
+                self._tell(Event(pod_reference(move.pod), held, str(move.kind), note, warning=True))
+        if result == "failed":
+            self._metrics.refused.labels(pool.name).inc(len(moves))
         if result in _MOVED:
             self._pool_moves(pool, moves, "", "moved")
         level = logging.INFO if result in _MOVED else logging.WARNING

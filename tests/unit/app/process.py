@@ -77,7 +77,7 @@ class Process:
         self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
         ledger = Ledger(self.store.in_flight.start, self._written, self._doubted, self._released)
         moving = self.store.moving
-        moves = MoveLedger(moving.start, moving.evicted, moving.refused, moving.failed)
+        moves = MoveLedger(moving.start, moving.evicted, moving.refused, self._not_moved)
         statuses = StatusWriter(
             self.client,
             self.lease,
@@ -222,6 +222,10 @@ class Process:
 
     def _released(self, uid: str) -> None:
         self.store.in_flight.drop(uid)
+        self._look_at_pool_of(uid)
+
+    def _not_moved(self, uid: str) -> None:
+        self.store.moving.failed(uid)
         self._look_at_pool_of(uid)
 
     def _look_at_pool_of(self, uid: str) -> None:

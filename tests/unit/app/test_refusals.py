@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from computepool.app.refusals import Refusals
-from computepool.decide.plan import Burst
+import pytest
+from msgspec.structs import replace
+
+from computepool.app.refusals import FailedMoves, Refusals
+from computepool.decide.plan import Burst, Move, Plan, Stay
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod, Snapshot
+from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
+from computepool.model.state import PoolState
 from tests.builders import NOW, POOL, pod, pool, snapshot
 
 LOST = Unavailable(0, "Timeout", "no answer")
@@ -46,3 +50,63 @@ def test_a_clear_refusal_ends_the_doubt_about_the_attempt_before() -> None:
     refusals = noted(LOST)
     refusals.note(POOL, [(Burst(pod("p"), "nebius", Reason.PRIMARY_SATURATED, (), ()), FORBIDDEN)])
     assert refusals.standing(seen(pod("p", sent=[("nebius", NOW - 600)]))) != ""
+
+
+# -- running pods
+
+MOVE = Move(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE)
+QUEUED = Moving(MOVE.pod, "nebius", "crusoe", MoveKind.FAILOVER, NOW)
+
+
+def unmoved(*moves: Move) -> FailedMoves:
+    failed = FailedMoves()
+    failed.note(POOL, [(move, FORBIDDEN) for move in moves or (MOVE,)])
+    return failed
+
+
+def view(*moving: Moving) -> Snapshot:
+    return snapshot(pool(), pods=[MOVE.pod], moving=moving)
+
+
+def plan(**fields: Any) -> Plan:
+    return Plan(PoolState(), **fields)
+
+
+@pytest.mark.parametrize(
+    ("moving", "decided", "stands"),
+    [
+        ((QUEUED,), plan(), True),
+        ((), plan(moves=(MOVE,)), True),
+        ((), plan(stays=(Stay(MOVE.pod, Reason.AT_MOVE_LIMIT),)), True),
+        ((), plan(frozen="the view is old"), True),
+        ((), plan(stays_left_out=1), True),
+        ((), plan(stays=(Stay(MOVE.pod, Reason.WOULD_STRAND),)), False),
+        ((replace(QUEUED, evicted=True),), plan(), False),
+        ((), plan(), False),
+    ],
+    ids=["it waits", "once more", "its turn comes", "frozen", "not told", "another reason", "gone", "well again"],
+)
+def test_an_eviction_that_failed_is_told_while_it_is_tried_again(
+    moving: tuple[Moving, ...], decided: Plan, stands: bool
+) -> None:
+    failed = unmoved()
+    expected = f"the eviction of pod default/p failed: {FORBIDDEN}" if stands else ""
+    assert failed.standing(view(*moving), decided) == expected
+    assert failed.standing(view(QUEUED), plan()) == expected
+
+
+def test_many_evictions_that_failed_are_counted_and_the_first_is_told() -> None:
+    other = replace(MOVE, pod=pod("q", on="n1"), release=True)
+    failed = unmoved(other, MOVE)
+    said = failed.standing(view(), plan(moves=(MOVE, other)))
+    assert said == f"2 pods, such as: the deletion of pod default/q failed: {FORBIDDEN}"
+
+
+def test_another_answer_or_the_end_of_the_pool_ends_what_is_told() -> None:
+    failed = unmoved()
+    failed.answered("unknown", [MOVE])
+    failed.answered(POOL, [MOVE])
+    assert failed.standing(view(QUEUED), plan()) == ""
+    failed = unmoved()
+    failed.forget(POOL)
+    assert failed.standing(view(QUEUED), plan()) == ""

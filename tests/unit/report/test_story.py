@@ -377,6 +377,21 @@ def test_a_refused_eviction_names_the_pods_and_the_budget(caplog: pytest.LogCapt
     assert line["names"] == "default/a, default/b, default/c"
 
 
+def test_an_eviction_that_failed_is_a_warning_on_the_pod_in_the_api_servers_words_and_a_refused_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    t = Telling()
+    moves = [move("a"), move("b")]
+    t.story.moved(BURST_POOL, moves, "failed", {moves[0].pod.uid: "403 Forbidden: denied by a guard"})
+    assert [(e.subject["name"], e.reason, e.warning) for e in t.events] == [
+        ("a", "WriteRefused", True),
+        ("b", "WriteRefused", True),
+    ]
+    assert " 403 Forbidden: denied by a guard. It should run on " in t.events[0].note
+    assert [line["error"] for line in lines(caplog)] == ["403 Forbidden: denied by a guard"]
+    assert 'computepool_write_refusals_total{pool="inference"} 2.0' in t.metrics.render().decode()
+
+
 # -- breakers that turn
 
 
