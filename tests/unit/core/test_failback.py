@@ -169,8 +169,9 @@ def homeward(gone: Any, at: float) -> Any:
 
 
 def test_a_workload_that_goes_back_by_itself_is_left_for_twice_as_long_each_time_up_to_a_day() -> None:
-    run, state, now, moved = owned("web-0", on="n1", tolerates=["nebius"]), CALM, NOW, []
-    of, under_way = pool(failback=STABLE), ()
+    run, state, now = owned("web-0", on="n1", tolerates=["nebius"]), CALM, NOW
+    of, moved = pool(failback=STABLE), list[float]()
+    under_way: tuple[Any, ...] = ()
     nodes = [node("a1"), node("n1"), node("c1")]
     while len(moved) < 12:
         plan = decided(snapshot(of, nodes, [run], moving=under_way), state, now)
