@@ -229,6 +229,7 @@ def test_moves_are_seen_until_the_dwell_is_over_and_for_some_minutes_at_least() 
     for name in ("inference", "other"):
         moved = Moving(pod(f"p-{name}", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW)
         scene.store.moving.start(name, moved)
+        scene.store.moving.evicted(moved.pod.uid, NOW)
 
     def seen() -> list[int]:
         scene.tick()
