@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from e2e.cluster import REPOSITORY, Access
 from e2e.errors import WaitTimeoutError
+from e2e.kubeapi import ApiError
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -26,6 +27,7 @@ NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+POOLS = "computepools.computepool.io"
 GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes", "computepool-guard-moves")
 CLEANUP_ACCOUNT = "computepool-cleanup"
 # Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.
@@ -49,10 +51,22 @@ def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, An
 
 def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
     """Uninstall the release and wait until its own objects are gone; what they own follows. It need not be there."""
+    if cluster.api.find(CRDS, POOLS):
+        # One that is deleted before the API server has begun to serve its objects may be on its way for many minutes,
+        # with "storage is (re)initializing".
+        until(lambda: _served(cluster), "pools to be served")
     # Not Helm's --wait: on a busy machine it takes an object it has not heard of yet for gone, and then complains.
     cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found")
     # All else has no finalizer and is gone at once; a definition that goes takes its pools with it first.
     cluster.api.wait_for(CRDS, _none_is_going, what="the definition to be gone")
+
+
+def _served(cluster: Access) -> bool:
+    try:
+        cluster.api.list(POOLS)
+    except ApiError:
+        return False
+    return True
 
 
 def _none_is_going(found: list[Json]) -> bool:

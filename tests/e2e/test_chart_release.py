@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e import chart, objects
-from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, POOLS, RELEASE
 from e2e.cluster import Cluster
 from e2e.components import APISERVER, CONTROLLER_MANAGER, SCHEDULER, Options
 from e2e.errors import CommandError
@@ -20,7 +20,6 @@ Json = dict[str, Any]
 POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 GUARDS = "validatingadmissionpolicies.admissionregistration.k8s.io"
-POOLS = "computepools.computepool.io"
 POOL: Json = {
     "apiVersion": "computepool.io/v1alpha1",
     "kind": "ComputePool",
@@ -45,14 +44,14 @@ def own() -> Iterator[Cluster]:
 
 @pytest.fixture
 def release(own: Cluster) -> Iterator[Cluster]:
-    """The chart with all its defaults, the operator's pods too (kwok plays them), and nothing left afterwards."""
+    """The chart with all its defaults, the operator's pods too (kwok plays them); afterwards the definition is left."""
     chart.install(own, values={})
     try:
         yield own
     finally:
         chart.uninstall(own)
-        own.api.delete(CRDS, POOLS)
-        own.api.wait_for(CRDS, lambda found: not found, name=POOLS, what="the definition to be gone")
+        if own.api.find(CRDS, POOLS):
+            own.api.delete_all(POOLS)
 
 
 def _bind(cluster: Cluster) -> None:
