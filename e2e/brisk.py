@@ -61,6 +61,17 @@ def wait_breaker(
     return result
 
 
+def wait_unhealthy(site: Site, pool: str, count: int, *, timeout: float = 60) -> None:
+    """Wait until so many of the pool's nodes count as sick, in its status."""
+
+    def turned(found: list[Json]) -> bool:
+        providers = found[0].get("status", {}).get("providers", []) if found else []
+        return sum(int(one.get("unhealthyNodes", 0)) for one in providers) == count
+
+    what = f"{count} sick nodes"
+    site.api.wait_for(pools.POOLS, lambda found: turned(found) or None, name=pool, what=what, timeout=timeout)
+
+
 def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
     """The nodes that carry the operator's taint, and its value."""
     return {

@@ -82,9 +82,12 @@ def test_two_providers_lost_together_hold_everything_back_and_the_third_is_not_t
 ) -> None:
     # Admission follows the status a moment later: a pod made in that moment would still be let in to a lost provider.
     with away(site, admission={"mode": "Off"}) as scene:
+        count = sum(len(scene.nodes[provider]) for provider in lost)
         before = {pod["metadata"]["uid"] for pod in site.pods()}
         site.silence([name for provider in lost for name in scene.nodes[provider]])
         pools.wait_condition(site, scene.pool, "Degraded", "True", "TooManyFailed")
+        # A provider that may be about to fall silent counts, and is used until it is: all of them are by then.
+        brisk.wait_unhealthy(site, scene.pool, count)
         # Bursting goes on, where there is room: a pod more shows that passes came and went.
         if left == THIRD:
             scene.scale(COUNT + 1)

@@ -84,24 +84,21 @@ def test_the_schema_says_the_same_as_the_types_about_any_spec(api_server: Cluste
 
 
 def test_get_shows_the_state_at_a_glance(api_server: Cluster, pool: dict[str, Any]) -> None:
-    saturated = {
-        "type": "Saturated",
-        "status": "True",
-        "reason": "PodsOverflow",
-        "message": "",
-        "lastTransitionTime": "2026-11-23T05:00:00Z",
-    }
+    since = {"status": "True", "message": "", "lastTransitionTime": "2026-11-23T05:00:00Z"}
     status = {
         "primary": "aws",
-        "conditions": [saturated],
+        "conditions": [
+            {"type": "Saturated", "reason": "PodsOverflow", **since},
+            {"type": "Degraded", "reason": "ProviderSilent", **since},
+        ],
         "burstPods": 12,
         "pending": {"pods": 3, "accelerators": 24},
         "costPerHour": "35.40",
     }
     api_server.api.patch(POOLS, pool["metadata"]["name"], {"status": status}, subresource="status")
     heading, row = api_server.kubectl("get", "cpool", pool["metadata"]["name"]).splitlines()
-    assert heading.split() == ["NAME", "PRIMARY", "SATURATED", "BURSTING", "PENDING", "COST/H", "AGE"]
-    assert row.split()[:6] == [pool["metadata"]["name"], "aws", "True", "12", "3", "35.40"]
+    assert heading.split() == ["NAME", "PRIMARY", "SATURATED", "BURSTING", "PENDING", "HEALTH", "COST/H", "AGE"]
+    assert row.split()[:7] == [pool["metadata"]["name"], "aws", "True", "12", "3", "ProviderSilent", "35.40"]
 
 
 def test_the_status_is_written_apart_from_the_spec(api_server: Cluster, pool: dict[str, Any]) -> None:
