@@ -13,7 +13,7 @@ from e2e import brisk, chart, objects
 from e2e.cluster import Cluster
 from e2e.components import CONTROLLER_MANAGER, Options
 from e2e.operator import OperatorProcess
-from e2e.scene import SECOND, THIRD, away, work
+from e2e.scene import GPUS, NODES, SECOND, THIRD, away, work
 from e2e.site import Site
 
 QUICK_TO_GIVE_UP = Options(
@@ -23,7 +23,8 @@ QUICK_TO_GIVE_UP = Options(
 VALUES = dict(chart.NO_OPERATOR_PODS) | {"failover": {"releaseLostPods": True}}
 # Silence alone is not what these tests are about.
 NOT_BY_SILENCE = {"silentSeconds": 0, "unhealthyPercent": 60}
-COUNT = 4
+COUNT = NODES * GPUS
+"""All of the provider's places: the node that is lost second gives none to the pods of the first."""
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,27 @@ class Placement:
         return onward
 
     def keep(self, moves: Iterable[Moving]) -> None:
-        """Take the places of moves under way whose replacement is not seen yet, so that nobody else does."""
+        """Take the places of moves under way whose replacement is not seen yet, so that nobody else does.
+
+        One whose target has failed since, or is full, will be sent on: it has the place there, and the money, before
+        another running pod is moved.
+        """
         for one in moves:
-            target = self._target.get(one.target)
-            if target is not None and self._room.take(target, one.pod):
+            target = self._kept_at(one)
+            if target is not None:
                 self._room.charge(target, one.pod)
                 self._room.enter(target)
+
+    def _kept_at(self, one: Moving) -> Target | None:
+        """Take a place for the replacement at a standby, and return that: the move's own target if it can have it."""
+        if one.target == self._primary.name and not self._room.shut(self._primary):
+            # The primary's own account has it.
+            return None
+        meant = self._target.get(one.target)
+        if meant is not None and not self._room.shut(meant) and self._room.take(meant, one.pod):
+            return meant
+        others = (target for target in self._target.values() if target is not meant and _allows(one.pod, target))
+        return next((target for target in others if self._rejects(target, one.pod) is None), None)
 
     def walk(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
@@ -120,17 +135,16 @@ class Placement:
             at = pod.offered(target.name)
             outcome = self._wait_at(target, pod, pod.since if at is None else at)
             return outcome if isinstance(outcome, Reason) else _with(outcome, rejected)
-        if pod.allowed is not None and target.name not in pod.allowed:
+        if not _allows(pod, target):
             return Reason.NOT_ALLOWED
-        if overflow.wait is not None:
-            return overflow.wait
-        why = self._room.barred(target) or self._room.beyond(target, pod) or self._takes(target, pod)
+        why = overflow.wait or self._rejects(target, pod)
         return self._send(pod, target, overflow.why, rejected) if why is None else why
 
-    def _takes(self, target: Target, pod: Pod) -> Reason | None:
+    def _rejects(self, target: Target, pod: Pod) -> Reason | None:
         """Give the pod a place at the provider, now or on a node to be made; return why not otherwise."""
-        if self._room.take(target, pod):
-            return None
+        why = self._room.barred(target) or self._room.beyond(target, pod)
+        if why is not None or self._room.take(target, pod):
+            return why
         why = self._room.why_not(target, pod.shape)
         return None if target.on_demand and why is not Reason.PINNED else why
 
@@ -175,6 +189,11 @@ class Placement:
 
 def _with(hold: Hold, rejected: Rejected) -> Hold:
     return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), hold.until)
+
+
+def _allows(pod: Pod, target: Target) -> bool:
+    """Say whether the pod's owner lets it go to a standby."""
+    return pod.allowed is None or target.name in pod.allowed
 
 
 def _because(pod: Pod, why: Reason) -> Reason:

@@ -95,9 +95,13 @@ class Room:
         breaker = self._breakers[target.name]
         if breaker.closed:
             return None
-        if breaker.state is BreakerState.OPEN:
+        if self.shut(target):
             return Reason.PROVIDER_UNAVAILABLE
         return Reason.CANARY_UNDER_WAY if target.name in self._trying else None
+
+    def shut(self, target: Target) -> bool:
+        """Say whether the provider takes nobody: its breaker is open."""
+        return self._breakers[target.name].state is BreakerState.OPEN
 
     def closed(self, target: Target) -> bool:
         """Say whether the provider is used as it fits."""
