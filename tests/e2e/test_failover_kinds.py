@@ -161,7 +161,7 @@ def test_what_becomes_of_running_pods_is_for_the_policy_to_say(site: Site, polic
 
 
 def test_no_taint_outlives_its_pool(site: Site, operator: OperatorProcess) -> None:
-    with away(site) as scene:
+    with away(site, health={"unhealthyPercent": 100}) as scene:
         site.break_nodes(scene.nodes[SECOND][:1])
         brisk.drain(site, scene.pool, THIRD)
         brisk.wait_quarantined(site, [*scene.nodes[SECOND][:1], *scene.nodes[THIRD]])
@@ -172,7 +172,7 @@ def test_no_taint_outlives_its_pool(site: Site, operator: OperatorProcess) -> No
 
 def test_a_foreign_value_of_a_node_s_taints_is_left_alone(site: Site) -> None:
     other = {"key": "example.com/maintenance", "value": "x", "effect": "PreferNoSchedule"}
-    with away(site) as scene:
+    with away(site, health={"unhealthyPercent": 100}) as scene:
         sick = scene.nodes[SECOND][0]
         taints = site.api.get("nodes", sick)["spec"]["taints"]
         site.api.patch("nodes", sick, {"spec": {"taints": [*taints, other]}})

@@ -96,9 +96,7 @@ def test_a_budget_that_is_spent_sends_nobody_on_and_says_so(site: Site, operator
 def test_running_pods_leave_a_failed_primary_only_as_far_as_the_budget_goes(
     site: Site, operator: OperatorProcess
 ) -> None:
-    # The provider fails with its first node: no pod goes to its second one in between.
-    health = {"unhealthyPercent": 50}
-    with home(site, count=4, providers=_priced(site), budget={"perHour": "2"}, health=health) as scene:
+    with home(site, count=4, providers=_priced(site), budget={"perHour": "2"}) as scene:
         scene.break_down(FIRST)
         brisk.wait_settled(site, {FIRST: 2, SECOND: 2})
         scene.let_pass(operator)
