@@ -23,8 +23,8 @@ FIRST, SECOND, THIRD = "aws", "nebius", "crusoe"
 GPUS = 4
 NODES = 2
 FIRST_NODE_PERCENT = 50
-"""Of a provider's two nodes one never fails at the same moment as the other, and in between the pods of the one would go
-to the other: unless a test says more, the provider fails with the first."""
+"""Of two nodes one never fails at the same moment as the other, and in between the pods of the one would go to the
+other: unless a test says more, a provider fails with its first node."""
 COUNT = 6
 """Pods of the workload: more than one node takes, and two places stay free."""
 RESIDENT = "app=resident"
