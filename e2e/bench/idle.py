@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from e2e import objects, pools
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
@@ -21,24 +19,22 @@ READY_SECONDS = 60.0
 
 
 def run(stand: Stand, scale: Scale) -> Result:
-    """Measure one operator for a while, in as many parts as there are rounds."""
-    shares = []
+    """Measure one operator for as long as it takes for everything that it does from time to time to come once."""
     with Progress("idle") as progress, _many_pools(stand, scale.idle_pools), OperatorProcess(stand.cluster) as operator:
         operator.wait_leading()
         _wait_reported(stand, scale.idle_pools)
         time.sleep(scale.settle_seconds)
         stand.rest([operator.pid])
-        for part in range(scale.rounds):
-            progress.say(f"part {part + 1} of {scale.rounds}")
-            shares.append(_share(operator.pid, scale.idle_seconds / scale.rounds))
+        progress.say(f"looking on for {scale.idle_seconds:g} s")
+        share = _share(operator.pid, scale.idle_seconds)
     row = Row(
         what=f"idle operator, {scale.idle_pools} pools",
         unit="% of a core",
-        value=Spread.of(shares),
+        value=Spread.of([share]),
         limit=PERCENT,
         detail=f"over {scale.idle_seconds:g} s; {len(stand.site.nodes())} nodes",
     )
-    return Result("idle", [row], msgspec.to_builtins(shares))
+    return Result("idle", [row], [share])
 
 
 def _share(pid: int, seconds: float) -> float:

@@ -45,7 +45,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     trace_days: float = 31.0
     """Of the load that is played through the decisions."""
     idle_pools: int = 100
-    idle_seconds: float = 25.0
+    idle_seconds: float = 60.0
     settle_seconds: float = 5.0
     """Before that: pools are reported for the first time, and what follows a start is over."""
 

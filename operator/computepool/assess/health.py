@@ -63,7 +63,7 @@ class Health(msgspec.Struct, frozen=True):
     blind: str = ""
     """Why no verdict can be trusted, for people; empty where they can."""
     look_again: float | None = None
-    """When time alone may change a verdict, in seconds since the epoch."""
+    """When time alone may change a verdict, in seconds since the epoch; the first node to fall silent is news."""
     doubtful: frozenset[str] = frozenset()
     """Providers that may be about to fall silent, while nodes of the pool have: heartbeats that end at one moment are
     missed one after another, as each was due. They count as failed where it is asked how many have at once."""
@@ -86,7 +86,9 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
         for name, uses in members.items()
     }
     anybody = any(name in silence.silent for name in look.nodes)
-    recheck = now + RECHECK_SECONDS if anybody else None
+    # Where all are heard, the next one to fall silent is noticed by who hears them: they are heard all the time, and
+    # every look for the sake of that would come too early.
+    next_silent, recheck = (silence.look_again, now + RECHECK_SECONDS) if anybody else (None, None)
     doubtful = _doubtful(members, seen.heartbeats, silence, spec.silent_percent) if anybody else frozenset()
     if doubtful:
         recheck = now + DOUBT_SECONDS
@@ -94,7 +96,7 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
     return Health(
         nodes=look.nodes,
         providers=providers,
-        look_again=soonest(now, [silence.look_again, holes.look_again, recheck, *dues]),
+        look_again=soonest(now, [next_silent, holes.look_again, recheck, *dues]),
         doubtful=doubtful,
         joined=frozenset(look.joined),
     )

@@ -27,7 +27,7 @@ class Silence(msgspec.Struct, frozen=True):
     blind: str = ""
     """Why no verdict can be trusted, for people; empty where they can."""
     look_again: float | None = None
-    """When the next node is silent, if it is not heard before."""
+    """When the next node falls silent, if it is not heard before."""
 
 
 def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_seconds: int, now: float) -> Silence:

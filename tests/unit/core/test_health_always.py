@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from computepool.assess.breaker import Signs, step
 from computepool.assess.faults import Fault
-from computepool.assess.health import ProviderHealth
+from computepool.assess.health import ProviderHealth, soonest
 from computepool.assess.sickness import Times, due, sickness_of
+from computepool.assess.silence import silence_of
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure, Node
@@ -324,7 +325,7 @@ def test_before_the_time_to_look_again_no_verdict_changes(
     for index, scene in enumerate(story):
         last = states(watch.state.breakers)
         watch.see(index - len(story) + 1, **scene)
-    first, again = verdicts(watch), watch.found.look_again
+    first, again = verdicts(watch), soonest(NOW, (watch.found.look_again, next_silent(watch.pool, story[-1])))
     if any(last.get(name, CLOSED) is not one for name, one in states(watch.found.breakers).items()):
         # What is seen counts for its new state, which is looked at soon.
         assert again is not None
@@ -333,6 +334,12 @@ def test_before_the_time_to_look_again_no_verdict_changes(
     later = share * (3600 if again is None else again - NOW)
     watch.see(later, **story[-1])
     assert verdicts(watch) == first
+
+
+def next_silent(of: ComputePool, scene: dict[str, Any]) -> float | None:
+    """When the next node falls silent: that is news for a pass, not a time that it has to know."""
+    last_heard, seconds = scene["heartbeats"], of.spec.health.silent_seconds
+    return silence_of(last_heard, 0.0, seconds, NOW).look_again
 
 
 def states(of: Mapping[str, Breaker]) -> dict[str, BreakerState]:
