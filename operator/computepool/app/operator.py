@@ -17,15 +17,16 @@ from typing import Any
 
 from computepool.act.bindings import Bindings
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import MoveLedger, Mover
+from computepool.act.mover import Mover
 from computepool.act.status import StatusWriter
-from computepool.act.writer import Ledger, Writer
+from computepool.act.writer import Writer
 from computepool.app import collector
 from computepool.app.acting import Acting
 from computepool.app.caches import Caches
 from computepool.app.dirty import DirtyPools
 from computepool.app.election import Election, LostLeadershipError, Timing
 from computepool.app.health import HealthServer
+from computepool.app.ledgers import Ledgers
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
@@ -89,9 +90,7 @@ class Operator:
         )
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
         story = Story(self.metrics, self._events.tell)
-        ledger = Ledger(self._store.in_flight.start, self._written, self._doubted, self._released)
-        moving = self._store.moving
-        moves = MoveLedger(moving.start, moving.evicted, moving.refused, self._not_moved)
+        ledgers = Ledgers(self._store, self._dirty, clock=clock)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
         )
@@ -110,8 +109,16 @@ class Operator:
         self._acting = Acting(
             self._store,
             self._dirty,
-            Writer(client, self.election, ledger, wall=wall, rng=self._rng),
-            Mover(client, self.election, moves, leaving=self._store.is_leaving, clock=clock, wall=wall, rng=self._rng),
+            Writer(client, self.election, ledgers.bursts, wall=wall, rng=self._rng),
+            Mover(
+                client,
+                self.election,
+                ledgers.moves,
+                leaving=self._store.is_leaving,
+                clock=clock,
+                wall=wall,
+                rng=self._rng,
+            ),
             self._quarantine,
             statuses,
             story,
@@ -225,32 +232,11 @@ class Operator:
                 listed.set()
         await self._pools.run()
 
-    def _written(self, uid: str, version: int) -> None:
-        pod = self._store.pod(uid)
-        self._store.in_flight.written(uid, version, pod.resource_version if pod else 0)
-
-    def _doubted(self, uid: str) -> None:
-        if self._store.in_flight.doubted(uid, self._store.pod(uid)):
-            self._look_at_pool_of(uid)
-
-    def _released(self, uid: str) -> None:
-        self._store.in_flight.drop(uid)
-        self._look_at_pool_of(uid)
-
-    def _look_at_pool_of(self, uid: str) -> None:
-        for pool in self._store.claims_of(uid)[:1]:
-            self._dirty.mark(pool, self._clock())
-
     def _stale(self) -> str:
         return self._caches.trouble(self._settings.stale_seconds)
 
     def _unfollowed(self) -> str:
         return self._caches.unfollowed(self._settings.stale_seconds)
-
-    def _not_moved(self, uid: str) -> None:
-        self._store.moving.failed(uid)
-        for pool in self._store.claims_of(uid)[:1]:
-            self._dirty.mark(pool, self._clock())
 
     def _look_at_all(self) -> None:
         self._store.mark_all(self._clock())

@@ -97,6 +97,10 @@ class UnderWay:
         else:
             self._remove(uid)
 
+    def pool_of(self, uid: str) -> str | None:
+        """Return the pool that has a move of the pod."""
+        return self._pool_of.get(uid)
+
     def of(self, pool: str) -> tuple[Moving, ...]:
         """Return a pool's moves, in the order in which they were begun; none of them in the future."""
         self._now()

@@ -15,12 +15,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from computepool.act.bindings import Bindings
-from computepool.act.mover import MoveLedger, Mover
+from computepool.act.mover import Mover
 from computepool.act.status import StatusWriter
-from computepool.act.writer import Ledger, Writer
+from computepool.act.writer import Writer
 from computepool.app.acting import Acting
 from computepool.app.caches import Caches
 from computepool.app.dirty import DirtyPools
+from computepool.app.ledgers import Ledgers
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
@@ -75,9 +76,7 @@ class Process:
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
         bindings = Bindings(self.client, self.lease, ("kube-system",))
         self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
-        ledger = Ledger(self.store.in_flight.start, self._written, self._doubted, self._released)
-        moving = self.store.moving
-        moves = MoveLedger(moving.start, moving.evicted, moving.refused, self._not_moved)
+        ledgers = Ledgers(self.store, self.dirty, clock=clock)
         statuses = StatusWriter(
             self.client,
             self.lease,
@@ -102,11 +101,11 @@ class Process:
         self.acting = Acting(
             self.store,
             self.dirty,
-            Writer(self.client, self.lease, ledger, wall=wall, rng=rng, sleep=self._wait),
+            Writer(self.client, self.lease, ledgers.bursts, wall=wall, rng=rng, sleep=self._wait),
             Mover(
                 self.client,
                 self.lease,
-                moves,
+                ledgers.moves,
                 leaving=self.store.is_leaving,
                 clock=clock,
                 wall=wall,
@@ -211,26 +210,6 @@ class Process:
     async def _wait(self, _seconds: float) -> None:
         await asyncio.sleep(RETRY)
         self.waits += 1
-
-    def _written(self, uid: str, version: int) -> None:
-        pod = self.store.pod(uid)
-        self.store.in_flight.written(uid, version, pod.resource_version if pod else 0)
-
-    def _doubted(self, uid: str) -> None:
-        if self.store.in_flight.doubted(uid, self.store.pod(uid)):
-            self._look_at_pool_of(uid)
-
-    def _released(self, uid: str) -> None:
-        self.store.in_flight.drop(uid)
-        self._look_at_pool_of(uid)
-
-    def _not_moved(self, uid: str) -> None:
-        self.store.moving.failed(uid)
-        self._look_at_pool_of(uid)
-
-    def _look_at_pool_of(self, uid: str) -> None:
-        for pool in self.store.claims_of(uid)[:1]:
-            self.dirty.mark(pool, self.clock())
 
     def _look_at_all(self) -> None:
         self.store.mark_all(self.clock())

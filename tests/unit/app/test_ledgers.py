@@ -1,0 +1,90 @@
+"""What is answered last has its pool looked at, whatever the watch has told by then."""
+
+from __future__ import annotations
+
+import pytest
+
+from computepool.app.dirty import DirtyPools
+from computepool.app.ledgers import Ledgers
+from computepool.model.snapshot import MoveKind, Moving, Offer, Pod
+from computepool.observe.store import Store
+from tests.builders import NOW, POOL, namespace, node, pod, pool
+from tests.unit.core.moving import owned
+
+AT = 5.0
+
+
+class Marks(DirtyPools):
+    """Only notes who is to be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: AT, wall=lambda: NOW)
+        self.pools: list[str] = []
+
+    def mark(self, pool: str, at: float) -> None:
+        assert at == AT
+        self.pools.append(pool)
+
+
+class Scene:
+    """A pod that runs, or waits, in a pool."""
+
+    def __init__(self, one: Pod) -> None:
+        self.pod = one
+        self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
+        self.store.put_namespace(namespace(), AT)
+        self.store.put_pool(pool(), AT)
+        self.store.put_node(node("a1"), AT)
+        self.store.put_pod(one, AT)
+        self.marks = Marks()
+        self.ledgers = Ledgers(self.store, self.marks, clock=lambda: AT)
+
+    def moves(self) -> None:
+        moving = Moving(self.pod, source="aws", target="nebius", kind=MoveKind.FAILOVER, at=NOW)
+        self.ledgers.moves.start(POOL, moving)
+
+    def is_gone(self) -> None:
+        self.store.drop_pod(self.pod.uid, AT)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_move_that_came_to_nothing_gives_its_place_back(gone: bool) -> None:
+    scene = Scene(owned("web", on="a1"))
+    scene.moves()
+    if gone:
+        scene.is_gone()
+    scene.ledgers.moves.failed(scene.pod.uid)
+    assert scene.marks.pools == [POOL]
+    assert not scene.store.moving.of(POOL)
+
+
+def test_an_answer_that_comes_after_the_pod_is_gone_is_news() -> None:
+    scene = Scene(owned("web", on="a1"))
+    scene.moves()
+    scene.is_gone()
+    scene.ledgers.moves.evicted(scene.pod.uid, NOW)
+    assert scene.marks.pools == [POOL]
+    assert [one.evicted for one in scene.store.moving.of(POOL)] == [True]
+
+
+def test_one_that_comes_first_is_not_as_the_watch_tells_it_too() -> None:
+    scene = Scene(owned("web", on="a1"))
+    scene.moves()
+    scene.ledgers.moves.evicted(scene.pod.uid, NOW)
+    assert scene.marks.pools == []
+
+
+def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
+    scene = Scene(pod("web"))
+    scene.ledgers.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.ledgers.bursts.failed(scene.pod.uid)
+    assert scene.marks.pools == [POOL]
+    assert not scene.store.snapshot(POOL).in_flight
+
+
+def test_a_burst_that_is_in_doubt_is_news_only_once_it_is_seen() -> None:
+    scene = Scene(pod("web"))
+    scene.ledgers.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.ledgers.bursts.doubted(scene.pod.uid)
+    assert scene.marks.pools == []
+    assert scene.pod.uid in scene.store.snapshot(POOL).in_flight
