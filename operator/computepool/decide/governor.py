@@ -39,10 +39,11 @@ class Governor:
         """`recent`: the state's moves, oldest first."""
         spec = snapshot.pool.spec
         self._flights = flights
+        self._moving = snapshot.moving
         self._recent = recent
         self._now = now
-        # A move of the second in which this process took over must not be read as one of the leader's before it.
-        self._second = float(max(floor(now), ceil(snapshot.moving_since)))
+        self._since = snapshot.moving_since
+        self._second = self._second_of(now)
         self._timeout = float(spec.failover.eviction_timeout_seconds)
         forced, home = spec.failover, spec.failback
         limits = (
@@ -99,14 +100,26 @@ class Governor:
 
     def recorded(self, moves: tuple[Move, ...]) -> Recent:
         """Return the state's next `recent_moves`: with these, and without those a minute older than the latest."""
-        second = self._second
         entries = list(self._recent)
-        for move in moves:
-            # One that is tried again is counted once a second: it may be tried in many passes before it is asked for.
-            if move.pod.uid not in self._flights.refused or (second, move.kind) not in entries:
-                entries.append((second, move.kind))
+        for kind in dict.fromkeys(move.kind for move in moves):
+            begun = [move.pod.uid for move in moves if move.kind is kind]
+            again = sum(uid in self._flights.refused for uid in begun)
+            # Those that are tried again are counted as far as they may be let go beside all others of this second: they
+            # may be tried, and refused, in many passes.
+            there = entries.count((self._second, kind))
+            entries += [(self._second, kind)] * (len(begun) - again + max(0, self._asked(kind) + again - there))
         latest = max((at for at, _ in entries), default=0.0)
         return tuple((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS)
+
+    def _asked(self, kind: MoveKind) -> int:
+        """Return how many are let go, or may be, that were asked for in this second before this pass."""
+        return sum(
+            one.kind is kind and is_asked(one) and self._second_of(one.at) >= self._second for one in self._moving
+        )
+
+    def _second_of(self, at: float) -> float:
+        # A move of the second in which this process took over must not be read as one of the leader's before it.
+        return float(max(floor(at), ceil(self._since)))
 
     def _left_by(self, limits: _Limits) -> int:
         left = limits.concurrent - self._flights.count(limits.kinds)

@@ -180,6 +180,25 @@ def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
     assert state.recent_moves == ((NOW, MoveKind.FAILOVER),)
 
 
+def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_in_the_same_second() -> None:
+    def refused(ago: float) -> tuple[Any, ...]:
+        return tuple(moving(one, "aws", at=NOW - ago, evicted=False, refused_since=NOW - ago) for one in LEAVING[:2])
+
+    of, nodes = pool(), [node("a1"), sick_node("n1")]
+    plan = decided(snapshot(of, nodes, LEAVING[:2], moving=refused(11)), SICK)
+    # Both may be let go at once: a successor has to count both.
+    assert plan.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
+    # They were refused, and two more are asked for in the same second: never more than two were let go.
+    later = decided(snapshot(of, nodes, LEAVING[2:4], moving=refused(-0.2)), plan.state, NOW + 0.3)
+    assert len(later.moves) == 2
+    assert later.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 4
+    # One is let go, and the other is tried once more.
+    let_go, again = refused(11)
+    let_go = msgspec.structs.replace(let_go, at=NOW, evicted=True, refused_since=None)
+    once_more = decided(snapshot(of, nodes, LEAVING[1:2], moving=(let_go, again)), plan.state, NOW + 0.6)
+    assert once_more.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
+
+
 def test_one_that_waits_for_its_turn_is_looked_at_once_a_move_counts_no_longer() -> None:
     plan = passed(at_once=1, moving=(gone(1, ago=100),))
     assert stay_of(plan, "p0").reason is Reason.AT_MOVE_LIMIT
