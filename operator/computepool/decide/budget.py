@@ -22,6 +22,8 @@ from computepool.model.state import Spend
 
 HOUR: Final = Decimal(3600)
 NOTHING: Final = Decimal(0)
+TELL_SECONDS: Final = 60.0
+"""While anything is spent, so often it is said how much."""
 
 
 class Purse(msgspec.Struct, frozen=True):
@@ -109,13 +111,15 @@ def _flies_to(snapshot: Snapshot, pod: Pod, target: Target) -> bool:
 
 
 def _look_again(budget: Budget, spend: Spend, running: Decimal, now: float) -> float | None:
-    """Return when the rest of the day no longer covers an hour, or the next day begins."""
-    day = budget.daily()
-    if day is None or not (spend.spent or spend.rate):
+    """Return when the rest of the day no longer covers an hour, the next day begins, or what is told is out of date."""
+    if not (spend.spent or spend.rate):
         return None
-    moment = datetime.fromtimestamp(now, UTC)
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() + 86_400
-    rest = day - spend.spent - running
-    if not spend.rate or rest <= 0:
-        return midnight
-    return min(midnight, now + float(rest / spend.rate * HOUR))
+    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() + 86_400
+    times = [midnight]
+    if spend.rate:
+        times.append(now + TELL_SECONDS)
+    day = budget.daily()
+    rest = NOTHING if day is None else day - spend.spent - running
+    if spend.rate and rest > 0:
+        times.append(now + float(rest / spend.rate * HOUR))
+    return min(times)

@@ -9,6 +9,7 @@ until it is.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -45,6 +46,8 @@ class Flights(msgspec.Struct, frozen=True):
     """By uid: pods whose eviction the API server refuses."""
     unknown: tuple[tuple[float, MoveKind], ...]
     """Moves of an earlier leader that may not be over."""
+    there: Mapping[str, Pod] = MappingProxyType({})
+    """By uid: those of the moved pods that are still seen on a node, terminating or not."""
 
     def count(self, kinds: Kinds) -> int:
         """Return how many moves of these kinds are on their way."""
@@ -79,6 +82,7 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
         pods=frozenset(one.pod.uid for one in recent),
         refused=refused,
         unknown=_unknown(old, snapshot, bound, now),
+        there={one.pod.uid: bound[one.pod.uid] for one in recent if one.pod.uid in bound},
     )
 
 

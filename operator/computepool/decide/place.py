@@ -10,6 +10,7 @@ Kept here, for every burst:
 """
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from computepool.assess.assessment import Assessment
 from computepool.assess.overflow import Hold, Overflow, Sent, fit_since, in_order
 from computepool.assess.targets import Target
+from computepool.decide.budget import NOTHING, cost_of
 from computepool.decide.flights import Flights
 from computepool.decide.plan import Burst
 from computepool.decide.room import Room
@@ -49,6 +51,7 @@ class Placement:
         self._flights = flights
         self._target = {target.name: target for target in room.standbys}
         self._primary = assessment.primary.target
+        self._lost = {use.node.name for one in assessment.supplies for use in one.nodes if use.node.ready == "Unknown"}
         self.fitting: dict[tuple[str, str], float] = {}
         self.bursts: list[Burst] = []
         self.holds: list[Hold] = []
@@ -95,7 +98,8 @@ class Placement:
         for one in moves:
             target = self._kept_at(one)
             if target is not None:
-                self._room.charge(target, one.pod)
+                credit, leaves = self._held_by(one, target)
+                self._room.charge(target, one.pod, credit, leaves=leaves)
                 self._room.enter(target)
 
     def _kept_at(self, one: Moving) -> Target | None:
@@ -107,7 +111,23 @@ class Placement:
         if meant is not None and not self._room.shut(meant) and self._room.take(meant, one.pod):
             return meant
         others = (target for target in self._target.values() if target is not meant and _allows(one.pod, target))
-        return next((target for target in others if self._rejects(target, one.pod) is None), None)
+        for target in others:
+            credit, leaves = self._held_by(one, target)
+            if self._rejects(target, one.pod, credit, leaves=leaves) is None:
+                return target
+        return None
+
+    def _held_by(self, one: Moving, target: Target) -> tuple[Decimal, bool]:
+        """Return what the moved pod itself still costs, and whether it leaves to its replacement what it holds there.
+
+        That is counted already, and ends with it.
+        """
+        there = self._flights.there.get(one.pod.uid)
+        if there is None:
+            return NOTHING, False
+        source = self._target.get(one.source)
+        cost = NOTHING if source is None or there.deleting is not None else cost_of(source, there, self._room.resource)
+        return cost, one.source == target.name and there.node not in self._lost
 
     def walk(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
@@ -140,9 +160,9 @@ class Placement:
         why = overflow.wait or self._rejects(target, pod)
         return self._send(pod, target, overflow.why, rejected) if why is None else why
 
-    def _rejects(self, target: Target, pod: Pod) -> Reason | None:
+    def _rejects(self, target: Target, pod: Pod, credit: Decimal = NOTHING, *, leaves: bool = False) -> Reason | None:
         """Give the pod a place at the provider, now or on a node to be made; return why not otherwise."""
-        why = self._room.barred(target) or self._room.beyond(target, pod)
+        why = self._room.barred(target) or self._room.beyond(target, pod, credit, leaves=leaves)
         if why is not None or self._room.take(target, pod):
             return why
         why = self._room.why_not(target, pod.shape)

@@ -45,8 +45,8 @@ def owned(name: str, gpus: int = 1, *, on: str, age: float = 7200, **fields: Any
 
 def moving(one: Pod, to: str, *, at: float, kind: MoveKind = MoveKind.FAILOVER, **fields: Any) -> Moving:
     """A move under way: evicted unless told."""
-    options: dict[str, Any] = {"evicted": True, **fields}
-    return Moving(one, source="", target=to, kind=kind, at=at, **options)
+    options: dict[str, Any] = {"evicted": True, "source": "", **fields}
+    return Moving(one, target=to, kind=kind, at=at, **options)
 
 
 def moved_to(plan: Plan) -> dict[str, str]:

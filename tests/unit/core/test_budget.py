@@ -15,7 +15,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Saturation, Spend
 from tests.builders import NOW, node, pod, pool, provider, snapshot
-from tests.unit.core.moving import CALM, moved_to, moving, owned, sick_node, sickness, stay_of, stays
+from tests.unit.core.moving import CALM, moved_to, moving, opened, owned, sick_node, sickness, stay_of, stays
 from tests.unit.core.passes import decided, hold_of, holds, sent_to
 
 PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
@@ -97,6 +97,16 @@ def test_at_midnight_the_budget_is_looked_at_again() -> None:
     assert sent_to(later) == {"web": "nebius"}
 
 
+@pytest.mark.parametrize("budget", [{"perHour": "100"}, {"perHour": "100", "perDay": "100000"}])
+def test_while_something_is_spent_it_is_looked_at_once_a_minute_and_at_midnight(budget: dict[str, str]) -> None:
+    steady = PoolState(Saturation(True))
+    assert seen(pod("runs", 1, on="c1"), budget=budget, state=steady).look_again == NOW + 60
+    midnight = datetime(2027, 1, 16, tzinfo=UTC).timestamp()
+    spending = msgspec.structs.replace(steady, spend=spent("1"))
+    assert seen(budget=budget, state=spending).look_again == midnight
+    assert seen(budget=budget, state=steady).look_again is None
+
+
 def test_while_there_is_a_budget_nobody_is_admitted_to_a_standby() -> None:
     state = PoolState(Saturation(True), admitting="nebius")
     assert seen(budget={"perHour": "1000"}, admission="Always", state=state).admission == Admission()
@@ -163,6 +173,16 @@ def test_a_place_that_is_kept_for_a_moved_pod_is_paid_for() -> None:
     under_way = (moving(gone, "nebius", at=NOW - 1),)
     assert sent_to(seen(pod("web", 2), budget={"perHour": "7"}, moving=under_way)) == {}
     assert sent_to(seen(pod("web", 2), budget={"perHour": "8"}, moving=under_way)) == {"web": "nebius"}
+
+
+def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
+    # On its way home, and not let go yet: there it costs 2 an hour. The primary fails, so that it would stay on nebius.
+    gone = owned("gone", 1, on="n1")
+    of = pool(*PRICED, budget={"perHour": "3"})
+    under_way = (moving(gone, "aws", at=NOW - 1, evicted=False, source="nebius", kind=MoveKind.FAILBACK),)
+    failed = PoolState(breakers={"aws": opened()})
+    plan = decided(snapshot(of, [node("a1"), node("n1")], [gone], moving=under_way), failed)
+    assert not plan.exhausted
 
 
 # -- return
