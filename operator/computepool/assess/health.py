@@ -31,6 +31,8 @@ from computepool.model.state import Breaker, PoolState, Sickness
 
 DOUBT_SECONDS = 1.0
 """Between looks while a provider may be about to fall silent."""
+SOON_SECONDS = 1.0
+"""One who hears somebody fall silent says so once; by a clock that is put right meanwhile it is not so yet."""
 RECHECK_SECONDS = 5.0
 """Between looks while a node is silent: that it is heard again shows in no change."""
 NOT_SICK: Mapping[str, Sickness] = MappingProxyType({})
@@ -86,9 +88,12 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
         for name, uses in members.items()
     }
     anybody = any(name in silence.silent for name in look.nodes)
+    recheck = now + RECHECK_SECONDS if anybody else None
     # Where all are heard, the next one to fall silent is noticed by who hears them: they are heard all the time, and
-    # every look for the sake of that would come too early.
-    next_silent, recheck = (silence.look_again, now + RECHECK_SECONDS) if anybody else (None, None)
+    # every look for the sake of that would come too early, unless it is about to be so.
+    next_silent = silence.look_again
+    if not anybody and next_silent is not None and next_silent > now + SOON_SECONDS:
+        next_silent = None
     doubtful = _doubtful(members, seen.heartbeats, silence, spec.silent_percent) if anybody else frozenset()
     if doubtful:
         recheck = now + DOUBT_SECONDS

@@ -10,7 +10,7 @@ been heard for longer than any living node is quiet (an API server or a store th
 through again says nothing about those that have not yet).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -133,6 +133,10 @@ class Heartbeats:
         self._silent[seconds] = after
         turned = before ^ after
         return turned, bool(turned) and 2 * max(len(before), len(after)) >= len(self._beats)
+
+    def asked_for(self, seconds: Collection[int]) -> None:
+        """Forget what was told by any other time: asked for again, it is told anew who is silent."""
+        self._silent = {one: silent for one, silent in self._silent.items() if one in seconds}
 
     # --- what a pass reads
 

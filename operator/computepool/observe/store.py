@@ -312,6 +312,7 @@ class Store:
         for name, pool in self._pools.items():
             patient.setdefault(pool.spec.health.silent_seconds, []).append(name)
             self.moving.prune(name, float(pool.spec.failback.min_dwell_seconds))
+        self.heartbeats.asked_for(patient)
         for seconds, names in patient.items():
             if seconds:
                 self._mark_turned(seconds, names, at)

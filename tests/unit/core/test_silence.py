@@ -33,10 +33,12 @@ def fell_silent(watch: Watch, now: float, *names: str, since: float = 0, **field
 
 def test_a_node_is_silent_after_silent_seconds() -> None:
     watch = watching(silentSeconds=25)
+    fell_silent(watch, 20, "a1")
+    # The next one to fall silent is news: it is no reason to look before, save a moment before.
+    assert watch.found.look_again is None
     fell_silent(watch, 24.9, "a1")
     assert watch.sick() == {}
-    # The next one to fall silent is news, as it is not before it happens.
-    assert watch.found.look_again is None
+    assert watch.found.look_again == NOW + 25
     fell_silent(watch, 25, "a1")
     assert watch.sick() == {"a1": Reason.NODE_SILENT}
     assert watch.found.look_again is not None

@@ -91,6 +91,15 @@ def test_each_pool_is_told_by_its_own_seconds_and_only_of_its_own_nodes() -> Non
     assert scene.wait(1) == {"slow"}
 
 
+def test_after_an_edit_to_and_fro_those_who_are_silent_are_told_of_again() -> None:
+    scene = Scene(namespace(), *NODES, patient("inference", 25))
+    assert scene.wait(25, "a1", "a2", "n1", "x1") == {"inference"}
+    put(scene.store, patient("inference", 60))
+    assert scene.tick() == set()
+    put(scene.store, patient("inference", 25))
+    assert scene.tick() == {"inference"}
+
+
 def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
     scene = Scene()
     assert scene.wait(30, "x1") == {"inference"}
