@@ -134,9 +134,8 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
         if pod.owner in owners:
             candidates[pod.owner].append(pod)
     for pods in candidates.values():
-        # In the order in which they appeared, as far as that is known. Of those created in the same second, the bound
-        # ones were first.
-        pods.sort(key=lambda pod: (pod.after, pod.created, not pod.node, pod.uid), reverse=True)
+        # Of those created in the same second, the bound ones were first.
+        pods.sort(key=lambda pod: (pod.created, not pod.node, pod.uid), reverse=True)
     found: dict[str, Pod] = {}
     for one in sorted(moves, key=lambda one: (one.number, one.at)):
         pods = candidates.get(one.pod.owner, [])

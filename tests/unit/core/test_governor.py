@@ -73,16 +73,6 @@ def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
     assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 3
 
 
-def test_replacements_are_told_apart_by_when_they_appeared_where_all_are_of_one_second() -> None:
-    flown = tuple(
-        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 1 + index / 10, number=index + 1)
-        for index in range(4)
-    )
-    # Their names say the reverse of the order in which they came.
-    new = [owned(f"new{9 - index}", on="a1", owner="rs-x", age=0, after=index + 1) for index in range(4)]
-    assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 4
-
-
 def test_a_move_is_over_although_its_replacement_was_moved_on_since() -> None:
     first = owned("first", on="n9", owner="rs-x", age=500)
     second = owned("second", on="c9", owner="rs-x", age=60)
