@@ -1,7 +1,7 @@
 """Moves under way: which of them still count, whose places are to be kept, and which waiting pods are their outcome.
 
 A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
-and its age: of an owner's moves, the first is matched with the first pod created and seen since, and so on. One whose
+and its age: of an owner's moves, the first is matched with the first pod created since, and so on. One whose
 replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered yet counts
 until it is.
 """
@@ -89,12 +89,9 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
 def replaces(pod: Pod, one: Moving) -> bool:
     """Say whether the pod may have been created in the place of the one that was moved.
 
-    Those created in one second are siblings, however soon after that one of them is moved. So are those that were seen
-    before the move began: by creation times alone that can't be told, as they have whole seconds.
+    Those created in one second are siblings, however soon after that one of them is moved.
     """
-    if not pod.owner or pod.owner != one.pod.owner or pod.after < one.number:
-        return False
-    return pod.created > one.pod.created and _since(pod, one.at)
+    return bool(pod.owner) and pod.owner == one.pod.owner and pod.created > one.pod.created and _since(pod, one.at)
 
 
 def _since(pod: Pod, at: float) -> bool:
@@ -137,7 +134,7 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
         # Of those created in the same second, the bound ones were first.
         pods.sort(key=lambda pod: (pod.created, not pod.node, pod.uid), reverse=True)
     found: dict[str, Pod] = {}
-    for one in sorted(moves, key=lambda one: (one.number, one.at)):
+    for one in sorted(moves, key=lambda one: one.at):
         pods = candidates.get(one.pod.owner, [])
         while pods and not (replaces(pods[-1], one) and moved_on.get(pods[-1].uid, inf) > one.at):
             pods.pop()

@@ -36,8 +36,6 @@ class UnderWay:
         self._by_pool: dict[str, dict[str, Moving]] = {}
         # The one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
-        self.begun = 0
-        """How many moves were begun so far."""
         # By pod: how it was let go, where it is asked for once more all the same.
         self._let_go: dict[str, Moving] = {}
 
@@ -65,13 +63,8 @@ class UnderWay:
             self._let_go[uid] = before
         refused_since = None if before is None else before.refused_since
         moves = self._by_pool.setdefault(pool, {})
-        self.begun += 1
         moves[uid] = msgspec.structs.replace(
-            moving,
-            at=min(moving.at, now),
-            refused_since=refused_since,
-            asking=refused_since is not None,
-            number=self.begun,
+            moving, at=min(moving.at, now), refused_since=refused_since, asking=refused_since is not None
         )
         self._pool_of[uid] = pool
         done = now - UNDER_WAY_SECONDS
@@ -98,7 +91,7 @@ class UnderWay:
         if moving is None or moving.evicted:
             return
         if let_go is not None:
-            self._update(uid, at=min(let_go.at, self._now()), evicted=True, number=let_go.number)
+            self._update(uid, at=min(let_go.at, self._now()), evicted=True)
         elif moving.refused_since is not None:
             self._update(uid, asking=False)
         else:

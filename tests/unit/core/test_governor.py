@@ -60,13 +60,6 @@ def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
     assert len(passed(sibling, at_once=1, moving=(gone(1, ago=100),)).moves) == 0
 
 
-def test_nor_does_one_that_was_seen_before_the_move_began_however_young_it_is() -> None:
-    # Creation times have whole seconds, and another clock: by them it could have been made since.
-    young = owned("young", on="a1", owner="og-1", age=0, after=6)
-    assert len(passed(young, at_once=1, moving=(gone(1, ago=0, number=6),)).moves) == 1
-    assert not passed(young, at_once=1, moving=(gone(1, ago=0, number=7),)).moves
-
-
 def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
     flown = tuple(moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 50) for index in range(3))
     new = [owned(f"new{index}", on="a1", owner="rs-x", age=49) for index in range(2)]

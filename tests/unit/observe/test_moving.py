@@ -239,7 +239,7 @@ class Played:
     def _move(self, after: float) -> None:
         at, number = self.true, len(self.made)
         evict(self.moves, f"p{number}", self.clock.now, created=at - HOUR)
-        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)), after=self.moves.begun)
+        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)))
         self.made.append((at, new))
 
     def check(self) -> None:
