@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from e2e.cluster import REPOSITORY, Access
 from e2e.errors import WaitTimeoutError
 from e2e.kubeapi import ApiError
+from e2e.pools import POOLS
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -27,7 +28,6 @@ NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
-POOLS = "computepools.computepool.io"
 GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes", "computepool-guard-moves")
 CLEANUP_ACCOUNT = "computepool-cleanup"
 # Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.

@@ -18,11 +18,11 @@ from e2e.demo.seen import EventSeen, Eviction, PodSeen, PoolSeen
 from e2e.errors import E2EError, WaitTimeoutError
 from e2e.kubeapi import KubeApi, WatchEvent
 from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION, is_ready
+from e2e.pools import POOLS
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
-POOLS = "computepools.computepool.io"
 EVENTS = "events.events.k8s.io"
 LEASES, LEASE_NAMESPACE = "leases.coordination.k8s.io", "kube-node-lease"
 BUDGETS = "poddisruptionbudgets.policy"

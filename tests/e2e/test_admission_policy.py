@@ -15,12 +15,12 @@ from e2e import chart, objects
 from e2e.chart import DRY_RUN
 from e2e.cluster import Access, Cluster
 from e2e.components import Options
+from e2e.pools import POOLS
 
 Json = dict[str, Any]
 
 POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
-POOLS = "computepools.computepool.io"
 NAMESPACE = "team-ml"
 NUMBERS = itertools.count()
 POD = objects.gpu_pod("new")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from e2e import chart, objects
-from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, POOLS, RELEASE
+from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, RELEASE
 from e2e.cluster import Cluster
 from e2e.components import APISERVER, CONTROLLER_MANAGER, SCHEDULER, Options
 from e2e.errors import CommandError
 from e2e.kubeapi import ApiError, KubeApi
+from e2e.pools import POOLS
 
 Json = dict[str, Any]
 

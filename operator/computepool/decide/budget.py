@@ -69,14 +69,18 @@ def accrued(before: Spend | None, rate: Decimal, now: float) -> Spend:
 
     A clock that goes backwards adds nothing; at midnight (UTC) a new day begins.
     """
-    moment = datetime.fromtimestamp(now, UTC)
-    day = moment.date().isoformat()
+    today = _day_of(now)
+    day = today.date().isoformat()
     if before is None:
         return Spend(day, NOTHING, now, rate)
     if day > before.day:
-        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        return Spend(day, _cost(before.rate, now - max(midnight, before.at)), now, rate)
+        return Spend(day, _cost(before.rate, now - max(today.timestamp(), before.at)), now, rate)
     return Spend(day, before.spent + _cost(before.rate, now - before.at), now, rate)
+
+
+def _day_of(now: float) -> datetime:
+    """Return the beginning of the day, in UTC."""
+    return datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _cost(rate: Decimal, seconds: float) -> Decimal:
@@ -114,8 +118,7 @@ def _look_again(budget: Budget, spend: Spend, running: Decimal, now: float) -> f
     """Return when the rest of the day no longer covers an hour, the next day begins, or what is told is out of date."""
     if not (spend.spent or spend.rate):
         return None
-    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() + 86_400
-    times = [midnight]
+    times = [_day_of(now).timestamp() + 86_400]
     if spend.rate:
         times.append(now + TELL_SECONDS)
     day = budget.daily()

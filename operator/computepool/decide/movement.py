@@ -127,7 +127,7 @@ class Movement:
 
     def _rejects(self, one: Leaver, target: Target, room: Room, credit: Decimal) -> Reason | None:
         pod = one.pod
-        if not target.primary and pod.allowed is not None and target.name not in pod.allowed:
+        if not target.primary and not pod.allows(target.name):
             return Reason.NOT_ALLOWED
         if target is not one.supply.target and tethered(pod):
             return Reason.MAY_NOT_FOLLOW

@@ -11,6 +11,7 @@ Kept here, for every burst:
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -51,7 +52,7 @@ class Placement:
         self._flights = flights
         self._target = {target.name: target for target in room.standbys}
         self._primary = assessment.primary.target
-        self._lost = {use.node.name for one in assessment.supplies for use in one.nodes if use.node.ready == "Unknown"}
+        self._supplies = assessment.supplies
         self.fitting: dict[tuple[str, str], float] = {}
         self.bursts: list[Burst] = []
         self.holds: list[Hold] = []
@@ -110,7 +111,7 @@ class Placement:
         meant = self._target.get(one.target)
         if meant is not None and not self._room.shut(meant) and self._room.take(meant, one.pod):
             return meant
-        others = (target for target in self._target.values() if target is not meant and _allows(one.pod, target))
+        others = (target for target in self._target.values() if target is not meant and one.pod.allows(target.name))
         for target in others:
             credit, leaves = self._held_by(one, target)
             if self._rejects(target, one.pod, credit, leaves=leaves) is None:
@@ -128,6 +129,11 @@ class Placement:
         source = self._target.get(one.source)
         cost = NOTHING if source is None or there.deleting is not None else cost_of(source, there, self._room.resource)
         return cost, one.source == target.name and there.node not in self._lost
+
+    @cached_property
+    def _lost(self) -> frozenset[str]:
+        """Names of the nodes whose status is Unknown; hardly a pass asks for them."""
+        return frozenset(use.node.name for one in self._supplies for use in one.nodes if use.node.ready == "Unknown")
 
     def walk(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
@@ -155,7 +161,7 @@ class Placement:
             at = pod.offered(target.name)
             outcome = self._wait_at(target, pod, pod.since if at is None else at)
             return outcome if isinstance(outcome, Reason) else _with(outcome, rejected)
-        if not _allows(pod, target):
+        if not pod.allows(target.name):
             return Reason.NOT_ALLOWED
         why = overflow.wait or self._rejects(target, pod)
         return self._send(pod, target, overflow.why, rejected) if why is None else why
@@ -209,11 +215,6 @@ class Placement:
 
 def _with(hold: Hold, rejected: Rejected) -> Hold:
     return Hold(hold.pod, hold.reason, hold.provider, tuple(rejected), hold.until)
-
-
-def _allows(pod: Pod, target: Target) -> bool:
-    """Say whether the pod's owner lets it go to a standby."""
-    return pod.allowed is None or target.name in pod.allowed
 
 
 def _because(pod: Pod, why: Reason) -> Reason:

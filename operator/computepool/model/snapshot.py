@@ -109,6 +109,10 @@ class Pod(msgspec.Struct, frozen=True):
         """The provider that its label names, or an empty string."""
         return self.labels.get(BURST_LABEL, "")
 
+    def allows(self, standby: str) -> bool:
+        """Say whether its owner lets it go to a standby provider."""
+        return self.allowed is None or standby in self.allowed
+
     def offered(self, provider: str) -> float | None:
         """Return when it was offered to the provider, or None."""
         return next((offer.at for offer in self.offers if offer.provider == provider), None)

@@ -8,15 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.decide.plan import Admission, Plan
+from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Toleration
-from computepool.model.snapshot import MoveKind, Offer
+from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Sickness
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,
-    half_open,
     move_of,
     moved_to,
     moving,
@@ -27,7 +26,7 @@ from tests.unit.core.moving import (
     stay_of,
     stays,
 )
-from tests.unit.core.passes import decided, hold_of, holds, sent_to
+from tests.unit.core.passes import decided, holds, sent_to
 
 SICK = PoolState(sick=sickness("n1"))
 
@@ -396,124 +395,6 @@ def test_a_node_is_unknown_since_it_was_first_seen_so() -> None:
     assert first.unknown_since == {"n1": NOW}
     assert decided(seen, first, NOW + 5).state.unknown_since == {"n1": NOW}
     assert decided(snapshot(pool(), [node("a1"), node("n1")]), first, NOW + 5).state.unknown_since == {}
-
-
-# -- places of moves under way
-
-
-def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> None:
-    gone = owned("gone", 8, on="n1")
-    of = pool(provider("aws"), provider("nebius"))
-    nodes = [node("a1", 8), node("n2")]
-    full = pod("full", 8, on="a1")
-    under_way = (moving(gone, "nebius", at=NOW - 3),)
-    other = pod("other", 8)
-    assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
-    plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
-    assert holds(plan) == {"other": Reason.NO_ROOM}
-    assert plan.look_again == NOW - 3 + 120
-    late = decided(snapshot(of, nodes, [full, other], moving=(moving(gone, "nebius", at=NOW - 120),)))
-    assert sent_to(late) == {"other": "nebius"}
-
-
-def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() -> None:
-    # It was to go to the primary's other node, which fails a moment later: what is left is one place, and it is the
-    # only one that the budget covers.
-    gone, runs = owned("gone", on="a1", age=60), owned("runs", on="a2")
-    dear = provider("nebius", price="1")
-    state = PoolState(sick=sickness("a1", "a2"), breakers={"aws": opened()})
-    nodes = [sick_node("a1"), sick_node("a2"), node("n1")]
-    for of, beside in (
-        (pool(provider("aws"), dear, budget={"perHour": "1"}), ()),
-        (pool(provider("aws"), dear), (pod("full", 7, on="n1"),)),
-    ):
-        seen = snapshot(of, nodes, [runs, *beside])
-        assert moved_to(decided(seen, state)) == {"runs": "nebius"}
-        plan = decided(msgspec.structs.replace(seen, moving=(moving(gone, "aws", at=NOW - 1),)), state)
-        assert moved_to(plan) == {}
-        assert stay_of(plan, "runs").reason is Reason.WOULD_STRAND
-    # One that may not go there has no place to keep.
-    tied = msgspec.structs.replace(gone, allowed=frozenset())
-    assert moved_to(decided(msgspec.structs.replace(seen, moving=(moving(tied, "aws", at=NOW - 1),)), state)) != {}
-
-
-def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
-    gone, runs = owned("gone", on="n1", age=60), owned("runs", on="n2")
-    of = pool(provider("aws"), provider("nebius"), provider("crusoe"))
-    state = PoolState(sick=sickness("n1", "n2"), breakers={"nebius": opened()})
-    full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
-    seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
-    assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
-    assert moved_to(decided(msgspec.structs.replace(seen, moving=(moving(gone, "nebius", at=NOW - 1),)), state)) == {}
-
-
-def test_the_replacement_is_sent_on_at_once() -> None:
-    gone = owned("gone", 8, on="n1")
-    new = pod("new", 8, owner="rs-1", waited=1)
-    seen = snapshot(
-        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(moving(gone, "nebius", at=NOW - 1),)
-    )
-    assert sent_to(decided(seen)) == {"new": "nebius"}
-    assert holds(decided(msgspec.structs.replace(seen, moving=()))) == {"new": Reason.BELOW_PENDING_SECONDS}
-
-
-# -- breakers and pods that wait
-
-
-def test_an_open_provider_takes_nobody() -> None:
-    seen = snapshot(pool(), [node("a1"), node("n1"), node("c1")], [pod("full", 8, on="a1"), pod("web", 1)])
-    plan = decided(seen, PoolState(breakers={"nebius": opened()}))
-    assert sent_to(plan) == {"web": "crusoe"}
-    assert plan.bursts[0].rejected[1] == ("nebius", Reason.PROVIDER_UNAVAILABLE)
-
-
-def test_a_pod_that_was_sent_to_a_provider_that_failed_since_is_offered_onward_at_once() -> None:
-    web = pod("web", 1, sent=[("nebius", NOW - 1)])
-    seen = snapshot(pool(), [node("a1"), node("n1"), node("c1")], [pod("full", 8, on="a1"), web])
-    state = PoolState(breakers={"nebius": opened()})
-    assert sent_to(decided(seen)) == {}
-    assert sent_to(decided(seen, state)) == {"web": "crusoe"}
-
-
-def test_a_half_open_provider_is_tried_with_one_pod_at_a_time() -> None:
-    pods = [pod("full", 8, on="a1"), pod("one", 1, waited=90), pod("two", 1)]
-    of = pool(provider("aws"), provider("nebius"))
-    state = PoolState(breakers={"nebius": half_open("n1")})
-    plan = decided(snapshot(of, [node("a1"), node("n1")], pods), state)
-    assert sent_to(plan) == {"one": "nebius"}
-    assert holds(plan) == {"two": Reason.CANARY_UNDER_WAY}
-    # While it is on its way, waits there, or runs and has not proved itself, nobody else is sent.
-    sent = pod("one", 1, sent=[("nebius", NOW - 1)], waited=90)
-    for seen in (
-        snapshot(of, [node("a1"), node("n1")], pods, in_flight={pods[1].uid: Offer("nebius", NOW)}),
-        snapshot(of, [node("a1"), node("n1")], [pods[0], sent, pods[2]]),
-        snapshot(of, [node("a1"), node("n1")], [pods[0], msgspec.structs.replace(sent, node="n1"), pods[2]]),
-    ):
-        later = decided(seen, state)
-        assert sent_to(later) == {}
-        assert hold_of(later, "two").reason is Reason.CANARY_UNDER_WAY
-
-
-def test_pods_that_ran_there_before_are_no_canaries() -> None:
-    pods = [pod("full", 8, on="a1"), pod("ran", 1, on="n1", sent=[("nebius", NOW - 900)]), pod("web")]
-    state = PoolState(breakers={"nebius": half_open("n1")})
-    assert sent_to(decided(snapshot(pool(), [node("a1"), node("n1")], pods), state)) == {"web": "nebius"}
-
-
-def test_new_pods_are_admitted_to_a_provider_that_is_used_only() -> None:
-    seen = snapshot(pool(admission="Always"), [node("a1"), node("n1"), node("c1")])
-    assert decided(seen).admission.provider == "nebius"
-    for breaker, expected in ((opened(), "crusoe"), (half_open("n1"), "")):
-        assert decided(seen, PoolState(breakers={"nebius": breaker})).admission.provider == expected
-        assert decided(seen, PoolState(breakers={"nebius": breaker}, admitting="nebius")).admission.provider == expected
-
-
-def test_admission_is_open_while_the_primary_has_failed() -> None:
-    seen = snapshot(pool(), [node("a1"), node("n1")])
-    assert decided(seen).admission == Admission()
-    plan = decided(seen, PoolState(breakers={"aws": opened()}))
-    assert plan.admission.provider == "nebius"
-    assert plan.admission.tolerations == (Toleration("computepool.io/provider", "Equal", "nebius", "NoSchedule"),)
 
 
 # -- holding back

@@ -1,0 +1,67 @@
+"""The places of moves under way are kept until their replacements are seen, and those are sent on at once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from computepool.model.reasons import Reason
+from computepool.model.state import PoolState
+from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.unit.core.moving import moved_to, moving, opened, owned, sick_node, sickness, stay_of
+from tests.unit.core.passes import decided, holds, sent_to
+
+
+def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> None:
+    gone = owned("gone", 8, on="n1")
+    of = pool(provider("aws"), provider("nebius"))
+    nodes = [node("a1", 8), node("n2")]
+    full = pod("full", 8, on="a1")
+    under_way = (moving(gone, "nebius", at=NOW - 3),)
+    other = pod("other", 8)
+    assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
+    plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
+    assert holds(plan) == {"other": Reason.NO_ROOM}
+    assert plan.look_again == NOW - 3 + 120
+    late = decided(snapshot(of, nodes, [full, other], moving=(moving(gone, "nebius", at=NOW - 120),)))
+    assert sent_to(late) == {"other": "nebius"}
+
+
+def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() -> None:
+    # It was to go to the primary's other node, which fails a moment later: what is left is one place, and it is the
+    # only one that the budget covers.
+    gone, runs = owned("gone", on="a1", age=60), owned("runs", on="a2")
+    dear = provider("nebius", price="1")
+    state = PoolState(sick=sickness("a1", "a2"), breakers={"aws": opened()})
+    nodes = [sick_node("a1"), sick_node("a2"), node("n1")]
+    for of, beside in (
+        (pool(provider("aws"), dear, budget={"perHour": "1"}), ()),
+        (pool(provider("aws"), dear), (pod("full", 7, on="n1"),)),
+    ):
+        seen = snapshot(of, nodes, [runs, *beside])
+        assert moved_to(decided(seen, state)) == {"runs": "nebius"}
+        plan = decided(msgspec.structs.replace(seen, moving=(moving(gone, "aws", at=NOW - 1),)), state)
+        assert moved_to(plan) == {}
+        assert stay_of(plan, "runs").reason is Reason.WOULD_STRAND
+    # One that may not go there has no place to keep.
+    tied = msgspec.structs.replace(gone, allowed=())
+    assert moved_to(decided(msgspec.structs.replace(seen, moving=(moving(tied, "aws", at=NOW - 1),)), state)) != {}
+
+
+def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
+    gone, runs = owned("gone", on="n1", age=60), owned("runs", on="n2")
+    of = pool(provider("aws"), provider("nebius"), provider("crusoe"))
+    state = PoolState(sick=sickness("n1", "n2"), breakers={"nebius": opened()})
+    full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
+    seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
+    assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
+    assert moved_to(decided(msgspec.structs.replace(seen, moving=(moving(gone, "nebius", at=NOW - 1),)), state)) == {}
+
+
+def test_the_replacement_is_sent_on_at_once() -> None:
+    gone = owned("gone", 8, on="n1")
+    new = pod("new", 8, owner="rs-1", waited=1)
+    seen = snapshot(
+        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(moving(gone, "nebius", at=NOW - 1),)
+    )
+    assert sent_to(decided(seen)) == {"new": "nebius"}
+    assert holds(decided(msgspec.structs.replace(seen, moving=()))) == {"new": Reason.BELOW_PENDING_SECONDS}
