@@ -40,18 +40,26 @@ class Access:
         return self._run("helm", arguments, None, check)
 
     def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
-        """Write a kubeconfig with a ServiceAccount's own token, as a pod of it would have."""
+        """Write a kubeconfig with a ServiceAccount's own token, as a pod of it would have.
+
+        Waits for the account: a namespace's `default` is made moments after the namespace.
+        """
         return kubeconfig.write(
             self.layout.folder / f"kubeconfig-{namespace}-{service_account}",
             server=self.url,
             ca_file=self.ca_file,
-            token=self.api.token(service_account, namespace),
+            token=self._token(service_account, namespace),
             namespace=namespace,
         )
 
     def api_for(self, service_account: str, namespace: str) -> KubeApi:
-        """A client with a ServiceAccount's rights."""
-        return KubeApi(self.url, self.api.token(service_account, namespace), self.ca_file)
+        """A client with a ServiceAccount's rights. Waits for the account, as above."""
+        return KubeApi(self.url, self._token(service_account, namespace), self.ca_file)
+
+    def _token(self, service_account: str, namespace: str) -> str:
+        what = f"ServiceAccount {namespace}/{service_account}"
+        self.api.wait_for("serviceaccounts", bool, namespace, name=service_account, what=what)
+        return self.api.token(service_account, namespace)
 
     def command_env(self) -> dict[str, str]:
         """The environment in which kubectl, helm or the operator talk to this cluster, and to nobody's own."""
