@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from computepool.decide.flights import SKEW_SECONDS
 from e2e import brisk, chart, objects, pools
 from e2e.history import History
 from e2e.operator import Operator
@@ -148,10 +146,8 @@ def _grown_up(site: Site, pods: Sequence[Json]) -> None:
 
     Creation times have whole seconds: a pod that is made in the same one could as well be a sibling as a replacement.
     """
-    times = sorted({pod["metadata"]["creationTimestamp"] for pod in pods})
-    # Of two seconds: what was made in the later one passes for a replacement until it is older than the clocks' skew.
-    past = datetime.fromisoformat(times[-1]) + timedelta(seconds=SKEW_SECONDS if len(times) > 1 else 0)
-    chart.until(lambda: datetime.fromisoformat(_now(site)) > past, "the next second")
+    last = max(pod["metadata"]["creationTimestamp"] for pod in pods)
+    chart.until(lambda: _now(site) > last, "the next second")
 
 
 def _now(site: Site) -> str:

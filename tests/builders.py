@@ -10,9 +10,12 @@ minute. Providers are told apart by the node label `computepool.io/provider`, an
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.quantity import MILLI
@@ -254,8 +257,25 @@ def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource
     return tuple(made)
 
 
+def _appeared(one: Pod, begun: Sequence[float]) -> Pod:
+    """A pod that has appeared when it was created, told by when moves were begun."""
+    after = bisect_right(begun, one.created)
+    return one if one.after == after else msgspec.structs.replace(one, after=after)
+
+
 def snapshot(of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = (), **fields: Any) -> Snapshot:
-    """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it."""
+    """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it.
+
+    Moves without numbers are numbered by their times, and pods have then appeared when they were created.
+    """
+    moving = fields.get("moving", ())
+    if moving and not any(one.number for one in moving):
+        begun = sorted(one.at for one in moving)
+        fields["moving"] = tuple(
+            msgspec.structs.replace(one, number=bisect_left(begun, one.at) + 1, pod=_appeared(one.pod, begun))
+            for one in moving
+        )
+        pods = [_appeared(one, begun) for one in pods]
     return Snapshot(
         pool=of,
         nodes=uses(nodes, pods, of.name, of.spec.accelerator.resource_name),

@@ -1,14 +1,13 @@
 """Moves under way: which of them still count, whose places are to be kept, and which waiting pods are their outcome.
 
 A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
-and its age: of an owner's moves, the first is matched with the first pod created since, and so on. One whose
-replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered yet counts
-until it is.
+and by when it appeared: of an owner's moves, the first is matched with the first pod seen since it began, and so on.
+One whose replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered yet
+counts until it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -20,7 +19,7 @@ from computepool.model.state import PoolState
 FLIGHT_SECONDS: Final = 120.0
 """A move that has not come to an end so long after its answer counts no longer."""
 SKEW_SECONDS: Final = 2.0
-"""A pod is created after a move if its creationTimestamp, whole seconds of another clock, is at most so much before."""
+"""A pod may be created after a moment if its creationTimestamp, whole seconds of another clock, is so much before."""
 
 Kinds = frozenset[MoveKind]
 FORCED: Final = frozenset({MoveKind.FAILOVER, MoveKind.RESCHEDULE})
@@ -89,13 +88,11 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
 def replaces(pod: Pod, one: Moving) -> bool:
     """Say whether the pod may have been created in the place of the one that was moved.
 
-    Those created in one second are siblings, however soon after that one of them is moved.
+    It has appeared since the move began. By the time of its creation that can't be told: it has whole seconds, is of
+    another clock, and the API server's answer may come long after the replacement. But those created in one second are
+    siblings, however late one of them is seen.
     """
-    return bool(pod.owner) and pod.owner == one.pod.owner and pod.created > one.pod.created and _since(pod, one.at)
-
-
-def _since(pod: Pod, at: float) -> bool:
-    return pod.created >= at - SKEW_SECONDS
+    return bool(pod.owner) and pod.owner == one.pod.owner and pod.after >= one.number and pod.created > one.pod.created
 
 
 def is_asked(one: Moving) -> bool:
@@ -123,23 +120,23 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
 
     One that was moved on since has replaced another all the same: it was bound before.
     """
-    owners = {one.pod.owner for one in moves} - {""}
-    moved_on = {one.pod.uid: one.at for one in moves}
-    candidates: dict[str, list[Pod]] = {owner: [] for owner in owners}
-    there = (pod for pod in chain(bound.values(), waiting) if pod.uid not in moved_on)
-    for pod in chain(there, (one.pod for one in moves)):
-        if pod.owner in owners:
+    moves = sorted((one for one in moves if one.pod.owner), key=lambda one: one.number)
+    moved = {one.pod.uid: one.pod for one in moves}
+    candidates: dict[str, list[Pod]] = {one.pod.owner: [] for one in moves}
+    for pod in chain(moved.values(), (pod for pod in chain(bound.values(), waiting) if pod.uid not in moved)):
+        if pod.owner in candidates:
             candidates[pod.owner].append(pod)
     for pods in candidates.values():
-        # Of those created in the same second, the bound ones were first.
-        pods.sort(key=lambda pod: (pod.created, not pod.node, pod.uid), reverse=True)
+        # The first to appear is the last of the list; where that can't be told, the bound ones were first.
+        pods.sort(key=lambda pod: (pod.after, pod.created, not pod.node, pod.uid), reverse=True)
     found: dict[str, Pod] = {}
-    for one in sorted(moves, key=lambda one: one.at):
-        pods = candidates.get(one.pod.owner, [])
-        while pods and not (replaces(pods[-1], one) and moved_on.get(pods[-1].uid, inf) > one.at):
+    for one in moves:
+        pods = candidates[one.pod.owner]
+        while pods and pods[-1].after < one.number:
             pods.pop()
-        if pods:
-            found[one.pod.uid] = pods.pop()
+        first = next((index for index in reversed(range(len(pods))) if replaces(pods[index], one)), None)
+        if first is not None:
+            found[one.pod.uid] = pods.pop(first)
     return found
 
 
@@ -168,5 +165,6 @@ def _unknown(
         return ()
     first = min(at for at, _ in old)
     ending = sum(1 for pod in bound.values() if pod.deleting is not None and pod.deleting > now - SKEW_SECONDS)
-    waiting = sum(1 for pod in snapshot.waiting if pod.owner and _since(pod, first) and not pod.gated)
+    since = first - SKEW_SECONDS
+    waiting = sum(1 for pod in snapshot.waiting if pod.owner and pod.created >= since and not pod.gated)
     return tuple(old[-(ending + waiting) :]) if ending + waiting else ()

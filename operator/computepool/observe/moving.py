@@ -36,6 +36,8 @@ class UnderWay:
         self._by_pool: dict[str, dict[str, Moving]] = {}
         # The one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
+        self.begun = 0
+        """How many moves were begun so far."""
         # By pod: how it was let go, where it is asked for once more all the same.
         self._let_go: dict[str, Moving] = {}
 
@@ -59,12 +61,20 @@ class UnderWay:
         """Note that an eviction is asked for; one that was refused before keeps since when, in another pool too."""
         now, uid = self._now(), moving.pod.uid
         before = self._take_out(uid, pool)
+        self.begun += 1
+        number = self.begun
         if before is not None and before.evicted:
             self._let_go[uid] = before
+            # What replaces the pod may have appeared since it was let go.
+            number = before.number
         refused_since = None if before is None else before.refused_since
         moves = self._by_pool.setdefault(pool, {})
         moves[uid] = msgspec.structs.replace(
-            moving, at=min(moving.at, now), refused_since=refused_since, asking=refused_since is not None
+            moving,
+            at=min(moving.at, now),
+            refused_since=refused_since,
+            asking=refused_since is not None,
+            number=number,
         )
         self._pool_of[uid] = pool
         done = now - UNDER_WAY_SECONDS

@@ -189,6 +189,8 @@ class Store:
                 self.in_flight.drop(pod.uid)
         else:
             self._in_namespace.setdefault(pod.namespace, set()).add(pod.uid)
+            if self.moving.begun:
+                pod = msgspec.structs.replace(pod, after=self.moving.begun)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
@@ -228,9 +230,11 @@ class Store:
             self.failures.recovered(pod.uid)
 
     def _since(self, before: Pod, pod: Pod) -> Pod:
-        if before.gated and not pod.gated:
-            return msgspec.structs.replace(pod, since=self._wall())
-        return pod if before.since == pod.since else msgspec.structs.replace(pod, since=before.since)
+        """Return a pod's new state with what is only known of the one before."""
+        since = self._wall() if before.gated and not pod.gated else before.since
+        if since == pod.since and before.after == pod.after:
+            return pod
+        return msgspec.structs.replace(pod, since=since, after=before.after)
 
     def _claim(self, pod: Pod) -> tuple[str, ...]:
         return () if pod.namespace in self._reserved else claim(pod, self._by_age, self._namespaces)

@@ -60,6 +60,8 @@ class Fleet:
     state: PoolState = field(default_factory=PoolState)
     moving: list[Moving] = field(default_factory=list)
     moving_since: float = 0.0
+    begun: int = 0
+    """How many moves this leader has begun."""
     evictions: list[Eviction] = field(default_factory=list)
     lineage: dict[str, str] = field(default_factory=dict)
     """By pod uid."""
@@ -159,7 +161,7 @@ class Fleet:
 
     def _born(self) -> dict[str, Any]:
         # As the API server tells it: whole seconds.
-        return {"created": float(int(self.now)), "since": float(int(self.now))}
+        return {"created": float(int(self.now)), "since": float(int(self.now)), "after": self.begun}
 
     def _add(self, one: Pod, lineage: str) -> None:
         self.pods[one.uid] = one
@@ -181,6 +183,9 @@ class Fleet:
         )
         self.moving = []
         self.moving_since = self.now
+        self.begun = 0
+        # What is there is listed before the first move.
+        self.pods = {uid: msgspec.structs.replace(one, after=0) for uid, one in self.pods.items()}
 
     def look(self) -> Plan:
         """Pass once, check what was decided and carry it out."""
@@ -253,7 +258,9 @@ class Fleet:
         one = self.pods[move.pod.uid]
         before = next((m for m in self.moving if m.pod.uid == one.uid), None)
         self.moving = [m for m in self.moving if m is not before]
-        moving = Moving(one, move.source, move.target, move.kind, at=self.now)
+        self.begun += 1
+        number = before.number if before is not None and before.evicted else self.begun
+        moving = Moving(one, move.source, move.target, move.kind, at=self.now, number=number)
         if self.refuses:
             since = self.now if before is None or before.refused_since is None else before.refused_since
             self.moving.append(msgspec.structs.replace(moving, refused_since=since))

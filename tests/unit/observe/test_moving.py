@@ -197,6 +197,38 @@ def test_a_clock_that_is_corrected_by_a_little_changes_nothing() -> None:
     assert moves.forgotten(POOL) == clock.now
 
 
+# -- numbers: which pods have appeared since a move began
+
+
+def numbers(moves: UnderWay) -> list[int]:
+    return [one.number for one in moves.of(POOL)]
+
+
+def start(moves: UnderWay, one: Pod) -> None:
+    moves.start(POOL, Moving(one, "nebius", "crusoe", MoveKind.FAILOVER, NOW))
+
+
+def test_moves_are_numbered_as_they_begin_and_a_refused_one_that_is_asked_for_again_anew() -> None:
+    moves = under_way(Clock())
+    held = pod("held", on="n1", owner="rs")
+    start(moves, held)
+    evict(moves, "p", NOW)
+    assert (moves.begun, numbers(moves)) == (2, [1, 2])
+    moves.refused(held.uid, NOW)
+    start(moves, held)
+    assert (moves.begun, numbers(moves)) == (3, [2, 3])
+
+
+def test_one_that_was_let_go_and_is_asked_for_again_keeps_its_number_as_its_replacement_may_be_there() -> None:
+    moves = under_way(Clock())
+    one = evict(moves, "stuck", NOW)
+    evict(moves, "p", NOW)
+    start(moves, one)
+    assert (moves.begun, sorted(numbers(moves))) == (3, [1, 2])
+    moves.failed(one.uid)
+    assert sorted(numbers(moves)) == [1, 2]
+
+
 # -- always
 
 DWELLS = st.sampled_from((0, 60, 600, 7200, 86_400))
@@ -239,7 +271,7 @@ class Played:
     def _move(self, after: float) -> None:
         at, number = self.true, len(self.made)
         evict(self.moves, f"p{number}", self.clock.now, created=at - HOUR)
-        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)))
+        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)), after=self.moves.begun)
         self.made.append((at, new))
 
     def check(self) -> None:
