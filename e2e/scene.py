@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from e2e import brisk, chart, objects, pools
+from e2e import brisk, objects, pools
 from e2e.history import History
 from e2e.operator import Operator
 from e2e.site import Site
@@ -109,7 +109,7 @@ def away(
     site.wait_bound(2, labels=RESIDENT)
     with _played(site, nodes, manifests, count, spec) as scene:
         if count:
-            _grown_up(site, brisk.wait_settled(site, {SECOND: count}))
+            brisk.wait_settled(site, {SECOND: count})
         yield scene
 
 
@@ -126,7 +126,7 @@ def home(
     site.wait_schedulable([name for names in nodes.values() for name in names])
     with _played(site, nodes, manifests, count, spec) as scene:
         if count:
-            _grown_up(site, brisk.wait_settled(site, {FIRST: count}))
+            brisk.wait_settled(site, {FIRST: count})
         yield scene
 
 
@@ -139,19 +139,3 @@ def _played(
     with History(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
         site.create(*(manifests if manifests is not None else [work(count)]))
         yield Scene(site, pool["metadata"]["name"], nodes, history, count)
-
-
-def _grown_up(site: Site, pods: Sequence[Json]) -> None:
-    """Wait until the second is over in which the last of these pods was created.
-
-    Creation times have whole seconds: a pod that is made in the same one could as well be a sibling as a replacement.
-    """
-    last = max(pod["metadata"]["creationTimestamp"] for pod in pods)
-    chart.until(lambda: _now(site) > last, "the next second")
-
-
-def _now(site: Site) -> str:
-    """The API server's time, as it would stamp a pod."""
-    path = site.api.resource("pods").path(site.namespace)
-    answer = site.api.request("POST", path, objects.gpu_pod("probe"), query=chart.DRY_RUN)
-    return str(answer["metadata"]["creationTimestamp"])

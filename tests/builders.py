@@ -259,20 +259,19 @@ def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource
 
 def _appeared(one: Pod, begun: Sequence[float]) -> Pod:
     """A pod that has appeared when it was created, told by when moves were begun."""
-    after = bisect_right(begun, one.created)
-    return one if one.after == after else msgspec.structs.replace(one, after=after)
+    return msgspec.structs.replace(one, appeared=bisect_right(begun, one.created))
 
 
 def snapshot(of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = (), **fields: Any) -> Snapshot:
     """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it.
 
-    Moves without numbers are numbered by their times, and pods have then appeared when they were created.
+    Where no order is told of moves, it is that of their times, and pods have appeared when they were created.
     """
     moving = fields.get("moving", ())
-    if moving and not any(one.number for one in moving):
+    if moving and not any(one.left for one in moving):
         begun = sorted(one.at for one in moving)
         fields["moving"] = tuple(
-            msgspec.structs.replace(one, number=bisect_left(begun, one.at) + 1, pod=_appeared(one.pod, begun))
+            msgspec.structs.replace(one, left=bisect_left(begun, one.at) + 1, pod=_appeared(one.pod, begun))
             for one in moving
         )
         pods = [_appeared(one, begun) for one in pods]

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from computepool.app import collector
 from computepool.kube.client import ApiClient
+from computepool.model.snapshot import Pod
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.observe.heartbeats import read_lease
 from computepool.observe.records import Records
@@ -66,6 +67,31 @@ class _StoreSink(Generic[T]):
     def sync_finished(self, at: float) -> None:
         """Look at everything: a change missed in between shows in no single event."""
         self.synced(at)
+
+
+@dataclass
+class _Pods:
+    """Hands pods to the store; it tells what was found in a list, which says nothing of when things happened."""
+
+    store: Store
+    listing: bool = field(default=True, init=False)
+
+    def sync_started(self, _at: float, /) -> None:
+        """A list begins."""
+        self.listing = True
+
+    def upsert(self, _key: str, pod: Pod, at: float, /) -> None:
+        """Store it."""
+        self.store.put_pod(pod, at, listed=self.listing)
+
+    def delete(self, key: str, at: float) -> None:
+        """Forget it."""
+        self.store.drop_pod(key, at, listed=self.listing)
+
+    def sync_finished(self, at: float, /) -> None:
+        """Look at everything; what comes now happens now."""
+        self.listing = False
+        self.store.mark_all(at)
 
 
 @dataclass
@@ -128,9 +154,7 @@ class Caches:
                 lambda node: node.name,
                 _StoreSink(store.put_node, store.drop_node, synced),
             ),
-            "pods": follow(
-                PODS, records.pod, lambda pod: pod.uid, _StoreSink(store.put_pod, store.drop_pod, synced), UNFINISHED
-            ),
+            "pods": follow(PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED),
             FAILED_NAME: follow(PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
             LEASES_NAME: follow(
                 LEASES,

@@ -1,11 +1,12 @@
 """Moves under way: which of them still count, whose places are to be kept, and which waiting pods are their outcome.
 
 A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
-and by when it appeared: of an owner's moves, the first is matched with the first pod seen since it began, and so on.
-One whose replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered yet
-counts until it is.
+and by when it appeared: of an owner's moves, the first is matched with the first pod seen since its pod left, and so
+on. One whose replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered
+yet counts until it is.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
@@ -85,14 +86,35 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
     )
 
 
-def replaces(pod: Pod, one: Moving) -> bool:
-    """Say whether the pod may have been created in the place of the one that was moved.
+class Latest:
+    """Of moves, by owner, when the latest was made in whose place a pod may have been created.
 
-    It has appeared since the move began. By the time of its creation that can't be told: it has whole seconds, is of
-    another clock, and the API server's answer may come long after the replacement. But those created in one second are
-    siblings, however late one of them is seen.
+    That is each whose pod had left before this one appeared, as far as is known. Times do not tell it: a pod's creation
+    has whole seconds, of another clock, and the API server's answer may come long after the replacement.
     """
-    return bool(pod.owner) and pod.owner == one.pod.owner and pod.after >= one.number and pod.created > one.pod.created
+
+    def __init__(self, moves: Iterable[Moving]) -> None:
+        """Take in the moves, each once; then any number of pods is looked up quickly."""
+        self._by_owner: dict[str, tuple[list[int], list[float]]] = {}
+        for one in sorted(moves, key=_left):
+            if one.pod.owner:
+                lefts, times = self._by_owner.setdefault(one.pod.owner, ([], []))
+                lefts.append(one.left)
+                times.append(max(one.at, times[-1]) if times else one.at)
+
+    def __contains__(self, owner: str) -> bool:
+        """Say whether any pod of this owner was moved."""
+        return owner in self._by_owner
+
+    def before(self, pod: Pod) -> float | None:
+        """Return when that move was made; None where the pod replaces none."""
+        lefts, times = self._by_owner.get(pod.owner, ((), ()))
+        count = bisect_right(lefts, pod.appeared)
+        return times[count - 1] if count else None
+
+
+def _left(one: Moving) -> int:
+    return one.left
 
 
 def is_asked(one: Moving) -> bool:
@@ -120,7 +142,7 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
 
     One that was moved on since has replaced another all the same: it was bound before.
     """
-    moves = sorted((one for one in moves if one.pod.owner), key=lambda one: one.number)
+    moves = sorted((one for one in moves if one.pod.owner), key=_left)
     moved = {one.pod.uid: one.pod for one in moves}
     candidates: dict[str, list[Pod]] = {one.pod.owner: [] for one in moves}
     for pod in chain(moved.values(), (pod for pod in chain(bound.values(), waiting) if pod.uid not in moved)):
@@ -128,15 +150,14 @@ def _matched(moves: Sequence[Moving], bound: Mapping[str, Pod], waiting: Sequenc
             candidates[pod.owner].append(pod)
     for pods in candidates.values():
         # The first to appear is the last of the list; where that can't be told, the bound ones were first.
-        pods.sort(key=lambda pod: (pod.after, pod.created, not pod.node, pod.uid), reverse=True)
+        pods.sort(key=lambda pod: (pod.appeared, pod.created, not pod.node, pod.uid), reverse=True)
     found: dict[str, Pod] = {}
     for one in moves:
         pods = candidates[one.pod.owner]
-        while pods and pods[-1].after < one.number:
+        while pods and pods[-1].appeared < one.left:
             pods.pop()
-        first = next((index for index in reversed(range(len(pods))) if replaces(pods[index], one)), None)
-        if first is not None:
-            found[one.pod.uid] = pods.pop(first)
+        if pods:
+            found[one.pod.uid] = pods.pop()
     return found
 
 

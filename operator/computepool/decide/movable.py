@@ -6,8 +6,8 @@ Invariant 6, one move per workload per minDwellSeconds, is kept by `Dwell`.
 from collections.abc import Mapping
 from typing import Final
 
-from computepool.decide.flights import SKEW_SECONDS, is_refused, replaces
-from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
+from computepool.decide.flights import SKEW_SECONDS, Latest, is_asked
+from computepool.model.snapshot import MoveKind, Pod, Snapshot
 from computepool.model.state import PoolState
 
 ROOTED: Final = frozenset({"DaemonSet", "Node"})
@@ -48,15 +48,12 @@ class Dwell:
         self._before = moved_before
         self._forgotten = snapshot.moves_forgotten
         self._now = now
-        self._moves: dict[str, list[Moving]] = {}
-        for one in snapshot.moving:
-            if now < one.at + seconds and not is_refused(one):
-                self._moves.setdefault(one.pod.owner, []).append(one)
+        self._moved = Latest(one for one in snapshot.moving if now < one.at + seconds and is_asked(one))
 
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod counts as moved; None where it does not."""
-        moves = self._moves.get(pod.owner, ())
-        times = [one.at for one in moves if one.pod.uid != pod.uid and replaces(pod, one)]
+        moved = self._moved.before(pod)
+        times = [] if moved is None else [moved]
         if self._before is not None:
             # Whichever it was, it was made in that move's place at the latest now, and at the earliest when created.
             times.append(min(self._before, pod.created) + 1.0)

@@ -7,8 +7,8 @@ evicted for nothing, so that all of its pods are left there for a while: twice a
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from computepool.decide.flights import replaces
-from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
+from computepool.decide.flights import Latest
+from computepool.model.snapshot import MoveKind, Pod, Snapshot
 from computepool.model.state import Relapse
 
 SHORTEST_SECONDS: Final = 120.0
@@ -27,10 +27,7 @@ class Relapses:
         self._base = max(dwell, SHORTEST_SECONDS)
         self._now = now
         self._known = {owner: one for owner, one in before.items() if now < self._until(one) + LONGEST_SECONDS}
-        self._home: dict[str, list[Moving]] = {}
-        for one in snapshot.moving:
-            if one.kind is MoveKind.FAILBACK and one.evicted and one.pod.owner:
-                self._home.setdefault(one.pod.owner, []).append(one)
+        self._home = Latest(one for one in snapshot.moving if one.kind is MoveKind.FAILBACK and one.evicted)
 
     def note(self, away: Iterable[Pod], stable_since: float | None) -> None:
         """Look for relapses among the pods that run on standbys.
@@ -38,11 +35,11 @@ class Relapses:
         One that was sent on has its reason to be there, and so may one have that was made while the primary was not
         well, or saturated: new pods are admitted to a standby then. `stable_since`: since when it is neither.
         """
-        if stable_since is None or not self._home:
+        if stable_since is None:
             return
         for pod in away:
             if pod.owner in self._home and not pod.offers and pod.created >= stable_since:
-                self._note(pod, [one for one in self._home[pod.owner] if replaces(pod, one)])
+                self._note(pod, self._home.before(pod))
 
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod's workload is left where it is; None where it is not."""
@@ -54,8 +51,7 @@ class Relapses:
         """Return what the next pass goes on from."""
         return self._known
 
-    def _note(self, pod: Pod, moves: Iterable[Moving]) -> None:
-        latest = max((one.at for one in moves), default=None)
+    def _note(self, pod: Pod, latest: float | None) -> None:
         before = self._known.get(pod.owner)
         # Moves before the end of its time are of the turn that is counted already.
         if latest is not None and (before is None or latest >= self._until(before)):

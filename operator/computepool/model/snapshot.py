@@ -97,8 +97,8 @@ class Pod(msgspec.Struct, frozen=True):
     owner_kind: str = ""
     movable: bool | None = None
     """What its annotation computepool.io/movable says; None where it says nothing."""
-    after: int = 0
-    """How many moves this process had begun when the pod first appeared (`Moving.number`): it replaces no later one."""
+    appeared: int = 0
+    """When it was first seen, in the order of which `Moving.left` is."""
     undisturbed: bool = False
     """Whether it asks autoscalers not to be disrupted, which is honoured for every move that is not a failover."""
     ready: bool = False
@@ -255,8 +255,9 @@ class Moving(msgspec.Struct, frozen=True):
     """Since when the API server refuses it; None where it does not."""
     asking: bool = False
     """Whether one that was refused is being asked for again, and not answered yet."""
-    number: int = 0
-    """Which of those that this process has begun, counted from 1; one of a pod that was let go before keeps that."""
+    left: int = 0
+    """When its pod left, in the order in which this process has seen things: once it is seen to, exactly; until then,
+    when the move began. What appears since (`Pod.appeared`, as great or greater) may replace it."""
 
     @property
     def unanswered(self) -> bool:

@@ -36,8 +36,8 @@ class UnderWay:
         self._by_pool: dict[str, dict[str, Moving]] = {}
         # The one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
-        self.begun = 0
-        """How many moves were begun so far."""
+        self.order = 0
+        """Goes up with each move that begins, and each whose pod is seen leaving: what appears is told apart by it."""
         # By pod: how it was let go, where it is asked for once more all the same.
         self._let_go: dict[str, Moving] = {}
 
@@ -61,12 +61,12 @@ class UnderWay:
         """Note that an eviction is asked for; one that was refused before keeps since when, in another pool too."""
         now, uid = self._now(), moving.pod.uid
         before = self._take_out(uid, pool)
-        self.begun += 1
-        number = self.begun
+        self.order += 1
+        left = self.order
         if before is not None and before.evicted:
             self._let_go[uid] = before
             # What replaces the pod may have appeared since it was let go.
-            number = before.number
+            left = before.left
         refused_since = None if before is None else before.refused_since
         moves = self._by_pool.setdefault(pool, {})
         moves[uid] = msgspec.structs.replace(
@@ -74,12 +74,18 @@ class UnderWay:
             at=min(moving.at, now),
             refused_since=refused_since,
             asking=refused_since is not None,
-            number=number,
+            left=left,
         )
         self._pool_of[uid] = pool
         done = now - UNDER_WAY_SECONDS
         while len(moves) > self._remembered and _is_over(oldest := next(iter(moves.values())), done):
             self._forget(pool, oldest)
+
+    def left(self, uid: str) -> None:
+        """Note that a pod is just now seen leaving, if it is moved: what has appeared until now does not replace it."""
+        if uid in self._pool_of:
+            self.order += 1
+            self._update(uid, left=self.order)
 
     def evicted(self, uid: str, at: float) -> None:
         """Note that the API server has let the pod go."""
@@ -165,23 +171,17 @@ class UnderWay:
         return now
 
     def _set_back(self, now: float) -> None:
-        """Bring all times in the future back to now: nothing is to wait for as long as the clock was set back by.
-
-        Which pods took the places of those that were moved can't be told by such times any more, so that all that are
-        young count as moved.
-        """
+        """Bring all times in the future back to now: nothing is to wait for as long as the clock was set back by."""
         self._since = min(self._since, now)
         self._taken = {pool: min(at, now) for pool, at in self._taken.items()}
         self._forgotten = {pool: min(at, now) for pool, at in self._forgotten.items()}
-        for pool, moves in self._by_pool.items():
+        for moves in self._by_pool.values():
             ahead = [moving for moving in moves.values() if moving.at > now]
             for one in ahead:
                 since = one.refused_since
                 moves[one.pod.uid] = msgspec.structs.replace(
                     one, at=now, refused_since=None if since is None else min(since, now)
                 )
-            if ahead:
-                self._note_forgotten(pool, now)
 
     def _find(self, uid: str) -> Moving | None:
         return self._by_pool.get(self._pool_of.get(uid, ""), {}).get(uid)

@@ -176,21 +176,26 @@ class Store:
 
     # --- pods
 
-    def put_pod(self, pod: Pod, at: float) -> None:
-        """Add or replace a pod. What comes is news: that versions only grow is the reflector's care."""
+    def put_pod(self, pod: Pod, at: float, *, listed: bool = False) -> None:
+        """Add or replace a pod. What comes is news: that versions only grow is the reflector's care.
+
+        `listed`: it was found in a list, so that what has happened to it may be older than what was seen before.
+        """
         if pod.finished:
-            self.drop_pod(pod.uid, at)
+            self.drop_pod(pod.uid, at, listed=listed)
             return
         before = self._pods.get(pod.uid)
         if before is not None:
             pod = self._since(before, pod)
+            if pod.deleting is not None and before.deleting is None and not listed:
+                self.moving.left(pod.uid)
             if pod.resource_version < before.resource_version:
                 # The cluster was restored from a backup: what was under way may be lost with the rest.
                 self.in_flight.drop(pod.uid)
         else:
             self._in_namespace.setdefault(pod.namespace, set()).add(pod.uid)
-            if self.moving.begun:
-                pod = msgspec.structs.replace(pod, after=self.moving.begun)
+            if self.moving.order:
+                pod = msgspec.structs.replace(pod, appeared=self.moving.order)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
@@ -203,10 +208,12 @@ class Store:
         self._note_roaming(pod)
         self._index(pod, at)
 
-    def drop_pod(self, uid: str, at: float) -> None:
-        """Forget a pod."""
+    def drop_pod(self, uid: str, at: float, *, listed: bool = False) -> None:
+        """Forget a pod. `listed`: because a list lacks it."""
         pod = self._pods.pop(uid, None)
         if pod is not None:
+            if pod.deleting is None and not listed:
+                self.moving.left(uid)
             self._unindex(pod, at)
             self._claims.pop(uid, None)
             self._roaming.discard(uid)
@@ -232,9 +239,9 @@ class Store:
     def _since(self, before: Pod, pod: Pod) -> Pod:
         """Return a pod's new state with what is only known of the one before."""
         since = self._wall() if before.gated and not pod.gated else before.since
-        if since == pod.since and before.after == pod.after:
+        if since == pod.since and before.appeared == pod.appeared:
             return pod
-        return msgspec.structs.replace(pod, since=since, after=before.after)
+        return msgspec.structs.replace(pod, since=since, appeared=before.appeared)
 
     def _claim(self, pod: Pod) -> tuple[str, ...]:
         return () if pod.namespace in self._reserved else claim(pod, self._by_age, self._namespaces)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from computepool.app.caches import LEASES_NAME, Caches
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.model.snapshot import MoveKind, Moving
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from tests.builders import pool
@@ -209,5 +210,37 @@ def test_pods_that_failed_long_ago_are_not_noted_in_the_first_list() -> None:
     async def scenario(f: Following) -> None:
         await f.filled()
         assert f.store.failures.all() == ()
+
+    play(scenario, server)
+
+
+def test_a_pod_that_is_moved_left_when_the_watch_showed_it_and_a_list_does_not_tell_that() -> None:
+    server = cluster()
+    for name in ("watched", "listed"):
+        server.create(PODS, pod(name, on="a1"))
+
+    async def scenario(f: Following) -> None:
+        await f.filled()
+        pods, moves = f.caches.reflectors["pods"], f.store.moving
+        held = {one.name: one for one in f.store.pods()}
+        for name in ("watched", "listed"):
+            moves.start("inference", Moving(held[name], "aws", "nebius", MoveKind.FAILOVER, at=time.time()))
+
+        def left() -> list[int]:
+            return [one.left for one in moves.of("inference")]
+
+        assert left() == [1, 2]
+        server.delete(PODS, "watched", "default")
+        await until(lambda: f.store.sizes()[1] == 1, "it is seen to go")
+        assert left() == [3, 2]
+        server.fault("watch", path=PODS, times=1000, status=503)
+        server.disturb("drop")
+        await until(lambda: not pods.connected, "the watch is broken")
+        server.delete(PODS, "listed", "default")
+        server.faults.clear()
+        # Failed pods are followed on the same path.
+        server.fault("watch", path=PODS, times=2, status=410, reason="Expired")
+        await until(lambda: f.store.sizes()[1] == 0, "the list lacks it")
+        assert (pods.relists, left()) == (1, [3, 2])
 
     play(scenario, server)

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final
 
 import msgspec
@@ -60,8 +61,8 @@ class Fleet:
     state: PoolState = field(default_factory=PoolState)
     moving: list[Moving] = field(default_factory=list)
     moving_since: float = 0.0
-    begun: int = 0
-    """How many moves this leader has begun."""
+    order: int = 0
+    """Goes up with each move that this leader has begun."""
     evictions: list[Eviction] = field(default_factory=list)
     lineage: dict[str, str] = field(default_factory=dict)
     """By pod uid."""
@@ -161,7 +162,7 @@ class Fleet:
 
     def _born(self) -> dict[str, Any]:
         # As the API server tells it: whole seconds.
-        return {"created": float(int(self.now)), "since": float(int(self.now)), "after": self.begun}
+        return {"created": float(int(self.now)), "since": float(int(self.now)), "appeared": self.order}
 
     def _add(self, one: Pod, lineage: str) -> None:
         self.pods[one.uid] = one
@@ -179,13 +180,14 @@ class Fleet:
             admitting=before.admitting,
             breakers=before.breakers,
             spend=before.spend,
-            recent_moves=before.recent_moves,
+            # As `recorded_state` reads them: made before this leader took over, to whatever second they were rounded.
+            recent_moves=tuple((min(at, ceil(self.now) - 1.0), kind) for at, kind in before.recent_moves),
         )
         self.moving = []
         self.moving_since = self.now
-        self.begun = 0
+        self.order = 0
         # What is there is listed before the first move.
-        self.pods = {uid: msgspec.structs.replace(one, after=0) for uid, one in self.pods.items()}
+        self.pods = {uid: msgspec.structs.replace(one, appeared=0) for uid, one in self.pods.items()}
 
     def look(self) -> Plan:
         """Pass once, check what was decided and carry it out."""
@@ -258,9 +260,9 @@ class Fleet:
         one = self.pods[move.pod.uid]
         before = next((m for m in self.moving if m.pod.uid == one.uid), None)
         self.moving = [m for m in self.moving if m is not before]
-        self.begun += 1
-        number = before.number if before is not None and before.evicted else self.begun
-        moving = Moving(one, move.source, move.target, move.kind, at=self.now, number=number)
+        self.order += 1
+        left = before.left if before is not None and before.evicted else self.order
+        moving = Moving(one, move.source, move.target, move.kind, at=self.now, left=left)
         if self.refuses:
             since = self.now if before is None or before.refused_since is None else before.refused_since
             self.moving.append(msgspec.structs.replace(moving, refused_since=since))

@@ -62,42 +62,35 @@ def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
 
 def test_nor_does_one_that_was_seen_before_the_move_began_however_young_it_is() -> None:
     # Creation times have whole seconds, and another clock: by them it could have been made since.
-    young = owned("young", on="a1", owner="og-1", age=0, after=6)
-    assert len(passed(young, at_once=1, moving=(gone(1, ago=0, number=6),)).moves) == 1
-    assert not passed(young, at_once=1, moving=(gone(1, ago=0, number=7),)).moves
+    young = owned("young", on="a1", owner="og-1", age=0, appeared=6)
+    assert len(passed(young, at_once=1, moving=(gone(1, ago=0, left=6),)).moves) == 1
+    assert not passed(young, at_once=1, moving=(gone(1, ago=0, left=7),)).moves
 
 
 def test_replacements_are_told_apart_by_when_they_appeared_where_all_are_of_one_second() -> None:
     flown = tuple(
-        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 1 + index / 10, number=index + 1)
+        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 1 + index / 10, left=index + 1)
         for index in range(4)
     )
     # Their names say the reverse of the order in which they came.
-    new = [owned(f"new{9 - index}", on="a1", owner="rs-x", age=0, after=index + 1) for index in range(4)]
+    new = [owned(f"new{9 - index}", on="a1", owner="rs-x", age=0, appeared=index + 1) for index in range(4)]
     assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 4
 
 
 def test_answers_that_come_late_and_in_another_order_change_nothing() -> None:
     # Begun in one second; the replacements are there long before the answers, the first of which comes last.
     flown = tuple(
-        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - index, number=index + 1) for index in range(3)
+        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - index, left=index + 1) for index in range(3)
     )
-    new = [owned(f"new{index}", on="a1", owner="rs-x", age=30, after=index + 1) for index in range(3)]
+    new = [owned(f"new{index}", on="a1", owner="rs-x", age=30, appeared=index + 1) for index in range(3)]
     assert len(passed(*new, at_once=3, per_minute=None, moving=flown).moves) == 3
     assert len(passed(*new[:2], at_once=3, per_minute=None, moving=flown).moves) == 2
 
 
 @pytest.mark.parametrize("ahead", [-600, 600])
 def test_a_clock_that_is_not_the_api_servers_changes_nothing(ahead: float) -> None:
-    bound = owned("new", on="a1", owner="og-1", age=50 - ahead, after=1)
-    assert len(passed(bound, at_once=1, moving=(gone(1, ago=50, number=1),)).moves) == 1
-
-
-def test_what_can_not_replace_a_younger_one_may_replace_the_next() -> None:
-    young = moving(owned("young", on="n9", owner="rs-x", age=10), "aws", at=NOW - 10, number=1)
-    old = moving(owned("old", on="n9", owner="rs-x", age=500), "aws", at=NOW - 9, number=2)
-    new = owned("new", on="a1", owner="rs-x", age=10, after=2)
-    assert len(passed(new, at_once=2, moving=(young, old)).moves) == 1
+    bound = owned("new", on="a1", owner="og-1", age=50 - ahead, appeared=1)
+    assert len(passed(bound, at_once=1, moving=(gone(1, ago=50, left=1),)).moves) == 1
 
 
 def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:

@@ -169,9 +169,7 @@ def test_where_the_clock_is_set_back_what_lies_in_the_future_counts_as_made_just
         "lately": (clock.now, None),
         "held": (clock.now, clock.now),
     }
-    assert (moves.since(POOL), moves.forgotten(POOL)) == (clock.now, clock.now)
-    clock.now += 60
-    assert moves.forgotten(POOL) == clock.now - 60
+    assert (moves.since(POOL), moves.forgotten(POOL)) == (clock.now, None)
 
 
 def test_an_answer_to_what_was_asked_before_the_clock_was_set_back_is_of_now() -> None:
@@ -194,39 +192,46 @@ def test_a_clock_that_is_corrected_by_a_little_changes_nothing() -> None:
     # By a little again and again is by much.
     clock.now -= 0.9
     assert [one.at for one in moves.of(POOL)] == [clock.now]
-    assert moves.forgotten(POOL) == clock.now
 
 
-# -- numbers: which pods have appeared since a move began
+# -- order: what has appeared since a pod left
 
 
-def numbers(moves: UnderWay) -> list[int]:
-    return [one.number for one in moves.of(POOL)]
+def order(moves: UnderWay) -> dict[str, int]:
+    return {one.pod.name: one.left for one in moves.of(POOL)}
 
 
 def start(moves: UnderWay, one: Pod) -> None:
     moves.start(POOL, Moving(one, "nebius", "crusoe", MoveKind.FAILOVER, NOW))
 
 
-def test_moves_are_numbered_as_they_begin_and_a_refused_one_that_is_asked_for_again_anew() -> None:
+def test_a_pod_left_when_its_move_began_until_it_is_seen_to() -> None:
+    moves = under_way(Clock())
+    one = evict(moves, "one", NOW)
+    evict(moves, "two", NOW)
+    assert (moves.order, order(moves)) == (2, {"one": 1, "two": 2})
+    moves.left(one.uid)
+    moves.left("uid of a pod that nobody moves")
+    assert (moves.order, order(moves)) == (3, {"one": 3, "two": 2})
+
+
+def test_of_a_refused_move_that_is_asked_for_again_what_appeared_before_replaces_nobody() -> None:
     moves = under_way(Clock())
     held = pod("held", on="n1", owner="rs")
     start(moves, held)
-    evict(moves, "p", NOW)
-    assert (moves.begun, numbers(moves)) == (2, [1, 2])
     moves.refused(held.uid, NOW)
     start(moves, held)
-    assert (moves.begun, numbers(moves)) == (3, [2, 3])
+    assert order(moves) == {"held": 2}
 
 
-def test_one_that_was_let_go_and_is_asked_for_again_keeps_its_number_as_its_replacement_may_be_there() -> None:
+def test_of_one_that_was_let_go_and_is_asked_for_again_the_replacement_may_have_appeared() -> None:
     moves = under_way(Clock())
     one = evict(moves, "stuck", NOW)
     evict(moves, "p", NOW)
     start(moves, one)
-    assert (moves.begun, sorted(numbers(moves))) == (3, [1, 2])
+    assert order(moves) == {"stuck": 1, "p": 2}
     moves.failed(one.uid)
-    assert sorted(numbers(moves)) == [1, 2]
+    assert order(moves) == {"stuck": 1, "p": 2}
 
 
 # -- always
@@ -271,7 +276,7 @@ class Played:
     def _move(self, after: float) -> None:
         at, number = self.true, len(self.made)
         evict(self.moves, f"p{number}", self.clock.now, created=at - HOUR)
-        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)), after=self.moves.begun)
+        new = pod(f"r{number}", on="c1", owner="rs", created=float(int(at + after)), appeared=self.moves.order)
         self.made.append((at, new))
 
     def check(self) -> None:

@@ -269,25 +269,3 @@ def test_of_a_pool_that_was_away_moves_are_remembered_since_it_is_back() -> None
     scene.store.put_pool(of, 0.0)
     scene.clock.now += 50
     assert scene.store.snapshot("inference").moving_since == NOW + 50
-
-
-def test_a_pod_knows_which_moves_were_begun_before_it_appeared() -> None:
-    scene = Scene(pool(), namespace(), *NODES, pod("there", on="a1"))
-
-    def begin(name: str) -> None:
-        one = pod(name, on="a1", owner="rs-1")
-        scene.store.moving.start("inference", Moving(one, "aws", "nebius", MoveKind.FAILOVER, at=NOW))
-
-    def after(name: str) -> int:
-        found = scene.store.pod(f"uid-default-{name}")
-        assert found is not None
-        return found.after
-
-    begin("first")
-    put(scene.store, pod("between"))
-    begin("second")
-    put(scene.store, pod("late"))
-    # What changes later is no news about that.
-    put(scene.store, pod("between", on="n1"))
-    put(scene.store, pod("there", on="a1", ready=True))
-    assert (after("there"), after("between"), after("late")) == (0, 1, 2)
