@@ -44,9 +44,8 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
         assert stay_of(plan, "runs").reason is Reason.WOULD_STRAND
     # One that may not go there has no place to keep.
     tied = msgspec.structs.replace(gone, allowed=())
-    assert (
-        moved_to(decided(msgspec.structs.replace(seen, moving=(moving(tied, "aws", at=NOW - 1, left=1),)), state)) != {}
-    )
+    flown = (moving(tied, "aws", at=NOW - 1, left=1),)
+    assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) != {}
 
 
 def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
@@ -56,10 +55,8 @@ def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
     full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
     seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
     assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
-    assert (
-        moved_to(decided(msgspec.structs.replace(seen, moving=(moving(gone, "nebius", at=NOW - 1, left=1),)), state))
-        == {}
-    )
+    flown = (moving(gone, "nebius", at=NOW - 1, left=1),)
+    assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) == {}
 
 
 def test_the_replacement_is_sent_on_at_once() -> None:
