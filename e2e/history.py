@@ -5,7 +5,8 @@
         history.wait(lambda: len(history.evicted()) == 4, "four evictions")
 
 Times are seconds on this process' monotonic clock, taken as an event arrives. No event is missed as long as the API
-server remembers where we were; after a gap what is gone is noticed by its absence.
+server remembers where we were; after a gap what is gone is noticed by its absence. Whoever asks is told of everything
+that the API server knew by then: on a busy machine a watch may lag behind what another client has seen.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class History:
         self._api = api
         self._namespace = namespace
         self._lives: dict[str, Life] = {}
+        # By uid, the version that was seen last.
+        self._versions: dict[str, int] = {}
+        self._waiting = False
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -95,6 +99,8 @@ class History:
 
     def lives(self, app: str | None = None) -> list[Life]:
         """All pods that were seen, in the order they came; of one workload by its label `app`."""
+        if not self._waiting and not self._over.is_set():
+            self._catch_up()
         with self._changed:
             return [one for one in self._lives.values() if app in (None, one.app)]
 
@@ -113,12 +119,37 @@ class History:
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float = 60.0) -> T:
         """Wait until something is true, asked after every change and now and then; raises WaitTimeoutError."""
         deadline = time.monotonic() + timeout
-        while not (answer := condition()):
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(f"waited {timeout:g} s for {what}; last seen:\n{self._shown()}")
-            with self._changed:
-                self._changed.wait(0.1)
+        self._waiting = True
+        try:
+            while not (answer := condition()):
+                if time.monotonic() > deadline:
+                    raise WaitTimeoutError(f"waited {timeout:g} s for {what}; last seen:\n{self._shown()}")
+                with self._changed:
+                    self._changed.wait(0.1)
+        finally:
+            self._waiting = False
         return answer
+
+    def _catch_up(self) -> None:
+        """Wait until all is seen that the API server knows now."""
+        listed = self.wait(self._listed, "an answer")
+        there = {item["metadata"]["uid"]: _version(item) for item in listed["items"]}
+        version = _version(listed)
+
+        def is_seen() -> bool:
+            with self._changed:
+                came = all(self._versions.get(uid, -1) >= latest for uid, latest in there.items())
+                missing = (one.uid for one in self._lives.values() if one.gone is None and one.uid not in there)
+                return came and all(self._versions[uid] > version for uid in missing)
+
+        self.wait(is_seen, "the watch to catch up")
+
+    def _listed(self) -> Json | None:
+        try:
+            return self._api.request("GET", self._api.resource("pods").path(self._namespace))
+        except (urllib3.exceptions.HTTPError, ApiError):
+            # A server that is being restarted.
+            return None
 
     # -- in the thread ---------------------------------------------------------------------------------------------
 
@@ -162,6 +193,7 @@ class History:
     def _note(self, pod: Json, now: float) -> Life:
         meta, conditions = pod["metadata"], pod.get("status", {}).get("conditions", [])
         life = self._lives.get(meta["uid"])
+        self._versions[meta["uid"]] = _version(pod)
         if life is None:
             owner = next((one["uid"] for one in meta.get("ownerReferences", []) if one.get("controller")), "")
             app = meta.get("labels", {}).get("app", "")
@@ -190,3 +222,7 @@ class History:
             for one in self.lives()[-30:]
         ]
         return "\n".join(lines) or "  nothing"
+
+
+def _version(item: Json) -> int:
+    return int(item["metadata"]["resourceVersion"])
