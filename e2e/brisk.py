@@ -99,21 +99,24 @@ def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None
     )
 
 
-def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 60) -> list[Json]:
+def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 60) -> None:
     """Wait until so many pods of a workload run on each of these providers and nowhere else ("": they wait), besides
-    those that are leaving; return them.
+    those that are leaving.
     """
     count = sum(where.values())
 
-    def turned(found: list[Json]) -> list[Json] | None:
+    def turned(found: list[Json]) -> bool:
         staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-        there = len(staying) == count and site.providers_of(staying) == dict(where)
-        return staying if there else None
+        return len(staying) == count and site.providers_of(staying) == dict(where)
 
-    result: list[Json] = site.api.wait_for(
-        "pods", turned, site.namespace, labels=labels, timeout=timeout, what=f"{dict(where)} of {labels}"
+    site.api.wait_for(
+        "pods",
+        lambda found: turned(found) or None,
+        site.namespace,
+        labels=labels,
+        timeout=timeout,
+        what=f"{dict(where)} of {labels}",
     )
-    return result
 
 
 def set_spec(site: Site, pool: str, patch: Json) -> None:

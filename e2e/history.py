@@ -43,6 +43,8 @@ class Life:
     owner: str
     """The uid of its controller; empty for a bare pod."""
     added: float
+    version: int = 0
+    """Of what was seen last."""
     node: str = ""
     bound: float | None = None
     ready: float | None = None
@@ -68,8 +70,6 @@ class History:
         self._api = api
         self._namespace = namespace
         self._lives: dict[str, Life] = {}
-        # By uid, the version that was seen last.
-        self._versions: dict[str, int] = {}
         self._waiting = False
         self._changed = threading.Condition()
         self._over = threading.Event()
@@ -138,18 +138,21 @@ class History:
 
         def is_seen() -> bool:
             with self._changed:
-                came = all(self._versions.get(uid, -1) >= latest for uid, latest in there.items())
-                missing = (one.uid for one in self._lives.values() if one.gone is None and one.uid not in there)
-                return came and all(self._versions[uid] > version for uid in missing)
+                came = all(uid in self._lives and self._lives[uid].version >= seen for uid, seen in there.items())
+                missing = (one for one in self._lives.values() if one.gone is None and one.uid not in there)
+                return came and all(one.version > version for one in missing)
 
         self.wait(is_seen, "the watch to catch up")
 
     def _listed(self) -> Json | None:
         try:
-            return self._api.request("GET", self._api.resource("pods").path(self._namespace))
+            return self._pods()
         except (urllib3.exceptions.HTTPError, ApiError):
             # A server that is being restarted.
             return None
+
+    def _pods(self) -> Json:
+        return self._api.request("GET", self._api.resource("pods").path(self._namespace))
 
     # -- in the thread ---------------------------------------------------------------------------------------------
 
@@ -165,8 +168,7 @@ class History:
                 self._over.wait(0.05)
 
     def _list(self) -> str:
-        resource = self._api.resource("pods")
-        answer = self._api.request("GET", resource.path(self._namespace))
+        answer = self._pods()
         now = time.monotonic()
         with self._changed:
             for item in answer["items"]:
@@ -193,11 +195,11 @@ class History:
     def _note(self, pod: Json, now: float) -> Life:
         meta, conditions = pod["metadata"], pod.get("status", {}).get("conditions", [])
         life = self._lives.get(meta["uid"])
-        self._versions[meta["uid"]] = _version(pod)
         if life is None:
             owner = next((one["uid"] for one in meta.get("ownerReferences", []) if one.get("controller")), "")
             app = meta.get("labels", {}).get("app", "")
             life = self._lives[meta["uid"]] = Life(meta["uid"], meta["name"], app, owner, now)
+        life.version = _version(pod)
         if node := pod["spec"].get("nodeName"):
             life.node, life.bound = node, life.bound or now
         if is_ready(pod):

@@ -70,15 +70,23 @@ class _StoreSink(Generic[T]):
 
 
 @dataclass
-class _Pods:
-    """Hands pods to the store; it tells what was found in a list, which says nothing of when things happened."""
+class _Listing:
+    """Knows what was found in a list, which says nothing of when it happened: perhaps long ago."""
 
     store: Store
     listing: bool = field(default=True, init=False)
 
     def sync_started(self, _at: float, /) -> None:
-        """A list begins."""
+        """What comes now may be old."""
         self.listing = True
+
+    def sync_finished(self, _at: float, /) -> None:
+        """What comes now happens now."""
+        self.listing = False
+
+
+class _Pods(_Listing):
+    """Hands pods to the store."""
 
     def upsert(self, _key: str, pod: Pod, at: float, /) -> None:
         """Store it."""
@@ -89,21 +97,13 @@ class _Pods:
         self.store.drop_pod(key, at, listed=self.listing)
 
     def sync_finished(self, at: float, /) -> None:
-        """Look at everything; what comes now happens now."""
-        self.listing = False
+        """Look at everything, as for other objects."""
+        super().sync_finished(at)
         self.store.mark_all(at)
 
 
-@dataclass
-class _FailedPods:
-    """Notes pods that failed; it knows which were found in a list, and so long after that happened, perhaps."""
-
-    store: Store
-    listing: bool = field(default=True, init=False)
-
-    def sync_started(self, _at: float, /) -> None:
-        """What comes now may be old."""
-        self.listing = True
+class _FailedPods(_Listing):
+    """Notes pods that failed."""
 
     def upsert(self, _key: str, pod: FailedPod, at: float, /) -> None:
         """Note it."""
@@ -111,10 +111,6 @@ class _FailedPods:
 
     def delete(self, key: str, at: float) -> None:
         """Keep it all the same: that it failed stays true, and its controller tidies up at once."""
-
-    def sync_finished(self, _at: float, /) -> None:
-        """What comes now happens now."""
-        self.listing = False
 
 
 class Caches:

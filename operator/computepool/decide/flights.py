@@ -102,9 +102,9 @@ class Latest:
                 lefts.append(one.left)
                 times.append(max(one.at, times[-1]) if times else one.at)
 
-    def __contains__(self, owner: str) -> bool:
-        """Say whether any pod of this owner was moved."""
-        return owner in self._by_owner
+    def __bool__(self) -> bool:
+        """Say whether any pod was moved that has an owner."""
+        return bool(self._by_owner)
 
     def before(self, pod: Pod) -> float | None:
         """Return when that move was made; None where the pod replaces none."""

@@ -35,11 +35,11 @@ class Relapses:
         One that was sent on has its reason to be there, and so may one have that was made while the primary was not
         well, or saturated: new pods are admitted to a standby then. `stable_since`: since when it is neither.
         """
-        if stable_since is None:
+        if stable_since is None or not self._home:
             return
         for pod in away:
-            if pod.owner in self._home and not pod.offers and pod.created >= stable_since:
-                self._note(pod, self._home.before(pod))
+            if not pod.offers and pod.created >= stable_since and (latest := self._home.before(pod)) is not None:
+                self._note(pod.owner, latest)
 
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod's workload is left where it is; None where it is not."""
@@ -51,11 +51,11 @@ class Relapses:
         """Return what the next pass goes on from."""
         return self._known
 
-    def _note(self, pod: Pod, latest: float | None) -> None:
-        before = self._known.get(pod.owner)
+    def _note(self, owner: str, latest: float) -> None:
+        before = self._known.get(owner)
         # Moves before the end of its time are of the turn that is counted already.
-        if latest is not None and (before is None or latest >= self._until(before)):
-            self._known[pod.owner] = Relapse(1 if before is None else before.times + 1, self._now)
+        if before is None or latest >= self._until(before):
+            self._known[owner] = Relapse(1 if before is None else before.times + 1, self._now)
 
     def _until(self, one: Relapse) -> float:
         return one.at + min(LONGEST_SECONDS, self._base * 2.0 ** min(one.times, _DOUBLINGS))
