@@ -5,17 +5,19 @@ from types import MappingProxyType
 
 import msgspec
 
-from computepool.assess.clock import brought_back
-from computepool.assess.fit import Packer, label_keys
-from computepool.assess.health import Health, health_of, soonest
-from computepool.assess.overflow import Demand, demand_of
-from computepool.assess.saturation import saturation_of
-from computepool.assess.supply import Supply, members_of, supply_of
-from computepool.assess.targets import targets_of
-from computepool.assess.trust import trust_of
+from computepool.assess.breakers.all import Breakers, breakers_of
+from computepool.assess.capacity.fit import Packer, label_keys
+from computepool.assess.capacity.supply import Supply, members_of, supply_of
+from computepool.assess.demand.overflow import Demand, demand_of
+from computepool.assess.demand.saturation import saturation_of
+from computepool.assess.health.nodes import Health, Members, health_of
+from computepool.assess.targets import Target, targets_of
+from computepool.assess.times import soonest
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, PoolState, Saturation
+from computepool.model.state import PoolState, Saturation
+
+NO_BREAKERS = Breakers(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}), MappingProxyType({}))
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -27,50 +29,42 @@ class Assessment(msgspec.Struct, frozen=True):
     """How many nodes match more than one provider."""
     demand: Demand
     saturation: Saturation
-    look_again: float | None
+    recheck_at: float | None
     """When a verdict may change by time alone."""
     label_keys: frozenset[str]
+    """Every node label that the selectors of waiting pods read."""
     health: Health = Health()
-    breakers: Mapping[str, Breaker] = MappingProxyType({})
-    """By provider, each of the pool: the next state of its breaker."""
-    unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
-    """By standby provider: uids of pods that it did not bind in time, since it last bound one; the next state."""
-    bound: Mapping[str, float] = MappingProxyType({})
-    """By standby provider: when the latest pod that it has bound was offered to it; the next state."""
-    exceeded: str = ""
-    """Why no running pod is moved and no node quarantined: too many providers have failed at once. Else empty."""
-    blind: str = ""
-    """Why the whole pool freezes: all heartbeats stopped at once. Else empty."""
+    breakers: Breakers = NO_BREAKERS
 
     @property
     def primary(self) -> Supply:
         """The first provider's supply."""
         return self.supplies[0]
 
+    @property
+    def exceeded(self) -> str:
+        """Why no running pod is moved and no node quarantined: too many providers have failed at once. Else empty."""
+        return self.breakers.exceeded
+
+    @property
+    def blind(self) -> str:
+        """Why the whole pool freezes: all heartbeats stopped at once. Else empty."""
+        return self.health.blind
+
+    def supply(self, provider: str) -> Supply | None:
+        """Return the supply of the provider of that name."""
+        return next((supply for supply in self.supplies if supply.target.name == provider), None)
+
 
 def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
-    """Return the verdicts on a snapshot. `now`: seconds since the epoch."""
+    """Return the verdicts on a snapshot. `now`: seconds since the epoch; no time of the state is after it."""
     spec = snapshot.pool.spec
-    state = brought_back(state, snapshot.pool, now)
     resource = spec.accelerator.resource_name
     targets = targets_of(snapshot.pool)
     members, doubles = members_of(snapshot.nodes, targets)
     health = health_of(snapshot, members, state, now)
-    trust = trust_of(snapshot, targets, members, health, state, now)
-    trouble = health.nodes.items()
-    silent = frozenset(n for n, one in trouble if one.reason is Reason.NODE_SILENT and one.clear_since is None)
-    supplies = tuple(
-        supply_of(
-            target,
-            members[target.name],
-            snapshot.pool.name,
-            resource,
-            breaker=trust.breakers[target.name],
-            sick=frozenset(health.providers[target.name].sick),
-            silent=silent,
-        )
-        for target in targets
-    )
+    breakers = breakers_of(snapshot, targets, members, health, state, now)
+    supplies = _supplies(snapshot, targets, members, health, breakers)
     keys = label_keys((*snapshot.waiting, *snapshot.foreign))
     demand = demand_of(
         snapshot.waiting,
@@ -78,21 +72,43 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         targets[1:],
         Packer(supplies[0], resource, keys, now),
         pending_seconds=spec.saturation.pending_seconds,
-        fitting=state.fitting,
+        fitting=state.memory.fitting,
         now=now,
     )
-    saturation, look_again = saturation_of(state.saturation, supplies[0], demand.pressing, spec.saturation, now)
+    before = Saturation(
+        state.recorded.saturated,
+        pressure_since=state.memory.pressure_since,
+        relief_since=state.memory.relief_since,
+    )
+    saturation, recheck_at = saturation_of(before, supplies[0], demand.pressing, spec.saturation, now)
     return Assessment(
         supplies=supplies,
         doubles=doubles,
         demand=demand,
         saturation=saturation,
-        look_again=soonest(now, (look_again, health.look_again, trust.look_again)),
+        recheck_at=soonest(now, (recheck_at, health.look_again, breakers.recheck_at)),
         label_keys=keys,
         health=health,
-        breakers=trust.breakers,
-        unbound=trust.unbound,
-        bound=trust.bound,
-        exceeded=trust.exceeded,
-        blind=health.blind,
+        breakers=breakers,
+    )
+
+
+def _supplies(
+    snapshot: Snapshot, targets: tuple[Target, ...], members: Members, health: Health, breakers: Breakers
+) -> tuple[Supply, ...]:
+    troubles = health.nodes.items()
+    silent = frozenset(
+        node for node, trouble in troubles if trouble.reason is Reason.NODE_SILENT and trouble.clear_since is None
+    )
+    return tuple(
+        supply_of(
+            target,
+            members[target.name],
+            snapshot.pool.name,
+            snapshot.pool.spec.accelerator.resource_name,
+            breaker=breakers.of[target.name],
+            sick=frozenset(health.providers[target.name].sick),
+            silent=silent,
+        )
+        for target in targets
     )

@@ -38,10 +38,6 @@ class Shape(msgspec.Struct, frozen=True):
     unmodelled: tuple[str, ...] = ()
     """Constraints that fit does not model, by their names in the pod's spec; reasons name them."""
 
-    def request(self, resource: str) -> int:
-        """Return what it requests of one resource, in thousandths."""
-        return next((amount for name, amount in self.requests if name == resource), 0)
-
     def admits(self, name: str, labels: Labels) -> bool:
         """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""
         if any(labels.get(key) != value for key, value in self.node_selector):
@@ -119,6 +115,11 @@ class Pod(msgspec.Struct, frozen=True):
         """Return when it was offered to the provider, or None."""
         return next((offer.at for offer in self.offers if offer.provider == provider), None)
 
+    def offered_since(self, provider: str) -> float:
+        """Return since when it may use a provider that it tolerates: its offer, or else since it waits."""
+        at = self.offered(provider)
+        return self.since if at is None else at
+
 
 class Node(msgspec.Struct, frozen=True):
     """A node, as far as it can take pods."""
@@ -166,13 +167,6 @@ class Share(msgspec.Struct, frozen=True):
     """Every value of their burst label, an empty string for those without."""
 
 
-def share_of(members: Iterable[Pod], resource: str) -> Share:
-    """Sum up one pool's pods on one node."""
-    pods = tuple(members)
-    held = sum(pod.shape.request(resource) for pod in pods)
-    return Share(pods, held, frozenset(pod.burst for pod in pods))
-
-
 NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
 
 
@@ -189,9 +183,10 @@ class NodeUse(msgspec.Struct, frozen=True):
     shares: Mapping[str, Share]
     """By pool name."""
 
-    def free(self, resource: str) -> int:
-        """Return what is left of a resource, never below zero."""
-        return max(0, self.left.get(resource, 0))
+    def members(self, pool: str) -> tuple[Pod, ...]:
+        """Return the pool's pods that are bound to it and request the pool's accelerator."""
+        share = self.shares.get(pool)
+        return () if share is None else share.members
 
 
 def node_use(
@@ -217,6 +212,12 @@ def _total(pods: Iterable[Pod]) -> dict[str, int]:
         for name, amount in pod.shape.requests:
             sums[name] = sums.get(name, 0) + amount
     return sums
+
+
+def members_on(uses: Iterable[NodeUse], pool: str) -> Iterable[Pod]:
+    """Yield the pool's pods on these nodes."""
+    for use in uses:
+        yield from use.members(pool)
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -1,20 +1,22 @@
-"""What one pass hands to the next. Everything that matters is in the pool's status; the timers kept here start anew on
-a restart, which only ever makes the operator wait longer.
+"""What one pass over a pool hands to the next: a part that the pool's status records, and a part that dies with us.
 
-How long a pod has waited is no such timer (`Pod.since`), and there a restart can make the wait shorter: when a gate was
-lifted is written nowhere, so a process that has not seen it counts from the pod's creation. At worst a pod that was
-gated for long is sent on without the wait for `saturation.pendingSeconds` (or for the primary's nodes to be made), and
-even then only if the primary can't take it."""
+`Recorded` outlives the process: it survives the way into a status and back unchanged (invariant 8). `Memory` holds
+timers and counts that start anew after a restart, which only ever makes the operator wait longer.
+
+How long a pod has waited is no such timer (`Pod.since`), and there a restart can make the wait shorter: no object
+records when a gate was lifted, so a new process counts from the pod's creation. At worst a pod that was gated for long
+is sent on without the wait for `saturation.pendingSeconds`, and even then only if the primary can't take it.
+"""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond
+from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond, ProviderStatus
 from computepool.model.api.base import fits
 from computepool.model.api.status import MONEY
 from computepool.model.reasons import Reason
@@ -22,20 +24,81 @@ from computepool.model.snapshot import MoveKind
 
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
+RecentMoves = tuple[tuple[float, MoveKind], ...]
+"""When each move was decided, in whole seconds since the epoch, oldest first."""
 
+CENT: Final = Decimal("0.01")
 _MOST_MOVES: Final = 10_000
 """More than any limit a minute allows."""
 
 
-class Saturation(msgspec.Struct, frozen=True):
-    """The verdict on the primary. `saturated` is None while it can't be told."""
+class Breaker(msgspec.Struct, frozen=True):
+    """A provider's breaker, as the pool's status records it."""
+
+    state: BreakerState = BreakerState.CLOSED
+    reason: Reason | None = None
+    """Why it is not closed."""
+    since: float = 0.0
+    """Since when it is in this state."""
+    retry_at: float | None = None
+    """When it may be half-open at the earliest."""
+    failures: int = 0
+    """How often it has opened since the provider last proved itself."""
+    node: str = ""
+    """While half-open: the node that is tried."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the provider is used without restriction."""
+        return self.state is BreakerState.CLOSED
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """The money that was spent on standbys in one day."""
+
+    day: str
+    """In UTC, as 2026-11-23."""
+    spent: Decimal
+    """Until `at`, with six decimals."""
+    at: float
+    rate: Decimal = Decimal(0)
+    """What the pool's pods on standbys cost in an hour since `at`, in whole cents."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """The part of the state that the pool's status records."""
 
     saturated: bool | None = None
+    """The last verdict on the primary; None while it is unknown."""
+    admitting: str = ""
+    """The standby provider that new pods are admitted to; empty while admission is closed."""
+    breakers: Mapping[str, Breaker] = MappingProxyType({})
+    """By provider; a provider that is missing here has a closed breaker and never failed."""
+    spend: Spend | None = None
+    """None without a budget."""
+    recent_moves: RecentMoves = ()
+    """The moves of the minute before the latest move: what `perMinute` counts."""
+
+
+class Saturation(msgspec.Struct, frozen=True):
+    """The verdict on the primary, and the timers of its next change."""
+
+    saturated: bool | None = None
+    """None while it can't be told."""
     reason: Reason = Reason.PRIMARY_UNKNOWN
     pressure_since: float | None = None
-    """Since when the pressure that would make it saturated lasts; None without such pressure."""
+    """Since when the pressure lasts that would make it saturated; None without such pressure."""
     relief_since: float | None = None
-    """Since when the relief that would end it lasts; None without relief."""
+    """Since when the relief lasts that would end saturation; None without relief."""
+
+
+class BreakerTimers(msgspec.Struct, frozen=True):
+    """A breaker's timers, which start anew after a restart."""
+
+    proving_since: float | None = None
+    """While half-open: since when a new pod is ready on the node that is tried."""
+    clear_since: float | None = None
+    """While open: since when nothing is wrong with the provider."""
 
 
 class Sickness(msgspec.Struct, frozen=True):
@@ -52,43 +115,6 @@ class Sickness(msgspec.Struct, frozen=True):
     """Since when nothing is wrong any more; None while something is."""
 
 
-class Breaker(msgspec.Struct, frozen=True):
-    """A provider's breaker. All but `proving_since` is in the pool's status and outlives this process."""
-
-    state: BreakerState = BreakerState.CLOSED
-    reason: Reason | None = None
-    """Why it is not closed."""
-    since: float = 0.0
-    """Since when it is in this state."""
-    retry_at: float | None = None
-    """When it may be half-open at the earliest."""
-    failures: int = 0
-    """How often it has opened since it last proved itself."""
-    node: str = ""
-    """While half-open: the node that is tried."""
-    proving_since: float | None = None
-    """While half-open: since when a new pod is ready on that node."""
-    clear_since: float | None = None
-    """While open: since when nothing is wrong with the provider."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether the provider is used as it fits."""
-        return self.state is BreakerState.CLOSED
-
-
-class Spend(msgspec.Struct, frozen=True):
-    """What was spent on standbys in a day."""
-
-    day: str
-    """In UTC, as 2026-11-23."""
-    spent: Decimal
-    at: float
-    """Up to when it was reckoned."""
-    rate: Decimal = Decimal(0)
-    """What the pool's pods on standbys cost in an hour at that time, and from then on until it is reckoned again."""
-
-
 class Relapse(msgspec.Struct, frozen=True):
     """That a workload was brought home and went to a standby again by itself."""
 
@@ -98,17 +124,18 @@ class Relapse(msgspec.Struct, frozen=True):
     """When that was seen last."""
 
 
-class PoolState(msgspec.Struct, frozen=True):
-    """The pool's recorded state between two passes."""
+class Memory(msgspec.Struct, frozen=True):
+    """The part of the state that dies with the process."""
 
-    saturation: Saturation = Saturation()
+    pressure_since: float | None = None
+    """As in `Saturation`."""
+    relief_since: float | None = None
+    """As in `Saturation`."""
     fitting: Fitting = MappingProxyType({})
-    admitting: str = ""
-    """The standby provider that new pods are admitted to; empty while admission is closed."""
     sick: Mapping[str, Sickness] = MappingProxyType({})
     """By node: those with trouble, or that had it not long ago."""
-    breakers: Mapping[str, Breaker] = MappingProxyType({})
-    """By provider; one that is not there is closed and never failed."""
+    breaker_timers: Mapping[str, BreakerTimers] = MappingProxyType({})
+    """By provider."""
     unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
     """By provider: uids of pods that it did not bind in time, since it last bound one."""
     bound: Mapping[str, float] = MappingProxyType({})
@@ -117,35 +144,55 @@ class PoolState(msgspec.Struct, frozen=True):
     """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
     stable_since: float | None = None
     """Since when the primary is well and not saturated; None while it is not."""
-    spend: Spend | None = None
-    """None without a budget."""
-    recent_moves: tuple[tuple[float, MoveKind], ...] = ()
-    """When each move of the minute before the latest was decided, oldest first, to the second: what the limits a
-    minute count."""
     moved_before: float | None = None
-    """When a leader before this one moved a pod last; None where none did. Not recorded: `recent_moves` tells it."""
+    """When an earlier leader last moved a pod; None where none did. After a restart `recent_moves` tells it."""
     relapses: Mapping[str, Relapse] = MappingProxyType({})
-    """By owner: workloads that were brought home in vain not long ago. Not recorded."""
+    """By owner: workloads that were brought home in vain not long ago."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
 
 
-def recorded_state(pool: ComputePool, since: float = inf) -> PoolState:
-    """Read back from the pool's status what the leader before had decided; timers start anew.
+class PoolState(msgspec.Struct, frozen=True):
+    """What one pass over a pool goes on from."""
 
-    `since`: when this one took over. All moves that are recorded were made before, whatever the clock said there.
+    recorded: Recorded = Recorded()
+    memory: Memory = Memory()
+
+    def breaker(self, provider: str) -> Breaker:
+        """Return a provider's breaker."""
+        return self.recorded.breakers.get(provider, Breaker())
+
+
+def restarted(recorded: Recorded, took_over: float = inf) -> PoolState:
+    """Return the state of a process that knows only what is recorded.
+
+    `took_over`: when this process began to lead. All recorded moves were made before that, whatever the clock of the
+    earlier leader said.
     """
+    latest = took_over if took_over == inf else ceil(took_over) - 1.0
+    moves = tuple(sorted((min(at, latest), kind) for at, kind in recorded.recent_moves))
+    return PoolState(msgspec.structs.replace(recorded, recent_moves=moves))
+
+
+def recorded_in(pool: ComputePool) -> Recorded:
+    """Read back from a pool's status what an earlier pass has recorded. What can't be read counts as not recorded."""
     condition = pool.status.condition("Saturated")
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
     given = set(pool.status.admission.tolerations)
     admitting = next((p.name for p in pool.spec.standbys if given.issuperset(p.effective_tolerations())), "")
-    return PoolState(
-        Saturation(saturated),
+    providers = pool.status.providers
+    return Recorded(
+        saturated=saturated,
         admitting=admitting,
-        breakers={one.name: _breaker(one.breaker) for one in pool.status.providers if one.breaker != BreakerStatus()},
+        breakers={found.name: _breaker(found.breaker) for found in providers if found.breaker != BreakerStatus()},
         spend=_spend(pool),
-        recent_moves=_moves(pool.status.recent_moves, since),
+        recent_moves=_moves(pool.status.recent_moves),
     )
+
+
+def in_cents(amount: Decimal) -> Decimal:
+    """Round a cost up to whole cents, as the status shows it: a budget must not be exceeded by rounding."""
+    return amount.quantize(CENT, ROUND_UP)
 
 
 def _breaker(written: BreakerStatus) -> Breaker:
@@ -165,21 +212,24 @@ def _spend(pool: ComputePool) -> Spend | None:
     budget, primary = pool.status.budget, pool.spec.primary.name
     if budget is None or (spent := _amount(budget.spent)) is None:
         return None
-    rates = (_amount(one.cost_per_hour) for one in pool.status.providers if one.name != primary)
-    return Spend(budget.day, spent, budget.time.timestamp(), sum((rate for rate in rates if rate), Decimal(0)))
+    rate = sum((_rate(found) for found in pool.status.providers if found.name != primary), Decimal(0))
+    return Spend(budget.day, spent, budget.time.timestamp(), rate)
+
+
+def _rate(provider: ProviderStatus) -> Decimal:
+    return _amount(provider.cost_per_hour) or Decimal(0)
 
 
 def _amount(text: str | None) -> Decimal | None:
-    """Read an amount; None for what is none that we write: anybody with the right may write a status."""
+    """Read an amount; None for text that we never write: anybody with the right may write a status."""
     return Decimal(text) if text is not None and fits(MONEY, text) else None
 
 
-def _moves(written: Iterable[MovesInSecond], since: float) -> tuple[tuple[float, MoveKind], ...]:
-    """Read back the moves of the last minute; what made room counts as failover, under the same limits."""
-    latest = since if since == inf else ceil(since) - 1.0
+def _moves(written: Iterable[MovesInSecond]) -> RecentMoves:
+    """Read back the moves of the last minute; moves that made room count as failover, under the same limits."""
     counts = [
-        (min(one.time.timestamp(), latest), kind, min(count, _MOST_MOVES))
-        for one in written
-        for kind, count in ((MoveKind.FAILOVER, one.failover), (MoveKind.FAILBACK, one.failback))
+        (second.time.timestamp(), kind, min(count, _MOST_MOVES))
+        for second in written
+        for kind, count in ((MoveKind.FAILOVER, second.failover), (MoveKind.FAILBACK, second.failback))
     ]
     return tuple((at, kind) for at, kind, count in sorted(counts) for _ in range(count))

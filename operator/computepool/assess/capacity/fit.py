@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from copy import copy
 
-from computepool.assess.faults import devices_of
-from computepool.assess.supply import Supply
+from computepool.assess.capacity.supply import Supply
+from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.selectors import Taint, passing, tolerated
@@ -55,8 +55,9 @@ class Packer:
         self._now = now
         # The fullest first: small pods fill gaps, and empty nodes stay whole for big ones.
         self._resource = resource
-        self._uses = sorted(supply.usable, key=lambda use: (use.free(resource), use.node.name))
-        self._free = [use.free(resource) for use in self._uses]
+        order = sorted((accelerators_of(use, resource).free, use.node.name, use) for use in supply.usable)
+        self._uses = [use for _, _, use in order]
+        self._free = [free for free, _, _ in order]
         self._keys = keys
         self._kinds = {_kind_of(use.node, keys): use.node for use in supply.nodes}
         self._kind = [_kind_of(use.node, keys) for use in self._uses]
@@ -86,7 +87,7 @@ class Packer:
         start = self._cursor.get(key)
         if start is None:
             # Nodes come by what was free at the start: those before never had enough.
-            start = bisect_left(candidates, shape.request(self._resource), key=self._free.__getitem__)
+            start = bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
         for position in range(start, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
@@ -150,7 +151,7 @@ class Packer:
         told = False
         for use in self.supply.nodes:
             # What a device plugin that is restarted takes away for a moment counts.
-            accelerators, _ = devices_of(use.node, self._resource)
+            accelerators = accelerators_of(use, self._resource).capacity
             if _kind_of(use.node, self._keys) in wanted:
                 told = told or accelerators > 0
                 if _fits(shape, {**use.node.allocatable, self._resource: accelerators}):

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.model.accelerators import accelerators_of
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.api import Health as HealthSpec
 from computepool.model.quantity import MILLI
@@ -89,12 +90,13 @@ class Quick:
         self._bad = rules.bad
         self._plain: dict[tuple[int, int], bool] = {}
 
-    def well(self, node: Node) -> bool:
+    def well(self, use: NodeUse) -> bool:
         """Say whether the node is ready, has all its accelerators, and no taint or condition tells of anything."""
+        node = use.node
         if node.ready != "True" or node.deleting:
             return False
-        there = node.allocatable.get(self._resource)
-        if not there or there != node.capacity.get(self._resource):
+        accelerators = accelerators_of(use, self._resource)
+        if not accelerators.allocatable or accelerators.missing:
             return False
         key = (id(node.taints), id(node.conditions))
         plain = self._plain.get(key)
@@ -125,15 +127,9 @@ def fault_of(use: NodeUse, rules: Rules, *, silent: bool = False, failed: int = 
     return _devices(use, rules)
 
 
-def devices_of(node: Node, resource: str) -> tuple[int, int]:
-    """Return how many accelerators a node has, and how many of them are gone; in thousandths."""
-    there = node.allocatable.get(resource, 0)
-    has = max(node.capacity.get(resource, 0), there)
-    return has, has - there
-
-
 def _devices(use: NodeUse, rules: Rules) -> Fault | None:
-    has, gone = devices_of(use.node, rules.resource)
+    accelerators = accelerators_of(use, rules.resource)
+    has, gone = accelerators.capacity, accelerators.missing
     if not has:
         # A node that was never told to have any is no fault, unless pods of the pool hold some of it.
         share = use.shares.get(rules.pool)

@@ -9,20 +9,21 @@ from types import MappingProxyType
 
 import msgspec
 
-from computepool.assess.blackholes import black_holes
-from computepool.assess.faults import (
+from computepool.assess.health.black_holes import black_holes
+from computepool.assess.health.faults import (
     OF_JOINING,
     OF_THE_NODE,
     OF_UPGRADES,
     Quick,
     Rules,
-    devices_of,
     fault_of,
     leaving,
     rules_of,
 )
-from computepool.assess.sickness import Times, due, held, quarantined_before, sickness_of
-from computepool.assess.silence import Silence, silence_of
+from computepool.assess.health.hysteresis import Times, due, held, quarantined_before, sickness_of
+from computepool.assess.health.silence import Silence, silence_of
+from computepool.assess.times import soonest
+from computepool.model.accelerators import accelerators_of
 from computepool.model.api import Health as HealthSpec
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
@@ -141,17 +142,17 @@ class _Look:
         self._state = state
         self._now = now
         self._quick = Quick(rules)
-        self._noted = self._silent | failed.keys() | state.sick.keys()
+        self._noted = self._silent | failed.keys() | state.memory.sick.keys()
         self.nodes: dict[str, Sickness] = {}
         self.joined: set[str] = set()
 
     def over(self, provider: str, uses: Sequence[NodeUse]) -> _Counted:
         """Look at a provider's nodes; return those that count."""
         counted = _Counted([], [])
-        breaker = self._state.breakers.get(provider, Breaker())
+        breaker = self._state.breaker(provider)
         for use in uses:
             name = use.node.name
-            if name not in self._noted and self._quick.well(use.node):
+            if name not in self._noted and self._quick.well(use):
                 self.joined.add(name)
                 counted.uses.append(use)
             elif self._counts(use, breaker):
@@ -169,8 +170,8 @@ class _Look:
             return False
         if leaving(use.node, self._rules.leaving):
             return False
-        before = self._state.sick.get(name)
-        if before is None and self._state.joined is None:
+        before = self._state.memory.sick.get(name)
+        if before is None and self._state.memory.joined is None:
             before = _found_sick(use.node, breaker, self._now)
         one = sickness_of(before, fault, self._times, self._now)
         if one is not None:
@@ -181,20 +182,20 @@ class _Look:
         """Say whether the node has been ready. At the first look, pods or a quarantine there tell that it has."""
         if use.node.ready == "True":
             return True
-        if self._state.joined is None:
+        if self._state.memory.joined is None:
             return self._rules.pool in use.shares or use.node.quarantined
-        return use.node.name in self._state.joined
+        return use.node.name in self._state.memory.joined
 
 
 def _untold(members: Members, state: PoolState, blind: str, now: float) -> Health:
     """Return what stands while nothing can be told: who was sick still is, and no provider fails."""
-    nodes = held(state.sick)
+    nodes = held(state.memory.sick)
     return Health(
         nodes=nodes,
         providers={name: ProviderHealth(sick=_of(uses, nodes)) for name, uses in members.items()},
         blind=blind,
         look_again=now + RECHECK_SECONDS if blind else None,
-        joined=state.joined,
+        joined=state.memory.joined,
     )
 
 
@@ -237,7 +238,7 @@ def _provider(
     # Each of them is sick all the same, and counts among all: only not among those that have failed.
     upgraded = {use.node.name for use in counted.odd if use.node.unschedulable and _upgraded(found.get(use.node.name))}
     # Nodes whose trouble does not count yet are left out: a device plugin that is restarted everywhere is no failure.
-    gone = sum(devices_of(use.node, rules.resource)[1] for use in counted.odd if use.node.name not in found)
+    gone = sum(accelerators_of(use, rules.resource).missing for use in counted.odd if use.node.name not in found)
     failing, detail = _verdict(counted.uses, _without(sick, upgraded), gone, heard, rules, spec)
     troubled = _verdict(counted.uses, _without(at_present, upgraded), gone, heard, rules, spec)[0] is not None
     return ProviderHealth(sick, failing, detail, known=True, troubled=troubled)
@@ -264,7 +265,7 @@ def _verdict(
             return Reason.PROVIDER_SILENT, f"{silent} of {beating} nodes have fallen silent"
     if _reaches(len(sick), len(uses), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{len(sick)} of {len(uses)} nodes are sick"
-    has = {use.node.name: devices_of(use.node, rules.resource)[0] for use in uses}
+    has = {use.node.name: accelerators_of(use, rules.resource).capacity for use in uses}
     lost = gone + sum(has[name] for name in sick)
     if _reaches(lost, sum(has.values()), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{lost // MILLI} of {sum(has.values()) // MILLI} accelerators are gone"
@@ -284,8 +285,3 @@ def _of(uses: Sequence[NodeUse], nodes: Mapping[str, Sickness]) -> dict[str, Sic
     if not nodes:
         return {}
     return {use.node.name: nodes[use.node.name] for use in uses if use.node.name in nodes}
-
-
-def soonest(now: float, times: Iterable[float | None]) -> float | None:
-    """Return the first of these times that is to come."""
-    return min((time for time in times if time is not None and time > now), default=None)

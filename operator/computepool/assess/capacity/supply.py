@@ -1,12 +1,13 @@
 """What a provider has: its nodes, what they hold, and what is left."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from computepool.assess.faults import devices_of, leaving
+from computepool.assess.health.faults import leaving
 from computepool.assess.targets import Target
+from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.snapshot import NodeUse, Pod
 from computepool.model.state import Breaker
@@ -77,8 +78,9 @@ def supply_of(
     `sick`: names of those that count as sick; `silent`: of those that are not heard now.
     """
     usable = tuple(use for use in members if _usable(use, breaker, sick))
-    allocatable = sum(use.node.allocatable.get(resource, 0) for use in usable)
-    capacity = sum(devices_of(use.node, resource)[0] for use in members)
+    usable_accelerators = [accelerators_of(use, resource) for use in usable]
+    allocatable = sum(node.allocatable for node in usable_accelerators)
+    capacity = sum(accelerators_of(use, resource).capacity for use in members)
     shares = [share for use in members if (share := use.shares.get(pool)) is not None]
     held = sum(share.accelerators for share in shares)
     ending, lost = _ending(members, pool, silent)
@@ -87,12 +89,12 @@ def supply_of(
         nodes=tuple(members),
         usable=usable,
         allocatable=allocatable,
-        allocated=sum(use.used.get(resource, 0) for use in usable),
-        free=sum(use.free(resource) for use in usable),
+        allocated=sum(node.used for node in usable_accelerators),
+        free=sum(node.free for node in usable_accelerators),
         unhealthy=max(0, capacity - allocatable),
         pods=sum(len(share.members) for share in shares) - len(lost),
-        accelerators=held - _requested(lost, resource),
-        ending=_requested(ending, resource),
+        accelerators=held - requested_by(lost, resource),
+        ending=requested_by(ending, resource),
         held=held,
         breaker=breaker,
         sick=sick,
@@ -100,19 +102,14 @@ def supply_of(
 
 
 def _ending(members: Sequence[NodeUse], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
-    """Return the pool's terminating pods: those on nodes that live, and those on lost ones."""
+    """Return the pool's terminating pods: pods on nodes that live, and pods on lost nodes."""
     living: list[Pod] = []
     lost: list[Pod] = []
     for use in members:
-        share = use.shares.get(pool) if use.leaving else None
-        if share is not None:
+        if use.leaving:
             pods = lost if use.node.ready == "Unknown" or use.node.name in silent else living
-            pods += [pod for pod in share.members if pod.deleting is not None]
+            pods += [pod for pod in use.members(pool) if pod.deleting is not None]
     return living, lost
-
-
-def _requested(pods: Iterable[Pod], resource: str) -> int:
-    return sum(pod.shape.request(resource) for pod in pods)
 
 
 def _usable(use: NodeUse, breaker: Breaker, sick: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ Invariant 4: a primary whose capacity can't be told is neither saturated nor fre
 whose breaker is not closed takes no pods whatever can be told of it, also once its nodes are gone.
 """
 
-from computepool.assess.supply import Supply
+from computepool.assess.capacity.supply import Supply
 from computepool.model.api import Saturation as Thresholds
 from computepool.model.reasons import Reason
 from computepool.model.state import Saturation

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
 from computepool.model.selectors import Labels, Selector, compile_selector
 from computepool.model.snapshot import Pod
@@ -25,7 +26,7 @@ class Claimant(msgspec.Struct, frozen=True):
 
         None: that hangs on labels of a namespace that was not seen yet (`namespace` is None).
         """
-        if not pod.shape.request(self.resource) or not self.pods.matches(pod.labels):
+        if not request_of(pod, self.resource) or not self.pods.matches(pod.labels):
             return False
         if namespace is not None:
             return self.namespaces.matches(namespace)

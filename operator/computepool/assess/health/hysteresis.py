@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from computepool.assess.faults import Fault
+from computepool.assess.health.faults import Fault
 from computepool.model.reasons import Reason
 from computepool.model.state import Sickness
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.fit import Packer
+from computepool.assess.capacity.fit import Packer
 from computepool.assess.targets import Target
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer, Pod
@@ -110,8 +110,7 @@ def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[s
     # The tolerations are the truth: a label without them, after the pool was edited, sends nobody anywhere.
     if target is None or not target.tolerated_by(pod.shape):
         return None
-    at = pod.offered(target.name)
-    return Offer(target.name, pod.since if at is None else at)
+    return Offer(target.name, pod.offered_since(target.name))
 
 
 def fit_since(fitted: Fitting, pod: Pod, target: Target, now: float) -> float:

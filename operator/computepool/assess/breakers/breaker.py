@@ -1,0 +1,200 @@
+"""A provider's circuit breaker: one step from its state before and what is seen now.
+
+Closed -> Open      The provider fails, or did not bind several pods in time, or is drained by hand.
+Open -> HalfOpen    Its backoff is over, nothing was wrong for clearSeconds, and it has a node to try.
+HalfOpen -> Closed  (a) A new pod was ready there for proveSeconds; or
+                    (b) nothing is wrong, and for the time of `_unproven_until` no pod came, or a pod gave no result (it
+                    waits for an image, say). Without (b) its nodes would be kept from everybody for want of a pod that
+                    tells. In (b) the failures are kept, so the next backoff is longer.
+HalfOpen -> Open    The provider fails again, or the new pod does; the next backoff is twice as long.
+
+Invariant 8: the status records all that a step needs, except `BreakerTimers`. These start anew after a restart, so a
+restart never makes a breaker half-open or closed sooner. While too many providers have failed at once, no breaker opens
+unless by hand.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from computepool.assess.health.nodes import ProviderHealth
+from computepool.model.api import Breaker as BreakerSpec
+from computepool.model.api import BreakerState
+from computepool.model.api import Health as HealthSpec
+from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, BreakerTimers
+
+JITTER = 0.1
+LACKING = frozenset({Reason.DRAINED, Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED})
+"""Reasons of an open breaker while the pods that run there may be well: it was drained by hand, or had no room for new
+pods. That may last for hours, and is no sign that the operator's own view is at fault."""
+NO_TIMERS = BreakerTimers()
+_DOUBLINGS = 32
+_MILLISECONDS = 3
+
+Step = tuple[Breaker, BreakerTimers]
+
+
+class BreakerInput(msgspec.Struct, frozen=True):
+    """What is seen of a provider, as far as its breaker depends on it."""
+
+    health: ProviderHealth
+    drained: bool = False
+    not_bound: int = 0
+    """How many pods it did not bind in time, one after another, since its breaker last changed."""
+    node: str = ""
+    """The node to try; empty where no node takes pods."""
+    makes_nodes: bool = False
+    """Whether it makes nodes on demand, so that it can be tried without a node."""
+    tried: bool = False
+    """Whether a new pod is on it, or on its way."""
+    ready: bool = False
+    """Whether a new pod is ready on it."""
+    failing: bool = False
+    """Whether a new pod failed on it, and none is ready."""
+    timeout: float = 0.0
+    """Seconds that a pod sent there has to be bound."""
+
+    @property
+    def can_be_tried(self) -> bool:
+        """Whether a pod could go there at all."""
+        return bool(self.node) or self.makes_nodes
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the spec says about one breaker."""
+
+    health: HealthSpec
+    key: str
+    """A unique name of the breaker, which seeds its jitter."""
+
+    def backoff(self, failures: int) -> float:
+        """Return for how many seconds the breaker stays open after so many failures."""
+        return backoff(self.health.breaker, failures, self.key)
+
+
+def step(
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool = False
+) -> Step:
+    """Return the breaker's next state and timers. `held`: too many providers have failed at once."""
+    match before.state:
+        case BreakerState.CLOSED:
+            return _from_closed(before, seen, rules, now, held=held), NO_TIMERS
+        case BreakerState.OPEN:
+            return _from_open(before, timers, seen, rules, now, held=held)
+        case BreakerState.HALF_OPEN:
+            return _from_half_open(before, timers, seen, rules, now, held=held)
+
+
+def rechecks(breaker: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules) -> Sequence[float]:
+    """Return when time alone may change the breaker, in seconds since the epoch; times that are over have no effect."""
+    if breaker.state is BreakerState.OPEN and timers.clear_since is not None:
+        return [max(breaker.retry_at or 0.0, timers.clear_since + rules.health.clear_seconds)]
+    if breaker.state is BreakerState.HALF_OPEN:
+        if timers.proving_since is not None:
+            return [timers.proving_since + rules.health.breaker.prove_seconds]
+        return [_unproven_until(breaker, rules, timeout) for timeout in (None, seen.timeout)]
+    return []
+
+
+def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
+    """Explain that more than one provider, and more than `percent` of them, failed at once; else return nothing."""
+    names = sorted(failed)
+    if len(names) < 2 or 100 * len(names) <= percent * providers:
+        return ""
+    return (
+        f"{len(names)} of {providers} providers have failed at once ({', '.join(names)}), more than "
+        f"health.maxUnhealthyPercent ({percent} %) allows: no running pod is moved and no node quarantined until fewer "
+        "have"
+    )
+
+
+def has_failed(breaker: Breaker, seen: BreakerInput) -> bool:
+    """Say whether the provider counts as failed: its breaker opened because it was unhealthy, or it fails now.
+
+    A drained provider does not count. Nor does one whose nodes are all gone: it can't recover from that by itself, and
+    would count for ever.
+    """
+    unhealthy = breaker.state is BreakerState.OPEN and breaker.reason not in LACKING and seen.health.known
+    return not seen.drained and (unhealthy or seen.health.failing is not None)
+
+
+def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
+    """Return for how many seconds a breaker stays open: doubled each time, up to maxBackoffSeconds.
+
+    The jitter is a tenth at most. It follows from the key, so that every pass and every leader gets the same.
+    """
+    digest = blake2b(f"{key}/{failures}".encode(), digest_size=4).digest()
+    share = int.from_bytes(digest, "big") / 0xFFFF_FFFF
+    doubled = float(spec.backoff_seconds << min(failures - 1, _DOUBLINGS))
+    return min(doubled * (1 + JITTER * (2 * share - 1)), float(spec.max_backoff_seconds))
+
+
+def _opened(before: Breaker, reason: Reason, rules: Rules, now: float) -> Breaker:
+    failures = before.failures + 1
+    # The status holds milliseconds, and what is decided has to survive the way there and back.
+    retry_at = round(now + rules.backoff(failures), _MILLISECONDS)
+    return Breaker(BreakerState.OPEN, reason, now, retry_at, failures)
+
+
+def _drained(before: Breaker, now: float) -> Breaker:
+    return Breaker(BreakerState.OPEN, Reason.DRAINED, now, failures=before.failures)
+
+
+def _from_closed(before: Breaker, seen: BreakerInput, rules: Rules, now: float, *, held: bool) -> Breaker:
+    if seen.drained:
+        return _drained(before, now)
+    not_bound = Reason.PROVISIONING_FAILED if seen.not_bound >= rules.health.breaker.failures else None
+    reason = seen.health.failing or not_bound
+    return before if reason is None or held else _opened(before, reason, rules, now)
+
+
+def _from_open(
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool
+) -> Step:
+    by_hand = before.reason is Reason.DRAINED
+    failing = seen.health.failing
+    if by_hand and not seen.drained and failing is not None:
+        return (before, timers) if held else (_opened(before, failing, rules, now), NO_TIMERS)
+    clear = None if seen.health.troubled else timers.clear_since
+    if clear is None and not seen.health.troubled:
+        clear = now
+    over = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + rules.health.clear_seconds))
+    if seen.drained and over and failing is None and not by_hand:
+        # From now on nothing but the drain keeps it open.
+        return _drained(before, now), NO_TIMERS
+    if seen.drained or not over or failing is not None or not seen.can_be_tried:
+        return before, BreakerTimers(clear_since=clear)
+    return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=seen.node), NO_TIMERS
+
+
+def _from_half_open(
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool
+) -> Step:
+    if seen.drained:
+        return _drained(before, now), NO_TIMERS
+    failed = seen.failing or seen.not_bound > 0
+    reason = seen.health.failing or (Reason.CANARY_FAILED if failed else None)
+    if reason is not None:
+        return (before, timers) if held else (_opened(before, reason, rules, now), NO_TIMERS)
+    no_result = seen.can_be_tried and not seen.ready and not seen.health.troubled
+    if no_result and now >= _unproven_until(before, rules, seen.timeout if seen.tried else None):
+        return Breaker(since=now, failures=before.failures), NO_TIMERS
+    proving = None
+    if seen.ready:
+        proving = now if timers.proving_since is None or before.node != seen.node else timers.proving_since
+        if now >= proving + rules.health.breaker.prove_seconds:
+            return Breaker(since=now), NO_TIMERS
+    after = before if before.node == seen.node else msgspec.structs.replace(before, node=seen.node)
+    return after, BreakerTimers(proving_since=proving)
+
+
+def _unproven_until(breaker: Breaker, rules: Rules, timeout: float | None) -> float:
+    """Return when a half-open breaker closes without proof.
+
+    If no pod came (`timeout` is None): after one backoff, clearSeconds at least. If a pod came: later by that time
+    again or by the pod's `timeout`, whichever is longer. Further pods do not extend it.
+    """
+    backed_off = max(rules.backoff(max(1, breaker.failures)), float(rules.health.clear_seconds))
+    return breaker.since + backed_off + (0.0 if timeout is None else max(timeout, backed_off))

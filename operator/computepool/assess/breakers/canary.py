@@ -1,0 +1,108 @@
+"""What a breaker depends on: the node that is tried, and what became of the pods that came there since."""
+
+from collections.abc import Iterable, Sequence
+from heapq import nsmallest
+
+from computepool.assess.breakers.breaker import BreakerInput
+from computepool.assess.health.faults import leaving
+from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.targets import Target
+from computepool.model.accelerators import accelerators_of
+from computepool.model.snapshot import NodeUse, Pod, Snapshot, members_on
+from computepool.model.state import Breaker
+
+
+def breaker_input(
+    snapshot: Snapshot,
+    target: Target,
+    uses: Sequence[NodeUse],
+    health: ProviderHealth,
+    breaker: Breaker,
+    not_bound: int,
+) -> BreakerInput:
+    """Return what is seen of a provider. `uses`: its nodes; `not_bound`: how many pods it did not bind in time."""
+    if breaker.closed:
+        return BreakerInput(health, target.drain, not_bound, makes_nodes=target.on_demand)
+    resource = snapshot.pool.spec.accelerator.resource_name
+    healthy = [use for use in uses if use.node.name not in health.sick]
+    new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, target.name) >= int(breaker.since)]
+    candidates = [use for use in healthy if use.node.usable and not leaving(use.node)]
+    coming = [pod for pod in snapshot.waiting if _waits_for(pod, target, breaker)]
+    canary = _canary(candidates, breaker, resource, coming if target.on_demand and not new else ())
+    if canary is not None and not accelerators_of(canary, resource).free:
+        # A provider that is full has no place for a new pod: there the pods that run show that it works.
+        new += _pods([canary], snapshot.pool.name)
+    ready = any(pod.ready for pod in new)
+    # New pods are kept off all other nodes of the provider, so a failure there tells nothing of it.
+    tried = {breaker.node, "" if canary is None else canary.node.name}
+    refused = any(
+        failure.refused and failure.at >= breaker.since and failure.node in tried for failure in snapshot.failures
+    )
+    return BreakerInput(
+        health=health,
+        drained=target.drain,
+        not_bound=not_bound,
+        node="" if canary is None else canary.node.name,
+        makes_nodes=target.on_demand,
+        tried=bool(new or coming),
+        ready=ready,
+        failing=not ready and (refused or any(pod.failing for pod in new)),
+        timeout=target.timeout,
+    )
+
+
+def came_at(pod: Pod, provider: str) -> float:
+    """Return when the pod could first go to the provider, in seconds since the epoch; creation has whole seconds."""
+    at = pod.offered(provider)
+    return pod.created if at is None else max(pod.created, at)
+
+
+def canary_runs(uses: Iterable[NodeUse], pool: str, provider: str, breaker: Breaker) -> bool:
+    """Say whether a pod of the pool came to these nodes since the half-open provider is tried, and is to prove it."""
+    return any(came_at(pod, provider) >= int(breaker.since) for pod in _pods(uses, pool))
+
+
+def _canary(candidates: Sequence[NodeUse], breaker: Breaker, resource: str, coming: Iterable[Pod]) -> NodeUse | None:
+    """Return the node to try: the same as before while it can be, else one with much free.
+
+    `coming`: pods that a new node may have been made for. Where the same node has no place for them, they get theirs.
+    """
+    same = next((use for use in candidates if use.node.name == breaker.node), None)
+    if same is None:
+        return _next(candidates, breaker.failures, resource)
+    stuck = next((pod for pod in coming if not _has_place(same, pod)), None)
+    return same if stuck is None else next((use for use in candidates if _has_place(use, stuck)), same)
+
+
+def _next(candidates: Sequence[NodeUse], failures: int, resource: str) -> NodeUse | None:
+    """Return the node of the next trial: the emptiest node first, and after each failure the node that follows.
+
+    Otherwise a bad node, which is empty since nothing runs there, would be tried for ever.
+    """
+    free = {use.node.name: accelerators_of(use, resource).free for use in candidates}
+    able = [use for use in candidates if free[use.node.name]] or candidates
+    if not able:
+        return None
+    turn = max(0, failures - 1) % len(able)
+    return nsmallest(turn + 1, able, key=lambda use: (-free[use.node.name], use.node.name))[turn]
+
+
+def _has_place(use: NodeUse, pod: Pod) -> bool:
+    return pod.shape.admits(use.node.name, use.node.labels) and all(
+        use.left.get(name, 0) >= amount for name, amount in pod.shape.requests
+    )
+
+
+def _pods(uses: Iterable[NodeUse], pool: str) -> list[Pod]:
+    return [pod for pod in members_on(uses, pool) if pod.deleting is None]
+
+
+def _waits_for(pod: Pod, target: Target, breaker: Breaker) -> bool:
+    """Say whether the pod was sent there since the breaker changed, and waits to be bound.
+
+    Pods that may have no place there do not count, nor pods that the scheduler does not look at.
+    """
+    if pod.shape.unmodelled or pod.gated or pod.deleting is not None:
+        return False
+    at = pod.offered(target.name)
+    return at is not None and at >= breaker.since and target.tolerated_by(pod.shape)

@@ -1,0 +1,1 @@
+"""What a provider has, and where a pod fits. Pure."""
