@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from computepool.model.api import ComputePool
-from computepool.model.selectors import Labels, Selector, compile_selector
+from computepool.model.labels import Labels, Selector
 from computepool.model.snapshot import Pod
 
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
@@ -42,8 +42,8 @@ def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
         Claimant(
             pool=pool.name,
             resource=pool.spec.accelerator.resource_name,
-            namespaces=compile_selector(pool.spec.workloads.namespace_selector),
-            pods=compile_selector(pool.spec.workloads.pod_selector),
+            namespaces=pool.spec.workloads.namespace_selector.compiled(),
+            pods=pool.spec.workloads.pod_selector.compiled(),
         )
         for pool in sorted(pools, key=lambda p: (str(p.metadata.creation_timestamp or ""), p.name))
     )

@@ -16,8 +16,8 @@ from computepool.assess.faults import devices_of
 from computepool.assess.supply import Supply
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint, passing, tolerated
 from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
+from computepool.model.taints import Taint, tolerated
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this counts as soon free: the default grace period."""
@@ -212,7 +212,7 @@ def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
 
 
 def _passing(taint: Taint) -> bool:
-    return passing(taint) or taint.key == UNAVAILABLE_KEY
+    return taint.transient or taint.key == UNAVAILABLE_KEY
 
 
 def _kind_of(node: Node, keys: frozenset[str]) -> object:
