@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
+from computepool.model.labels import Requirement, Term
 from computepool.model.quantity import MILLI
-from computepool.model.selectors import Requirement, Taint, Term, Toleration
 from computepool.model.snapshot import (
     BURST_LABEL,
     NO_SHARES,
@@ -32,6 +32,7 @@ from computepool.model.snapshot import (
     node_use,
     share_of,
 )
+from computepool.model.taints import Taint, Toleration
 from computepool.observe.records import Namespace
 
 GPU = "nvidia.com/gpu"

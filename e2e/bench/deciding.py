@@ -13,7 +13,7 @@ import msgspec
 
 from computepool.assess.assessment import assess
 from computepool.decide.decision import decide
-from computepool.model.selectors import Requirement
+from computepool.model.labels import Requirement
 from computepool.model.snapshot import NodeUse, Pod, Shape, Snapshot, node_use, share_of
 from computepool.model.state import PoolState
 from e2e.bench.report import Result, Row

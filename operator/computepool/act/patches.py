@@ -12,13 +12,13 @@ from typing import Any
 
 from computepool.decide.plan import Burst, Mark
 from computepool.model.offers import render_offers, with_offer
-from computepool.model.selectors import Toleration
 from computepool.model.snapshot import (
     BURST_LABEL,
     DELETION_COST_ANNOTATION,
     OFFERS_ANNOTATION,
     Offer,
 )
+from computepool.model.taints import Toleration
 
 BURST_DELETION_COST = "-100"
 """Below the default of 0: a ReplicaSet that scales down gives the standby's capacity back first."""

@@ -22,8 +22,8 @@ from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound
 from computepool.model.api import UNAVAILABLE_KEY
-from computepool.model.selectors import Taint
 from computepool.model.snapshot import QUARANTINE_EFFECT, Node
+from computepool.model.taints import Taint
 
 NODES_PATH: Final = "/api/v1/nodes"
 PARALLEL: Final = 32

@@ -5,9 +5,10 @@ from decimal import Decimal
 import msgspec
 
 from computepool.model.api import CapacityType, ComputePool, Provider
+from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
-from computepool.model.selectors import Requirement, Selector, Toleration, compile_selector
 from computepool.model.snapshot import Shape
+from computepool.model.taints import Toleration, covered
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -35,22 +36,14 @@ class Target(msgspec.Struct, frozen=True):
 
     def tolerated_by(self, shape: Shape) -> bool:
         """Say whether the pod has every toleration of the provider already: nothing is left to add."""
-        return all(any(_covers(have, want) for have in shape.tolerations) for want in self.tolerations)
+        return covered(self.tolerations, shape.tolerations)
 
     def contradicts(self, shape: Shape) -> bool:
         """Say whether no node of the provider, present or future, can satisfy the pod's own selectors.
 
         To be asked where no present node does: nodes that a pod's affinity names are not looked for here.
         """
-        return all(
-            any(
-                _disjoint(asked, given)
-                for asked in alternative
-                for given in self.selector.requirements
-                if asked.key == given.key
-            )
-            for alternative in shape.alternatives()
-        )
+        return all(self.selector.excludes(alternative) for alternative in shape.alternatives())
 
 
 def targets_of(pool: ComputePool) -> tuple[Target, ...]:
@@ -75,35 +68,11 @@ def _target(index: int, provider: Provider) -> Target:
     return Target(
         index=index,
         name=provider.name,
-        selector=compile_selector(provider.node_selector),
-        tolerations=tuple(Toleration(t.key, str(t.operator), t.value, str(t.effect or "")) for t in tolerations),
+        selector=provider.node_selector.compiled(),
+        tolerations=tuple(toleration.compiled() for toleration in tolerations),
         on_demand=capacity.type is CapacityType.ON_DEMAND,
         limit=None if capacity.max_accelerators is None else capacity.max_accelerators * MILLI,
         timeout=float(provider.provision_timeout()),
         price=provider.price(),
         drain=provider.drain,
     )
-
-
-def _covers(have: Toleration, want: Toleration) -> bool:
-    if have.effect and have.effect != want.effect:
-        return False
-    if have.key and have.key != want.key:
-        return False
-    if have.operator == "Exists":
-        return True
-    equal = have.operator in ("", "Equal") and want.operator in ("", "Equal")
-    return equal and bool(have.key) and have.value == want.value
-
-
-def _disjoint(asked: Requirement, given: Requirement) -> bool:
-    match asked.operator, given.operator:
-        case "In", "In":
-            return not set(asked.values) & set(given.values)
-        case "In", "NotIn":
-            return set(asked.values) <= set(given.values)
-        case "NotIn", "In":
-            return set(given.values) <= set(asked.values)
-        case ("DoesNotExist", "In" | "Exists") | ("In" | "Exists", "DoesNotExist"):
-            return True
-    return False

@@ -12,7 +12,7 @@ from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from computepool.model.api import UNAVAILABLE_KEY
-from computepool.model.selectors import Taint
+from computepool.model.taints import Taint
 
 PARALLEL = 16
 ROUNDS = 5

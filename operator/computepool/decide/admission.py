@@ -10,7 +10,6 @@ from computepool.assess.targets import Target
 from computepool.decide.plan import Admission
 from computepool.decide.room import Room
 from computepool.model.api import AdmissionMode, ComputePool, Mode
-from computepool.model.selectors import compile_selector
 
 
 def admission_of(
@@ -31,7 +30,7 @@ def admission_of(
     chosen = _choose(room, before)
     if chosen is None:
         return Admission()
-    preference = compile_selector(pool.spec.providers[0].node_selector).requirements
+    preference = pool.spec.providers[0].node_selector.compiled().requirements
     return Admission(chosen.name, chosen.tolerations, preference)
 
 

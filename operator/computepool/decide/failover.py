@@ -19,9 +19,9 @@ from computepool.decide.movement import Leaver, Movement, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint
 from computepool.model.snapshot import MoveKind, Node, NodeUse, Pod
 from computepool.model.state import Sickness
+from computepool.model.taints import Taint
 
 DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
 """Troubles of nodes whose pods do not run, as far as anybody can tell."""

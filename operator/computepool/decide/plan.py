@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import msgspec
 
 from computepool.assess.overflow import Hold
+from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Requirement, Toleration
 from computepool.model.snapshot import MoveKind, Pod
 from computepool.model.state import PoolState
+from computepool.model.taints import Toleration
 
 
 class Burst(msgspec.Struct, frozen=True):

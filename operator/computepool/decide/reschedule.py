@@ -11,9 +11,10 @@ from computepool.decide.movable import movable
 from computepool.decide.movement import Leaver, Movement
 from computepool.decide.room import Room
 from computepool.model.api import ReschedulePolicy
+from computepool.model.labels import Selector
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Selector, compile_selector, tolerated
 from computepool.model.snapshot import MoveKind, NodeUse, Pod
+from computepool.model.taints import tolerated
 
 TRIES = 64
 """Sets of pods that are tried in one pass at most."""
@@ -84,7 +85,7 @@ def make_room(movement: Movement, stuck: Sequence[Pod]) -> None:
 
 def _sites(movement: Movement) -> list[Site]:
     asked = {one.pod.uid for one in movement.flights.under_way}
-    chosen = compile_selector(movement.snapshot.pool.spec.reschedule.pod_selector)
+    chosen = movement.snapshot.pool.spec.reschedule.pod_selector.compiled()
     return [
         Site(
             use,

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from computepool.model.api import UNAVAILABLE_KEY, ComputePool
-from computepool.model.selectors import Labels, Requirement, Taint, Term, Toleration
+from computepool.model.labels import Labels, Requirement, Selector, Term
+from computepool.model.taints import Taint, Toleration
 
 Resources = Mapping[str, int]
 Amounts = tuple[tuple[str, int], ...]
@@ -22,7 +23,6 @@ OFFERS_ANNOTATION: Final = "computepool.io/offers"
 PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 MOVABLE_ANNOTATION: Final = "computepool.io/movable"
-PROVIDER_TAINT: Final = "computepool.io/provider"
 QUARANTINE_EFFECT: Final = "NoSchedule"
 """The operator's taint keeps new pods away and ends none."""
 
@@ -44,15 +44,15 @@ class Shape(msgspec.Struct, frozen=True):
             return False
         return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
 
-    def alternatives(self) -> tuple[tuple[Requirement, ...], ...]:
-        """Return what it asks of a node's labels: one of these, each a list of requirements that all have to hold.
+    def alternatives(self) -> tuple[Selector, ...]:
+        """Return what it asks of a node's labels: one of these selectors has to match.
 
         Terms that name a node are left out: no other node can satisfy them, whatever its labels.
         """
         own = tuple(Requirement(key, "In", (value,)) for key, value in self.node_selector)
         if self.affinity is None:
-            return (own,)
-        return tuple(own + term.expressions for term in self.affinity if term.expressions and not term.fields)
+            return (Selector(own),)
+        return tuple(Selector(own + term.expressions) for term in self.affinity if term.expressions and not term.fields)
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):

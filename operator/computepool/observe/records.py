@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from computepool.model.labels import Requirement, Term
 from computepool.model.offers import parse_offers
 from computepool.model.quantity import parse
-from computepool.model.selectors import Requirement, Taint, Term, Toleration
 from computepool.model.snapshot import (
     DELETION_COST_ANNOTATION,
     MOVABLE_ANNOTATION,
@@ -24,6 +24,7 @@ from computepool.model.snapshot import (
     Pod,
     Shape,
 )
+from computepool.model.taints import Taint, Toleration
 
 T = TypeVar("T")
 

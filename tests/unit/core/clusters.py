@@ -8,9 +8,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from computepool.model.selectors import Requirement, Taint, Toleration
+from computepool.model.labels import Requirement
 from computepool.model.snapshot import Node, Offer, Pod, Shape, Snapshot
 from computepool.model.state import PoolState, Saturation
+from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot, term
 
 PROVIDERS = ("aws", "nebius", "crusoe", "lambda")

@@ -22,9 +22,9 @@ from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool
 from computepool.model.quantity import MILLI
-from computepool.model.selectors import Taint, tolerated
 from computepool.model.snapshot import BURST_LABEL, MoveKind, Moving, Node, Offer, Pod, Shape, Snapshot
 from computepool.model.state import PoolState, Saturation
+from computepool.model.taints import Taint, tolerated
 from tests.builders import GPU, NOW, pod, snapshot, with_tolerations
 
 FLIGHT: Final = 120.0

@@ -7,9 +7,9 @@ from typing import Any
 from computepool.decide.plan import Move, Plan, Stay
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint
 from computepool.model.snapshot import MoveKind, Moving, Node, Pod
 from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod
 
 QUARANTINE = Taint(UNAVAILABLE_KEY, "NodeNotReady", "NoSchedule")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from computepool.decide.plan import Burst, Plan
 from computepool.model.api import Provider
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Toleration
 from computepool.model.snapshot import Node, NodeUse, Pod, Shape, Snapshot
+from computepool.model.taints import Toleration
 from tests.builders import GPU, NOW, standby_toleration
 
 Left = dict[str, int]

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from computepool.decide.plan import Admission, Plan
-from computepool.model.selectors import Requirement, Toleration
+from computepool.model.labels import Requirement
 from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, Saturation
+from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, provider, snapshot, standby_toleration
 from tests.unit.core.moving import half_open
 from tests.unit.core.passes import decided

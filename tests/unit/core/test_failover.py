@@ -10,9 +10,9 @@ import pytest
 
 from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Toleration
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Sickness
+from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,

@@ -8,9 +8,10 @@ import pytest
 from computepool.assess.fit import SLACK_SECONDS, Packer, label_keys
 from computepool.assess.supply import members_of, supply_of
 from computepool.assess.targets import targets_of
+from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Requirement, Taint, Toleration
 from computepool.model.snapshot import Node, Pod, Shape
+from computepool.model.taints import Taint, Toleration
 from tests.builders import GPU, NOW, POOL, node, pod, pool, provider, shape, term, uses
 
 ZONE_A = Requirement("zone", "In", ("a",))

@@ -8,9 +8,9 @@ import pytest
 
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint
 from computepool.model.snapshot import Node
 from computepool.model.state import Breaker, PoolState, Sickness
+from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool
 from tests.unit.core.watching import Watch
 

@@ -6,9 +6,9 @@ import msgspec
 
 from computepool.decide.plan import Admission
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Toleration
 from computepool.model.snapshot import Offer
 from computepool.model.state import PoolState
+from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, provider, snapshot
 from tests.unit.core.moving import half_open, opened
 from tests.unit.core.passes import decided, hold_of, holds, sent_to

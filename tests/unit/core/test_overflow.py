@@ -9,9 +9,9 @@ from computepool.assess.assessment import assess
 from computepool.assess.fit import SLACK_SECONDS
 from computepool.assess.overflow import Demand, in_order
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint
 from computepool.model.snapshot import Node, Offer, Pod
 from computepool.model.state import PoolState
+from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
 from tests.unit.core.passes import flying, names
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from computepool.decide.plan import Plan
+from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Requirement, Taint, Toleration
 from computepool.model.snapshot import Node, Pod
 from computepool.model.state import PoolState
+from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, provider, shape, snapshot, standby_toleration, term
 from tests.unit.core.passes import burst_of, decided, flying, hold_of, holds, sent_to, waits_for
 

@@ -6,8 +6,8 @@ from computepool.assess.saturation import percent
 from computepool.assess.supply import Supply, members_of, supply_of
 from computepool.assess.targets import in_preference, targets_of
 from computepool.model.quantity import MILLI
-from computepool.model.selectors import Toleration
 from computepool.model.snapshot import Node, Pod
+from computepool.model.taints import Toleration
 from tests.builders import GPU, POOL, node, pod, pool, provider, shape, standby_toleration, uses
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Requirement
 from computepool.model.snapshot import Pod
 from computepool.model.state import Breaker, PoolState
 from tests.builders import NOW, node, pod, pool, provider, term

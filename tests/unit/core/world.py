@@ -21,9 +21,9 @@ from computepool.decide.decision import decide
 from computepool.decide.plan import Admission, Burst, Mark, Plan
 from computepool.model.offers import with_offer
 from computepool.model.quantity import MILLI
-from computepool.model.selectors import Toleration, tolerated
 from computepool.model.snapshot import BURST_LABEL, Node, Offer, Pod, Shape
 from computepool.model.state import Breaker, recorded_state
+from computepool.model.taints import Toleration, tolerated
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, POOL, namespace, pod, pool, with_tolerations
 

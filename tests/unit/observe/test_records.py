@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.model.selectors import Requirement, Taint, Term, Toleration
+from computepool.model.labels import Requirement, Term
 from computepool.model.snapshot import Node, Offer, Pod
+from computepool.model.taints import Taint, Toleration
 from computepool.observe.records import Namespace, Records
 from tests.builders import GPU
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from computepool.model.selectors import Toleration
+from computepool.model.taints import Toleration
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
 from tests.unit.observe.storing import Marks, changed, filled, put

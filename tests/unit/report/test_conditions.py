@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint
+from computepool.model.taints import Taint
 from computepool.report.conditions import conditions_of
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.outcomes import AT, FULL, RESIDENTS, condition, outcome, said

@@ -16,8 +16,8 @@ from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.selectors import Taint, passing, tolerated
 from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
+from computepool.model.taints import Taint, tolerated
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this counts as soon free: the default grace period."""
@@ -213,7 +213,7 @@ def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
 
 
 def _passing(taint: Taint) -> bool:
-    return passing(taint) or taint.key == UNAVAILABLE_KEY
+    return taint.transient or taint.key == UNAVAILABLE_KEY
 
 
 def _kind_of(node: Node, keys: frozenset[str]) -> object:

@@ -7,7 +7,7 @@ import msgspec
 
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
-from computepool.model.selectors import Labels, Selector, compile_selector
+from computepool.model.labels import Labels, Selector
 from computepool.model.snapshot import Pod
 
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
@@ -43,8 +43,8 @@ def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
         Claimant(
             pool=pool.name,
             resource=pool.spec.accelerator.resource_name,
-            namespaces=compile_selector(pool.spec.workloads.namespace_selector),
-            pods=compile_selector(pool.spec.workloads.pod_selector),
+            namespaces=pool.spec.workloads.namespace_selector.compiled(),
+            pods=pool.spec.workloads.pod_selector.compiled(),
         )
         for pool in sorted(pools, key=lambda p: (str(p.metadata.creation_timestamp or ""), p.name))
     )

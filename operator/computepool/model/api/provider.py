@@ -11,6 +11,7 @@ from pydantic import Field
 from computepool.model.api.base import DECIMAL, DNS_LABEL, PROVIDER_KEY, ApiModel, Int, Name, fits, rule
 from computepool.model.api.selectors import LabelSelector
 from computepool.model.api.tolerations import TaintEffect, Toleration, TolerationOperator
+from computepool.model.taints import covered
 
 STANDING_TIMEOUT_SECONDS = 60
 ON_DEMAND_TIMEOUT_SECONDS = 600
@@ -100,8 +101,8 @@ class Provider(ApiModel):
 
     def tolerates_as(self, other: Provider) -> bool:
         """Whether a pod sent on to this standby would tolerate all that the other standby's pods do."""
-        mine = self.effective_tolerations()
-        return all(any(one.covers(theirs) for one in mine) for theirs in other.effective_tolerations())
+        mine, theirs = ([t.compiled() for t in standby.effective_tolerations()] for standby in (self, other))
+        return covered(theirs, mine)
 
     def provision_timeout(self) -> int:
         """Seconds that a pod sent on may wait to be bound before the next provider is offered."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from itertools import combinations
 from typing import Annotated
 
 from pydantic import Field
 
 from computepool.model.api.base import LABEL_VALUE, QUALIFIED_NAME, ApiModel, Key, LabelValue, fits, rule
+from computepool.model.labels import Requirement, Selector
 
 KEY_HELP = (
     "a label key is an optional domain and a slash, then up to 63 letters, digits, '-', '_' or '.', "
@@ -67,22 +67,9 @@ class SelectorRequirement(ApiModel):
     def _existence_has_no_values(self) -> bool:
         return self.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN) or not self.values
 
-    def excludes(self, other: SelectorRequirement) -> bool:
-        """Whether no label can fulfil both this requirement and the other."""
-        if self.key != other.key:
-            return False
-        # Beside the values named, the label may be absent, or have a value that neither names (none has a space).
-        candidates = (None, " ", *self.values, *other.values)
-        return not any(self._admits(value) and other._admits(value) for value in candidates)
-
-    def _admits(self, value: str | None) -> bool:
-        if self.operator is SelectorOperator.EXISTS:
-            return value is not None
-        if self.operator is SelectorOperator.DOES_NOT_EXIST:
-            return value is None
-        if self.operator is SelectorOperator.IN:
-            return value in self.values
-        return value not in self.values
+    def compiled(self) -> Requirement:
+        """The requirement in the form that decisions work with."""
+        return Requirement(self.key, str(self.operator), self.values)
 
 
 # Conditions are compared two by two: comparing all at once would cost the API server more than it allows.
@@ -133,17 +120,15 @@ class LabelSelector(ApiModel):
         "correct one of them",
     )
     def _has_no_contradiction(self) -> bool:
-        return not any(one.excludes(other) for one, other in combinations(self.requirements(), 2))
+        compiled = self.compiled()
+        return not compiled.excludes(compiled)
 
     @property
     def empty(self) -> bool:
         """Whether it has no condition, and so selects everything."""
         return not self.match_labels and not self.match_expressions
 
-    def requirements(self) -> tuple[SelectorRequirement, ...]:
-        """All conditions as requirements: those of `matchLabels` by key, then the expressions as written."""
-        exact = (
-            SelectorRequirement(key=key, operator=SelectorOperator.IN, values=(value,))
-            for key, value in sorted(self.match_labels.items())
-        )
-        return (*exact, *self.match_expressions)
+    def compiled(self) -> Selector:
+        """The selector in the form that decisions work with: `matchLabels` by key, then the expressions as written."""
+        exact = (Requirement(key, "In", (value,)) for key, value in sorted(self.match_labels.items()))
+        return Selector((*exact, *(expression.compiled() for expression in self.match_expressions)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from computepool.model import taints
 from computepool.model.api.base import (
     LABEL_VALUE,
     PROVIDER_KEY,
@@ -90,13 +91,6 @@ class Toleration(ApiModel):
     def _exists_has_no_value(self) -> bool:
         return self.operator is not TolerationOperator.EXISTS or not self.value
 
-    def covers(self, other: Toleration) -> bool:
-        """Whether every taint that `other` tolerates is tolerated by this one too."""
-        return (
-            self.key == other.key
-            and self.effect in (None, other.effect)
-            and (
-                self.operator is TolerationOperator.EXISTS
-                or (other.operator is TolerationOperator.EQUAL and self.value == other.value)
-            )
-        )
+    def compiled(self) -> taints.Toleration:
+        """The toleration in the form that decisions work with."""
+        return taints.Toleration(self.key, str(self.operator), self.value, str(self.effect or ""))

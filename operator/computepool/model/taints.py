@@ -1,0 +1,66 @@
+"""Taints and tolerations, with the scheduler's meaning.
+
+Source: core/v1 Toleration.ToleratesTaint.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Taint(msgspec.Struct, frozen=True, gc=False):
+    """A node's taint."""
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps new pods off its node; PreferNoSchedule only asks."""
+        return self.effect in ("NoSchedule", "NoExecute")
+
+    @property
+    def transient(self) -> bool:
+        """Whether it stands for a state of the node (not ready, cordoned, under pressure) and goes with that state."""
+        return self.key.startswith(("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"))
+
+
+class Toleration(msgspec.Struct, frozen=True, gc=False):
+    """A pod's toleration. An empty key with Exists tolerates every taint; an empty effect, every effect."""
+
+    key: str = ""
+    operator: str = ""
+    """Equal or Exists; empty is Equal, and kept as it is, so that the list can be written back unchanged."""
+    value: str = ""
+    effect: str = ""
+    seconds: int | None = None
+    """tolerationSeconds; what it limits happens to running pods only."""
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Say whether a pod with this toleration may go to a node with the taint."""
+        return self._admits(taint.key, taint.value, taint.effect)
+
+    def covers(self, other: "Toleration") -> bool:
+        """Say whether this toleration tolerates every taint that the other tolerates.
+
+        The operator of `other` must be Equal or Exists, and Exists where it has no key, as the API server demands.
+        """
+        # An empty key or effect of the other stands for all keys or effects: only an empty one here admits that.
+        admits = self._admits(other.key, other.value, other.effect)
+        return admits and (self.operator == "Exists" or other.operator != "Exists")
+
+    def _admits(self, key: str, value: str, effect: str) -> bool:
+        if (self.effect and self.effect != effect) or (self.key and self.key != key):
+            return False
+        return self.operator == "Exists" or (bool(self.key) and self.operator in ("", "Equal") and self.value == value)
+
+
+def tolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> bool:
+    """Say whether the tolerations together tolerate every taint that blocks new pods."""
+    return all(not taint.blocks or any(t.tolerates(taint) for t in tolerations) for taint in taints)
+
+
+def covered(wanted: Sequence[Toleration], tolerations: Sequence[Toleration]) -> bool:
+    """Say whether each of the wanted tolerations is covered by one of the tolerations."""
+    return all(any(have.covers(want) for have in tolerations) for want in wanted)
