@@ -13,10 +13,12 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.labels import Requirement, Term
 from computepool.model.quantity import MILLI
@@ -30,8 +32,8 @@ from computepool.model.snapshot import (
     Shape,
     Snapshot,
     node_use,
-    share_of,
 )
+from computepool.model.state import Breaker, BreakerTimers, Fitting, Memory, PoolState, Recorded, Saturation
 from computepool.model.taints import Taint, Toleration
 from computepool.observe.records import Namespace
 
@@ -251,7 +253,7 @@ def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource
     made = []
     for one in nodes:
         bound = [p for p in pods if p.node == one.name]
-        own = [p for p in bound if p.shape.request(resource)]
+        own = [p for p in bound if request_of(p, resource)]
         shares = {owner: share_of(own, resource)} if own else NO_SHARES
         nominated = [p for p in pods if not p.node and p.nominated == one.name]
         made.append(node_use(one, bound, nominated, shares))
@@ -281,4 +283,44 @@ def snapshot(of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = 
         nodes=uses(nodes, pods, of.name, of.spec.accelerator.resource_name),
         waiting=tuple(p for p in pods if not p.node),
         **fields,
+    )
+
+
+UNTOLD = Saturation()
+
+
+def pool_state(
+    saturation: Saturation = UNTOLD,
+    fitting: Fitting = MappingProxyType({}),
+    admitting: str = "",
+    *,
+    breakers: Mapping[str, Breaker | tuple[Breaker, BreakerTimers]] = MappingProxyType({}),
+    **fields: Any,
+) -> PoolState:
+    """What the pass before has left, each part in its place. `breakers`: with their timers where these run."""
+    timed = {name: one for name, one in breakers.items() if isinstance(one, tuple)}
+    recorded = {name: fields.pop(name) for name in ("spend", "recent_moves") if name in fields}
+    return PoolState(
+        Recorded(
+            saturation.saturated,
+            admitting,
+            {name: one[0] if isinstance(one, tuple) else one for name, one in breakers.items()},
+            **recorded,
+        ),
+        Memory(
+            saturation.pressure_since,
+            saturation.relief_since,
+            fitting,
+            breaker_timers={name: timers for name, (_, timers) in timed.items()},
+            **fields,
+        ),
+    )
+
+
+def changed(state: PoolState, **fields: Any) -> PoolState:
+    """The same state with these fields changed, in whichever part they are."""
+    recorded = {name: value for name, value in fields.items() if name in Recorded.__struct_fields__}
+    memory = {name: value for name, value in fields.items() if name not in recorded}
+    return PoolState(
+        msgspec.structs.replace(state.recorded, **recorded), msgspec.structs.replace(state.memory, **memory)
     )

@@ -1,4 +1,4 @@
-"""assess() and decide(), in this process: nodes by the thousand, and pending pods of many shapes.
+"""reconcile(), in this process: nodes by the thousand, and pending pods of many shapes.
 
 The primary is full and half of the standby is, so that every pod is tried on both, and half of them find a place.
 """
@@ -11,10 +11,10 @@ from math import log
 
 import msgspec
 
-from computepool.assess.assessment import assess
-from computepool.decide.decision import decide
+from computepool.decide.reconcile import reconcile
+from computepool.model.accelerators import share_of
 from computepool.model.labels import Requirement
-from computepool.model.snapshot import NodeUse, Pod, Shape, Snapshot, node_use, share_of
+from computepool.model.snapshot import NodeUse, Pod, Shape, Snapshot, node_use
 from computepool.model.state import PoolState
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
@@ -46,7 +46,7 @@ def run(scale: Scale) -> Result:
             unit="s",
             value=Spread.of(taken),
             limit=SECONDS if nodes <= TARGET_NODES else None,
-            detail="assess() and decide() together",
+            detail="reconcile() as a whole",
         )
         for nodes, taken in times.items()
     ]
@@ -74,8 +74,7 @@ def _growth(times: dict[int, list[float]]) -> list[Row]:
 def _time(seen: Snapshot) -> float:
     gc.collect()
     began = time.perf_counter()
-    assessment = assess(seen, PoolState(), NOW)
-    decide(seen, assessment, PoolState(), NOW)
+    reconcile(seen, PoolState(), NOW)
     return time.perf_counter() - began
 
 

@@ -13,8 +13,8 @@ from computepool.app.dirty import DirtyPools
 from computepool.app.quarantine import Quarantine
 from computepool.app.refusals import FailedMoves, Refusals
 from computepool.assess.assessment import Assessment
+from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Burst, Mark, Move, Plan
-from computepool.decide.recheck import Recheck
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
@@ -54,7 +54,7 @@ class Acting:
         self._metrics = metrics
         self._stale = stale
         self._clock = clock
-        self._latest: dict[str, Recheck] = {}
+        self._latest: dict[str, Revalidation] = {}
         self._left_alone: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -66,7 +66,7 @@ class Acting:
     def look(self, snapshot: Snapshot, assessment: Assessment, now: float) -> None:
         """Take the latest pass's verdicts, which moves that wait for their turn are held against."""
         resource = snapshot.pool.spec.accelerator.resource_name
-        self._latest[snapshot.pool.name] = Recheck(assessment, resource, now)
+        self._latest[snapshot.pool.name] = Revalidation(assessment, resource, now)
         self._left_alone.discard(snapshot.pool.name)
 
     def leave_alone(self, pool: str) -> None:
@@ -183,7 +183,7 @@ class Acting:
         if pod is None or pod.node != move.pod.node or pod.deleting is not None:
             return False
         latest = self._latest.get(pool.name)
-        return latest is not None and latest.holds(move)
+        return latest is not None and latest.why_not(move) is None
 
     def _still_wanted(self, pool: ComputePool) -> bool:
         """Say whether a write that waited for its turn is to be sent: not under another spec than it was decided by."""

@@ -12,11 +12,10 @@ from computepool.act.status import StatusWriter
 from computepool.app.acting import Acting
 from computepool.app.dirty import DirtyPools
 from computepool.app.mishaps import Mishaps
-from computepool.assess.assessment import assess
-from computepool.decide.decision import decide
 from computepool.decide.plan import Plan
+from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Mode, PoolStatus
-from computepool.model.state import PoolState, recorded_state
+from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
 from computepool.report.logs import log_failure
 from computepool.report.metrics import Metrics
@@ -148,21 +147,22 @@ class Passes:
         pool = snapshot.pool
         state = self._states.get(name)
         if state is None:
-            state = recorded_state(pool, snapshot.moving_since)
+            state = restarted(recorded_in(pool), snapshot.moving_since)
         with self._metrics.decision_seconds.time():
-            assessment = assess(snapshot, state, now)
-            plan = decide(snapshot, assessment, state, now)
-        self._states[name] = plan.state
-        self._dirty.again(name, plan.look_again)
+            outcome = reconcile(snapshot, state, now)
+        assessment, plan = outcome.assessment, outcome.plan
+        self._states[name] = outcome.state
+        self._dirty.again(name, plan.recheck_at)
         self._acting.look(snapshot, assessment, now)
         refused = self._acting.trouble(snapshot, plan)
         without = without_policy(
             pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
         )
-        outcome = Outcome(
+        report = Outcome(
             snapshot,
             assessment,
             plan,
+            outcome.state,
             refused=refused,
             unreadable=self._unreadable(),
             unfollowed=self._unfollowed(),
@@ -171,15 +171,15 @@ class Passes:
         )
         if self._mishaps.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
-            self._status(outcome, pool)
+            self._status(report, pool)
         told, moves_told = self._act(pool, plan, at)
-        return msgspec.structs.replace(outcome, told=told, moves_told=moves_told)
+        return msgspec.structs.replace(report, told=told, moves_told=moves_told)
 
     def _act(self, pool: ComputePool, plan: Plan, at: float) -> tuple[bool, bool]:
         """Carry a plan out, as far as the pool's mode lets us; return whether its bursts and its moves are no news."""
         if pool.spec.mode is Mode.OBSERVE:
             # What was tainted in another mode is freed.
-            self._acting.carry_out(pool, Plan(plan.state, quarantine={}), at)
+            self._acting.carry_out(pool, Plan(quarantine={}), at)
             return not self._story.would_burst(pool, plan.bursts), not self._story.would_move(pool, plan.moves)
         self._acting.carry_out(pool, plan, at)
         return self._acting.no_news(pool.name, plan.bursts), False

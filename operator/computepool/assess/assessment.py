@@ -1,17 +1,16 @@
 """The verdicts on one snapshot, gathered in one place."""
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
 
 from computepool.assess.breakers.all import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
+from computepool.assess.capacity.providers import Target, targets_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
 from computepool.assess.health.nodes import Health, Members, health_of
-from computepool.assess.targets import Target, targets_of
 from computepool.assess.times import soonest
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -86,7 +85,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         doubles=doubles,
         demand=demand,
         saturation=saturation,
-        recheck_at=soonest(now, (recheck_at, health.look_again, breakers.recheck_at)),
+        recheck_at=soonest(now, (recheck_at, health.recheck_at, breakers.recheck_at)),
         label_keys=keys,
         health=health,
         breakers=breakers,

@@ -54,7 +54,7 @@ def _sickness(trouble: Sickness, now: float) -> Sickness:
 def _breaker(breaker: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:
     if breaker.since <= now and (breaker.retry_at is None or breaker.retry_at <= now):
         return breaker
-    retry_at = _past(breaker.retry_at, now + backoff(spec, max(1, breaker.failures), key))
+    retry_at = _past(breaker.retry_at, round(now + backoff(spec, max(1, breaker.failures), key), 3))
     if breaker.since <= now and retry_at == breaker.retry_at:
         return breaker
     return msgspec.structs.replace(breaker, since=min(breaker.since, now), retry_at=retry_at)

@@ -8,19 +8,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from computepool.assess.assessment import Assessment, assess
-from computepool.assess.overflow import Hold
-from computepool.assess.supply import Supply
+from computepool.assess.assessment import Assessment
+from computepool.assess.capacity.supply import Supply
+from computepool.assess.demand.overflow import Hold
 from computepool.cli.console import span
 from computepool.cli.refused import standing
 from computepool.cli.view import NotFoundError, View
-from computepool.decide.decision import decide
 from computepool.decide.plan import Burst, Move, Plan, Stay
+from computepool.decide.reconcile import reconcile
+from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool, ConditionStatus, Mode
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod
-from computepool.model.state import Breaker, PoolState, recorded_state
+from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.words import place_words
 
 
@@ -48,9 +49,8 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     if not claims:
         return Explanation(pod, "", "No ComputePool looks after this pod.", None, (), (_unclaimed(view, pod),))
     snapshot = view.store.snapshot(claims[0])
-    state = _recorded(snapshot.pool)
-    assessment = assess(snapshot, state, view.now)
-    plan = decide(snapshot, assessment, state, view.now)
+    outcome = reconcile(snapshot, _state_of(snapshot.pool), view.now)
+    assessment, plan = outcome.assessment, outcome.plan
     notes = list(_notes(pod, claims))
     observed = snapshot.pool.spec.mode is Mode.OBSERVE
     if observed:
@@ -64,18 +64,17 @@ def explain(view: View, namespace: str, name: str) -> Explanation:
     return _waiting(pod, claims[0], plan, view.now, tuple(notes), observed=observed)
 
 
-def _recorded(pool: ComputePool) -> PoolState:
+def _state_of(pool: ComputePool) -> PoolState:
     """Return the recorded state, and since when the primary is stable as far as conditions and breakers tell.
 
     A new leader starts that timer anew; here nobody has taken over.
     """
-    state = recorded_state(pool)
+    state = restarted(recorded_in(pool))
     saturated = pool.status.condition("Saturated")
     if saturated is None or saturated.status is not ConditionStatus.FALSE:
         return state
-    breaker = state.breakers.get(pool.spec.primary.name, Breaker())
-    since = max(saturated.last_transition_time.timestamp(), breaker.since)
-    return msgspec.structs.replace(state, stable_since=since)
+    since = max(saturated.last_transition_time.timestamp(), state.breaker(pool.spec.primary.name).since)
+    return PoolState(state.recorded, msgspec.structs.replace(state.memory, stable_since=since))
 
 
 def _bound(
@@ -186,7 +185,7 @@ def _unclaimed(view: View, pod: Pod) -> str:
     wanted = sorted({pool.spec.accelerator.resource_name for pool in view.store.pools.values()})
     if not wanted:
         return "There is no ComputePool in the cluster."
-    if not any(pod.shape.request(resource) for resource in wanted):
+    if not any(request_of(pod, resource) for resource in wanted):
         return f"It requests no accelerator of any pool ({', '.join(wanted)})."
     return "Its labels or its namespace's labels match no pool's spec.workloads."
 

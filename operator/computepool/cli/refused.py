@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.decide.governor import RETRY_CAP_SECONDS, RETRY_SECONDS, RETRY_SHARE
+from computepool.decide.move.limits import RETRY_CAP_SECONDS, RETRY_SECONDS, RETRY_SHARE
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import Forbidden
 from computepool.model.reasons import Reason

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from computepool.assess.overflow import Hold
+from computepool.assess.demand.overflow import Hold
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, Pod
-from computepool.model.state import PoolState
 from computepool.model.taints import Toleration
 
 
@@ -69,7 +68,6 @@ class Stay(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The outcome of one pass over one pool."""
 
-    state: PoolState
     bursts: tuple[Burst, ...] = ()
     holds: tuple[Hold, ...] = ()
     marks: tuple[Mark, ...] = ()
@@ -86,5 +84,5 @@ class Plan(msgspec.Struct, frozen=True):
     """Why no running pod is moved and no node quarantined, although bursting goes on; empty where nothing is wrong."""
     frozen: str = ""
     """Why nothing may be changed; empty where it may."""
-    look_again: float | None = None
+    recheck_at: float | None = None
     """Seconds since the epoch when time alone may change the outcome; None: only a change can."""

@@ -9,7 +9,7 @@ is sent on without the wait for `saturation.pendingSeconds`, and even then only 
 """
 
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +18,7 @@ import msgspec
 
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond, ProviderStatus
 from computepool.model.api.base import fits
-from computepool.model.api.status import MONEY
+from computepool.model.api.status import MAX_MONEY, MONEY
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 
@@ -146,6 +146,8 @@ class Memory(msgspec.Struct, frozen=True):
     """Since when the primary is well and not saturated; None while it is not."""
     moved_before: float | None = None
     """When an earlier leader last moved a pod; None where none did. After a restart `recent_moves` tells it."""
+    rate: Decimal | None = None
+    """The hourly cost of pods on standbys before it is rounded to cents; None: the recorded rate is all we know."""
     relapses: Mapping[str, Relapse] = MappingProxyType({})
     """By owner: workloads that were brought home in vain not long ago."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
@@ -191,8 +193,8 @@ def recorded_in(pool: ComputePool) -> Recorded:
 
 
 def in_cents(amount: Decimal) -> Decimal:
-    """Round a cost up to whole cents, as the status shows it: a budget must not be exceeded by rounding."""
-    return amount.quantize(CENT, ROUND_UP)
+    """Round a cost to whole cents, as the status shows it."""
+    return min(amount, MAX_MONEY).quantize(CENT)
 
 
 def _breaker(written: BreakerStatus) -> Breaker:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from computepool.assess.claims import Claimant, claim, claimants
-from computepool.assess.targets import Target, targets_of
+from computepool.assess.capacity.providers import Target, targets_of
+from computepool.assess.demand.claims import Claimant, claim, claimants
+from computepool.model.accelerators import share_of
 from computepool.model.api import ComputePool
-from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use, share_of
+from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use
 from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
 from computepool.observe.heartbeats import Heartbeats
 from computepool.observe.inflight import InFlight

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from computepool.assess.saturation import percent
+from computepool.assess.demand.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
@@ -151,7 +151,7 @@ def _missing_accelerator(outcome: Outcome) -> Trouble | None:
 
 
 def _missing_nodes(outcome: Outcome) -> Trouble | None:
-    empty = [s.target.name for s in outcome.assessment.supplies if not s.nodes and not s.target.on_demand]
+    empty = [s.target.name for s in outcome.assessment.supplies if not s.nodes and not s.target.kind.before_room]
     if not empty:
         return None
     names = ", ".join(empty)
@@ -189,11 +189,11 @@ def _resilient(outcome: Outcome) -> Verdict:
         return _FALSE, Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     standbys = [s for s in outcome.assessment.supplies[1:] if s.breaker.closed]
     free = {s.target.name: s.free // MILLI for s in standbys if s.free >= MILLI}
-    growing = [s.target.name for s in standbys if s.target.on_demand]
+    growing = [s.target for s in standbys if s.target.kind.room_is_made_by]
     if not free and not growing:
         return _FALSE, Reason.NO_STANDBY_ROOM, Reason.NO_STANDBY_ROOM.help
     parts = ["free accelerators: " + ", ".join(f"{count} on {name}" for name, count in free.items())] if free else []
-    parts += [f"{name} makes nodes on demand" for name in growing]
+    parts += [f"{target.name} {target.kind.room_is_made_by}" for target in growing]
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 
 

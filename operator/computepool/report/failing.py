@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from computepool.decide.failover import troubled_uses
+from computepool.decide.move.failover import troubled_uses
+from computepool.decide.move.window import window_problem
 from computepool.decide.plan import Stay
-from computepool.decide.window import window_problem
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
@@ -75,9 +75,8 @@ def no_window(outcome: Outcome) -> Trouble | None:
 
 
 def _not_closed(outcome: Outcome) -> Mapping[str, Breaker]:
-    breakers = outcome.plan.state.breakers
-    found = {s.target.name: b for s in outcome.assessment.supplies if (b := breakers.get(s.target.name)) is not None}
-    return {name: breaker for name, breaker in found.items() if not breaker.closed}
+    names = [supply.target.name for supply in outcome.assessment.supplies]
+    return {name: breaker for name in names if not (breaker := outcome.state.breaker(name)).closed}
 
 
 def _states(breakers: Mapping[str, Breaker]) -> str:

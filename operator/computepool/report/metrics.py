@@ -150,7 +150,7 @@ class Metrics:
             else:
                 self._cost.labels(pool, name).set(float(cost))
 
-        spend = outcome.plan.state.spend
+        spend = outcome.state.recorded.spend
         if spend is None:
             _remove(self._spent, pool)
         else:

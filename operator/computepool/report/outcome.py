@@ -5,6 +5,7 @@ import msgspec
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Plan
 from computepool.model.snapshot import Snapshot
+from computepool.model.state import PoolState
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -13,6 +14,8 @@ class Outcome(msgspec.Struct, frozen=True):
     snapshot: Snapshot
     assessment: Assessment
     plan: Plan
+    state: PoolState
+    """What the next pass goes on from."""
     refused: str = ""
     """The API server's last refusal of a write for this pool; empty once a write has gone through."""
     told: bool = False

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from computepool.assess.supply import Supply
-from computepool.decide.flights import is_refused
+from computepool.assess.capacity.supply import Supply
+from computepool.decide.account.budget import hourly_cost
+from computepool.decide.move.pending import is_refused
 from computepool.decide.plan import Admission, Move
+from computepool.model.accelerators import requested_by
 from computepool.model.api import (
     AcceleratorCounts,
     AdmissionMode,
@@ -39,8 +41,6 @@ from computepool.report.outcome import Outcome
 from computepool.report.words import burst_message, in_mode, move_message
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
-SPEND_SECONDS = 60.0
-"""The day's spending is written no more often, unless what the pods cost has changed."""
 
 
 def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus:
@@ -55,22 +55,21 @@ def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus
         conditions=conditions_of(outcome, before.conditions, now),
         primary=providers[0].name,
         providers=providers,
-        pending=Pending(
-            pods=_count(len(waiting)), accelerators=_devices(sum(p.shape.request(resource) for p in waiting))
-        ),
+        pending=Pending(pods=_count(len(waiting)), accelerators=_devices(requested_by(waiting, resource))),
         burst_pods=_count(sum(provider.burst_pods for provider in providers)),
         cost_per_hour=cost,
         admission=_admission(outcome.plan.admission) if not outcome.plan.frozen else before.admission,
-        budget=_budget(outcome.plan.state.spend, before, costs_the_same=cost == before.cost_per_hour),
-        recent_moves=moves_by_second(outcome.plan.state.recent_moves) if outcome.plan.moves else before.recent_moves,
+        budget=_budget(outcome.state.recorded.spend),
+        recent_moves=moves_by_second(outcome.state.recorded.recent_moves)
+        if outcome.plan.moves
+        else before.recent_moves,
         last_decision=_decision(outcome, before, now),
     )
 
 
 def cost_per_hour(supply: Supply) -> Decimal | None:
     """Return what the pool's pods cost there in an hour, or None where no price is given."""
-    price = supply.target.price
-    return None if price is None else price * supply.accelerators / MILLI
+    return None if supply.target.price is None else hourly_cost(supply.target, supply.accelerators)
 
 
 def money(costs: Iterable[Decimal]) -> str | None:
@@ -105,7 +104,7 @@ def _provider(outcome: Outcome, supply: Supply) -> ProviderStatus:
         ),
         burst_pods=0 if supply.target.primary else _count(supply.pods),
         unhealthy_nodes=_count(len(health.sick)) if health is not None else 0,
-        breaker=_breaker(outcome.plan.state.breakers.get(name, Breaker())),
+        breaker=_breaker(outcome.state.breaker(name)),
         cost_per_hour=None if cost is None else money([cost]),
     )
 
@@ -121,16 +120,8 @@ def _breaker(breaker: Breaker) -> BreakerStatus:
     )
 
 
-def _budget(spend: Spend | None, before: PoolStatus, *, costs_the_same: bool) -> BudgetStatus | None:
-    """Return what was spent. A status that ticks helps nobody: between two writes it can be reckoned."""
-    if spend is None:
-        return None
-    old, now = before.budget, moment(spend.at)
-    if old is not None and old.day == spend.day and costs_the_same:
-        nothing_new = old.spent == _exact(spend.spent)
-        if nothing_new or 0 <= (now - old.time).total_seconds() < SPEND_SECONDS:
-            return old
-    return BudgetStatus(day=spend.day, spent=_exact(spend.spent), time=now)
+def _budget(spend: Spend | None) -> BudgetStatus | None:
+    return None if spend is None else BudgetStatus(day=spend.day, spent=_exact(spend.spent), time=moment(spend.at))
 
 
 def _exact(amount: Decimal) -> str:
@@ -215,9 +206,8 @@ def _nobody_to_admit_to(outcome: Outcome) -> tuple[Reason, str]:
         return Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     if outcome.snapshot.pool.spec.budget is not None:
         return Reason.WITHIN_BUDGET, "The pool has a budget, and at admission nobody counts."
-    breakers = outcome.plan.state.breakers
     standbys = [provider.name for provider in outcome.snapshot.pool.spec.standbys]
-    tried = [n for n in standbys if n in breakers and breakers[n].state is BreakerState.HALF_OPEN]
+    tried = [name for name in standbys if outcome.state.breaker(name).state is BreakerState.HALF_OPEN]
     if not tried:
         return Reason.NO_STANDBY_ROOM, "No standby provider that has no maxAccelerators can take another pod now."
     return Reason.CANARY_UNDER_WAY, f"{tried[0]} is on trial: the next pod that overflows is its first."

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from computepool.assess.overflow import Hold
+from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
 from computepool.model.reasons import Reason

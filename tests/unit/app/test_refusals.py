@@ -12,7 +12,6 @@ from computepool.decide.plan import Burst, Move, Plan, Stay
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
-from computepool.model.state import PoolState
 from tests.builders import NOW, POOL, pod, pool, snapshot
 
 LOST = Unavailable(0, "Timeout", "no answer")
@@ -69,7 +68,7 @@ def view(*moving: Moving) -> Snapshot:
 
 
 def plan(**fields: Any) -> Plan:
-    return Plan(PoolState(), **fields)
+    return Plan(**fields)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from computepool.model.labels import Requirement
 from computepool.model.snapshot import Node, Offer, Pod, Shape, Snapshot
 from computepool.model.state import PoolState, Saturation
 from computepool.model.taints import Taint, Toleration
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot, term
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot, term
 
 PROVIDERS = ("aws", "nebius", "crusoe", "lambda")
 TEAM_TAINT = Taint("team", "ml", "NoSchedule")
@@ -114,7 +114,7 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
         if words[5] in ("sent", "flying")
     ]
     saturated = draw(st.sampled_from((None, False, True)))
-    state = PoolState(Saturation(saturated), fitting, draw(st.sampled_from(("", "nebius", "crusoe"))))
+    state = pool_state(Saturation(saturated), fitting, draw(st.sampled_from(("", "nebius", "crusoe"))))
     return Case(snapshot(of, nodes, pods, foreign=tuple(foreign), in_flight=flying), state)
 
 

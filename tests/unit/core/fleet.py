@@ -11,21 +11,20 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import ceil
 from typing import Any, Final
 
 import msgspec
 
-from computepool.assess.assessment import assess
-from computepool.assess.targets import targets_of
-from computepool.decide.decision import decide
-from computepool.decide.plan import Burst, Move, Plan
+from computepool.assess.capacity.providers import targets_of
+from computepool.decide.plan import Burst, Move
+from computepool.model.accelerators import request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import BURST_LABEL, MoveKind, Moving, Node, Offer, Pod, Shape, Snapshot
-from computepool.model.state import PoolState, Saturation
+from computepool.model.state import PoolState, restarted
 from computepool.model.taints import Taint, tolerated
 from tests.builders import GPU, NOW, pod, snapshot, with_tolerations
+from tests.unit.core.passes import Decided, decided
 
 FLIGHT: Final = 120.0
 HOME: Final = (MoveKind.FAILBACK,)
@@ -107,7 +106,7 @@ class Fleet:
         self.now += seconds
         primary = self.pool.spec.providers[0].name
         away = [one for one in self.pods.values() if one.node and self.provider_of(one.node) != primary]
-        self.used += seconds * sum(one.shape.request(GPU) for one in away) / MILLI
+        self.used += seconds * sum(request_of(one, GPU) for one in away) / MILLI
         over = [one for one in self.pods.values() if one.deleting is not None and one.deleting <= self.now]
         self.finish(one.uid for one in over if self.answers(one))
 
@@ -148,11 +147,11 @@ class Fleet:
 
     def free(self, node: Node) -> int:
         """What is left of a node's devices."""
-        held = sum(one.shape.request(GPU) for one in self.pods.values() if one.node == node.name)
+        held = sum(request_of(one, GPU) for one in self.pods.values() if one.node == node.name)
         return node.allocatable.get(GPU, 0) - held
 
     def _takes(self, node: Node, one: Pod) -> bool:
-        room = self.free(node) >= one.shape.request(GPU)
+        room = self.free(node) >= request_of(one, GPU)
         fits = one.shape.admits(node.name, node.labels) and tolerated(node.taints, one.shape.tolerations)
         return node.usable and room and fits
 
@@ -174,25 +173,16 @@ class Fleet:
         """Another leader takes over, which knows what is recorded. Owners are quicker than that."""
         self.control()
         self.now += 0.5
-        before = self.state
-        self.state = PoolState(
-            Saturation(before.saturation.saturated),
-            admitting=before.admitting,
-            breakers=before.breakers,
-            spend=before.spend,
-            # As `recorded_state` reads them: made before this leader took over, to whatever second they were rounded.
-            recent_moves=tuple((min(at, ceil(self.now) - 1.0), kind) for at, kind in before.recent_moves),
-        )
+        self.state = restarted(self.state.recorded, self.now)
         self.moving = []
         self.moving_since = self.now
         self.order = 0
         # What is there is listed before the first move.
         self.pods = {uid: msgspec.structs.replace(one, appeared=0) for uid, one in self.pods.items()}
 
-    def look(self) -> Plan:
+    def look(self) -> Decided:
         """Pass once, check what was decided and carry it out."""
-        seen = self.seen()
-        plan = decide(seen, assess(seen, self.state, self.now), self.state, self.now)
+        plan = decided(self.seen(), self.state, self.now)
         check(self, plan)
         self.state = plan.state
         for burst in plan.bursts:
@@ -221,7 +211,7 @@ class Fleet:
         """Seconds for which a pod is left where it is after a move."""
         return float(self.pool.spec.failback.min_dwell_seconds)
 
-    def settle(self, passes: int = 60) -> Plan:
+    def settle(self, passes: int = 60) -> Decided:
         """Go on until nothing happens any more without time."""
         for _ in range(passes):
             self.control()
@@ -237,7 +227,7 @@ class Fleet:
         """Let time pass, and look whenever the operator wants to."""
         end = self.now + seconds
         while self.now < end:
-            again = self.settle().look_again
+            again = self.settle().recheck_at
             self.wait(end - self.now if again is None else min(again, end) - self.now)
         self.settle()
 
@@ -307,7 +297,7 @@ class Fleet:
             if one.deleting is None:
                 where = next((t for t in standbys if self._may_be_on(one, t.name, t.tolerations)), None)
                 price = Decimal(0) if where is None or where.price is None else where.price
-                cost += price * one.shape.request(GPU) / MILLI
+                cost += price * request_of(one, GPU) / MILLI
         return cost
 
     def _flies(self, one: Eviction) -> bool:
@@ -321,7 +311,7 @@ class Fleet:
         return list(itertools.takewhile(lambda one: one.at > self.now - seconds, reversed(self.evictions)))
 
     def _committed(self, name: str, tolerations: Sequence[Any]) -> int:
-        return sum(p.shape.request(GPU) for p in self.pods.values() if self._may_be_on(p, name, tolerations))
+        return sum(request_of(p, GPU) for p in self.pods.values() if self._may_be_on(p, name, tolerations))
 
     def _may_be_on(self, one: Pod, name: str, tolerations: Sequence[Any]) -> bool:
         if one.node:
@@ -329,7 +319,7 @@ class Fleet:
         return set(tolerations) <= set(one.shape.tolerations)
 
 
-def check(fleet: Fleet, plan: Plan) -> None:
+def check(fleet: Fleet, plan: Decided) -> None:
     """What has to hold of one pass's moves."""
     if plan.frozen or plan.held_back:
         assert plan.moves == ()
@@ -342,26 +332,26 @@ def check(fleet: Fleet, plan: Plan) -> None:
         node = fleet.nodes[one.node]
         assert one.deleting is None
         assert one.owner
-        breaker = plan.state.breakers[move.source]
+        breaker = plan.state.breaker(move.source)
         if move.kind is MoveKind.FAILOVER:
-            sickness = plan.state.sick.get(node.name)
+            sickness = plan.state.memory.sick.get(node.name)
             assert node.quarantined
             assert (sickness is not None and sickness.sick) or breaker.state is BreakerState.OPEN
         elif move.kind is MoveKind.FAILBACK:
-            assert plan.state.saturation.saturated is False or plan.state.breakers[move.target].node
+            assert plan.state.recorded.saturated is False or plan.state.breaker(move.target).node
             assert move.target == fleet.pool.spec.providers[0].name
-        assert plan.state.breakers[move.target].state is not BreakerState.OPEN
+        assert plan.state.breaker(move.target).state is not BreakerState.OPEN
     _check_places(fleet, plan)
 
 
-def _check_places(fleet: Fleet, plan: Plan) -> None:
+def _check_places(fleet: Fleet, plan: Decided) -> None:
     """Invariant 5: all that are moved to a provider in one pass have a place there at the same time."""
     for name in {move.target for move in plan.moves}:
         open_to = [
             n for n in fleet.nodes.values() if fleet.provider_of(n.name) == name and n.usable and not n.quarantined
         ]
-        sick = {node for node, one in plan.state.sick.items() if one.sick}
-        sizes = sorted((move.pod.shape.request(GPU) for move in plan.moves if move.target == name), reverse=True)
+        sick = {node for node, one in plan.state.memory.sick.items() if one.sick}
+        sizes = sorted((request_of(move.pod, GPU) for move in plan.moves if move.target == name), reverse=True)
         assert packs(sizes, [fleet.free(node) for node in open_to if node.name not in sick]), (name, sizes)
 
 

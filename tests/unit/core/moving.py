@@ -8,12 +8,12 @@ from computepool.decide.plan import Move, Plan, Stay
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, Moving, Node, Pod
-from computepool.model.state import Breaker, PoolState, Saturation, Sickness
+from computepool.model.state import Breaker, Saturation, Sickness
 from computepool.model.taints import Taint
-from tests.builders import NOW, node, pod
+from tests.builders import NOW, node, pod, pool_state
 
 QUARANTINE = Taint(UNAVAILABLE_KEY, "NodeNotReady", "NoSchedule")
-CALM = PoolState(Saturation(False), stable_since=NOW - 10_000)
+CALM = pool_state(Saturation(False), stable_since=NOW - 10_000)
 """A primary that has been well and free for long."""
 
 

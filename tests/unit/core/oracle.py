@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from computepool.decide.plan import Burst, Plan
+from computepool.model.accelerators import request_of
 from computepool.model.api import Provider
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, NodeUse, Pod, Shape, Snapshot
@@ -44,7 +45,7 @@ class Oracle:
         return bool(lost) and (10 * len(lost) >= 6 * len(uses) or 10 * sizes[0] >= 6 * sizes[1])
 
     def _runs_own(self, use: NodeUse) -> bool:
-        return any(pod.shape.request(GPU) for pod in use.pods)
+        return any(request_of(pod, GPU) for pod in use.pods)
 
     def nodes_of(self, name: str) -> list[NodeUse]:
         """A provider's nodes."""
@@ -117,7 +118,7 @@ class Oracle:
         bound = [pod for use in self.nodes_of(to.name) for pod in use.pods]
         coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._flies_to(pod) == to.name]
         sent = [burst.pod for burst in bursts if burst.provider == to.name]
-        return sum(pod.shape.request(GPU) for pod in (*bound, *coming, *sent))
+        return sum(request_of(pod, GPU) for pod in (*bound, *coming, *sent))
 
     def _flies_to(self, pod: Pod) -> str:
         offer = self.seen.in_flight.get(pod.uid)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
 from computepool.model.quantity import MILLI
 from tests.builders import GPU, NOW, node, pool, provider, shape
@@ -131,7 +132,7 @@ def _adjust(fleet: Fleet, load: Load) -> None:
     """Make as many pods as are asked for, and end the oldest of those that are not."""
     for size, count in load.pods.items():
         there = sorted(
-            (one for one in fleet.pods.values() if one.shape.request(GPU) == size * MILLI),
+            (one for one in fleet.pods.values() if request_of(one, GPU) == size * MILLI),
             key=lambda one: (not one.node, int(fleet.lineage[one.uid].split("-")[0][1:]), one.name),
         )
         fleet.finish(one.uid for one in there[: max(0, len(there) - count)])

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from computepool.assess.assessment import assess
-from computepool.assess.overflow import Hold
-from computepool.decide.decision import decide
+import msgspec
+
+from computepool.assess.assessment import Assessment
+from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Burst, Plan
+from computepool.decide.reconcile import reconcile
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer, Pod, Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW
 
 
-def decided(seen: Snapshot, state: PoolState | None = None, now: float = NOW) -> Plan:
+class Decided(Plan, frozen=True, kw_only=True):
+    """A plan, with the assessment that it is made from and the state that it leaves."""
+
+    assessment: Assessment
+    state: PoolState
+
+
+def decided(seen: Snapshot, state: PoolState | None = None, now: float = NOW) -> Decided:
     """Run one pass."""
-    before = state or PoolState()
-    return decide(seen, assess(seen, before, now), before, now)
+    outcome = reconcile(seen, state or PoolState(), now)
+    return Decided(**msgspec.structs.asdict(outcome.plan), assessment=outcome.assessment, state=outcome.state)
 
 
 def sent_to(plan: Plan) -> dict[str, str]:

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from computepool.decide.plan import Admission, Plan
+from computepool.decide.plan import Admission
 from computepool.model.labels import Requirement
 from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, Saturation
 from computepool.model.taints import Toleration
-from tests.builders import NOW, node, pod, pool, provider, snapshot, standby_toleration
+from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot, standby_toleration
 from tests.unit.core.moving import half_open
-from tests.unit.core.passes import decided
+from tests.unit.core.passes import Decided, decided
 
 AWS, NEBIUS, CRUSOE = provider("aws"), provider("nebius"), provider("crusoe")
 FULL = pod("holder", 8, on="a1")
-SATURATED = PoolState(Saturation(True))
+SATURATED = pool_state(Saturation(True))
 
 
 def plan(
@@ -25,7 +25,7 @@ def plan(
     mode: str = "WhenSaturated",
     contested: int = 0,
     **of: Any,
-) -> Plan:
+) -> Decided:
     nodes = [node("a1"), node("n1"), node("c1")]
     return decided(snapshot(pool(*providers, admission=mode, **of), nodes, pods, contested=contested), state)
 
@@ -50,17 +50,17 @@ def test_new_pods_get_all_tolerations_of_the_provider() -> None:
 
 @pytest.mark.parametrize("before", [None, False], ids=["unknown", "not saturated"])
 def test_admission_is_closed_while_the_primary_is_not_saturated(before: bool | None) -> None:
-    assert plan(FULL, state=PoolState(Saturation(before), admitting="nebius")).admission == Admission()
+    assert plan(FULL, state=pool_state(Saturation(before), admitting="nebius")).admission == Admission()
 
 
 def test_admission_opens_in_the_pass_that_finds_pods_overflowing() -> None:
-    found = plan(FULL, pod("p"), state=PoolState())
+    found = plan(FULL, pod("p"), state=pool_state())
     assert found.bursts
     assert found.admission.provider == "nebius"
 
 
 def test_admission_may_be_open_at_all_times() -> None:
-    assert admitted(state=PoolState(), mode="Always") == "nebius"
+    assert admitted(state=pool_state(), mode="Always") == "nebius"
 
 
 @pytest.mark.parametrize("options", [{"mode": "Off"}, {"mode_": "Observe"}], ids=["off", "observing"])
@@ -82,7 +82,7 @@ def test_a_provider_with_a_bound_is_never_admitted_to() -> None:
     bounded = (AWS, provider("nebius", max_accelerators=64), CRUSOE)
     assert admitted(FULL, providers=bounded) == "crusoe"
     assert plan(FULL, providers=bounded[:2]).admission == Admission()
-    assert plan(FULL, providers=bounded[:2], state=PoolState(Saturation(True), admitting="nebius")).admission == (
+    assert plan(FULL, providers=bounded[:2], state=pool_state(Saturation(True), admitting="nebius")).admission == (
         Admission()
     )
 
@@ -111,7 +111,7 @@ CROWDED = (FULL, pod("x", 8, on="n1"), pod("y", 8, on="c1"))
 
 @pytest.mark.parametrize("before", ["nebius", "crusoe"])
 def test_what_stands_may_stand_while_nobody_has_room(before: str) -> None:
-    assert admitted(*CROWDED, state=PoolState(Saturation(True), admitting=before)) == before
+    assert admitted(*CROWDED, state=pool_state(Saturation(True), admitting=before)) == before
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_what_stands_may_stand_while_nobody_has_room(before: str) -> None:
 def test_new_pods_do_not_pass_by_a_provider_that_waits_for_its_first(
     tried: str, there: tuple[Pod, ...], expected: str
 ) -> None:
-    state = PoolState(Saturation(True), breakers={tried: half_open(f"{tried[0]}1")})
+    state = pool_state(Saturation(True), breakers={tried: half_open(f"{tried[0]}1")})
     assert admitted(FULL, *there, state=state) == expected
 
 
 def test_the_first_pod_for_a_provider_on_trial_opens_admission_to_the_next() -> None:
-    found = plan(FULL, pod("p"), state=PoolState(Saturation(True), breakers={"nebius": half_open("n1")}))
+    found = plan(FULL, pod("p"), state=pool_state(Saturation(True), breakers={"nebius": half_open("n1")}))
     assert [burst.provider for burst in found.bursts] == ["nebius"]
     assert found.admission.provider == "crusoe"
 
@@ -142,8 +142,8 @@ def test_nothing_is_opened_while_nobody_has_room() -> None:
 
 
 def test_what_stood_at_a_provider_that_is_gone_is_closed() -> None:
-    assert plan(*CROWDED, state=PoolState(Saturation(True), admitting="lambda")).admission == Admission()
+    assert plan(*CROWDED, state=pool_state(Saturation(True), admitting="lambda")).admission == Admission()
 
 
 def test_the_next_pass_knows_whom_this_one_admits_to() -> None:
-    assert plan(FULL).state.admitting == "nebius"
+    assert plan(FULL).state.recorded.admitting == "nebius"

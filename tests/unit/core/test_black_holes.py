@@ -25,8 +25,8 @@ def black(seen: Sequence[Failure], pods: Sequence[Pod] = (), now: float = 0, **r
     """The nodes that are sick for it."""
     watch = Watch(pool(health={"blackHoles": {"pods": 3, "windowSeconds": 300, **rules}}))
     watch.see(now, NODES, pods, failures=tuple(seen))
-    assert all(one.reason is Reason.BLACK_HOLE for one in watch.state.sick.values())
-    return sorted(watch.state.sick)
+    assert all(one.reason is Reason.BLACK_HOLE for one in watch.state.memory.sick.values())
+    return sorted(watch.state.memory.sick)
 
 
 @pytest.mark.parametrize(("count", "sick"), [(2, []), (3, ["a1"]), (7, ["a1"])])
@@ -47,7 +47,7 @@ def test_pods_are_counted_for_the_window_only() -> None:
 def test_a_black_hole_is_looked_at_when_the_next_of_its_pods_is_too_old() -> None:
     watch = Watch(pool())
     found = watch.see(0, NODES, failures=tuple(failures(3, at=-100, refused=True)))
-    assert found.look_again == NOW + 200
+    assert found.recheck_at == NOW + 200
 
 
 def test_it_is_sick_until_it_was_well_for_clear_seconds() -> None:
@@ -107,4 +107,4 @@ def test_nodes_of_no_provider_are_not_looked_at() -> None:
 def test_none_is_looked_for_where_the_spec_says_so() -> None:
     watch = Watch(pool(health={"blackHoles": {"pods": 0}}))
     watch.see(0, NODES, failures=tuple(failures(9, refused=True)))
-    assert dict(watch.state.sick) == {}
+    assert dict(watch.state.memory.sick) == {}

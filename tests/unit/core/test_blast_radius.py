@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node
-from computepool.model.state import Breaker, PoolState
-from tests.builders import NOW, node, pool, provider
+from computepool.model.state import Breaker
+from tests.builders import NOW, node, pool, pool_state, provider
 from tests.unit.core.watching import Watch
 
 OPEN = BreakerState.OPEN
@@ -31,7 +31,7 @@ def watching(*drained: str, **health: Any) -> Watch:
 
 
 def opened(watch: Watch) -> set[str]:
-    return {name for name, one in watch.found.breakers.items() if one.state is OPEN}
+    return {name for name, one in watch.found.breakers.of.items() if one.state is OPEN}
 
 
 def test_one_provider_may_fail() -> None:
@@ -109,7 +109,7 @@ def test_providers_drained_by_hand_do_not_count_and_open_all_the_same() -> None:
 def test_a_half_open_provider_that_fails_among_too_many_stays_half_open() -> None:
     watch = watching()
     half = Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW, failures=1, node="n0")
-    watch.state = PoolState(breakers={"nebius": half}, joined=watch.state.joined)
+    watch.state = pool_state(breakers={"nebius": half}, joined=watch.state.memory.joined)
     watch.see(0, nodes("n", "c"))
     assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
     assert watch.usable("nebius") == []
@@ -119,7 +119,7 @@ def test_a_half_open_provider_that_fails_among_too_many_stays_half_open() -> Non
 def test_a_standby_that_has_no_capacity_does_not_keep_a_primary_that_fails_from_opening(reason: Reason) -> None:
     watch = watching()
     lacking = Breaker(OPEN, reason, NOW - 60, NOW + 3600, failures=4)
-    watch.state = PoolState(breakers={"nebius": lacking}, joined=watch.state.joined)
+    watch.state = pool_state(breakers={"nebius": lacking}, joined=watch.state.memory.joined)
     watch.see(0, nodes("a"))
     assert opened(watch) == {"aws", "nebius"}
     assert not watch.found.exceeded
@@ -128,7 +128,7 @@ def test_a_standby_that_has_no_capacity_does_not_keep_a_primary_that_fails_from_
 def test_a_provider_without_capacity_that_fails_as_well_counts() -> None:
     watch = watching()
     lacking = Breaker(OPEN, Reason.PROVISIONING_FAILED, NOW - 60, NOW + 3600, failures=4)
-    watch.state = PoolState(breakers={"nebius": lacking}, joined=watch.state.joined)
+    watch.state = pool_state(breakers={"nebius": lacking}, joined=watch.state.memory.joined)
     watch.see(0, nodes("a", "n"))
     assert opened(watch) == {"nebius"}
     assert watch.found.exceeded

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from computepool.assess.breaker import backoff
+from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure, Node, Pod
-from computepool.model.state import Breaker, PoolState
-from tests.builders import NOW, node, pod, pool, provider, shape
+from computepool.model.state import Breaker
+from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape
 from tests.unit.core.watching import Watch
 
 AWS = [node(f"a{index}") for index in range(4)]
@@ -38,13 +37,13 @@ def two(**options: Any) -> Any:
 def opened(failures: int = 1, since: float = -100, retry_at: float = -40, **options: Any) -> Watch:
     """A watch over a provider whose breaker is open, as another leader has recorded it."""
     breaker = Breaker(OPEN, Reason.PROVIDER_UNHEALTHY, NOW + since, NOW + retry_at, failures)
-    return Watch(two(**options), PoolState(breakers={"nebius": breaker}))
+    return Watch(two(**options), pool_state(breakers={"nebius": breaker}))
 
 
 def half_open(failures: int = 1, **options: Any) -> Watch:
     """A watch over a provider whose breaker has been half-open since NOW, with n0 to be tried."""
     breaker = Breaker(HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW, failures=failures, node="n0")
-    return Watch(two(**options), PoolState(breakers={"nebius": breaker}))
+    return Watch(two(**options), pool_state(breakers={"nebius": breaker}))
 
 
 def fresh(name: str = "new", on: str = "n0", created: float = 1, **fields: Any) -> Pod:
@@ -100,7 +99,7 @@ def test_it_is_half_open_once_its_time_is_over_and_nothing_was_wrong_for_clear_s
     found = watch.see(70, [*AWS, *NEBIUS])
     assert watch.provider("nebius").failing is None
     assert watch.breaker("nebius").state is OPEN
-    assert found.look_again == retry_at
+    assert found.recheck_at == retry_at
     watch.see(retry_at - NOW, [*AWS, *NEBIUS])
     found_breaker = watch.breaker("nebius")
     assert (found_breaker.state, found_breaker.since, found_breaker.failures) == (HALF_OPEN, retry_at, 1)
@@ -113,7 +112,7 @@ def test_its_time_runs_while_it_fails_but_its_recovery_is_awaited() -> None:
     watch.see(0, [*AWS, *LOST])
     watch.see(1000, [*AWS, *LOST])
     found = watch.see(1010, [*AWS, *NEBIUS])
-    assert found.look_again == NOW + 1070
+    assert found.recheck_at == NOW + 1070
     watch.see(1069.9, [*AWS, *NEBIUS])
     assert watch.breaker("nebius").state is OPEN
     watch.see(1070, [*AWS, *NEBIUS])
@@ -126,7 +125,7 @@ def test_a_fault_that_does_not_count_yet_holds_the_recovery_up_after_a_restart()
     assert watch.provider("nebius").failing is None
     watch.see(29, [*AWS, *ill])
     assert watch.breaker("nebius").state is OPEN
-    assert watch.breaker("nebius").clear_since is None
+    assert watch.timers("nebius").clear_since is None
 
 
 def test_the_node_that_is_tried_is_a_well_one_with_the_most_free() -> None:
@@ -173,7 +172,7 @@ def test_it_closes_when_a_new_pod_was_ready_for_prove_seconds_and_has_never_fail
     watch.see(2, [*AWS, *NEBIUS], [fresh()])
     assert watch.breaker("nebius").state is HALF_OPEN
     found = watch.see(10, [*AWS, *NEBIUS], [fresh(ready=True)])
-    assert found.look_again == NOW + 25
+    assert found.recheck_at == NOW + 25
     watch.see(24.9, [*AWS, *NEBIUS], [fresh(ready=True)])
     assert watch.breaker("nebius").state is HALF_OPEN
     watch.see(25, [*AWS, *NEBIUS], [fresh(ready=True)])
@@ -193,22 +192,22 @@ def test_a_pod_that_is_not_ready_all_the_while_proves_nothing() -> None:
 def test_pods_from_before_prove_nothing() -> None:
     watch = half_open()
     watch.see(100, [*AWS, *NEBIUS], [fresh(created=-10, ready=True), fresh("leaving", ready=True, deleting=NOW + 130)])
-    assert watch.breaker("nebius").proving_since is None
+    assert watch.timers("nebius").proving_since is None
 
 
 def test_a_pod_from_before_that_was_sent_there_since_is_as_good_as_a_new_one() -> None:
     watch = half_open()
     watch.see(100, [*AWS, *NEBIUS], [fresh(created=-10, sent=[("nebius", NOW + 1)], ready=True)])
-    assert watch.breaker("nebius").proving_since == NOW + 100
+    assert watch.timers("nebius").proving_since == NOW + 100
 
 
 def test_where_no_node_has_room_for_a_new_pod_those_that_run_prove_it() -> None:
     watch = half_open()
     full = [pod(f"old{index}", 8, on=f"n{index}", created=NOW - 500, ready=True) for index in range(4)]
     watch.see(1, [*AWS, *NEBIUS], full[1:])
-    assert watch.breaker("nebius").proving_since is None
+    assert watch.timers("nebius").proving_since is None
     watch.see(2, [*AWS, *NEBIUS], full)
-    assert watch.breaker("nebius").proving_since == NOW + 2
+    assert watch.timers("nebius").proving_since == NOW + 2
 
 
 def test_the_node_to_try_stays_the_same_until_it_can_not_be_tried_any_more() -> None:
@@ -218,7 +217,7 @@ def test_the_node_to_try_stays_the_same_until_it_can_not_be_tried_any_more() -> 
     watch.see(10, [*AWS, LOST[0], *NEBIUS[1:]], [fresh("other", on="n1", ready=True)])
     assert watch.breaker("nebius").node == "n2"
     # What it has to prove starts anew there.
-    assert watch.breaker("nebius").proving_since == NOW + 10
+    assert watch.timers("nebius").proving_since == NOW + 10
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_it_opens_again_for_twice_as_long_when_the_new_pod_fails(pods: list[Pod]
 def test_one_pod_that_fails_beside_one_that_is_ready_is_its_own_fault() -> None:
     watch = half_open()
     watch.see(10, [*AWS, *NEBIUS], [fresh(failing=True), fresh("good", on="n0", ready=True)])
-    assert watch.breaker("nebius").proving_since == NOW + 10
+    assert watch.timers("nebius").proving_since == NOW + 10
 
 
 def test_pods_that_failed_before_do_not_count() -> None:
@@ -262,12 +261,12 @@ def test_it_opens_again_when_the_provider_fails_again() -> None:
 def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     watch = half_open()
     stuck = pod("stuck", sent=[("nebius", NOW + 1)])
-    watch.state = PoolState(breakers=watch.state.breakers, fitting={(stuck.uid, "nebius"): NOW + 1})
+    watch.state = pool_state(breakers=watch.state.recorded.breakers, fitting={(stuck.uid, "nebius"): NOW + 1})
     watch.see(60, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").state is HALF_OPEN
     watch.see(61, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").reason is Reason.CANARY_FAILED
-    assert dict(watch.state.unbound) == {}
+    assert dict(watch.state.memory.unbound) == {}
 
 
 # -- half-open, and nothing to try it with
@@ -276,8 +275,8 @@ def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
 def test_where_no_pod_comes_for_as_long_as_it_was_open_it_closes_and_has_not_proved_itself() -> None:
     watch = half_open(failures=2, breaker={"backoffSeconds": 100})
     found = watch.see(1, [*AWS, *NEBIUS])
-    assert found.look_again is not None
-    assert NOW + 180 <= found.look_again <= NOW + 220
+    assert found.recheck_at is not None
+    assert NOW + 180 <= found.recheck_at <= NOW + 220
     watch.see(179, [*AWS, *NEBIUS])
     assert watch.breaker("nebius").state is HALF_OPEN
     watch.see(221, [*AWS, *NEBIUS])
@@ -296,10 +295,10 @@ def test_it_does_not_while_a_pod_is_on_its_way_until_that_has_had_its_time(pods:
     watch = half_open(failures=2, breaker={"backoffSeconds": 100})
     found = watch.see(300, [*AWS, *NEBIUS], pods)
     assert watch.breaker("nebius").state is HALF_OPEN
-    assert found.look_again is not None
-    assert NOW + 360 <= found.look_again <= NOW + 440
-    watch.see(found.look_again - NOW, [*AWS, *NEBIUS], pods)
-    assert watch.breaker("nebius") == Breaker(since=found.look_again, failures=2)
+    assert found.recheck_at is not None
+    assert NOW + 360 <= found.recheck_at <= NOW + 440
+    watch.see(found.recheck_at - NOW, [*AWS, *NEBIUS], pods)
+    assert watch.breaker("nebius") == Breaker(since=found.recheck_at, failures=2)
 
 
 def test_a_pod_has_its_provision_timeout_at_least_to_be_ready_in() -> None:
@@ -345,7 +344,7 @@ def test_it_does_not_while_something_is_wrong_that_does_not_count_yet() -> None:
 @pytest.mark.parametrize("state", [CLOSED, HALF_OPEN])
 def test_drain_opens_it_for_as_long_as_it_is_set_and_is_no_failure(state: BreakerState) -> None:
     before = Breaker(state, since=NOW - 10, failures=2, node="n0" if state is HALF_OPEN else "")
-    watch = Watch(two(drain=True), PoolState(breakers={"nebius": before}))
+    watch = Watch(two(drain=True), pool_state(breakers={"nebius": before}))
     watch.see(0, [*AWS, *NEBIUS])
     assert watch.breaker("nebius") == Breaker(OPEN, Reason.DRAINED, NOW, failures=2)
     watch.see(100_000, [*AWS, *NEBIUS])
@@ -412,7 +411,7 @@ def test_each_trial_that_fails_keeps_it_open_for_twice_as_long_until_one_proves_
         new = fresh(f"new-{failures}", created=now + 1, failing=True)
         if why == "is not bound":
             new = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)])
-            watch.state = msgspec.structs.replace(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
+            watch.state = changed(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
             now += 61
         watch.see(now + 1, [*AWS, *NEBIUS], [new])
         found = watch.breaker("nebius")

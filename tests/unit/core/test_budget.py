@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.decide.budget import accrued
-from computepool.decide.plan import Admission, Plan
+from computepool.decide.account.budget import accrued, recorded_spend
+from computepool.decide.plan import Admission
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Saturation, Spend
-from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import CALM, moved_to, moving, opened, owned, sick_node, sickness, stay_of, stays
-from tests.unit.core.passes import decided, hold_of, holds, sent_to
+from tests.unit.core.passes import Decided, decided, hold_of, holds, sent_to
 
 PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
 DAY = datetime.fromtimestamp(NOW, UTC).date().isoformat()
@@ -26,7 +26,7 @@ def spent(amount: str, rate: str = "0", at: float = NOW, day: str = DAY) -> Spen
     return Spend(day, Decimal(amount), at, Decimal(rate))
 
 
-def seen(*pods: Any, nodes: Any = None, state: PoolState | None = None, now: float = NOW, **spec: Any) -> Plan:
+def seen(*pods: Any, nodes: Any = None, state: PoolState | None = None, now: float = NOW, **spec: Any) -> Decided:
     """One pass where the primary is full."""
     there = nodes or [node("a1"), node("n1"), node("c1")]
     fields = {key: spec.pop(key) for key in ("moving", "in_flight") if key in spec}
@@ -44,7 +44,7 @@ def test_the_hour_bounds_all_standbys_together() -> None:
     assert sent_to(plan) == {"w0": "nebius"}
     assert holds(plan) == {"w1": Reason.BUDGET_EXHAUSTED, "w2": Reason.BUDGET_EXHAUSTED}
     assert plan.exhausted
-    assert plan.state.spend == Spend(DAY, Decimal(0), NOW, Decimal(4))
+    assert plan.state.recorded.spend == Spend(DAY, Decimal(0), NOW, Decimal(4))
 
 
 def test_a_cheaper_provider_may_be_within_the_budget_where_a_dearer_one_is_not() -> None:
@@ -64,7 +64,7 @@ def test_one_that_ends_makes_room_in_the_budget_although_it_is_still_paid_for() 
     ending = pod("ending", 4, on="n1", deleting=NOW + 20)
     plan = seen(ending, pod("web", 4), budget={"perHour": "8"})
     assert sent_to(plan) == {"web": "nebius"}
-    assert plan.state.spend == spent("0", "8")
+    assert plan.state.recorded.spend == spent("0", "8")
 
 
 @pytest.mark.parametrize(("ready", "heard"), [("Unknown", 0), ("True", 3600)], ids=["unknown", "silent"])
@@ -76,39 +76,41 @@ def test_one_that_ends_on_a_lost_node_is_not_paid_for_until_the_node_is_back(rea
     lost = [nodes[0], node("n1", ready=ready), *nodes[2:]]
     plan = decided(snapshot(of, lost, pods, heartbeats={**beats, "n1": NOW - heard}))
     assert sent_to(plan) == {"web": "nebius"}
-    assert plan.state.spend == spent("0", "0")
+    assert plan.state.recorded.spend == spent("0", "0")
     back = decided(snapshot(of, nodes, pods, heartbeats=dict.fromkeys(beats, NOW + 60)), plan.state, NOW + 60)
-    assert back.state.spend == spent("0", "16", at=NOW + 60)
+    assert back.state.recorded.spend == spent("0", "16", at=NOW + 60)
 
 
 @pytest.mark.parametrize(("already", "goes"), [("94", True), ("94.01", False)])
 def test_the_rest_of_the_day_has_to_cover_an_hour_of_all_that_run(already: str, goes: bool) -> None:
-    plan = seen(pod("runs", 1, on="c1"), pod("web", 1), budget={"perDay": "100"}, state=PoolState(spend=spent(already)))
+    plan = seen(
+        pod("runs", 1, on="c1"), pod("web", 1), budget={"perDay": "100"}, state=pool_state(spend=spent(already))
+    )
     assert bool(sent_to(plan)) is goes
     assert plan.exhausted is not goes
 
 
 def test_at_midnight_the_budget_is_looked_at_again() -> None:
     midnight = datetime(2027, 1, 16, tzinfo=UTC).timestamp()
-    plan = seen(pod("web", 1), budget={"perDay": "100"}, state=PoolState(spend=spent("100")))
+    plan = seen(pod("web", 1), budget={"perDay": "100"}, state=pool_state(spend=spent("100")))
     assert hold_of(plan, "web").reason is Reason.BUDGET_EXHAUSTED
-    assert plan.look_again == midnight
+    assert plan.recheck_at == midnight
     later = seen(pod("web", 1), budget={"perDay": "100"}, state=plan.state, now=midnight)
     assert sent_to(later) == {"web": "nebius"}
 
 
 @pytest.mark.parametrize("budget", [{"perHour": "100"}, {"perHour": "100", "perDay": "100000"}])
 def test_while_something_is_spent_it_is_looked_at_once_a_minute_and_at_midnight(budget: dict[str, str]) -> None:
-    steady = PoolState(Saturation(True))
-    assert seen(pod("runs", 1, on="c1"), budget=budget, state=steady).look_again == NOW + 60
+    steady = pool_state(Saturation(True))
+    assert seen(pod("runs", 1, on="c1"), budget=budget, state=steady).recheck_at == NOW + 60
     midnight = datetime(2027, 1, 16, tzinfo=UTC).timestamp()
-    spending = msgspec.structs.replace(steady, spend=spent("1"))
-    assert seen(budget=budget, state=spending).look_again == midnight
-    assert seen(budget=budget, state=steady).look_again is None
+    spending = changed(steady, spend=spent("1"))
+    assert seen(budget=budget, state=spending).recheck_at == midnight
+    assert seen(budget=budget, state=steady).recheck_at is None
 
 
 def test_while_there_is_a_budget_nobody_is_admitted_to_a_standby() -> None:
-    state = PoolState(Saturation(True), admitting="nebius")
+    state = pool_state(Saturation(True), admitting="nebius")
     assert seen(budget={"perHour": "1000"}, admission="Always", state=state).admission == Admission()
     assert seen(admission="Always", state=state).admission.provider == "nebius"
 
@@ -126,6 +128,22 @@ def test_spending_goes_on_at_the_rate_of_then(seconds: float, day: str, amount: 
     assert (then.day, then.spent, then.at, then.rate) == (day, Decimal(amount), NOW + seconds, Decimal(7))
 
 
+def test_what_was_spent_does_not_tick_in_the_record() -> None:
+    first = spent("1", rate="2")
+    assert recorded_spend(first, first.rate, NOW + 59.9) == first
+    assert recorded_spend(first, first.rate, NOW + 60) == spent("1.033333", rate="2", at=NOW + 60)
+    idle = spent("1", rate="0")
+    assert recorded_spend(idle, idle.rate, NOW + 7200) == idle
+
+
+def test_a_new_day_and_another_rate_and_a_clock_set_back_are_recorded_at_once() -> None:
+    first = spent("1", rate="2")
+    midnight = datetime(2027, 1, 16, tzinfo=UTC).timestamp()
+    assert recorded_spend(first, first.rate, midnight) == Spend("2027-01-16", Decimal(0), midnight, first.rate)
+    assert recorded_spend(first, Decimal(3), NOW + 36) == spent("1.02", rate="3", at=NOW + 36)
+    assert recorded_spend(first, first.rate, NOW - 50) == spent("1", rate="2", at=NOW - 50)
+
+
 def test_a_clock_that_goes_back_over_midnight_forgives_nothing() -> None:
     yesterday = accrued(spent("10", rate="2"), Decimal(2), NOW - 86_400)
     assert yesterday.spent == Decimal(10)
@@ -136,21 +154,21 @@ def test_who_has_just_come_to_a_standby_does_not_pay_for_the_time_before() -> No
     before = seen(budget={"perDay": "100"})
     runs = pod("runs", 1, on="n1")
     later = seen(runs, budget={"perDay": "100"}, state=before.state, now=NOW + 7200)
-    assert later.state.spend == spent("0", "2", at=NOW + 7200)
+    assert later.state.recorded.spend == spent("0", "2", at=NOW + 7200)
     again = seen(runs, budget={"perDay": "100"}, state=later.state, now=NOW + 10_800)
-    assert again.state.spend == spent("2", "2", at=NOW + 10_800)
+    assert again.state.recorded.spend == spent("2", "2", at=NOW + 10_800)
 
 
 def test_what_is_spent_while_nothing_can_be_decided_is_reckoned_afterwards() -> None:
-    state = PoolState(spend=spent("1", rate="2"))
+    state = pool_state(spend=spent("1", rate="2"))
     of = pool(*PRICED, budget={"perDay": "100"})
     frozen = decided(snapshot(of, [node("a1")], stale="lost"), state, NOW + 1800)
-    assert frozen.state.spend == state.spend
-    assert accrued(frozen.state.spend, Decimal(0), NOW + 3600).spent == Decimal(3)
+    assert frozen.state.recorded.spend == state.recorded.spend
+    assert accrued(frozen.state.recorded.spend, Decimal(0), NOW + 3600).spent == Decimal(3)
 
 
 def test_a_pool_without_a_budget_reckons_nothing() -> None:
-    assert seen(pod("runs", 1, on="n1"), state=PoolState(spend=spent("10"))).state.spend is None
+    assert seen(pod("runs", 1, on="n1"), state=pool_state(spend=spent("10"))).state.recorded.spend is None
 
 
 # -- moves
@@ -160,7 +178,7 @@ def test_a_move_costs_what_it_adds() -> None:
     of = pool(*PRICED, budget={"perHour": "8"})
     nodes = [node("a1"), sick_node("n1", 2), node("n2", 2), node("c1", 2)]
     pods = [pod("full", 8, on="a1"), owned("web", 2, on="n1"), pod("x", 2, on="n2")]
-    state = PoolState(sick=sickness("n1"))
+    state = pool_state(sick=sickness("n1"))
     # 8 are spent; to crusoe it would cost 4 more.
     plan = decided(snapshot(of, nodes, pods), state)
     assert stay_of(plan, "web").rejected[-1] == ("crusoe", Reason.BUDGET_EXHAUSTED)
@@ -180,7 +198,7 @@ def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
     gone = owned("gone", 1, on="n1")
     of = pool(*PRICED, budget={"perHour": "3"})
     under_way = (moving(gone, "aws", at=NOW - 1, evicted=False, source="nebius", kind=MoveKind.FAILBACK),)
-    failed = PoolState(breakers={"aws": opened()})
+    failed = pool_state(breakers={"aws": opened()})
     plan = decided(snapshot(of, [node("a1"), node("n1")], [gone], moving=under_way), failed)
     assert not plan.exhausted
 
@@ -188,7 +206,7 @@ def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
 # -- return
 
 
-def returning(*pods: Any, per_hour: str = "6", state: PoolState = CALM, **spec: Any) -> Plan:
+def returning(*pods: Any, per_hour: str = "6", state: PoolState = CALM, **spec: Any) -> Decided:
     """One pass where the primary is free."""
     of = pool(
         *PRICED,
@@ -219,5 +237,5 @@ def test_no_more_come_than_the_budget_wants_and_those_on_their_way_count() -> No
 
 
 def test_it_waits_for_a_stable_primary_all_the_same() -> None:
-    plan = returning(owned("c", 2, on="c1"), state=PoolState(Saturation(False)))
+    plan = returning(owned("c", 2, on="c1"), state=pool_state(Saturation(False)))
     assert stays(plan) == {"c": Reason.NOT_STABLE}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from computepool.assess.breaker import backoff
-from computepool.assess.clock import brought_back
+from computepool.assess.breakers.breaker import backoff
+from computepool.assess.clamp import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import Breaker, PoolState, Relapse, Saturation, Sickness
-from tests.builders import NOW, node, pod, pool, provider, snapshot
+from computepool.model.state import Breaker, BreakerTimers, Relapse, Saturation, Sickness
+from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, sick_node
 from tests.unit.core.passes import decided
 from tests.unit.core.watching import Watch
@@ -21,7 +21,7 @@ TWO = pool(provider("aws"), provider("nebius"), health={"clearSeconds": 60, "sus
 
 
 def watching(**state: object) -> Watch:
-    return Watch(TWO, PoolState(**{"joined": frozenset({"a1", "n1"}), **state}))  # type: ignore[arg-type]
+    return Watch(TWO, pool_state(**{"joined": frozenset({"a1", "n1"}), **state}))  # type: ignore[arg-type]
 
 
 def test_a_fault_has_to_last_no_longer_than_it_should() -> None:
@@ -43,21 +43,20 @@ def test_a_recovery_takes_no_longer_than_it_should() -> None:
 @pytest.mark.parametrize("failures", [0, 1, 3])
 def test_an_open_breaker_is_tried_again_after_its_backoff_at_the_latest(failures: int) -> None:
     ahead = NOW + HOURS
-    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, ahead, ahead + 60, failures, clear_since=ahead)
-    watch = watching(breakers={"nebius": breaker})
+    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, ahead, ahead + 60, failures)
+    watch = watching(breakers={"nebius": (breaker, BreakerTimers(clear_since=ahead))})
     watch.see(0, NODES)
     due = backoff(TWO.spec.health.breaker, max(1, failures), f"{TWO.name}/nebius")
-    assert watch.breaker("nebius").retry_at == NOW + due
-    watch.see(max(due, 60), NODES)
+    assert watch.breaker("nebius").retry_at == pytest.approx(NOW + due, abs=1e-3)
+    watch.see(max(due + 1e-3, 60), NODES)
     assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
 
 
 def test_a_half_open_one_is_proved_by_a_pod_that_came_since_and_for_no_longer_than_it_should() -> None:
     ahead = NOW + HOURS
-    breaker = Breaker(
-        BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, ahead, failures=1, node="n1", proving_since=ahead
-    )
-    watch, new = watching(breakers={"nebius": breaker}), [pod("new", on="n1", created=NOW + 1, ready=True)]
+    breaker = Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, ahead, failures=1, node="n1")
+    tried = (breaker, BreakerTimers(proving_since=ahead))
+    watch, new = watching(breakers={"nebius": tried}), [pod("new", on="n1", created=NOW + 1, ready=True)]
     watch.see(0, NODES)
     watch.see(2, NODES, new)
     watch.see(17, NODES, new)
@@ -66,51 +65,52 @@ def test_a_half_open_one_is_proved_by_a_pod_that_came_since_and_for_no_longer_th
 
 def test_the_primary_is_stable_from_now_on_and_saturation_is_timed_anew() -> None:
     ahead = NOW + HOURS
-    state = PoolState(Saturation(False, pressure_since=ahead), stable_since=ahead, unknown_since={"n1": ahead})
-    assert decided(snapshot(TWO, NODES), state).state.stable_since == NOW
-    back = brought_back(state, TWO, NOW)
-    assert (back.saturation.pressure_since, dict(back.unknown_since)) == (NOW, {"n1": NOW})
+    state = pool_state(Saturation(False, pressure_since=ahead), stable_since=ahead, unknown_since={"n1": ahead})
+    assert decided(snapshot(TWO, NODES), state).state.memory.stable_since == NOW
+    back = clamped_to(NOW, state, TWO).memory
+    assert (back.pressure_since, dict(back.unknown_since)) == (NOW, {"n1": NOW})
 
 
 def test_a_place_counts_from_now_on() -> None:
-    back = brought_back(PoolState(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS}), TWO, NOW)
+    ahead = pool_state(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS})
+    back = clamped_to(NOW, ahead, TWO).memory
     assert (dict(back.fitting), dict(back.bound)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
 
 
 def test_a_workload_that_came_back_is_left_from_now_on() -> None:
-    back = brought_back(PoolState(relapses={"rs-1": Relapse(2, NOW + HOURS)}), TWO, NOW)
+    back = clamped_to(NOW, pool_state(relapses={"rs-1": Relapse(2, NOW + HOURS)}), TWO).memory
     assert dict(back.relapses) == {"rs-1": Relapse(2, NOW)}
 
 
 def test_moves_of_the_future_count_as_made_just_now() -> None:
     recent = ((NOW - 30, MoveKind.FAILBACK), (NOW + HOURS, MoveKind.FAILOVER), (NOW + HOURS + 1, MoveKind.FAILBACK))
-    back = brought_back(PoolState(recent_moves=recent), TWO, NOW + 0.4)
+    back = clamped_to(NOW + 0.4, pool_state(recent_moves=recent), TWO).recorded
     assert back.recent_moves == (
         (NOW - 30, MoveKind.FAILBACK),
         (NOW - 1, MoveKind.FAILBACK),
         (NOW - 1, MoveKind.FAILOVER),
     )
     # The second in which a leader took over is rounded up.
-    own = PoolState(recent_moves=((NOW + 1, MoveKind.FAILOVER),))
-    assert brought_back(own, TWO, NOW + 0.4).recent_moves == own.recent_moves
+    own = pool_state(recent_moves=((NOW + 1, MoveKind.FAILOVER),))
+    assert clamped_to(NOW + 0.4, own, TWO) == own
 
 
 def test_those_that_come_after_are_recorded_beside_them() -> None:
     sick = {"a1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True)}
-    state = PoolState(sick=sick, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
+    state = pool_state(sick=sick, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
     nodes = [sick_node("a1"), node("a2")]
     plan = decided(snapshot(TWO, nodes, [owned("web", on="a1")]), state)
     assert moved_to(plan) == {"web": "aws"}
-    assert plan.state.recent_moves == ((NOW - 1, MoveKind.FAILOVER), (NOW, MoveKind.FAILOVER))
+    assert plan.state.recorded.recent_moves == ((NOW - 1, MoveKind.FAILOVER), (NOW, MoveKind.FAILOVER))
 
 
 def test_a_state_of_the_past_stays_as_it_is() -> None:
-    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 5, NOW + 40, 1, clear_since=NOW)
-    state = PoolState(
+    breaker = Breaker(BreakerState.OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 5, NOW + 40, 1)
+    state = pool_state(
         Saturation(True, relief_since=NOW - 1),
         fitting={("p", "nebius"): NOW},
         sick={"a1": Sickness(Reason.NODE_SILENT, "", NOW - 3, sick=True, clear_since=NOW)},
-        breakers={"nebius": breaker},
+        breakers={"nebius": (breaker, BreakerTimers(clear_since=NOW))},
         stable_since=NOW,
     )
-    assert brought_back(state, TWO, NOW) == state
+    assert clamped_to(NOW, state, TWO) == state

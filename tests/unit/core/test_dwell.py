@@ -7,12 +7,11 @@ import pytest
 
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import PoolState
-from tests.builders import NOW, node, pool, provider, snapshot
+from tests.builders import NOW, changed, node, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, moving, owned, sick_node, sickness, stay_of, stays
 from tests.unit.core.passes import decided
 
-SICK = PoolState(sick=sickness("n1"))
+SICK = pool_state(sick=sickness("n1"))
 
 
 def test_what_was_moved_lately_dwells() -> None:
@@ -22,8 +21,8 @@ def test_what_was_moved_lately_dwells() -> None:
     plan = decided(seen, SICK)
     assert stay_of(plan, "new").reason is Reason.DWELLING
     assert stay_of(plan, "new").until == NOW - 30.4 + 600
-    assert plan.look_again is not None
-    assert plan.look_again <= NOW - 30.4 + 600
+    assert plan.recheck_at is not None
+    assert plan.recheck_at <= NOW - 30.4 + 600
 
 
 def test_a_replacement_dwells_however_soon_after_the_moved_pods_creation_it_was_made() -> None:
@@ -69,7 +68,7 @@ def test_its_siblings_that_were_there_before_do_not() -> None:
 def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> None:
     gone = owned("gone", on="n2")
     new = owned("new", on="n1", created=NOW - 30)
-    state = PoolState(sick=sickness("n1", reason=reason))
+    state = pool_state(sick=sickness("n1", reason=reason))
     nodes = [node("a1"), sick_node("n1", ready="Unknown")]
     seen = snapshot(pool(), nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
     assert moved_to(decided(seen, state)) == {"new": "aws"}
@@ -83,17 +82,17 @@ def test_once_its_node_answers_again_it_has_to_even_where_it_is_drained() -> Non
     nodes = [node("a1"), sick_node("n1", ready="True")]
     drained = pool(provider("aws"), provider("nebius", drain=True), failover={"runningPods": "Move"})
     seen = snapshot(drained, nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
-    assert stays(decided(seen, PoolState(sick=clearing))) == {"new": Reason.DWELLING}
+    assert stays(decided(seen, pool_state(sick=clearing))) == {"new": Reason.DWELLING}
 
 
 def test_a_new_leader_takes_young_pods_for_moved_if_the_one_before_has_moved_any() -> None:
-    before = msgspec.structs.replace(SICK, recent_moves=((NOW - 200, MoveKind.FAILOVER),))
+    before = changed(SICK, recent_moves=((NOW - 200, MoveKind.FAILOVER),))
     pods = [owned("young", on="n1", created=NOW - 300), owned("old", on="n1", created=NOW - 900)]
     seen = snapshot(pool(), [node("a1"), sick_node("n1")], pods, moving_since=NOW - 5)
     plan = decided(seen, before)
     assert moved_to(plan) == {"old": "aws"}
     assert stays(plan) == {"young": Reason.DWELLING}
-    assert plan.state.moved_before == NOW - 200
+    assert plan.state.memory.moved_before == NOW - 200
 
 
 def test_where_moves_are_forgotten_young_pods_count_as_moved_until_the_last_of_them_is_long_ago() -> None:

@@ -6,16 +6,14 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import pytest
 
-from computepool.decide.plan import Plan
-from computepool.decide.window import opening_of, window_problem
+from computepool.decide.move.window import opening_of, window_problem
 from computepool.model.api import Window
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Relapse, Saturation
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     CALM,
     half_open,
@@ -29,13 +27,13 @@ from tests.unit.core.moving import (
     stay_of,
     stays,
 )
-from tests.unit.core.passes import decided
+from tests.unit.core.passes import Decided, decided
 
 STABLE = {"policy": "WhenStable"}
 PRICED = (provider("aws"), provider("nebius", price="2.95"), provider("crusoe", price="4.10"))
 
 
-def home(*pods: Any, state: PoolState = CALM, failback: dict[str, Any] | None = None, **fields: Any) -> Plan:
+def home(*pods: Any, state: PoolState = CALM, failback: dict[str, Any] | None = None, **fields: Any) -> Decided:
     """One pass with two free nodes of the primary, and one of each standby."""
     nodes = fields.pop("nodes", [node("a1"), node("a2"), node("n1"), node("c1")])
     of = pool(*fields.pop("providers", ()), failback={**STABLE, **(failback or {})}, **fields.pop("spec", {}))
@@ -51,7 +49,7 @@ def test_a_pod_comes_home_when_the_primary_has_been_free_for_long() -> None:
         MoveKind.FAILBACK,
         Reason.COMES_HOME,
     )
-    assert plan.state.recent_moves == ((NOW, MoveKind.FAILBACK),)
+    assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILBACK),)
 
 
 def test_nobody_comes_home_unless_the_policy_says_so() -> None:
@@ -62,9 +60,9 @@ def test_nobody_comes_home_unless_the_policy_says_so() -> None:
 @pytest.mark.parametrize(
     ("state", "until"),
     [
-        (PoolState(Saturation(False), stable_since=NOW - 299), NOW + 1),
-        (PoolState(Saturation(False)), NOW + 300),
-        (PoolState(Saturation(True), stable_since=NOW - 1000), None),
+        (pool_state(Saturation(False), stable_since=NOW - 299), NOW + 1),
+        (pool_state(Saturation(False)), NOW + 300),
+        (pool_state(Saturation(True), stable_since=NOW - 1000), None),
     ],
     ids=["not for long", "since now", "saturated"],
 )
@@ -78,8 +76,8 @@ def test_the_moment_the_primary_saturates_nobody_comes_and_its_time_starts_anew(
     waiting = pod("waits", 8)
     full = [pod("f1", 8, on="a1"), pod("f2", 8, on="a2")]
     plan = home(owned("web", on="n1"), waiting, *full)
-    assert plan.state.saturation.saturated
-    assert plan.state.stable_since is None
+    assert plan.state.recorded.saturated
+    assert plan.state.memory.stable_since is None
     assert stays(plan) == {"web": Reason.NOT_STABLE}
 
 
@@ -156,7 +154,7 @@ def test_who_can_run_only_there_is_at_home_there() -> None:
 
 
 def test_pods_in_trouble_are_failovers() -> None:
-    state = msgspec.structs.replace(CALM, sick=sickness("n1"))
+    state = changed(CALM, sick=sickness("n1"))
     plan = home(owned("web", on="n1"), state=state, nodes=[node("a1"), sick_node("n1"), node("n2")])
     assert move_of(plan, "web").kind is MoveKind.FAILOVER
 
@@ -207,7 +205,7 @@ def test_pods_that_were_brought_home_together_count_once() -> None:
     pods = [owned("third", on="n1", created=NOW - 9)]
     plan = home(*pods, moving=under_way)
     later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moving=under_way, state=plan.state)
-    assert [one.times for one in later.state.relapses.values()] == [1]
+    assert [one.times for one in later.state.memory.relapses.values()] == [1]
 
 
 def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
@@ -220,31 +218,31 @@ def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [PoolState(Saturation(False), stable_since=NOW - 5), PoolState(Saturation(True))],
+    [pool_state(Saturation(False), stable_since=NOW - 5), pool_state(Saturation(True))],
     ids=["was not stable then", "is not stable"],
 )
 def test_one_that_was_made_while_the_primary_was_not_stable_may_have_been_admitted(state: PoolState) -> None:
     gone, back = owned("gone", on="n1"), owned("back", on="n1", created=NOW - 9)
-    assert dict(home(back, state=state, moving=(homeward(gone, NOW - 10),)).state.relapses) == {}
+    assert dict(home(back, state=state, moving=(homeward(gone, NOW - 10),)).state.memory.relapses) == {}
 
 
 def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
-    state = msgspec.structs.replace(CALM, relapses={"rs-1": Relapse(3, NOW - 4800 - 86400)})
-    assert dict(home(state=state).state.relapses) == {}
-    kept = msgspec.structs.replace(CALM, relapses={"rs-1": Relapse(3, NOW - 4799 - 86400)})
-    assert dict(home(state=kept).state.relapses) == kept.relapses
+    state = changed(CALM, relapses={"rs-1": Relapse(3, NOW - 4800 - 86400)})
+    assert dict(home(state=state).state.memory.relapses) == {}
+    kept = changed(CALM, relapses={"rs-1": Relapse(3, NOW - 4799 - 86400)})
+    assert dict(home(state=kept).state.memory.relapses) == kept.memory.relapses
 
 
 # -- the primary's breaker
 
 
 def test_nobody_comes_home_to_a_primary_that_has_failed() -> None:
-    state = msgspec.structs.replace(CALM, breakers={"aws": opened()})
+    state = changed(CALM, breakers={"aws": opened()})
     assert stays(home(owned("web", on="n1"), state=state)) == {"web": Reason.NOT_STABLE}
 
 
 def test_exactly_one_comes_home_to_a_half_open_primary() -> None:
-    state = PoolState(Saturation(True), breakers={"aws": half_open("a1")})
+    state = pool_state(Saturation(True), breakers={"aws": half_open("a1")})
     pods = [owned("one", on="n1"), owned("two", on="n1", age=60)]
     plan = home(*pods, state=state)
     assert moved_to(plan) == {"two": "aws"}
@@ -326,12 +324,12 @@ def test_outside_the_window_everybody_stays_until_it_opens() -> None:
     closed = {"window": {"schedule": "0 9 * * *", "durationSeconds": 3600}}
     plan = home(owned("web", on="n1"), failback=closed)
     assert stay_of(plan, "web").reason is Reason.OUTSIDE_WINDOW
-    assert plan.look_again == NOW + 3600
+    assert plan.recheck_at == NOW + 3600
     opened_now = {"window": {"schedule": "0 8 * * *", "durationSeconds": 3600}}
     assert moved_to(home(owned("web", on="n1"), failback=opened_now)) == {"web": "aws"}
 
 
 def test_some_hundred_stays_are_listed_and_the_rest_is_counted() -> None:
     pods = [owned(f"p{index}", on="n1") for index in range(260)]
-    plan = home(*pods, state=PoolState(Saturation(False)), nodes=[node("a1"), node("n1", 300, room={"pods": 400})])
+    plan = home(*pods, state=pool_state(Saturation(False)), nodes=[node("a1"), node("n1", 300, room={"pods": 400})])
     assert (len(plan.stays), plan.stays_left_out) == (200, 60)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import pytest
 
-from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Sickness
 from computepool.model.taints import Toleration
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,
     move_of,
@@ -26,9 +24,9 @@ from tests.unit.core.moving import (
     stay_of,
     stays,
 )
-from tests.unit.core.passes import decided, holds, sent_to
+from tests.unit.core.passes import Decided, decided, holds, sent_to
 
-SICK = PoolState(sick=sickness("n1"))
+SICK = pool_state(sick=sickness("n1"))
 
 
 def off_n1(
@@ -39,7 +37,7 @@ def off_n1(
     ready: str = "False",
     heard: Mapping[str, float] | None = None,
     **spec: Any,
-) -> Plan:
+) -> Decided:
     """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well.
 
     `heard`: heartbeats, by node.
@@ -59,7 +57,7 @@ def test_a_pod_leaves_a_sick_node_for_the_primary_if_that_has_room() -> None:
         Reason.LEAVES_SICK_NODE,
         False,
     )
-    assert plan.state.recent_moves == ((NOW, MoveKind.FAILOVER),)
+    assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),)
 
 
 def test_the_other_nodes_of_the_same_provider_count_in_their_turn() -> None:
@@ -118,7 +116,7 @@ def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
 
 
 def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
-    silent = PoolState(sick=sickness("n1", reason=Reason.NODE_SILENT))
+    silent = pool_state(sick=sickness("n1", reason=Reason.NODE_SILENT))
     heard = {"a1": NOW, "n1": NOW - 60, "n2": NOW}
     for seen in (False, True):
         restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True", heard=heard)
@@ -127,7 +125,7 @@ def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_sta
         assert restarted.quarantine == {"n1": Reason.NODE_SILENT}
     for ready in ("Unknown", "False"):
         assert moved_to(off_n1(owned("web", on="n1"), state=silent, ready=ready, heard=heard)) == {"web": "aws"}
-    whole = msgspec.structs.replace(silent, breakers={"nebius": opened(Reason.PROVIDER_SILENT)})
+    whole = changed(silent, breakers={"nebius": opened(Reason.PROVIDER_SILENT)})
     assert moved_to(off_n1(owned("web", on="n1"), state=whole, ready="True", heard=heard)) == {"web": "aws"}
 
 
@@ -155,7 +153,7 @@ def test_a_pod_that_would_come_back_to_the_same_node_stays(toleration: Toleratio
 def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> None:
     plan = off_n1(owned("web", on="n1"), seen=False, mode="Observe")
     assert moved_to(plan) == {"web": "aws"}
-    assert plan.state.recent_moves == ()
+    assert plan.state.recorded.recent_moves == ()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +200,7 @@ def test_a_pod_goes_only_where_its_owner_lets_it() -> None:
     ],
 )
 def test_what_becomes_of_pods_of_a_provider_that_has_failed(policy: str, moved: set[str]) -> None:
-    state = PoolState(sick=sickness("n1", "n3"), breakers={"nebius": opened()})
+    state = pool_state(sick=sickness("n1", "n3"), breakers={"nebius": opened()})
     nodes = [node("a1"), sick_node("n1"), sick_node("n3"), node("n2", taints=[QUARANTINE])]
     pods = [owned("sick", on="n1"), owned("well", on="n2")]
     plan = decided(snapshot(pool(failover={"runningPods": policy}), nodes, pods), state)
@@ -217,7 +215,7 @@ RECOVERED = {"n1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True, cle
 @pytest.mark.parametrize("policy", ["MoveFromUnhealthyNodes", "Move"])
 def test_a_node_that_is_well_again_keeps_its_pods_and_its_quarantine(policy: str) -> None:
     plan = off_n1(
-        owned("web", on="n1"), state=PoolState(sick=RECOVERED), ready="True", failover={"runningPods": policy}
+        owned("web", on="n1"), state=pool_state(sick=RECOVERED), ready="True", failover={"runningPods": policy}
     )
     assert plan.moves == ()
     assert stays(plan) == {"web": Reason.RECOVERING}
@@ -229,15 +227,15 @@ def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_ba
     for ready, moves in (("True", False), ("False", True), ("True", False), ("False", True)):
         plan = off_n1(owned("web", on="n1"), state=state, ready=ready)
         assert bool(plan.moves) is moves
-        state = msgspec.structs.replace(plan.state, recent_moves=())
+        state = changed(plan.state, recent_moves=())
 
 
 def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_still_has_unless_it_is_drained() -> None:
     pods = [owned("was-sick", on="n1"), owned("well", on="n2")]
     nodes = [node("a1"), sick_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
-    state = PoolState(sick=RECOVERED, breakers={"nebius": opened()})
+    state = pool_state(sick=RECOVERED, breakers={"nebius": opened()})
 
-    def plan(policy: str, *, drain: bool) -> Plan:
+    def plan(policy: str, *, drain: bool) -> Decided:
         of = pool(provider("aws"), provider("nebius", drain=drain), failover={"runningPods": policy})
         return decided(snapshot(of, nodes, pods), state)
 
@@ -250,7 +248,7 @@ def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_sti
 
 
 def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
-    state = PoolState(breakers={"nebius": opened(Reason.PROVISIONING_FAILED)})
+    state = pool_state(breakers={"nebius": opened(Reason.PROVISIONING_FAILED)})
     seen = snapshot(
         pool(failover={"runningPods": "Move"}), [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")]
     )
@@ -289,7 +287,7 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
     plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(refused,)), SICK)
     assert bool(plan.moves) is moves
     assert stays(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
-    assert moves or (plan.look_again is not None and plan.look_again <= asked + 60)
+    assert moves or (plan.recheck_at is not None and plan.recheck_at <= asked + 60)
 
 
 def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
@@ -308,11 +306,11 @@ def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> Non
     web = owned("web", on="n1")
     nodes = [node("a1"), sick_node("n1", ready="Unknown")]
     seen = snapshot(pool(failover={"lostPods": "Release"}), nodes, [web])
-    state = msgspec.structs.replace(SICK, unknown_since={"n1": NOW - 59})
+    state = changed(SICK, unknown_since={"n1": NOW - 59})
     plan = decided(seen, state)
     assert not move_of(plan, "web").release
-    assert plan.look_again == NOW + 1
-    lost = msgspec.structs.replace(SICK, unknown_since={"n1": NOW - 60})
+    assert plan.recheck_at == NOW + 1
+    lost = changed(SICK, unknown_since={"n1": NOW - 60})
     assert move_of(decided(seen, lost), "web").release
     assert move_of(decided(seen, lost), "web").reason is Reason.LOST_NODE
     kept = snapshot(pool(), nodes, [web])
@@ -322,16 +320,16 @@ def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> Non
 def test_a_node_is_unknown_since_it_was_first_seen_so() -> None:
     seen = snapshot(pool(), [node("a1"), node("n1", ready="Unknown")])
     first = decided(seen).state
-    assert first.unknown_since == {"n1": NOW}
-    assert decided(seen, first, NOW + 5).state.unknown_since == {"n1": NOW}
-    assert decided(snapshot(pool(), [node("a1"), node("n1")]), first, NOW + 5).state.unknown_since == {}
+    assert first.memory.unknown_since == {"n1": NOW}
+    assert decided(seen, first, NOW + 5).state.memory.unknown_since == {"n1": NOW}
+    assert decided(snapshot(pool(), [node("a1"), node("n1")]), first, NOW + 5).state.memory.unknown_since == {}
 
 
 # -- holding back
 
 
 def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> None:
-    state = PoolState(sick=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
+    state = pool_state(sick=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
     nodes = [node("a1"), sick_node("n1"), sick_node("c1"), node("l1", of="lambda")]
     of = pool(
         provider("aws"), provider("nebius"), provider("crusoe"), provider("lambda"), health={"maxUnhealthyPercent": 40}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from computepool.assess.fit import SLACK_SECONDS, Packer, label_keys
-from computepool.assess.supply import members_of, supply_of
-from computepool.assess.targets import targets_of
+from computepool.assess.capacity.fit import SLACK_SECONDS, Packer, label_keys
+from computepool.assess.capacity.providers import targets_of
+from computepool.assess.capacity.supply import members_of, supply_of
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, Pod, Shape
@@ -203,7 +203,7 @@ def test_what_is_free_counts_with_what_is_soon_free() -> None:
     assert soon(shape(8), node("a1"), bound=[leaving("x", 2, "a1", 20)]) == NOW + 20 + SLACK_SECONDS
 
 
-def test_the_first_that_may_prove_stuck_says_when_to_look_again() -> None:
+def test_the_first_that_may_prove_stuck_says_when_to_recheck_at() -> None:
     bound = [leaving("x", 4, "a1", 20), leaving("y", 4, "a1", 5)]
     assert soon(shape(8), node("a1"), bound=bound) == NOW + 5 + SLACK_SECONDS
 

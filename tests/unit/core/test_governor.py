@@ -7,19 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState
-from tests.builders import NOW, node, pod, pool, snapshot
+from tests.builders import NOW, changed, node, pod, pool, pool_state, snapshot
 from tests.unit.core.moving import moving, owned, sick_node, sickness, stay_of
-from tests.unit.core.passes import decided
+from tests.unit.core.passes import Decided, decided
 
-SICK = PoolState(sick=sickness("n1"))
+SICK = pool_state(sick=sickness("n1"))
 LEAVING = [owned(f"p{index}", on="n1", owner=f"rs-{index}") for index in range(6)]
 
 
-def passed(*more: Any, at_once: int = 4, per_minute: int | None = 5, state: PoolState = SICK, **fields: Any) -> Plan:
+def passed(*more: Any, at_once: int = 4, per_minute: int | None = 5, state: PoolState = SICK, **fields: Any) -> Decided:
     """One pass with six pods on a sick node, and room for all of them."""
     of = pool(failover={"maxConcurrentMoves": at_once, "perMinute": per_minute})
     return decided(snapshot(of, [node("a1", 16), sick_node("n1")], [*LEAVING, *more], **fields), state)
@@ -51,7 +50,7 @@ def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(a
     queued = tuple(moving(one, "aws", at=NOW - 500, evicted=False, **again) for one in LEAVING[:3])
     plan = passed(at_once=4, moving=queued)
     assert [move.pod.name for move in plan.moves] == ["p3"]
-    assert plan.look_again is None or plan.look_again > NOW
+    assert plan.recheck_at is None or plan.recheck_at > NOW
     assert [move.pod.name for move in passed(at_once=9, per_minute=5, moving=queued).moves] == ["p3", "p4"]
 
 
@@ -126,7 +125,7 @@ def test_no_more_are_moved_in_a_minute_than_may_be() -> None:
     plan = passed(*new, moving=done)
     assert len(plan.moves) == 2
     stay = next(one for one in plan.stays if one.reason is Reason.AT_MOVE_LIMIT)
-    assert stay.until == plan.look_again == NOW + 1
+    assert stay.until == plan.recheck_at == NOW + 1
     over = tuple(gone(index, ago=60) for index in range(3))
     assert len(passed(*new, moving=over).moves) == 4
     assert len(passed(*new, moving=done, per_minute=None).moves) == 4
@@ -160,7 +159,7 @@ def test_moves_home_have_limits_of_their_own() -> None:
 
 
 def recorded(*ago: float) -> PoolState:
-    return msgspec.structs.replace(SICK, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
+    return changed(SICK, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
 
 
 def test_what_an_earlier_leader_moved_in_the_last_minute_counts() -> None:
@@ -186,7 +185,7 @@ def test_a_pod_that_should_have_ended_long_ago_is_on_a_dead_node_and_no_longer_o
 def test_a_move_in_the_second_of_taking_over_is_not_read_as_an_earlier_leaders() -> None:
     took_over = NOW + 0.2
     seen = snapshot(pool(), [node("a1"), sick_node("n1")], LEAVING[:1], moving_since=took_over)
-    (recorded_at, _), *others = decided(seen, SICK, NOW + 0.4).state.recent_moves
+    (recorded_at, _), *others = decided(seen, SICK, NOW + 0.4).state.recorded.recent_moves
     assert recorded_at >= took_over
     assert not others
 
@@ -198,7 +197,7 @@ def test_what_is_recorded(policy: str) -> None:
     plan = decided(snapshot(of, [node("a1"), sick_node("n1")], LEAVING[:2]), state, NOW + 0.7)
     own = ((NOW, MoveKind.FAILOVER),) * 2 if policy == "Enforce" else ()
     # Those more than a minute older than the latest are forgotten, and no others: a new leader goes by the latest.
-    assert plan.state.recent_moves == (*recorded(40, 3).recent_moves, *own)
+    assert plan.state.recorded.recent_moves == (*recorded(40, 3).recorded.recent_moves, *own)
 
 
 def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
@@ -210,7 +209,7 @@ def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
         plan = decided(seen, state, NOW + tenth / 10)
         assert len(plan.moves) == 1
         state = plan.state
-    assert state.recent_moves == ((NOW, MoveKind.FAILOVER),)
+    assert state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),)
 
 
 def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_in_the_same_second() -> None:
@@ -220,16 +219,16 @@ def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_i
     of, nodes = pool(), [node("a1"), sick_node("n1")]
     plan = decided(snapshot(of, nodes, LEAVING[:2], moving=refused(11)), SICK)
     # Both may be let go at once: a successor has to count both.
-    assert plan.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
+    assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
     # They were refused, and two more are asked for in the same second: never more than two were let go.
     later = decided(snapshot(of, nodes, LEAVING[2:4], moving=refused(-0.2)), plan.state, NOW + 0.3)
     assert len(later.moves) == 2
-    assert later.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 4
+    assert later.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 4
     # One is let go, and the other is tried once more.
     let_go, again = refused(11)
     let_go = msgspec.structs.replace(let_go, at=NOW, evicted=True, refused_since=None)
     once_more = decided(snapshot(of, nodes, LEAVING[1:2], moving=(let_go, again)), plan.state, NOW + 0.6)
-    assert once_more.state.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
+    assert once_more.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
 
 
 def test_one_that_waits_for_its_turn_is_looked_at_once_a_move_counts_no_longer() -> None:

@@ -9,9 +9,9 @@ import pytest
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node
-from computepool.model.state import Breaker, PoolState, Sickness
+from computepool.model.state import Breaker, Sickness
 from computepool.model.taints import Taint
-from tests.builders import NOW, node, pod, pool
+from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch
 
 WELL = [node(f"a{index}") for index in range(2, 10)]
@@ -64,7 +64,7 @@ def test_other_faults_count_once_they_have_lasted(faulty: Node, reason: Reason) 
     watch = watching(sustainSeconds=30)
     found = watch.see(0, [faulty, *WELL])
     assert watch.sick() == {}
-    assert found.look_again == NOW + 30
+    assert found.recheck_at == NOW + 30
     watch.see(29.9, [faulty, *WELL])
     assert watch.sick() == {}
     watch.see(30, [faulty, *WELL])
@@ -151,7 +151,7 @@ def test_what_is_sick_is_well_after_clear_seconds_without_a_fault() -> None:
     watch.see(0, [ill, *WELL])
     found = watch.see(10, [node("a1"), *WELL])
     assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
-    assert found.look_again == NOW + 130
+    assert found.recheck_at == NOW + 130
     watch.see(100, [ill, *WELL])
     watch.see(110, [node("a1"), *WELL])
     watch.see(229.9, [node("a1"), *WELL])
@@ -164,7 +164,7 @@ def test_a_node_that_is_gone_is_forgotten() -> None:
     watch = watching()
     watch.see(0, [node("a1", ready="Unknown"), *WELL])
     watch.see(1, WELL)
-    assert dict(watch.state.sick) == {}
+    assert dict(watch.state.memory.sick) == {}
 
 
 def test_a_sick_node_is_no_supply_and_neither_is_one_in_quarantine_or_on_its_way_out() -> None:
@@ -231,9 +231,9 @@ def test_a_node_found_in_quarantine_is_sick_until_it_was_well_for_clear_seconds(
 def test_a_quarantine_that_the_breaker_explains_makes_no_node_sick() -> None:
     opened = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW - 10, NOW + 50, 1)
     for value, state in (
-        ("ProviderSilent", PoolState()),
-        ("NodeUnknown", PoolState(breakers={"aws": opened})),
-        ("Haunted", PoolState()),
+        ("ProviderSilent", pool_state()),
+        ("NodeUnknown", pool_state(breakers={"aws": opened})),
+        ("Haunted", pool_state()),
     ):
         watch = Watch(state=state)
         watch.see(0, [node("a1", quarantine=value), *WELL])

@@ -9,15 +9,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computepool.assess.assessment import assess
-from computepool.assess.overflow import Hold
-from computepool.decide.decision import decide
+from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Admission, Burst, Plan
+from computepool.model.accelerators import request_of
 from computepool.model.api import Mode, Provider
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod, Snapshot
 from computepool.model.state import PoolState
-from tests.builders import GPU, NOW
+from tests.builders import GPU, NOW, changed
 from tests.unit.core.clusters import Case, cases
 from tests.unit.core.oracle import Oracle, placed, since_fitting
 from tests.unit.core.passes import decided
@@ -52,7 +51,7 @@ def test_no_pod_is_burst_that_fits_now_on_a_preferred_provider(case: Case) -> No
 
 def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -> bool:
     primary = truth.providers[0]
-    refused = burst.pod.unschedulable and since_fitting(state.fitting, burst.pod, primary.name) >= 60
+    refused = burst.pod.unschedulable and since_fitting(state.memory.fitting, burst.pod, primary.name) >= 60
     home = [h.pod for h in plan.holds if h.reason is Reason.FITS_ON_PREFERRED and not sent_to(truth, h.pod)]
     if not sent_to(truth, burst.pod):
         before, perhaps = ahead(home, burst.pod), []
@@ -79,7 +78,7 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state:
         if not truth.allows(pod, standby):
             return True
         limit = standby.capacity.max_accelerators
-        if limit is not None and truth.committed(standby, earlier) + pod.shape.request(GPU) > limit * 1000:
+        if limit is not None and truth.committed(standby, earlier) + request_of(pod, GPU) > limit * 1000:
             return True
         if standby.capacity.type == "OnDemand":
             return truth.cannot_be_satisfied(pod.shape, standby)
@@ -99,7 +98,7 @@ def over(truth: Oracle, pod: Pod, standby: Provider, state: PoolState) -> bool:
     offered = next((offer.at for offer in pod.offers if offer.provider == standby.name), pod.since)
     timeout = 600 if standby.capacity.type == "OnDemand" else 60
     no_nodes_came = standby.capacity.type == "OnDemand" and NOW - offered >= timeout
-    return no_nodes_came or min(since_fitting(state.fitting, pod, standby.name), NOW - offered) >= timeout
+    return no_nodes_came or min(since_fitting(state.memory.fitting, pod, standby.name), NOW - offered) >= timeout
 
 
 # -- invariant 2
@@ -149,7 +148,7 @@ def test_a_view_that_is_stale_or_shows_no_primary_changes_nothing(case: Case, st
         return
     assert plan.frozen
     assert (plan.bursts, plan.marks, plan.admission) == ((), (), Admission())
-    assert plan.state.saturation.saturated is case.state.saturation.saturated
+    assert plan.state.recorded.saturated is case.state.recorded.saturated
 
 
 # -- invariants 7 and 8, as far as they are in a plan: every pass may be repeated, and repeats nothing that was done
@@ -181,7 +180,7 @@ def test_every_waiting_pod_is_decided_once_and_no_other_is_touched(case: Case) -
         assert isinstance(one.reason, Reason)
         assert {name for name, _ in one.rejected} <= known
         assert all(isinstance(reason, Reason) for _, reason in one.rejected)
-    bound = {pod.uid for use in case.seen.nodes for pod in use.pods if pod.shape.request(GPU)}
+    bound = {pod.uid for use in case.seen.nodes for pod in use.pods if request_of(pod, GPU)}
     assert {mark.pod.uid for mark in plan.marks} <= bound
 
 
@@ -196,7 +195,7 @@ def test_only_pods_that_may_go_are_sent_and_only_after_their_time(case: Case) ->
         assert truth.allows(pod, next(one for one in truth.providers if one.name == burst.provider))
         at_home = dict(burst.rejected)[truth.providers[0].name]
         for_ever = at_home in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE, Reason.NOT_BOUND_IN_TIME)
-        failed = not plan.state.breakers[truth.providers[0].name].closed
+        failed = not plan.state.breaker(truth.providers[0].name).closed
         assert for_ever or failed or sent_to(truth, pod) or pod.since + pending <= NOW
 
 
@@ -220,7 +219,7 @@ def test_a_decision_depends_on_nothing_but_what_is_seen_and_changes_none_of_it(c
     again = decided(mixed, case.state)
     assert again.bursts == plan.bursts
     assert sorted(again.holds, key=repr) == sorted(plan.holds, key=repr)
-    assert (again.admission, again.look_again, again.state) == (plan.admission, plan.look_again, plan.state)
+    assert (again.admission, again.recheck_at, again.state) == (plan.admission, plan.recheck_at, plan.state)
 
 
 @rarely
@@ -233,7 +232,7 @@ def test_observing_decides_the_same_as_enforcing_and_admits_nobody(case: Case) -
         plans[mode] = decided(seen, case.state)
     assert plans[Mode.OBSERVE].admission == Admission()
     closed = [msgspec.structs.replace(plan, admission=Admission()) for plan in plans.values()]
-    admitting = [msgspec.structs.replace(plan.state, admitting="") for plan in closed]
+    admitting = [changed(plan.state, admitting="") for plan in closed]
     assert admitting[0] == admitting[1]
     assert closed[0].bursts == closed[1].bursts
     assert closed[0].holds == closed[1].holds
@@ -241,19 +240,18 @@ def test_observing_decides_the_same_as_enforcing_and_admits_nobody(case: Case) -
 
 @often
 @given(cases(), st.floats(0, 0.999))
-def test_before_the_time_to_look_again_time_alone_changes_nothing(case: Case, share: float) -> None:
+def test_before_the_time_to_recheck_at_time_alone_changes_nothing(case: Case, share: float) -> None:
     """A pass that sends nobody on is repeated with nothing new at any time before it said, or an hour later."""
     first = decided(case.seen, case.state)
     if first.bursts:
         return
-    assert first.look_again is None or first.look_again > NOW
-    later = NOW + share * (3600 if first.look_again is None else first.look_again - NOW)
-    assessed = assess(case.seen, first.state, later)
-    second = decide(case.seen, assessed, first.state, later)
+    assert first.recheck_at is None or first.recheck_at > NOW
+    later = NOW + share * (3600 if first.recheck_at is None else first.recheck_at - NOW)
+    second = decided(case.seen, first.state, later)
     assert second.bursts == ()
     assert second.marks == first.marks
     assert second.admission == first.admission
-    assert second.state.saturation.saturated == first.state.saturation.saturated
+    assert second.state.recorded.saturated == first.state.recorded.saturated
 
 
 def replaced(seen: Snapshot, **fields: object) -> Snapshot:

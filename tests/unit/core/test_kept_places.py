@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from computepool.model.reasons import Reason
-from computepool.model.state import PoolState
-from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, moving, opened, owned, sick_node, sickness, stay_of
 from tests.unit.core.passes import decided, holds, sent_to
 
@@ -21,7 +20,7 @@ def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> 
     assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
     plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
     assert holds(plan) == {"other": Reason.NO_ROOM}
-    assert plan.look_again == NOW - 3 + 120
+    assert plan.recheck_at == NOW - 3 + 120
     late = decided(snapshot(of, nodes, [full, other], moving=(moving(gone, "nebius", at=NOW - 120),)))
     assert sent_to(late) == {"other": "nebius"}
 
@@ -31,7 +30,7 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
     # only one that the budget covers.
     gone, runs = owned("gone", on="a1", age=60), owned("runs", on="a2")
     dear = provider("nebius", price="1")
-    state = PoolState(sick=sickness("a1", "a2"), breakers={"aws": opened()})
+    state = pool_state(sick=sickness("a1", "a2"), breakers={"aws": opened()})
     nodes = [sick_node("a1"), sick_node("a2"), node("n1")]
     for of, beside in (
         (pool(provider("aws"), dear, budget={"perHour": "1"}), ()),
@@ -51,7 +50,7 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
 def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
     gone, runs = owned("gone", on="n1", age=60), owned("runs", on="n2")
     of = pool(provider("aws"), provider("nebius"), provider("crusoe"))
-    state = PoolState(sick=sickness("n1", "n2"), breakers={"nebius": opened()})
+    state = pool_state(sick=sickness("n1", "n2"), breakers={"nebius": opened()})
     full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
     seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
     assert moved_to(decided(seen, state)) == {"runs": "crusoe"}

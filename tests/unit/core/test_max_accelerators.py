@@ -8,8 +8,7 @@ import pytest
 from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod
-from computepool.model.state import PoolState
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import moved_to, moving, owned, sick_node, sickness
 from tests.unit.core.passes import burst_of, decided, flying, holds, sent_to
 
@@ -108,7 +107,7 @@ def test_one_that_moves_within_the_provider_leaves_its_place_to_its_replacement(
     of = pool(provider("aws"), provider("nebius", max_accelerators=3))
     pods = [owned(f"w{index}", on="n1", owner=f"rs-{index}") for index in range(3)]
     nodes = [node("a1", 1), sick_node("n1", ready=ready), node("n2")]
-    state = PoolState(sick=sickness("n1"))
+    state = pool_state(sick=sickness("n1"))
     under_way = (moving(pods[0], "nebius", at=NOW - 1, source="nebius"),)
     ending = msgspec.structs.replace(pods[0], deleting=NOW + 30)
     seen = snapshot(of, nodes, [ending, *pods[1:], pod("full", 1, on="a1")], moving=under_way)

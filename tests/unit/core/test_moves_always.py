@@ -130,5 +130,5 @@ def test_any_order_of_failures_recoveries_and_leaders(options: dict[str, Any], s
     fleet.wait(700)
     fleet.settle()
     assert len(fleet.evictions) == before, "with nothing new to see, pods are moved for ever"
-    unproved = {name for name, one in fleet.state.breakers.items() if not one.closed}
+    unproved = {name for name, one in fleet.state.recorded.breakers.items() if not one.closed}
     assert {fleet.provider_of(one.name) for one in fleet.nodes.values() if one.quarantined} <= unproved

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 
 from computepool.assess.assessment import assess
-from computepool.assess.fit import SLACK_SECONDS
-from computepool.assess.overflow import Demand, in_order
+from computepool.assess.capacity.fit import SLACK_SECONDS
+from computepool.assess.demand.overflow import Demand, in_order
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, Offer, Pod
-from computepool.model.state import PoolState
 from computepool.model.taints import Taint
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.passes import flying, names
 
 FULL = (node("a1"), node("n1"))
@@ -29,7 +28,7 @@ def demand(
 ) -> Demand:
     providers = of.pop("providers", (provider("aws"), provider("nebius")))
     seen = snapshot(pool(*providers, **of), nodes, pods, in_flight=in_flight or {})
-    return assess(seen, PoolState(fitting=fitting or {}), now).demand
+    return assess(seen, pool_state(fitting=fitting or {}), now).demand
 
 
 def held(found: Demand) -> dict[str, Reason]:

@@ -11,7 +11,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, Pod
 from computepool.model.state import PoolState
 from computepool.model.taints import Taint, Toleration
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot, standby_toleration, term
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot, standby_toleration, term
 from tests.unit.core.passes import burst_of, decided, flying, hold_of, holds, sent_to, waits_for
 
 AWS, NEBIUS, CRUSOE = provider("aws"), provider("nebius"), provider("crusoe")
@@ -275,7 +275,7 @@ def test_a_pod_not_bound_in_time_is_offered_to_the_next_provider() -> None:
     sent = pod("p", 8, sent=[("nebius", NOW - 60)])
     waiting = plan(HOLDER, sent, now=NOW - 1)
     assert holds(waiting) == {"p": Reason.AWAITING_SCHEDULER}
-    found = plan(HOLDER, sent, state=PoolState(fitting={(sent.uid, "nebius"): NOW - 60}))
+    found = plan(HOLDER, sent, state=pool_state(fitting={(sent.uid, "nebius"): NOW - 60}))
     assert sent_to(found) == {"p": "crusoe"}
     burst = burst_of(found, "p")
     assert burst.reason is Reason.NEXT_PROVIDER
@@ -316,7 +316,7 @@ def test_nodes_that_have_come_give_the_scheduler_its_time() -> None:
 
 def walk_through(first: Pod, nodes: Sequence[Node], providers: Sequence[dict[str, Any]]) -> list[tuple[float, str]]:
     """Let time pass with nothing bound, doing what each pass says, until nothing more is said; return the bursts."""
-    one, state, now, done = first, PoolState(), NOW, []
+    one, state, now, done = first, pool_state(), NOW, []
     for _ in range(50):
         found = decided(snapshot(pool(*providers), nodes, [HOLDER, one] if HOLDER.node else [one]), state, now)
         for burst in found.bursts:
@@ -330,10 +330,10 @@ def walk_through(first: Pod, nodes: Sequence[Node], providers: Sequence[dict[str
         state = found.state
         if found.bursts:
             continue
-        if found.look_again is None:
+        if found.recheck_at is None:
             return done
-        assert found.look_again > now
-        now = found.look_again
+        assert found.recheck_at > now
+        now = found.recheck_at
     raise AssertionError("time alone goes on and on")
 
 
@@ -358,7 +358,7 @@ def test_a_pod_that_tolerates_two_standbys_from_the_start_is_offered_to_the_thir
 
 def test_the_time_at_a_provider_counts_from_the_offer_or_from_when_there_was_a_place() -> None:
     sent = pod("p", 8, sent=[("nebius", NOW - 600)])
-    found = plan(HOLDER, sent, state=PoolState(fitting={(sent.uid, "nebius"): NOW - 59}))
+    found = plan(HOLDER, sent, state=pool_state(fitting={(sent.uid, "nebius"): NOW - 59}))
     assert holds(found) == {"p": Reason.AWAITING_SCHEDULER}
     assert hold_of(found, "p").until == NOW + 1
 
@@ -404,5 +404,5 @@ def test_observing_decides_the_same_as_enforcing() -> None:
     enforcing, observing = plan(*pods, mode="Enforce"), plan(*pods, mode="Observe")
     assert enforcing.bursts == observing.bursts
     assert enforcing.holds == observing.holds
-    assert enforcing.look_again == observing.look_again
+    assert enforcing.recheck_at == observing.recheck_at
     assert not observing.admission.tolerations

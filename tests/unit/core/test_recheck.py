@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from computepool.assess.assessment import Assessment, assess
+from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Move
-from computepool.decide.recheck import Recheck
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind, Node, Pod
-from computepool.model.state import Breaker, PoolState, Saturation
-from tests.builders import GPU, NOW, node, pool, snapshot
+from computepool.model.state import Breaker, Saturation
+from tests.builders import GPU, NOW, node, pool, pool_state, snapshot
 from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness
 
 SICK, WELL = sick_node("a1"), node("a1")
@@ -28,12 +28,12 @@ def found(
     **breakers: Breaker,
 ) -> Assessment:
     """The verdicts of the latest pass."""
-    state = PoolState(Saturation(saturated), sick=sickness(*sick), breakers=breakers)
+    state = pool_state(Saturation(saturated), sick=sickness(*sick), breakers=breakers)
     return assess(snapshot(pool(), nodes, pods), state, NOW)
 
 
 def holds(move: Move, assessment: Assessment) -> bool:
-    return Recheck(assessment, GPU, NOW).holds(move)
+    return Revalidation(assessment, GPU, NOW).why_not(move) is None
 
 
 def test_a_pod_leaves_a_node_that_is_still_sick_for_one_that_still_has_room() -> None:
@@ -42,8 +42,8 @@ def test_a_pod_leaves_a_node_that_is_still_sick_for_one_that_still_has_room() ->
 
 
 def test_each_that_passes_takes_its_place_from_the_next() -> None:
-    recheck = Recheck(found([SICK, node("n1", 3)], [LEAVES.pod], sick=["a1"]), GPU, NOW)
-    assert [recheck.holds(LEAVES), recheck.holds(LEAVES)] == [True, False]
+    recheck = Revalidation(found([SICK, node("n1", 3)], [LEAVES.pod], sick=["a1"]), GPU, NOW)
+    assert [recheck.why_not(LEAVES), recheck.why_not(LEAVES)] == [None, Reason.NO_ROOM]
 
 
 def test_a_pod_stays_on_a_node_that_is_well_by_now() -> None:
@@ -64,8 +64,11 @@ def test_a_pod_stays_on_a_node_that_was_sick_and_is_well_since_a_moment() -> Non
 
 def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
     seen = found([SICK, node("n1")], [LEAVES.pod], sick=["a1"])
-    assert not holds(LEAVES, msgspec.structs.replace(seen, blind="all heartbeats have stopped"))
-    assert not holds(LEAVES, msgspec.structs.replace(seen, exceeded="2 of 3 providers have failed"))
+    replace = msgspec.structs.replace
+    blind = replace(seen, health=replace(seen.health, blind="all heartbeats have stopped"))
+    exceeded = replace(seen, breakers=replace(seen.breakers, exceeded="2 of 3 providers have failed"))
+    assert not holds(LEAVES, blind)
+    assert not holds(LEAVES, exceeded)
 
 
 def test_nobody_comes_home_once_the_primary_is_saturated_save_the_first_that_it_is_tried_with() -> None:

@@ -9,7 +9,7 @@ import pytest
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
-from computepool.model.state import Breaker, PoolState, Saturation, Spend, recorded_state
+from computepool.model.state import Breaker, PoolState, Recorded, Spend, recorded_in, restarted
 from tests.builders import pool, provider
 
 KEYED = provider("crusoe", tolerations=[{"key": "virtual", "operator": "Exists"}])
@@ -34,7 +34,7 @@ def with_status(saturated: str | None = None, tolerations: list[dict[str, str]] 
     ("status", "saturated"), [("True", True), ("False", False), ("Unknown", None), (None, None)], ids=str
 )
 def test_the_verdict_on_the_primary_is_read_from_its_condition(status: str | None, saturated: bool | None) -> None:
-    assert recorded_state(with_status(status)) == PoolState(Saturation(saturated))
+    assert recorded_in(with_status(status)) == Recorded(saturated)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_the_verdict_on_the_primary_is_read_from_its_condition(status: str | Non
 def test_the_provider_admitted_to_is_read_from_its_tolerations(
     tolerations: list[dict[str, str]], admitting: str
 ) -> None:
-    assert recorded_state(with_status(tolerations=tolerations)).admitting == admitting
+    assert recorded_in(with_status(tolerations=tolerations)).admitting == admitting
 
 
 def test_a_pool_without_a_status_starts_from_nothing() -> None:
-    assert recorded_state(pool()) == PoolState()
+    assert restarted(recorded_in(pool())) == PoolState()
 
 
 # -- what breakers, budgets and limits go on from
@@ -82,7 +82,7 @@ def test_a_breaker_is_read_back_as_it_was_written() -> None:
             ]
         }
     )
-    assert recorded_state(of).breakers == {
+    assert recorded_in(of).breakers == {
         "aws": Breaker(since=stamp(OPENED)),
         "nebius": Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, stamp(OPENED), stamp(RETRY), 3),
         "crusoe": Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_SILENT, stamp(OPENED), failures=2, node="c7"),
@@ -91,7 +91,7 @@ def test_a_breaker_is_read_back_as_it_was_written() -> None:
 
 def test_a_reason_of_another_version_does_not_close_the_breaker() -> None:
     of = pool(status={"providers": [{"name": "nebius", "breaker": {"state": "Open", "reason": "Haunted"}}]})
-    assert recorded_state(of).breakers == {"nebius": Breaker(BreakerState.OPEN)}
+    assert recorded_in(of).breakers == {"nebius": Breaker(BreakerState.OPEN)}
 
 
 def test_spending_is_read_back_with_the_rate_at_which_it_goes_on() -> None:
@@ -105,19 +105,19 @@ def test_spending_is_read_back_with_the_rate_at_which_it_goes_on() -> None:
             ],
         }
     )
-    assert recorded_state(of).spend == Spend("2026-11-23", Decimal("12.345678"), stamp(OPENED), Decimal("23.60"))
+    assert recorded_in(of).spend == Spend("2026-11-23", Decimal("12.345678"), stamp(OPENED), Decimal("23.60"))
 
 
 @pytest.mark.parametrize("spent", ["much", "NaN", "Infinity", "", "1e40", "-5", "+5", "1" * 21])
 def test_spending_that_is_no_amount_is_reckoned_anew(spent: str) -> None:
-    assert recorded_state(pool(status={"budget": {"day": "2026-11-23", "spent": spent, "time": OPENED}})).spend is None
+    assert recorded_in(pool(status={"budget": {"day": "2026-11-23", "spent": spent, "time": OPENED}})).spend is None
 
 
 def test_moves_of_the_last_minute_are_read_back_oldest_first() -> None:
     later = "2026-11-23T05:00:30Z"
     moves = [{"time": later, "failover": 1}, {"time": "2026-11-23T05:00:00Z", "failover": 2, "failback": 1}]
     first, second = stamp("2026-11-23T05:00:00Z"), stamp(later)
-    assert recorded_state(pool(status={"recentMoves": moves})).recent_moves == (
+    assert recorded_in(pool(status={"recentMoves": moves})).recent_moves == (
         (first, MoveKind.FAILBACK),
         (first, MoveKind.FAILOVER),
         (first, MoveKind.FAILOVER),
@@ -127,7 +127,7 @@ def test_moves_of_the_last_minute_are_read_back_oldest_first() -> None:
 
 def test_moves_beyond_any_limit_cost_no_memory() -> None:
     moves = [{"time": OPENED, "failover": 2_000_000_000}]
-    assert len(recorded_state(pool(status={"recentMoves": moves})).recent_moves) <= 10_000
+    assert len(recorded_in(pool(status={"recentMoves": moves})).recent_moves) <= 10_000
 
 
 def test_what_is_recorded_was_moved_before_a_new_leader_took_over_whatever_its_clock_says() -> None:
@@ -135,4 +135,5 @@ def test_what_is_recorded_was_moved_before_a_new_leader_took_over_whatever_its_c
     at = datetime(2026, 11, 23, 5, tzinfo=UTC).timestamp()
     of = pool(status={"recentMoves": moves})
     for since, latest in ((at + 30.5, at + 30), (at + 30, at + 29), (at + 7200, at + 3600)):
-        assert recorded_state(of, since).recent_moves == ((at, MoveKind.FAILOVER), (latest, MoveKind.FAILBACK))
+        state = restarted(recorded_in(of), since)
+        assert state.recorded.recent_moves == ((at, MoveKind.FAILOVER), (latest, MoveKind.FAILBACK))

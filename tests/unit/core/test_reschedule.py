@@ -11,12 +11,12 @@ from computepool.decide.plan import Plan
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import half_open, move_of, moved_to, moving, opened, owned
 from tests.unit.core.passes import decided, holds
 
 WHEN = {"policy": "WhenSaturated"}
-FULL = PoolState(Saturation(True))
+FULL = pool_state(Saturation(True))
 
 
 def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
@@ -53,7 +53,7 @@ def test_the_least_important_of_equal_numbers() -> None:
 def test_nobody_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not_saturated() -> None:
     assert room(stuck(), *full_primary(), reschedule={"policy": "Never"}).moves == ()
     waits = stuck(waited=1)
-    plan = room(waits, *full_primary(), state=PoolState(Saturation(False)))
+    plan = room(waits, *full_primary(), state=pool_state(Saturation(False)))
     assert holds(plan) == {"stuck": Reason.BELOW_PENDING_SECONDS}
     assert plan.moves == ()
 
@@ -109,7 +109,7 @@ def test_there_is_never_a_chain_each_has_a_place_now_at_the_same_time_as_the_oth
 
 @pytest.mark.parametrize("breaker", [opened(), half_open("n1")])
 def test_a_standby_that_is_not_used_as_it_fits_takes_nobody(breaker: Any) -> None:
-    state = PoolState(Saturation(True), breakers={"nebius": breaker})
+    state = pool_state(Saturation(True), breakers={"nebius": breaker})
     assert room(stuck(), *full_primary(), state=state).moves == ()
 
 

@@ -7,8 +7,8 @@ import pytest
 from computepool.assess.assessment import assess
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, Pod, Snapshot
-from computepool.model.state import PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, provider, snapshot
+from computepool.model.state import Saturation
+from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 
 HOME = Reason.PRIMARY_HAS_ROOM
 YES = Saturation(True, Reason.PODS_OVERFLOW)
@@ -21,8 +21,8 @@ def seen(*pods: Pod, nodes: tuple[Node, ...] = (node("a1"), node("a2"), node("n1
 
 
 def verdict(at: Snapshot, before: Saturation, now: float = NOW) -> tuple[Saturation, float | None]:
-    found = assess(at, PoolState(before), now)
-    return found.saturation, found.look_again
+    found = assess(at, pool_state(before), now)
+    return found.saturation, found.recheck_at
 
 
 def load(gpus: int) -> tuple[Pod, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from computepool.assess.silence import silence_of
+from computepool.assess.health.silence import silence_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node
 from tests.builders import NOW, node, pod, pool, snapshot
@@ -35,14 +35,14 @@ def test_a_node_is_silent_after_silent_seconds() -> None:
     watch = watching(silentSeconds=25)
     fell_silent(watch, 20, "a1")
     # The next one to fall silent is news: it is no reason to look before, save a moment before.
-    assert watch.found.look_again is None
+    assert watch.found.recheck_at is None
     fell_silent(watch, 24.9, "a1")
     assert watch.sick() == {}
-    assert watch.found.look_again == NOW + 25
+    assert watch.found.recheck_at == NOW + 25
     fell_silent(watch, 25, "a1")
     assert watch.sick() == {"a1": Reason.NODE_SILENT}
-    assert watch.found.look_again is not None
-    assert watch.found.look_again <= NOW + 35
+    assert watch.found.recheck_at is not None
+    assert watch.found.recheck_at <= NOW + 35
 
 
 def test_silence_is_not_looked_for_where_silent_seconds_is_zero() -> None:
@@ -116,8 +116,8 @@ def test_where_everything_is_silent_at_once_nothing_is_sick_and_the_pool_freezes
     assert "all 10 nodes" in found.blind
     assert watch.sick() == watch.sick("nebius") == {}
     assert watch.provider("nebius").failing is None
-    assert {one.closed for one in found.breakers.values()} == {True}
-    assert found.look_again is not None
+    assert {one.closed for one in found.breakers.of.values()} == {True}
+    assert found.recheck_at is not None
     plan = decided(snapshot(watch.pool, NODES, [*FULL, pod("p")], heartbeats=beating(0, *AWS, *NEBIUS)), now=NOW + 30)
     assert plan.frozen == found.blind
     assert not plan.bursts

@@ -32,7 +32,7 @@ def test_a_second_provider_that_may_be_about_to_fall_silent_holds_everything_bac
     assert "aws, nebius" in watch.found.exceeded
     assert watch.breaker("aws").closed
     # The next look is soon: that it is heard after all shows in no change.
-    assert watch.found.look_again is not None
+    assert watch.found.recheck_at is not None
 
 
 def test_a_provider_that_falls_silent_alone_is_left_at_once() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from computepool.decide.plan import Plan
+from computepool.model.accelerators import request_of
 from computepool.model.quantity import MILLI
 from tests.builders import GPU, node, provider, shape
+from tests.unit.core.passes import Decided
 from tests.unit.core.world import World, would_tolerate
 
 SHAPES = (
@@ -119,7 +120,7 @@ class Play:
     def wait(self, seconds: float) -> None:
         self.world.now += seconds
 
-    def settle(self) -> Plan:
+    def settle(self) -> Decided:
         """Let everything come to rest: nothing more happens, what is under way arrives, time passes as asked."""
         while self.hanging:
             self.world.write(self.hanging.pop())
@@ -135,10 +136,10 @@ class Play:
             self.world.check()
             if bound or plan.bursts or plan.marks:
                 continue
-            if plan.look_again is None:
+            if plan.recheck_at is None:
                 return plan
-            assert plan.look_again > self.world.now
-            self.world.now = plan.look_again
+            assert plan.recheck_at > self.world.now
+            self.world.now = plan.recheck_at
         raise AssertionError("there is no end to it")
 
 
@@ -153,7 +154,7 @@ def new_world(*, limited: bool, grows: bool, pending: int, admission: str) -> Wo
     return World(providers, nodes, pending=pending, admission=admission)
 
 
-def served(play: Play, plan: Plan) -> None:
+def served(play: Play, plan: Decided) -> None:
     """Nobody waits who could run: neither where it may go already, nor where it might have been sent."""
     world = play.world
     frozen = bool(plan.frozen)
@@ -162,18 +163,18 @@ def served(play: Play, plan: Plan) -> None:
         assert not any(world.feasible(one, there) for there in world.nodes.values()), one.name
         for target in world.targets[1:]:
             barred = one.allowed is not None and target.name not in one.allowed
-            failed = not frozen and not plan.state.breakers[target.name].closed
+            failed = not frozen and not plan.state.breaker(target.name).closed
             if frozen or barred or failed or target.tolerated_by(one.shape):
                 continue
             if target.limit is not None:
-                needed = world.committed(target) + one.shape.request(GPU) // MILLI
+                needed = world.committed(target) + request_of(one, GPU) // MILLI
                 if needed * MILLI > target.limit:
                     continue
             others = [other for other in waiting if other is not one and target.tolerated_by(other.shape)]
             there = [n for n in world.nodes.values() if world.target_of(n) is target]
             if not others:
                 assert not any(world.fits(would_tolerate(one.shape, target), n) for n in there), (one.name, target.name)
-            if target.on_demand:
+            if target.kind.before_room:
                 assert target.contradicts(one.shape), (one.name, target.name)
 
 
@@ -204,5 +205,5 @@ def test_any_interleaving_of_the_cluster_and_an_operator_that_stops_anywhere(
     play.world.start()
     served(play, play.settle())
     # A provider that had failed it may try again: of nodes never seen ready it does not know that they once were.
-    tried = any(not breaker.closed for breaker in plan.state.breakers.values())
+    tried = any(not breaker.closed for breaker in plan.state.recorded.breakers.values())
     assert tried or play.world.bursts == before, "a new leader, with nothing new to see, does something"

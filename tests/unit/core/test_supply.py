@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from computepool.assess.saturation import percent
-from computepool.assess.supply import Supply, members_of, supply_of
-from computepool.assess.targets import in_preference, targets_of
+from computepool.assess.capacity.providers import in_preference, targets_of
+from computepool.assess.capacity.supply import Supply, members_of, supply_of
+from computepool.assess.demand.saturation import percent
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import Node, Pod
 from computepool.model.taints import Toleration

@@ -9,8 +9,8 @@ import pytest
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Pod
-from computepool.model.state import Breaker, PoolState
-from tests.builders import NOW, node, pod, pool, provider, term
+from computepool.model.state import Breaker
+from tests.builders import NOW, node, pod, pool, pool_state, provider, term
 from tests.builders import shape as shaped
 from tests.unit.core.watching import Watch
 
@@ -30,20 +30,20 @@ def watching(*fitting: Pod, on_demand: bool = False, since: float = 0, **breaker
         provider("crusoe"),
         health={"breaker": {"failures": 3, **breaker}},
     )
-    return Watch(of, PoolState(fitting={(one.uid, "nebius"): NOW + since for one in fitting}))
+    return Watch(of, pool_state(fitting={(one.uid, "nebius"): NOW + since for one in fitting}))
 
 
 def test_so_many_pods_that_were_not_bound_in_time_open_the_breaker() -> None:
     pods = [sent(f"p{index}", index) for index in range(3)]
     watch = watching(*pods)
     found = watch.see(59, NODES, pods)
-    assert dict(found.unbound) == {}
-    assert found.look_again == NOW + 60
-    assert watch.see(61, NODES, pods).unbound["nebius"] == {"uid-default-p0", "uid-default-p1"}
+    assert dict(found.breakers.unbound) == {}
+    assert found.recheck_at == NOW + 60
+    assert watch.see(61, NODES, pods).breakers.unbound["nebius"] == {"uid-default-p0", "uid-default-p1"}
     assert watch.breaker("nebius").closed
     watch.see(62, NODES, pods)
     assert watch.breaker("nebius").reason is Reason.PROVISIONING_FAILED
-    assert dict(watch.state.unbound) == {}
+    assert dict(watch.state.memory.unbound) == {}
 
 
 def test_a_provider_that_is_full_has_not_failed() -> None:
@@ -85,7 +85,7 @@ def test_pods_with_constraints_that_fit_does_not_model_do_not_count(on_demand: b
     watch = watching(*pods, on_demand=on_demand)
     watch.see(10_000, NODES, pods)
     assert watch.breaker("nebius").closed
-    assert dict(watch.state.unbound) == {}
+    assert dict(watch.state.memory.unbound) == {}
 
 
 def test_pods_that_found_a_place_elsewhere_since_have_still_not_been_bound_in_time() -> None:
@@ -93,7 +93,7 @@ def test_pods_that_found_a_place_elsewhere_since_have_still_not_been_bound_in_ti
     watch = watching(*pods)
     watch.see(60, NODES, pods[:1])
     watch.see(160, NODES, pods[1:2])
-    assert len(watch.state.unbound["nebius"]) == 2
+    assert len(watch.state.memory.unbound["nebius"]) == 2
     watch.see(260, NODES, pods[2:])
     assert not watch.breaker("nebius").closed
 
@@ -102,13 +102,13 @@ def test_a_pod_that_is_bound_there_ends_the_count() -> None:
     pods = [sent(f"p{index}", 10 * index) for index in range(3)]
     watch = watching(*pods)
     watch.see(70, NODES, pods[:2])
-    assert len(watch.state.unbound["nebius"]) == 2
+    assert len(watch.state.memory.unbound["nebius"]) == 2
     bound = pod("bound", on="n1", sent=[("nebius", NOW + 65)])
     watch.see(80, NODES, [*pods, bound])
-    assert dict(watch.state.unbound) == {}
+    assert dict(watch.state.memory.unbound) == {}
     # Also after it has ended: what was offered before it is at fault itself.
     watch.see(90, NODES, pods)
-    assert dict(watch.state.unbound) == {}
+    assert dict(watch.state.memory.unbound) == {}
 
 
 def test_pods_that_were_bound_before_say_nothing_about_now() -> None:
@@ -137,13 +137,13 @@ def test_pods_that_are_somebody_elses_do_not_count() -> None:
 def test_what_was_offered_before_the_breaker_changed_is_not_counted_again() -> None:
     pods = [sent(f"p{index}") for index in range(3)]
     watch = watching(*pods)
-    watch.state = PoolState(fitting=watch.state.fitting, breakers={"nebius": Breaker(since=NOW + 1)})
+    watch.state = pool_state(fitting=watch.state.memory.fitting, breakers={"nebius": Breaker(since=NOW + 1)})
     watch.see(1000, NODES, pods)
     assert watch.breaker("nebius") == Breaker(since=NOW + 1)
 
 
 def test_the_primary_is_not_counted() -> None:
     pods = [pod(f"p{index}") for index in range(3)]
-    watch = Watch(pool(), PoolState(fitting={(one.uid, "aws"): NOW for one in pods}))
+    watch = Watch(pool(), pool_state(fitting={(one.uid, "aws"): NOW for one in pods}))
     watch.see(1000, NODES, pods)
     assert watch.breaker("aws").closed

@@ -6,8 +6,8 @@ import pytest
 
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from computepool.model.state import Breaker, Saturation
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.passes import decided, sent_to
 from tests.unit.core.watching import Watch
 
@@ -18,7 +18,7 @@ HALF_OPEN = Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW, fail
 
 def watching(breaker: Breaker, of: str = "aws", *, on_demand: bool = False) -> Watch:
     made = pool(provider("aws", on_demand=on_demand), provider("nebius"))
-    return Watch(made, PoolState(Saturation(False), breakers={of: breaker}))
+    return Watch(made, pool_state(Saturation(False), breakers={of: breaker}))
 
 
 @pytest.mark.parametrize("on_demand", [False, True])
@@ -41,7 +41,7 @@ def test_it_is_saturated_whatever_waits_and_clears_after_it_has_closed(breaker: 
     watch = watching(breaker)
     found = watch.see(1, NODES)
     assert found.saturation == Saturation(True, Reason.PROVIDER_UNAVAILABLE)
-    watch.state = PoolState(found.saturation)
+    watch.state = pool_state(found.saturation)
     assert watch.see(2, NODES).saturation == Saturation(True, Reason.PRIMARY_CLEARING, relief_since=NOW + 2)
 
 
@@ -64,12 +64,12 @@ def test_a_quarantine_keeps_a_pod_off_for_now_and_not_for_ever() -> None:
 
 @pytest.mark.parametrize("breaker", [OPEN, HALF_OPEN])
 def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: Breaker) -> None:
-    before = PoolState(Saturation(True), breakers={"aws": breaker})
+    before = pool_state(Saturation(True), breakers={"aws": breaker})
     found = decided(snapshot(pool(), [node("n1")], [pod("p", waited=0)]), before, NOW + 3600)
     assert not found.frozen
     assert sent_to(found) == {"p": "nebius"}
     assert found.admission.provider == "nebius"
-    assert found.state.breakers["aws"].state is breaker.state
+    assert found.state.breaker("aws").state is breaker.state
 
 
 def test_one_that_was_drained_may_lose_its_nodes() -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from computepool.assess.assessment import Assessment, assess
-from computepool.assess.health import ProviderHealth
+from computepool.assess.assessment import Assessment
+from computepool.assess.health.nodes import ProviderHealth
+from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node, Pod
-from computepool.model.state import Breaker, PoolState, Sickness
-from tests.builders import NOW, pool, snapshot
+from computepool.model.state import Breaker, BreakerTimers, PoolState, Sickness, restarted
+from tests.builders import NOW, changed, pool, snapshot
 
 
 class Watch:
@@ -26,17 +25,14 @@ class Watch:
 
     def see(self, now: float, nodes: Sequence[Node], pods: Sequence[Pod] = (), **fields: Any) -> Assessment:
         """One pass. `fields`: further ones of the snapshot; times in them are seconds since the epoch."""
-        self.found = assess(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
-        self.state = carried(self.state, self.found)
+        outcome = reconcile(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
+        # Which pods have had places, and since when, is told and not played.
+        self.found, self.state = outcome.assessment, changed(outcome.state, fitting=self.state.memory.fitting)
         return self.found
 
     def restart(self) -> None:
         """Let another leader take over, which knows nothing but what is in the status."""
-        kept = {
-            name: msgspec.structs.replace(one, proving_since=None, clear_since=None)
-            for name, one in self.state.breakers.items()
-        }
-        self.state = PoolState(breakers=kept)
+        self.state = restarted(self.state.recorded)
 
     def sickness(self, name: str) -> Sickness | None:
         """A node's trouble, sick or not."""
@@ -52,24 +48,16 @@ class Watch:
 
     def breaker(self, name: str = "aws") -> Breaker:
         """A provider's breaker."""
-        return self.found.breakers[name]
+        return self.found.breakers.of[name]
+
+    def timers(self, name: str = "aws") -> BreakerTimers:
+        """The timers of a provider's breaker."""
+        return self.found.breakers.timers.get(name, BreakerTimers())
 
     def usable(self, name: str = "aws") -> list[str]:
         """Names of the nodes of a provider that count as supply."""
         (supply,) = [one for one in self.found.supplies if one.target.name == name]
         return [use.node.name for use in supply.usable]
-
-
-def carried(state: PoolState, found: Assessment) -> PoolState:
-    """What the next pass goes on from."""
-    return msgspec.structs.replace(
-        state,
-        sick=found.health.nodes,
-        joined=found.health.joined,
-        breakers=found.breakers,
-        unbound=found.unbound,
-        bound=found.bound,
-    )
 
 
 def beating(now: float, *names: str) -> Mapping[str, float]:

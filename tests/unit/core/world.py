@@ -15,17 +15,17 @@ from typing import Any
 import msgspec
 
 from computepool.act.patches import BURST_DELETION_COST
-from computepool.assess.assessment import assess
-from computepool.assess.targets import Target, targets_of
-from computepool.decide.decision import decide
-from computepool.decide.plan import Admission, Burst, Mark, Plan
+from computepool.assess.capacity.providers import Target, targets_of
+from computepool.decide.plan import Admission, Burst, Mark
+from computepool.model.accelerators import request_of
 from computepool.model.offers import with_offer
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import BURST_LABEL, Node, Offer, Pod, Shape
-from computepool.model.state import Breaker, recorded_state
+from computepool.model.state import Breaker, recorded_in, restarted
 from computepool.model.taints import Toleration, tolerated
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, POOL, namespace, pod, pool, with_tolerations
+from tests.unit.core.passes import Decided, decided
 
 Change = tuple[str, Any]
 
@@ -63,24 +63,23 @@ class World:
         providers, spec = self._spec
         self.pool = pool(*providers, status=self._status(), **spec)
         self.store.put_pool(self.pool, 0.0)
-        self.state = recorded_state(self.pool)
+        self.state = restarted(recorded_in(self.pool))
 
-    def look(self) -> Plan:
+    def look(self) -> Decided:
         """Decide, and note what is under way, as one uninterrupted step."""
-        seen = self.store.snapshot(POOL)
-        plan = decide(seen, assess(seen, self.state, self.now), self.state, self.now)
+        plan = decided(self.store.snapshot(POOL), self.state, self.now)
         self.state = plan.state
         for burst in plan.bursts:
             self.store.in_flight.start(burst.pod.uid, Offer(burst.provider, self.now))
         return plan
 
-    def conclude(self, plan: Plan) -> None:
+    def conclude(self, plan: Decided) -> None:
         """Carry out what comes last in a pass: marks and the status."""
         for mark in plan.marks:
             self._mark(mark)
         self.admission = plan.admission
-        self.saturated = {True: "True", False: "False", None: "Unknown"}[plan.state.saturation.saturated]
-        self.breakers = plan.state.breakers
+        self.saturated = {True: "True", False: "False", None: "Unknown"}[plan.state.recorded.saturated]
+        self.breakers = plan.state.recorded.breakers
 
     def write(self, burst: Burst) -> None:
         """Let one patch reach the API server, which refuses what would take a toleration away."""
@@ -225,7 +224,7 @@ class World:
     def committed(self, target: Target) -> int:
         """What the pool's pods hold on a provider, or may hold there without any further decision; in devices."""
         return sum(
-            one.shape.request(GPU) // MILLI
+            request_of(one, GPU) // MILLI
             for one in self.pods.values()
             if (self.target_of(self.nodes[one.node]) is target if one.node else target.tolerated_by(one.shape))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from computepool.decide.flights import Latest
+from computepool.decide.move.pending import LatestMoves
 from computepool.model.snapshot import MoveKind, Moving, Pod
 from tests.builders import NOW, namespace, node, pod, pool
 from tests.unit.observe.storing import AT, changed, filled, put
@@ -27,7 +27,7 @@ class Leaving:
     def may_replace(self) -> set[str]:
         (one,) = self.store.moving.of("inference")
         others = (held for held in self.store.pods() if held.uid != self.moved.uid)
-        return {held.name for held in others if Latest([one]).before(held) is not None}
+        return {held.name for held in others if LatestMoves([one]).before(held) is not None}
 
 
 def test_what_appeared_before_a_pod_was_seen_leaving_does_not_replace_it() -> None:

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.decide.movable import Dwell
+from computepool.decide.move.eligibility import Dwell
 from computepool.model.snapshot import MoveKind, Moving, Pod
 from computepool.observe.moving import TOLERANCE_SECONDS, UNDER_WAY_SECONDS, UnderWay
 from tests.builders import NOW, POOL, pod, pool, snapshot

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.model.accelerators import request_of
 from computepool.model.labels import Requirement, Term
 from computepool.model.snapshot import Node, Offer, Pod
 from computepool.model.taints import Taint, Toleration
@@ -330,7 +331,7 @@ SERVED_POD = """
 
 def test_a_pod_as_the_api_server_serves_it_is_read() -> None:
     found = Records().pod(SERVED_POD.encode())
-    assert (found.name, found.node, found.priority, found.shape.request(GPU)) == ("train-0", "gpu-1", 1000, 8000)
+    assert (found.name, found.node, found.priority, request_of(found, GPU)) == ("train-0", "gpu-1", 1000, 8000)
     assert found.shape.unmodelled == ("podAntiAffinity", "topologySpreadConstraints", "volumes", "hostPorts")
     assert len(found.shape.tolerations) == 2
 

@@ -79,7 +79,7 @@ def test_pods_on_a_node_that_is_gone_are_astray_until_they_are_gone_too() -> Non
     assert store.snapshot("inference").astray == ()
 
 
-def test_a_node_that_was_not_seen_has_the_owners_of_its_pods_look_again_when_it_comes_and_goes() -> None:
+def test_a_node_that_was_not_seen_has_the_owners_of_its_pods_recheck_at_when_it_comes_and_goes() -> None:
     marks = Marks()
     store = filled(pool(), namespace(), pod("p", on="x1"), marks=marks)
     put(store, node("x1", of="elsewhere"))

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from computepool.assess.assessment import assess
-from computepool.decide.decision import decide
+from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Condition
 from computepool.model.snapshot import Node, Pod
-from computepool.model.state import recorded_state
+from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
 from computepool.report.outcome import Outcome
 from tests.builders import NOW, node, pod, pool, snapshot
@@ -35,9 +34,8 @@ def outcome(
     """One pass, from what the pool's status has recorded. `seen` and `fields`: more of the snapshot and the outcome."""
     of = of or pool()
     view = snapshot(of, nodes, pods, **(seen or {}))
-    state = recorded_state(of)
-    assessment = assess(view, state, now)
-    return Outcome(view, assessment, decide(view, assessment, state, now), **fields)
+    done = reconcile(view, restarted(recorded_in(of)), now)
+    return Outcome(view, done.assessment, done.plan, done.state, **fields)
 
 
 def condition(of: Outcome, kind: str, before: tuple[Condition, ...] = (), now: datetime = AT) -> Condition:

@@ -15,7 +15,7 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
 from computepool.report.outcome import Outcome
 from computepool.report.status import cost_per_hour, status_of
-from tests.builders import NOW, node, pod, pool, provider
+from tests.builders import NOW, changed, node, pod, pool, provider
 from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
 
 LATER = AT + timedelta(minutes=5)
@@ -65,8 +65,7 @@ def test_what_was_written_by_hand_and_is_beyond_all_bounds_is_told_as_far_as_it_
     seen = outcome()
     late = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW, retry_at=1e18, failures=10_000_001)
     spend = Spend("2026-11-23", Decimal("1e40"), NOW)
-    state = msgspec.structs.replace(seen.plan.state, breakers={"nebius": late}, spend=spend)
-    status = reported(msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, state=state)))
+    status = reported(msgspec.structs.replace(seen, state=changed(seen.state, breakers={"nebius": late}, spend=spend)))
     breaker = status.providers[1].breaker
     assert breaker.failures == 10_000_000
     assert breaker.retry_at is not None

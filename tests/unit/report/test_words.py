@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from computepool.assess.overflow import Hold
+from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
 from computepool.model.reasons import Reason

@@ -11,8 +11,8 @@ import msgspec
 from computepool.assess.breakers.breaker import BreakerInput, Rules, exceeded_of, has_failed, rechecks, step
 from computepool.assess.breakers.canary import breaker_input
 from computepool.assess.breakers.not_bound import not_bound_in_time
+from computepool.assess.capacity.providers import Target
 from computepool.assess.health.nodes import Health, Members
-from computepool.assess.targets import Target
 from computepool.assess.times import soonest
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, PoolState

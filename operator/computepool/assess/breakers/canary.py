@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 
 from computepool.assess.breakers.breaker import BreakerInput
+from computepool.assess.capacity.providers import Target
 from computepool.assess.health.faults import leaving
 from computepool.assess.health.nodes import ProviderHealth
-from computepool.assess.targets import Target
 from computepool.model.accelerators import accelerators_of
 from computepool.model.snapshot import NodeUse, Pod, Snapshot, members_on
 from computepool.model.state import Breaker
@@ -22,13 +22,13 @@ def breaker_input(
 ) -> BreakerInput:
     """Return what is seen of a provider. `uses`: its nodes; `not_bound`: how many pods it did not bind in time."""
     if breaker.closed:
-        return BreakerInput(health, target.drain, not_bound, makes_nodes=target.on_demand)
+        return BreakerInput(health, target.drain, not_bound, makes_nodes=target.kind.before_room)
     resource = snapshot.pool.spec.accelerator.resource_name
     healthy = [use for use in uses if use.node.name not in health.sick]
     new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, target.name) >= int(breaker.since)]
     candidates = [use for use in healthy if use.node.usable and not leaving(use.node)]
     coming = [pod for pod in snapshot.waiting if _waits_for(pod, target, breaker)]
-    canary = _canary(candidates, breaker, resource, coming if target.on_demand and not new else ())
+    canary = _canary(candidates, breaker, resource, coming if target.kind.before_room and not new else ())
     if canary is not None and not accelerators_of(canary, resource).free:
         # A provider that is full has no place for a new pod: there the pods that run show that it works.
         new += _pods([canary], snapshot.pool.name)
@@ -43,7 +43,7 @@ def breaker_input(
         drained=target.drain,
         not_bound=not_bound,
         node="" if canary is None else canary.node.name,
-        makes_nodes=target.on_demand,
+        makes_nodes=target.kind.before_room,
         tried=bool(new or coming),
         ready=ready,
         failing=not ready and (refused or any(pod.failing for pod in new)),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.targets import Target
+from computepool.assess.capacity.providers import Target
 from computepool.model.snapshot import NodeUse, Pod, Snapshot, members_on
 from computepool.model.state import Fitting, PoolState
 
@@ -86,7 +86,7 @@ def _due(pod: Pod, target: Target, at: float, fitting: Fitting) -> float | None:
     since = fitting.get((pod.uid, target.name))
     if since is not None:
         return max(at, since) + target.timeout
-    return at + target.timeout if target.on_demand and not target.contradicts(pod.shape) else None
+    return at + target.timeout if target.kind.before_room and not target.contradicts(pod.shape) else None
 
 
 def _bound(uses: Sequence[NodeUse], pool: str, provider: str) -> float:

@@ -10,7 +10,6 @@ so the pods placed never request more than what was free.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from copy import copy
 
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
@@ -44,9 +43,10 @@ _NAME = "metadata.name"
 class Packer:
     """Places pods, one after another, on the usable nodes of one provider.
 
-    Capacity only shrinks during a pass, so a node that can't take a shape now can't take it later: each shape's search
-    goes on where it stopped, and placing any number of pods looks at each node once per shape. Nodes that are alike in
-    taints and in the labels that anybody asks for are of one kind, and selectors are read once per shape and kind.
+    Capacity only shrinks between two rollbacks, so a node that can't take a shape now can't take it later: each shape's
+    search goes on where it stopped, and placing any number of pods looks at each node once per shape. Nodes that are
+    alike in taints and in the labels that any pod asks for are of one kind, and selectors are read once per shape and
+    kind.
     """
 
     def __init__(self, supply: Supply, resource: str, keys: frozenset[str], now: float) -> None:
@@ -65,16 +65,33 @@ class Packer:
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
         self._cursor: dict[tuple[int, bool], int] = {}
+        self._taken = 0
+        # What each change of a cursor has replaced, and which node gave a place to which shape.
+        self._journal: list[tuple[tuple[int, bool], int | None, int | None, Shape]] = []
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
         self._reasons: dict[int, Reason] = {}
 
-    def fork(self) -> "Packer":
-        """Return a packing that goes on from this one, and leaves it as it is."""
-        other = copy(self)
-        other._left = {index: dict(left) for index, left in self._left.items()}
-        other._cursor = dict(self._cursor)
-        return other
+    @property
+    def taken(self) -> int:
+        """How much of the accelerator was given to pods so far, in thousandths."""
+        return self._taken
+
+    def savepoint(self) -> int:
+        """Return what `rollback` needs to undo every `place` from now on; promises of `place_soon` are not undone."""
+        return len(self._journal)
+
+    def rollback(self, savepoint: int) -> None:
+        """Take back the places that were given since."""
+        while len(self._journal) > savepoint:
+            key, cursor, index, shape = self._journal.pop()
+            if cursor is None:
+                del self._cursor[key]
+            else:
+                self._cursor[key] = cursor
+            if index is not None:
+                self._taken -= request_of(shape, self._resource)
+                _add(self._left[index], shape)
 
     def remainders(self) -> Iterable[tuple[NodeUse, Resources]]:
         """Return the nodes, and what is left of each."""
@@ -84,17 +101,20 @@ class Packer:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
         key = (id(shape), as_is)
         candidates = self._candidates_of(shape, as_is)
-        start = self._cursor.get(key)
+        start = before = self._cursor.get(key)
         if start is None:
-            # Nodes come by what was free at the start: those before never had enough.
+            # Nodes are sorted by what was free at the start: nodes before this one never had enough.
             start = bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
         for position in range(start, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
+                self._journal.append((key, before, index, shape))
                 self._cursor[key] = position
                 self._take(index, shape)
                 return True
-        self._cursor[key] = len(candidates)
+        if before != len(candidates):
+            self._journal.append((key, before, None, shape))
+            self._cursor[key] = len(candidates)
         return False
 
     def place_soon(self, shape: Shape) -> float | None:
@@ -133,7 +153,7 @@ class Packer:
         target = self.supply.target
         admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
         if not admitting:
-            present_only = self.supply.nodes and not target.on_demand
+            present_only = self.supply.nodes and not target.kind.before_room
             return Reason.PINNED if present_only or target.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + target.tolerations
         # What passes with a node's state keeps the pod off for now, not off the provider.
@@ -141,7 +161,7 @@ class Packer:
         open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
-        if not target.on_demand and self._too_large(shape, open_to):
+        if not target.kind.before_room and self._too_large(shape, open_to):
             return Reason.TOO_LARGE
         return self._no_room()
 
@@ -193,6 +213,7 @@ class Packer:
         left = self._left.get(index)
         if left is None:
             left = self._left[index] = dict(self._uses[index].left)
+        self._taken += request_of(shape, self._resource)
         _subtract(left, shape)
 
     def _soon_free(self) -> dict[int, dict[str, int]]:
@@ -231,6 +252,11 @@ def _fits(shape: Shape, left: Resources) -> bool:
 def _subtract(left: dict[str, int], shape: Shape) -> None:
     for name, amount in shape.requests:
         left[name] = left.get(name, 0) - amount
+
+
+def _add(left: dict[str, int], shape: Shape) -> None:
+    for name, amount in shape.requests:
+        left[name] = left.get(name, 0) + amount
 
 
 def _sum(left: Resources, more: Resources) -> Resources:

@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.capacity.providers import Target
 from computepool.assess.health.faults import leaving
-from computepool.assess.targets import Target
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.snapshot import NodeUse, Pod
@@ -45,7 +45,7 @@ class Supply(msgspec.Struct, frozen=True):
     @property
     def known(self) -> bool:
         """Whether its capacity can be told: no node at all is no answer, unless nodes are made on demand."""
-        return bool(self.nodes) or self.target.on_demand
+        return bool(self.nodes) or self.target.kind.before_room
 
 
 def members_of(nodes: Sequence[NodeUse], targets: Sequence[Target]) -> tuple[dict[str, list[NodeUse]], int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from computepool.assess.capacity.fit import Packer
-from computepool.assess.targets import Target
+from computepool.assess.capacity.providers import Target
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Offer, Pod
 from computepool.model.state import Fitting
@@ -137,10 +137,7 @@ class _Sorter:
         self.held: list[Hold] = []
         self.overflow: list[Overflow] = []
         self.fitting: dict[tuple[str, str], float] = {}
-        patience = float(pending_seconds)
-        # An autoscaler behind the primary gets its time.
-        self._makes_nodes = self._target.on_demand
-        self._patience = max(patience, self._target.timeout) if self._makes_nodes else patience
+        self._patience = self._target.kind.seconds_for_room(float(pending_seconds), self._target.timeout)
 
     def sort(self, pod: Pod) -> None:
         if self._refused(pod):
@@ -185,5 +182,5 @@ class _Sorter:
         due = pod.since + patience
         if self._now >= due:
             return Overflow(pod, why)
-        wait = Reason.AWAITING_NODES if self._makes_nodes else Reason.BELOW_PENDING_SECONDS
+        wait = Reason.AWAITING_NODES if self._target.kind.before_room else Reason.BELOW_PENDING_SECONDS
         return Overflow(pod, why, wait, due)

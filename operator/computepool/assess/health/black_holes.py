@@ -21,7 +21,7 @@ class Holes(msgspec.Struct, frozen=True):
 
     failed: Mapping[str, int] = MappingProxyType({})
     """By node: how many pods failed at once there; only nodes with so many that they count."""
-    look_again: float | None = None
+    recheck_at: float | None = None
     """When the next failure is too old to count."""
 
 

@@ -4,7 +4,7 @@ Invariant 4: what can't be told is neither well nor failing. A provider without 
 view that is not current make nothing fail; where all heartbeats stop at once, every verdict stands as it was.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -65,7 +65,7 @@ class Health(msgspec.Struct, frozen=True):
     """By provider of the pool; each has one."""
     blind: str = ""
     """Why no verdict can be trusted, for people; empty where they can."""
-    look_again: float | None = None
+    recheck_at: float | None = None
     """When time alone may change a verdict, in seconds since the epoch; the first node to fall silent is news."""
     doubtful: frozenset[str] = frozenset()
     """Providers that may be about to fall silent, while nodes of the pool have: heartbeats that end at one moment are
@@ -92,7 +92,7 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
     recheck = now + RECHECK_SECONDS if anybody else None
     # Where all are heard, the next one to fall silent is noticed by who hears them: they are heard all the time, and
     # every look for the sake of that would come too early, unless it is about to be so.
-    next_silent = silence.look_again
+    next_silent = silence.recheck_at
     if not anybody and next_silent is not None and next_silent > now + SOON_SECONDS:
         next_silent = None
     doubtful = _doubtful(members, seen.heartbeats, silence, spec.silent_percent) if anybody else frozenset()
@@ -102,7 +102,7 @@ def health_of(seen: Snapshot, members: Members, state: PoolState, now: float) ->
     return Health(
         nodes=look.nodes,
         providers=providers,
-        look_again=soonest(now, [next_silent, holes.look_again, recheck, *dues]),
+        recheck_at=soonest(now, [next_silent, holes.recheck_at, recheck, *dues]),
         doubtful=doubtful,
         joined=frozenset(look.joined),
     )
@@ -194,7 +194,7 @@ def _untold(members: Members, state: PoolState, blind: str, now: float) -> Healt
         nodes=nodes,
         providers={name: ProviderHealth(sick=_of(uses, nodes)) for name, uses in members.items()},
         blind=blind,
-        look_again=now + RECHECK_SECONDS if blind else None,
+        recheck_at=now + RECHECK_SECONDS if blind else None,
         joined=state.memory.joined,
     )
 

@@ -26,7 +26,7 @@ class Silence(msgspec.Struct, frozen=True):
     """How many nodes are heard."""
     blind: str = ""
     """Why no verdict can be trusted, for people; empty where they can."""
-    look_again: float | None = None
+    recheck_at: float | None = None
     """When the next node falls silent, if it is not heard before."""
 
 
@@ -36,13 +36,13 @@ def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_s
         return Silence()
     last = now - silent_seconds
     if listening_since > last:
-        return Silence(beating=len(heartbeats), look_again=listening_since + silent_seconds)
+        return Silence(beating=len(heartbeats), recheck_at=listening_since + silent_seconds)
     silent = frozenset(name for name, at in heartbeats.items() if at <= last)
     if len(silent) == len(heartbeats):
         return Silence(blind=_blind(len(silent), silent_seconds))
     soonest = min(at for at in heartbeats.values() if at > last)
     quiet = _quiet(heartbeats, last, now - QUIET_SHARE * silent_seconds) if silent else frozenset()
-    return Silence(silent, quiet, len(heartbeats) - len(silent), look_again=soonest + silent_seconds)
+    return Silence(silent, quiet, len(heartbeats) - len(silent), recheck_at=soonest + silent_seconds)
 
 
 def _quiet(heartbeats: Mapping[str, float], after: float, until: float) -> frozenset[str]:

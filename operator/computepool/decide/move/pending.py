@@ -2,7 +2,7 @@
 
 A move is over once the pod that takes the moved one's place is bound. Which pod that is can only be told by its owner
 and by when it appeared: of an owner's moves, the first is matched with the first pod seen since its pod left, and so
-on. One whose replacement never comes (the owner was scaled down) counts for `FLIGHT_SECONDS`. One that is not answered
+on. One whose replacement never comes (the owner was scaled down) counts for `PENDING_SECONDS`. One that is not answered
 yet counts until it is.
 """
 
@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
-from computepool.model.state import PoolState
+from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot, members_on
+from computepool.model.state import RecentMoves
 
-FLIGHT_SECONDS: Final = 120.0
+PENDING_SECONDS: Final = 120.0
 """A move that has not come to an end so long after its answer counts no longer."""
 SKEW_SECONDS: Final = 2.0
 """A pod may be created after a moment if its creationTimestamp, whole seconds of another clock, is so much before."""
@@ -29,16 +29,16 @@ HOMEWARD: Final = frozenset({MoveKind.FAILBACK})
 """Moves under the limits of `failback`."""
 
 
-class Flights(msgspec.Struct, frozen=True):
-    """What is under way. Made by `flights_of`."""
+class PendingMoves(msgspec.Struct, frozen=True):
+    """What is under way. Made by `pending_moves`."""
 
     under_way: tuple[Moving, ...]
     """Asked for, or evicted and not over."""
-    unseen: tuple[Moving, ...]
+    awaiting: tuple[Moving, ...]
     """Those of them whose replacement is not seen yet: nobody else may take its place."""
-    urgent: frozenset[str]
+    replacing: frozenset[str]
     """Uids of waiting pods that replace one moved to a standby: they need not wait to overflow."""
-    homing: frozenset[str]
+    returning: frozenset[str]
     """Uids of waiting pods that replace one moved home."""
     pods: frozenset[str]
     """Uids of the pods that are being moved: nothing else is decided about them."""
@@ -58,27 +58,27 @@ class Flights(msgspec.Struct, frozen=True):
         """Return when the first of them counts no longer, whatever happens; of those not answered that is not known."""
         begun = [one.at for one in self.under_way if one.kind in kinds and not one.unanswered]
         begun += [at for at, kind in self.unknown if kind in kinds]
-        return min(begun) + FLIGHT_SECONDS if begun else None
+        return min(begun) + PENDING_SECONDS if begun else None
 
 
-def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
+def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> PendingMoves:
     """Match the pool's moves with what has become of them. Looks at its pods only if any was moved lately."""
     # However long it waits for its turn: one that is not answered will be, and may be made at any time.
-    recent = [one for one in snapshot.moving if one.unanswered or (now < one.at + FLIGHT_SECONDS and is_asked(one))]
+    recent = [one for one in snapshot.moving if one.unanswered or (now < one.at + PENDING_SECONDS and is_asked(one))]
     refused = {one.pod.uid: one for one in snapshot.moving if is_refused(one)}
-    old = [(at, k) for at, k in state.recent_moves if at < snapshot.moving_since and now < at + FLIGHT_SECONDS]
+    old = [(at, k) for at, k in recent_moves if at < snapshot.moving_since and now < at + PENDING_SECONDS]
     if not recent and not old:
-        return Flights((), (), frozenset(), frozenset(), frozenset(), refused, ())
+        return PendingMoves((), (), frozenset(), frozenset(), frozenset(), refused, ())
     bound = {pod.uid: pod for pod in _bound(snapshot)}
     gone = {one.pod.uid for one in recent if _gone(bound.get(one.pod.uid))}
     replaced = _matched([one for one in recent if one.pod.uid in gone], bound, snapshot.waiting)
     pairs = [(one, replaced.get(one.pod.uid)) for one in recent]
     under_way = [(one, by) for one, by in pairs if not _over(one, by, one.pod.uid in gone)]
-    return Flights(
+    return PendingMoves(
         under_way=tuple(one for one, _ in under_way),
-        unseen=tuple(one for one, by in under_way if by is None),
-        urgent=_uids(by for one, by in under_way if not _home(snapshot, one)),
-        homing=_uids(by for one, by in under_way if one.kind is MoveKind.FAILBACK),
+        awaiting=tuple(one for one, by in under_way if by is None),
+        replacing=_uids(by for one, by in under_way if not _home(snapshot, one)),
+        returning=_uids(by for one, by in under_way if one.kind is MoveKind.FAILBACK),
         pods=frozenset(one.pod.uid for one in recent),
         refused=refused,
         unknown=_unknown(old, snapshot, bound, now),
@@ -86,8 +86,8 @@ def flights_of(snapshot: Snapshot, state: PoolState, now: float) -> Flights:
     )
 
 
-class Latest:
-    """Of moves, by owner, when the latest was made in whose place a pod may have been created.
+class LatestMoves:
+    """For each owner: the time of the latest move that a given pod may replace.
 
     That is each whose pod had left before this one appeared, as far as is known. Times do not tell it: a pod's creation
     has whole seconds, of another clock, and the API server's answer may come long after the replacement.
@@ -128,9 +128,7 @@ def is_refused(one: Moving) -> bool:
 
 
 def _bound(snapshot: Snapshot) -> Iterable[Pod]:
-    name = snapshot.pool.name
-    shares = (use.shares.get(name) for use in snapshot.nodes)
-    return chain(snapshot.astray, *(share.members for share in shares if share is not None))
+    return chain(snapshot.astray, members_on(snapshot.nodes, snapshot.pool.name))
 
 
 def _gone(pod: Pod | None) -> bool:

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import msgspec
 
-from computepool.model.api import CapacityType, ComputePool, Provider
+from computepool.assess.capacity.kinds import KINDS, CapacityKind
+from computepool.model.api import ComputePool, Provider
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import Shape
@@ -20,7 +21,8 @@ class Target(msgspec.Struct, frozen=True):
     selector: Selector
     tolerations: tuple[Toleration, ...]
     """What a pod needs to run there; none for the primary."""
-    on_demand: bool
+    kind: CapacityKind
+    """What the operator has to know of its kind of capacity."""
     limit: int | None
     """maxAccelerators, in thousandths."""
     timeout: float
@@ -70,7 +72,7 @@ def _target(index: int, provider: Provider) -> Target:
         name=provider.name,
         selector=provider.node_selector.compiled(),
         tolerations=tuple(toleration.compiled() for toleration in tolerations),
-        on_demand=capacity.type is CapacityType.ON_DEMAND,
+        kind=KINDS[capacity.type],
         limit=None if capacity.max_accelerators is None else capacity.max_accelerators * MILLI,
         timeout=float(provider.provision_timeout()),
         price=provider.price(),

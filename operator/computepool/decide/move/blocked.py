@@ -1,4 +1,4 @@
-"""Pods that should move and stay, gathered up to a number that anybody would read."""
+"""Pods that should move and stay, gathered up to a number that a person would read."""
 
 from typing import Final
 
@@ -9,27 +9,27 @@ from computepool.model.snapshot import Pod
 MOST: Final = 200
 
 
-class Stays:
+class BlockedMoves:
     """The pods that stay in one pass."""
 
     def __init__(self, now: float) -> None:
-        """`now`: what is over by then is not to be waited for."""
+        """`now`: a time that is over by then needs no recheck."""
         self._now = now
         self.listed: list[Stay] = []
         self.left_out = 0
-        self.look_again: float | None = None
+        self.recheck_at: float | None = None
 
     def add(
         self, pod: Pod, reason: Reason, rejected: tuple[tuple[str, Reason], ...] = (), until: float | None = None
     ) -> None:
         """Note why a pod stays, and until when at least."""
-        self.later(until)
+        self.recheck(until)
         if len(self.listed) < MOST:
             self.listed.append(Stay(pod, reason, rejected, until))
         else:
             self.left_out += 1
 
-    def later(self, at: float | None) -> None:
+    def recheck(self, at: float | None) -> None:
         """Note when time alone may change something."""
-        if at is not None and at > self._now and (self.look_again is None or at < self.look_again):
-            self.look_again = at
+        if at is not None and at > self._now and (self.recheck_at is None or at < self.recheck_at):
+            self.recheck_at = at

@@ -5,12 +5,12 @@ import pytest
 from computepool.decide.plan import Plan
 from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, provider, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.passes import decided
 
 FULL = pod("holder", 8, on="a1")
 OUT = (pod("x", 8, on="n1"), pod("y", 8, on="c1"))
-SATURATED = PoolState(Saturation(True))
+SATURATED = pool_state(Saturation(True))
 
 
 def plan(*pods: Pod, state: PoolState = SATURATED, grows: bool = False) -> Plan:
@@ -44,21 +44,21 @@ def plan(*pods: Pod, state: PoolState = SATURATED, grows: bool = False) -> Plan:
     ],
 )
 def test_the_next_look_is_when_the_first_pod_may_be_decided_otherwise(pods: list[Pod], again: float | None) -> None:
-    state = SATURATED if pods[0] is FULL else PoolState(Saturation(False))
-    assert plan(*pods, state=state).look_again == again
+    state = SATURATED if pods[0] is FULL else pool_state(Saturation(False))
+    assert plan(*pods, state=state).recheck_at == again
 
 
 def test_nodes_that_are_to_come_are_waited_for() -> None:
     sent = pod("p", sent=[("nebius", NOW - 100)])
-    assert plan(FULL, pod("x", 8, on="n1"), sent, grows=True).look_again == NOW + 500
+    assert plan(FULL, pod("x", 8, on="n1"), sent, grows=True).recheck_at == NOW + 500
 
 
 def test_pressure_and_relief_are_looked_at_when_their_time_is_up() -> None:
-    assert plan(FULL, state=PoolState(Saturation(False))).look_again == NOW + 30
-    assert plan(state=SATURATED).look_again == NOW + 120
+    assert plan(FULL, state=pool_state(Saturation(False))).recheck_at == NOW + 30
+    assert plan(state=SATURATED).recheck_at == NOW + 120
 
 
 def test_a_pod_that_fits_and_is_not_bound_for_long_does_not_make_passes_spin() -> None:
     waiting = pod("p")
-    state = PoolState(Saturation(False), {(waiting.uid, "aws"): NOW - 3600})
-    assert plan(waiting, state=state).look_again is None
+    state = pool_state(Saturation(False), {(waiting.uid, "aws"): NOW - 3600})
+    assert plan(waiting, state=state).recheck_at is None

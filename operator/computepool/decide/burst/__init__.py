@@ -1,0 +1,1 @@
+"""Where pending pods go: by patch, and at admission. Pure."""

@@ -1,0 +1,60 @@
+"""What every step of a decision reads: one snapshot, its assessment, the state before, and the time."""
+
+from functools import cached_property
+
+from computepool.assess.assessment import Assessment
+from computepool.assess.capacity.providers import Target, in_preference
+from computepool.model.api import Placement, PoolSpec
+from computepool.model.snapshot import Pod, Snapshot
+from computepool.model.state import PoolState
+
+
+class Context:
+    """The facts of one pass. Nothing in it changes during the pass."""
+
+    def __init__(self, snapshot: Snapshot, assessment: Assessment, state: PoolState, now: float) -> None:
+        """`state`: what the pass before has left, with no time after `now` (seconds since the epoch)."""
+        self.snapshot = snapshot
+        self.assessment = assessment
+        self.state = state
+        self.now = now
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.snapshot.pool.name
+
+    @property
+    def spec(self) -> PoolSpec:
+        """The pool's spec."""
+        return self.snapshot.pool.spec
+
+    @property
+    def resource(self) -> str:
+        """The name of the accelerator's resource."""
+        return self.spec.accelerator.resource_name
+
+    @property
+    def primary(self) -> Target:
+        """The first provider."""
+        return self.assessment.primary.target
+
+    @cached_property
+    def standbys(self) -> tuple[Target, ...]:
+        """The other providers, most preferred first."""
+        targets = tuple(supply.target for supply in self.assessment.supplies)
+        return in_preference(targets, cheapest=self.spec.placement is Placement.CHEAPEST)
+
+    @cached_property
+    def lost_nodes(self) -> frozenset[str]:
+        """The names of the nodes whose status is Unknown."""
+        return frozenset(use.node.name for use in self.snapshot.nodes if use.node.ready == "Unknown")
+
+    def in_flight_to(self, pod: Pod, target: Target) -> bool:
+        """Say whether an offer of the provider to the pod is being written."""
+        offer = self.snapshot.in_flight.get(pod.uid)
+        return offer is not None and offer.provider == target.name
+
+    def may_land_on(self, pod: Pod, target: Target) -> bool:
+        """Say whether the pod may land on a standby without any further decision."""
+        return target.tolerated_by(pod.shape) or self.in_flight_to(pod, target)

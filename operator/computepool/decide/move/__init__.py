@@ -1,0 +1,1 @@
+"""Which running pods are moved: off what fails, to make room, and home. Pure."""

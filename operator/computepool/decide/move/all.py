@@ -1,0 +1,102 @@
+"""Which running pods are moved in this pass, in any of the three ways, after all pending pods have had their turn.
+
+Failover first: what fails does not wait for what is merely better elsewhere. While too many providers have failed at
+once no pod is moved at all.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from computepool.assess.capacity.fit import label_keys
+from computepool.decide.account.account import Account
+from computepool.decide.account.budget import BudgetAccount
+from computepool.decide.context import Context
+from computepool.decide.move.eligibility import Dwell, moved_before, unknown_since
+from computepool.decide.move.failback import fail_back, failback_uses
+from computepool.decide.move.failback_backoff import FailbackBackoff
+from computepool.decide.move.failover import fail_over, troubled_uses
+from computepool.decide.move.limits import MoveLimits
+from computepool.decide.move.pending import PENDING_SECONDS, PendingMoves
+from computepool.decide.move.planner import MovePlanner
+from computepool.decide.move.reschedule import make_room
+from computepool.decide.plan import Move, Stay
+from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
+from computepool.model.snapshot import NodeUse, Pod, members_on
+from computepool.model.state import RecentMoves, Relapse
+
+
+class MovePlan(msgspec.Struct, frozen=True):
+    """What was decided about running pods, and what the next pass has to know of it."""
+
+    moves: tuple[Move, ...]
+    stays: tuple[Stay, ...]
+    stays_left_out: int
+    recheck_at: float | None
+    recent_moves: RecentMoves
+    stable_since: float | None
+    moved_before: float | None
+    unknown_since: Mapping[str, float]
+    relapses: Mapping[str, Relapse]
+
+
+def plan_moves(
+    context: Context, account: Account, pending: PendingMoves, budget: BudgetAccount, stuck: Sequence[Pod]
+) -> MovePlan:
+    """Decide all moves of a pass. `stuck`: waiting pods that can only run on the primary, and have no room there."""
+    snapshot, state, now = context.snapshot, context.state, context.now
+    before = moved_before(snapshot, state)
+    unknown = unknown_since(snapshot, state.memory.unknown_since, now)
+    stable = _stable_since(context)
+    limits = MoveLimits(snapshot, pending, state.recorded.recent_moves, now)
+    dwell = Dwell(snapshot, float(context.spec.failback.min_dwell_seconds), before, now)
+    backoff = FailbackBackoff(context)
+    planner = MovePlanner(context, account, pending, limits, dwell)
+    if not context.assessment.exceeded:
+        fail_over(planner, unknown)
+        make_room(planner, stuck)
+        fail_back(planner, budget.excess, backoff, stable)
+    moves = tuple(planner.moves)
+    planner.blocked.recheck(_kept_until(pending))
+    return MovePlan(
+        moves=moves,
+        stays=tuple(planner.blocked.listed),
+        stays_left_out=planner.blocked.left_out,
+        recheck_at=planner.blocked.recheck_at,
+        # In mode Observe no pod is moved, so the moves count against no limit.
+        recent_moves=limits.recorded(() if context.spec.mode is Mode.OBSERVE else moves),
+        stable_since=stable,
+        moved_before=before,
+        unknown_since=unknown,
+        relapses=backoff.known(),
+    )
+
+
+def move_label_keys(context: Context) -> frozenset[str]:
+    """Return every node label that the selectors of pods read that this pass may move."""
+    moving = [move.pod for move in context.snapshot.moving]
+    uses = (use for use in _sources(context) if use.shares)
+    return label_keys((*moving, *members_on(uses, context.pool)))
+
+
+def _sources(context: Context) -> Iterable[NodeUse]:
+    spec, assessment = context.spec, context.assessment
+    yield from troubled_uses(assessment)
+    if spec.reschedule.policy is not ReschedulePolicy.NEVER:
+        yield from assessment.primary.nodes
+    returns = spec.budget is not None and spec.budget.on_exhausted is OnExhausted.RETURN
+    if returns or spec.failback.policy is not FailbackPolicy.NEVER:
+        yield from failback_uses(assessment.supplies)
+
+
+def _stable_since(context: Context) -> float | None:
+    """Return since when the primary is well and not saturated; None while it is not."""
+    if not context.assessment.primary.breaker.closed or context.assessment.saturation.saturated is not False:
+        return None
+    since = context.state.memory.stable_since
+    return context.now if since is None else since
+
+
+def _kept_until(pending: PendingMoves) -> float | None:
+    """Return when the first place that is kept for a replacement is given up, as far as that is known."""
+    return min((move.at + PENDING_SECONDS for move in pending.awaiting if not move.unanswered), default=None)

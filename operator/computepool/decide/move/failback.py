@@ -1,0 +1,175 @@
+"""Pods on standbys are brought home, slowly: where the policy says so, and where the budget is spent.
+
+No pod is brought home unless the primary has been well and not saturated for stableSeconds, no pod waits for it, and
+headroomPercent of it stays free. A half-open primary takes exactly one pod, as its canary. Invariant 4: a verdict that
+is unknown counts as not stable.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+
+from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.supply import Supply
+from computepool.assess.demand.overflow import FULL
+from computepool.decide.account.budget import NOTHING, cost_of
+from computepool.decide.move.failback_backoff import FailbackBackoff
+from computepool.decide.move.failover import gives_up
+from computepool.decide.move.planner import Candidate, MovePlanner, Rejected
+from computepool.decide.move.window import opening_of
+from computepool.model.accelerators import request_of
+from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import MoveKind, NodeUse, Shape
+
+NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
+"""Rejections by the primary that make a standby the pod's only place."""
+
+
+def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, stable_since: float | None) -> None:
+    """Decide which pods come home.
+
+    `excess`: hourly cost above the budget; `stable_since`: since when the primary is well and not saturated.
+    """
+    spec = planner.context.spec
+    returning = _to_return(planner, excess)
+    wanted = spec.failback.policy is FailbackPolicy.WHEN_STABLE
+    if not wanted and not returning:
+        return
+    opening = opening_of(spec.failback.window, planner.context.now)
+    candidates = _candidates(planner)
+    backoff.note((one.pod for one in candidates), stable_since)
+    if wanted and not opening.open:
+        planner.blocked.recheck(opening.again)
+        if not returning:
+            _all_stay(planner, candidates, Reason.OUTSIDE_WINDOW, until=opening.again)
+            return
+    if not _may_begin(planner, candidates, stable_since):
+        return
+    for candidate in candidates:
+        if returning > 0 and planner.cost(candidate) > 0:
+            if _bring_home(planner, candidate, backoff, Reason.BUDGET_RETURN):
+                returning -= planner.cost(candidate)
+        elif wanted and opening.open:
+            _bring_home(planner, candidate, backoff, Reason.COMES_HOME)
+        elif wanted:
+            planner.blocked.add(candidate.pod, Reason.OUTSIDE_WINDOW, until=opening.again)
+
+
+def failback_uses(supplies: Sequence[Supply]) -> Iterable[NodeUse]:
+    """Yield the standby nodes that pods may be brought home from: pods on nodes in trouble are failover's."""
+    for supply in supplies[1:]:
+        if not gives_up(supply):
+            yield from (use for use in supply.nodes if use.node.name not in supply.sick)
+
+
+def _candidates(planner: MovePlanner) -> list[Candidate]:
+    """Return the pods on standbys that the primary could have by their own selectors, in the order of their turn."""
+    supplies = planner.context.assessment.supplies
+    fits_home = _once_per_shape(lambda shape: not supplies[0].target.contradicts(shape))
+    found = [
+        candidate
+        for supply in supplies[1:]
+        for candidate in planner.candidates(supply, [use for use in failback_uses((supplies[0], supply)) if use.shares])
+        if fits_home(candidate.pod.shape)
+    ]
+    return sorted(found, key=lambda one: (planner.limits.last_refused_at(one.pod.uid), _turn(one)))
+
+
+def _once_per_shape(ask: Callable[[Shape], bool]) -> Callable[[Shape], bool]:
+    answers: dict[int, bool] = {}
+
+    def asked(shape: Shape) -> bool:
+        key = id(shape)
+        if key not in answers:
+            answers[key] = ask(shape)
+        return answers[key]
+
+    return asked
+
+
+def _to_return(planner: MovePlanner, excess: Decimal) -> Decimal:
+    """Return the hourly cost that is to come home because the budget is spent."""
+    context = planner.context
+    budget = context.spec.budget
+    if budget is None or budget.on_exhausted is not OnExhausted.RETURN:
+        return NOTHING
+    standbys = {target.name: target for target in context.standbys}
+    # Pods that are on their way home already cost no more.
+    leaving = (
+        cost_of(standbys[move.source], move.pod, context.resource)
+        for move in planner.pending.under_way
+        if move.source in standbys
+    )
+    return max(NOTHING, excess - sum(leaving, NOTHING))
+
+
+def _turn(candidate: Candidate) -> tuple[object, ...]:
+    """Sort the most expensive provider first, then the lowest priority, then the youngest."""
+    price, pod = candidate.supply.target.price, candidate.pod
+    return (price is None, -(price or NOTHING), pod.priority, -pod.created, pod.namespace, pod.name, pod.uid)
+
+
+def _may_begin(planner: MovePlanner, candidates: Sequence[Candidate], stable_since: float | None) -> bool:
+    """Say whether any pod may be brought home now; note why all stay otherwise."""
+    context = planner.context
+    primary = context.assessment.primary
+    if primary.breaker.state is BreakerState.OPEN:
+        _all_stay(planner, candidates, Reason.NOT_STABLE)
+        return False
+    if primary.breaker.closed:
+        due = None if stable_since is None else stable_since + context.spec.failback.stable_seconds
+        if due is None or context.now < due:
+            _all_stay(planner, candidates, Reason.NOT_STABLE, until=due)
+            return False
+    if _pod_waits(planner):
+        _all_stay(planner, candidates, Reason.WOULD_STRAND, ((primary.target.name, Reason.NO_ROOM),))
+        return False
+    return True
+
+
+def _all_stay(
+    planner: MovePlanner,
+    candidates: Iterable[Candidate],
+    reason: Reason,
+    rejected: Rejected = (),
+    until: float | None = None,
+) -> None:
+    for candidate in candidates:
+        planner.blocked.add(candidate.pod, reason, rejected, until)
+
+
+def _pod_waits(planner: MovePlanner) -> bool:
+    """Say whether a pod waits that the primary could take, now or with more room: it goes first."""
+    demand, returning = planner.context.assessment.demand, planner.pending.returning
+    fitting = [hold.pod for hold in demand.held if hold.reason in (Reason.FITS_ON_PREFERRED, Reason.SOON_FREE)]
+    fitting += [sent.pod for sent in demand.sent if sent.home is not None]
+    fitting += [overflow.pod for overflow in demand.overflow if overflow.why in FULL]
+    return any(pod.uid not in returning for pod in fitting)
+
+
+def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBackoff, reason: Reason) -> bool:
+    """Bring one pod home if it may leave and has a place; say whether it comes."""
+    home = planner.context.primary
+    until = backoff.until(candidate.pod)
+    if until is not None:
+        planner.blocked.add(candidate.pod, Reason.COMES_BACK, until=until)
+        return False
+    if not planner.may_leave(candidate, MoveKind.FAILBACK):
+        return False
+    request = request_of(candidate.pod, planner.context.resource)
+    if planner.account.free_on_primary() - request < _headroom(planner):
+        planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, ((home.name, Reason.NO_ROOM),))
+        return False
+    target = planner.reserve_target(candidate, (home,))
+    if isinstance(target, Target):
+        planner.move(candidate, target, MoveKind.FAILBACK, reason)
+        return True
+    if target[0][1] not in NEVER_HOME:
+        planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
+    return False
+
+
+def _headroom(planner: MovePlanner) -> int:
+    """Return how many thousandths of the accelerator are to stay free on the primary, rounded up."""
+    percent = planner.context.spec.failback.headroom_percent
+    return -(-planner.context.assessment.primary.allocatable * percent // 100)

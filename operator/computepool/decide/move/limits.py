@@ -1,0 +1,144 @@
+"""How many pods may be moved now. Invariant 6: moves stay within maxConcurrentMoves and perMinute.
+
+Failover and rescheduling share the limits of `failover`, failback has its own. Moves of this process are in the
+snapshot; moves of an earlier leader are in the recorded state, by the second.
+"""
+
+from math import ceil, floor
+from typing import Final
+
+import msgspec
+
+from computepool.decide.move.pending import FORCED, HOMEWARD, Kinds, PendingMoves, is_asked
+from computepool.decide.plan import Move
+from computepool.model.api import PoolSpec
+from computepool.model.snapshot import MoveKind, Snapshot
+from computepool.model.state import RecentMoves
+
+MINUTE: Final = 60.0
+ROUNDING_SECONDS: Final = 1.0
+"""Recorded times are whole seconds, rounded down."""
+RETRY_SECONDS: Final = 10.0
+"""Between the first tries of an eviction that is refused."""
+RETRY_SHARE: Final = 0.5
+"""A refused eviction is tried again after this share of the time for which it has been refused."""
+RETRY_CAP_SECONDS: Final = 60.0
+"""The longest time between two tries: a disruption budget may let go at any time."""
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    kinds: Kinds
+    concurrent: int
+    per_minute: int | None
+
+
+class MoveLimits:
+    """Counts the moves of one pass, beside the moves before."""
+
+    def __init__(self, snapshot: Snapshot, pending: PendingMoves, recent: RecentMoves, now: float) -> None:
+        """`recent`: the moves that the state records."""
+        spec = snapshot.pool.spec
+        self._pending = pending
+        self._moving = snapshot.moving
+        self._recent = recent
+        self._now = now
+        self._since = snapshot.moving_since
+        self._second = self._second_of(now)
+        self._timeout = float(spec.failover.eviction_timeout_seconds)
+        limits = _limits(spec)
+        self._limits = {kind: one for one in limits for kind in one.kinds}
+        self._counting = self._counted_until()
+        # Asked for each pod in turn, so worked out once.
+        self._remaining = {one.kinds: self._remaining_by(one) for one in limits}
+        self._recheck = {one.kinds: self._recheck_by(one) for one in limits}
+
+    def remaining(self, kind: MoveKind) -> int:
+        """Return how many more moves of that kind may begin in this pass."""
+        return max(0, self._remaining[self._limits[kind].kinds])
+
+    def count(self, kind: MoveKind) -> None:
+        """Count one more move."""
+        self._remaining[self._limits[kind].kinds] -= 1
+
+    def recheck_at(self, kind: MoveKind) -> float | None:
+        """Return when a limit that is reached may allow a move again, by time alone."""
+        return self._recheck[self._limits[kind].kinds]
+
+    def retry_at(self, uid: str) -> float | None:
+        """Return when the pod's refused eviction may be tried again; None: it was not refused, or may be now."""
+        move = self._pending.refused.get(uid)
+        if move is None:
+            return None
+        refused = move.at - (move.at if move.refused_since is None else move.refused_since)
+        at = move.at + min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
+        return at if at > self._now else None
+
+    def last_refused_at(self, uid: str) -> float:
+        """Sort key: never refused first (0), then longest since the last refusal.
+
+        So the pods of one disruption budget cannot block all other pods.
+        """
+        move = self._pending.refused.get(uid)
+        return 0.0 if move is None else move.at
+
+    def overdue(self, uid: str) -> bool:
+        """Say whether the pod's eviction has been refused for evictionTimeoutSeconds."""
+        move = self._pending.refused.get(uid)
+        return move is not None and self._now >= (move.refused_since or 0.0) + self._timeout
+
+    def recorded(self, moves: tuple[Move, ...]) -> RecentMoves:
+        """Return the next `recent_moves`: with these moves, without moves a minute older than the latest."""
+        entries = list(self._recent)
+        for kind in dict.fromkeys(move.kind for move in moves):
+            begun = [move.pod.uid for move in moves if move.kind is kind]
+            again = sum(uid in self._pending.refused for uid in begun)
+            # A retry may be refused in many passes. So retries are counted only as far as they may be let go beside
+            # all other moves of this second.
+            there = entries.count((self._second, kind))
+            entries += [(self._second, kind)] * (len(begun) - again + max(0, self._asked(kind) + again - there))
+        latest = max((at for at, _ in entries), default=0.0)
+        return tuple((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS)
+
+    def _counted_until(self) -> list[tuple[float, MoveKind]]:
+        """Return until when each move of the last minute counts."""
+        # A move that is not answered may be made now.
+        own = [
+            ((max(move.at, self._now) if move.unanswered else move.at) + MINUTE, move.kind)
+            for move in self._moving
+            if is_asked(move)
+        ]
+        earlier = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in self._recent if at < self._since]
+        return [(until, kind) for until, kind in (*own, *earlier) if until > self._now]
+
+    def _asked(self, kind: MoveKind) -> int:
+        """Return how many pods are let go, or may be, that were asked for in this second before this pass."""
+        return sum(
+            move.kind is kind and is_asked(move) and self._second_of(move.at) >= self._second for move in self._moving
+        )
+
+    def _second_of(self, at: float) -> float:
+        # A move of the second in which this process took over must not be read as a move of the earlier leader.
+        return float(max(floor(at), ceil(self._since)))
+
+    def _remaining_by(self, limits: _Limits) -> int:
+        remaining = limits.concurrent - self._pending.count(limits.kinds)
+        if limits.per_minute is None:
+            return remaining
+        return min(remaining, limits.per_minute - len(self._in_minute(limits.kinds)))
+
+    def _recheck_by(self, limits: _Limits) -> float | None:
+        times = [self._pending.ends(limits.kinds)]
+        if limits.per_minute is not None:
+            times.append(min(self._in_minute(limits.kinds), default=self._now + MINUTE))
+        return min((at for at in times if at is not None and at > self._now), default=None)
+
+    def _in_minute(self, kinds: Kinds) -> list[float]:
+        return [until for until, kind in self._counting if kind in kinds]
+
+
+def _limits(spec: PoolSpec) -> tuple[_Limits, _Limits]:
+    forced, home = spec.failover, spec.failback
+    return (
+        _Limits(FORCED, forced.max_concurrent_moves, forced.per_minute),
+        _Limits(HOMEWARD, home.max_concurrent_moves, home.per_minute),
+    )
