@@ -1,20 +1,22 @@
-"""ComputePools into the store: kopf's watch, and a list now and then for what a watch can't tell.
+"""ComputePools into the store, from kopf's watch and from lists.
 
-kopf does not report objects that vanished while its watch was broken (a re-list brings only what is there). A pool that
-is gone must not be acted upon, so the whole list is read at the start and once a minute.
+kopf does not report a pool that was deleted while its watch was broken. A deleted pool must not be acted upon, so all
+pools are listed at the start, once a minute, and whenever kopf ends.
 
-Watch, list and the answers to our own writes come in any order. What always holds: a pool that was told to be deleted
-does not come back, whatever was still under way about it; and nothing newer gives way to something older.
+Watch events, lists and the answers to our own writes come in any order. What always holds: a deleted pool does not come
+back, and an older state never replaces a newer one.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from computepool.act.status import POOLS_PATH
+from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, InvalidPool
@@ -26,7 +28,7 @@ _logger = logging.getLogger("computepool")
 
 
 class Pools:
-    """Takes pools in, from wherever they come, and says which are gone."""
+    """Takes pools in, from wherever they come, says which are gone, and whether the view of them is current."""
 
     def __init__(
         self,
@@ -37,10 +39,13 @@ class Pools:
         gone: Callable[[str], None],
         changed: Callable[[], None],
         stated: Callable[[ComputePool], None],
+        backoff: Backoff,
+        relist_seconds: float = RELIST_SECONDS,
     ) -> None:
         """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed.
 
         `stated(pool)` is called for one that has changed in the cluster: its status may be another's.
+        `backoff` gives the delays after a list that failed.
         """
         self._client = client
         self._store = store
@@ -48,6 +53,13 @@ class Pools:
         self._gone = gone
         self._changed = changed
         self._stated = stated
+        self._backoff = backoff
+        self._relist_seconds = relist_seconds
+        self.current = asyncio.Event()
+        """Set by a complete list; cleared when changes are no longer followed."""
+        self._listed_at = 0.0
+        self._error = ""
+        self._relist_now = asyncio.Event()
         # The uids of pools that were deleted since the last list began: it may still have them.
         self._deleted: set[str] = set()
         # By uid: pools that are there and can't be read; what they want is not known.
@@ -85,13 +97,58 @@ class Pools:
                 self.take(item)
 
     async def run(self) -> None:
-        """Read all pools once a minute, until cancelled."""
+        """Keep the pools listed, until cancelled."""
         while True:
-            await asyncio.sleep(RELIST_SECONDS)
+            self._relist_now.clear()
+            began = self._clock()
+            delay = self._relist_seconds
             try:
                 await self.relist()
             except ApiError as error:
-                log(_logger, logging.WARNING, "pools not listed, trying again in a minute", error=str(error))
+                self._error = str(error)
+                delay = self._backoff.next()
+                log(
+                    _logger,
+                    logging.WARNING,
+                    "pools not listed, trying again",
+                    error=str(error),
+                    seconds=round(delay, 2),
+                )
+            else:
+                self._listed(began)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._relist_now.wait()
+
+    def lost(self, problem: str) -> None:
+        """Note that changes are not followed: the view is stale until all pools have been listed anew."""
+        self._error = problem
+        self.current.clear()
+        self._relist_now.set()
+
+    def trouble(self, limit: float) -> str:
+        """Say why the view is missing, or stale, or not listed for `limit` seconds; nothing if it is current.
+
+        Nothing either before the first list: a standby lists no pools.
+        """
+        because = f": {self._error}" if self._error else ""
+        if not self.current.is_set():
+            return because and f"pools are not listed yet{because}; check that the chart's CRD and roles are there"
+        return (
+            f"the view of pools is older than {limit:.0f} s{because}" if self._clock() - self._listed_at > limit else ""
+        )
+
+    def _listed(self, began: float) -> None:
+        # A list may lack what happened while it was read, so it says nothing if `lost` was called meanwhile.
+        if self._relist_now.is_set():
+            return
+        self._backoff.reset()
+        self._listed_at = began
+        self.current.set()
+        if self._error:
+            self._error = ""
+            # A pass may have found the view stale.
+            self._store.mark_all(self._clock())
 
     def take(self, obj: Mapping[str, Any]) -> None:
         """Take one pool's object in. A spec that can't be read is logged, and the pool is left alone."""
