@@ -47,7 +47,8 @@ from computepool.report.story import Story
 _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
-RETRY_SECONDS_AT_MOST = 60.0
+KOPF_SECONDS = 60.0
+"""Longest delay before kopf starts anew."""
 WARM_CONNECTIONS = 8
 """Kept open while nothing happens: enough for the first pods of a burst, and few beside the API server's watches."""
 
@@ -55,13 +56,7 @@ WARM_CONNECTIONS = 8
 class Operator:
     """All parts of one process, wired together."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        client: ApiClient,
-        lease_client: ApiClient,
-    ) -> None:
+    def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
         """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
         clock, wall = time.monotonic, time.time
         self._settings = settings
@@ -142,11 +137,10 @@ class Operator:
             gone=self._passes.forget,
             changed=self._policy.wake,
             stated=self._passes.stated,
-            backoff=self._backoff(),
+            retry_seconds=settings.retry_seconds,
         )
-        self._pool_watch = PoolWatch(
-            access, self._pools, identity=settings.identity, backoff=self._backoff(), clock=clock
-        )
+        backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=self._rng)
+        self._pool_watch = PoolWatch(access, self._pools, identity=settings.identity, backoff=backoff)
         self._ticks = Ticks(self._stale, self._caches.unreadable, self._unfollowed, on_turn=self._look_at_all)
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._stale, metrics=self._render
@@ -232,9 +226,6 @@ class Operator:
     def _alive(self) -> str:
         late = self._clock() - self._beat
         return f"the loop has not come round for {late:.0f} s" if late > self._settings.lease_seconds else ""
-
-    def _backoff(self) -> Backoff:
-        return Backoff(base=self._settings.retry_seconds, cap=RETRY_SECONDS_AT_MOST, rng=self._rng)
 
     def _render(self) -> bytes:
         self.metrics.leader.set(int(self.election.leading))

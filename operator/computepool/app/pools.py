@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from computepool.act.status import POOLS_PATH
-from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, InvalidPool
@@ -39,13 +38,13 @@ class Pools:
         gone: Callable[[str], None],
         changed: Callable[[], None],
         stated: Callable[[ComputePool], None],
-        backoff: Backoff,
+        retry_seconds: float,
         relist_seconds: float = RELIST_SECONDS,
     ) -> None:
         """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed.
 
         `stated(pool)` is called for one that has changed in the cluster: its status may be another's.
-        `backoff` gives the delays after a list that failed.
+        A list that failed is repeated after `retry_seconds`.
         """
         self._client = client
         self._store = store
@@ -53,7 +52,7 @@ class Pools:
         self._gone = gone
         self._changed = changed
         self._stated = stated
-        self._backoff = backoff
+        self._retry_seconds = retry_seconds
         self._relist_seconds = relist_seconds
         self.current = asyncio.Event()
         """Set by a complete list; cleared when changes are no longer followed."""
@@ -100,20 +99,12 @@ class Pools:
         """Keep the pools listed, until cancelled."""
         while True:
             self._relist_now.clear()
-            began = self._clock()
-            delay = self._relist_seconds
+            began, delay = self._clock(), self._relist_seconds
             try:
                 await self.relist()
             except ApiError as error:
-                self._error = str(error)
-                delay = self._backoff.next()
-                log(
-                    _logger,
-                    logging.WARNING,
-                    "pools not listed, trying again",
-                    error=str(error),
-                    seconds=round(delay, 2),
-                )
+                self._error, delay = str(error), self._retry_seconds
+                log(_logger, logging.WARNING, "pools not listed, trying again", error=self._error)
             else:
                 self._listed(began)
             with suppress(TimeoutError):
@@ -127,22 +118,20 @@ class Pools:
         self._relist_now.set()
 
     def trouble(self, limit: float) -> str:
-        """Say why the view is missing, or stale, or not listed for `limit` seconds; nothing if it is current.
+        """Say why the view is stale or was not listed for `limit` seconds; nothing if it is current.
 
-        Nothing either before the first list: a standby lists no pools.
+        Nothing either before the first list is tried: a standby lists no pools.
         """
         because = f": {self._error}" if self._error else ""
         if not self.current.is_set():
             return because and f"pools are not listed yet{because}; check that the chart's CRD and roles are there"
-        return (
-            f"the view of pools is older than {limit:.0f} s{because}" if self._clock() - self._listed_at > limit else ""
-        )
+        late = self._clock() - self._listed_at > limit
+        return f"the view of pools is older than {limit:.0f} s{because}" if late else ""
 
     def _listed(self, began: float) -> None:
-        # A list may lack what happened while it was read, so it says nothing if `lost` was called meanwhile.
+        # A list that was under way when `lost` was called may lack what has happened since; another list follows.
         if self._relist_now.is_set():
             return
-        self._backoff.reset()
         self._listed_at = began
         self.current.set()
         if self._error:

@@ -27,7 +27,6 @@ from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
 from computepool.app.quarantine import Quarantine
 from computepool.kube.access import static_access
-from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
@@ -141,7 +140,7 @@ class Process:
             gone=self.passes.forget,
             changed=self.policy.wake,
             stated=self.passes.stated,
-            backoff=Backoff(base=RETRY, cap=RETRY, rng=rng),
+            retry_seconds=RETRY,
         )
 
     def _stale(self) -> str:

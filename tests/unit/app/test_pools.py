@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +13,6 @@ import pytest
 
 from computepool.app.pools import RELIST_SECONDS, Pools
 from computepool.kube.access import static_access
-from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
@@ -43,7 +41,7 @@ class Taking:
             gone=self.gone.append,
             changed=self._changed,
             stated=lambda pool: self.stated.append(pool.name),
-            backoff=Backoff(base=0.01, cap=0.01, rng=random.Random(1)),
+            retry_seconds=0.01,
             relist_seconds=relist_seconds,
         )
 
