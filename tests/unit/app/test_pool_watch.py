@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from computepool.app.pool_watch import PoolWatch
+from computepool.kube.access import Access, AccessError, Credentials
+from computepool.kube.backoff import Backoff
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.app.cluster import conditions, edit_pool, full, make_pool, overflow, sent
 from tests.unit.app.running import Running, Site
+from tests.unit.app.test_pools import Taking, listing, play
 
 ALWAYS = 10_000
 DISCOVERY = "/apis/computepool.io/v1alpha1"
@@ -158,3 +164,26 @@ def test_kopf_takes_no_signals(site: Site) -> None:
         assert [signal.getsignal(number) for number in taken] == handlers
 
     site.play(scenario, with_pool)
+
+
+def test_kopf_starts_anew_until_its_credentials_can_be_loaded(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(t: Taking) -> None:
+        loads = 0
+
+        async def load() -> Credentials:
+            nonlocal loads
+            loads += 1
+            if loads < 3:
+                raise AccessError("the plugin fails")
+            return Credentials(t.server.url)
+
+        access = Access(load, Credentials(t.server.url, expires_at=0.0))
+        backoff = Backoff(base=0.01, cap=0.01, rng=random.Random(1))
+        async with listing(t):
+            watching = asyncio.create_task(PoolWatch(access, t.pools, identity="x", backoff=backoff).run())
+            await until(lambda: t.server.count("watch", COMPUTEPOOLS), "pools are watched")
+            watching.cancel()
+        assert loads == 3
+        assert sum(record.getMessage() == "kopf ended, starting it anew" for record in caplog.records) == 2
+
+    play(scenario)
