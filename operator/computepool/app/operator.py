@@ -29,15 +29,15 @@ from computepool.app.health import HealthServer
 from computepool.app.ledgers import Ledgers
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
+from computepool.app.pool_watch import PoolWatch
 from computepool.app.pools import Pools
 from computepool.app.quarantine import Quarantine
 from computepool.app.settings import Settings
 from computepool.app.ticks import Ticks
 from computepool.app.uptime import uptime_clock
-from computepool.app.watch import watch_pools
 from computepool.kube.access import Access, load_access
+from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
 from computepool.report.events import EventSink
 from computepool.report.logs import log
@@ -47,6 +47,8 @@ from computepool.report.story import Story
 _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
+KOPF_SECONDS = 60.0
+"""Longest delay before kopf starts anew."""
 WARM_CONNECTIONS = 8
 """Kept open while nothing happens: enough for the first pods of a burst, and few beside the API server's watches."""
 
@@ -54,23 +56,10 @@ WARM_CONNECTIONS = 8
 class Operator:
     """All parts of one process, wired together."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        client: ApiClient,
-        lease_client: ApiClient,
-        *,
-        listen: Callable[[], None],
-    ) -> None:
-        """`lease_client` is the election's own, so that a burst of patches never delays a renewal.
-
-        `listen` has signals heard by us again, once kopf has taken them for itself.
-        """
+    def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
+        """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
         clock, wall = time.monotonic, time.time
         self._settings = settings
-        self._access = access
-        self._listen = listen
         self._client = client
         self._clock = clock
         self._rng = random.Random()
@@ -148,13 +137,15 @@ class Operator:
             gone=self._passes.forget,
             changed=self._policy.wake,
             stated=self._passes.stated,
+            retry_seconds=settings.retry_seconds,
         )
+        backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=self._rng)
+        self._pool_watch = PoolWatch(access, self._pools, identity=settings.identity, backoff=backoff)
         self._ticks = Ticks(self._stale, self._caches.unreadable, self._unfollowed, on_turn=self._look_at_all)
         self.health = HealthServer(
-            settings.host, settings.port, alive=self._alive, ready=self._ready, metrics=self._render
+            settings.host, settings.port, alive=self._alive, ready=self._stale, metrics=self._render
         )
         self._beat = clock()
-        self._no_pools = ""
         for resource in self._caches.reflectors:
             self.metrics.follow_age(resource, _age_of(self._caches, resource))
 
@@ -191,13 +182,13 @@ class Operator:
     async def _work(self, stop: asyncio.Event) -> None:
         """Do what only the leader does until told to stop, or until one part of it ends."""
         # Where the pools can't be listed yet, the lease is kept all the same.
-        listed = asyncio.Event()
+        listed = self._pools.current
         parts = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("pools", self._follow_pools(listed)),
-                ("kopf", _after(listed, self._watch)),
+                ("pools", self._pools.run()),
+                ("kopf", self._pool_watch.run()),
                 ("policy", _after(listed, self._policy.run)),
                 ("passes", _after(listed, self._passes.run)),
                 ("quarantine", _after(listed, self._quarantine.run)),
@@ -216,24 +207,9 @@ class Operator:
                 task.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
 
-    async def _watch(self) -> None:
-        await watch_pools(self._access, self._pools.heard, identity=self._settings.identity, started=self._listen)
-
-    async def _follow_pools(self, listed: asyncio.Event) -> None:
-        while not listed.is_set():
-            try:
-                await self._pools.relist()
-            except ApiError as error:
-                self._no_pools = f"pools are not listed yet: {error}; check that the chart's CRD and roles are there"
-                log(_logger, logging.WARNING, "pools not listed yet, trying again", error=str(error))
-                await asyncio.sleep(self._settings.retry_seconds)
-            else:
-                self._no_pools = ""
-                listed.set()
-        await self._pools.run()
-
     def _stale(self) -> str:
-        return self._caches.trouble(self._settings.stale_seconds)
+        limit = self._settings.stale_seconds
+        return self._caches.trouble(limit) or self._pools.trouble(limit)
 
     def _unfollowed(self) -> str:
         return self._caches.unfollowed(self._settings.stale_seconds)
@@ -251,22 +227,18 @@ class Operator:
         late = self._clock() - self._beat
         return f"the loop has not come round for {late:.0f} s" if late > self._settings.lease_seconds else ""
 
-    def _ready(self) -> str:
-        return self._stale() or self._no_pools
-
     def _render(self) -> bytes:
         self.metrics.leader.set(int(self.election.leading))
         return self.metrics.render()
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, listen: Callable[[], None]) -> int:
-    """Run one operator process until `stop` is set; return its exit code. `listen` has signals set it."""
-    listen()
+async def run(settings: Settings, stop: asyncio.Event) -> int:
+    """Run one operator process until `stop` is set; return its exit code."""
     collector.begin()
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:
-            await Operator(settings, access, client, lease_client, listen=listen).run(stop)
+            await Operator(settings, access, client, lease_client).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
             return_code = 1

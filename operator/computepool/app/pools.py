@@ -1,15 +1,16 @@
-"""ComputePools into the store: kopf's watch, and a list now and then for what a watch can't tell.
+"""ComputePools into the store, from kopf's watch and from lists.
 
-kopf does not report objects that vanished while its watch was broken (a re-list brings only what is there). A pool that
-is gone must not be acted upon, so the whole list is read at the start and once a minute.
+kopf does not report a pool that was deleted while its watch was broken. A deleted pool must not be acted upon, so all
+pools are listed at the start, once a minute, and whenever kopf ends.
 
-Watch, list and the answers to our own writes come in any order. What always holds: a pool that was told to be deleted
-does not come back, whatever was still under way about it; and nothing newer gives way to something older.
+Watch events, lists and the answers to our own writes come in any order. What always holds: a deleted pool does not come
+back, and an older state never replaces a newer one.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,7 @@ _logger = logging.getLogger("computepool")
 
 
 class Pools:
-    """Takes pools in, from wherever they come, and says which are gone."""
+    """Takes pools in, from wherever they come, says which are gone, and whether the view of them is current."""
 
     def __init__(
         self,
@@ -37,10 +38,13 @@ class Pools:
         gone: Callable[[str], None],
         changed: Callable[[], None],
         stated: Callable[[ComputePool], None],
+        retry_seconds: float,
+        relist_seconds: float = RELIST_SECONDS,
     ) -> None:
         """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed.
 
         `stated(pool)` is called for one that has changed in the cluster: its status may be another's.
+        A list that failed is repeated after `retry_seconds`.
         """
         self._client = client
         self._store = store
@@ -48,6 +52,13 @@ class Pools:
         self._gone = gone
         self._changed = changed
         self._stated = stated
+        self._retry_seconds = retry_seconds
+        self._relist_seconds = relist_seconds
+        self.current = asyncio.Event()
+        """Set by a complete list; cleared when changes are no longer followed."""
+        self._listed_at = 0.0
+        self._error = ""
+        self._relist_now = asyncio.Event()
         # The uids of pools that were deleted since the last list began: it may still have them.
         self._deleted: set[str] = set()
         # By uid: pools that are there and can't be read; what they want is not known.
@@ -85,13 +96,48 @@ class Pools:
                 self.take(item)
 
     async def run(self) -> None:
-        """Read all pools once a minute, until cancelled."""
+        """Keep the pools listed, until cancelled."""
         while True:
-            await asyncio.sleep(RELIST_SECONDS)
+            self._relist_now.clear()
+            began, delay = self._clock(), self._relist_seconds
             try:
                 await self.relist()
             except ApiError as error:
-                log(_logger, logging.WARNING, "pools not listed, trying again in a minute", error=str(error))
+                self._error, delay = str(error), self._retry_seconds
+                log(_logger, logging.WARNING, "pools not listed, trying again", error=self._error)
+            else:
+                self._listed(began)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._relist_now.wait()
+
+    def lost(self, problem: str) -> None:
+        """Note that changes are not followed: the view is stale until all pools have been listed anew."""
+        self._error = problem
+        self.current.clear()
+        self._relist_now.set()
+
+    def trouble(self, limit: float) -> str:
+        """Say why the view is stale or was not listed for `limit` seconds; nothing if it is current.
+
+        Nothing either before the first list is tried: a standby lists no pools.
+        """
+        because = f": {self._error}" if self._error else ""
+        if not self.current.is_set():
+            return because and f"pools are not listed yet{because}; check that the chart's CRD and roles are there"
+        late = self._clock() - self._listed_at > limit
+        return f"the view of pools is older than {limit:.0f} s{because}" if late else ""
+
+    def _listed(self, began: float) -> None:
+        # A list that was under way when `lost` was called may lack what has happened since; another list follows.
+        if self._relist_now.is_set():
+            return
+        self._listed_at = began
+        self.current.set()
+        if self._error:
+            self._error = ""
+            # A pass may have found the view stale.
+            self._store.mark_all(self._clock())
 
     def take(self, obj: Mapping[str, Any]) -> None:
         """Take one pool's object in. A spec that can't be read is logged, and the pool is left alone."""

@@ -20,7 +20,7 @@ class Settings:
     port: int = 8080
     kubeconfig: str | None = None
     retry_seconds: float = 2.0
-    """Between attempts to list the pools for the first time."""
+    """Between attempts to list the pools; before kopf starts anew, where the delays grow."""
     stale_seconds: float = 120.0
     """A view not known to be current for so long freezes all decisions. A quiet watch says something once a minute."""
 

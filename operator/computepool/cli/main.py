@@ -167,14 +167,10 @@ def _complain(problem: str) -> None:
 
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def listen() -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(one, stop.set)
-
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        return await run_operator(settings, stop, listen=listen)
+        return await run_operator(settings, stop)
     except (AccessError, ServeError) as problem:
         _complain(str(problem))
         return 1

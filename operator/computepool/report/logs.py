@@ -60,9 +60,9 @@ def set_up(fmt: str, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if fmt == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # kopf reports every object and every reconnect at INFO; the operator says what matters itself.
-    for chatty in ("kopf", "aiohttp.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # kopf reports every object and every attempt; the operator says itself why kopf ended.
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)
 
 
 def _value(value: object) -> str:

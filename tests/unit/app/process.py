@@ -28,7 +28,6 @@ from computepool.app.pools import Pools
 from computepool.app.quarantine import Quarantine
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from computepool.report.events import EventSink
@@ -141,6 +140,7 @@ class Process:
             gone=self.passes.forget,
             changed=self.policy.wake,
             stated=self.passes.stated,
+            retry_seconds=RETRY,
         )
 
     def _stale(self) -> str:
@@ -189,13 +189,8 @@ class Process:
         self.spawn(self.events.run())
         await self.caches.wait()
         self.server.store.listeners.append(self._pool_changed)
-        while True:
-            try:
-                await self.pools.relist()
-            except ApiError:
-                await asyncio.sleep(RETRY)
-            else:
-                break
+        self.spawn(self.pools.run())
+        await self.pools.current.wait()
         self.spawn(self.policy.run())
         self.spawn(self.passes.run())
         self.spawn(self.quarantine.run())

@@ -114,7 +114,7 @@ class Site:
                     assert isinstance(made, Awaitable)
                     await made
                 stop = asyncio.Event()
-                task = asyncio.create_task(run_operator(settings, stop, listen=lambda: None))
+                task = asyncio.create_task(run_operator(settings, stop))
                 running = Running(server, stop, task, self.caplog)
                 try:
                     await scenario(running)

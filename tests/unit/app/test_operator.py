@@ -222,7 +222,7 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(site: Site) -> None:
     async def scenario(first: Running) -> None:
         settings = site.settings(first.server, port=await first.port())
         with pytest.raises(ServeError, match="--http-port"):
-            await run_operator(settings, asyncio.Event(), listen=lambda: None)
+            await run_operator(settings, asyncio.Event())
 
     site.play(scenario)
 
@@ -231,6 +231,6 @@ def test_no_way_to_the_cluster_ends_it_with_a_sentence(site: Site) -> None:
     async def scenario(first: Running) -> None:
         settings = site.settings(first.server, kubeconfig=str(site.folder / "nowhere"))
         with pytest.raises(AccessError, match="nowhere"):
-            await run_operator(settings, asyncio.Event(), listen=lambda: None)
+            await run_operator(settings, asyncio.Event())
 
     site.play(scenario)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from computepool.app.pools import Pools
+from computepool.app.pools import RELIST_SECONDS, Pools
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
@@ -22,10 +24,11 @@ from tests.unit.act.objects import Json, pool, pool_record
 
 
 class Taking:
-    """Pools in front of a fake API server, and what they told."""
+    """Pools in front of a fake API server, and what they told; `now` is the time of their clock."""
 
-    def __init__(self, server: FakeApiServer, client: ApiClient) -> None:
+    def __init__(self, server: FakeApiServer, client: ApiClient, relist_seconds: float) -> None:
         self.server = server
+        self.now = 1.0
         self.marked: list[str] = []
         self.gone: list[str] = []
         self.changes = 0
@@ -34,10 +37,12 @@ class Taking:
         self.pools = Pools(
             client,
             self.store,
-            clock=lambda: 1.0,
+            clock=lambda: self.now,
             gone=self.gone.append,
             changed=self._changed,
             stated=lambda pool: self.stated.append(pool.name),
+            retry_seconds=0.01,
+            relist_seconds=relist_seconds,
         )
 
     def _changed(self) -> None:
@@ -59,10 +64,10 @@ class Taking:
         self.changes = 0
 
 
-def play(scenario: Callable[[Taking], Awaitable[None]]) -> None:
+def play(scenario: Callable[[Taking], Awaitable[None]], *, relist_seconds: float = RELIST_SECONDS) -> None:
     async def run() -> None:
         async with FakeApiServer() as server, ApiClient(static_access(server.url)) as client:
-            await scenario(Taking(server, client))
+            await scenario(Taking(server, client, relist_seconds))
 
     asyncio.run(run())
 
@@ -337,3 +342,100 @@ def test_a_pool_that_can_not_be_read_is_known_to_be_there_until_it_can_or_is_gon
         assert not t.pools.unread()
 
     play(scenario)
+
+
+# -- whether the view is current
+
+
+def test_before_the_first_list_there_is_no_trouble_and_the_view_is_not_current() -> None:
+    async def scenario(t: Taking) -> None:
+        assert t.pools.trouble(60.0) == ""
+        assert not t.pools.current.is_set()
+
+    play(scenario)
+
+
+def test_a_list_that_fails_is_told_and_repeated() -> None:
+    async def scenario(t: Taking) -> None:
+        t.server.fault("list", times=2, status=403, message="no right")
+        async with listing(t):
+            await until(lambda: t.pools.trouble(60.0), "it is told")
+            assert re.match("pools are not listed yet: .*no right; check", t.pools.trouble(60.0))
+            await until(t.pools.current.is_set, "they are listed")
+            assert t.pools.trouble(60.0) == ""
+        assert t.server.count("list") == 3
+
+    play(scenario)
+
+
+def test_a_deletion_that_the_watch_has_lost_is_noticed_by_the_next_list() -> None:
+    async def scenario(t: Taking) -> None:
+        t.create()
+        async with listing(t):
+            await until(lambda: POOL in t.store.pools, "it is listed")
+            t.server.delete(COMPUTEPOOLS, POOL)
+            await until(lambda: t.gone == [POOL], "it is gone")
+
+    play(scenario, relist_seconds=0.01)
+
+
+def test_when_the_watch_is_lost_the_view_is_stale_until_pools_are_listed_anew() -> None:
+    async def scenario(t: Taking) -> None:
+        t.create()
+        async with listing(t):
+            await until(t.pools.current.is_set, "they are listed")
+            t.forget_told()
+            answered = asyncio.Event()
+            t.server.fault("list", gate=answered)
+            t.pools.lost("kopf ended")
+            assert t.pools.trouble(60.0).startswith("pools are not listed yet: kopf ended")
+            await until(lambda: t.server.count("list") == 2, "they are listed anew at once")
+            assert t.marked == []
+            answered.set()
+            await until(t.pools.current.is_set, "the list is complete")
+            assert t.pools.trouble(60.0) == ""
+            assert t.marked == [POOL], "a pass may have found the view stale"
+
+    play(scenario)
+
+
+def test_a_list_that_began_before_the_watch_was_lost_does_not_make_the_view_current() -> None:
+    async def scenario(t: Taking) -> None:
+        first, second = asyncio.Event(), asyncio.Event()
+        t.server.fault("list", gate=first)
+        t.server.fault("list", gate=second)
+        async with listing(t):
+            await until(lambda: t.server.count("list") == 1, "the first list is on its way")
+            t.pools.lost("kopf ended")
+            first.set()
+            await until(lambda: t.server.count("list") == 2, "the second list is on its way")
+            assert not t.pools.current.is_set()
+            second.set()
+            await until(t.pools.current.is_set, "they are listed")
+
+    play(scenario)
+
+
+def test_a_view_that_was_not_listed_for_too_long_is_stale_though_nothing_else_is_wrong() -> None:
+    async def scenario(t: Taking) -> None:
+        async with listing(t):
+            await until(t.pools.current.is_set, "they are listed")
+            t.server.fault("list", times=1000, status=503, message="etcd is away")
+            t.now += 60.0
+            assert t.pools.trouble(60.0) == ""
+            t.now += 1.0
+            assert t.pools.trouble(60.0).startswith("the view of pools is older than 60 s")
+            await until(lambda: "etcd is away" in t.pools.trouble(60.0), "the reason is told")
+            t.server.faults.clear()
+            await until(lambda: t.pools.trouble(60.0) == "", "they are listed")
+
+    play(scenario, relist_seconds=0.01)
+
+
+@asynccontextmanager
+async def listing(t: Taking) -> AsyncIterator[None]:
+    """Keep the pools listed as long as the block."""
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(t.pools.run())
+        yield
+        running.cancel()

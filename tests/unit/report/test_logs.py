@@ -105,7 +105,7 @@ def test_set_up_sends_everything_to_standard_error_in_one_form(fmt: str, kind: t
         (handler,) = root.handlers
         assert isinstance(handler.formatter, kind)
         assert root.level == logging.WARNING
-        assert not logging.getLogger("kopf.anything").isEnabledFor(logging.INFO)
+        assert not logging.getLogger("kopf.anything").isEnabledFor(logging.ERROR)
     finally:
         root.handlers[:] = before
         root.setLevel(levels[0])

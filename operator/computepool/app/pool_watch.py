@@ -1,0 +1,124 @@
+"""kopf, watching ComputePools and nothing else: no finalizers, no annotations, no events of its own.
+
+kopf gives up where the API server refuses it for more than a moment or ends a watch with an error. It then starts anew,
+and the process goes on. Until all pools have been listed after that, the view of them is stale.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any, Final, cast
+
+import aiohttp
+import kopf
+
+from computepool.app.pools import Pools
+from computepool.kube.access import Access, Credentials
+from computepool.kube.backoff import Backoff
+from computepool.model.api import GROUP, PLURAL, VERSION
+from computepool.report.logs import log
+
+WATCH_SECONDS: Final = 290
+REPEAT_SECONDS: Final = 1.0
+"""kopf waits so long and repeats a request that failed. If that fails too, kopf ends."""
+STEADY_SECONDS: Final = 300.0
+"""If kopf has run for so long, the delay before it starts anew is short again."""
+_logger = logging.getLogger("computepool")
+
+
+class PoolWatch:
+    """Runs kopf, and starts it anew whenever it ends."""
+
+    def __init__(self, access: Access, pools: Pools, *, identity: str, backoff: Backoff) -> None:
+        """`pools` take the events; `backoff` gives the delays before kopf starts anew."""
+        self._access = access
+        self._pools = pools
+        self._identity = identity
+        self._backoff = backoff
+
+    async def run(self) -> None:
+        """Keep kopf running until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            # kopf never watches a resource that is not served when it starts.
+            await self._pools.current.wait()
+            began = loop.time()
+            problem = await self._run_kopf(loop)
+            self._pools.lost(f"kopf ended: {problem}")
+            if loop.time() - began > STEADY_SECONDS:
+                self._backoff.reset()
+            delay = self._backoff.next()
+            log(_logger, logging.WARNING, "kopf ended, starting it anew", error=problem, seconds=round(delay, 2))
+            await asyncio.sleep(delay)
+
+    async def _run_kopf(self, ours: asyncio.AbstractEventLoop) -> str:
+        """Run kopf until it ends, and return why it did.
+
+        kopf has a thread and a loop of its own. It takes SIGTERM and SIGINT for itself only in the main thread.
+        """
+        stop: Future[None] = Future()
+        try:
+            await asyncio.to_thread(lambda: asyncio.run(self._kopf(ours, stop)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process goes on
+            return repr(error)
+        finally:
+            stop.cancel()
+        return "no reason given"
+
+    async def _kopf(self, ours: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
+        """Run kopf until it ends or `stop` is done; raises kopf's errors. All else belongs to the loop `ours`."""
+        given: Credentials | None = None
+
+        async def login(**_: Any) -> kopf.AiohttpSession | None:
+            nonlocal given
+            # kopf asks again when these are refused (401). It ends if there are no others.
+            given = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._credentials(given), ours))
+            return None if given is None else _session(given)
+
+        async def on_event(event: Mapping[str, Any], **_: Any) -> None:
+            ours.call_soon_threadsafe(self._pools.heard, event["type"] or "", event["object"])
+
+        registry = kopf.OperatorRegistry()
+        # A login that fails gives no credentials, so that kopf ends: it would repeat the login only after a minute.
+        kopf.on.login(registry=registry, errors=kopf.ErrorsMode.IGNORED)(login)
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_event)
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=_settings(),
+            clusterwide=True,
+            standalone=True,
+            priority=0,
+            # Left to itself, kopf asks for the user's name, which a container's numeric user need not have.
+            identity=cast("Any", self._identity),
+        )
+        ended, _ = await asyncio.wait([*tasks, asyncio.wrap_future(stop)], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            if not task.cancelled():
+                task.result()
+
+    async def _credentials(self, refused: Credentials | None) -> Credentials | None:
+        """Return credentials other than `refused`, or None if there are no others by now. Raises AccessError."""
+        current = self._access.credentials
+        if current is not refused and not self._access.expired():
+            return current
+        return self._access.credentials if await self._access.renew(current) else None
+
+
+def _session(credentials: Credentials) -> kopf.AiohttpSession:
+    headers = {"Authorization": credentials.authorization} if credentials.authorization else {}
+    connector = aiohttp.TCPConnector(limit=0, ssl=credentials.tls or True)
+    session = aiohttp.ClientSession(connector=connector, headers=headers, proxy=credentials.proxy)
+    return kopf.AiohttpSession(server=credentials.host, aiohttp_session=session)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # The definition is installed with the operator: it need not be allowed to watch all definitions.
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.networking.error_backoffs = [REPEAT_SECONDS]
+    # Otherwise kopf kills the whole process if its loop still runs ten minutes after its end.
+    settings.process.ultimate_exiting_timeout = None
+    return settings
