@@ -17,6 +17,7 @@ from computepool.decide.burst.admission import admission_of
 from computepool.decide.burst.planner import plan_bursts
 from computepool.decide.burst.promises import open_account
 from computepool.decide.context import Context
+from computepool.decide.invariants import check_invariants
 from computepool.decide.labels import label_fixes
 from computepool.decide.move.all import MovePlan, move_label_keys, plan_moves
 from computepool.decide.move.pending import pending_moves
@@ -40,7 +41,10 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 
 def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
-    """Decide one pass over one pool. `state`: what the pass before has left; `now`: seconds since the epoch."""
+    """Decide one pass over one pool. `state`: what the pass before has left; `now`: seconds since the epoch.
+
+    Raises InvariantBreachError where the decision breaks an invariant.
+    """
     # 1. Bring times of the future back to now, once for everything that follows.
     state = clamped_to(now, state, snapshot.pool)
 
@@ -89,6 +93,9 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
         held_back=assessment.exceeded,
         recheck_at=soonest(now, (assessment.recheck_at, moves.recheck_at, budget.recheck_at, *times)),
     )
+
+    # 11. Check what must always hold. A breach fails the pass: nothing of the plan is carried out.
+    check_invariants(context, budget, plan)
     decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided))
 
