@@ -6,10 +6,10 @@ One pool that can't be dealt with must end neither the leader, which all others 
 from collections.abc import Callable
 from typing import Final
 
+from computepool.kube.retry import doubled
+
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 60.0
-_DOUBLINGS: Final = 16
-"""More make no difference, and at last no number."""
 
 
 class Mishaps:
@@ -24,7 +24,7 @@ class Mishaps:
     def failed(self, pool: str) -> float:
         """Count a failure; return how many seconds to leave the pool alone."""
         count = self._failures[pool] = self._failures.get(pool, 0) + 1
-        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(count - 1, _DOUBLINGS))
+        seconds = doubled(FIRST_SECONDS, LONGEST_SECONDS, count - 1)
         self._due[pool] = self._clock() + seconds
         return seconds
 

@@ -5,13 +5,14 @@ not start, for as long as that lasts.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from computepool.kube import wire
 from computepool.model.snapshot import Failure, Pod
-from computepool.observe.records import ContainerStatus, Owner, any_not_starting, controller_of
+from computepool.observe.containers import any_not_starting
+from computepool.observe.records import controller_of
 
 REFUSALS: Final = frozenset(
     (
@@ -52,35 +53,12 @@ class FailedPod(msgspec.Struct, frozen=True, gc=False):
     counts: bool
 
 
-class _Meta(msgspec.Struct, rename="camel", gc=False):
-    uid: str
-    resource_version: str = "0"
-    creation_timestamp: datetime | None = None
-    owner_references: list[Owner] | None = None
-
-
-class _Spec(msgspec.Struct, rename="camel", gc=False):
-    node_name: str = ""
-
-
-class _Status(msgspec.Struct, rename="camel", gc=False):
-    reason: str = ""
-    container_statuses: list[ContainerStatus] | None = None
-    init_container_statuses: list[ContainerStatus] | None = None
-
-
-class _Pod(msgspec.Struct, gc=False):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-    status: _Status = msgspec.field(default_factory=_Status)
-
-
-_PODS = msgspec.json.Decoder(_Pod)
+_FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
 
 
 def read_failed_pod(raw: bytes) -> FailedPod:
     """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for what is none."""
-    obj = _PODS.decode(raw)
+    obj = _FAILED_POD.decode(raw)
     meta, status = obj.metadata, obj.status
     refused = status.reason in REFUSALS or status.reason.startswith(OUT_OF)
     stuck = any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses)

@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from computepool.kube import wire
+
 LATE_SECONDS: Final = 3.0
 """A tick that comes so late says that this process did not run meanwhile."""
 DEAF_SECONDS: Final = 2.0
@@ -38,28 +40,13 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     """How long it lasts."""
 
 
-class _Meta(msgspec.Struct, rename="camel", gc=False):
-    name: str
-    resource_version: str = "0"
-
-
-class _Spec(msgspec.Struct, rename="camel", gc=False):
-    renew_time: str | None = None
-    lease_duration_seconds: int | None = None
-
-
-class _Lease(msgspec.Struct, gc=False):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-
-
-_LEASES = msgspec.json.Decoder(_Lease)
+_LEASE: Final = msgspec.json.Decoder(wire.Lease)
 _DEFAULT_SECONDS: Final = 40
 
 
 def read_lease(raw: bytes) -> Lease:
     """Read a Lease; raises msgspec.ValidationError or ValueError for what is none."""
-    obj = _LEASES.decode(raw)
+    obj = _LEASE.decode(raw)
     meta, spec = obj.metadata, obj.spec
     seconds = spec.lease_duration_seconds or _DEFAULT_SECONDS
     return Lease(meta.name, int(meta.resource_version), spec.renew_time or "", seconds)

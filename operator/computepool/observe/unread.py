@@ -6,18 +6,9 @@ can be read again, is deleted, or is not in the next list.
 
 import msgspec
 
+from computepool.kube.wire import UnreadMeta, UnreadObject
 
-class _Meta(msgspec.Struct):
-    uid: str
-    name: str = ""
-    namespace: str = ""
-
-
-class _Object(msgspec.Struct):
-    metadata: _Meta
-
-
-_META = msgspec.json.Decoder(_Object)
+_OBJECT = msgspec.json.Decoder(UnreadObject)
 
 
 class Unread:
@@ -63,8 +54,8 @@ class Unread:
         self._held, self._listed = self._listed or {}, None
 
 
-def _meta(raw: bytes) -> _Meta:
+def _meta(raw: bytes) -> UnreadMeta:
     try:
-        return _META.decode(raw).metadata
+        return _OBJECT.decode(raw).metadata
     except msgspec.MsgspecError:
-        return _Meta("")
+        return UnreadMeta("")

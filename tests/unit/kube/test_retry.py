@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from computepool.kube.backoff import Backoff
+from computepool.kube.retry import Backoff
 
 
 def backoff(base: float = 0.5, cap: float = 8.0) -> Backoff:
