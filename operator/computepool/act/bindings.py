@@ -35,11 +35,11 @@ class Bindings:
         self._reserved = sorted(reserved_namespaces)
         self.served = True
         """Whether the API server knows such policies, as the last sync that found none has seen it."""
-        # What was written of each, and the version that made: a Binding of another version was changed by somebody.
+        # By name: the body last written, and its version. A Binding of any other version was changed by somebody else.
         self._kept: dict[str, tuple[bytes, str]] = {}
 
     async def sync(self, pools: Mapping[str, ComputePool]) -> bool:
-        """Make the Bindings those of `pools`: create, replace, delete; return whether the policy is there.
+        """Create, replace and delete Bindings until they are those of `pools`; return whether the policy is there.
 
         Raises ApiError where the API server does not answer or refuses.
         """
@@ -88,7 +88,7 @@ class Bindings:
     async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> str:
         """Create it or make it what it should be; return the version that came of it."""
         self._fence.check()
-        path = paths.binding(name)
+        path = f"{paths.BINDINGS}/{name}"
         if not exists:
             try:
                 answer = await self._client.create(paths.BINDINGS, body)
@@ -110,7 +110,7 @@ class Bindings:
         self._fence.check()
         self._kept.pop(name, None)
         try:
-            await self._client.delete(paths.binding(name))
+            await self._client.delete(f"{paths.BINDINGS}/{name}")
         except NotFound:
             return
 

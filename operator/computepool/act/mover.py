@@ -35,7 +35,7 @@ shows that within seconds."""
 REMEMBERED: Final = 10_000
 """Owners whose pods take turns. They may be deleted, and nothing would say so."""
 BUDGET_CAUSE: Final = "DisruptionBudget"
-"""policy/v1 DisruptionBudgetCause: what tells a budget's no from that of an API server with too much to do."""
+"""policy/v1 DisruptionBudgetCause: tells a disruption budget's refusal from that of an overloaded API server."""
 
 
 class MoveLedger:
@@ -69,9 +69,9 @@ class Moved(NamedTuple):
     failed: tuple[tuple[Move, ApiError], ...] = ()
     """Any other error, or no answer; decided anew later."""
     gone: tuple[Move, ...] = ()
-    """The pod had gone by itself."""
+    """The pod was gone already."""
     dropped: tuple[Move, ...] = ()
-    """The last look said no."""
+    """`recheck` said no."""
 
 
 class Mover:
@@ -109,8 +109,7 @@ class Mover:
     def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
         """Note the moves as under way, before anything is awaited, so that the next pass counts them.
 
-        Returns them, without those that were started before and wait still. Each has to be handed to `move`, `put_off`
-        or `drop`.
+        Returns the moves that were not under way already. Hand each of them to `move`, `put_off` or `drop`.
         """
         now = self._wall()
         started = tuple(move for move in moves if move.pod.uid not in self._open)
@@ -232,7 +231,7 @@ def held_by_budget(error: ApiError) -> bool:
     """Say whether a PodDisruptionBudget, or several of them, keeps the API server from letting the pod go.
 
     Source: pkg/registry/core/pod/storage/eviction.go. A pod with two budgets is answered 500 without any reason, and
-    stays so: to a person that is a budget's no, not an API server in trouble.
+    stays so: that is a refusal by budgets, not an API server in trouble.
     """
     several = error.status == 500 and "more than one PodDisruptionBudget" in error.message
     return several or any(cause.reason == BUDGET_CAUSE for cause in error.causes)

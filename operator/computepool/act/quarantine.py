@@ -1,8 +1,8 @@
 """Puts the operator's taint on nodes and takes it off again, other taints untouched.
 
-A node's list of taints is atomic: every kind of merge patch writes it whole, and would drop what somebody else has
-added meanwhile, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON
-Patch, and each change is refused (422) where the list is not as it was seen:
+A node's list of taints is atomic: every kind of merge patch writes the whole list. That would drop taints added in the
+meantime, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON Patch.
+The API server refuses a change (422) if the list differs from the one that was seen:
 - added at the end of a list that has others: the API server refuses a second taint of the same key and effect;
 - added where there was no list: only to that very version of the node;
 - changed or removed at its index: only if that is the operator's own taint, by key and effect.
@@ -150,6 +150,6 @@ class Tainter:
             return None
 
     async def _patch(self, name: str, patch: Operations) -> int:
-        path = paths.node(name)
+        path = f"{paths.NODES}/{name}"
         answer = await self._client.json_patch(path, patch, {"fieldManager": "computepool"}, metadata_only=True)
         return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)

@@ -1,7 +1,7 @@
 """Writes a pool's status: only what changed, at once where it matters, otherwise at most once a second.
 
 Opening and closing admission and a condition that turns go out at once. Counts move with every pod that is bound, and
-wait for the next second: a status that ticks helps nobody, and every write wakes all who watch.
+wait for the next second: a status that changes all the time helps no reader, and every write wakes every watch.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class StatusWriter:
         # Pools whose status is not known for certain: a write is under way, or no good answer came.
         self._unsure: set[str] = set()
         self._urgent: dict[str, asyncio.Event] = {}
-        # Those who wait for a status that is wanted now, or for a later one.
+        # Callers of `put`, each waiting until the status that it wanted, or a later one, is written.
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         # Pools whose task is running.
         self._busy: set[str] = set()
@@ -148,7 +148,7 @@ class StatusWriter:
                     backoff.reset()
 
     async def _write_for_all(self, name: str, wanted: tuple[ComputePool, PoolStatus], urgent: asyncio.Event) -> bool:
-        """Write once, and answer those who have waited for it since before; return whether it is held now."""
+        """Write once, and answer the callers of `put` that wait; return whether the API server holds the status now."""
         waiting = self._waiting.pop(name, [])
         try:
             held = await self._write(*wanted, urgent)
@@ -172,7 +172,7 @@ class StatusWriter:
         pool = self._newest(pool)
         if status == pool.status and pool.name not in self._unsure:
             return True
-        path = paths.pool(pool.name)
+        path = f"{paths.POOLS}/{pool.name}"
         self._unsure.add(pool.name)
         held = False
         try:
@@ -191,17 +191,17 @@ class StatusWriter:
         return held
 
     def _newest(self, pool: ComputePool) -> ComputePool:
-        """Return the pool as our last write left it, where whoever wanted the status had not seen that yet."""
+        """Return the pool as our last write left it, if the given one is from before that write."""
         answered = self._answered.get(pool.name)
         return pool if answered is None or not _same_spec(answered, pool) or _later(pool, answered) else answered
 
 
-def _same_spec(one: ComputePool, other: ComputePool) -> bool:
-    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
+def _same_spec(pool: ComputePool, other: ComputePool) -> bool:
+    return (pool.metadata.uid, pool.metadata.generation) == (other.metadata.uid, other.metadata.generation)
 
 
-def _later(one: ComputePool, other: ComputePool) -> bool:
-    return int(one.metadata.resource_version or 0) > int(other.metadata.resource_version or 0)
+def _later(pool: ComputePool, other: ComputePool) -> bool:
+    return int(pool.metadata.resource_version or 0) > int(other.metadata.resource_version or 0)
 
 
 _OBJECT: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])

@@ -42,7 +42,7 @@ class BackgroundTasks:
         return task
 
     async def join(self) -> None:
-        """Wait until all have ended, those included that are started meanwhile. Given up, it leaves them running."""
+        """Wait until all have ended, also those started during the wait. Cancelling the wait leaves them running."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -32,8 +32,8 @@ RETRY_CAP_SECONDS = 60.0
 DOUBT_SECONDS = 15.0
 """How long a patch without a clear answer keeps its place, unless the watch shows it sooner.
 
-It may have been stored all the same, or be on its way still: released at once, the place would be given away twice. The
-API server drops what nobody waits for any more, and its watch shows what it did store within seconds."""
+The API server may have stored it all the same, or be about to: released at once, the place would be given away twice.
+The API server drops a request whose client is gone, and its watch shows within seconds what it did store."""
 _STORED = msgspec.json.Decoder(wire.Stored)
 
 
@@ -49,7 +49,7 @@ class Ledger:
     ) -> None:
         """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`.
 
-        `doubted(uid)`, before `failed`, says that it may have been written: who sees it on the pod may forget it.
+        `doubted(uid)`, before `failed`, says that the patch may have been written: the watch may show it on the pod.
         """
         self.start = start
         self.written = written

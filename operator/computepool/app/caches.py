@@ -35,7 +35,7 @@ FAILED: Final = {"fieldSelector": "status.phase=Failed"}
 LEASES_NAME: Final = "node leases"
 FAILED_NAME: Final = "failed pods"
 SIGNALS: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
-"""What decisions can do without, and what is missing then. The others are the view: without them nothing is decided."""
+"""What decisions can do without, and what is missing then. All other resources are the view that decisions need."""
 SIGNALS_SECONDS: Final = 2.0
 """How long they are waited for at the start."""
 LEASE_REST_SECONDS: Final = 0.5

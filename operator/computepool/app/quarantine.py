@@ -5,7 +5,7 @@ judged under this leadership, and none wants it. So a new leader never takes off
 that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed, unless there is a pool that
 can't be read, which may have them.
 
-Level-triggered: what is wanted is held against what was seen of the nodes, as often as anybody says anything.
+Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
 """
 
 import asyncio
@@ -134,7 +134,7 @@ class Quarantine:
         if node is None:
             self._awaited.pop(name, None)
             return False
-        # A taint without a value, as somebody may make by hand, is not none.
+        # A taint without a value, as may be made by hand, counts as a taint.
         return value is not None and (value or None) != node.quarantine and not self._is_awaited(node)
 
     def _is_awaited(self, node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""`computepool cleanup`: take the operator's taint off all nodes, when nobody else does any more."""
+"""`computepool cleanup`: take the operator's taint off all nodes, once no operator runs that would."""
 
 import asyncio
 from collections.abc import Iterable
@@ -72,7 +72,7 @@ async def _tainted(client: ApiClient) -> dict[str, list[Taint]]:
 
 
 async def _free(client: ApiClient, console: Console, nodes: dict[str, list[Taint]]) -> dict[str, ApiError]:
-    """Take the taint off these nodes; return those where that failed, and with what."""
+    """Take the taint off these nodes; return the nodes where that failed, and the errors."""
     failed: dict[str, ApiError] = {}
     slots = asyncio.Semaphore(PARALLEL)
     done = 0
@@ -82,7 +82,7 @@ async def _free(client: ApiClient, console: Console, nodes: dict[str, list[Taint
         async with slots:
             try:
                 patch = removal_patch(nodes[name])
-                await client.json_patch(paths.node(name), patch, metadata_only=True)
+                await client.json_patch(f"{paths.NODES}/{name}", patch, metadata_only=True)
             except NotFound:
                 return
             except ApiError as error:
@@ -127,4 +127,4 @@ def _complaint(failed: dict[str, ApiError]) -> str:
 
 
 def _values(taints: Iterable[Taint]) -> str:
-    return ", ".join(f"{one.key}={one.value}:{one.effect}" for one in taints if one.key == UNAVAILABLE_KEY)
+    return ", ".join(f"{taint.key}={taint.value}:{taint.effect}" for taint in taints if taint.key == UNAVAILABLE_KEY)

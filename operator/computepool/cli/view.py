@@ -83,7 +83,7 @@ def current_namespace(kubeconfig: str | None) -> str:
     try:
         _, context = _list_contexts(os.pathsep.join(files))
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
-        # What is wrong with the file is told by whoever connects with it.
+        # The connection made with this file will say what is wrong with it.
         return "default"
     return str((context or {}).get("context", {}).get("namespace") or "default")
 

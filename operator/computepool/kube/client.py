@@ -255,7 +255,7 @@ class ApiClient:
     def _session(self, streams: bool) -> aiohttp.ClientSession:
         """Return the session of short calls, or that of lists and watches, which no burst of calls may hold up."""
         if self._closed:
-            # A session made now would be closed by nobody.
+            # A session opened now would never be closed.
             raise errors.Unavailable(0, "Closed", "the client is closed", request="a call")
         if streams:
             if self._streams is None:

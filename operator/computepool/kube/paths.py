@@ -15,24 +15,9 @@ POLICIES: Final = f"{ADMISSION_GROUP}/{POLICY_RESOURCE}"
 BINDINGS: Final = f"{ADMISSION_GROUP}/mutatingadmissionpolicybindings"
 
 
-def pool(name: str) -> str:
-    """Return the path of a ComputePool."""
-    return f"{POOLS}/{name}"
-
-
-def node(name: str) -> str:
-    """Return the path of a node."""
-    return f"{NODES}/{name}"
-
-
 def pod(namespace: str, name: str) -> str:
     """Return the path of a pod."""
     return f"{NAMESPACES}/{namespace}/pods/{name}"
-
-
-def binding(name: str) -> str:
-    """Return the path of an admission policy's Binding."""
-    return f"{BINDINGS}/{name}"
 
 
 def leases(namespace: str) -> str:

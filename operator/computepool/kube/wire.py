@@ -1,8 +1,8 @@
 """The API server's objects as JSON, each said once: only the fields that are read.
 
-The shapes follow https://kubernetes.io/docs/reference/kubernetes-api/. msgspec skips every field that is not named, so
-each field here costs time in every decoder of its object. Where one reader needs much less of an object than another,
-it has a narrow type of its own, which says why.
+The types have the API's own names: https://kubernetes.io/docs/reference/kubernetes-api/. msgspec skips every field that
+is not named, so each field here costs time in every decoder of its object. Where one reader needs much less of an
+object than another, it has a narrow type of its own, which says why.
 """
 
 from datetime import datetime
@@ -23,8 +23,6 @@ class Present(Wire):
 
 
 class OwnerReference(Wire):
-    """One of an object's ownerReferences."""
-
     kind: str = ""
     uid: str = ""
     controller: bool = False
@@ -47,7 +45,7 @@ class ObjectMeta(Wire):
 class StoredMeta(Wire):
     """The metadata that tells one stored version of an object from another.
 
-    Narrow, for Leases: 5,000 nodes renew 500 a second. The version is required, as no write may go over any version.
+    Narrow, as 5,000 nodes renew 500 Leases a second. The version is required: it is what the next write is held to.
     """
 
     name: str
@@ -62,8 +60,6 @@ class Stored(Wire):
 
 
 class StoredList(Wire):
-    """A list of them."""
-
     items: list[Stored]
 
 
@@ -76,14 +72,10 @@ class UnreadMeta(Wire):
 
 
 class UnreadObject(Wire):
-    """An object that can't be read otherwise."""
-
     metadata: UnreadMeta
 
 
 class Namespace(Wire):
-    """A namespace."""
-
     metadata: ObjectMeta
 
 
@@ -91,43 +83,31 @@ class Namespace(Wire):
 
 
 class ResourceRequirements(Wire):
-    """What a container, or a pod as a whole, requests."""
-
     requests: dict[str, str] | None = None
 
 
 class Container(Wire):
-    """A container or init container."""
-
     resources: ResourceRequirements | None = None
     restart_policy: str = ""
     ports: list[dict[str, Any]] | None = None
 
 
 class SelectorRequirement(Wire):
-    """A requirement on a node's labels or fields."""
-
     key: str
     operator: str
     values: list[str] | None = None
 
 
 class NodeSelectorTerm(Wire):
-    """Requirements that all have to hold."""
-
     match_expressions: list[SelectorRequirement] | None = None
     match_fields: list[SelectorRequirement] | None = None
 
 
 class NodeSelector(Wire):
-    """Terms of which one has to hold."""
-
     node_selector_terms: list[NodeSelectorTerm] = []
 
 
 class NodeAffinity(Wire):
-    """A pod's required node affinity."""
-
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
 
 
@@ -138,16 +118,12 @@ class PodAffinity(Wire):
 
 
 class Affinity(Wire):
-    """A pod's affinities."""
-
     node_affinity: NodeAffinity | None = None
     pod_affinity: PodAffinity | None = None
     pod_anti_affinity: PodAffinity | None = None
 
 
 class Toleration(Wire):
-    """A pod's toleration."""
-
     key: str = ""
     operator: str = ""
     value: str = ""
@@ -169,8 +145,6 @@ class Volume(Wire):
 
 
 class PodSpec(Wire):
-    """A pod's spec."""
-
     containers: list[Container] = []
     init_containers: list[Container] | None = None
     overhead: dict[str, str] | None = None
@@ -187,22 +161,16 @@ class PodSpec(Wire):
 
 
 class Condition(Wire):
-    """A condition of a pod or of a node."""
-
     type: str
     status: str
     reason: str = ""
 
 
 class StateReason(Wire):
-    """Why a container waits or has terminated."""
-
     reason: str = ""
 
 
 class ContainerState(Wire):
-    """Whether a container waits or has terminated."""
-
     waiting: StateReason | None = None
     terminated: StateReason | None = None
 
@@ -214,8 +182,6 @@ class ContainerStatus(Wire):
 
 
 class PodStatus(Wire):
-    """A pod's status."""
-
     phase: str = ""
     reason: str = ""
     conditions: list[Condition] | None = None
@@ -225,8 +191,6 @@ class PodStatus(Wire):
 
 
 class Pod(Wire):
-    """A pod."""
-
     metadata: ObjectMeta
     spec: PodSpec
     status: PodStatus = msgspec.field(default_factory=PodStatus)
@@ -239,8 +203,6 @@ class FailedPodSpec(Wire):
 
 
 class FailedPod(Wire):
-    """A pod that has ended as Failed."""
-
     metadata: ObjectMeta
     spec: FailedPodSpec = msgspec.field(default_factory=FailedPodSpec)
     status: PodStatus = msgspec.field(default_factory=PodStatus)
@@ -250,31 +212,23 @@ class FailedPod(Wire):
 
 
 class Taint(Wire):
-    """A node's taint."""
-
     key: str
     value: str = ""
     effect: str = ""
 
 
 class NodeSpec(Wire):
-    """A node's spec."""
-
     taints: list[Taint] | None = None
     unschedulable: bool = False
 
 
 class NodeStatus(Wire):
-    """A node's status."""
-
     allocatable: dict[str, str] | None = None
     capacity: dict[str, str] | None = None
     conditions: list[Condition] | None = None
 
 
 class Node(Wire):
-    """A node."""
-
     metadata: ObjectMeta
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
     status: NodeStatus = msgspec.field(default_factory=NodeStatus)
@@ -291,8 +245,6 @@ class LeaseSpec(Wire, omit_defaults=True):
 
 
 class Lease(Wire):
-    """A Lease (coordination.k8s.io/v1)."""
-
     metadata: StoredMeta
     spec: LeaseSpec = msgspec.field(default_factory=LeaseSpec)
 
@@ -301,8 +253,6 @@ class Lease(Wire):
 
 
 class ListMeta(Wire):
-    """A list's metadata: its version, and the token that its next page begins with."""
-
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
@@ -322,21 +272,15 @@ class WatchEvent(Wire):
 
 
 class BookmarkMeta(Wire):
-    """A bookmark's metadata, which is all that it has."""
-
     resource_version: str
     annotations: dict[str, str] | None = None
 
 
 class Bookmark(Wire):
-    """The object of a BOOKMARK line."""
-
     metadata: BookmarkMeta
 
 
 class ObjectReference(Wire):
-    """The object that an event is about."""
-
     uid: str = ""
 
 
@@ -350,14 +294,10 @@ class Event(Wire):
 
 
 class ApiResource(Wire):
-    """A resource that the API server knows."""
-
     name: str
 
 
 class ApiResourceList(Wire):
-    """The resources of one API group."""
-
     resources: list[ApiResource]
 
 

@@ -30,7 +30,7 @@ REFUSALS: Final = frozenset(
 admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out is what lies in the
 pod (PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported and the like), what a taint
 says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too. TopologyAffinityError too:
-a well node says that whose free devices are on several NUMA nodes, again and again, as the scheduler does not know."""
+a healthy node whose free devices are on several NUMA nodes gives it again and again, as the scheduler does not know."""
 OUT_OF: Final = "OutOf"
 
 PER_NODE: Final = 1_000
@@ -95,8 +95,8 @@ class Failures:
     def ended(self, pod: FailedPod, *, listed: bool) -> bool:
         """Note a pod that has ended as Failed; return whether that is news.
 
-        `listed`: it was found in a list, so nobody saw when that happened. A pod that failed at once did so soon after
-        it was made, and that is taken for the time.
+        `listed`: it was found in a list, so the time of its failure was not seen. A pod that failed at once did so soon
+        after its creation, which is taken for the time.
         """
         known = self._failure(pod.uid)
         if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._still):
@@ -125,17 +125,17 @@ class Failures:
             for uid in self._still:
                 self._touch(uid, now)
             self._prune(now - self._window)
-            self._tuple = tuple(one for ones in self._by_node.values() for one in ones.values())
+            self._tuple = tuple(failure for failures in self._by_node.values() for failure in failures.values())
             self._fresh_at = now
         return self._tuple
 
     def _add(self, failure: Failure) -> bool:
         self._remove(failure.uid)
-        ones = self._by_node.setdefault(failure.node, {})
-        ones[failure.uid] = failure
+        failures = self._by_node.setdefault(failure.node, {})
+        failures[failure.uid] = failure
         self._node_of[failure.uid] = failure.node
-        if len(ones) > PER_NODE:
-            self._remove(next(iter(ones)))
+        if len(failures) > PER_NODE:
+            self._remove(next(iter(failures)))
         self._fresh_at = None
         return True
 
@@ -145,7 +145,7 @@ class Failures:
             self._by_node[failure.node][uid] = msgspec.structs.replace(failure, at=at)
 
     def _prune(self, before: float) -> None:
-        for uid in [uid for ones in self._by_node.values() for uid, one in ones.items() if one.at <= before]:
+        for uid in [uid for uid, node in self._node_of.items() if self._by_node[node][uid].at <= before]:
             self._remove(uid)
 
     def _failure(self, uid: str) -> Failure | None:
@@ -155,7 +155,7 @@ class Failures:
     def _remove(self, uid: str) -> None:
         node = self._node_of.pop(uid, None)
         if node is not None:
-            ones = self._by_node[node]
-            del ones[uid]
-            if not ones:
+            failures = self._by_node[node]
+            del failures[uid]
+            if not failures:
                 del self._by_node[node]

@@ -1,7 +1,7 @@
 """A reflector keeps a sink equal to what the API server holds of one resource, whatever happens in between.
 
 List, then watch from the list's resourceVersion; after a lost connection resume from the last event; where the server
-no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished meanwhile.
+no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished in between.
 The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 
 What always holds:

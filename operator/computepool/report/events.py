@@ -31,7 +31,7 @@ have the API server to themselves."""
 PATIENCE_SECONDS: Final = 5.0
 """A burst that goes on for longer is told of while it lasts."""
 PACE_SECONDS: Final = 0.01
-"""Between one event and the next: nobody reads faster, and others use the API server too."""
+"""Between one event and the next: no reader is faster, and others use the API server too."""
 MAX_NOTE: Final = 1024
 """The API server's limit for an event's note, in bytes."""
 MAX_INSTANCE: Final = 128
