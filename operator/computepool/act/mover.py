@@ -60,7 +60,7 @@ class MoveLedger:
 
 
 class Moved(NamedTuple):
-    """What became of one pass's moves, each in its order."""
+    """What became of one pass's moves; each field is in the plan's order."""
 
     done: tuple[Move, ...] = ()
     """Let go by the API server."""

@@ -48,9 +48,11 @@ class BackgroundTasks:
 
     async def cancel(self) -> None:
         """Cancel all, and wait until they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Again while there are any: a task that has just ended may have started another.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
 
     def _ended(self, ended: Callable[[BaseException | None], None], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -58,7 +58,7 @@ class Ledger:
 
 
 class Written(NamedTuple):
-    """What became of bursts, each in its order."""
+    """What became of one pass's bursts; each field is in the plan's order."""
 
     done: tuple[Burst, ...] = ()
     refused: tuple[tuple[Burst, ApiError], ...] = ()

@@ -113,10 +113,11 @@ class Acting:
                 await self._statuses.flush()
         except TimeoutError:
             log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
-        await self._tasks.cancel()
-        await self._writer.settle()
-        await self._mover.settle()
-        await self._statuses.settle()
+        finally:
+            await self._tasks.cancel()
+            await self._writer.settle()
+            await self._mover.settle()
+            await self._statuses.settle()
 
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""

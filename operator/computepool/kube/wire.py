@@ -6,7 +6,7 @@ object than another, it has a narrow type of its own, which says why.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -45,11 +45,12 @@ class ObjectMeta(Wire):
 class StoredMeta(Wire):
     """The metadata that tells one stored version of an object from another.
 
-    Narrow, as 5,000 nodes renew 500 Leases a second. The version is required: it is what the next write is held to.
+    Narrow, as 5,000 nodes renew 500 Leases a second. The version is required: a write that is meant for one version and
+    names none goes through over any.
     """
 
     name: str
-    resource_version: str
+    resource_version: Annotated[str, msgspec.Meta(min_length=1)]
     uid: str = ""
 
 

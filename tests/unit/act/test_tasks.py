@@ -97,6 +97,24 @@ def test_a_task_that_another_starts_at_its_end_is_waited_for_too() -> None:
     asyncio.run(run())
 
 
+def test_a_task_that_another_starts_at_its_end_is_cancelled_too() -> None:
+    async def run() -> None:
+        tasks = BackgroundTasks()
+
+        def go_on(_error: BaseException | None) -> None:
+            tasks.spawn(_wait())
+
+        ended = tasks.spawn(_nothing(), go_on)
+        await asyncio.sleep(0)
+        assert (ended.done(), len(tasks)) == (True, 1)
+        await tasks.cancel()
+        assert len(tasks) == 0
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+
+
 def test_a_wait_for_all_that_is_given_up_leaves_them_running() -> None:
     async def run() -> None:
         tasks = BackgroundTasks()
