@@ -10,18 +10,19 @@ from typing import Any
 
 import msgspec
 
-from computepool.act.answers import decoded
 from computepool.act.fence import Fence
+from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import AlreadyExists, NotFound
+from computepool.kube.errors import AlreadyExists, NotFound, decoded
 from computepool.model.api import AdmissionMode, ComputePool, LabelSelector, Mode
 
 POLICY = "computepool-burst"
-GROUP_PATH = "/apis/admissionregistration.k8s.io/v1"
-BINDINGS_PATH = f"{GROUP_PATH}/mutatingadmissionpolicybindings"
-RESOURCE = "mutatingadmissionpolicies"
-POLICY_PATH = f"{GROUP_PATH}/{RESOURCE}/{POLICY}"
+_POLICY_PATH = f"{paths.POLICIES}/{POLICY}"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "computepool"}
+
+_OBJECT = msgspec.json.Decoder(wire.Stored)
+_LIST = msgspec.json.Decoder(wire.StoredList)
+_RESOURCES = msgspec.json.Decoder(wire.ApiResourceList)
 
 
 class Bindings:
@@ -34,11 +35,11 @@ class Bindings:
         self._reserved = sorted(reserved_namespaces)
         self.served = True
         """Whether the API server knows such policies, as the last sync that found none has seen it."""
-        # What was written of each, and the version that made: a Binding of another version was changed by somebody.
+        # By name: the body last written, and its version. A Binding of any other version was changed by somebody else.
         self._kept: dict[str, tuple[bytes, str]] = {}
 
     async def sync(self, pools: Mapping[str, ComputePool]) -> bool:
-        """Make the Bindings those of `pools`: create, replace, delete; return whether the policy is there.
+        """Create, replace and delete Bindings until they are those of `pools`; return whether the policy is there.
 
         Raises ApiError where the API server does not answer or refuses.
         """
@@ -62,33 +63,35 @@ class Bindings:
 
     async def _policy_uid(self) -> str | None:
         try:
-            return decoded(_OBJECT, await self._client.get(POLICY_PATH), POLICY_PATH).metadata.uid
+            answer = await self._client.get(_POLICY_PATH)
         except NotFound:
             self.served = await self._is_served()
             return None
+        return decoded(_OBJECT, answer, request=f"GET {_POLICY_PATH}").metadata.uid
 
     async def _is_served(self) -> bool:
         """Ask whether there could be a policy: an API server answers the same 404 where it does not know the kind."""
         try:
-            answer = await self._client.get(GROUP_PATH)
+            answer = await self._client.get(paths.ADMISSION_GROUP)
         except NotFound:
             return False
-        return any(one.name == RESOURCE for one in decoded(_RESOURCES, answer, GROUP_PATH).resources)
+        resources = decoded(_RESOURCES, answer, request=f"GET {paths.ADMISSION_GROUP}").resources
+        return any(resource.name == paths.POLICY_RESOURCE for resource in resources)
 
     async def _existing(self) -> dict[str, str]:
         """Return the versions of ours by name."""
         selector = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
-        answer = await self._client.get(BINDINGS_PATH, {"labelSelector": selector})
-        items = decoded(_LIST, answer, BINDINGS_PATH).items
+        answer = await self._client.get(paths.BINDINGS, {"labelSelector": selector})
+        items = decoded(_LIST, answer, request=f"GET {paths.BINDINGS}").items
         return {item.metadata.name: item.metadata.resource_version for item in items}
 
     async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> str:
         """Create it or make it what it should be; return the version that came of it."""
         self._fence.check()
-        path = f"{BINDINGS_PATH}/{name}"
+        path = f"{paths.BINDINGS}/{name}"
         if not exists:
             try:
-                answer = await self._client.create(BINDINGS_PATH, body)
+                answer = await self._client.create(paths.BINDINGS, body)
             except AlreadyExists:
                 # There is one of that name that does not say it is ours.
                 exists = True
@@ -101,13 +104,13 @@ class Bindings:
                 {"op": "add", "path": "/metadata/ownerReferences", "value": meta["ownerReferences"]},
             ]
             answer = await self._client.json_patch(path, ops)
-        return decoded(_OBJECT, answer, path).metadata.resource_version
+        return decoded(_OBJECT, answer, request=path).metadata.resource_version
 
     async def _delete(self, name: str) -> None:
         self._fence.check()
         self._kept.pop(name, None)
         try:
-            await self._client.delete(f"{BINDINGS_PATH}/{name}")
+            await self._client.delete(f"{paths.BINDINGS}/{name}")
         except NotFound:
             return
 
@@ -159,30 +162,3 @@ def _selector(selector: LabelSelector) -> dict[str, Any]:
             for e in selector.match_expressions
         ],
     }
-
-
-class _ObjectMeta(msgspec.Struct, rename="camel"):
-    name: str
-    uid: str = ""
-    resource_version: str = ""
-
-
-class _AnyObject(msgspec.Struct):
-    metadata: _ObjectMeta
-
-
-class _AnyList(msgspec.Struct):
-    items: list[_AnyObject]
-
-
-class _Resource(msgspec.Struct):
-    name: str
-
-
-class _Resources(msgspec.Struct):
-    resources: list[_Resource]
-
-
-_OBJECT = msgspec.json.Decoder(_AnyObject)
-_LIST = msgspec.json.Decoder(_AnyList)
-_RESOURCES = msgspec.json.Decoder(_Resources)

@@ -8,7 +8,7 @@ class NotLeadingError(Exception):
 
 
 class Fence(Protocol):
-    """Says, without asking anybody, whether this process may write now."""
+    """Says whether this process may write now, without a call to the API server."""
 
     def check(self) -> None:
         """Return if it may; raise NotLeadingError if not."""

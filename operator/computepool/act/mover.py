@@ -7,22 +7,23 @@ the plan says `release`: on lost nodes, as the node controller would.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from computepool.act.fence import Fence
+from computepool.act.outcomes import joined
+from computepool.act.tasks import BackgroundTasks
 from computepool.decide.plan import Move
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
+from computepool.kube.retry import Backoffs
 from computepool.model.snapshot import Moving, Pod
 
 PARALLEL: Final = 32
 RETRY_BASE_SECONDS: Final = 1.0
 RETRY_CAP_SECONDS: Final = 60.0
-MAX_RETRY_AFTER: Final = 120.0
-"""Seconds: no server is believed when it asks for more."""
 CROWDED_SECONDS: Final = 0.5
 """An eviction that took so long may have met others under the same disruption budget: the API server lets them try
 again only after half a second. One by one they take a few milliseconds each."""
@@ -32,9 +33,9 @@ DOUBT_SECONDS: Final = 15.0
 """How long an eviction without a clear answer counts as under way: it may have been made all the same, and the watch
 shows that within seconds."""
 REMEMBERED: Final = 10_000
-"""Pods whose failures are remembered. They may be gone, and would be for ever."""
+"""Owners whose pods take turns. They may be deleted, and nothing would say so."""
 BUDGET_CAUSE: Final = "DisruptionBudget"
-"""policy/v1 DisruptionBudgetCause: what tells a budget's no from that of an API server with too much to do."""
+"""policy/v1 DisruptionBudgetCause: tells a disruption budget's refusal from that of an overloaded API server."""
 
 
 class MoveLedger:
@@ -58,20 +59,19 @@ class MoveLedger:
         self.failed = failed
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What became of one pass's moves."""
+class Moved(NamedTuple):
+    """What became of one pass's moves; each field is in the plan's order."""
 
-    done: list[Move] = field(default_factory=list)
+    done: tuple[Move, ...] = ()
     """Let go by the API server."""
-    refused: list[tuple[Move, ApiError]] = field(default_factory=list)
+    refused: tuple[tuple[Move, ApiError], ...] = ()
     """Held by a disruption budget."""
-    failed: list[tuple[Move, ApiError]] = field(default_factory=list)
-    """Anything else that was answered, or no answer; decided anew later."""
-    gone: list[Move] = field(default_factory=list)
-    """The pod had gone by itself."""
-    dropped: list[Move] = field(default_factory=list)
-    """The last look said no."""
+    failed: tuple[tuple[Move, ApiError], ...] = ()
+    """Any other error, or no answer; decided anew later."""
+    gone: tuple[Move, ...] = ()
+    """The pod was gone already."""
+    dropped: tuple[Move, ...] = ()
+    """`recheck` said no."""
 
 
 class Mover:
@@ -97,91 +97,82 @@ class Mover:
         self._leaving = leaving
         self._clock = clock
         self._wall = wall
-        self._rng = rng
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         # By owner of pods whose evictions got in each other's way: they take turns.
         self._turns: dict[str, asyncio.Lock] = {}
-        self._failures: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=rng)
+        self._tasks = BackgroundTasks()
         # By uid: moves that were started and that the ledger has no answer to yet.
         self._open: set[str] = set()
 
     def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
         """Note the moves as under way, before anything is awaited, so that the next pass counts them.
 
-        Returns them, without those that were started before and wait still. Each has to be handed to `move`, `put_off`
-        or `drop`.
+        Returns the moves that were not under way already. Hand each of them to `move`, `put_off` or `drop`.
         """
         now = self._wall()
-        started = tuple(one for one in moves if one.pod.uid not in self._open)
-        for one in started:
-            self._open.add(one.pod.uid)
-            self._ledger.start(pool, Moving(one.pod, one.source, one.target, one.kind, at=now))
+        started = tuple(move for move in moves if move.pod.uid not in self._open)
+        for move in started:
+            self._open.add(move.pod.uid)
+            self._ledger.start(pool, Moving(move.pod, move.source, move.target, move.kind, at=now))
         return started
 
     def put_off(self, moves: Iterable[Move], error: ApiError) -> None:
         """Let moves that were started be decided again after a while: what had to be written before them was not."""
-        for one in moves:
-            self._later(one.pod.uid, error)
+        for move in moves:
+            self._later(move.pod.uid, error)
 
     def drop(self, moves: Iterable[Move]) -> None:
         """Take moves back that were started: nothing was asked for, and nothing is going to be."""
-        for one in moves:
-            self._failed(one.pod.uid)
+        for move in moves:
+            self._failed(move.pod.uid)
 
     async def move(self, moves: Iterable[Move], *, recheck: Callable[[Move], bool]) -> Moved:
         """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
 
         Raises NotLeadingError as soon as leadership is in doubt.
         """
-        outcome = Moved()
-        await asyncio.gather(*(self._move(one, recheck, outcome) for one in moves))
-        return outcome
+        return joined(Moved, await asyncio.gather(*(self._move(move, recheck) for move in moves)))
 
     async def settle(self) -> None:
         """Drop the waits for retries; called at the end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
-    async def _move(self, move: Move, recheck: Callable[[Move], bool], outcome: Moved) -> None:
+    async def _move(self, move: Move, recheck: Callable[[Move], bool]) -> Moved:
         uid = move.pod.uid
         try:
             turn = self._turns.get(move.pod.owner)
             async with turn or nullcontext(), self._slots:
                 if not recheck(move):
-                    outcome.dropped.append(move)
-                    self._forget(uid)
+                    self._backoffs.reset(uid)
                     self._failed(uid)
-                    return
+                    return Moved(dropped=(move,))
                 self._fence.check()
                 began = self._clock()
                 await self._let_go(move)
                 self._learn(move.pod.owner, self._clock() - began, alone=turn is not None)
         except ApiError as error:
-            self._sort(move, error, outcome)
+            return self._answered(move, error)
         except BaseException:
             # Leadership is over, or the process ends.
             self._failed(uid)
             raise
-        else:
-            self._evicted(uid, self._wall())
-            outcome.done.append(move)
+        self._evicted(uid, self._wall())
+        return Moved(done=(move,))
 
-    def _sort(self, move: Move, error: ApiError, outcome: Moved) -> None:
+    def _answered(self, move: Move, error: ApiError) -> Moved:
         uid = move.pod.uid
         if held_by_budget(error):
-            outcome.refused.append((move, error))
             self._open.discard(uid)
             self._ledger.refused(uid, self._wall())
-        elif isinstance(error, NotFound | Conflict):
-            outcome.gone.append(move)
+            return Moved(refused=((move, error),))
+        if isinstance(error, NotFound | Conflict):
             # Until the watch says so too, the next pass would find it running and move it again.
             self._later(uid, error)
-        else:
-            outcome.failed.append((move, error))
-            self._later(uid, error, doubted=isinstance(error, Unavailable))
+            return Moved(gone=(move,))
+        self._later(uid, error, doubted=isinstance(error, Unavailable))
+        return Moved(failed=((move, error),))
 
     def _learn(self, owner: str, took: float, *, alone: bool) -> None:
         if alone and took >= ALONE_SECONDS:
@@ -193,7 +184,7 @@ class Mover:
 
     async def _let_go(self, move: Move) -> None:
         pod = move.pod
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        path = paths.pod(pod.namespace, pod.name)
         if move.release:
             # With the pod's own grace, as the node controller does: a kubelet that comes back ends it in good order.
             await self._client.delete(path, {"preconditions": {"uid": pod.uid}})
@@ -201,7 +192,7 @@ class Mover:
             await self._client.create(f"{path}/eviction", eviction(pod))
 
     def _evicted(self, uid: str, at: float) -> None:
-        self._forget(uid)
+        self._backoffs.reset(uid)
         self._open.discard(uid)
         self._ledger.evicted(uid, at)
 
@@ -209,20 +200,13 @@ class Mover:
         self._open.discard(uid)
         self._ledger.failed(uid)
 
-    def _forget(self, uid: str) -> None:
-        self._failures.pop(uid, None)
-
     def _later(self, uid: str, error: ApiError, *, doubted: bool = False) -> None:
         """Let the move be decided again after a while; until then it counts as under way.
 
         `doubted`: it may have been made all the same.
         """
-        if len(self._failures) > REMEMBERED:
-            self._failures.clear()
-        count = self._failures[uid] = self._failures.get(uid, 0) + 1
-        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(count - 1, 32)) * self._rng.uniform(0.5, 1.0)
-        delay = max(delay, DOUBT_SECONDS if doubted else 0.0, min(MAX_RETRY_AFTER, error.retry_after or 0.0))
-        self._spawn(self._release(uid, delay, doubted))
+        delay = self._backoffs.next(uid, error, at_least=DOUBT_SECONDS if doubted else 0.0)
+        self._tasks.spawn(self._release(uid, delay, doubted))
 
     async def _release(self, uid: str, delay: float, doubted: bool) -> None:
         asked = self._wall()
@@ -231,11 +215,6 @@ class Mover:
             self._evicted(uid, asked)
         else:
             self._failed(uid)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def eviction(pod: Pod) -> dict[str, Any]:
@@ -252,7 +231,7 @@ def held_by_budget(error: ApiError) -> bool:
     """Say whether a PodDisruptionBudget, or several of them, keeps the API server from letting the pod go.
 
     Source: pkg/registry/core/pod/storage/eviction.go. A pod with two budgets is answered 500 without any reason, and
-    stays so: to a person that is a budget's no, not an API server in trouble.
+    stays so: that is a refusal by budgets, not an API server in trouble.
     """
     several = error.status == 500 and "more than one PodDisruptionBudget" in error.message
     return several or any(cause.reason == BUDGET_CAUSE for cause in error.causes)

@@ -2,8 +2,8 @@
 
 Pods are patched by JSON merge patch with `metadata.uid` and the full list of tolerations, and without resourceVersion:
 - another pod of the same name is refused (409, the uid is a precondition);
-- a toleration that somebody added meanwhile is not lost: the list would lack it, and the API server refuses an update
-  that removes one (422); the next pass sees the new list;
+- a toleration that was added in the meantime is not lost: the list lacks it, and the API server refuses an update that
+  removes a toleration (422); the next pass sees the new list;
 - written twice it changes nothing;
 - the scheduler, which writes the pod's status at the same moment, does not make it fail. A resourceVersion would.
 """
@@ -48,7 +48,7 @@ def mark_patch(mark: Mark) -> dict[str, Any]:
 
 
 def render_toleration(toleration: Toleration) -> dict[str, Any]:
-    """Write a toleration as it was read: what was not there stays away."""
+    """Return a toleration as JSON, without the fields that it does not set."""
     fields = {
         "key": toleration.key,
         "operator": toleration.operator,

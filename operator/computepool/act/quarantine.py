@@ -1,8 +1,8 @@
 """Puts the operator's taint on nodes and takes it off again, other taints untouched.
 
-A node's list of taints is atomic: every kind of merge patch writes it whole, and would drop what somebody else has
-added meanwhile, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON
-Patch, and each change is refused (422) where the list is not as it was seen:
+A node's list of taints is atomic: every kind of merge patch writes the whole list. That would drop taints added in the
+meantime, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON Patch.
+The API server refuses a change (422) if the list differs from the one that was seen:
 - added at the end of a list that has others: the API server refuses a second taint of the same key and effect;
 - added where there was no list: only to that very version of the node;
 - changed or removed at its index: only if that is the operator's own taint, by key and effect.
@@ -11,30 +11,28 @@ Patch, and each change is refused (422) where the list is not as it was seen:
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from computepool.act.answers import decoded
 from computepool.act.fence import Fence
-from computepool.kube.backoff import Backoff
+from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound
+from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound, decoded
+from computepool.kube.retry import Backoff
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.snapshot import QUARANTINE_EFFECT, Node
 from computepool.model.taints import Taint
+from computepool.model.text import rfc3339
 
-NODES_PATH: Final = "/api/v1/nodes"
 PARALLEL: Final = 32
 RETRY_BASE_SECONDS: Final = 0.25
 RETRY_CAP_SECONDS: Final = 30.0
-MAX_RETRY_AFTER: Final = 120.0
-"""Seconds: no server is believed when it asks for more."""
 PATIENCE: Final = 3
 """Refusals of one node's patch, one after another, that the view of it may explain: it lags behind by milliseconds."""
 
 Operations = list[dict[str, Any]]
+_STORED: Final = msgspec.json.Decoder(wire.Stored)
 
 
 def taint_patch(node: Node, value: str, now: float) -> Operations:
@@ -70,8 +68,7 @@ def _own(taint: Taint) -> bool:
 
 
 def _added(node: Node, value: str, now: float) -> Operations:
-    added = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    taint = {"key": UNAVAILABLE_KEY, "value": value, "effect": QUARANTINE_EFFECT, "timeAdded": added}
+    taint = {"key": UNAVAILABLE_KEY, "value": value, "effect": QUARANTINE_EFFECT, "timeAdded": rfc3339(now)}
     if node.taints:
         return [{"op": "add", "path": "/spec/taints/-", "value": taint}]
     return [
@@ -130,7 +127,7 @@ class Tainter:
         backoff = Backoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._rng)
         try:
             while (error := await self._attempt(name)) is not None:
-                delay = backoff.next(at_least=min(MAX_RETRY_AFTER, error.retry_after or 0.0))
+                delay = backoff.next(error)
                 if not isinstance(error, Conflict | Invalid | NotFound) or backoff.failures >= PATIENCE:
                     self._failing[name] = error
                     self._failed()
@@ -153,17 +150,6 @@ class Tainter:
             return None
 
     async def _patch(self, name: str, patch: Operations) -> int:
-        path = f"{NODES_PATH}/{name}"
+        path = f"{paths.NODES}/{name}"
         answer = await self._client.json_patch(path, patch, {"fieldManager": "computepool"}, metadata_only=True)
-        return int(decoded(_VERSION, answer, f"PATCH {path}").metadata.resource_version)
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
-
-
-class _Patched(msgspec.Struct):
-    metadata: _Meta
-
-
-_VERSION = msgspec.json.Decoder(_Patched)
+        return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)

@@ -1,30 +1,29 @@
 """Writes a pool's status: only what changed, at once where it matters, otherwise at most once a second.
 
 Opening and closing admission and a condition that turns go out at once. Counts move with every pod that is bound, and
-wait for the next second: a status that ticks helps nobody, and every write wakes all who watch.
+wait for the next second: a status that changes all the time helps no reader, and every write wakes every watch.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from computepool.act.answers import decoded
 from computepool.act.fence import Fence, NotLeadingError
-from computepool.kube.backoff import Backoff
+from computepool.act.tasks import BackgroundTasks, wait_at_most
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
-from computepool.model.api import API_VERSION, PLURAL, ComputePool, InvalidPool, PoolStatus
+from computepool.kube.errors import ApiError, Conflict, NotFound, decoded, garbled
+from computepool.kube.retry import Backoff
+from computepool.model.api import ComputePool, InvalidPool, PoolStatus
 
-POOLS_PATH: Final = f"/apis/{API_VERSION}/{PLURAL}"
 CALM_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 2.0
 RETRY_CAP_SECONDS: Final = 60.0
-MAX_RETRY_AFTER: Final = 120.0
-"""Seconds: no server is believed when it asks for more."""
 AT_ONCE: Final = 3
 """Conflicts, one after another, after which it is tried again at once: others write the same pool all the time then."""
 
@@ -57,9 +56,11 @@ class StatusWriter:
         # Pools whose status is not known for certain: a write is under way, or no good answer came.
         self._unsure: set[str] = set()
         self._urgent: dict[str, asyncio.Event] = {}
-        # Those who wait for a status that is wanted now, or for a later one.
+        # Callers of `put`, each waiting until the status that it wanted, or a later one, is written.
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Pools whose task is running.
+        self._busy: set[str] = set()
+        self._tasks = BackgroundTasks()
 
     def want(self, pool: ComputePool, status: PoolStatus) -> None:
         """Have a status written; what was wanted before and not written yet is replaced."""
@@ -100,18 +101,20 @@ class StatusWriter:
         """Write what is still wanted, now."""
         for urgent in self._urgent.values():
             urgent.set()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._tasks.join()
+
+    async def settle(self) -> None:
+        """Give up what is not written yet; called at the end."""
+        await self._tasks.cancel()
 
     def _start(self, name: str) -> None:
-        if name not in self._tasks:
-            task = self._tasks[name] = asyncio.create_task(self._write_all(name, self._urgent[name]))
-            task.add_done_callback(lambda done: self._ended(name, done))
+        if name not in self._busy:
+            self._busy.add(name)
+            self._tasks.spawn(self._write_all(name, self._urgent[name]), partial(self._ended, name))
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        del self._tasks[name]
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
+    def _ended(self, name: str, error: BaseException | None) -> None:
+        self._busy.discard(name)
+        if error is not None:
             _answer(self._waiting.pop(name, []), error)
             _logger.warning("status of %s not written: %s", name, error)
         elif name in self._wanted:
@@ -125,7 +128,7 @@ class StatusWriter:
         missed = 0
         while name in self._wanted:
             if not urgent.is_set():
-                await _first(urgent, self._calm_seconds)
+                await wait_at_most(urgent, self._calm_seconds)
             urgent.clear()
             wanted = self._wanted.pop(name, None)
             if wanted is None:
@@ -139,13 +142,13 @@ class StatusWriter:
             except ApiError as error:
                 _logger.warning("status of %s not written, trying again: %s", name, error)
                 self._wanted.setdefault(name, wanted)
-                await asyncio.sleep(backoff.next(at_least=min(MAX_RETRY_AFTER, error.retry_after or 0.0)))
+                await asyncio.sleep(backoff.next(error))
             else:
                 if not missed:
                     backoff.reset()
 
     async def _write_for_all(self, name: str, wanted: tuple[ComputePool, PoolStatus], urgent: asyncio.Event) -> bool:
-        """Write once, and answer those who have waited for it since before; return whether it is held now."""
+        """Write once, and answer the callers of `put` that wait; return whether the API server holds the status now."""
         waiting = self._waiting.pop(name, [])
         try:
             held = await self._write(*wanted, urgent)
@@ -169,18 +172,18 @@ class StatusWriter:
         pool = self._newest(pool)
         if status == pool.status and pool.name not in self._unsure:
             return True
-        path = f"{POOLS_PATH}/{pool.name}"
+        path = f"{paths.POOLS}/{pool.name}"
         self._unsure.add(pool.name)
         held = False
         try:
             answer = await self._client.merge_patch(f"{path}/status", status_patch(pool, status))
         except Conflict:
-            fresh = _pool(await self._client.get(path), path)
+            fresh = _pool(await self._client.get(path), f"GET {path}")
             if _same_spec(fresh, pool):
                 self._wanted.setdefault(pool.name, (fresh, status))
                 urgent.set()
         else:
-            fresh = _pool(answer, path)
+            fresh = _pool(answer, f"PATCH {path}")
             held = True
         self._unsure.discard(pool.name)
         self._answered[pool.name] = fresh
@@ -188,28 +191,28 @@ class StatusWriter:
         return held
 
     def _newest(self, pool: ComputePool) -> ComputePool:
-        """Return the pool as our last write left it, where whoever wanted the status had not seen that yet."""
+        """Return the pool as our last write left it, if the given one is from before that write."""
         answered = self._answered.get(pool.name)
         return pool if answered is None or not _same_spec(answered, pool) or _later(pool, answered) else answered
 
 
-def _same_spec(one: ComputePool, other: ComputePool) -> bool:
-    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
+def _same_spec(pool: ComputePool, other: ComputePool) -> bool:
+    return (pool.metadata.uid, pool.metadata.generation) == (other.metadata.uid, other.metadata.generation)
 
 
-def _later(one: ComputePool, other: ComputePool) -> bool:
-    return int(one.metadata.resource_version or 0) > int(other.metadata.resource_version or 0)
+def _later(pool: ComputePool, other: ComputePool) -> bool:
+    return int(pool.metadata.resource_version or 0) > int(other.metadata.resource_version or 0)
 
 
 _OBJECT: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
 
 
-def _pool(answer: bytes, path: str) -> ComputePool:
+def _pool(answer: bytes, request: str) -> ComputePool:
     try:
-        obj = decoded(_OBJECT, answer, path)
+        obj = decoded(_OBJECT, answer, request=request)
         return ComputePool.from_object(obj)
     except InvalidPool as error:
-        raise Unavailable(200, "Garbled", f"no ComputePool came back: {error}", request=path) from error
+        raise garbled(error, request=request) from error
 
 
 def status_patch(pool: ComputePool, status: PoolStatus) -> dict[str, Any]:
@@ -230,19 +233,11 @@ def _gone(pool: str) -> NotFound:
 
 
 def _answer(waiting: Iterable[asyncio.Future[None]], error: BaseException | None) -> None:
-    for one in waiting:
-        # Whoever waited may have given up.
-        if one.done():
+    for answer in waiting:
+        # The waiting task may have given up.
+        if answer.done():
             continue
         if error is None:
-            one.set_result(None)
+            answer.set_result(None)
         else:
-            one.set_exception(error)
-
-
-async def _first(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+            answer.set_exception(error)

@@ -7,18 +7,20 @@ on and not others; the next leader reads which from the pods themselves.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from computepool.act.answers import decoded
 from computepool.act.fence import Fence
+from computepool.act.outcomes import joined
 from computepool.act.patches import burst_patch, mark_patch
+from computepool.act.tasks import BackgroundTasks
 from computepool.decide.plan import Burst, Mark
+from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
+from computepool.kube.retry import Backoffs
 from computepool.model.snapshot import Offer, Pod
 
 PARALLEL = 32
@@ -27,15 +29,12 @@ MARKS_PARALLEL = 4
 _logger = logging.getLogger(__name__)
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
-MAX_RETRY_AFTER = 120.0
-"""Seconds: no server is believed when it asks for more."""
 DOUBT_SECONDS = 15.0
 """How long a patch without a clear answer keeps its place, unless the watch shows it sooner.
 
-It may have been stored all the same, or be on its way still: released at once, the place would be given away twice. The
-API server drops what nobody waits for any more, and its watch shows what it did store within seconds."""
-REMEMBERED = 10_000
-"""Pods whose failures are counted. They may be deleted in the meantime, and would be remembered for ever."""
+The API server may have stored it all the same, or be about to: released at once, the place would be given away twice.
+The API server drops a request whose client is gone, and its watch shows within seconds what it did store."""
+_STORED = msgspec.json.Decoder(wire.Stored)
 
 
 class Ledger:
@@ -50,7 +49,7 @@ class Ledger:
     ) -> None:
         """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`.
 
-        `doubted(uid)`, before `failed`, says that it may have been written: who sees it on the pod may forget it.
+        `doubted(uid)`, before `failed`, says that the patch may have been written: the watch may show it on the pod.
         """
         self.start = start
         self.written = written
@@ -58,13 +57,12 @@ class Ledger:
         self.failed = failed
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What became of one pass's bursts."""
+class Written(NamedTuple):
+    """What became of one pass's bursts; each field is in the plan's order."""
 
-    done: list[Burst] = field(default_factory=list)
-    refused: list[tuple[Burst, ApiError]] = field(default_factory=list)
-    gone: list[Burst] = field(default_factory=list)
+    done: tuple[Burst, ...] = ()
+    refused: tuple[tuple[Burst, ApiError], ...] = ()
+    gone: tuple[Burst, ...] = ()
 
 
 class Writer:
@@ -85,13 +83,12 @@ class Writer:
         self._fence = fence
         self._ledger = ledger
         self._wall = wall
-        self._rng = rng
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         self._mark_slots = asyncio.Semaphore(MARKS_PARALLEL)
-        self._failures: dict[str, int] = {}
+        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=rng)
         self._marking: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._releases: dict[str, asyncio.Task[None]] = {}
 
     def start(self, bursts: Iterable[Burst]) -> tuple[Burst, ...]:
@@ -112,9 +109,7 @@ class Writer:
 
         `answered` is called as each patch has gone through. Raises NotLeadingError as soon as leadership is in doubt.
         """
-        outcome = Written()
-        await asyncio.gather(*(self._burst(one, wanted, answered, outcome) for one in bursts))
-        return outcome
+        return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
     async def mark(self, marks: Iterable[Mark]) -> None:
         """Correct labels, a few at a time; a pod whose correction is under way, or to be tried again, is left alone."""
@@ -124,37 +119,32 @@ class Writer:
 
     async def settle(self) -> None:
         """Drop the waits for retries; called at the end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
-    async def _burst(
-        self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None], outcome: Written
-    ) -> None:
+    async def _burst(self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None]) -> Written:
         pod = burst.pod
         try:
             async with self._slots:
                 if not wanted():
                     self._give_up(pod.uid)
-                    return
+                    return Written()
                 self._fence.check()
                 version = await self._patch(pod, burst_patch(burst, self._wall()))
         except (NotFound, Conflict) as error:
-            outcome.gone.append(burst)
             # Until the watch says so too, the next pass would find it waiting and send it on again.
             self._later(pod.uid, error)
+            return Written(gone=(burst,))
         except Unavailable as error:
-            outcome.refused.append((burst, error))
             self._later(pod.uid, error, at_least=DOUBT_SECONDS)
             self._ledger.doubted(pod.uid)
+            return Written(refused=((burst, error),))
         except ApiError as error:
-            outcome.refused.append((burst, error))
             self._later(pod.uid, error)
-        else:
-            self._failures.pop(pod.uid, None)
-            self._ledger.written(pod.uid, version)
-            outcome.done.append(burst)
-            answered()
+            return Written(refused=((burst, error),))
+        self._backoffs.reset(pod.uid)
+        self._ledger.written(pod.uid, version)
+        answered()
+        return Written(done=(burst,))
 
     async def _mark(self, mark: Mark) -> None:
         async with self._mark_slots:
@@ -166,46 +156,25 @@ class Writer:
                 _logger.info("label of %s/%s not corrected: %s", mark.pod.namespace, mark.pod.name, error)
                 self._later(mark.pod.uid, error)
             else:
-                self._failures.pop(mark.pod.uid, None)
+                self._backoffs.reset(mark.pod.uid)
                 self._marking.discard(mark.pod.uid)
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        path = paths.pod(pod.namespace, pod.name)
         answer = await self._client.merge_patch(path, body, {"fieldManager": "computepool"}, metadata_only=True)
-        return int(decoded(_VERSION, answer, f"PATCH {path}").metadata.resource_version)
+        return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)
 
     def _give_up(self, uid: str) -> None:
-        self._failures.pop(uid, None)
+        self._backoffs.reset(uid)
         self._ledger.failed(uid)
 
     def _later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:
         """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
-        if len(self._failures) > REMEMBERED:
-            self._failures.clear()
-        count = self._failures[uid] = self._failures.get(uid, 0) + 1
-        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(count - 1, 32)) * self._rng.uniform(0.5, 1.0)
-        delay = max(delay, at_least, min(MAX_RETRY_AFTER, error.retry_after or 0.0))
-        self._releases[uid] = self._spawn(self._release(uid, delay))
+        delay = self._backoffs.next(uid, error, at_least=at_least)
+        self._releases[uid] = self._tasks.spawn(self._release(uid, delay))
 
     async def _release(self, uid: str, delay: float) -> None:
         await self._sleep(delay)
         self._releases.pop(uid, None)
         self._marking.discard(uid)
         self._ledger.failed(uid)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
-
-
-class _Patched(msgspec.Struct):
-    metadata: _Meta
-
-
-_VERSION = msgspec.json.Decoder(_Patched)

@@ -8,6 +8,7 @@ from typing import Any
 from computepool.act.fence import NotLeadingError
 from computepool.act.mover import Mover, budget_words
 from computepool.act.status import StatusWriter
+from computepool.act.tasks import BackgroundTasks
 from computepool.act.writer import Writer
 from computepool.app.dirty import DirtyPools
 from computepool.app.quarantine import Quarantine
@@ -56,7 +57,7 @@ class Acting:
         self._clock = clock
         self._latest: dict[str, Revalidation] = {}
         self._left_alone: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._stopping = False
         self._refusals = Refusals()
         self._unmoved = FailedMoves()
@@ -108,13 +109,15 @@ class Acting:
         self._stopping = True
         try:
             async with asyncio.timeout(seconds):
-                while self._tasks:
-                    await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._tasks.join()
                 await self._statuses.flush()
         except TimeoutError:
             log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
-        await self._writer.settle()
-        await self._mover.settle()
+        finally:
+            await self._tasks.cancel()
+            await self._writer.settle()
+            await self._mover.settle()
+            await self._statuses.settle()
 
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
@@ -199,17 +202,13 @@ class Acting:
             self._story.forget(pool.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._tasks.spawn(work, self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
+    def _ended(self, error: BaseException | None) -> None:
         if isinstance(error, NotLeadingError):
             self.lost.set()
-        log(_logger, logging.ERROR, "write ended", error=repr(error))
+        if error is not None:
+            log(_logger, logging.ERROR, "write ended", error=repr(error))
 
 
 def _spec_of(pool: ComputePool) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from computepool.app import collector
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.model.snapshot import Pod
 from computepool.observe.failures import FailedPod, read_failed_pod
@@ -29,14 +30,12 @@ class _Versioned(Protocol):
 
 T = TypeVar("T", bound=_Versioned)
 
-PODS: Final = "/api/v1/pods"
 UNFINISHED: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 FAILED: Final = {"fieldSelector": "status.phase=Failed"}
-LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 LEASES_NAME: Final = "node leases"
 FAILED_NAME: Final = "failed pods"
 SIGNALS: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
-"""What decisions can do without, and what is missing then. The others are the view: without them nothing is decided."""
+"""What decisions can do without, and what is missing then. All other resources are the view that decisions need."""
 SIGNALS_SECONDS: Final = 2.0
 """How long they are waited for at the start."""
 LEASE_REST_SECONDS: Final = 0.5
@@ -139,21 +138,21 @@ class Caches:
         synced, beats = store.mark_all, store.heartbeats
         self.reflectors: dict[str, Reflector[Any]] = {
             "namespaces": follow(
-                "/api/v1/namespaces",
+                paths.NAMESPACES,
                 records.namespace,
                 lambda namespace: namespace.name,
                 _StoreSink(store.put_namespace, store.drop_namespace, synced),
             ),
             "nodes": follow(
-                "/api/v1/nodes",
+                paths.NODES,
                 records.node,
                 lambda node: node.name,
                 _StoreSink(store.put_node, store.drop_node, synced),
             ),
-            "pods": follow(PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED),
-            FAILED_NAME: follow(PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
+            "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED),
+            FAILED_NAME: follow(paths.PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
             LEASES_NAME: follow(
-                LEASES,
+                paths.NODE_LEASES,
                 read_lease,
                 lambda lease: lease.name,
                 _StoreSink(beats.put, lambda name, _at: beats.drop(name), beats.sync_finished, beats.sync_started),
@@ -211,7 +210,7 @@ class Caches:
 
     @property
     def _view(self) -> dict[str, Reflector[Any]]:
-        return {name: one for name, one in self.reflectors.items() if name not in SIGNALS}
+        return {name: reflector for name, reflector in self.reflectors.items() if name not in SIGNALS}
 
     def _is_lost(self, reflector: Reflector[Any], limit: float) -> bool:
         if not reflector.synced.is_set():

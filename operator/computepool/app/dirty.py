@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from computepool.act.tasks import wait_at_most
+
 
 class DirtyPools:
     """Pools that changed, since when, and pools to be looked at again at a time.
@@ -48,11 +50,7 @@ class DirtyPools:
                 taken, self._marked = self._marked, {}
                 return taken
             self._wake.clear()
-            try:
-                async with asyncio.timeout(self._idle()):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await wait_at_most(self._wake, self._idle())
 
     def _ring(self) -> None:
         now = self._wall()

@@ -16,14 +16,15 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from computepool.act.fence import NotLeadingError
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
+from computepool.kube.errors import ApiError, Conflict, NotFound, decoded
+from computepool.kube.wire import Lease, LeaseSpec
+from computepool.model.text import rfc3339
 from computepool.report.logs import log
 
 _logger = logging.getLogger(__name__)
@@ -45,28 +46,7 @@ class LostLeadershipError(Exception):
     """The Lease could not be renewed in time, or another holds it; the process must end."""
 
 
-class _Spec(msgspec.Struct, rename="camel", omit_defaults=True):
-    holder_identity: str | None = None
-    lease_duration_seconds: int | None = None
-    acquire_time: str | None = None
-    renew_time: str | None = None
-    lease_transitions: int | None = None
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str
-    namespace: str
-    resource_version: str | None = None
-
-
-class _Lease(msgspec.Struct, rename="camel"):
-    metadata: _Meta
-    spec: _Spec
-    api_version: str = "coordination.k8s.io/v1"
-    kind: str = "Lease"
-
-
-_DECODER = msgspec.json.Decoder(_Lease)
+_LEASE = msgspec.json.Decoder(Lease)
 
 
 class Election:
@@ -87,9 +67,9 @@ class Election:
     ) -> None:
         """`clock` never goes back or stands still, and decides; `wall` is only written into the Lease, for people."""
         self._client = client
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._path = f"{self._collection}/{name}"
-        self._meta = _Meta(name=name, namespace=namespace)
+        self._namespace = namespace
+        self._name = name
+        self._path = f"{paths.leases(namespace)}/{name}"
         self._identity = identity
         self._timing = timing or Timing()
         self._clock = clock
@@ -119,7 +99,7 @@ class Election:
         """Wait until this process leads."""
         while not await self._attempt():
             await self._sleep(self._timing.retry * self._rng.uniform(1.0, 1.2))
-        log(_logger, logging.INFO, "leading", lease=self._meta.name, identity=self._identity)
+        log(_logger, logging.INFO, "leading", lease=self._name, identity=self._identity)
 
     async def hold(self) -> None:
         """Renew until leadership is lost; raises LostLeadershipError then."""
@@ -180,30 +160,33 @@ class Election:
             return False
         return True
 
-    async def _swap(self, lease: _Lease, *, within: float) -> None:
+    async def _swap(self, lease: Lease, *, within: float) -> None:
         """Write the spec over exactly the version that was read (else Conflict), and leave all else as it is."""
-        version = lease.metadata.resource_version
-        if not version:
-            # A patch without one would go through over anything.
-            raise Unavailable(200, "NotALease", "it has no resourceVersion", request=f"GET {self._path}")
-        body = {"metadata": {"resourceVersion": version}, "spec": msgspec.to_builtins(lease.spec)}
+        body = {
+            "metadata": {"resourceVersion": lease.metadata.resource_version},
+            "spec": msgspec.to_builtins(lease.spec),
+        }
         await self._client.merge_patch(self._path, body, within=within)
 
-    async def _read(self) -> _Lease | None:
+    async def _read(self) -> Lease | None:
         try:
-            return _DECODER.decode(await self._client.get(self._path, within=self._patience()))
+            answer = await self._client.get(self._path, within=self._patience())
         except NotFound:
             return None
-        except msgspec.MsgspecError as error:
-            # Something in between has answered.
-            raise Unavailable(200, "NotALease", str(error), request=f"GET {self._path}") from error
+        return decoded(_LEASE, answer, request=f"GET {self._path}")
 
     async def _write_new(self) -> None:
         now = self._stamp()
-        spec = _Spec(self._identity, round(self._timing.duration), now, now, 0)
-        await self._client.create(self._collection, _new(_Lease(self._meta, spec)), within=self._patience())
+        spec = LeaseSpec(self._identity, round(self._timing.duration), now, now, 0)
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": msgspec.to_builtins(spec),
+        }
+        await self._client.create(paths.leases(self._namespace), body, within=self._patience())
 
-    def _expired(self, lease: _Lease) -> bool:
+    def _expired(self, lease: Lease) -> bool:
         """Say whether its holder gave it back, or was not seen to renew it for its duration by our own clock."""
         if not lease.spec.holder_identity:
             return True
@@ -218,10 +201,4 @@ class Election:
         return max(0.5, self._timing.renew / 4)
 
     def _stamp(self) -> str:
-        return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _new(lease: _Lease) -> dict[str, Any]:
-    encoded: dict[str, Any] = msgspec.to_builtins(lease)
-    del encoded["metadata"]["resourceVersion"]
-    return encoded
+        return rfc3339(self._wall(), "microseconds")

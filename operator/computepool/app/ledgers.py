@@ -1,7 +1,7 @@
-"""What the writers tell of their writes, taken down in the store; and which pools are looked at for it.
+"""The writers' callbacks: each answer to a write is noted in the store, and the pools that it concerns are looked at.
 
-Where an answer comes after everything that the watch had to say, nothing else would have the pool looked at: a place
-that was kept would stay so.
+An answer may come after the last event of the watch. Then only the callback has the pool looked at; without it, a place
+that was kept for the pod would stay taken.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ class Ledgers:
         self._look_at(concerned)
 
     def _concerned(self, uid: str) -> set[str]:
-        """Return the pool that moves the pod, and the one that it belongs to: it may be gone, or another's by now."""
+        """Return the pool that moves the pod, and the pool that it belongs to by now, if any."""
         mover = self._store.moving.pool_of(uid)
         return {*self._store.claims_of(uid)[:1], *(() if mover is None else (mover,))}
 

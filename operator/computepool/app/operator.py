@@ -36,8 +36,8 @@ from computepool.app.settings import Settings
 from computepool.app.ticks import Ticks
 from computepool.app.uptime import uptime_clock
 from computepool.kube.access import Access, load_access
-from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
+from computepool.kube.retry import Backoff
 from computepool.observe.store import Store
 from computepool.report.events import EventSink
 from computepool.report.logs import log

@@ -11,7 +11,7 @@ from computepool.act.fence import NotLeadingError
 from computepool.act.status import StatusWriter
 from computepool.app.acting import Acting
 from computepool.app.dirty import DirtyPools
-from computepool.app.mishaps import Mishaps
+from computepool.app.pool_backoff import PoolBackoff
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Mode, PoolStatus
@@ -70,7 +70,7 @@ class Passes:
         self._policy_unserved = policy_unserved
         self._clock = clock
         self._wall = wall
-        self._mishaps = Mishaps(clock)
+        self._backoff = PoolBackoff(clock)
         self._states: dict[str, PoolState] = {}
         self._told: dict[str, PoolStatus] = {}
 
@@ -84,11 +84,11 @@ class Passes:
                     await self._guarded(pool, at)
 
     def stated(self, pool: ComputePool) -> None:
-        """Look at a pool whose status in the cluster is not what was told of it last, so that it is put right.
+        """Have a pool looked at whose status in the cluster differs from what was reported last.
 
-        Our own write may be seen so too, where more was told since: that costs a pass, which finds nothing to write
-        that is not wanted already. An answer to a write does not come here, and what changes nothing is no news; so
-        even a status that the API server stores otherwise than it was sent makes no circle.
+        Our own write can cause this once, which costs a pass that writes nothing new. It can't loop, even if the API
+        server stores a status otherwise than it was sent: answers to our writes do not come here, and a write that
+        changes nothing makes no event.
         """
         told = self._told.get(pool.name)
         if told is not None and told != pool.status:
@@ -96,7 +96,7 @@ class Passes:
 
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
-        self._mishaps.forget(pool)
+        self._backoff.forget(pool)
         self._states.pop(pool, None)
         self._told.pop(pool, None)
         self._acting.forget(pool)
@@ -104,10 +104,10 @@ class Passes:
         self._story.forget(pool)
 
     async def _guarded(self, name: str, at: float) -> None:
-        """Run one pass; where it ends in an error that nobody has thought of, leave that pool alone for a while."""
-        left = self._mishaps.left(name)
-        if left > 0.0:
-            self._dirty.again(name, self._wall() + left)
+        """Run one pass; if it ends in an unexpected error, leave that pool alone for a while."""
+        remaining = self._backoff.remaining(name)
+        if remaining > 0.0:
+            self._dirty.again(name, self._wall() + remaining)
             return
         try:
             await self._one(name, at)
@@ -117,10 +117,10 @@ class Passes:
             if name in self._store.pools:
                 self._leave_alone(name, error)
         else:
-            self._mishaps.forget(name)
+            self._backoff.forget(name)
 
     def _leave_alone(self, name: str, error: Exception) -> None:
-        seconds = self._mishaps.failed(name)
+        seconds = self._backoff.failed(name)
         self._acting.leave_alone(name)
         self._dirty.again(name, self._wall() + seconds)
         self._metrics.pass_failures.labels(name).inc()
@@ -134,8 +134,8 @@ class Passes:
         urgent = bool(moves) and pool.spec.mode is Mode.ENFORCE
         if urgent and (status := self._report(outcome)) is not None:
             self._acting.move(pool, moves, status)
-        # Changes that came meanwhile are read before the next pass, and share one. And what was decided is on its way
-        # before anybody is told of it.
+        # Changes that came in the meantime are read before the next pass, and share it. And what was decided is on its
+        # way before it is reported.
         longest = MOVING_PAUSE_SECONDS if urgent else PAUSE_SECONDS
         await asyncio.sleep(min(longest, (self._clock() - began) * (1 / SHARE - 1)))
         if not urgent:
@@ -169,7 +169,7 @@ class Passes:
             policy_missing=without is Without.MISSED,
             unadmitted=str(without or ""),
         )
-        if self._mishaps.failing(name):
+        if self._backoff.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
             self._status(report, pool)
         told, moves_told = self._act(pool, plan, at)
@@ -186,7 +186,7 @@ class Passes:
 
     def _report(self, outcome: Outcome) -> PoolStatus | None:
         """Tell what a pass found and did; return the status told, or None for a pool that is gone."""
-        # As it is by now: a status written meanwhile has given it another version, and it may be gone.
+        # Read again: a status written in the meantime has given it another version, and it may be gone.
         pool = self._store.pools.get(outcome.snapshot.pool.name)
         if pool is None or pool.metadata.uid != outcome.snapshot.pool.metadata.uid:
             return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from computepool.act.bindings import Bindings
+from computepool.act.tasks import wait_at_most
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
 from computepool.report.logs import log
@@ -52,11 +53,7 @@ class PolicyKeeper:
             except ApiError as error:
                 log(_logger, logging.WARNING, "bindings not synced, trying again", error=str(error))
                 wait = self._retry_seconds
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await wait_at_most(self._wake, wait)
 
     def _note(self, *, missing: bool) -> None:
         unserved = missing and not self._bindings.served

@@ -15,7 +15,7 @@ import kopf
 
 from computepool.app.pools import Pools
 from computepool.kube.access import Access, Credentials
-from computepool.kube.backoff import Backoff
+from computepool.kube.retry import Backoff
 from computepool.model.api import GROUP, PLURAL, VERSION
 from computepool.report.logs import log
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from computepool.act.status import POOLS_PATH
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, InvalidPool
@@ -84,7 +84,7 @@ class Pools:
         """Read all pools; raises ApiError where that fails."""
         before = {pool.metadata.uid for pool in self._store.pools.values()}
         self._deleted.clear()
-        items = [msgspec.json.decode(raw) async for page in self._client.list_pages(POOLS_PATH) for raw in page.items]
+        items = [msgspec.json.decode(raw) async for page in self._client.list_pages(paths.POOLS) for raw in page.items]
         listed = {item["metadata"]["uid"] for item in items}
         self._unread &= listed
         for pool in list(self._store.pools.values()):

@@ -5,7 +5,7 @@ judged under this leadership, and none wants it. So a new leader never takes off
 that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed, unless there is a pool that
 can't be read, which may have them.
 
-Level-triggered: what is wanted is held against what was seen of the nodes, as often as anybody says anything.
+Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Final
 
 from computepool.act.fence import Fence
 from computepool.act.quarantine import Tainter
+from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.kube.client import ApiClient
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Node
@@ -76,7 +77,10 @@ class Quarantine:
         self._union: Mapping[str, Reason] | None = None
         # By node: the version that a write made and the watch has not shown yet, and since when.
         self._awaited: dict[str, tuple[int, float]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Nodes whose taint is being written.
+        self._busy: set[str] = set()
+        self._failure: BaseException | None = None
+        self._tasks = BackgroundTasks()
         self._done: Counter[str] = Counter()
         self._troubled = False
         self._wake = asyncio.Event()
@@ -111,11 +115,9 @@ class Quarantine:
                 self._wake.clear()
                 self._look()
                 self._tell()
-                await self._pause()
+                await wait_at_most(self._wake, self._refresh_seconds)
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._tasks.cancel()
 
     def _look(self) -> None:
         """Start on each node that is not as wanted and not worked on already."""
@@ -123,16 +125,16 @@ class Quarantine:
         if wanted == seen or self._stale():
             return
         for name in wanted.keys() | seen.keys():
-            if name not in self._tasks and wanted.get(name) != seen.get(name) and self._is_due(name):
-                task = self._tasks[name] = asyncio.create_task(self._tainter.make(name))
-                task.add_done_callback(partial(self._ended, name))
+            if name not in self._busy and wanted.get(name) != seen.get(name) and self._is_due(name):
+                self._busy.add(name)
+                self._tasks.spawn(self._tainter.make(name), partial(self._ended, name))
 
     def _is_due(self, name: str) -> bool:
         node, value = self._store.node(name), self._wanted(name)
         if node is None:
             self._awaited.pop(name, None)
             return False
-        # A taint without a value, as somebody may make by hand, is not none.
+        # A taint without a value, as may be made by hand, counts as a taint.
         return value is not None and (value or None) != node.quarantine and not self._is_awaited(node)
 
     def _is_awaited(self, node: Node) -> bool:
@@ -170,16 +172,17 @@ class Quarantine:
         if now is not None and now.resource_version < version:
             self._awaited[node.name] = version, self._clock()
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, name: str, error: BaseException | None) -> None:
         # Also looked at again: the want may have changed after the last attempt had begun.
         self._wake.set()
-        if not task.cancelled() and task.exception() is None:
-            del self._tasks[name]
+        if error is None:
+            self._busy.discard(name)
+        else:
+            self._failure = error
 
     def _tell(self) -> None:
-        for task in self._tasks.values():
-            if task.done() and not task.cancelled():
-                task.result()
+        if self._failure is not None:
+            raise self._failure
         for value, nodes in self._done.items():
             if value:
                 log(_logger, logging.INFO, "nodes quarantined", reason=value, nodes=nodes)
@@ -189,10 +192,3 @@ class Quarantine:
         if bool(self._tainter.failing) != self._troubled:
             self._troubled = not self._troubled
             self._on_change()
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._refresh_seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return

@@ -8,7 +8,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 
 _LATER = frozenset({Reason.AT_MOVE_LIMIT, Reason.EVICTION_REFUSED})
-"""Why pods stay that are tried again."""
+"""Reasons of pods that stay for now, and whose move is tried again."""
 
 
 class Refusals:
@@ -34,7 +34,7 @@ class Refusals:
         return next(iter(messages.values()))
 
     def written(self, pool: str, bursts: Iterable[Burst]) -> None:
-        """Forget those that went through after all."""
+        """Forget bursts that were written after all."""
         for burst in bursts:
             self._drop(pool, burst.pod.uid)
 
@@ -78,7 +78,7 @@ class FailedMoves:
             messages[move.pod.uid] = f"the {what} of pod {move.pod.namespace}/{move.pod.name} failed: {error}"
 
     def answered(self, pool: str, moves: Iterable[Move]) -> None:
-        """Forget those that had another answer since."""
+        """Forget moves that got another answer since."""
         for move in moves:
             self._messages.get(pool, {}).pop(move.pod.uid, None)
 
@@ -88,15 +88,15 @@ class FailedMoves:
         if not messages:
             return ""
         if not plan.frozen and not plan.stays_left_out:
-            wanted = {one.pod.uid for one in snapshot.moving if one.unanswered}
-            wanted.update(one.pod.uid for one in plan.moves)
-            wanted.update(one.pod.uid for one in plan.stays if one.reason in _LATER)
+            wanted = {moving.pod.uid for moving in snapshot.moving if moving.unanswered}
+            wanted.update(move.pod.uid for move in plan.moves)
+            wanted.update(stay.pod.uid for stay in plan.stays if stay.reason in _LATER)
             for uid in messages.keys() - wanted:
                 del messages[uid]
         return _said(messages)
 
     def forget(self, pool: str) -> None:
-        """Drop a pool that is gone, or moves nobody any more."""
+        """Drop a pool that is gone, or does not move pods any more."""
         self._messages.pop(pool, None)
 
 

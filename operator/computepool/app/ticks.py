@@ -1,7 +1,7 @@
 """Notices what shows in no event: that a view has become old, or current again.
 
-Passes run when something changes. A watch that has fallen silent changes nothing, so nobody would look, and the pools
-would go on saying that all is well.
+Passes run when something changes. A watch that falls silent changes nothing: without this no pass would run, and the
+pools would go on saying that all is in order.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Ticks:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Look about once a second, until cancelled. What it finds first is a turn: no pass may have seen it so."""
+        """Look about once a second, until cancelled. The first reading counts as a change: no pass has seen it."""
         before: list[bool] | None = None
         while True:
             now = [bool(sign()) for sign in self._signs]

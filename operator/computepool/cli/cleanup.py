@@ -1,4 +1,4 @@
-"""`computepool cleanup`: take the operator's taint off all nodes, when nobody else does any more."""
+"""`computepool cleanup`: take the operator's taint off all nodes, once no operator runs that would."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import msgspec
 from rich.console import Console
 
-from computepool.act.quarantine import NODES_PATH, removal_patch
+from computepool.act.quarantine import removal_patch
 from computepool.cli.console import counted
+from computepool.kube import paths, wire
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
@@ -31,26 +32,7 @@ class CleanupError(Exception):
     """Nodes are left with the taint; the message says which, why, and what to do."""
 
 
-class _Meta(msgspec.Struct):
-    name: str
-
-
-class _Taint(msgspec.Struct):
-    key: str
-    value: str = ""
-    effect: str = ""
-
-
-class _Spec(msgspec.Struct):
-    taints: list[_Taint] | None = None
-
-
-class _Node(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-
-
-_NODE = msgspec.json.Decoder(_Node)
+_NODE = msgspec.json.Decoder(wire.Node)
 
 
 async def run(kubeconfig: str | None, console: Console, *, dry_run: bool) -> None:
@@ -80,17 +62,17 @@ async def run(kubeconfig: str | None, console: Console, *, dry_run: bool) -> Non
 async def _tainted(client: ApiClient) -> dict[str, list[Taint]]:
     """Return the taints of the nodes that carry the operator's, by name."""
     found = {}
-    async for page in client.list_pages(NODES_PATH):
+    async for page in client.list_pages(paths.NODES):
         for raw in page.items:
             node = _NODE.decode(raw)
-            taints = [Taint(one.key, one.value, one.effect) for one in node.spec.taints or ()]
-            if any(one.key == UNAVAILABLE_KEY for one in taints):
+            taints = [Taint(taint.key, taint.value, taint.effect) for taint in node.spec.taints or ()]
+            if any(taint.key == UNAVAILABLE_KEY for taint in taints):
                 found[node.metadata.name] = taints
     return found
 
 
 async def _free(client: ApiClient, console: Console, nodes: dict[str, list[Taint]]) -> dict[str, ApiError]:
-    """Take the taint off these nodes; return those where that failed, and with what."""
+    """Take the taint off these nodes; return the nodes where that failed, and the errors."""
     failed: dict[str, ApiError] = {}
     slots = asyncio.Semaphore(PARALLEL)
     done = 0
@@ -100,7 +82,7 @@ async def _free(client: ApiClient, console: Console, nodes: dict[str, list[Taint
         async with slots:
             try:
                 patch = removal_patch(nodes[name])
-                await client.json_patch(f"{NODES_PATH}/{name}", patch, metadata_only=True)
+                await client.json_patch(f"{paths.NODES}/{name}", patch, metadata_only=True)
             except NotFound:
                 return
             except ApiError as error:
@@ -145,4 +127,4 @@ def _complaint(failed: dict[str, ApiError]) -> str:
 
 
 def _values(taints: Iterable[Taint]) -> str:
-    return ", ".join(f"{one.key}={one.value}:{one.effect}" for one in taints if one.key == UNAVAILABLE_KEY)
+    return ", ".join(f"{taint.key}={taint.value}:{taint.effect}" for taint in taints if taint.key == UNAVAILABLE_KEY)

@@ -1,12 +1,12 @@
 """What events say of a pod's eviction that a disruption budget refuses: only the running operator has asked for it."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from computepool.decide.move.limits import RETRY_CAP_SECONDS, RETRY_SECONDS, RETRY_SHARE
+from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import Forbidden
 from computepool.model.reasons import Reason
@@ -16,15 +16,7 @@ FRESH_SECONDS: Final = REPEAT_SECONDS + RETRY_CAP_SECONDS
 """A refusal that goes on is told again by then."""
 
 
-class _Subject(msgspec.Struct, frozen=True):
-    uid: str = ""
-
-
-class _Event(msgspec.Struct, frozen=True, rename="camel"):
-    involved_object: _Subject = _Subject()
-    event_time: datetime | None = None
-    message: str | None = None
-    reporting_component: str = ""
+_EVENT: Final = msgspec.json.Decoder(wire.Event)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -52,16 +44,16 @@ async def read_refusals(client: ApiClient, namespace: str, name: str) -> tuple[R
     query = {"fieldSelector": f"involvedObject.kind=Pod,involvedObject.name={name},reason={Reason.EVICTION_REFUSED}"}
     found: list[Refusal] = []
     try:
-        async for page in client.list_pages(f"/api/v1/namespaces/{namespace}/events", query):
-            found += [one for raw in page.items if (one := _refusal(raw)) is not None]
+        async for page in client.list_pages(paths.core_events(namespace), query):
+            found += [refusal for raw in page.items if (refusal := _refusal(raw)) is not None]
     except Forbidden:
         return None
-    return tuple(sorted(found, key=lambda one: one.at))
+    return tuple(sorted(found, key=lambda refusal: refusal.at))
 
 
 def standing(refusals: Iterable[Refusal], uid: str, now: float) -> Standing | None:
     """Return the refusal of a pod that goes on by all that was told of it; None where none does."""
-    own = [one for one in refusals if one.uid == uid]
+    own = [refusal for refusal in refusals if refusal.uid == uid]
     if not own or now - own[-1].at > FRESH_SECONDS:
         return None
     seconds = max(0.0, now - own[0].at)
@@ -71,7 +63,7 @@ def standing(refusals: Iterable[Refusal], uid: str, now: float) -> Standing | No
 
 def _refusal(raw: msgspec.Raw) -> Refusal | None:
     try:
-        event = msgspec.json.decode(raw, type=_Event)
+        event = _EVENT.decode(raw)
     except msgspec.MsgspecError:
         return None
     if event.reporting_component != CONTROLLER or event.event_time is None:

@@ -11,10 +11,10 @@ import msgspec
 import yaml
 from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
-from computepool.act.status import POOLS_PATH
-from computepool.app.caches import PODS, UNFINISHED
+from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
 from computepool.cli.refused import Refusal, read_refusals
+from computepool.kube import paths
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool, InvalidPool
@@ -58,9 +58,9 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
             store.put_pool(pool, 0.0)
         refusals, *_ = await asyncio.gather(
             read_refusals(client, *about),
-            _fill(client, "/api/v1/namespaces", lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
-            _fill(client, "/api/v1/nodes", lambda raw: store.put_node(records.node(raw), 0.0)),
-            _fill(client, PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
+            _fill(client, paths.NAMESPACES, lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
+            _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0)),
+            _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
         )
     return View(store, now, reserved, refusals)
 
@@ -68,7 +68,7 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
 async def load_pools(client: ApiClient) -> list[ComputePool]:
     """Read all pools, by name; those that this version can't read are left out."""
     pools = []
-    async for page in client.list_pages(POOLS_PATH):
+    async for page in client.list_pages(paths.POOLS):
         for raw in page.items:
             pool = _pool(raw)
             if pool is not None:
@@ -83,7 +83,7 @@ def current_namespace(kubeconfig: str | None) -> str:
     try:
         _, context = _list_contexts(os.pathsep.join(files))
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
-        # What is wrong with the file is told by whoever connects with it.
+        # The connection made with this file will say what is wrong with it.
         return "default"
     return str((context or {}).get("context", {}).get("namespace") or "default")
 

@@ -1,8 +1,8 @@
 """What has to hold of every decision, checked after it was made, in production too.
 
 A breach is a defect of the operator. The pass then fails as a whole: nothing of the plan is carried out, and the breach
-is logged with its facts and counted. The numbers are the numbers in ARCHITECTURE.md. The check looks at the outcome alone,
-and counts again from the snapshot and the assessment what the decision has counted in its account.
+is logged with its facts and counted. Invariants have the numbers of ARCHITECTURE.md. The check looks at the outcome
+alone, and counts again from the snapshot and the assessment what the decision has counted in its account.
 """
 
 from collections import Counter

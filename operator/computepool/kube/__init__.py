@@ -1,1 +1,1 @@
-"""The way to the API server: credentials, calls and typed errors. It knows nothing of pools."""
+"""The way to the API server: credentials, paths, calls, JSON shapes, typed errors and delays between attempts."""

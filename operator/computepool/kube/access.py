@@ -80,7 +80,7 @@ class Access:
         return expires_at is not None and self._clock() >= expires_at
 
     async def renew(self, refused: Credentials) -> bool:
-        """Load anew unless somebody has since `refused` was current; say whether there is something else to try now.
+        """Load anew, unless the credentials have changed since `refused`; return whether there are others to try now.
 
         A hundred requests may be refused at once; one of them does the work.
         """

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 import yarl
 
-from computepool.kube import errors
+from computepool.kube import errors, paths, wire
 from computepool.kube.access import Access, AccessError, Credentials
 
 _logger = logging.getLogger(__name__)
@@ -39,16 +39,6 @@ _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io
 _TRANSPORT_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
-
-
 class Page(msgspec.Struct, frozen=True):
     """One page of a list: the objects' JSON (views of the page's bytes), and the list's resourceVersion."""
 
@@ -56,7 +46,7 @@ class Page(msgspec.Struct, frozen=True):
     version: str
 
 
-_decode_list = msgspec.json.Decoder(_List).decode
+_LIST: Final = msgspec.json.Decoder(wire.ObjectList)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -154,7 +144,8 @@ class ApiClient:
         """
         query = {**(params or {}), "limit": str(limit)}
         while True:
-            listed = _decoded_list(await self._call("GET", path, query, within=within, streams=True), path)
+            answer = await self._call("GET", path, query, within=within, streams=True)
+            listed = errors.decoded(_LIST, answer, request=f"GET {path}")
             yield Page(listed.items or [], listed.metadata.resource_version)
             if not listed.metadata.continue_:
                 return
@@ -199,7 +190,7 @@ class ApiClient:
 
     async def _warm(self) -> None:
         try:
-            await self._call("GET", "/version", None)
+            await self._call("GET", paths.VERSION, None)
         except errors.ApiError as error:
             # Calls that matter will say the same, and louder.
             _logger.debug("connection not kept warm: %s", error)
@@ -264,7 +255,7 @@ class ApiClient:
     def _session(self, streams: bool) -> aiohttp.ClientSession:
         """Return the session of short calls, or that of lists and watches, which no burst of calls may hold up."""
         if self._closed:
-            # A session made now would be closed by nobody.
+            # A session opened now would never be closed.
             raise errors.Unavailable(0, "Closed", "the client is closed", request="a call")
         if streams:
             if self._streams is None:
@@ -371,13 +362,6 @@ async def _error(response: aiohttp.ClientResponse, request: str) -> errors.ApiEr
         # The status line is answer enough; the explanation got lost.
         body = b""
     return errors.from_answer(response.status, body, request=request, retry_after=response.headers.get("Retry-After"))
-
-
-def _decoded_list(body: bytes, path: str) -> _List:
-    try:
-        return _decode_list(body)
-    except msgspec.MsgspecError as error:
-        raise errors.Unavailable(200, "NotAList", str(error), request=f"GET {path}") from error
 
 
 def _bytes(body: Body) -> bytes:

@@ -8,36 +8,16 @@ Statuses and reasons follow `k8s.io/apimachinery/pkg/apis/meta/v1` (Status, Stat
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
+from computepool.kube.wire import Status, StatusCause, StatusDetails
+
+T = TypeVar("T")
+
 MAX_MESSAGE = 1000
 """Characters kept of a server's message: a proxy may answer with a page of HTML."""
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """One field an object was refused for: `metav1.StatusCause`."""
-
-    field: str = ""
-    message: str = ""
-    reason: str = ""
-
-
-class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
-    """The part of `metav1.StatusDetails` that is acted on."""
-
-    causes: tuple[Cause, ...] = ()
-    retry_after_seconds: int = 0
-
-
-class Status(msgspec.Struct, frozen=True):
-    """The API server's answer to a refused request, and the object of a watch's ERROR event."""
-
-    code: int = 0
-    reason: str = ""
-    message: str = ""
-    details: StatusDetails | None = None
 
 
 class ApiError(Exception):
@@ -57,7 +37,7 @@ class ApiError(Exception):
         *,
         request: str = "",
         retry_after: float | None = None,
-        causes: tuple[Cause, ...] = (),
+        causes: tuple[StatusCause, ...] = (),
     ) -> None:
         """`request` is the verb and the path, for the text only."""
         super().__init__(status, reason, message)
@@ -132,7 +112,7 @@ _decode_status = msgspec.json.Decoder(Status).decode
 
 
 def from_status(status: Status, *, request: str = "", retry_after: float | None = None) -> ApiError:
-    """Map a Status, from an answer or from an ERROR event, to its typed error."""
+    """Map a Status, from an answer or from a watch's ERROR line, to its typed error."""
     details = status.details or StatusDetails()
     if retry_after is None and details.retry_after_seconds:
         retry_after = float(details.retry_after_seconds)
@@ -156,6 +136,22 @@ def no_answer(error: BaseException, *, request: str) -> Unavailable:
     """Map what the transport raised: refused, reset, TLS, timeout."""
     reason = "Timeout" if isinstance(error, TimeoutError) else "NoConnection"
     return Unavailable(0, reason, str(error) or type(error).__name__, request=request)
+
+
+def garbled(what: object, *, request: str) -> Unavailable:
+    """Return the error for an answer that no API server gives: something in between has answered, so try again."""
+    return Unavailable(200, "Garbled", f"not what a Kubernetes API server sends: {what}", request=request)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], answer: bytes, *, request: str) -> T:
+    """Decode an answer that says success. Raises Unavailable for what is not of the decoder's type.
+
+    `request` is the verb and the path, for the text.
+    """
+    try:
+        return decoder.decode(answer)
+    except msgspec.MsgspecError as error:
+        raise garbled(error, request=request) from error
 
 
 def _class_of(status: Status) -> type[ApiError]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from computepool.model.snapshot import Offer
+from computepool.model.text import rfc3339
 
 
 def parse_offers(text: str) -> tuple[Offer, ...]:
@@ -23,16 +24,12 @@ def parse_offers(text: str) -> tuple[Offer, ...]:
 
 def render_offers(offers: Iterable[Offer]) -> str:
     """Write the annotation, with milliseconds."""
-    return ",".join(f"{offer.provider}={_render_time(offer.at)}" for offer in offers)
+    return ",".join(f"{offer.provider}={rfc3339(offer.at, 'milliseconds')}" for offer in offers)
 
 
 def with_offer(offers: Iterable[Offer], new: Offer) -> tuple[Offer, ...]:
     """Add an offer; an earlier one to the same provider gives way."""
     return (*(offer for offer in offers if offer.provider != new.provider), new)
-
-
-def _render_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _parse_time(stamp: str) -> float | None:

@@ -5,13 +5,14 @@ not start, for as long as that lasts.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from computepool.kube import wire
 from computepool.model.snapshot import Failure, Pod
-from computepool.observe.records import ContainerStatus, Owner, any_not_starting, controller_of
+from computepool.observe.containers import any_not_starting
+from computepool.observe.records import controller_of
 
 REFUSALS: Final = frozenset(
     (
@@ -29,7 +30,7 @@ REFUSALS: Final = frozenset(
 admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out is what lies in the
 pod (PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported and the like), what a taint
 says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too. TopologyAffinityError too:
-a well node says that whose free devices are on several NUMA nodes, again and again, as the scheduler does not know."""
+a healthy node whose free devices are on several NUMA nodes gives it again and again, as the scheduler does not know."""
 OUT_OF: Final = "OutOf"
 
 PER_NODE: Final = 1_000
@@ -52,35 +53,12 @@ class FailedPod(msgspec.Struct, frozen=True, gc=False):
     counts: bool
 
 
-class _Meta(msgspec.Struct, rename="camel", gc=False):
-    uid: str
-    resource_version: str = "0"
-    creation_timestamp: datetime | None = None
-    owner_references: list[Owner] | None = None
-
-
-class _Spec(msgspec.Struct, rename="camel", gc=False):
-    node_name: str = ""
-
-
-class _Status(msgspec.Struct, rename="camel", gc=False):
-    reason: str = ""
-    container_statuses: list[ContainerStatus] | None = None
-    init_container_statuses: list[ContainerStatus] | None = None
-
-
-class _Pod(msgspec.Struct, gc=False):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-    status: _Status = msgspec.field(default_factory=_Status)
-
-
-_PODS = msgspec.json.Decoder(_Pod)
+_FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
 
 
 def read_failed_pod(raw: bytes) -> FailedPod:
     """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for what is none."""
-    obj = _PODS.decode(raw)
+    obj = _FAILED_POD.decode(raw)
     meta, status = obj.metadata, obj.status
     refused = status.reason in REFUSALS or status.reason.startswith(OUT_OF)
     stuck = any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses)
@@ -117,8 +95,8 @@ class Failures:
     def ended(self, pod: FailedPod, *, listed: bool) -> bool:
         """Note a pod that has ended as Failed; return whether that is news.
 
-        `listed`: it was found in a list, so nobody saw when that happened. A pod that failed at once did so soon after
-        it was made, and that is taken for the time.
+        `listed`: it was found in a list, so the time of its failure was not seen. A pod that failed at once did so soon
+        after its creation, which is taken for the time.
         """
         known = self._failure(pod.uid)
         if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._still):
@@ -147,17 +125,17 @@ class Failures:
             for uid in self._still:
                 self._touch(uid, now)
             self._prune(now - self._window)
-            self._tuple = tuple(one for ones in self._by_node.values() for one in ones.values())
+            self._tuple = tuple(failure for failures in self._by_node.values() for failure in failures.values())
             self._fresh_at = now
         return self._tuple
 
     def _add(self, failure: Failure) -> bool:
         self._remove(failure.uid)
-        ones = self._by_node.setdefault(failure.node, {})
-        ones[failure.uid] = failure
+        failures = self._by_node.setdefault(failure.node, {})
+        failures[failure.uid] = failure
         self._node_of[failure.uid] = failure.node
-        if len(ones) > PER_NODE:
-            self._remove(next(iter(ones)))
+        if len(failures) > PER_NODE:
+            self._remove(next(iter(failures)))
         self._fresh_at = None
         return True
 
@@ -167,7 +145,7 @@ class Failures:
             self._by_node[failure.node][uid] = msgspec.structs.replace(failure, at=at)
 
     def _prune(self, before: float) -> None:
-        for uid in [uid for ones in self._by_node.values() for uid, one in ones.items() if one.at <= before]:
+        for uid in [uid for uid, node in self._node_of.items() if self._by_node[node][uid].at <= before]:
             self._remove(uid)
 
     def _failure(self, uid: str) -> Failure | None:
@@ -177,7 +155,7 @@ class Failures:
     def _remove(self, uid: str) -> None:
         node = self._node_of.pop(uid, None)
         if node is not None:
-            ones = self._by_node[node]
-            del ones[uid]
-            if not ones:
+            failures = self._by_node[node]
+            del failures[uid]
+            if not failures:
                 del self._by_node[node]

@@ -3,7 +3,7 @@
 A node's kubelet renews its Lease in kube-node-lease four times in the time that the Lease lasts, every 10 s by default:
 https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 
-What always holds (invariant 4): nobody counts as silent for what could not be heard. Silence is counted from the last
+What always holds (invariant 4): no node counts as silent for what could not be heard. Silence is counted from the last
 heartbeat or from `listening_since`, whichever is later, and that moves on whenever we could not hear: while the watch
 is broken, when it was listed anew, after this process was stopped or its machine asleep, and when nobody at all has
 been heard for longer than any living node is quiet (an API server or a store that was away: the first node that gets
@@ -15,17 +15,19 @@ from typing import Final
 
 import msgspec
 
+from computepool.kube import wire
+
 LATE_SECONDS: Final = 3.0
-"""A tick that comes so late says that this process did not run meanwhile."""
+"""A tick that comes so late shows that this process did not run in between."""
 DEAF_SECONDS: Final = 2.0
 """A watch that is away for less is resumed where it ended, and nothing is heard late."""
 STEP_SECONDS: Final = 0.5
 """The time of day drifts from a steady clock by less than this between steps."""
 QUIET_SHARE: Final = 0.3
-"""Of the time that a Lease lasts: nobody who lives is quiet for so long, as a quarter passes between renewals."""
+"""Share of a Lease's duration. No living node is quiet for so long: a quarter passes between renewals."""
 LONGER_SHARE: Final = 0.5
-"""Of the time that a Lease lasts longer than usual: so much later does its node fall silent. It renews more seldom (the
-kubelet's nodeLeaseDurationSeconds), and two renewals that it may take are still less."""
+"""A Lease that lasts longer than the default is renewed less often (the kubelet's nodeLeaseDurationSeconds). This share
+of the extra duration is allowed before the node counts as silent; two renewals take less."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
@@ -38,28 +40,13 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     """How long it lasts."""
 
 
-class _Meta(msgspec.Struct, rename="camel", gc=False):
-    name: str
-    resource_version: str = "0"
-
-
-class _Spec(msgspec.Struct, rename="camel", gc=False):
-    renew_time: str | None = None
-    lease_duration_seconds: int | None = None
-
-
-class _Lease(msgspec.Struct, gc=False):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-
-
-_LEASES = msgspec.json.Decoder(_Lease)
+_LEASE: Final = msgspec.json.Decoder(wire.Lease)
 _DEFAULT_SECONDS: Final = 40
 
 
 def read_lease(raw: bytes) -> Lease:
     """Read a Lease; raises msgspec.ValidationError or ValueError for what is none."""
-    obj = _LEASES.decode(raw)
+    obj = _LEASE.decode(raw)
     meta, spec = obj.metadata, obj.spec
     seconds = spec.lease_duration_seconds or _DEFAULT_SECONDS
     return Lease(meta.name, int(meta.resource_version), spec.renew_time or "", seconds)
@@ -78,7 +65,7 @@ class Heartbeats:
         self._listening = wall()
         self._last = self._listening
         self._renewed: dict[str, str] = {}
-        # When each was heard; later than that for those who renew seldom.
+        # When each was last heard; moved later for nodes that renew seldom.
         self._beats: dict[str, float] = {}
         self._copy: Mapping[str, float] | None = None
         self._silent: dict[int, frozenset[str]] = {}
@@ -86,7 +73,7 @@ class Heartbeats:
     # --- from the reflector
 
     def sync_started(self, at: float) -> None:
-        """Begin to hear: what was there before the list says nothing about who lives."""
+        """Begin to hear: what was there before the list does not show which nodes live."""
         self._listen_anew(at + self._offset)
 
     def put(self, lease: Lease, at: float) -> None:
@@ -124,10 +111,10 @@ class Heartbeats:
             self._deaf_since = now if deaf_since is None else deaf_since
 
     def turned(self, seconds: int) -> tuple[frozenset[str], bool]:
-        """Return who fell silent for so many seconds, or was heard again, since this was asked before.
+        """Return the nodes that fell silent for so many seconds, or were heard again, since the call before.
 
-        And whether that may matter to everybody: somebody turned where at least half of all nodes are silent, so that
-        it may be about who is left to tell our own blindness from a provider's failure.
+        The second value is true if there are any and at least half of all nodes are, or were, silent. Then every pool
+        has to be looked at: the answer to "is it us who hear nothing?" may have changed.
         """
         before, after = self._silent.get(seconds, _NOBODY), self.silent(seconds)
         self._silent[seconds] = after
@@ -135,8 +122,8 @@ class Heartbeats:
         return turned, bool(turned) and 2 * max(len(before), len(after)) >= len(self._beats)
 
     def asked_for(self, seconds: Collection[int]) -> None:
-        """Forget what was told by any other time: asked for again, it is told anew who is silent."""
-        self._silent = {one: silent for one, silent in self._silent.items() if one in seconds}
+        """Forget what `turned` returned for any other time: asked for again, it starts anew."""
+        self._silent = {time: silent for time, silent in self._silent.items() if time in seconds}
 
     # --- what a pass reads
 
@@ -169,7 +156,7 @@ class Heartbeats:
     def _notice(self) -> None:
         """Find out whether this process was stopped, and whether the time of day was set.
 
-        Asked before every use: a pass may well be the first that runs after a pause.
+        Called before every use: after a pause, a pass may be the first thing that runs.
         """
         now, wall = self._clock(), self._wall()
         step = wall - now - self._offset

@@ -45,7 +45,7 @@ class InFlight:
         return True
 
     def doubted(self, uid: str, pod: Pod | None) -> bool:
-        """Note that nobody knows whether the write was made; return whether the pod as it was seen (`pod`) shows it."""
+        """Note that it is not known whether the write was made; return whether `pod`, as last seen, shows it."""
         if uid in self._offers:
             self._doubted.add(uid)
         return pod is not None and self.shown(pod)

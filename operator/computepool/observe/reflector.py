@@ -1,7 +1,7 @@
 """A reflector keeps a sink equal to what the API server holds of one resource, whatever happens in between.
 
 List, then watch from the list's resourceVersion; after a lost connection resume from the last event; where the server
-no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished meanwhile.
+no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished in between.
 The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 
 What always holds:
@@ -22,8 +22,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from computepool.kube import errors
-from computepool.kube.backoff import Backoff
 from computepool.kube.client import ApiClient
+from computepool.kube.retry import Backoff
 from computepool.observe import watchevents
 from computepool.observe.lines import MAX_LINE, LineSplitter, LineTooLongError
 from computepool.observe.pacing import Pacer
@@ -34,8 +34,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 GRACE_SECONDS = 30.0
 """How much longer than asked for a watch may last before it is given up as stuck."""
-MAX_RETRY_AFTER = 120.0
-"""Seconds: no server is believed when it asks for more."""
 BARREN_LIMIT = 3
 """Watches in a row that were accepted and brought nothing. More is not patience but blindness: a server restored from a
 backup counts versions from an earlier number on, and says nothing until it has caught up."""
@@ -223,8 +221,7 @@ class Reflector(Generic[T]):
             self._current_at = max(self._current_at, since)
         if error is None and (healthy or since is None):
             return
-        asked = min(MAX_RETRY_AFTER, (error and error.retry_after) or 0.0)
-        await self._sleep(self._backoff.next(at_least=asked))
+        await self._sleep(self._backoff.next(error))
 
     def _explained(self, error: errors.ApiError) -> str:
         """Say what fails in words that name the next step."""
@@ -329,7 +326,7 @@ class Reflector(Generic[T]):
         try:
             return lines.feed(chunk)
         except LineTooLongError as error:
-            raise watchevents.garbled(error, self._request) from error
+            raise errors.garbled(error, request=self._request) from error
 
     def _handle(self, line: bytes, at: float) -> int | None:
         """Take in one event; return the list's version where it ends a streaming list."""

@@ -117,7 +117,7 @@ class Store:
         self._namespace_changed(namespace.name, at)
 
     def drop_namespace(self, name: str, at: float) -> None:
-        """Forget a namespace; pods in it that are left belong to whom its labels do not matter."""
+        """Forget a namespace; pods still in it belong to the pools that do not ask for its labels."""
         if self._namespaces.pop(name, None) is not None:
             self._namespace_changed(name, at)
 
@@ -200,7 +200,7 @@ class Store:
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
-        if before is not None and not landed and _same(before, pod, anybodys=bool(self._claims[pod.uid])):
+        if before is not None and not landed and _same(before, pod, claimed=bool(self._claims[pod.uid])):
             return
         if before is not None:
             self._unindex(before, at)
@@ -228,7 +228,7 @@ class Store:
             self._mark_pools(self._node_pools.get(pod.node, ()), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
-        """Note a pod whose containers do not start, or do again, whoever it belongs to: it tells of the node."""
+        """Note a pod whose containers do not start, or start again: of any pool, as it says something of the node."""
         if pod.failing == (before is not None and before.failing):
             return
         if pod.failing and pod.node:
@@ -263,7 +263,7 @@ class Store:
         """Note whether the policy, or its owner, has let a waiting pod go to a standby: it may land there any time."""
         claims = self._claims.get(pod.uid)
         waits = not (pod.node or pod.gated) and pod.deleting is None
-        if claims and waits and any(one.tolerated_by(pod.shape) for one in self._targets[claims[0]][1:]):
+        if claims and waits and any(target.tolerated_by(pod.shape) for target in self._targets[claims[0]][1:]):
             self._roaming.add(pod.uid)
         else:
             self._roaming.discard(pod.uid)
@@ -331,9 +331,9 @@ class Store:
 
     def _mark_turned(self, seconds: int, names: list[str], at: float) -> None:
         """Mark those of the pools that have a node which fell silent for so long, or was heard again."""
-        turned, anybody = self.heartbeats.turned(seconds)
+        turned, concerns_all = self.heartbeats.turned(seconds)
         concerned = {pool for node in turned for pool in self._node_pools.get(node, ())}
-        self._mark_pools((name for name in names if anybody or name in concerned), at)
+        self._mark_pools((name for name in names if concerns_all or name in concerned), at)
 
     # --- what a pass reads
 
@@ -382,7 +382,7 @@ class Store:
             in_flight=self.in_flight.offers(),
             astray=tuple(self._astray(name)),
             contested=lost.total(),
-            rival=next((one.pool for one in self._by_age if lost[one.pool]), ""),
+            rival=next((claimant.pool for claimant in self._by_age if lost[claimant.pool]), ""),
             stale=stale,
             moving=self.moving.of(name),
             moving_since=self.moving.since(name),
@@ -442,8 +442,8 @@ def _remove_from(index: dict[str, set[str]], key: str, uid: str) -> None:
             del index[key]
 
 
-def _same(before: Pod, after: Pod, *, anybodys: bool) -> bool:
+def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     """Say whether nothing that decisions read has changed. Of a pod that is no pool's they read less."""
-    if not anybodys and (before.ready is not after.ready or before.failing is not after.failing):
+    if not claimed and (before.ready is not after.ready or before.failing is not after.failing):
         before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing)
     return msgspec.structs.replace(before, resource_version=after.resource_version) == after

@@ -1,27 +1,18 @@
 """Objects of one resource that could not be read: which, and what is wrong with the first of them.
 
-A view without them is no true one, and whoever decides by it has to say so for as long as that lasts: until an object
-can be read again, is deleted, or is not in the next list.
+The view is incomplete without them, and the pools' status says so for as long as that lasts: until the object can be
+read again, is deleted, or is not in the next list.
 """
 
 import msgspec
 
+from computepool.kube.wire import UnreadMeta, UnreadObject
 
-class _Meta(msgspec.Struct):
-    uid: str
-    name: str = ""
-    namespace: str = ""
-
-
-class _Object(msgspec.Struct):
-    metadata: _Meta
-
-
-_META = msgspec.json.Decoder(_Object)
+_OBJECT = msgspec.json.Decoder(UnreadObject)
 
 
 class Unread:
-    """By uid; those of which not even that can be read count as one, and stand until the next list."""
+    """By uid. All objects whose uid can't be read either share one entry, which stands until the next list."""
 
     def __init__(self, resource: str) -> None:
         """`resource` is its plural name, for the text."""
@@ -63,8 +54,8 @@ class Unread:
         self._held, self._listed = self._listed or {}, None
 
 
-def _meta(raw: bytes) -> _Meta:
+def _meta(raw: bytes) -> UnreadMeta:
     try:
-        return _META.decode(raw).metadata
+        return _OBJECT.decode(raw).metadata
     except msgspec.MsgspecError:
-        return _Meta("")
+        return UnreadMeta("")

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from computepool.kube import errors
+from computepool.kube import errors, wire
+from computepool.kube.wire import WatchEvent
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends the initial events of a streaming list."""
-
-
-class Event(msgspec.Struct):
-    """One line: what happened, and the JSON of the object (a view of the line)."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
-    object: msgspec.Raw
 
 
 class Bookmark(msgspec.Struct, frozen=True):
@@ -26,45 +18,29 @@ class Bookmark(msgspec.Struct, frozen=True):
     initial_end: bool
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
-    annotations: dict[str, str] | None = None
+_EVENT = msgspec.json.Decoder(WatchEvent)
+_BOOKMARK = msgspec.json.Decoder(wire.Bookmark)
+_STATUS = msgspec.json.Decoder(wire.Status)
 
 
-class _BookmarkObject(msgspec.Struct):
-    metadata: _Meta
-
-
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_bookmark = msgspec.json.Decoder(_BookmarkObject).decode
-_decode_status = msgspec.json.Decoder(errors.Status).decode
-
-
-def event(line: bytes, request: str) -> Event:
+def event(line: bytes, request: str) -> WatchEvent:
     """Decode a line. Raises Unavailable for what is no event: the stream can't be trusted any further."""
-    try:
-        return _decode_event(line)
-    except msgspec.MsgspecError as error:
-        raise garbled(error, request) from error
+    return errors.decoded(_EVENT, line, request=request)
 
 
 def bookmark(raw: bytes, request: str) -> Bookmark:
     """Decode a BOOKMARK's object. Raises Unavailable for what is none."""
-    try:
-        meta = _decode_bookmark(raw).metadata
-    except msgspec.MsgspecError as error:
-        raise garbled(error, request) from error
+    meta = errors.decoded(_BOOKMARK, raw, request=request).metadata
     initial_end = (meta.annotations or {}).get(INITIAL_EVENTS_END) == "true"
     return Bookmark(version_number(meta.resource_version, request), initial_end)
 
 
 def error(raw: bytes, request: str) -> errors.ApiError:
-    """Return what an ERROR event says, as the error that the same answer to a request would be."""
-    try:
-        status = _decode_status(raw)
-    except msgspec.MsgspecError as failed:
-        return garbled(failed, request)
-    return errors.from_status(status, request=request)
+    """Return what an ERROR line says, as the error that the same answer to a request would be.
+
+    Raises Unavailable for what is no Status.
+    """
+    return errors.from_status(errors.decoded(_STATUS, raw, request=request), request=request)
 
 
 def version_number(version: str, request: str) -> int:
@@ -73,10 +49,5 @@ def version_number(version: str, request: str) -> int:
     Comparable since Kubernetes 1.35: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
     """
     if not version.isdecimal():
-        raise garbled(f"resourceVersion {version!r}", request)
+        raise errors.garbled(f"resourceVersion {version!r}", request=request)
     return int(version)
-
-
-def garbled(what: object, request: str) -> errors.Unavailable:
-    """Return the error for an answer that makes no sense."""
-    return errors.Unavailable(200, "Garbled", f"not what a Kubernetes API server sends: {what}", request=request)

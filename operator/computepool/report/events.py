@@ -10,14 +10,15 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.reasons import Reason
+from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.logs import log
 from computepool.report.tally import Tally
 
@@ -30,7 +31,7 @@ have the API server to themselves."""
 PATIENCE_SECONDS: Final = 5.0
 """A burst that goes on for longer is told of while it lasts."""
 PACE_SECONDS: Final = 0.01
-"""Between one event and the next: nobody reads faster, and others use the API server too."""
+"""Between one event and the next: no reader is faster, and others use the API server too."""
 MAX_NOTE: Final = 1024
 """The API server's limit for an event's note, in bytes."""
 MAX_INSTANCE: Final = 128
@@ -163,20 +164,20 @@ class EventSink:
 
     async def _send(self, event: Event, at: float) -> None:
         namespace = event.subject.get("namespace") or self._namespace
-        await self._client.create(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", self._body(event, at))
+        await self._client.create(paths.events(namespace), self._body(event, at))
 
     def _body(self, event: Event, at: float) -> dict[str, Any]:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{uuid.uuid4().hex[:16]}"},
-            "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "eventTime": rfc3339(at, "microseconds"),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance[:MAX_INSTANCE],
             "action": event.action,
             "reason": str(event.reason),
             "regarding": dict(event.subject),
-            "note": _cut(event.note),
+            "note": cut_bytes(event.note, MAX_NOTE),
             "type": "Warning" if event.warning else "Normal",
         }
 
@@ -186,11 +187,3 @@ _Kind = tuple[str, str, str, str]
 
 def _kind(event: Event, tally: Tally) -> _Kind:
     return event.subject.get("uid", ""), event.action, event.reason, tally.kind
-
-
-def _cut(note: str) -> str:
-    encoded = note.encode()
-    if len(encoded) <= MAX_NOTE:
-        return note
-    end = "…"
-    return encoded[: MAX_NOTE - len(end.encode())].decode(errors="ignore") + end

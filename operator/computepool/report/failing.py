@@ -8,6 +8,7 @@ from computepool.decide.plan import Stay
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
+from computepool.model.text import rfc3339
 from computepool.report.moments import moment
 from computepool.report.outcome import Outcome
 from computepool.report.trouble import Trouble
@@ -93,11 +94,8 @@ def _again(breaker: Breaker) -> str:
         return " That is over: it is tried with a first pod."
     if breaker.retry_at is None:
         return ""
-    return f" It is tried again at {_clock(breaker.retry_at)} at the earliest, once it has been well for a while."
-
-
-def _clock(at: float) -> str:
-    return moment(at).isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = rfc3339(moment(breaker.retry_at))
+    return f" It is tried again at {at} at the earliest, once it has been well for a while."
 
 
 def _stuck(outcome: Outcome, reason: Reason) -> Trouble | None:

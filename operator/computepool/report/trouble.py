@@ -6,6 +6,7 @@ import msgspec
 
 from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.reasons import Reason
+from computepool.model.text import cut
 
 MAX_BRIEF = 160
 """Characters of what is told of each trouble but the worst."""
@@ -26,15 +27,11 @@ def told(troubles: Sequence[Trouble]) -> str:
     first, *others = troubles
     if not others:
         return full_stop(first.message)
-    also = " Also " + full_stop("; ".join(f"{one.reason}: {_cut(one.brief, MAX_BRIEF)}" for one in others))
+    also = " Also " + full_stop("; ".join(f"{one.reason}: {cut(one.brief, MAX_BRIEF)}" for one in others))
     # However long the first is: that there are others is not what is cut off.
-    return _cut(full_stop(first.message), max(MAX_MESSAGE - len(also), MAX_MESSAGE // 3)) + also
+    return cut(full_stop(first.message), max(MAX_MESSAGE - len(also), MAX_MESSAGE // 3)) + also
 
 
 def full_stop(words: str) -> str:
     """End a sentence that may have no end, such as the API server's."""
     return words if words.endswith((".", "!", "?", "…")) else f"{words}."
-
-
-def _cut(words: str, length: int) -> str:
-    return words if len(words) <= length else words[: length - 1] + "…"

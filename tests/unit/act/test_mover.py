@@ -127,7 +127,7 @@ def test_pods_are_evicted_each_by_its_uid_and_that_is_told() -> None:
     async def scenario(m: Moves) -> None:
         moves = m.some(2)
         outcome = await m.carry_out(*moves)
-        assert outcome.done == list(moves)
+        assert outcome.done == moves
         assert m.left() == []
         assert m.told == [("evicted", one.pod.uid) for one in moves]
         call = m.server.calls_of("create", "eviction")[0]
@@ -145,7 +145,7 @@ def test_pods_are_evicted_each_by_its_uid_and_that_is_told() -> None:
 def test_a_pod_on_a_lost_node_is_deleted_by_its_uid_with_its_own_grace() -> None:
     async def scenario(m: Moves) -> None:
         (move,) = m.some(release=True)
-        assert (await m.carry_out(move)).done == [move]
+        assert (await m.carry_out(move)).done == (move,)
         (call,) = m.server.calls_of("delete")
         assert call.path == "/api/v1/namespaces/default/pods/web-0"
         assert call.json == {"preconditions": {"uid": move.pod.uid}}
@@ -239,7 +239,7 @@ def test_the_last_look_is_just_before_each_eviction_and_drops_what_it_does_not_l
         assert looked == [move.pod.name for move in moves[:PARALLEL]]
         gate.set()
         outcome = await moving
-        assert outcome.dropped == list(moves[-2:])
+        assert outcome.dropped == moves[-2:]
         assert len(outcome.done) == PARALLEL + 1
         assert [told for told in m.told if told[0] == "failed"] == [("failed", one.pod.uid) for one in moves[-2:]]
 
@@ -266,7 +266,7 @@ def test_a_disruption_budgets_no_is_told_as_that_and_the_decision_says_when_to_a
         moves = m.some(2)
         m.server.fault("create", path="web-0", status=code, body=budget_says_no(code=code))
         outcome = await m.carry_out(*moves)
-        assert outcome.done == [moves[1]]
+        assert outcome.done == (moves[1],)
         ((refused, why),) = outcome.refused
         assert refused == moves[0]
         assert why.causes[0].message.startswith("The disruption budget b needs 2")
@@ -308,7 +308,7 @@ def test_a_pod_that_is_gone_is_no_failure_and_is_not_asked_for_in_a_loop(other: 
         if other:
             m.server.create(PODS, pod("web-0"))
         outcome = await m.carry_out(move)
-        assert (outcome.gone, outcome.failed) == ([move], [])
+        assert (outcome.gone, outcome.failed) == ((move,), ())
         assert m.left() == (["web-0"] if other else [])
         await until(lambda: m.delays.asked == [1.0], "a wait")
         assert m.told == []
@@ -389,7 +389,7 @@ def test_evictions_that_get_in_each_others_way_take_turns_from_then_on() -> None
         await until(lambda: m.server.count("create") == 2, "the next to be asked for")
         assert looked == [others[0].pod.name]
         gate.set()
-        assert (await moving).done == others
+        assert list((await moving).done) == others
 
     play(scenario)
 

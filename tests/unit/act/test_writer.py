@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL
+from computepool.act.writer import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
 from computepool.decide.plan import Burst, Mark
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.snapshot import Offer
@@ -36,7 +36,7 @@ def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
     async def scenario(w: Writing) -> None:
         bursts = several(w, 3)
         outcome = await carried_out(w, *bursts)
-        assert outcome.done == list(bursts)
+        assert outcome.done == bursts
         for one in bursts:
             stored = w.server.get(PODS, one.pod.name, "default")
             assert stored["metadata"]["labels"][LABEL] == "nebius"
@@ -124,7 +124,7 @@ def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
         bursts = several(w, 2)
         outcome = await w.writer.burst(w.writer.start(bursts), wanted=lambda: False, answered=w.answer)
         assert w.server.calls == []
-        assert (outcome.done, outcome.refused, outcome.gone) == ([], [], [])
+        assert outcome == Written()
         assert w.failed == [one.pod.uid for one in bursts]
 
     play(scenario)
@@ -155,8 +155,8 @@ def test_a_pod_that_is_gone_is_given_up() -> None:
         one = burst(stored_pod(w.server))
         w.server.delete(PODS, "web", "default")
         outcome = await carried_out(w, one)
-        assert outcome.gone == [one]
-        assert outcome.refused == []
+        assert outcome.gone == (one,)
+        assert outcome.refused == ()
 
     play(scenario)
 
@@ -167,7 +167,7 @@ def test_another_pod_of_the_same_name_is_left_alone() -> None:
         w.server.delete(PODS, "web", "default")
         other = w.server.create(PODS, pod("web"))
         outcome = await carried_out(w, one)
-        assert outcome.gone == [one]
+        assert outcome.gone == (one,)
         assert w.server.get(PODS, "web", "default") == other
 
     play(scenario)
@@ -204,7 +204,7 @@ def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(
         refused, fine = several(w, 2)
         w.server.fault("patch", path="web-0", status=status, message="no, because")
         outcome = await carried_out(w, refused, fine)
-        assert outcome.done == [fine]
+        assert outcome.done == (fine,)
         assert w.answers == 1
         ((one, why),) = outcome.refused
         assert one is refused

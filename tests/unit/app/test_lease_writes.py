@@ -7,6 +7,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from computepool.app.election import Election
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
@@ -82,9 +84,10 @@ def test_it_is_written_only_over_the_version_that_was_read() -> None:
     play(scenario)
 
 
-def test_an_answer_without_a_version_is_never_written_over() -> None:
+@pytest.mark.parametrize("version", [b"", b', "resourceVersion": ""'])
+def test_an_answer_without_a_version_is_never_written_over(version: bytes) -> None:
     async def scenario(stage: Stage) -> None:
-        body = b'{"metadata": {"name": "computepool", "namespace": "computepool-system"}, "spec": {}}'
+        body = b'{"metadata": {"name": "computepool"%s}, "spec": {}}' % version
         stage.server.fault("get", body=body, times=3)
         await stage.election.acquire()
         assert len(stage.server.calls_of("patch")) == 1

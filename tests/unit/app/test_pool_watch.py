@@ -12,7 +12,7 @@ import pytest
 
 from computepool.app.pool_watch import PoolWatch
 from computepool.kube.access import Access, AccessError, Credentials
-from computepool.kube.backoff import Backoff
+from computepool.kube.retry import Backoff
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.waiting import until

@@ -23,6 +23,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from computepool.model.text import cut, rfc3339
+
 GROUP = "computepool.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -143,19 +145,18 @@ def _to_utc_milliseconds(moment: datetime) -> datetime:
 
 
 def _to_rfc3339(moment: datetime) -> str:
-    timespec = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+    return rfc3339(moment, "milliseconds" if moment.microsecond else "seconds")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+def _cut_message(text: str) -> str:
+    return cut(text, MAX_MESSAGE)
 
 
 Timestamp = Annotated[
     AwareDatetime, AfterValidator(_to_utc_milliseconds), PlainSerializer(_to_rfc3339, return_type=str)
 ]
 """A moment in UTC, kept to the millisecond so that what is written compares equal to what is read back."""
-Message = Annotated[str, BeforeValidator(_cut), Field(max_length=MAX_MESSAGE)]
+Message = Annotated[str, BeforeValidator(_cut_message), Field(max_length=MAX_MESSAGE)]
 """Text for people; longer text is cut, never refused: a status must not fail for being talkative."""
 Int = Annotated[int, Field(strict=True)]
 """An integer that is not read from text or booleans, as the API server would not either."""

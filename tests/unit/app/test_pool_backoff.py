@@ -1,4 +1,4 @@
-"""A pool that nobody can deal with: it is left as it is, and all others go on."""
+"""A pool whose passes fail: it is left as it is, and all others go on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.app.mishaps import FIRST_SECONDS, LONGEST_SECONDS, Mishaps
+from computepool.app.pool_backoff import FIRST_SECONDS, LONGEST_SECONDS, PoolBackoff
 from computepool.model.api import Condition
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
@@ -174,7 +174,7 @@ def test_where_only_the_report_fails_nothing_ends_either(caplog: pytest.LogCaptu
     play(scenario, two_pools, metrics=BrittleMetrics)
 
 
-def test_that_leadership_is_over_is_no_mishap() -> None:
+def test_the_end_of_leadership_is_not_such_a_failure() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         await until(lambda: ready(server, POOL), "it is dealt with")
         poison(process, NotLeadingError("told to lose the lease"))
@@ -191,17 +191,17 @@ def test_that_leadership_is_over_is_no_mishap() -> None:
 
 def test_each_failure_in_a_row_doubles_the_wait_up_to_the_longest_and_success_starts_over() -> None:
     now = [100.0]
-    mishaps = Mishaps(lambda: now[0])
-    assert (mishaps.left("a"), mishaps.failing("a")) == (0.0, False)
-    assert [mishaps.failed("a") for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    backoff = PoolBackoff(lambda: now[0])
+    assert (backoff.remaining("a"), backoff.failing("a")) == (0.0, False)
+    assert [backoff.failed("a") for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     now[0] += 20.0
-    assert (mishaps.left("a"), mishaps.left("b"), mishaps.failing("a")) == (40.0, 0.0, True)
+    assert (backoff.remaining("a"), backoff.remaining("b"), backoff.failing("a")) == (40.0, 0.0, True)
     now[0] += 50.0
-    assert mishaps.left("a") == 0.0
-    mishaps.forget("a")
-    assert (mishaps.failed("a")) == 1.0
+    assert backoff.remaining("a") == 0.0
+    backoff.forget("a")
+    assert (backoff.failed("a")) == 1.0
 
 
 def test_any_number_of_failures_is_waited_for_the_longest() -> None:
-    mishaps = Mishaps(lambda: 0.0)
-    assert {mishaps.failed("a") for _ in range(5000)} >= {LONGEST_SECONDS}
+    backoff = PoolBackoff(lambda: 0.0)
+    assert {backoff.failed("a") for _ in range(5000)} >= {LONGEST_SECONDS}

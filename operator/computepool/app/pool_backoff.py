@@ -1,18 +1,18 @@
-"""Pools whose pass failed for a reason that nobody has thought of: each is left alone for longer and longer.
+"""Pools whose pass failed in an unexpected way: each is left alone for longer and longer.
 
-One pool that can't be dealt with must end neither the leader, which all others need, nor every one that comes after it.
+One broken pool must not end the leader, which all other pools need, nor every leader that comes after it.
 """
 
 from collections.abc import Callable
 from typing import Final
 
+from computepool.kube.retry import doubled
+
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 60.0
-_DOUBLINGS: Final = 16
-"""More make no difference, and at last no number."""
 
 
-class Mishaps:
+class PoolBackoff:
     """How often each pool's pass has failed in a row, and when it may be tried again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -24,11 +24,11 @@ class Mishaps:
     def failed(self, pool: str) -> float:
         """Count a failure; return how many seconds to leave the pool alone."""
         count = self._failures[pool] = self._failures.get(pool, 0) + 1
-        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(count - 1, _DOUBLINGS))
+        seconds = doubled(FIRST_SECONDS, LONGEST_SECONDS, count - 1)
         self._due[pool] = self._clock() + seconds
         return seconds
 
-    def left(self, pool: str) -> float:
+    def remaining(self, pool: str) -> float:
         """Return for how many seconds more to leave the pool alone."""
         return max(0.0, self._due[pool] - self._clock()) if pool in self._due else 0.0
 
@@ -37,6 +37,6 @@ class Mishaps:
         return pool in self._failures
 
     def forget(self, pool: str) -> None:
-        """Start over with a pool: its pass went well, or it is gone."""
+        """Start over with a pool: its pass succeeded, or it is gone."""
         self._failures.pop(pool, None)
         self._due.pop(pool, None)

@@ -1,0 +1,38 @@
+"""Paths of the API, each said once."""
+
+from typing import Final
+
+from computepool.model.api import API_VERSION, PLURAL
+
+VERSION: Final = "/version"
+POOLS: Final = f"/apis/{API_VERSION}/{PLURAL}"
+NAMESPACES: Final = "/api/v1/namespaces"
+NODES: Final = "/api/v1/nodes"
+PODS: Final = "/api/v1/pods"
+ADMISSION_GROUP: Final = "/apis/admissionregistration.k8s.io/v1"
+POLICY_RESOURCE: Final = "mutatingadmissionpolicies"
+POLICIES: Final = f"{ADMISSION_GROUP}/{POLICY_RESOURCE}"
+BINDINGS: Final = f"{ADMISSION_GROUP}/mutatingadmissionpolicybindings"
+
+
+def pod(namespace: str, name: str) -> str:
+    """Return the path of a pod."""
+    return f"{NAMESPACES}/{namespace}/pods/{name}"
+
+
+def leases(namespace: str) -> str:
+    """Return the path of a namespace's Leases."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+
+def events(namespace: str) -> str:
+    """Return the path to which a namespace's events are posted."""
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+
+
+def core_events(namespace: str) -> str:
+    """Return the path of a namespace's events in their older form, which can be selected by the object they name."""
+    return f"{NAMESPACES}/{namespace}/events"
+
+
+NODE_LEASES: Final = leases("kube-node-lease")

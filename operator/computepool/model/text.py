@@ -1,0 +1,29 @@
+"""Times and texts as the API server takes them."""
+
+from datetime import UTC, datetime
+
+_ELLIPSIS = "…"
+
+
+def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
+    """Return a time as `2026-11-23T05:00:00Z`.
+
+    `time` is a datetime in UTC, or seconds since the epoch. `timespec` is the precision, as `datetime.isoformat` names
+    it; smaller fractions are cut off.
+    """
+    if not isinstance(time, datetime):
+        time = datetime.fromtimestamp(time, UTC)
+    return time.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def cut(text: str, characters: int) -> str:
+    """Return the text, shortened to so many characters and ended by an ellipsis if it is longer."""
+    return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS
+
+
+def cut_bytes(text: str, size: int) -> str:
+    """Return the text, shortened to `size` bytes of UTF-8 and ended by an ellipsis if it is longer."""
+    encoded = text.encode()
+    if len(encoded) <= size:
+        return text
+    return encoded[: size - len(_ELLIPSIS.encode())].decode(errors="ignore") + _ELLIPSIS
