@@ -18,6 +18,7 @@ class Context:
         self.assessment = assessment
         self.state = state
         self.now = now
+        self._tolerating: dict[tuple[int, str], bool] = {}
 
     @property
     def pool(self) -> str:
@@ -57,4 +58,12 @@ class Context:
 
     def may_land_on(self, pod: Pod, target: Target) -> bool:
         """Say whether the pod may land on a standby without any further decision."""
-        return target.tolerated_by(pod.shape) or self.in_flight_to(pod, target)
+        return self.tolerates(pod, target) or self.in_flight_to(pod, target)
+
+    def tolerates(self, pod: Pod, target: Target) -> bool:
+        """Say whether the pod has every toleration of a standby already; worked out once for equal pods."""
+        key = (id(pod.shape), target.name)
+        found = self._tolerating.get(key)
+        if found is None:
+            found = self._tolerating[key] = target.tolerated_by(pod.shape)
+        return found

@@ -167,6 +167,23 @@ class Share(msgspec.Struct, frozen=True):
     """Every value of their burst label, an empty string for those without."""
 
 
+class Accelerators(msgspec.Struct, frozen=True, gc=False):
+    """One node's accelerators of one kind, in thousandths."""
+
+    capacity: int = 0
+    """How many the node has: its capacity, or what is allocatable where that is more."""
+    allocatable: int = 0
+    used: int = 0
+    """Held by pods that are bound to the node, of any pool."""
+    free: int = 0
+    """Allocatable, and neither held nor promised to a nominated pod; never below zero."""
+
+    @property
+    def missing(self) -> int:
+        """How many of them are not allocatable."""
+        return self.capacity - self.allocatable
+
+
 NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
 
 
@@ -182,6 +199,8 @@ class NodeUse(msgspec.Struct, frozen=True):
     """The pods among them that are terminating: they hold their resources until they are gone."""
     shares: Mapping[str, Share]
     """By pool name."""
+    accelerators: Mapping[str, Accelerators]
+    """By extended resource; read by `accelerators_of` alone."""
 
     def members(self, pool: str) -> tuple[Pod, ...]:
         """Return the pool's pods that are bound to it and request the pool's accelerator."""
@@ -196,13 +215,29 @@ def node_use(
     bound = tuple(pods)
     used = _total(bound)
     taken = _total((*bound, *nominated))
+    left = {name: amount - taken.get(name, 0) for name, amount in node.allocatable.items()}
     return NodeUse(
         node=node,
         pods=bound,
         used=used,
-        left={name: amount - taken.get(name, 0) for name, amount in node.allocatable.items()},
+        left=left,
         leaving=tuple(pod for pod in bound if pod.deleting is not None),
         shares=shares,
+        accelerators={
+            name: _accelerators(node, name, used, left)
+            for name in node.capacity.keys() | node.allocatable.keys()
+            if "/" in name
+        },
+    )
+
+
+def _accelerators(node: Node, name: str, used: Resources, left: Resources) -> Accelerators:
+    allocatable = node.allocatable.get(name, 0)
+    return Accelerators(
+        capacity=max(node.capacity.get(name, 0), allocatable),
+        allocatable=allocatable,
+        used=used.get(name, 0),
+        free=max(0, left.get(name, 0)),
     )
 
 

@@ -25,7 +25,8 @@ from computepool.model.snapshot import MoveKind
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
 RecentMoves = tuple[tuple[float, MoveKind], ...]
-"""When each move was decided, in whole seconds since the epoch, oldest first."""
+"""When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
+that make room count as failover, whose limits they share."""
 
 CENT: Final = Decimal("0.01")
 _MOST_MOVES: Final = 10_000
@@ -228,7 +229,7 @@ def _amount(text: str | None) -> Decimal | None:
 
 
 def _moves(written: Iterable[MovesInSecond]) -> RecentMoves:
-    """Read back the moves of the last minute; moves that made room count as failover, under the same limits."""
+    """Read back the moves of the last minute."""
     counts = [
         (second.time.timestamp(), kind, min(count, _MOST_MOVES))
         for second in written

@@ -60,9 +60,7 @@ def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus
         cost_per_hour=cost,
         admission=_admission(outcome.plan.admission) if not outcome.plan.frozen else before.admission,
         budget=_budget(outcome.state.recorded.spend),
-        recent_moves=moves_by_second(outcome.state.recorded.recent_moves)
-        if outcome.plan.moves
-        else before.recent_moves,
+        recent_moves=moves_by_second(outcome.state.recorded.recent_moves),
         last_decision=_decision(outcome, before, now),
     )
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +20,13 @@ import msgspec
 from computepool.assess.capacity.providers import targets_of
 from computepool.decide.plan import Burst, Move
 from computepool.model.accelerators import request_of
-from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool
+from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool, PoolStatus
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import BURST_LABEL, MoveKind, Moving, Node, Offer, Pod, Shape, Snapshot
-from computepool.model.state import PoolState, restarted
+from computepool.model.state import PoolState, Recorded, recorded_in, restarted
 from computepool.model.taints import Taint, tolerated
+from computepool.report.outcome import Outcome
+from computepool.report.status import status_of
 from tests.builders import GPU, NOW, pod, snapshot, with_tolerations
 from tests.unit.core.passes import Decided, decided
 
@@ -58,6 +62,7 @@ class Fleet:
     now: float = NOW
     pods: dict[str, Pod] = field(default_factory=dict)
     state: PoolState = field(default_factory=PoolState)
+    status: PoolStatus = field(default_factory=PoolStatus)
     moving: list[Moving] = field(default_factory=list)
     moving_since: float = 0.0
     order: int = 0
@@ -103,7 +108,8 @@ class Fleet:
         """Time passes; pods that were to end by then have. For long, and owners have made what they owe."""
         if seconds > FLIGHT / 4:
             self.control()
-        self.now += seconds
+        # Our clock has milliseconds.
+        self.now = ceil((self.now + seconds) * 1000) / 1000
         primary = self.pool.spec.providers[0].name
         away = [one for one in self.pods.values() if one.node and self.provider_of(one.node) != primary]
         self.used += seconds * sum(request_of(one, GPU) for one in away) / MILLI
@@ -173,16 +179,25 @@ class Fleet:
         """Another leader takes over, which knows what is recorded. Owners are quicker than that."""
         self.control()
         self.now += 0.5
-        self.state = restarted(self.state.recorded, self.now)
+        self.state = restarted(self.read_back(), self.now)
         self.moving = []
         self.moving_since = self.now
         self.order = 0
         # What is there is listed before the first move.
         self.pods = {uid: msgspec.structs.replace(one, appeared=0) for uid, one in self.pods.items()}
 
+    def read_back(self) -> Recorded:
+        """What the pool's status says of the state: all that is recorded, and nothing else."""
+        recorded = recorded_in(self.pool.model_copy(update={"status": self.status}))
+        assert recorded == self.state.recorded
+        return recorded
+
     def look(self) -> Decided:
         """Pass once, check what was decided and carry it out."""
-        plan = decided(self.seen(), self.state, self.now)
+        seen = self.seen()
+        plan = decided(seen, self.state, self.now)
+        outcome = Outcome(seen, plan.assessment, plan, plan.state)
+        self.status = status_of(outcome, self.status, datetime.fromtimestamp(self.now, UTC))
         check(self, plan)
         self.state = plan.state
         for burst in plan.bursts:

@@ -173,10 +173,10 @@ def test_moves_are_counted_by_second_and_kept_while_none_is_made() -> None:
     recent = ((NOW, MoveKind.FAILOVER), (NOW + 0.5, MoveKind.RESCHEDULE), (NOW + 1, MoveKind.FAILBACK))
     assert [(one.failover, one.failback) for one in moves_by_second(recent)] == [(2, 0), (0, 1)]
     of = outcome()
-    moving = planned(msgspec.structs.replace(of, state=changed(of.state, recent_moves=recent)), moves=(move("web"),))
-    status = status_of(moving, PoolStatus(), AT)
+    later = msgspec.structs.replace(of, state=changed(of.state, recent_moves=recent))
+    status = status_of(planned(later, moves=(move("web"),)), PoolStatus(), AT)
     assert len(status.recent_moves) == 2
-    assert status_of(outcome(), status, AT).recent_moves == status.recent_moves
+    assert status_of(later, status, AT).recent_moves == status.recent_moves
 
 
 def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:

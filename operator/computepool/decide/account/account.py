@@ -191,11 +191,9 @@ class Account:
     def _beyond_bounds(self, requests: Sequence[Request], target: Target, terms: Terms) -> Reason | None:
         if not terms.bounded:
             return None
-        devices = self._devices(requests)
-        if devices > self._allowance.get(target.name, devices):
+        if target.name in self._allowance and self._devices(requests) > self._allowance[target.name]:
             return Reason.AT_MAX_ACCELERATORS
-        cost = self._cost(requests, target)
-        if self._money is not None and cost > 0 and cost > self._money:
+        if self._money is not None and (cost := self._cost(requests, target)) > 0 and cost > self._money:
             self._budget_refused = True
             return Reason.BUDGET_EXHAUSTED
         return None

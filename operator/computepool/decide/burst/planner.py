@@ -85,7 +85,7 @@ class _Planner:
     def _consider(self, overflow: Overflow, target: Target, rejected: Rejected) -> Burst | Hold | Reason:
         """Return what becomes of the pod at one provider: sent there, waiting there already, or why not."""
         pod = overflow.pod
-        if target.tolerated_by(pod.shape):
+        if self._context.tolerates(pod, target):
             outcome = self._waiting.at(target, pod, pod.offered_since(target.name))
             if isinstance(outcome, Reason):
                 return outcome

@@ -28,6 +28,8 @@ RETRY_CAP_SECONDS: Final = 60.0
 
 class _Limits(msgspec.Struct, frozen=True):
     kinds: Kinds
+    recorded_as: MoveKind
+    """The kind by which the state counts all of these moves."""
     concurrent: int
     per_minute: int | None
 
@@ -45,7 +47,7 @@ class MoveLimits:
         self._since = snapshot.moving_since
         self._second = self._second_of(now)
         self._timeout = float(spec.failover.eviction_timeout_seconds)
-        limits = _limits(spec)
+        limits = self._all = _limits(spec)
         self._limits = {kind: one for one in limits for kind in one.kinds}
         self._counting = self._counted_until()
         # Asked for each pod in turn, so worked out once.
@@ -89,15 +91,16 @@ class MoveLimits:
     def recorded(self, moves: tuple[Move, ...]) -> RecentMoves:
         """Return the next `recent_moves`: with these moves, without moves a minute older than the latest."""
         entries = list(self._recent)
-        for kind in dict.fromkeys(move.kind for move in moves):
-            begun = [move.pod.uid for move in moves if move.kind is kind]
+        for limits in self._all:
+            begun = [move.pod.uid for move in moves if move.kind in limits.kinds]
             again = sum(uid in self._pending.refused for uid in begun)
             # A retry may be refused in many passes. So retries are counted only as far as they may be let go beside
             # all other moves of this second.
-            there = entries.count((self._second, kind))
-            entries += [(self._second, kind)] * (len(begun) - again + max(0, self._asked(kind) + again - there))
+            entry = (self._second, limits.recorded_as)
+            retries = max(0, self._asked(limits.kinds) + again - entries.count(entry)) if begun else 0
+            entries += [entry] * (len(begun) - again + retries)
         latest = max((at for at, _ in entries), default=0.0)
-        return tuple((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS)
+        return tuple(sorted((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS))
 
     def _counted_until(self) -> list[tuple[float, MoveKind]]:
         """Return until when each move of the last minute counts."""
@@ -110,11 +113,10 @@ class MoveLimits:
         earlier = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in self._recent if at < self._since]
         return [(until, kind) for until, kind in (*own, *earlier) if until > self._now]
 
-    def _asked(self, kind: MoveKind) -> int:
+    def _asked(self, kinds: Kinds) -> int:
         """Return how many pods are let go, or may be, that were asked for in this second before this pass."""
-        return sum(
-            move.kind is kind and is_asked(move) and self._second_of(move.at) >= self._second for move in self._moving
-        )
+        asked = (move for move in self._moving if move.kind in kinds and is_asked(move))
+        return sum(self._second_of(move.at) >= self._second for move in asked)
 
     def _second_of(self, at: float) -> float:
         # A move of the second in which this process took over must not be read as a move of the earlier leader.
@@ -139,6 +141,6 @@ class MoveLimits:
 def _limits(spec: PoolSpec) -> tuple[_Limits, _Limits]:
     forced, home = spec.failover, spec.failback
     return (
-        _Limits(FORCED, forced.max_concurrent_moves, forced.per_minute),
-        _Limits(HOMEWARD, home.max_concurrent_moves, home.per_minute),
+        _Limits(FORCED, MoveKind.FAILOVER, forced.max_concurrent_moves, forced.per_minute),
+        _Limits(HOMEWARD, MoveKind.FAILBACK, home.max_concurrent_moves, home.per_minute),
     )
