@@ -20,22 +20,16 @@ import msgspec
 
 from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
+from computepool.model.cluster import NO_SHARES, Node, NodeUse, Offer, Pod, Shape, node_use
+from computepool.model.keys import BURST_LABEL
 from computepool.model.labels import Requirement, Term
+from computepool.model.moves import MoveKind, PodMove, Request
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import (
-    BURST_LABEL,
-    NO_SHARES,
-    Node,
-    NodeUse,
-    Offer,
-    Pod,
-    Shape,
-    Snapshot,
-    node_use,
-)
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, Fitting, Memory, PoolState, Recorded, Saturation
 from computepool.model.taints import Taint, Toleration
 from computepool.observe.records import Namespace
+from computepool.observe.replacements import follow
 
 GPU = "nvidia.com/gpu"
 NOW = 1_800_000_000.0
@@ -265,19 +259,40 @@ def _appeared(one: Pod, begun: Sequence[float]) -> Pod:
     return msgspec.structs.replace(one, appeared=bisect_right(begun, one.created))
 
 
-def snapshot(of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = (), **fields: Any) -> Snapshot:
+def pod_move(
+    one: Pod,
+    to: str,
+    *,
+    at: float,
+    source: str = "",
+    kind: MoveKind = MoveKind.FAILOVER,
+    refused_since: float | None = None,
+    request: Request | None = None,
+    order: int = 0,
+) -> PodMove:
+    """A move that was let go, unless it is told that it is refused or what became of its request."""
+    became = request or (Request.LET_GO if refused_since is None else Request.REFUSED)
+    return PodMove(one, source, to, kind, at, request=became, refused_since=refused_since, order=order)
+
+
+def snapshot(
+    of: ComputePool, nodes: Sequence[Node] = (), pods: Sequence[Pod] = (), *, at: float = NOW, **fields: Any
+) -> Snapshot:
     """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it.
 
-    Where no order is told of moves, it is that of their times, and pods have appeared when they were created.
+    Where no order is told of moves, it is that of their times, and pods have appeared when they were created. What is
+    seen of the moves by `at` is worked out as the store does it.
     """
-    moving = fields.get("moving", ())
-    if moving and not any(one.left for one in moving):
-        begun = sorted(one.at for one in moving)
-        fields["moving"] = tuple(
-            msgspec.structs.replace(one, left=bisect_left(begun, one.at) + 1, pod=_appeared(one.pod, begun))
-            for one in moving
-        )
+    moves: Sequence[PodMove] = fields.get("moving", ())
+    if moves and not any(move.order for move in moves):
+        begun = sorted(move.at for move in moves)
+        moves = [
+            msgspec.structs.replace(move, order=bisect_left(begun, move.at) + 1, pod=_appeared(move.pod, begun))
+            for move in moves
+        ]
         pods = [_appeared(one, begun) for one in pods]
+    if moves:
+        fields["moving"] = tuple(_followed(of, nodes, pods, moves, at))
     return Snapshot(
         pool=of,
         nodes=uses(nodes, pods, of.name, of.spec.accelerator.resource_name),
@@ -324,3 +339,19 @@ def changed(state: PoolState, **fields: Any) -> PoolState:
     return PoolState(
         msgspec.structs.replace(state.recorded, **recorded), msgspec.structs.replace(state.memory, **memory)
     )
+
+
+def _followed(
+    of: ComputePool, nodes: Sequence[Node], pods: Sequence[Pod], moves: Sequence[PodMove], at: float
+) -> list[PodMove]:
+    """The moves, with what is seen of them."""
+    labels = {one.name: one.labels for one in nodes}
+    selectors = {entry.name: entry.node_selector.compiled() for entry in of.spec.providers}
+
+    def provider_of(one: Pod) -> str | None:
+        found = labels.get(one.node)
+        if found is None:
+            return None
+        return next((name for name, selector in selectors.items() if selector.matches(found)), "")
+
+    return follow(moves, lambda: pods, {one.uid: one for one in pods}.get, provider_of, at)

@@ -13,8 +13,9 @@ import msgspec
 
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import share_of
+from computepool.model.cluster import NodeUse, Pod, Shape, node_use
 from computepool.model.labels import Requirement
-from computepool.model.snapshot import NodeUse, Pod, Shape, Snapshot, node_use
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale

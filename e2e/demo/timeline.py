@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import reason_of
-from computepool.model.snapshot import MoveKind
 from e2e.demo.moving import Sight
 from e2e.demo.report import way_of
 from e2e.demo.seen import Act, EventSeen, PodSeen, PoolSeen, Step

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from computepool.act.mover import Moved, MoveLedger, Mover
+from computepool.act.mover import Moved, Mover
 from computepool.act.quarantine import Tainter
 from computepool.decide.plan import Move
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.model.cluster import Node
+from computepool.model.moves import MoveKind, PodMove
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Node
 from computepool.observe.records import Records
 from e2e import chart, objects
 from e2e.cluster import Cluster
@@ -57,20 +58,33 @@ class Leading:
 
 @dataclass
 class Told:
-    """What the mover told its ledger, by pod uid."""
+    """What the mover told, by pod uid."""
 
     started: list[str] = field(default_factory=list)
     evicted: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    came_to_nothing: list[str] = field(default_factory=list)
 
-    def ledger(self) -> MoveLedger:
-        return MoveLedger(
-            lambda _pool, moving: self.started.append(moving.pod.uid),
-            lambda uid, _at: self.evicted.append(uid),
-            lambda uid, _at: self.refused.append(uid),
-            self.failed.append,
-        )
+    def start(self, _pool: str, move: PodMove) -> None:
+        self.started.append(move.pod.uid)
+
+    def recorded(self, uid: str) -> None:
+        assert uid in self.started
+
+    def asked(self, uid: str) -> None:
+        assert uid in self.started
+
+    def let_go(self, uid: str, _at: float) -> None:
+        self.evicted.append(uid)
+
+    def refused(self, uid: str, _at: float) -> None:
+        self.held.append(uid)
+
+    def dropped(self, uid: str) -> None:
+        self.came_to_nothing.append(uid)
+
+    def failed(self, uid: str) -> None:
+        self.came_to_nothing.append(uid)
 
 
 @asynccontextmanager
@@ -91,13 +105,13 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
             mover = Mover(
                 client,
                 Leading(),
-                told.ledger(),
+                told,
                 leaving=lambda _uid: False,
                 clock=time.monotonic,
                 wall=time.time,
                 rng=random.Random(1),
             )
-            outcome = await mover.move(mover.start("pool", moves), recheck=lambda _move: True)
+            outcome = await mover.move(mover.start("pool", moves), why_not=lambda _move: None)
             await mover.settle()
             return outcome
 
@@ -148,7 +162,7 @@ def test_a_budget_lets_as_many_go_as_it_allows_and_refuses_the_others(release: C
     told = Told()
     outcome = _moved(site, told)
     assert (len(outcome.done), len(outcome.refused)) == (1, 2)
-    assert len(told.refused) == 2
+    assert len(told.held) == 2
     assert all("disruption budget web" in error.causes[0].message for _, error in outcome.refused)
 
 

@@ -14,8 +14,9 @@ from computepool.app.caches import Caches
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool
+from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import Node, Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from e2e import objects, pools
 from e2e.cluster import Cluster

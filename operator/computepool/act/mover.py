@@ -7,9 +7,9 @@ the plan says `release`: on lost nodes, as the node controller would.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from computepool.act.fence import Fence
 from computepool.act.outcomes import joined
@@ -19,7 +19,9 @@ from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
 from computepool.kube.retry import Backoffs
-from computepool.model.snapshot import Moving, Pod
+from computepool.model.cluster import Pod
+from computepool.model.moves import PodMove
+from computepool.model.reasons import Reason
 
 PARALLEL: Final = 32
 RETRY_BASE_SECONDS: Final = 1.0
@@ -38,25 +40,33 @@ BUDGET_CAUSE: Final = "DisruptionBudget"
 """policy/v1 DisruptionBudgetCause: tells a disruption budget's refusal from that of an overloaded API server."""
 
 
-class MoveLedger:
-    """What the mover tells as it goes; the app connects it to the store. Shaped like `observe.moving`."""
+class MoveCallbacks(Protocol):
+    """What the mover tells as it goes: the events of a move's request (`model.moves.RequestEvent`).
 
-    def __init__(
-        self,
-        start: Callable[[str, Moving], None],
-        evicted: Callable[[str, float], None],
-        refused: Callable[[str, float], None],
-        failed: Callable[[str], None],
-    ) -> None:
-        """`start(pool, moving)`, then one of `evicted(uid, at)`, `refused(uid, at)` by a budget, `failed(uid)`.
+    Each move that was started is answered by one of `let_go`, `refused`, `dropped` and `failed`, however long it takes,
+    unless the process ends before. Pods are named by uid; times are in seconds since the epoch.
+    """
 
-        After `failed` the move is as if it had never begun. Each that was started is answered, however long it takes,
-        unless the process ends before. Times are of the day.
-        """
-        self.start = start
-        self.evicted = evicted
-        self.refused = refused
-        self.failed = failed
+    def start(self, pool: str, move: PodMove) -> None:
+        """A pass decided the move."""
+
+    def recorded(self, uid: str) -> None:
+        """The status that counts it is written."""
+
+    def asked(self, uid: str) -> None:
+        """The eviction is sent."""
+
+    def let_go(self, uid: str, at: float) -> None:
+        """The API server has let the pod go."""
+
+    def refused(self, uid: str, at: float) -> None:
+        """A disruption budget keeps the pod."""
+
+    def dropped(self, uid: str) -> None:
+        """The last look found it wrong."""
+
+    def failed(self, uid: str) -> None:
+        """It came to nothing."""
 
 
 class Moved(NamedTuple):
@@ -70,8 +80,8 @@ class Moved(NamedTuple):
     """Any other error, or no answer; decided anew later."""
     gone: tuple[Move, ...] = ()
     """The pod was gone already."""
-    dropped: tuple[Move, ...] = ()
-    """`recheck` said no."""
+    dropped: tuple[tuple[Move, Reason], ...] = ()
+    """No longer right when their turn came, and why."""
 
 
 class Mover:
@@ -81,7 +91,7 @@ class Mover:
         self,
         client: ApiClient,
         fence: Fence,
-        ledger: MoveLedger,
+        callbacks: MoveCallbacks,
         *,
         leaving: Callable[[str], bool],
         clock: Callable[[], float],
@@ -93,7 +103,7 @@ class Mover:
         time of day."""
         self._client = client
         self._fence = fence
-        self._ledger = ledger
+        self._callbacks = callbacks
         self._leaving = leaving
         self._clock = clock
         self._wall = wall
@@ -103,7 +113,7 @@ class Mover:
         self._turns: dict[str, asyncio.Lock] = {}
         self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=rng)
         self._tasks = BackgroundTasks()
-        # By uid: moves that were started and that the ledger has no answer to yet.
+        # By uid: moves that were started and that have no answer yet.
         self._open: set[str] = set()
 
     def start(self, pool: str, moves: Iterable[Move]) -> tuple[Move, ...]:
@@ -115,7 +125,7 @@ class Mover:
         started = tuple(move for move in moves if move.pod.uid not in self._open)
         for move in started:
             self._open.add(move.pod.uid)
-            self._ledger.start(pool, Moving(move.pod, move.source, move.target, move.kind, at=now))
+            self._callbacks.start(pool, PodMove(move.pod, move.source, move.target, move.kind, at=now))
         return started
 
     def put_off(self, moves: Iterable[Move], error: ApiError) -> None:
@@ -128,27 +138,33 @@ class Mover:
         for move in moves:
             self._failed(move.pod.uid)
 
-    async def move(self, moves: Iterable[Move], *, recheck: Callable[[Move], bool]) -> Moved:
-        """Let the pods go, in this order, each only if `recheck` still says so when its turn has come.
+    async def move(self, moves: Sequence[Move], *, why_not: Callable[[Move], Reason | None]) -> Moved:
+        """Let the pods go, in this order, once the status counts them.
 
-        Raises NotLeadingError as soon as leadership is in doubt.
+        When the turn of each has come, `why_not` says why it is no longer right, or nothing. Raises NotLeadingError as
+        soon as leadership is in doubt.
         """
-        return joined(Moved, await asyncio.gather(*(self._move(move, recheck) for move in moves)))
+        for move in moves:
+            self._callbacks.recorded(move.pod.uid)
+        return joined(Moved, await asyncio.gather(*(self._move(move, why_not) for move in moves)))
 
     async def settle(self) -> None:
         """Drop the waits for retries; called at the end."""
         await self._tasks.cancel()
 
-    async def _move(self, move: Move, recheck: Callable[[Move], bool]) -> Moved:
+    async def _move(self, move: Move, why_not: Callable[[Move], Reason | None]) -> Moved:
         uid = move.pod.uid
         try:
             turn = self._turns.get(move.pod.owner)
             async with turn or nullcontext(), self._slots:
-                if not recheck(move):
+                why = why_not(move)
+                if why is not None:
                     self._backoffs.reset(uid)
-                    self._failed(uid)
-                    return Moved(dropped=(move,))
+                    self._open.discard(uid)
+                    self._callbacks.dropped(uid)
+                    return Moved(dropped=((move, why),))
                 self._fence.check()
+                self._callbacks.asked(uid)
                 began = self._clock()
                 await self._let_go(move)
                 self._learn(move.pod.owner, self._clock() - began, alone=turn is not None)
@@ -165,7 +181,7 @@ class Mover:
         uid = move.pod.uid
         if held_by_budget(error):
             self._open.discard(uid)
-            self._ledger.refused(uid, self._wall())
+            self._callbacks.refused(uid, self._wall())
             return Moved(refused=((move, error),))
         if isinstance(error, NotFound | Conflict):
             # Until the watch says so too, the next pass would find it running and move it again.
@@ -194,11 +210,11 @@ class Mover:
     def _evicted(self, uid: str, at: float) -> None:
         self._backoffs.reset(uid)
         self._open.discard(uid)
-        self._ledger.evicted(uid, at)
+        self._callbacks.let_go(uid, at)
 
     def _failed(self, uid: str) -> None:
         self._open.discard(uid)
-        self._ledger.failed(uid)
+        self._callbacks.failed(uid)
 
     def _later(self, uid: str, error: ApiError, *, doubted: bool = False) -> None:
         """Let the move be decided again after a while; until then it counts as under way.

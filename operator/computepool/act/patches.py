@@ -11,13 +11,9 @@ Pods are patched by JSON merge patch with `metadata.uid` and the full list of to
 from typing import Any
 
 from computepool.decide.plan import Burst, Mark
+from computepool.model.cluster import Offer
+from computepool.model.keys import BURST_LABEL, DELETION_COST_ANNOTATION, OFFERS_ANNOTATION
 from computepool.model.offers import render_offers, with_offer
-from computepool.model.snapshot import (
-    BURST_LABEL,
-    DELETION_COST_ANNOTATION,
-    OFFERS_ANNOTATION,
-    Offer,
-)
 from computepool.model.taints import Toleration
 
 BURST_DELETION_COST = "-100"

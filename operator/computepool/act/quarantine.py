@@ -21,7 +21,8 @@ from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound, decoded
 from computepool.kube.retry import Backoff
 from computepool.model.api import UNAVAILABLE_KEY
-from computepool.model.snapshot import QUARANTINE_EFFECT, Node
+from computepool.model.cluster import Node
+from computepool.model.keys import QUARANTINE_EFFECT
 from computepool.model.taints import Taint
 from computepool.model.text import rfc3339
 

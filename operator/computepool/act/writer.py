@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,7 +21,7 @@ from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
 from computepool.kube.retry import Backoffs
-from computepool.model.snapshot import Offer, Pod
+from computepool.model.cluster import Offer, Pod
 
 PARALLEL = 32
 """Patches under way at once: enough to keep an API server busy, few enough to leave it room for others."""
@@ -37,24 +37,20 @@ The API server drops a request whose client is gone, and its watch shows within 
 _STORED = msgspec.json.Decoder(wire.Stored)
 
 
-class Ledger:
-    """What the writer tells as it goes; the app connects it to the store. Shaped like `observe.inflight`."""
+class BurstCallbacks(Protocol):
+    """What the writer tells as it goes. Each patch that was started is answered by `written` or `failed`."""
 
-    def __init__(
-        self,
-        start: Callable[[str, Offer], None],
-        written: Callable[[str, int], None],
-        doubted: Callable[[str], None],
-        failed: Callable[[str], None],
-    ) -> None:
-        """`start(uid, offer)`, then `written(uid, resourceVersion)` or `failed(uid)`.
+    def start(self, uid: str, offer: Offer) -> None:
+        """The patch of a pod is about to be sent."""
 
-        `doubted(uid)`, before `failed`, says that the patch may have been written: the watch may show it on the pod.
-        """
-        self.start = start
-        self.written = written
-        self.doubted = doubted
-        self.failed = failed
+    def written(self, uid: str, version: int) -> None:
+        """The patch made this resourceVersion of the pod."""
+
+    def doubted(self, uid: str) -> None:
+        """The patch may have been written: the watch may show it. `failed` follows."""
+
+    def failed(self, uid: str) -> None:
+        """The patch was not written."""
 
 
 class Written(NamedTuple):
@@ -72,7 +68,7 @@ class Writer:
         self,
         client: ApiClient,
         fence: Fence,
-        ledger: Ledger,
+        callbacks: BurstCallbacks,
         *,
         wall: Callable[[], float],
         rng: random.Random,
@@ -81,7 +77,7 @@ class Writer:
         """`wall` is the time of day, `rng` spreads retries, `sleep` waits for them."""
         self._client = client
         self._fence = fence
-        self._ledger = ledger
+        self._callbacks = callbacks
         self._wall = wall
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL)
@@ -99,7 +95,7 @@ class Writer:
             if (release := self._releases.pop(burst.pod.uid, None)) is not None:
                 # It was meant for the offer before, which was seen on the pod in the meantime.
                 release.cancel()
-            self._ledger.start(burst.pod.uid, Offer(burst.provider, now))
+            self._callbacks.start(burst.pod.uid, Offer(burst.provider, now))
         return started
 
     async def burst(
@@ -136,13 +132,13 @@ class Writer:
             return Written(gone=(burst,))
         except Unavailable as error:
             self._later(pod.uid, error, at_least=DOUBT_SECONDS)
-            self._ledger.doubted(pod.uid)
+            self._callbacks.doubted(pod.uid)
             return Written(refused=((burst, error),))
         except ApiError as error:
             self._later(pod.uid, error)
             return Written(refused=((burst, error),))
         self._backoffs.reset(pod.uid)
-        self._ledger.written(pod.uid, version)
+        self._callbacks.written(pod.uid, version)
         answered()
         return Written(done=(burst,))
 
@@ -166,7 +162,7 @@ class Writer:
 
     def _give_up(self, uid: str) -> None:
         self._backoffs.reset(uid)
-        self._ledger.failed(uid)
+        self._callbacks.failed(uid)
 
     def _later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:
         """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
@@ -177,4 +173,4 @@ class Writer:
         await self._sleep(delay)
         self._releases.pop(uid, None)
         self._marking.discard(uid)
-        self._ledger.failed(uid)
+        self._callbacks.failed(uid)

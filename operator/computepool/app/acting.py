@@ -18,6 +18,7 @@ from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Burst, Mark, Move, Plan
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, Mode, PoolStatus
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.logs import log
@@ -159,8 +160,9 @@ class Acting:
         except BaseException:
             self._mover.drop(moves)
             raise
-        outcome = await self._mover.move(moves, recheck=lambda move: self._still_right(pool, move))
+        outcome = await self._mover.move(moves, why_not=lambda move: self._why_not(pool, move))
         words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
+        words.update((move.pod.uid, f"{why}: {why.help}") for move, why in outcome.dropped)
         words.update((move.pod.uid, str(error)) for move, error in outcome.failed)
         for result, some in (
             ("moved", [move for move in outcome.done if not move.release]),
@@ -168,6 +170,7 @@ class Acting:
             ("refused", [move for move, _ in outcome.refused]),
             ("gone", outcome.gone),
             ("failed", [move for move, _ in outcome.failed]),
+            ("dropped", [move for move, _ in outcome.dropped]),
         ):
             if some:
                 self._story.moved(pool, some, result, words)
@@ -178,15 +181,17 @@ class Acting:
             self._dirty.mark(pool.name, self._clock())
         self._forget_if_gone(pool)
 
-    def _still_right(self, pool: ComputePool, move: Move) -> bool:
+    def _why_not(self, pool: ComputePool, move: Move) -> Reason | None:
         """Look once more, just before the eviction: at the view, the spec, the pod and its target."""
-        if self._stale() or not self._still_wanted(pool):
-            return False
+        if self._stale():
+            return Reason.CACHE_STALE
+        latest = self._latest.get(pool.name)
+        if latest is None or not self._still_wanted(pool):
+            return Reason.SUPERSEDED
         pod = self._store.pod(move.pod.uid)
         if pod is None or pod.node != move.pod.node or pod.deleting is not None:
-            return False
-        latest = self._latest.get(pool.name)
-        return latest is not None and latest.why_not(move) is None
+            return Reason.ALREADY_LEFT
+        return latest.why_not(move)
 
     def _still_wanted(self, pool: ComputePool) -> bool:
         """Say whether a write that waited for its turn is to be sent: not under another spec than it was decided by."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from computepool.app import collector
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.model.snapshot import Pod
+from computepool.model.cluster import Pod
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.observe.heartbeats import read_lease
 from computepool.observe.records import Records

@@ -23,10 +23,10 @@ from computepool.act.writer import Writer
 from computepool.app import collector
 from computepool.app.acting import Acting
 from computepool.app.caches import Caches
+from computepool.app.callbacks import BurstAnswers, MoveAnswers
 from computepool.app.dirty import DirtyPools
 from computepool.app.election import Election, LostLeadershipError, Timing
 from computepool.app.health import HealthServer
-from computepool.app.ledgers import Ledgers
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pool_watch import PoolWatch
@@ -79,7 +79,6 @@ class Operator:
         )
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
         story = Story(self.metrics, self._events.tell)
-        ledgers = Ledgers(self._store, self._dirty, clock=clock)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
         )
@@ -98,11 +97,13 @@ class Operator:
         self._acting = Acting(
             self._store,
             self._dirty,
-            Writer(client, self.election, ledgers.bursts, wall=wall, rng=self._rng),
+            Writer(
+                client, self.election, BurstAnswers(self._store, self._dirty, clock=clock), wall=wall, rng=self._rng
+            ),
             Mover(
                 client,
                 self.election,
-                ledgers.moves,
+                MoveAnswers(self._store, self._dirty, clock=clock),
                 leaving=self._store.is_leaving,
                 clock=clock,
                 wall=wall,

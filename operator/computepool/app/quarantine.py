@@ -20,8 +20,8 @@ from computepool.act.fence import Fence
 from computepool.act.quarantine import Tainter
 from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.kube.client import ApiClient
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
 from computepool.observe.store import Store
 from computepool.report.logs import log
 

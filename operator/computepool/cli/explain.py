@@ -18,9 +18,9 @@ from computepool.decide.plan import Burst, Move, Plan, Stay
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool, ConditionStatus, Mode
+from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.words import place_words
 

@@ -5,7 +5,8 @@ from functools import cached_property
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Target, in_preference
 from computepool.model.api import Placement, PoolSpec
-from computepool.model.snapshot import Pod, Snapshot
+from computepool.model.cluster import Pod
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
 

@@ -19,7 +19,8 @@ from computepool.decide.move.pending import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
-from computepool.model.snapshot import MoveKind, Pod
+from computepool.model.cluster import Pod
+from computepool.model.moves import MoveKind
 
 
 class Breach(msgspec.Struct, frozen=True):

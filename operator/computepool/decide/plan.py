@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import msgspec
 
 from computepool.assess.demand.overflow import Hold
+from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Pod
 from computepool.model.taints import Toleration
 
 

@@ -6,8 +6,8 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import BreakerState
+from computepool.model.cluster import NodeUse
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import NodeUse
 
 
 def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from computepool.model.snapshot import Accelerators, NodeUse, Pod, Shape, Share
+from computepool.model.cluster import Accelerators, NodeUse, Pod, Shape, Share
 
 NO_ACCELERATORS: Final = Accelerators()
 

@@ -7,7 +7,7 @@ before stopped (invariant 8), and tells a person the pod's history.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from computepool.model.text import rfc3339
 
 

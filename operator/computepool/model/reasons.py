@@ -165,6 +165,11 @@ class Reason(StrEnum):
         "node; let it tolerate less.",
     )
     EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go; it is tried again."
+    SUPERSEDED = (
+        "Superseded",
+        "The spec has changed since the move was decided, the pool's last pass failed, or the operator stops.",
+    )
+    ALREADY_LEFT = "AlreadyLeft", "The pod is terminating, gone, or on another node by now."
     WINDOW_NEVER_OPENS = "WindowNeverOpens", "failback.window can't open as it is written; correct it."
     OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."
     NOT_STABLE = "NotStable", "The primary has not been well and below saturation for failback.stableSeconds."

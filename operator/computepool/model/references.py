@@ -1,7 +1,7 @@
 """References to objects, as events carry them."""
 
 from computepool.model.api import API_VERSION, KIND, ComputePool
-from computepool.model.snapshot import Pod
+from computepool.model.cluster import Pod
 
 
 def pool_reference(pool: ComputePool) -> dict[str, str]:

@@ -19,8 +19,8 @@ import msgspec
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond, ProviderStatus
 from computepool.model.api.base import fits
 from computepool.model.api.status import MAX_MONEY, MONEY
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""

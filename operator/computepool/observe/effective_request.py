@@ -5,8 +5,8 @@ from functools import lru_cache
 from typing import Final
 
 from computepool.kube.wire import PodSpec, ResourceRequirements
+from computepool.model.cluster import Amounts
 from computepool.model.quantity import parse
-from computepool.model.snapshot import Amounts
 
 _Items = tuple[tuple[str, str], ...]
 _CACHED: Final = 50_000

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from computepool.kube import wire
-from computepool.model.snapshot import Failure, Pod
+from computepool.model.cluster import Pod
+from computepool.model.snapshot import Failure
 from computepool.observe.containers import any_not_starting
 from computepool.observe.records import controller_of
 

@@ -6,7 +6,7 @@ taken. Invariant 8: this is only a memory of the last milliseconds; a restarted 
 
 from collections.abc import Mapping
 
-from computepool.model.snapshot import Offer, Pod
+from computepool.model.cluster import Offer, Pod
 
 ROUNDING_SECONDS = 0.001
 """An offer's time is written on the pod with milliseconds."""

@@ -13,11 +13,13 @@ from computepool.assess.capacity.providers import Target, targets_of
 from computepool.assess.demand.claims import Claimant, claim, claimants
 from computepool.model.accelerators import share_of
 from computepool.model.api import ComputePool
-from computepool.model.snapshot import Node, NodeUse, Pod, Snapshot, node_use
+from computepool.model.cluster import Node, NodeUse, Pod, node_use
+from computepool.model.moves import PodMove
+from computepool.model.snapshot import Snapshot
 from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
 from computepool.observe.heartbeats import Heartbeats
 from computepool.observe.inflight import InFlight
-from computepool.observe.moving import UnderWay
+from computepool.observe.moves import Moves
 from computepool.observe.records import Namespace
 
 Mark = Callable[[str, float], None]
@@ -64,7 +66,7 @@ class Store:
         # The nodes that carry the operator's own taint, and its value.
         self._tainted: dict[str, str] = {}
         self.in_flight = InFlight()
-        self.moving = UnderWay(wall)
+        self.moving = Moves(wall)
         self.heartbeats = Heartbeats(clock=clock, wall=wall)
         self.failures = Failures(wall)
 
@@ -384,13 +386,33 @@ class Store:
             contested=lost.total(),
             rival=next((claimant.pool for claimant in self._by_age if lost[claimant.pool]), ""),
             stale=stale,
-            moving=self.moving.of(name),
+            moving=self._moves(name),
             moving_since=self.moving.since(name),
             moves_forgotten=self.moving.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
             failures=self.failures.all(),
         )
+
+    def _moves(self, name: str) -> tuple[PodMove, ...]:
+        targets = self._targets[name]
+
+        def provider_of(pod: Pod) -> str | None:
+            node = self._nodes.get(pod.node)
+            if node is None:
+                return None
+            return next((target.name for target in targets if target.selector.matches(node.labels)), "")
+
+        return self.moving.followed(name, lambda: self._own(name), self._pods.get, provider_of)
+
+    def _own(self, name: str) -> Iterable[Pod]:
+        """Yield the pool's pods, waiting and bound."""
+        for uid, pod in self._waiting.get(name, {}).items():
+            if self._claims[uid][0] == name:
+                yield pod
+        for node in self._members[name]:
+            yield from self._use(node).members(name)
+        yield from self._astray(name)
 
     def _foreign(self, name: str) -> Iterable[Pod]:
         for pool, pods in self._waiting.items():

@@ -16,7 +16,7 @@ _BURST_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _DECISION_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _STATES = ("allocatable", "allocated", "free", "unhealthy")
 _STATE_NUMBERS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
-RESULTS = ("moved", "released", "refused", "gone", "failed")
+RESULTS = ("moved", "released", "refused", "gone", "failed", "dropped")
 
 
 class Metrics:

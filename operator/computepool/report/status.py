@@ -7,7 +7,6 @@ from decimal import Decimal
 
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import hourly_cost
-from computepool.decide.move.pending import is_refused
 from computepool.decide.plan import Admission, Move
 from computepool.model.accelerators import requested_by
 from computepool.model.api import (
@@ -31,9 +30,9 @@ from computepool.model.api import (
 )
 from computepool.model.api.base import MAX_COUNT
 from computepool.model.api.status import MAX_MONEY
+from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of
 from computepool.report.moments import moment
@@ -175,7 +174,7 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
 
 def _news(outcome: Outcome) -> tuple[Move, ...]:
     """Return the moves of this pass that are not just tried again: a disruption budget held those the last time."""
-    held = {one.pod.uid for one in outcome.snapshot.moving if is_refused(one) or one.asking}
+    held = {move.pod.uid for move in outcome.snapshot.moving if move.refused}
     return tuple(move for move in outcome.plan.moves if move.pod.uid not in held)
 
 

@@ -16,9 +16,9 @@ from computepool.model.api import (
     PoolStatus,
     ProviderStatus,
 )
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
-from computepool.model.snapshot import MoveKind
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
@@ -95,7 +95,7 @@ class Story:
             self._metrics.refused.labels(pool.name).inc(len(moves))
         if result in _MOVED:
             self._pool_moves(pool, moves, "", "moved")
-        level = logging.INFO if result in _MOVED else logging.WARNING
+        level = logging.INFO if result in (*_MOVED, "dropped") else logging.WARNING
         groups: dict[tuple[str, str, Reason], list[Move]] = {}
         for move in moves:
             groups.setdefault((move.source, move.target, move.reason), []).append(move)

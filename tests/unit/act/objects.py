@@ -9,8 +9,8 @@ import msgspec
 
 from computepool.decide.plan import Burst
 from computepool.model.api import PROVIDER_KEY, ComputePool
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 from computepool.model.taints import Toleration
 from computepool.observe.records import Records
 from tests.builders import GPU, POOL, standby_toleration

@@ -28,9 +28,9 @@ def test_a_patch_without_a_clear_answer_keeps_its_place_for_longer_than_one_that
         w.server.fault("patch", **fault)
         await carried_out(w, one)
         await until(lambda: w.delays.asked == [DOUBT_SECONDS], "the wait")
-        assert (w.doubted, w.failed) == ([one.pod.uid], [])
+        assert (w.told.in_doubt, w.told.unwritten) == ([one.pod.uid], [])
         w.delays.over.set()
-        await until(lambda: w.failed == [one.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [one.pod.uid], "its release")
 
     play(scenario, within=0.2)
 
@@ -41,7 +41,7 @@ def test_what_was_clearly_refused_is_in_no_doubt(status: int) -> None:
         w.server.fault("patch", status=status)
         await carried_out(w, burst(stored_pod(w.server)))
         await until(lambda: w.delays.asked == [1.0], "the wait")
-        assert w.doubted == []
+        assert w.told.in_doubt == []
 
     play(scenario)
 
@@ -60,8 +60,8 @@ def test_the_next_offer_is_not_released_by_the_one_before_that_was_in_doubt() ->
         w.delays.over.set()
         gate.set()
         await sending
-        assert w.failed == []
-        assert one.pod.uid in w.written
+        assert w.told.unwritten == []
+        assert one.pod.uid in w.told.versions
 
     play(scenario)
 
@@ -71,6 +71,6 @@ def test_a_label_that_may_have_been_corrected_is_tried_again_soon() -> None:
         w.server.fault("patch", reset=True)
         await w.writer.mark([Mark(stored_pod(w.server, on="n1"), "nebius")])
         await until(lambda: w.delays.asked == [1.0], "the wait")
-        assert w.doubted == []
+        assert w.told.in_doubt == []
 
     play(scenario)

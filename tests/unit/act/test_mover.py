@@ -1,4 +1,4 @@
-"""Moves carried out: what is asked of the API server, what is told to the ledger, and what becomes of every refusal."""
+"""Moves carried out: what is asked of the API server, what is told, and what becomes of every refusal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from msgspec.structs import replace
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import DOUBT_SECONDS, PARALLEL, Moved, MoveLedger, Mover
+from computepool.act.mover import DOUBT_SECONDS, PARALLEL, Moved, Mover
 from computepool.decide.plan import Move
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import NotFound
+from computepool.model.moves import MoveKind, PodMove, RequestEvent
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Moving
 from tests.builders import NOW, POOL
 from tests.fakes.apiserver import PODS, FakeApiServer
 from tests.fakes.waiting import until
@@ -52,14 +52,14 @@ class Moves:
         self.now = NOW
         self.steady = 0.0
         self.leaving: set[str] = set()
-        self.started: dict[str, Moving] = {}
+        self.started: dict[str, PodMove] = {}
+        self.known: dict[str, PodMove] = {}
         self.pools: list[str] = []
         self.told: list[tuple[str, str]] = []
-        ledger = MoveLedger(self._start, self._evicted, self._refused, lambda uid: self.told.append(("failed", uid)))
         self.mover = Mover(
             client,
             self.lease,
-            ledger,
+            self,
             leaving=self.leaving.__contains__,
             clock=lambda: self.steady,
             wall=lambda: self.now,
@@ -67,17 +67,38 @@ class Moves:
             sleep=self.delays,
         )
 
-    def _start(self, pool: str, moving: Moving) -> None:
-        self.pools.append(pool)
-        self.started[moving.pod.uid] = moving
+    # What the mover tells goes through the life of a move: an event that can't happen at its stage is an error.
 
-    def _evicted(self, uid: str, at: float) -> None:
+    def start(self, pool: str, move: PodMove) -> None:
+        self.pools.append(pool)
+        self.started[move.pod.uid] = self.known[move.pod.uid] = move
+
+    def recorded(self, uid: str) -> None:
+        self._event(uid, RequestEvent.RECORD)
+
+    def asked(self, uid: str) -> None:
+        self._event(uid, RequestEvent.ASK)
+
+    def let_go(self, uid: str, at: float) -> None:
         assert at == self.now
+        self._event(uid, RequestEvent.LET_GO)
         self.told.append(("evicted", uid))
 
-    def _refused(self, uid: str, at: float) -> None:
+    def refused(self, uid: str, at: float) -> None:
         assert at == self.now
+        self._event(uid, RequestEvent.REFUSE)
         self.told.append(("refused", uid))
+
+    def dropped(self, uid: str) -> None:
+        self._event(uid, RequestEvent.DROP)
+        self.told.append(("dropped", uid))
+
+    def failed(self, uid: str) -> None:
+        self._event(uid, RequestEvent.FAIL)
+        self.told.append(("failed", uid))
+
+    def _event(self, uid: str, event: RequestEvent) -> None:
+        self.known[uid] = self.known[uid].on_request(event)
 
     def some(self, count: int = 1, **how: Any) -> tuple[Move, ...]:
         """Decisions to move so many pods."""
@@ -87,7 +108,7 @@ class Moves:
 
     async def carry_out(self, *moves: Move, recheck: Callable[[Move], bool] = lambda _move: True) -> Moved:
         started = self.mover.start(POOL, moves)
-        return await self.mover.move(started, recheck=recheck)
+        return await self.mover.move(started, why_not=lambda move: None if recheck(move) else Reason.NO_ROOM)
 
     async def evict_slowly(self, move: Move, seconds: float) -> None:
         """Have one pod of the owner evicted, which takes so long."""
@@ -158,7 +179,7 @@ def test_a_move_counts_as_under_way_before_anything_is_sent() -> None:
     async def scenario(m: Moves) -> None:
         (move,) = m.some()
         assert m.mover.start(POOL, [move]) == (move,)
-        assert m.started == {move.pod.uid: Moving(move.pod, "nebius", "crusoe", MoveKind.FAILOVER, at=NOW)}
+        assert m.started == {move.pod.uid: PodMove(move.pod, "nebius", "crusoe", MoveKind.FAILOVER, at=NOW)}
         assert m.pools == [POOL]
         assert m.server.calls == []
 
@@ -239,9 +260,9 @@ def test_the_last_look_is_just_before_each_eviction_and_drops_what_it_does_not_l
         assert looked == [move.pod.name for move in moves[:PARALLEL]]
         gate.set()
         outcome = await moving
-        assert outcome.dropped == moves[-2:]
+        assert outcome.dropped == tuple((move, Reason.NO_ROOM) for move in moves[-2:])
         assert len(outcome.done) == PARALLEL + 1
-        assert [told for told in m.told if told[0] == "failed"] == [("failed", one.pod.uid) for one in moves[-2:]]
+        assert [told for told in m.told if told[0] == "dropped"] == [("dropped", one.pod.uid) for one in moves[-2:]]
 
     play(scenario)
 

@@ -13,7 +13,7 @@ from computepool.act.fence import NotLeadingError
 from computepool.act.quarantine import PARALLEL, PATIENCE, RETRY_BASE_SECONDS, Tainter, removal_patch, taint_patch
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
-from computepool.model.snapshot import Node
+from computepool.model.cluster import Node
 from computepool.model.taints import Taint
 from computepool.observe.records import Records
 from tests.builders import NOW

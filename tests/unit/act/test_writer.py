@@ -11,7 +11,7 @@ from computepool.act.fence import NotLeadingError
 from computepool.act.writer import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
 from computepool.decide.plan import Burst, Mark
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from tests.builders import NOW
 from tests.fakes.apiserver import PODS
 from tests.fakes.waiting import until
@@ -40,7 +40,7 @@ def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
         for one in bursts:
             stored = w.server.get(PODS, one.pod.name, "default")
             assert stored["metadata"]["labels"][LABEL] == "nebius"
-            assert w.written[one.pod.uid] == int(stored["metadata"]["resourceVersion"])
+            assert w.told.versions[one.pod.uid] == int(stored["metadata"]["resourceVersion"])
 
     play(scenario)
 
@@ -63,7 +63,7 @@ def test_a_burst_counts_as_under_way_before_anything_is_sent() -> None:
     async def scenario(w: Writing) -> None:
         bursts = several(w, 2)
         w.writer.start(bursts)
-        assert w.started == {one.pod.uid: Offer("nebius", NOW) for one in bursts}
+        assert w.told.offers == {one.pod.uid: Offer("nebius", NOW) for one in bursts}
         assert w.server.count("patch") == 0
 
     play(scenario)
@@ -125,7 +125,7 @@ def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
         outcome = await w.writer.burst(w.writer.start(bursts), wanted=lambda: False, answered=w.answer)
         assert w.server.calls == []
         assert outcome == Written()
-        assert w.failed == [one.pod.uid for one in bursts]
+        assert w.told.unwritten == [one.pod.uid for one in bursts]
 
     play(scenario)
 
@@ -142,7 +142,7 @@ def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
         answered.set()
         outcome = await writing
         assert len(outcome.done) == PARALLEL
-        assert len(w.failed) == 20
+        assert len(w.told.unwritten) == 20
 
     play(scenario)
 
@@ -180,9 +180,9 @@ def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() 
         w.server.delete(PODS, "web", "default")
         await carried_out(w, one)
         await until(lambda: w.delays.asked == [1.0], "a wait")
-        assert w.failed == []
+        assert w.told.unwritten == []
         w.delays.over.set()
-        await until(lambda: w.failed == [one.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [one.pod.uid], "its release")
 
     play(scenario)
 
@@ -210,10 +210,10 @@ def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(
         assert one is refused
         assert isinstance(why, error)
         assert "no, because" in str(why)
-        assert w.failed == []
+        assert w.told.unwritten == []
         await until(lambda: w.delays.asked == [waited], "the wait")
         w.delays.over.set()
-        await until(lambda: w.failed == [refused.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [refused.pod.uid], "its release")
 
     play(scenario)
 
@@ -257,12 +257,12 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
         w.server.fault("patch", times=8, status=403)
         for _ in range(8):
             await carried_out(w, one)
-        await until(lambda: len(w.failed) == 8, "all waits are over")
+        await until(lambda: len(w.told.unwritten) == 8, "all waits are over")
         assert w.delays.asked == [1, 2, 4, 8, 16, 32, 60, 60]
         await carried_out(w, one)
         w.server.fault("patch", status=403)
         await carried_out(w, one)
-        await until(lambda: len(w.failed) == 9, "the wait after a success")
+        await until(lambda: len(w.told.unwritten) == 9, "the wait after a success")
         assert w.delays.asked[-1] == 1
 
     play(scenario)
@@ -275,7 +275,7 @@ def test_a_day_of_refusals_is_survived() -> None:
         w.server.fault("patch", times=2000, status=403)
         for _ in range(1100):
             await carried_out(w, one)
-        await until(lambda: len(w.failed) == 1100, "all waits are over")
+        await until(lambda: len(w.told.unwritten) == 1100, "all waits are over")
 
     play(scenario)
 
@@ -296,7 +296,7 @@ def test_the_end_drops_the_waits() -> None:
         await carried_out(w, *several(w, 3))
         await until(lambda: len(w.delays.asked) == 3, "three waits")
         await w.writer.settle()
-        assert w.failed == []
+        assert w.told.unwritten == []
 
     play(scenario)
 
@@ -359,7 +359,7 @@ def test_a_mark_that_fails_holds_up_no_other_and_is_asked_for_again_after_a_whil
         await w.writer.mark([bad])
         assert w.server.count("patch", "bad") == 1, "not while it waits"
         w.delays.over.set()
-        await until(lambda: w.failed == [bad.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [bad.pod.uid], "its release")
         await w.writer.mark([bad])
         assert w.server.get(PODS, "bad", "default")["metadata"]["labels"] == {LABEL: "nebius"}
 

@@ -1,4 +1,4 @@
-"""A writer in front of a fake API server: what it told its ledger, and the delays it asked for in place of waiting."""
+"""A writer in front of a fake API server: what it told, and the delays it asked for in place of waiting."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import Ledger, Writer
+from computepool.act.writer import Writer
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from tests.builders import NOW
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE
@@ -51,19 +51,38 @@ class LatestDraw(random.Random):
         return max(a, b)
 
 
+class Told:
+    """What the writer told, by pod uid."""
+
+    def __init__(self) -> None:
+        self.offers: dict[str, Offer] = {}
+        self.versions: dict[str, int] = {}
+        self.in_doubt: list[str] = []
+        self.unwritten: list[str] = []
+
+    def start(self, uid: str, offer: Offer) -> None:
+        self.offers[uid] = offer
+
+    def written(self, uid: str, version: int) -> None:
+        self.versions[uid] = version
+
+    def doubted(self, uid: str) -> None:
+        self.in_doubt.append(uid)
+
+    def failed(self, uid: str) -> None:
+        self.unwritten.append(uid)
+
+
 @dataclass
 class Writing:
-    """What a test looks at; the lists are of pod uids."""
+    """What a test looks at."""
 
     server: FakeApiServer
     client: ApiClient
     writer: Writer
     lease: Lease
     delays: Delays
-    started: dict[str, Offer]
-    written: dict[str, int]
-    doubted: list[str]
-    failed: list[str]
+    told: Told
     answers: int = 0
 
     def answer(self) -> None:
@@ -75,15 +94,11 @@ class Writing:
 async def writing(*, within: float = PATIENCE) -> AsyncIterator[Writing]:
     """Serve, and make a writer that has not written yet."""
     lease, delays = Lease(), Delays()
-    started: dict[str, Offer] = {}
-    written: dict[str, int] = {}
-    doubted: list[str] = []
-    failed: list[str] = []
-    ledger = Ledger(started.__setitem__, written.__setitem__, doubted.append, failed.append)
+    told = Told()
     async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
-        writer = Writer(client, lease, ledger, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
+        writer = Writer(client, lease, told, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
         try:
-            yield Writing(server, client, writer, lease, delays, started, written, doubted, failed)
+            yield Writing(server, client, writer, lease, delays, told)
         finally:
             await writer.settle()
 

@@ -20,8 +20,8 @@ from computepool.act.status import StatusWriter
 from computepool.act.writer import Writer
 from computepool.app.acting import Acting
 from computepool.app.caches import Caches
+from computepool.app.callbacks import BurstAnswers, MoveAnswers
 from computepool.app.dirty import DirtyPools
-from computepool.app.ledgers import Ledgers
 from computepool.app.passes import Passes
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
@@ -75,7 +75,6 @@ class Process:
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
         bindings = Bindings(self.client, self.lease, ("kube-system",))
         self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
-        ledgers = Ledgers(self.store, self.dirty, clock=clock)
         statuses = StatusWriter(
             self.client,
             self.lease,
@@ -100,11 +99,18 @@ class Process:
         self.acting = Acting(
             self.store,
             self.dirty,
-            Writer(self.client, self.lease, ledgers.bursts, wall=wall, rng=rng, sleep=self._wait),
+            Writer(
+                self.client,
+                self.lease,
+                BurstAnswers(self.store, self.dirty, clock=clock),
+                wall=wall,
+                rng=rng,
+                sleep=self._wait,
+            ),
             Mover(
                 self.client,
                 self.lease,
-                ledgers.moves,
+                MoveAnswers(self.store, self.dirty, clock=clock),
                 leaving=self.store.is_leaving,
                 clock=clock,
                 wall=wall,

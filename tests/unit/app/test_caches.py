@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from computepool.app.caches import LEASES_NAME, Caches
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
-from computepool.model.snapshot import MoveKind, Moving
+from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from tests.builders import pool
@@ -224,10 +224,10 @@ def test_a_pod_that_is_moved_left_when_the_watch_showed_it_and_a_list_does_not_t
         pods, moves = f.caches.reflectors["pods"], f.store.moving
         held = {one.name: one for one in f.store.pods()}
         for name in ("watched", "listed"):
-            moves.start("inference", Moving(held[name], "aws", "nebius", MoveKind.FAILOVER, at=time.time()))
+            moves.start("inference", PodMove(held[name], "aws", "nebius", MoveKind.FAILOVER, at=time.time()))
 
         def left() -> list[int]:
-            return [one.left for one in moves.of("inference")]
+            return [one.order for one in moves.of("inference")]
 
         assert left() == [1, 2]
         server.delete(PODS, "watched", "default")

@@ -10,8 +10,10 @@ from msgspec.structs import replace
 from computepool.app.refusals import FailedMoves, Refusals
 from computepool.decide.plan import Burst, Move, Plan, Stay
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
+from computepool.model.cluster import Pod
+from computepool.model.moves import MoveKind, PodMove
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Moving, Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from tests.builders import NOW, POOL, pod, pool, snapshot
 
 LOST = Unavailable(0, "Timeout", "no answer")
@@ -54,7 +56,7 @@ def test_a_clear_refusal_ends_the_doubt_about_the_attempt_before() -> None:
 # -- running pods
 
 MOVE = Move(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE)
-QUEUED = Moving(MOVE.pod, "nebius", "crusoe", MoveKind.FAILOVER, NOW)
+QUEUED = PodMove(MOVE.pod, "nebius", "crusoe", MoveKind.FAILOVER, NOW)
 
 
 def unmoved(*moves: Move) -> FailedMoves:
@@ -63,7 +65,7 @@ def unmoved(*moves: Move) -> FailedMoves:
     return failed
 
 
-def view(*moving: Moving) -> Snapshot:
+def view(*moving: PodMove) -> Snapshot:
     return snapshot(pool(), pods=[MOVE.pod], moving=moving)
 
 
@@ -86,7 +88,7 @@ def plan(**fields: Any) -> Plan:
     ids=["it waits", "once more", "its turn comes", "frozen", "not told", "another reason", "gone", "well again"],
 )
 def test_an_eviction_that_failed_is_told_while_it_is_tried_again(
-    moving: tuple[Moving, ...], decided: Plan, stands: bool
+    moving: tuple[PodMove, ...], decided: Plan, stands: bool
 ) -> None:
     failed = unmoved()
     expected = f"the eviction of pod default/p failed: {FORBIDDEN}" if stands else ""

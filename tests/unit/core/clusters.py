@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from computepool.model.cluster import Node, Offer, Pod, Shape
 from computepool.model.labels import Requirement
-from computepool.model.snapshot import Node, Offer, Pod, Shape, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation
 from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot, term

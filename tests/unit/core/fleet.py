@@ -21,13 +21,17 @@ from computepool.assess.capacity.providers import targets_of
 from computepool.decide.plan import Burst, Move
 from computepool.model.accelerators import request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool, PoolStatus
+from computepool.model.cluster import Node, Offer, Pod, Shape
+from computepool.model.keys import BURST_LABEL
+from computepool.model.moves import MoveKind, PodMove
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import BURST_LABEL, MoveKind, Moving, Node, Offer, Pod, Shape, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Recorded, recorded_in, restarted
 from computepool.model.taints import Taint, tolerated
+from computepool.observe.moves import Moves
 from computepool.report.outcome import Outcome
 from computepool.report.status import status_of
-from tests.builders import GPU, NOW, pod, snapshot, with_tolerations
+from tests.builders import GPU, NOW, POOL, pod, snapshot, with_tolerations
 from tests.unit.core.passes import Decided, decided
 
 FLIGHT: Final = 120.0
@@ -63,10 +67,6 @@ class Fleet:
     pods: dict[str, Pod] = field(default_factory=dict)
     state: PoolState = field(default_factory=PoolState)
     status: PoolStatus = field(default_factory=PoolStatus)
-    moving: list[Moving] = field(default_factory=list)
-    moving_since: float = 0.0
-    order: int = 0
-    """Goes up with each move that this leader has begun."""
     evictions: list[Eviction] = field(default_factory=list)
     lineage: dict[str, str] = field(default_factory=dict)
     """By pod uid."""
@@ -74,10 +74,16 @@ class Fleet:
     """Seconds that devices of standbys were held, all added up."""
     bursts: list[str] = field(default_factory=list)
     """Lineages of the pods that were sent on, in order."""
+    moves: Moves = field(init=False)
+    """What the present leader knows of its moves."""
     _last: dict[str, Eviction] = field(default_factory=dict)
     _owed: list[tuple[Pod, str]] = field(default_factory=list)
     """Pods in whose place their owner has not made another yet."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        """Let a first leader begin."""
+        self.moves = Moves(lambda: self.now)
 
     # -- everybody else
 
@@ -167,7 +173,7 @@ class Fleet:
 
     def _born(self) -> dict[str, Any]:
         # As the API server tells it: whole seconds.
-        return {"created": float(int(self.now)), "since": float(int(self.now)), "appeared": self.order}
+        return {"created": float(int(self.now)), "since": float(int(self.now)), "appeared": self.moves.order}
 
     def _add(self, one: Pod, lineage: str) -> None:
         self.pods[one.uid] = one
@@ -180,9 +186,7 @@ class Fleet:
         self.control()
         self.now += 0.5
         self.state = restarted(self.read_back(), self.now)
-        self.moving = []
-        self.moving_since = self.now
-        self.order = 0
+        self.moves = Moves(lambda: self.now)
         # What is there is listed before the first move.
         self.pods = {uid: msgspec.structs.replace(one, appeared=0) for uid, one in self.pods.items()}
 
@@ -212,13 +216,12 @@ class Fleet:
 
     def seen(self) -> Snapshot:
         """What the operator sees now."""
-        self.moving = [one for one in self.moving if self.now < one.at + max(600.0, self.dwell, FLIGHT)]
-        return snapshot(
-            self.pool,
-            list(self.nodes.values()),
-            list(self.pods.values()),
-            moving=tuple(self.moving),
-            moving_since=self.moving_since,
+        self.moves.prune(POOL, self.dwell)
+        pods = list(self.pods.values())
+        moves = self.moves.followed(POOL, lambda: pods, self.pods.get, lambda one: self.provider_of(one.node))
+        seen = snapshot(self.pool, list(self.nodes.values()), pods)
+        return msgspec.structs.replace(
+            seen, moving=moves, moving_since=self.moves.since(POOL), moves_forgotten=self.moves.forgotten(POOL)
         )
 
     @property
@@ -263,16 +266,13 @@ class Fleet:
 
     def _move(self, move: Move) -> None:
         one = self.pods[move.pod.uid]
-        before = next((m for m in self.moving if m.pod.uid == one.uid), None)
-        self.moving = [m for m in self.moving if m is not before]
-        self.order += 1
-        left = before.left if before is not None and before.evicted else self.order
-        moving = Moving(one, move.source, move.target, move.kind, at=self.now, left=left)
+        self.moves.start(POOL, PodMove(one, move.source, move.target, move.kind, at=self.now))
+        self.moves.recorded(one.uid)
+        self.moves.asked(one.uid)
         if self.refuses:
-            since = self.now if before is None or before.refused_since is None else before.refused_since
-            self.moving.append(msgspec.structs.replace(moving, refused_since=since))
+            self.moves.refused(one.uid, self.now)
             return
-        self.moving.append(msgspec.structs.replace(moving, evicted=True))
+        self.moves.let_go(one.uid, self.now)
         lineage = self.lineage[one.uid]
         dead = not self.answers(one)
         self.evictions.append(Eviction(lineage, self.now, move.kind, dead, move.source, move.target))
@@ -282,6 +282,7 @@ class Fleet:
             self.pods[one.uid] = msgspec.structs.replace(one, deleting=self.now + self.grace)
         else:
             self.finish([one.uid])
+        self.moves.left(one.uid)
 
     # -- what has to hold of what has happened
 

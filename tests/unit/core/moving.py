@@ -6,8 +6,8 @@ from typing import Any
 
 from computepool.decide.plan import Move, Plan, Stay
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Moving, Node, Pod
 from computepool.model.state import Breaker, Saturation, Sickness
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool_state
@@ -41,12 +41,6 @@ def owned(name: str, gpus: int = 1, *, on: str, age: float = 7200, **fields: Any
     """A running pod whose controller makes another in its place."""
     options: dict[str, Any] = {"owner": "rs-1", "owner_kind": "ReplicaSet", "waited": age, **fields}
     return pod(name, gpus, on=on, **options)
-
-
-def moving(one: Pod, to: str, *, at: float, kind: MoveKind = MoveKind.FAILOVER, **fields: Any) -> Moving:
-    """A move under way: evicted unless told."""
-    options: dict[str, Any] = {"evicted": True, "source": "", **fields}
-    return Moving(one, target=to, kind=kind, at=at, **options)
 
 
 def moved_to(plan: Plan) -> dict[str, str]:

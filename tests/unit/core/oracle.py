@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from computepool.decide.plan import Burst, Plan
 from computepool.model.accelerators import request_of
 from computepool.model.api import Provider
+from computepool.model.cluster import Node, NodeUse, Pod, Shape
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, NodeUse, Pod, Shape, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.taints import Toleration
 from tests.builders import GPU, NOW, standby_toleration
 

@@ -10,8 +10,9 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Burst, Plan
 from computepool.decide.reconcile import reconcile
+from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Offer, Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW
 

@@ -15,8 +15,8 @@ from computepool.decide.account.budget import budget_account
 from computepool.decide.burst.promises import open_account
 from computepool.decide.context import Context
 from computepool.decide.move.pending import pending_moves
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Pod
 from computepool.model.state import PoolState
 from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import half_open, opened

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from computepool.decide.plan import Admission
+from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
-from computepool.model.snapshot import Pod
 from computepool.model.state import PoolState, Saturation
 from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot, standby_toleration

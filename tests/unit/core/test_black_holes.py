@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Failure, Pod
+from computepool.model.snapshot import Failure
 from tests.builders import NOW, node, pod, pool
 from tests.unit.core.watching import Watch
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.model.api import BreakerState
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
 from computepool.model.state import Breaker
 from tests.builders import NOW, node, pool, pool_state, provider
 from tests.unit.core.watching import Watch

@@ -9,8 +9,9 @@ import pytest
 from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import BreakerState
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Failure, Node, Pod
+from computepool.model.snapshot import Failure
 from computepool.model.state import Breaker
 from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape
 from tests.unit.core.watching import Watch

@@ -11,11 +11,11 @@ import pytest
 
 from computepool.decide.account.budget import accrued, recorded_spend
 from computepool.decide.plan import Admission
+from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Saturation, Spend
-from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import CALM, moved_to, moving, opened, owned, sick_node, sickness, stay_of, stays
+from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, snapshot
+from tests.unit.core.moving import CALM, moved_to, opened, owned, sick_node, sickness, stay_of, stays
 from tests.unit.core.passes import Decided, decided, hold_of, holds, sent_to
 
 PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
@@ -188,7 +188,7 @@ def test_a_move_costs_what_it_adds() -> None:
 
 def test_a_place_that_is_kept_for_a_moved_pod_is_paid_for() -> None:
     gone = owned("gone", 2, on="n1")
-    under_way = (moving(gone, "nebius", at=NOW - 1),)
+    under_way = (pod_move(gone, "nebius", at=NOW - 1),)
     assert sent_to(seen(pod("web", 2), budget={"perHour": "7"}, moving=under_way)) == {}
     assert sent_to(seen(pod("web", 2), budget={"perHour": "8"}, moving=under_way)) == {"web": "nebius"}
 
@@ -197,7 +197,7 @@ def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
     # On its way home, and not let go yet: there it costs 2 an hour. The primary fails, so that it would stay on nebius.
     gone = owned("gone", 1, on="n1")
     of = pool(*PRICED, budget={"perHour": "3"})
-    under_way = (moving(gone, "aws", at=NOW - 1, evicted=False, source="nebius", kind=MoveKind.FAILBACK),)
+    under_way = (pod_move(gone, "aws", at=NOW - 1, request=Request.ASKED, source="nebius", kind=MoveKind.FAILBACK),)
     failed = pool_state(breakers={"aws": opened()})
     plan = decided(snapshot(of, [node("a1"), node("n1")], [gone], moving=under_way), failed)
     assert not plan.exhausted
@@ -232,7 +232,7 @@ def test_what_costs_too_much_comes_home_whatever_the_policy_and_the_window_say()
 
 def test_no_more_come_than_the_budget_wants_and_those_on_their_way_count() -> None:
     pods = [owned("n", 1, on="n1"), owned("c", 1, on="c1"), owned("d", 1, on="n1", age=60)]
-    under_way = msgspec.structs.replace(moving(pods[1], "aws", at=NOW - 1, kind=MoveKind.FAILBACK), source="crusoe")
+    under_way = msgspec.structs.replace(pod_move(pods[1], "aws", at=NOW - 1, kind=MoveKind.FAILBACK), source="crusoe")
     assert returning(*pods, moving=(under_way,)).moves == ()
 
 

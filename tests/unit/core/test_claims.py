@@ -5,7 +5,7 @@ from typing import Any
 
 from computepool.assess.demand.claims import claim, claimants
 from computepool.model.api import ComputePool
-from computepool.model.snapshot import Pod
+from computepool.model.cluster import Pod
 from tests.builders import NOW, pod, pool, shape
 
 SEEN = {"default": {"kubernetes.io/metadata.name": "default", "team": "ml"}}

@@ -7,8 +7,8 @@ import pytest
 from computepool.assess.breakers.breaker import backoff
 from computepool.assess.clamp import clamped_to
 from computepool.model.api import BreakerState
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, BreakerTimers, Relapse, Saturation, Sickness
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, sick_node

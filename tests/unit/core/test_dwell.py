@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
-from tests.builders import NOW, changed, node, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import moved_to, moving, owned, sick_node, sickness, stay_of, stays
+from tests.builders import NOW, changed, node, pod_move, pool, pool_state, provider, snapshot
+from tests.unit.core.moving import moved_to, owned, sick_node, sickness, stay_of, stays
 from tests.unit.core.passes import decided
 
 SICK = pool_state(sick=sickness("n1"))
@@ -17,7 +17,7 @@ SICK = pool_state(sick=sickness("n1"))
 def test_what_was_moved_lately_dwells() -> None:
     gone = owned("gone", on="n2")
     new = owned("new", on="n1", created=NOW - 30)
-    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [new], moving=(moving(gone, "nebius", at=NOW - 30.4),))
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [new], moving=(pod_move(gone, "nebius", at=NOW - 30.4),))
     plan = decided(seen, SICK)
     assert stay_of(plan, "new").reason is Reason.DWELLING
     assert stay_of(plan, "new").until == NOW - 30.4 + 600
@@ -29,14 +29,14 @@ def test_a_replacement_dwells_however_soon_after_the_moved_pods_creation_it_was_
     # Creation times have whole seconds.
     gone = owned("gone", on="n2", created=NOW - 30)
     new = owned("new", on="n1", created=NOW - 30, appeared=1)
-    flown = (moving(gone, "nebius", at=NOW - 29.5, left=1),)
+    flown = (pod_move(gone, "nebius", at=NOW - 29.5, order=1),)
     seen = snapshot(pool(), [node("a1"), sick_node("n1")], [new], moving=flown)
     assert stays(decided(seen, SICK)) == {"new": Reason.DWELLING}
 
 
 def test_of_an_owners_moves_the_latest_counts_that_a_pod_may_be_the_outcome_of() -> None:
     flown = tuple(
-        moving(owned(f"gone{left}", on="n2"), "nebius", at=at, left=left)
+        pod_move(owned(f"gone{left}", on="n2"), "nebius", at=at, order=left)
         for left, at in ((2, NOW - 100), (1, NOW - 60), (3, NOW - 40))
     )
     new = [owned(f"new{appeared}", on="n1", created=NOW - 200, appeared=appeared) for appeared in range(4)]
@@ -47,11 +47,11 @@ def test_of_an_owners_moves_the_latest_counts_that_a_pod_may_be_the_outcome_of()
     assert {one.pod.name: NOW + 600 - (one.until or 0) for one in plan.stays} == {"new1": 60, "new2": 60, "new3": 40}
 
 
-@pytest.mark.parametrize(("asking", "dwells"), [(False, False), (True, True)], ids=["refused", "asked for again"])
-def test_what_is_refused_is_no_move_until_it_is_asked_for_again(asking: bool, dwells: bool) -> None:
-    held = moving(
-        owned("held", on="n2"), "nebius", at=NOW - 30, left=1, evicted=False, refused_since=NOW - 90, asking=asking
-    )
+@pytest.mark.parametrize(
+    ("request_", "dwells"), [(Request.REFUSED, False), (Request.ASKED, True)], ids=["refused", "asked for again"]
+)
+def test_what_is_refused_is_no_move_until_it_is_asked_for_again(request_: Request, dwells: bool) -> None:
+    held = pod_move(owned("held", on="n2"), "nebius", at=NOW - 30, order=1, refused_since=NOW - 90, request=request_)
     new = owned("new", on="n1", created=NOW - 20, appeared=1)
     plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [new], moving=(held,)), SICK)
     assert (stays(plan).get("new") is Reason.DWELLING) is dwells
@@ -60,7 +60,7 @@ def test_what_is_refused_is_no_move_until_it_is_asked_for_again(asking: bool, dw
 def test_its_siblings_that_were_there_before_do_not() -> None:
     gone = owned("gone", on="n2")
     old = owned("old", on="n1", created=NOW - 60)
-    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [old], moving=(moving(gone, "nebius", at=NOW - 30),))
+    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [old], moving=(pod_move(gone, "nebius", at=NOW - 30),))
     assert moved_to(decided(seen, SICK)) == {"old": "aws"}
 
 
@@ -70,7 +70,7 @@ def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> 
     new = owned("new", on="n1", created=NOW - 30)
     state = pool_state(sick=sickness("n1", reason=reason))
     nodes = [node("a1"), sick_node("n1", ready="Unknown")]
-    seen = snapshot(pool(), nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
+    seen = snapshot(pool(), nodes, [new], moving=(pod_move(gone, "nebius", at=NOW - 30),))
     assert moved_to(decided(seen, state)) == {"new": "aws"}
 
 
@@ -81,7 +81,7 @@ def test_once_its_node_answers_again_it_has_to_even_where_it_is_drained() -> Non
     clearing = {"n1": msgspec.structs.replace(silent["n1"], clear_since=NOW - 10)}
     nodes = [node("a1"), sick_node("n1", ready="True")]
     drained = pool(provider("aws"), provider("nebius", drain=True), failover={"runningPods": "Move"})
-    seen = snapshot(drained, nodes, [new], moving=(moving(gone, "nebius", at=NOW - 30),))
+    seen = snapshot(drained, nodes, [new], moving=(pod_move(gone, "nebius", at=NOW - 30),))
     assert stays(decided(seen, pool_state(sick=clearing))) == {"new": Reason.DWELLING}
 
 

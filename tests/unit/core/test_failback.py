@@ -10,16 +10,15 @@ import pytest
 
 from computepool.decide.move.window import opening_of, window_problem
 from computepool.model.api import Window
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Relapse, Saturation
-from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape, snapshot
+from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     CALM,
     half_open,
     move_of,
     moved_to,
-    moving,
     opened,
     owned,
     sick_node,
@@ -92,7 +91,7 @@ def test_pods_that_wait_for_the_primary_go_first() -> None:
 def test_those_on_their_way_home_are_nobody_to_wait_for() -> None:
     gone = owned("gone", on="n1")
     new = pod("new", owner="rs-1", waited=1)
-    plan = home(owned("web", on="n1"), new, moving=(moving(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
+    plan = home(owned("web", on="n1"), new, moving=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
     assert moved_to(plan) == {"web": "aws"}
 
 
@@ -109,7 +108,7 @@ def test_headroom_stays_free_after_the_move() -> None:
 def test_places_of_those_on_their_way_home_are_taken() -> None:
     gone = owned("gone", 4, on="n1")
     pods = [pod("b", 8, on="a1"), pod("c", 4, on="a2"), owned("web", 1, on="n1")]
-    on_its_way = (moving(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
+    on_its_way = (pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
     assert stays(home(*pods, failback={"headroomPercent": 0}, moving=on_its_way)) == {"web": Reason.WOULD_STRAND}
 
 
@@ -163,7 +162,7 @@ def test_pods_in_trouble_are_failovers() -> None:
 
 
 def homeward(gone: Any, at: float) -> Any:
-    return moving(gone, "aws", at=at, kind=MoveKind.FAILBACK)
+    return pod_move(gone, "aws", at=at, kind=MoveKind.FAILBACK)
 
 
 def test_a_workload_that_goes_back_by_itself_is_left_for_twice_as_long_each_time_up_to_a_day() -> None:
@@ -248,7 +247,7 @@ def test_exactly_one_comes_home_to_a_half_open_primary() -> None:
     assert moved_to(plan) == {"two": "aws"}
     assert stay_of(plan, "one").rejected == (("aws", Reason.CANARY_UNDER_WAY),)
     gone = owned("gone", on="n1")
-    on_its_way = (moving(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
+    on_its_way = (pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
     assert home(*pods, state=state, moving=on_its_way).moves == ()
     arrived = owned("new", on="a1", created=NOW - 1, owner="rs-2")
     assert home(*pods, arrived, state=state).moves == ()

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
+from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Sickness
 from computepool.model.taints import Toleration
-from tests.builders import NOW, changed, node, pod, pool, pool_state, provider, shape, snapshot
+from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,
     move_of,
     moved_to,
-    moving,
     opened,
     owned,
     sick_node,
@@ -283,7 +282,7 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
     asked: float, since: float, moves: bool, reported: bool
 ) -> None:
     web = owned("web", on="n1")
-    refused = moving(web, "aws", at=asked, evicted=False, refused_since=since)
+    refused = pod_move(web, "aws", at=asked, refused_since=since)
     plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(refused,)), SICK)
     assert bool(plan.moves) is moves
     assert stays(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
@@ -292,9 +291,9 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
 
 def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
     web = owned("web", on="n1")
-    tries: list[dict[str, Any]] = [{}, {"refused_since": NOW - 10, "asking": True}]
+    tries: list[dict[str, Any]] = [{}, {"refused_since": NOW - 10}]
     for fields in tries:
-        asked = moving(web, "aws", at=NOW - 1, evicted=False, **fields)
+        asked = pod_move(web, "aws", at=NOW - 1, request=Request.ASKED, **fields)
         plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(asked,)), SICK)
         assert (plan.moves, plan.stays) == ((), ())
 

@@ -8,9 +8,9 @@ import pytest
 from computepool.assess.capacity.fit import SLACK_SECONDS, Packer, label_keys
 from computepool.assess.capacity.providers import targets_of
 from computepool.assess.capacity.supply import members_of, supply_of
+from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Pod, Shape
 from computepool.model.taints import Taint, Toleration
 from tests.builders import GPU, NOW, POOL, node, pod, pool, provider, shape, term, uses
 

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState
-from tests.builders import NOW, changed, node, pod, pool, pool_state, snapshot
-from tests.unit.core.moving import moving, owned, sick_node, sickness, stay_of
+from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, snapshot
+from tests.unit.core.moving import owned, sick_node, sickness, stay_of
 from tests.unit.core.passes import Decided, decided
 
 SICK = pool_state(sick=sickness("n1"))
@@ -26,7 +26,7 @@ def passed(*more: Any, at_once: int = 4, per_minute: int | None = 5, state: Pool
 
 def gone(index: int, *, ago: float, **fields: Any) -> Any:
     """A move of another pod than those six."""
-    return moving(owned(f"g{index}", on="n9", owner=f"og-{index}"), "aws", at=NOW - ago, **fields)
+    return pod_move(owned(f"g{index}", on="n9", owner=f"og-{index}"), "aws", at=NOW - ago, **fields)
 
 
 def test_no_more_are_moved_at_once_than_may_be() -> None:
@@ -45,9 +45,9 @@ def test_a_move_counts_until_its_replacement_is_bound_or_two_minutes_are_over() 
     assert len(passed(at_once=1, moving=(gone(1, ago=120),)).moves) == 1
 
 
-@pytest.mark.parametrize("again", [{}, {"refused_since": NOW - 900, "asking": True}], ids=["first", "once more"])
+@pytest.mark.parametrize("again", [{}, {"refused_since": NOW - 900}], ids=["first", "once more"])
 def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(again: dict[str, Any]) -> None:
-    queued = tuple(moving(one, "aws", at=NOW - 500, evicted=False, **again) for one in LEAVING[:3])
+    queued = tuple(pod_move(one, "aws", at=NOW - 500, request=Request.ASKED, **again) for one in LEAVING[:3])
     plan = passed(at_once=4, moving=queued)
     assert [move.pod.name for move in plan.moves] == ["p3"]
     assert plan.recheck_at is None or plan.recheck_at > NOW
@@ -62,13 +62,13 @@ def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
 def test_nor_does_one_that_was_seen_before_the_move_began_however_young_it_is() -> None:
     # Creation times have whole seconds, and another clock: by them it could have been made since.
     young = owned("young", on="a1", owner="og-1", age=0, appeared=6)
-    assert len(passed(young, at_once=1, moving=(gone(1, ago=0, left=6),)).moves) == 1
-    assert not passed(young, at_once=1, moving=(gone(1, ago=0, left=7),)).moves
+    assert len(passed(young, at_once=1, moving=(gone(1, ago=0, order=6),)).moves) == 1
+    assert not passed(young, at_once=1, moving=(gone(1, ago=0, order=7),)).moves
 
 
 def test_replacements_are_told_apart_by_when_they_appeared_where_all_are_of_one_second() -> None:
     flown = tuple(
-        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 1 + index / 10, left=index + 1)
+        pod_move(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 1 + index / 10, order=index + 1)
         for index in range(4)
     )
     # Their names say the reverse of the order in which they came.
@@ -79,7 +79,8 @@ def test_replacements_are_told_apart_by_when_they_appeared_where_all_are_of_one_
 def test_answers_that_come_late_and_in_another_order_change_nothing() -> None:
     # Begun in one second; the replacements are there long before the answers, the first of which comes last.
     flown = tuple(
-        moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - index, left=index + 1) for index in range(3)
+        pod_move(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - index, order=index + 1)
+        for index in range(3)
     )
     new = [owned(f"new{index}", on="a1", owner="rs-x", age=30, appeared=index + 1) for index in range(3)]
     assert len(passed(*new, at_once=3, per_minute=None, moving=flown).moves) == 3
@@ -89,11 +90,11 @@ def test_answers_that_come_late_and_in_another_order_change_nothing() -> None:
 @pytest.mark.parametrize("ahead", [-600, 600])
 def test_a_clock_that_is_not_the_api_servers_changes_nothing(ahead: float) -> None:
     bound = owned("new", on="a1", owner="og-1", age=50 - ahead, appeared=1)
-    assert len(passed(bound, at_once=1, moving=(gone(1, ago=50, left=1),)).moves) == 1
+    assert len(passed(bound, at_once=1, moving=(gone(1, ago=50, order=1),)).moves) == 1
 
 
 def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
-    flown = tuple(moving(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 50) for index in range(3))
+    flown = tuple(pod_move(owned(f"g{index}", on="n9", owner="rs-x"), "aws", at=NOW - 50) for index in range(3))
     new = [owned(f"new{index}", on="a1", owner="rs-x", age=49) for index in range(2)]
     assert len(passed(*new, at_once=4, per_minute=None, moving=flown).moves) == 3
 
@@ -101,7 +102,7 @@ def test_of_an_owners_moves_as_many_are_over_as_it_has_new_pods() -> None:
 def test_a_move_is_over_although_its_replacement_was_moved_on_since() -> None:
     first = owned("first", on="n9", owner="rs-x", age=500)
     second = owned("second", on="c9", owner="rs-x", age=60)
-    flown = (moving(first, "crusoe", at=NOW - 61), moving(second, "aws", at=NOW - 20))
+    flown = (pod_move(first, "crusoe", at=NOW - 61), pod_move(second, "aws", at=NOW - 20))
     third = owned("third", on="a1", owner="rs-x", age=19)
     assert len(passed(third, at_once=1, moving=flown).moves) == 1
     assert len(passed(at_once=1, moving=flown).moves) == 0
@@ -109,12 +110,12 @@ def test_a_move_is_over_although_its_replacement_was_moved_on_since() -> None:
 
 def test_pods_that_are_moved_at_the_same_time_do_not_replace_each_other() -> None:
     first, second = (owned(f"s{index}", on="n9", owner="rs-x", age=3 - index) for index in range(2))
-    flown = (moving(first, "aws", at=NOW - 1), moving(second, "aws", at=NOW - 1))
+    flown = (pod_move(first, "aws", at=NOW - 1), pod_move(second, "aws", at=NOW - 1))
     assert len(passed(at_once=2, moving=flown).moves) == 0
 
 
 def test_a_pod_without_an_owner_is_over_once_it_is_gone() -> None:
-    bare = moving(pod("bare", on="n9"), "aws", at=NOW - 5)
+    bare = pod_move(pod("bare", on="n9"), "aws", at=NOW - 5)
     assert len(passed(at_once=1, moving=(bare,)).moves) == 1
     assert len(passed(pod("bare", on="a1"), at_once=1, moving=(bare,)).moves) == 0
 
@@ -132,14 +133,14 @@ def test_no_more_are_moved_in_a_minute_than_may_be() -> None:
 
 
 def test_refused_evictions_count_neither_way() -> None:
-    refused = tuple(gone(index, ago=9, evicted=False, refused_since=NOW - 9) for index in range(9))
+    refused = tuple(gone(index, ago=9, refused_since=NOW - 9) for index in range(9))
     assert len(passed(moving=refused).moves) == 4
 
 
 def test_refused_ones_are_tried_again_within_the_limit_after_all_others_and_those_that_waited_longest_first() -> None:
     ago = {"p0": 30, "p1": 40, "p2": 20, "p3": 50}
     refused = tuple(
-        moving(one, "aws", at=NOW - ago[one.name], evicted=False, refused_since=NOW - ago[one.name])
+        pod_move(one, "aws", at=NOW - ago[one.name], refused_since=NOW - ago[one.name])
         for one in LEAVING
         if one.name in ago
     )
@@ -201,7 +202,7 @@ def test_what_is_recorded(policy: str) -> None:
 
 
 def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
-    refused = moving(LEAVING[0], "aws", at=NOW - 11, evicted=False, refused_since=NOW - 11)
+    refused = pod_move(LEAVING[0], "aws", at=NOW - 11, refused_since=NOW - 11)
     of, nodes = pool(), [node("a1"), sick_node("n1")]
     seen = snapshot(of, nodes, LEAVING[:1], moving=(refused,))
     state = SICK
@@ -214,7 +215,7 @@ def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
 
 def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_in_the_same_second() -> None:
     def refused(ago: float) -> tuple[Any, ...]:
-        return tuple(moving(one, "aws", at=NOW - ago, evicted=False, refused_since=NOW - ago) for one in LEAVING[:2])
+        return tuple(pod_move(one, "aws", at=NOW - ago, refused_since=NOW - ago) for one in LEAVING[:2])
 
     of, nodes = pool(), [node("a1"), sick_node("n1")]
     plan = decided(snapshot(of, nodes, LEAVING[:2], moving=refused(11)), SICK)
@@ -226,7 +227,7 @@ def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_i
     assert later.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 4
     # One is let go, and the other is tried once more.
     let_go, again = refused(11)
-    let_go = msgspec.structs.replace(let_go, at=NOW, evicted=True, refused_since=None)
+    let_go = msgspec.structs.replace(let_go, at=NOW, request=Request.LET_GO, refused_since=None)
     once_more = decided(snapshot(of, nodes, LEAVING[1:2], moving=(let_go, again)), plan.state, NOW + 0.6)
     assert once_more.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from computepool.model.api import BreakerState
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
 from computepool.model.state import Breaker, Sickness
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, pool_state

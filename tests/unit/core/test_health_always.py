@@ -17,8 +17,9 @@ from computepool.assess.health.nodes import ProviderHealth
 from computepool.assess.health.silence import silence_of
 from computepool.assess.times import soonest
 from computepool.model.api import BreakerState, ComputePool
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Failure, Node
+from computepool.model.snapshot import Failure
 from computepool.model.state import Breaker, BreakerTimers, Sickness, recorded_in
 from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
 from computepool.model.taints import Taint
 from tests.builders import node, pool
 from tests.unit.core.watching import Watch

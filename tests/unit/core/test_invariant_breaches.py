@@ -12,8 +12,10 @@ from computepool.decide.account.budget import budget_account
 from computepool.decide.context import Context
 from computepool.decide.invariants import InvariantBreachError, check_invariants
 from computepool.decide.plan import Admission, Burst, Move, Plan
+from computepool.model.cluster import Node, Offer, Pod
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Node, Offer, Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness

@@ -13,8 +13,9 @@ from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Admission, Burst, Plan
 from computepool.model.accelerators import request_of
 from computepool.model.api import Mode, Provider
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from tests.builders import GPU, NOW, changed
 from tests.unit.core.clusters import Case, cases

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from computepool.model.reasons import Reason
-from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import moved_to, moving, opened, owned, sick_node, sickness, stay_of
+from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, snapshot
+from tests.unit.core.moving import moved_to, opened, owned, sick_node, sickness, stay_of
 from tests.unit.core.passes import decided, holds, sent_to
 
 
@@ -15,13 +15,13 @@ def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> 
     of = pool(provider("aws"), provider("nebius"))
     nodes = [node("a1", 8), node("n2")]
     full = pod("full", 8, on="a1")
-    under_way = (moving(gone, "nebius", at=NOW - 3),)
+    under_way = (pod_move(gone, "nebius", at=NOW - 3),)
     other = pod("other", 8)
     assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
     plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
     assert holds(plan) == {"other": Reason.NO_ROOM}
     assert plan.recheck_at == NOW - 3 + 120
-    late = decided(snapshot(of, nodes, [full, other], moving=(moving(gone, "nebius", at=NOW - 120),)))
+    late = decided(snapshot(of, nodes, [full, other], moving=(pod_move(gone, "nebius", at=NOW - 120),)))
     assert sent_to(late) == {"other": "nebius"}
 
 
@@ -38,12 +38,12 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
     ):
         seen = snapshot(of, nodes, [runs, *beside])
         assert moved_to(decided(seen, state)) == {"runs": "nebius"}
-        plan = decided(msgspec.structs.replace(seen, moving=(moving(gone, "aws", at=NOW - 1, left=1),)), state)
+        plan = decided(msgspec.structs.replace(seen, moving=(pod_move(gone, "aws", at=NOW - 1, order=1),)), state)
         assert moved_to(plan) == {}
         assert stay_of(plan, "runs").reason is Reason.WOULD_STRAND
     # One that may not go there has no place to keep.
     tied = msgspec.structs.replace(gone, allowed=())
-    flown = (moving(tied, "aws", at=NOW - 1, left=1),)
+    flown = (pod_move(tied, "aws", at=NOW - 1, order=1),)
     assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) != {}
 
 
@@ -54,7 +54,7 @@ def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
     full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
     seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
     assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
-    flown = (moving(gone, "nebius", at=NOW - 1, left=1),)
+    flown = (pod_move(gone, "nebius", at=NOW - 1, order=1),)
     assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) == {}
 
 
@@ -62,7 +62,7 @@ def test_the_replacement_is_sent_on_at_once() -> None:
     gone = owned("gone", 8, on="n1")
     new = pod("new", 8, owner="rs-1", waited=1)
     seen = snapshot(
-        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(moving(gone, "nebius", at=NOW - 1),)
+        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(pod_move(gone, "nebius", at=NOW - 1),)
     )
     assert sent_to(decided(seen)) == {"new": "nebius"}
     assert holds(decided(msgspec.structs.replace(seen, moving=()))) == {"new": Reason.BELOW_PENDING_SECONDS}

@@ -3,7 +3,7 @@
 import pytest
 
 from computepool.decide.plan import Mark
-from computepool.model.snapshot import Pod
+from computepool.model.cluster import Pod
 from tests.builders import NOW, node, pod, pool, shape, snapshot
 from tests.unit.core.passes import decided
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from computepool.decide.plan import Plan
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
-from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
-from tests.unit.core.moving import moved_to, moving, owned, sick_node, sickness
+from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
+from tests.unit.core.moving import moved_to, owned, sick_node, sickness
 from tests.unit.core.passes import burst_of, decided, flying, holds, sent_to
 
 HOLDER = pod("holder", 8, on="a1")
@@ -108,7 +108,7 @@ def test_one_that_moves_within_the_provider_leaves_its_place_to_its_replacement(
     pods = [owned(f"w{index}", on="n1", owner=f"rs-{index}") for index in range(3)]
     nodes = [node("a1", 1), sick_node("n1", ready=ready), node("n2")]
     state = pool_state(sick=sickness("n1"))
-    under_way = (moving(pods[0], "nebius", at=NOW - 1, source="nebius"),)
+    under_way = (pod_move(pods[0], "nebius", at=NOW - 1, source="nebius"),)
     ending = msgspec.structs.replace(pods[0], deleting=NOW + 30)
     seen = snapshot(of, nodes, [ending, *pods[1:], pod("full", 1, on="a1")], moving=under_way)
     assert moved_to(decided(seen, state)) == moves

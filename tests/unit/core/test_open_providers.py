@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from computepool.decide.plan import Admission
+from computepool.model.cluster import Offer
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Offer
 from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import half_open, opened

@@ -8,8 +8,8 @@ import pytest
 from computepool.assess.assessment import assess
 from computepool.assess.capacity.fit import SLACK_SECONDS
 from computepool.assess.demand.overflow import Demand, in_order
+from computepool.model.cluster import Node, Offer, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Offer, Pod
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.passes import flying, names

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from computepool.decide.plan import Plan
+from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Pod
 from computepool.model.state import PoolState
 from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot, standby_toleration, term

@@ -9,8 +9,9 @@ import msgspec
 from computepool.assess.assessment import Assessment, assess
 from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Move
+from computepool.model.cluster import Node, Pod
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Node, Pod
 from computepool.model.state import Breaker, Saturation
 from tests.builders import GPU, NOW, node, pool, pool_state, snapshot
 from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness

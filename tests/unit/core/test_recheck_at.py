@@ -3,7 +3,7 @@
 import pytest
 
 from computepool.decide.plan import Plan
-from computepool.model.snapshot import Pod
+from computepool.model.cluster import Pod
 from computepool.model.state import PoolState, Saturation
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.passes import decided

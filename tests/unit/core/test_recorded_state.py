@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from computepool.model.api import BreakerState, ComputePool
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import Breaker, PoolState, Recorded, Spend, recorded_in, restarted
 from tests.builders import pool, provider
 

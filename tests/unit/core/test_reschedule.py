@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from computepool.decide.plan import Plan
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.model.state import PoolState, Saturation
-from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
-from tests.unit.core.moving import half_open, move_of, moved_to, moving, opened, owned
+from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
+from tests.unit.core.moving import half_open, move_of, moved_to, opened, owned
 from tests.unit.core.passes import decided, holds
 
 WHEN = {"policy": "WhenSaturated"}
@@ -115,7 +115,7 @@ def test_a_standby_that_is_not_used_as_it_fits_takes_nobody(breaker: Any) -> Non
 
 def test_one_that_is_served_by_moves_under_way_needs_no_more() -> None:
     pods = full_primary()
-    evicted = moving(pods[1], "nebius", at=NOW - 1, kind=MoveKind.RESCHEDULE)
+    evicted = pod_move(pods[1], "nebius", at=NOW - 1, kind=MoveKind.RESCHEDULE)
     assert room(stuck(), *pods, moving=(evicted,)).moves == ()
     leaving = [pods[0], msgspec.structs.replace(pods[1], deleting=NOW + 90), pods[2]]
     assert room(stuck(), *leaving).moves == ()
@@ -137,8 +137,8 @@ def test_all_of_a_set_or_none_within_the_limits_of_failover() -> None:
 
 def test_another_makes_room_where_one_may_not_go() -> None:
     pods = full_primary()
-    refused = moving(pods[2], "nebius", at=NOW - 9, kind=MoveKind.RESCHEDULE, evicted=False, refused_since=NOW - 9)
+    refused = pod_move(pods[2], "nebius", at=NOW - 9, kind=MoveKind.RESCHEDULE, refused_since=NOW - 9)
     assert moved_to(room(stuck(), *pods, moving=(refused,))) == {"s1": "nebius"}
     dwelling = msgspec.structs.replace(pods[2], created=NOW - 60)
-    earlier = moving(owned("was", on="n1"), "aws", at=NOW - 61)
+    earlier = pod_move(owned("was", on="n1"), "aws", at=NOW - 61)
     assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moving=(earlier,))) == {"s1": "nebius"}

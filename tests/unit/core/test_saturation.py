@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from computepool.assess.assessment import assess
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Pod, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import Saturation
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 

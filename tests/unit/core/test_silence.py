@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from computepool.assess.health.silence import silence_of
+from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node
 from tests.builders import NOW, node, pod, pool, snapshot
 from tests.unit.core.passes import decided
 from tests.unit.core.watching import Watch, beating

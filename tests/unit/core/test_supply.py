@@ -5,8 +5,8 @@ from typing import Any
 from computepool.assess.capacity.providers import in_preference, targets_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.saturation import percent
+from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import Node, Pod
 from computepool.model.taints import Toleration
 from tests.builders import GPU, POOL, node, pod, pool, provider, shape, standby_toleration, uses
 

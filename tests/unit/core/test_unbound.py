@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 from computepool.model.state import Breaker
 from tests.builders import NOW, node, pod, pool, pool_state, provider, term
 from tests.builders import shape as shaped

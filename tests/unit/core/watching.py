@@ -9,8 +9,8 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.health.nodes import ProviderHealth
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, Pod
 from computepool.model.state import Breaker, BreakerTimers, PoolState, Sickness, restarted
 from tests.builders import NOW, changed, pool, snapshot
 

@@ -18,9 +18,10 @@ from computepool.act.patches import BURST_DELETION_COST
 from computepool.assess.capacity.providers import Target, targets_of
 from computepool.decide.plan import Admission, Burst, Mark
 from computepool.model.accelerators import request_of
+from computepool.model.cluster import Node, Offer, Pod, Shape
+from computepool.model.keys import BURST_LABEL
 from computepool.model.offers import with_offer
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import BURST_LABEL, Node, Offer, Pod, Shape
 from computepool.model.state import Breaker, recorded_in, restarted
 from computepool.model.taints import Toleration, tolerated
 from computepool.observe.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from computepool.model.api import ComputePool
-from computepool.model.snapshot import NodeUse, Pod
+from computepool.model.cluster import NodeUse, Pod
 from computepool.observe.records import Namespace
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from computepool.decide.move.pending import LatestMoves
-from computepool.model.snapshot import MoveKind, Moving, Pod
+from computepool.model.cluster import Pod
+from computepool.model.moves import MoveKind, PodMove
 from tests.builders import NOW, namespace, node, pod, pool
 from tests.unit.observe.storing import AT, changed, filled, put
 
@@ -15,7 +16,7 @@ class Leaving:
         self.store = filled(pool(), namespace(), node("a1"))
         self.moved = self.sibling("moved")
         self.sibling("there")
-        moving = Moving(self.moved, "aws", "nebius", MoveKind.FAILOVER, at=NOW)
+        moving = PodMove(self.moved, "aws", "nebius", MoveKind.FAILOVER, at=NOW)
         self.store.moving.start("inference", moving)
         self.sibling("between")
 

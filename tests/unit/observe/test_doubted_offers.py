@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from computepool.model.snapshot import Offer, Pod
+from computepool.model.cluster import Offer, Pod
 from computepool.observe.inflight import InFlight
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL, namespace, pod, pool

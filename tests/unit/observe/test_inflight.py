@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from computepool.observe.inflight import InFlight
 from tests.builders import NOW
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from computepool.model.accelerators import request_of
+from computepool.model.cluster import Node, Offer, Pod
 from computepool.model.labels import Requirement, Term
-from computepool.model.snapshot import Node, Offer, Pod
 from computepool.model.taints import Taint, Toleration
 from computepool.observe.records import Namespace, Records
 from tests.builders import GPU

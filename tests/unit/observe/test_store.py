@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from tests.builders import GPU, NOW, namespace, node, pod, pool, shape
 from tests.unit.observe.storing import AT, WORLD, Clock, Marks, changed, filled, new_store, put, use_of, waiting
 

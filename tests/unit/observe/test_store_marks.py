@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from computepool.model.api import PoolStatus
-from computepool.model.snapshot import Offer
+from computepool.model.cluster import Offer
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
 from tests.unit.observe.storing import AT, WORLD, Marks, changed, filled, put
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from computepool.model.snapshot import BURST_LABEL, Offer
+from computepool.model.cluster import Offer
+from computepool.model.keys import BURST_LABEL
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
 from tests.unit.observe.storing import AT, Marks, changed, filled, put, use_of, waiting
 

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.model.api import ComputePool
-from computepool.model.snapshot import BURST_LABEL, Pod, Snapshot
+from computepool.model.cluster import Pod
+from computepool.model.keys import BURST_LABEL
+from computepool.model.snapshot import Snapshot
 from computepool.observe.records import Namespace
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, namespace, node, pod, pool, provider

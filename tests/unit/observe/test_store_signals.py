@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from computepool.model.snapshot import Failure, MoveKind, Moving
+from computepool.model.moves import MoveKind, PodMove
+from computepool.model.snapshot import Failure
 from computepool.observe.failures import FailedPod
 from computepool.observe.heartbeats import Lease
 from computepool.observe.store import Store
@@ -236,9 +237,11 @@ def test_a_node_condition_that_turns_has_the_pool_look_and_one_that_stands_does_
 def test_moves_are_seen_until_the_dwell_is_over_and_for_some_minutes_at_least() -> None:
     scene = Scene(pool(failback={"minDwellSeconds": 600}), pool(name="other", failback={"minDwellSeconds": 0}), *NODES)
     for name in ("inference", "other"):
-        moved = Moving(pod(f"p-{name}", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW)
+        moved = PodMove(pod(f"p-{name}", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW)
         scene.store.moving.start(name, moved)
-        scene.store.moving.evicted(moved.pod.uid, NOW)
+        scene.store.moving.recorded(moved.pod.uid)
+        scene.store.moving.asked(moved.pod.uid)
+        scene.store.moving.let_go(moved.pod.uid, NOW)
 
     def seen() -> list[int]:
         scene.tick()
@@ -259,7 +262,7 @@ def test_a_pass_knows_since_when_moves_are_remembered() -> None:
 
 def test_of_a_pool_that_was_away_moves_are_remembered_since_it_is_back() -> None:
     scene = Scene()
-    scene.store.moving.start("inference", Moving(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW))
+    scene.store.moving.start("inference", PodMove(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW))
     scene.clock.now += 50
     of = scene.store.pools["inference"]
     scene.store.drop_pool("inference", 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Condition
-from computepool.model.snapshot import Node, Pod
+from computepool.model.cluster import Node, Pod
 from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
 from computepool.report.outcome import Outcome

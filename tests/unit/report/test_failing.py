@@ -10,12 +10,12 @@ import pytest
 
 from computepool.decide.plan import Move, Stay
 from computepool.model.api import BreakerState, PoolStatus
+from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, Moving
 from computepool.model.state import Breaker, Spend
 from computepool.report.outcome import Outcome
 from computepool.report.status import moves_by_second, status_of
-from tests.builders import NOW, changed, node, pod, pool, provider
+from tests.builders import NOW, changed, node, pod, pod_move, pool, provider
 from tests.unit.report.outcomes import AT, outcome, said
 
 OPEN = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, since=NOW, retry_at=NOW + 60, failures=1)
@@ -190,9 +190,9 @@ def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:
 
 def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() -> None:
     again = move("a")
-    held = Moving(again.pod, again.source, again.target, again.kind, at=NOW - 5, refused_since=NOW - 60)
+    held = pod_move(again.pod, again.target, source=again.source, at=NOW - 5, refused_since=NOW - 60)
     before = PoolStatus()
-    for seen in (held, msgspec.structs.replace(held, asking=True)):
+    for seen in (held, msgspec.structs.replace(held, request=Request.ASKED)):
         of = planned(outcome(seen={"moving": (seen,)}), moves=(again,))
         assert status_of(of, before, AT).last_decision is None
     both = planned(outcome(seen={"moving": (held,)}), moves=(again, move("b")))

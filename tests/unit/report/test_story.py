@@ -10,8 +10,8 @@ import pytest
 
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics
 from computepool.report.outcome import Outcome

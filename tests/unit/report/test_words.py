@@ -5,8 +5,8 @@ from __future__ import annotations
 from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 from computepool.report.words import burst_message, burst_words, hold_words, in_mode, move_message, move_words
 from tests.builders import pod, shape
 

@@ -8,7 +8,8 @@ from computepool.assess.capacity.providers import Target
 from computepool.assess.health.faults import leaving
 from computepool.assess.health.nodes import ProviderHealth
 from computepool.model.accelerators import accelerators_of
-from computepool.model.snapshot import NodeUse, Pod, Snapshot, members_on
+from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from computepool.assess.capacity.providers import Target
-from computepool.model.snapshot import NodeUse, Pod, Snapshot, members_on
+from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import Fitting, PoolState
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
+from computepool.model.cluster import Node, NodeUse, Pod, Resources, Shape
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, NodeUse, Pod, Resources, Shape
 from computepool.model.taints import Taint, tolerated
 
 SOON_SECONDS = 30.0

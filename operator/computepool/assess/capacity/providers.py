@@ -6,9 +6,9 @@ import msgspec
 
 from computepool.assess.capacity.kinds import KINDS, CapacityKind
 from computepool.model.api import ComputePool, Provider
+from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import Shape
 from computepool.model.taints import Toleration, covered
 
 

@@ -9,7 +9,7 @@ from computepool.assess.capacity.providers import Target
 from computepool.assess.health.faults import leaving
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.snapshot import NodeUse, Pod
+from computepool.model.cluster import NodeUse, Pod
 from computepool.model.state import Breaker
 
 CLOSED: Final = Breaker()

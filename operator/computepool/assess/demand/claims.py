@@ -7,8 +7,8 @@ import msgspec
 
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
+from computepool.model.cluster import Pod
 from computepool.model.labels import Labels, Selector
-from computepool.model.snapshot import Pod
 
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
 

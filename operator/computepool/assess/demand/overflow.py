@@ -6,8 +6,8 @@ import msgspec
 
 from computepool.assess.capacity.fit import Packer
 from computepool.assess.capacity.providers import Target
+from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Offer, Pod
 from computepool.model.state import Fitting
 
 

@@ -13,7 +13,8 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.model.api import BlackHoles
-from computepool.model.snapshot import Failure, NodeUse
+from computepool.model.cluster import NodeUse
+from computepool.model.snapshot import Failure
 
 
 class Holes(msgspec.Struct, frozen=True):

@@ -8,9 +8,9 @@ import msgspec
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.api import Health as HealthSpec
+from computepool.model.cluster import Node, NodeUse
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, NodeUse
 
 AUTOSCALER_TAINTS: Final = frozenset(
     {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}

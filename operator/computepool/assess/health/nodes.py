@@ -25,9 +25,10 @@ from computepool.assess.health.silence import Silence, silence_of
 from computepool.assess.times import soonest
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import Health as HealthSpec
+from computepool.model.cluster import Node, NodeUse
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Node, NodeUse, Snapshot
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, PoolState, Sickness
 
 DOUBT_SECONDS = 1.0

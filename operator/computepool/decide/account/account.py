@@ -26,9 +26,9 @@ from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import BreakerState
+from computepool.model.cluster import NodeUse, Pod, Resources, Shape
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import NodeUse, Pod, Resources, Shape
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -18,8 +18,8 @@ from computepool.decide.context import Context
 from computepool.model.accelerators import request_of
 from computepool.model.api import Budget
 from computepool.model.api.status import MAX_MONEY
+from computepool.model.cluster import Pod
 from computepool.model.quantity import MILLI
-from computepool.model.snapshot import Pod
 from computepool.model.state import Spend, in_cents
 
 HOUR: Final = Decimal(3600)

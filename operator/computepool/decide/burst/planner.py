@@ -20,8 +20,8 @@ from computepool.decide.burst.promises import Opened
 from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
 from computepool.decide.plan import Burst
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 
 Rejected = list[tuple[str, Reason]]
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})

@@ -16,8 +16,8 @@ from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.burst.waiting import Waiting
 from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
+from computepool.model.moves import PodMove
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Moving
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ def _keep_sent(context: Context, waiting: Waiting, sent: Iterable[Sent]) -> tupl
     return holds, onward
 
 
-def _keep_place(context: Context, account: Account, pending: PendingMoves, move: Moving) -> None:
+def _keep_place(context: Context, account: Account, pending: PendingMoves, move: PodMove) -> None:
     """Take the place of a replacement that is not seen yet, so that no other pod does.
 
     Where its target has failed since, or is full, it will be sent on: then it has a place elsewhere, and the money for
@@ -80,7 +80,7 @@ def _keep_place(context: Context, account: Account, pending: PendingMoves, move:
             return
 
 
-def _request(context: Context, pending: PendingMoves, move: Moving, target: Target) -> Request:
+def _request(context: Context, pending: PendingMoves, move: PodMove, target: Target) -> Request:
     """Return what the replacement needs, less what the moved pod still holds: that is counted, and ends with it."""
     there = pending.there.get(move.pod.uid)
     if there is None:

@@ -4,8 +4,8 @@ from computepool.assess.capacity.providers import Target
 from computepool.assess.demand.overflow import Hold, fit_since
 from computepool.decide.account.account import AWAITED, EXPECTED, Account, Request
 from computepool.decide.context import Context
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 
 
 class Waiting:

@@ -17,12 +17,13 @@ from computepool.decide.move.failback import fail_back, failback_uses
 from computepool.decide.move.failback_backoff import FailbackBackoff
 from computepool.decide.move.failover import fail_over, troubled_uses
 from computepool.decide.move.limits import MoveLimits
-from computepool.decide.move.pending import PENDING_SECONDS, PendingMoves
+from computepool.decide.move.pending import PendingMoves
 from computepool.decide.move.planner import MovePlanner
 from computepool.decide.move.reschedule import make_room
 from computepool.decide.plan import Move, Stay
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
-from computepool.model.snapshot import NodeUse, Pod, members_on
+from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.model.moves import PENDING_SECONDS
 from computepool.model.state import RecentMoves, Relapse
 
 

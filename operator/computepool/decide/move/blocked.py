@@ -3,8 +3,8 @@
 from typing import Final
 
 from computepool.decide.plan import Stay
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Pod
 
 MOST: Final = 200
 

@@ -6,8 +6,10 @@ Invariant 6, one move per workload per minDwellSeconds, is kept by `Dwell`.
 from collections.abc import Mapping
 from typing import Final
 
-from computepool.decide.move.pending import SKEW_SECONDS, LatestMoves, is_asked
-from computepool.model.snapshot import MoveKind, Pod, Snapshot
+from computepool.decide.move.pending import SKEW_SECONDS, LatestMoves
+from computepool.model.cluster import Pod
+from computepool.model.moves import MoveKind
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
 NODE_BOUND: Final = frozenset({"DaemonSet", "Node"})
@@ -48,7 +50,7 @@ class Dwell:
         self._before = moved_before
         self._forgotten = snapshot.moves_forgotten
         self._now = now
-        self._moved = LatestMoves(move for move in snapshot.moving if now < move.at + seconds and is_asked(move))
+        self._moved = LatestMoves(move for move in snapshot.moving if now < move.at + seconds and move.counts)
 
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod counts as moved; None where it does not."""

@@ -18,8 +18,9 @@ from computepool.decide.move.planner import Candidate, MovePlanner, Rejected
 from computepool.decide.move.window import opening_of
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
+from computepool.model.cluster import NodeUse, Shape
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, NodeUse, Shape
 
 NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections by the primary that make a standby the pod's only place."""

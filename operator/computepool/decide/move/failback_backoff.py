@@ -9,7 +9,8 @@ from typing import Final
 
 from computepool.decide.context import Context
 from computepool.decide.move.pending import LatestMoves
-from computepool.model.snapshot import MoveKind, Pod
+from computepool.model.cluster import Pod
+from computepool.model.moves import MoveKind
 from computepool.model.state import Relapse
 
 SHORTEST_SECONDS: Final = 120.0
@@ -32,7 +33,7 @@ class FailbackBackoff:
             for owner, relapse in context.state.memory.relapses.items()
             if context.now < self._until(relapse) + LONGEST_SECONDS
         }
-        moves = (move for move in context.snapshot.moving if move.kind is MoveKind.FAILBACK and move.evicted)
+        moves = (move for move in context.snapshot.moving if move.kind is MoveKind.FAILBACK and move.let_go)
         self._home = LatestMoves(moves)
 
     def note(self, away: Iterable[Pod], stable_since: float | None) -> None:

@@ -18,8 +18,10 @@ from computepool.assess.capacity.supply import Supply
 from computepool.decide.move.planner import Candidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
+from computepool.model.cluster import Node, NodeUse, Pod
+from computepool.model.keys import QUARANTINE_EFFECT
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import QUARANTINE_EFFECT, MoveKind, Node, NodeUse, Pod
 from computepool.model.state import Sickness
 from computepool.model.taints import Taint
 

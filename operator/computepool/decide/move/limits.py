@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from computepool.decide.move.pending import FORCED, HOMEWARD, Kinds, PendingMoves, is_asked
+from computepool.decide.move.pending import FORCED, HOMEWARD, Kinds, PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.api import PoolSpec
-from computepool.model.snapshot import MoveKind, Snapshot
+from computepool.model.moves import MoveKind
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import RecentMoves
 
 MINUTE: Final = 60.0
@@ -108,14 +109,14 @@ class MoveLimits:
         own = [
             ((max(move.at, self._now) if move.unanswered else move.at) + MINUTE, move.kind)
             for move in self._moving
-            if is_asked(move)
+            if move.counts
         ]
         earlier = [(at + MINUTE + ROUNDING_SECONDS, kind) for at, kind in self._recent if at < self._since]
         return [(until, kind) for until, kind in (*own, *earlier) if until > self._now]
 
     def _asked(self, kinds: Kinds) -> int:
         """Return how many pods are let go, or may be, that were asked for in this second before this pass."""
-        asked = (move for move in self._moving if move.kind in kinds and is_asked(move))
+        asked = (move for move in self._moving if move.kind in kinds and move.counts)
         return sum(self._second_of(move.at) >= self._second for move in asked)
 
     def _second_of(self, at: float) -> float:

@@ -20,8 +20,9 @@ from computepool.decide.move.eligibility import Dwell, movable, node_bound, stor
 from computepool.decide.move.limits import MoveLimits
 from computepool.decide.move.pending import PendingMoves
 from computepool.decide.plan import Move
+from computepool.model.cluster import NodeUse, Pod
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, NodeUse, Pod
 
 Rejected = tuple[tuple[str, Reason], ...]
 

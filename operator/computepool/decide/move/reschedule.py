@@ -11,9 +11,10 @@ from computepool.decide.move.eligibility import movable
 from computepool.decide.move.planner import Candidate, MovePlanner
 from computepool.model.accelerators import request_of
 from computepool.model.api import ReschedulePolicy
+from computepool.model.cluster import NodeUse, Pod
 from computepool.model.labels import Selector
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind, NodeUse, Pod
 from computepool.model.taints import tolerated
 
 TRIES = 64

@@ -9,8 +9,8 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.decide.move.failover import in_trouble
 from computepool.decide.plan import Move
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import MoveKind
 
 
 class Revalidation:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from computepool.app.callbacks import BurstAnswers, MoveAnswers
 from computepool.app.dirty import DirtyPools
-from computepool.app.ledgers import Ledgers
-from computepool.model.snapshot import MoveKind, Moving, Offer, Pod
+from computepool.model.cluster import Offer, Pod
+from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL, namespace, node, pod, pool
 from tests.unit.core.moving import owned
@@ -37,11 +38,13 @@ class Scene:
         self.store.put_node(node("a1"), AT)
         self.store.put_pod(one, AT)
         self.marks = Marks()
-        self.ledgers = Ledgers(self.store, self.marks, clock=lambda: AT)
+        self.bursts = BurstAnswers(self.store, self.marks, clock=lambda: AT)
+        self.moves = MoveAnswers(self.store, self.marks, clock=lambda: AT)
 
-    def moves(self) -> None:
-        moving = Moving(self.pod, source="aws", target="nebius", kind=MoveKind.FAILOVER, at=NOW)
-        self.ledgers.moves.start(POOL, moving)
+    def is_moved(self) -> None:
+        self.moves.start(POOL, PodMove(self.pod, source="aws", target="nebius", kind=MoveKind.FAILOVER, at=NOW))
+        self.moves.recorded(self.pod.uid)
+        self.moves.asked(self.pod.uid)
 
     def is_gone(self) -> None:
         self.store.drop_pod(self.pod.uid, AT)
@@ -50,41 +53,41 @@ class Scene:
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_move_that_came_to_nothing_gives_its_place_back(gone: bool) -> None:
     scene = Scene(owned("web", on="a1"))
-    scene.moves()
+    scene.is_moved()
     if gone:
         scene.is_gone()
-    scene.ledgers.moves.failed(scene.pod.uid)
+    scene.moves.failed(scene.pod.uid)
     assert scene.marks.pools == [POOL]
     assert not scene.store.moving.of(POOL)
 
 
 def test_an_answer_that_comes_after_the_pod_is_gone_is_news() -> None:
     scene = Scene(owned("web", on="a1"))
-    scene.moves()
+    scene.is_moved()
     scene.is_gone()
-    scene.ledgers.moves.evicted(scene.pod.uid, NOW)
+    scene.moves.let_go(scene.pod.uid, NOW)
     assert scene.marks.pools == [POOL]
-    assert [one.evicted for one in scene.store.moving.of(POOL)] == [True]
+    assert [one.let_go for one in scene.store.moving.of(POOL)] == [True]
 
 
 def test_one_that_comes_first_is_not_as_the_watch_tells_it_too() -> None:
     scene = Scene(owned("web", on="a1"))
-    scene.moves()
-    scene.ledgers.moves.evicted(scene.pod.uid, NOW)
+    scene.is_moved()
+    scene.moves.let_go(scene.pod.uid, NOW)
     assert scene.marks.pools == []
 
 
 def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
     scene = Scene(pod("web"))
-    scene.ledgers.bursts.start(scene.pod.uid, Offer("nebius", NOW))
-    scene.ledgers.bursts.failed(scene.pod.uid)
+    scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.bursts.failed(scene.pod.uid)
     assert scene.marks.pools == [POOL]
     assert not scene.store.snapshot(POOL).in_flight
 
 
 def test_a_burst_that_is_in_doubt_is_news_only_once_it_is_seen() -> None:
     scene = Scene(pod("web"))
-    scene.ledgers.bursts.start(scene.pod.uid, Offer("nebius", NOW))
-    scene.ledgers.bursts.doubted(scene.pod.uid)
+    scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.bursts.doubted(scene.pod.uid)
     assert scene.marks.pools == []
     assert scene.pod.uid in scene.store.snapshot(POOL).in_flight

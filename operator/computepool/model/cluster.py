@@ -1,0 +1,247 @@
+"""Frozen records of pods and nodes, and of what is bound to a node.
+
+Resources are mappings of resource name to thousandths (see `quantity`); times are seconds since the epoch. Records hold
+only what decisions need: a hundred thousand of them fit in memory.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from computepool.model.api import UNAVAILABLE_KEY
+from computepool.model.keys import BURST_LABEL, QUARANTINE_EFFECT
+from computepool.model.labels import Labels, Requirement, Selector, Term
+from computepool.model.taints import Taint, Toleration
+
+Resources = Mapping[str, int]
+Amounts = tuple[tuple[str, int], ...]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What decides where a pod fits. Equal shapes are decided once, so reflectors intern them."""
+
+    requests: Amounts
+    node_selector: tuple[tuple[str, str], ...] = ()
+    affinity: tuple[Term, ...] | None = None
+    """Required node affinity, terms ORed; None is no constraint, () matches no node."""
+    tolerations: tuple[Toleration, ...] = ()
+    unmodelled: tuple[str, ...] = ()
+    """Constraints that fit does not model, by their names in the pod's spec; reasons name them."""
+
+    def admits(self, name: str, labels: Labels) -> bool:
+        """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""
+        if any(labels.get(key) != value for key, value in self.node_selector):
+            return False
+        return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
+
+    def alternatives(self) -> tuple[Selector, ...]:
+        """Return what it asks of a node's labels: one of these selectors has to match.
+
+        Terms that name a node are left out: no other node can satisfy them, whatever its labels.
+        """
+        own = tuple(Requirement(key, "In", (value,)) for key, value in self.node_selector)
+        if self.affinity is None:
+            return (Selector(own),)
+        return tuple(Selector(own + term.expressions) for term in self.affinity if term.expressions and not term.fields)
+
+
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """That a pod was sent on to a provider, and when."""
+
+    provider: str
+    at: float
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod, as far as decisions need it."""
+
+    uid: str
+    namespace: str
+    name: str
+    resource_version: int
+    shape: Shape
+    labels: Labels
+    created: float
+    since: float
+    """Since when it waits to be bound: its creation, or later the moment its last gate was seen lifted."""
+    priority: int = 0
+    node: str = ""
+    nominated: str = ""
+    gated: bool = False
+    unschedulable: bool = False
+    """Whether the scheduler has said Unschedulable; its message is never read."""
+    deleting: float | None = None
+    """When it is to be gone at the latest (deletionTimestamp); None while it stays."""
+    finished: bool = False
+    """Whether it has succeeded or failed, and holds nothing any more."""
+    offers: tuple[Offer, ...] = ()
+    allowed: tuple[str, ...] | None = None
+    """The standby providers its owner allows; None allows all."""
+    deletion_cost: str | None = None
+    owner: str = ""
+    """The uid of its controller; empty: nobody makes another in its place."""
+    owner_kind: str = ""
+    movable: bool | None = None
+    """What its annotation computepool.io/movable says; None where it says nothing."""
+    appeared: int = 0
+    """When it was first seen, in the order of which `Moving.left` is."""
+    undisturbed: bool = False
+    """Whether it asks autoscalers not to be disrupted, which is honoured for every move that is not a failover."""
+    ready: bool = False
+    """Whether its Ready condition is True."""
+    failing: bool = False
+    """Whether a container of it does not start, or ends again and again."""
+
+    @property
+    def burst(self) -> str:
+        """The provider that its label names, or an empty string."""
+        return self.labels.get(BURST_LABEL, "")
+
+    def allows(self, standby: str) -> bool:
+        """Say whether its owner lets it go to a standby provider."""
+        return self.allowed is None or standby in self.allowed
+
+    def offered(self, provider: str) -> float | None:
+        """Return when it was offered to the provider, or None."""
+        return next((offer.at for offer in self.offers if offer.provider == provider), None)
+
+    def offered_since(self, provider: str) -> float:
+        """Return since when it may use a provider that it tolerates: its offer, or else since it waits."""
+        at = self.offered(provider)
+        return self.since if at is None else at
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node, as far as it can take pods."""
+
+    name: str
+    resource_version: int
+    labels: Labels
+    allocatable: Resources
+    capacity: Resources
+    taints: tuple[Taint, ...] = ()
+    ready: str = "Unknown"
+    """The status of its Ready condition: True, False or Unknown."""
+    unschedulable: bool = False
+    deleting: bool = False
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Type and status of its conditions other than Ready, sorted."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it carries the operator's taint against new pods."""
+        return any(taint.key == UNAVAILABLE_KEY for taint in self.taints)
+
+    @property
+    def quarantine(self) -> str | None:
+        """The value of the taint that is the operator's own, key and effect; None where it carries none."""
+        for taint in self.taints:
+            if taint.key == UNAVAILABLE_KEY and taint.effect == QUARANTINE_EFFECT:
+                return taint.value
+        return None
+
+    @property
+    def usable(self) -> bool:
+        """Whether new pods may go there at all; a node that is not Ready is no supply."""
+        return self.ready == "True" and not self.unschedulable and not self.deleting
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one pool's pods hold on one node."""
+
+    members: tuple[Pod, ...]
+    """The pool's pods that are bound to it and request the pool's accelerator."""
+    accelerators: int
+    """What they hold of it, in thousandths."""
+    burst_labels: frozenset[str]
+    """Every value of their burst label, an empty string for those without."""
+
+
+class Accelerators(msgspec.Struct, frozen=True, gc=False):
+    """One node's accelerators of one kind, in thousandths."""
+
+    capacity: int = 0
+    """How many the node has: its capacity, or what is allocatable where that is more."""
+    allocatable: int = 0
+    used: int = 0
+    """Held by pods that are bound to the node, of any pool."""
+    free: int = 0
+    """Allocatable, and neither held nor promised to a nominated pod; never below zero."""
+
+    @property
+    def missing(self) -> int:
+        """How many of them are not allocatable."""
+        return self.capacity - self.allocatable
+
+
+NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
+
+
+class NodeUse(msgspec.Struct, frozen=True):
+    """A node and everything bound to it, replaced as a whole when either changes. Made by `node_use`."""
+
+    node: Node
+    pods: tuple[Pod, ...]
+    used: Resources
+    left: Resources
+    """Allocatable less what is bound or nominated; below zero where a node shrank under its pods."""
+    leaving: tuple[Pod, ...]
+    """The pods among them that are terminating: they hold their resources until they are gone."""
+    shares: Mapping[str, Share]
+    """By pool name."""
+    accelerators: Mapping[str, Accelerators]
+    """By extended resource; read by `accelerators_of` alone."""
+
+    def members(self, pool: str) -> tuple[Pod, ...]:
+        """Return the pool's pods that are bound to it and request the pool's accelerator."""
+        share = self.shares.get(pool)
+        return () if share is None else share.members
+
+
+def node_use(
+    node: Node, pods: Iterable[Pod] = (), nominated: Iterable[Pod] = (), shares: Mapping[str, Share] = NO_SHARES
+) -> NodeUse:
+    """Sum up what is bound to a node. `nominated`: pods that the scheduler will bind there after a preemption."""
+    bound = tuple(pods)
+    used = _total(bound)
+    taken = _total((*bound, *nominated))
+    left = {name: amount - taken.get(name, 0) for name, amount in node.allocatable.items()}
+    return NodeUse(
+        node=node,
+        pods=bound,
+        used=used,
+        left=left,
+        leaving=tuple(pod for pod in bound if pod.deleting is not None),
+        shares=shares,
+        accelerators={
+            name: _accelerators(node, name, used, left)
+            for name in node.capacity.keys() | node.allocatable.keys()
+            if "/" in name
+        },
+    )
+
+
+def _accelerators(node: Node, name: str, used: Resources, left: Resources) -> Accelerators:
+    allocatable = node.allocatable.get(name, 0)
+    return Accelerators(
+        capacity=max(node.capacity.get(name, 0), allocatable),
+        allocatable=allocatable,
+        used=used.get(name, 0),
+        free=max(0, left.get(name, 0)),
+    )
+
+
+def _total(pods: Iterable[Pod]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for pod in pods:
+        for name, amount in pod.shape.requests:
+            sums[name] = sums.get(name, 0) + amount
+    return sums
+
+
+def members_on(uses: Iterable[NodeUse], pool: str) -> Iterable[Pod]:
+    """Yield the pool's pods on these nodes."""
+    for use in uses:
+        yield from use.members(pool)

@@ -1,0 +1,11 @@
+"""The labels, annotations and taints that the operator reads and writes, besides those of the API's own fields."""
+
+from typing import Final
+
+BURST_LABEL: Final = "computepool.io/burst"
+OFFERS_ANNOTATION: Final = "computepool.io/offers"
+PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+MOVABLE_ANNOTATION: Final = "computepool.io/movable"
+QUARANTINE_EFFECT: Final = "NoSchedule"
+"""The operator's taint keeps new pods away and ends none."""

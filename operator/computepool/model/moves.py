@@ -1,0 +1,228 @@
+r"""The life of a move, all of it: its stages, the events that lead from one to the next, and what causes each event.
+
+A move is the eviction of one running pod and what comes of it. Two sources tell of it. Each drives a machine of its
+own, because an answer of the API server may come before or after what the watch shows.
+
+`Request`, driven by `act` (act/mover.py, app/executor.py): the request to let the pod go.
+
+    Decided -> Recorded -> Asked -> LetGo
+                                \-> Refused -> Decided ...
+    Dropped and Failed end a request that came to nothing: the move is taken back, to what was known of the pod before.
+
+`Outcome`, driven by `observe` (observe/moves.py): what is seen of the pod and of its replacement.
+
+    Runs -> Left -> Replaced -> Ready
+                \-> Elsewhere, NotReplaced
+
+All that affects either machine is in this file. An event that is not in the table of its machine is a defect of the
+operator, and raises UnexpectedEventError. Whoever counts moves reads the properties of `PodMove`; no other file
+compares stages.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from computepool.model.cluster import Pod
+
+PENDING_SECONDS: Final = 120.0
+"""For so long after its pod was let go, a move counts as under way while its replacement is not bound."""
+
+
+class MoveKind(StrEnum):
+    """Why a running pod is moved: each kind has its own limits."""
+
+    FAILOVER = "Failover"
+    RESCHEDULE = "Reschedule"
+    FAILBACK = "Failback"
+
+
+class Request(StrEnum):
+    """What became of the request to let the pod go."""
+
+    DECIDED = "Decided"
+    """A pass decided it. The status that counts it is not written yet."""
+    RECORDED = "Recorded"
+    """The status counts it. The eviction waits for its turn."""
+    ASKED = "Asked"
+    """The eviction is sent, and not answered."""
+    REFUSED = "Refused"
+    """A disruption budget keeps the pod. It is asked for again later."""
+    LET_GO = "LetGo"
+    """The API server has let the pod go."""
+    DROPPED = "Dropped"
+    """The last look found no more reason for it, or no place."""
+    FAILED = "Failed"
+    """The status was not written, the API server gave another answer or none, or leadership ended."""
+
+
+class RequestEvent(StrEnum):
+    """What happens to a request."""
+
+    DECIDE = "decide"
+    """A pass decides the move again (Mover.start)."""
+    RECORD = "record"
+    """The API server has stored the status that counts it (Executor)."""
+    ASK = "ask"
+    """Its turn has come, and the last look found it right (Mover)."""
+    LET_GO = "let go"
+    """The API server accepts the eviction or the deletion."""
+    REFUSE = "refuse"
+    """The API server refuses it because of a PodDisruptionBudget."""
+    DROP = "drop"
+    """Its turn has come, and the last look found it wrong."""
+    FAIL = "fail"
+    """Any other answer, after the wait that it calls for."""
+
+
+class Outcome(StrEnum):
+    """What is seen of the pod and of its replacement."""
+
+    RUNS = "Runs"
+    """The pod is on its node."""
+    LEFT = "Left"
+    """The pod is terminating or gone, and its replacement is not bound."""
+    REPLACED = "Replaced"
+    """The replacement is bound on the provider that was meant."""
+    READY = "Ready"
+    """The replacement is Ready there."""
+    ELSEWHERE = "LandedElsewhere"
+    """The replacement is bound, on another provider than was meant."""
+    NOT_REPLACED = "NotReplaced"
+    """No replacement was bound in time, or no owner makes one."""
+
+
+class OutcomeEvent(StrEnum):
+    """What is seen."""
+
+    LEAVE = "leave"
+    """The watch shows the pod terminating, or gone."""
+    BIND = "bind"
+    """The replacement is bound on the provider that was meant."""
+    BIND_ELSEWHERE = "bind elsewhere"
+    """The replacement is bound on another provider."""
+    BECOME_READY = "become ready"
+    """The replacement is Ready."""
+    LOSE = "lose"
+    """The replacement is gone before it was Ready."""
+    GIVE_UP = "give up"
+    """PENDING_SECONDS are over, or the pod has no owner."""
+
+
+REQUESTS: Final[Mapping[tuple[Request, RequestEvent], Request]] = {
+    (Request.DECIDED, RequestEvent.RECORD): Request.RECORDED,
+    (Request.DECIDED, RequestEvent.FAIL): Request.FAILED,
+    (Request.RECORDED, RequestEvent.ASK): Request.ASKED,
+    (Request.RECORDED, RequestEvent.DROP): Request.DROPPED,
+    (Request.RECORDED, RequestEvent.FAIL): Request.FAILED,
+    (Request.ASKED, RequestEvent.LET_GO): Request.LET_GO,
+    (Request.ASKED, RequestEvent.REFUSE): Request.REFUSED,
+    (Request.ASKED, RequestEvent.FAIL): Request.FAILED,
+    # A refused pod is asked for again. So is a pod that was let go and is still seen running after PENDING_SECONDS.
+    (Request.REFUSED, RequestEvent.DECIDE): Request.DECIDED,
+    (Request.LET_GO, RequestEvent.DECIDE): Request.DECIDED,
+}
+OUTCOMES: Final[Mapping[tuple[Outcome, OutcomeEvent], Outcome]] = {
+    (Outcome.RUNS, OutcomeEvent.LEAVE): Outcome.LEFT,
+    (Outcome.LEFT, OutcomeEvent.BIND): Outcome.REPLACED,
+    (Outcome.LEFT, OutcomeEvent.BIND_ELSEWHERE): Outcome.ELSEWHERE,
+    (Outcome.LEFT, OutcomeEvent.GIVE_UP): Outcome.NOT_REPLACED,
+    (Outcome.REPLACED, OutcomeEvent.BECOME_READY): Outcome.READY,
+    # Its owner makes another one.
+    (Outcome.REPLACED, OutcomeEvent.LOSE): Outcome.LEFT,
+}
+UNANSWERED: Final = frozenset({Request.DECIDED, Request.RECORDED, Request.ASKED})
+ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
+OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
+"""Outcomes of moves whose replacement is not bound yet."""
+
+
+class UnexpectedEventError(Exception):
+    """An event that can't happen to a move at its stage: a defect of the operator."""
+
+
+class PodMove(msgspec.Struct, frozen=True):
+    """One move. This process remembers it; a restart forgets it, and waits instead."""
+
+    pod: Pod
+    """As it was when the move was decided."""
+    source: str
+    """The provider that it leaves."""
+    target: str
+    """The provider that is meant to take it."""
+    kind: MoveKind
+    at: float
+    """When it was decided; once the pod was let go or refused, when that was answered. Seconds since the epoch."""
+    request: Request = Request.DECIDED
+    outcome: Outcome = Outcome.RUNS
+    refused_since: float | None = None
+    """Since when disruption budgets refuse it; None where they do not."""
+    order: int = 0
+    """Event number at which the pod left; until that is seen, at which the move began. A pod with
+    `appeared >= order` may be its replacement."""
+    replacement: str = ""
+    """The uid of the pod that replaces it, once that is seen."""
+    earlier: "PodMove | None" = None
+    """What was known of the pod's move before it was decided again."""
+
+    # --- events
+
+    def on_request(self, event: RequestEvent, **fields: Any) -> "PodMove":
+        """Return the move after an event of its request, with these fields changed."""
+        after = REQUESTS.get((self.request, event))
+        if after is None:
+            raise UnexpectedEventError(f"{event} of {self.pod.namespace}/{self.pod.name}, which is {self.request}")
+        return msgspec.structs.replace(self, request=after, **fields)
+
+    def on_outcome(self, event: OutcomeEvent, **fields: Any) -> "PodMove":
+        """Return the move after an event of its outcome, with these fields changed."""
+        after = OUTCOMES.get((self.outcome, event))
+        if after is None:
+            raise UnexpectedEventError(f"{event} of {self.pod.namespace}/{self.pod.name}, which is {self.outcome}")
+        return msgspec.structs.replace(self, outcome=after, **fields)
+
+    def taken_back(self) -> "PodMove | None":
+        """Return what is known once this request has come to nothing; None: as if it had never begun.
+
+        That the pod was let go before, or refused, stands. A refused pod waits from this attempt on.
+        """
+        if self.earlier is None or self.earlier.let_go:
+            return self.earlier
+        return msgspec.structs.replace(self.earlier, at=self.at)
+
+    # --- what counts
+
+    @property
+    def stage(self) -> str:
+        """How far the move has come, in one word."""
+        return str(self.request if self.outcome is Outcome.RUNS else self.outcome)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the pod may be let go at any moment, and that is not known yet."""
+        return self.request in UNANSWERED
+
+    @property
+    def let_go(self) -> bool:
+        """Whether the API server has let the pod go."""
+        return self.request is Request.LET_GO
+
+    @property
+    def counts(self) -> bool:
+        """Whether limits and dwell count it: the pod was let go, or may be at any moment."""
+        return self.request is not Request.REFUSED
+
+    @property
+    def refused(self) -> bool:
+        """Whether disruption budgets keep the pod, also while it is asked for once more."""
+        return not self.let_go and self.refused_since is not None
+
+    def is_recent(self, now: float) -> bool:
+        """Say whether nothing else is to be decided about the pod."""
+        return self.unanswered or (self.let_go and now < self.at + PENDING_SECONDS)
+
+    def is_under_way(self, now: float) -> bool:
+        """Say whether the replacement is still awaited."""
+        return self.is_recent(now) and self.outcome in OPEN
