@@ -258,5 +258,5 @@ class Life(RuleBasedStateMachine):
         self.ended.update({uid: outcome for uid, outcome in moves.items() if outcome in FINAL})
 
 
-Life.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
+Life.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
 TestLife = Life.TestCase
