@@ -20,7 +20,7 @@ import msgspec
 
 from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
-from computepool.model.cluster import NO_SHARES, Node, NodeUse, Offer, Pod, Shape, node_use
+from computepool.model.cluster import NO_SHARES, Node, NodeInfo, Offer, Pod, Shape, node_info
 from computepool.model.keys import BURST_LABEL
 from computepool.model.labels import Requirement, Term
 from computepool.model.moves import MoveKind, PodMove, Request
@@ -242,7 +242,7 @@ def namespace(name: str = "default", **labels: str) -> Namespace:
 # -- what a pass decides on
 
 
-def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource: str = GPU) -> tuple[NodeUse, ...]:
+def infos(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource: str = GPU) -> tuple[NodeInfo, ...]:
     """The nodes with what is bound to them; pods that request the resource count as the pool's."""
     made = []
     for one in nodes:
@@ -250,7 +250,7 @@ def uses(nodes: Iterable[Node], pods: Sequence[Pod], owner: str = POOL, resource
         own = [p for p in bound if request_of(p, resource)]
         shares = {owner: share_of(own, resource)} if own else NO_SHARES
         nominated = [p for p in pods if not p.node and p.nominated == one.name]
-        made.append(node_use(one, bound, nominated, shares))
+        made.append(node_info(one, bound, nominated, shares))
     return tuple(made)
 
 
@@ -283,7 +283,7 @@ def snapshot(
     Where no order is told of moves, it is that of their times, and pods have appeared when they were created. What is
     seen of the moves by `at` is worked out as the store does it.
     """
-    moves: Sequence[PodMove] = fields.get("moving", ())
+    moves: Sequence[PodMove] = fields.get("moves", ())
     if moves and not any(move.order for move in moves):
         begun = sorted(move.at for move in moves)
         moves = [
@@ -292,10 +292,10 @@ def snapshot(
         ]
         pods = [_appeared(one, begun) for one in pods]
     if moves:
-        fields["moving"] = tuple(_followed(of, nodes, pods, moves, at))
+        fields["moves"] = tuple(_followed(of, nodes, pods, moves, at))
     return Snapshot(
         pool=of,
-        nodes=uses(nodes, pods, of.name, of.spec.accelerator.resource_name),
+        nodes=infos(nodes, pods, of.name, of.spec.accelerator.resource_name),
         waiting=tuple(p for p in pods if not p.node),
         **fields,
     )

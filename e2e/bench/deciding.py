@@ -13,7 +13,7 @@ import msgspec
 
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import share_of
-from computepool.model.cluster import NodeUse, Pod, Shape, node_use
+from computepool.model.cluster import NodeInfo, Pod, Shape, node_info
 from computepool.model.labels import Requirement
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
@@ -89,12 +89,12 @@ def _snapshot(nodes: int, pods: int, shapes: int) -> Snapshot:
     )
 
 
-def _node(index: int, owner: str) -> NodeUse:
+def _node(index: int, owner: str) -> NodeInfo:
     one = node(f"{'a' if index % 2 else 'n'}{index}", labels={"zone": f"z{index % ZONES}"})
     if index % 4 == 0:
-        return node_use(one)
+        return node_info(one)
     bound = [pod(f"r{index}", 8, on=one.name)]
-    return node_use(one, bound, (), {owner: share_of(bound, GPU)})
+    return node_info(one, bound, (), {owner: share_of(bound, GPU)})
 
 
 def _pending(pods: int, shapes: int) -> list[Pod]:

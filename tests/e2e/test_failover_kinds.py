@@ -72,12 +72,12 @@ def test_higher_priorities_leave_first(site: Site) -> None:
 
 def test_a_node_whose_condition_tells_of_broken_devices_is_left_until_it_is_mended(site: Site) -> None:
     with away(site, health={"unhealthyPercent": 100}) as scene:
-        sick = scene.nodes[SECOND][0]
-        count = sum(one.node == sick for one in scene.history.here("work"))
-        _set_condition(site, sick, "XIDErrors", "True")
-        brisk.wait_quarantined(site, [sick], "NodeCondition")
+        unhealthy = scene.nodes[SECOND][0]
+        count = sum(one.node == unhealthy for one in scene.history.here("work"))
+        _set_condition(site, unhealthy, "XIDErrors", "True")
+        brisk.wait_quarantined(site, [unhealthy], "NodeCondition")
         scene.history.wait(lambda: scene.evicted() == count, "the sick node's pods to be evicted")
-        _set_condition(site, sick, "XIDErrors", "False")
+        _set_condition(site, unhealthy, "XIDErrors", "False")
         brisk.wait_quarantined(site, [])
         site.wait_bound(COUNT, labels=WORK)
         assert scene.evicted() == count
@@ -85,10 +85,10 @@ def test_a_node_whose_condition_tells_of_broken_devices_is_left_until_it_is_mend
 
 def test_a_node_whose_devices_are_gone_is_left(site: Site) -> None:
     with away(site, health={"unhealthyPercent": 100}) as scene:
-        sick = scene.nodes[SECOND][0]
-        count = sum(one.node == sick for one in scene.history.here("work"))
+        unhealthy = scene.nodes[SECOND][0]
+        count = sum(one.node == unhealthy for one in scene.history.here("work"))
         allocatable = {"status": {"allocatable": {objects.ACCELERATOR: "0"}}}
-        site.api.patch("nodes", sick, allocatable, subresource="status")
+        site.api.patch("nodes", unhealthy, allocatable, subresource="status")
         scene.history.wait(lambda: scene.evicted() == count, "the sick node's pods to be evicted")
         # The taint would keep off the DaemonSet's pod that brings them back.
         brisk.wait_quarantined(site, [])
@@ -173,14 +173,14 @@ def test_no_taint_outlives_its_pool(site: Site, operator: OperatorProcess) -> No
 def test_a_foreign_value_of_a_node_s_taints_is_left_alone(site: Site) -> None:
     other = {"key": "example.com/maintenance", "value": "x", "effect": "PreferNoSchedule"}
     with away(site, health={"unhealthyPercent": 100}) as scene:
-        sick = scene.nodes[SECOND][0]
-        taints = site.api.get("nodes", sick)["spec"]["taints"]
-        site.api.patch("nodes", sick, {"spec": {"taints": [*taints, other]}})
-        site.break_nodes([sick])
-        brisk.wait_quarantined(site, [sick])
-        site.mend_nodes([sick])
+        unhealthy = scene.nodes[SECOND][0]
+        taints = site.api.get("nodes", unhealthy)["spec"]["taints"]
+        site.api.patch("nodes", unhealthy, {"spec": {"taints": [*taints, other]}})
+        site.break_nodes([unhealthy])
+        brisk.wait_quarantined(site, [unhealthy])
+        site.mend_nodes([unhealthy])
         brisk.wait_quarantined(site, [])
-        kept = site.api.get("nodes", sick)["spec"]["taints"]
+        kept = site.api.get("nodes", unhealthy)["spec"]["taints"]
         assert other in kept
         assert objects.provider_taint(SECOND) in kept
 

@@ -37,9 +37,9 @@ def test_an_eviction_refused_for_longer_than_its_time_is_a_condition_of_the_pool
         site.create(objects.disruption_budget("none", {"app": "work"}, max_unavailable=0))
         _wait_budget(site, allowed=0)
         # A sick node in place of a drain, which would be the first thing that the condition tells.
-        sick = scene.nodes[SECOND][0]
+        unhealthy = scene.nodes[SECOND][0]
         brisk.set_spec(site, scene.pool, {"health": {"unhealthyPercent": 100}})
-        site.break_nodes([sick])
+        site.break_nodes([unhealthy])
         pools.wait_condition(site, scene.pool, "Degraded", "True", "EvictionRefused", says=f"{site.namespace}/work-")
         assert not scene.history.evicted()
 

@@ -54,8 +54,10 @@ def test_of_a_provider_that_loses_half_of_its_nodes_only_those_are_left(site: Si
         site.wait_unknown([lost], 90)
         # The other node of the same provider takes what it has room for, and the third the rest.
         room = 2 * 4 - COUNT
-        stays = COUNT - len(on_lost)
-        brisk.wait_settled(site, {SECOND: stays + min(room, 4 - stays), THIRD: COUNT - stays - min(room, 4 - stays)})
+        blocked = COUNT - len(on_lost)
+        brisk.wait_settled(
+            site, {SECOND: blocked + min(room, 4 - blocked), THIRD: COUNT - blocked - min(room, 4 - blocked)}
+        )
         assert sorted(one.name for one in scene.history.evicted("work")) == sorted(on_lost)
         assert brisk.breaker_of(scene.status(), SECOND)["state"] == "Closed"
         assert not any(pod["spec"]["nodeName"] == lost for pod in _staying(site.pods(WORK)))
@@ -64,14 +66,14 @@ def test_of_a_provider_that_loses_half_of_its_nodes_only_those_are_left(site: Si
 
 def test_one_node_that_is_not_ready_is_left_and_used_again_once_it_is_well(site: Site) -> None:
     with away(site, health={"unhealthyPercent": 100}) as scene:
-        sick = scene.nodes[SECOND][0]
-        on_sick = {one.name for one in scene.history.here("work") if one.node == sick}
-        site.break_nodes([sick])
-        brisk.wait_quarantined(site, [sick], "NodeNotReady")
+        unhealthy = scene.nodes[SECOND][0]
+        on_sick = {one.name for one in scene.history.here("work") if one.node == unhealthy}
+        site.break_nodes([unhealthy])
+        brisk.wait_quarantined(site, [unhealthy], "NodeNotReady")
         scene.history.wait(lambda: scene.evicted() == len(on_sick), "the sick node's pods to be evicted")
         _wait_running(site, COUNT)
         assert {one.name for one in scene.history.evicted("work")} == on_sick
-        site.mend_nodes([sick])
+        site.mend_nodes([unhealthy])
         brisk.wait_quarantined(site, [])
         assert scene.evicted() == len(on_sick)
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.act.quarantine import taint_patch
+from computepool.act.tainter import taint_patch
 from computepool.observe.records import Records
 from e2e import chart, objects
 from e2e.chart import DRY_RUN

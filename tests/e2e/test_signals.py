@@ -40,12 +40,12 @@ class Seen:
         return self.store.snapshot(POOL)
 
     def node(self, name: str) -> Node:
-        (found,) = [use.node for use in self.now().nodes if use.node.name == name]
+        (found,) = [info.node for info in self.now().nodes if info.node.name == name]
         return found
 
     def pods(self) -> list[Pod]:
         snapshot = self.now()
-        return [*snapshot.waiting, *(pod for use in snapshot.nodes for pod in use.pods)]
+        return [*snapshot.waiting, *(pod for info in snapshot.nodes for pod in info.pods)]
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         await until(condition, what, within=60)
@@ -239,7 +239,7 @@ def test_pods_tell_whose_they_are_whether_they_are_ready_and_whether_they_may_be
         assert set(by_kind) == {"ReplicaSet", "StatefulSet", ""}
         replica_set = (await asyncio.to_thread(site.api.list, "replicasets.apps", site.namespace))[0]
         assert by_kind["ReplicaSet"].owner == replica_set["metadata"]["uid"]
-        said = {kind: (pod.movable, pod.undisturbed) for kind, pod in by_kind.items()}
+        said = {kind: (pod.movable, pod.do_not_disrupt) for kind, pod in by_kind.items()}
         assert said == {"ReplicaSet": (False, False), "StatefulSet": (None, True), "": (True, False)}
 
     play(site, scenario)

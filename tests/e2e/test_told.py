@@ -55,12 +55,12 @@ def test_a_refused_eviction_names_its_budget_to_whoever_asks(site: Site, operato
 def test_a_sick_node_is_named_and_degrades_nothing_and_its_moves_are_counted(site: Site) -> None:
     with away(site, count=4, health={"unhealthyPercent": 100, "clearSeconds": 1}) as scene:
         pods = site.api.list("pods", site.namespace, labels=WORK)
-        sick = pods[0]["spec"]["nodeName"]
-        there = sum(one["spec"]["nodeName"] == sick for one in pods)
-        site.break_nodes([sick])
-        pools.wait_condition(site, scene.pool, "Degraded", "False", "NodesUnhealthy", says=f"{sick} of {SECOND}")
+        unhealthy = pods[0]["spec"]["nodeName"]
+        there = sum(one["spec"]["nodeName"] == unhealthy for one in pods)
+        site.break_nodes([unhealthy])
+        pools.wait_condition(site, scene.pool, "Degraded", "False", "NodesUnhealthy", says=f"{unhealthy} of {SECOND}")
         (told, *_) = _pool_events(site, scene.pool, "NodeNotReady")
-        assert told["note"].startswith(f"1 node of {SECOND} became sick: {sick} (NodeNotReady")
+        assert told["note"].startswith(f"1 node of {SECOND} became sick: {unhealthy} (NodeNotReady")
         scene.history.wait(lambda: scene.evicted() == there, "its pods to leave")
         _wait_counted(site, scene.pool, there)
 

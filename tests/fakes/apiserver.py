@@ -34,7 +34,7 @@ from tests.fakes import watching
 from tests.fakes.faults import Fault, Faults, Mischief, Verb
 from tests.fakes.objectstore import Backup, Change, JsonObject, ObjectStore, RefusedError
 from tests.fakes.patches import PatchError, json_patched, merge_patched
-from tests.fakes.paths import Kinds, Target, parse
+from tests.fakes.paths import Kinds, Provider, parse
 from tests.fakes.selectors import Predicate, selected
 from tests.fakes.watching import Command, Watch
 
@@ -269,7 +269,7 @@ class FakeApiServer:
         return web.json_response(body, status=fault.status, headers=headers)
 
     async def _answer(
-        self, request: web.Request, target: Target, call: Call, fault: Fault | None
+        self, request: web.Request, target: Provider, call: Call, fault: Fault | None
     ) -> web.StreamResponse:
         token = self.behaviour.token
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
@@ -285,7 +285,7 @@ class FakeApiServer:
             return self._list(request, target)
         return self._object(request, target, call)
 
-    def _object(self, request: web.Request, target: Target, call: Call) -> web.StreamResponse:
+    def _object(self, request: web.Request, target: Provider, call: Call) -> web.StreamResponse:
         if target.subresource == "eviction":
             options = call.json.get("deleteOptions", {})
             self.store.delete(target.collection, target.key, options.get("preconditions"))
@@ -310,7 +310,7 @@ class FakeApiServer:
             wanted = call.json
         return _json(self._shown(target, request, self._store(target, before, wanted)))
 
-    def _store(self, target: Target, before: JsonObject, wanted: JsonObject) -> JsonObject:
+    def _store(self, target: Provider, before: JsonObject, wanted: JsonObject) -> JsonObject:
         """Store what the endpoint may change: `/status` only the status, the object itself everything else."""
         meta = wanted.get("metadata", {})
         if target.subresource == "status":
@@ -321,12 +321,12 @@ class FakeApiServer:
         wanted = {name: value for name, value in wanted.items() if value is not None}
         return self.store.replace(target.collection, target.key, wanted)
 
-    def _shown(self, target: Target, request: web.Request, item: JsonObject) -> JsonObject:
+    def _shown(self, target: Provider, request: web.Request, item: JsonObject) -> JsonObject:
         if _METADATA_ONLY in request.headers.get("Accept", ""):
             return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
         return {**self.kinds.meta(target.collection), **item}
 
-    def _list(self, request: web.Request, target: Target) -> web.Response:
+    def _list(self, request: web.Request, target: Provider) -> web.Response:
         query = request.query
         token = query.get("continue")
         rest = self._rest_of(token) if token else _Rest(self._selected(request, target), self.store.version, 1)
@@ -348,13 +348,13 @@ class FakeApiServer:
             raise RefusedError(410, "Expired", "The provided continue parameter is too old")
         return self._rests[token]
 
-    def _selected(self, request: web.Request, target: Target) -> list[JsonObject]:
+    def _selected(self, request: web.Request, target: Provider) -> list[JsonObject]:
         wanted = _wanted(request)
         return [item for item in self.store.items(target.collection, target.namespace) if wanted(item)]
 
     # -- watches
 
-    async def _watch(self, request: web.Request, target: Target, fault: Fault | None) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, target: Provider, fault: Fault | None) -> web.StreamResponse:
         query = request.query
         watch = Watch(
             target.collection,
@@ -392,7 +392,7 @@ class FakeApiServer:
             # The client is gone.
             return
 
-    def _replay(self, request: web.Request, target: Target, watch: Watch) -> None:
+    def _replay(self, request: web.Request, target: Provider, watch: Watch) -> None:
         """Queue what comes before the present: all objects, or the changes since a version."""
         query = request.query
         initial = query.get("sendInitialEvents") == "true"

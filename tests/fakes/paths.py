@@ -13,7 +13,7 @@ _VERBS: dict[str, Verb] = {"POST": "create", "PUT": "update", "PATCH": "patch", 
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Provider:
     """What a path names; an empty collection is a path of discovery."""
 
     collection: str = ""
@@ -35,18 +35,18 @@ class Target:
         return "watch" if query.get("watch") in {"1", "true"} else "list"
 
 
-def parse(path: str) -> Target:
+def parse(path: str) -> Provider:
     """Read a path such as /api/v1/namespaces/ns/pods/name/status."""
     steps = path.strip("/").split("/")
     depth = 2 if steps[0] == "api" else 3
     prefix, steps = "/" + "/".join(steps[:depth]), steps[depth:]
     if not steps:
-        return Target()
+        return Provider()
     namespace = ""
     if steps[0] == "namespaces" and len(steps) > 2 and steps[2] not in {"status", "finalize"}:
         namespace, steps = steps[1], steps[2:]
     plural, name, subresource = (*steps, "", "")[:3]
-    return Target(f"{prefix}/{plural}", namespace, name, subresource)
+    return Provider(f"{prefix}/{plural}", namespace, name, subresource)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Pods are patched by JSON merge patch with `metadata.uid` and the full list of to
 
 from typing import Any
 
-from computepool.decide.plan import Burst, Mark
+from computepool.decide.plan import Burst, LabelFix
 from computepool.model.cluster import Offer
 from computepool.model.keys import BURST_LABEL, DELETION_COST_ANNOTATION, OFFERS_ANNOTATION
 from computepool.model.offers import render_offers, with_offer
@@ -33,7 +33,7 @@ def burst_patch(burst: Burst, now: float) -> dict[str, Any]:
     }
 
 
-def mark_patch(mark: Mark) -> dict[str, Any]:
+def label_patch(mark: LabelFix) -> dict[str, Any]:
     """Make a bound pod's label, and the deletion cost if it is ours, say where it runs."""
     metadata: dict[str, Any] = {"uid": mark.pod.uid, "labels": {BURST_LABEL: mark.provider or None}}
     if mark.provider and mark.pod.deletion_cost is None:

@@ -6,7 +6,7 @@ that was kept for the pod would stay taken.
 
 from collections.abc import Callable, Iterable
 
-from computepool.app.dirty import DirtyPools
+from computepool.app.work_queue import WorkQueue
 from computepool.model.cluster import Offer
 from computepool.model.moves import PodMove
 from computepool.observe.store import Store
@@ -15,7 +15,7 @@ from computepool.observe.store import Store
 class BurstAnswers:
     """Notes what becomes of patches that burst pods: `act.writer.BurstCallbacks`."""
 
-    def __init__(self, store: Store, queue: DirtyPools, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, queue: WorkQueue, *, clock: Callable[[], float]) -> None:
         """`clock` is monotonic."""
         self._store = store
         self._looked_at = _Looks(queue, clock)
@@ -43,10 +43,10 @@ class BurstAnswers:
 class MoveAnswers:
     """Notes what becomes of evictions: `act.mover.MoveCallbacks`."""
 
-    def __init__(self, store: Store, queue: DirtyPools, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, queue: WorkQueue, *, clock: Callable[[], float]) -> None:
         """`clock` is monotonic."""
         self._store = store
-        self._moves = store.moving
+        self._moves = store.moves
         self._looked_at = _Looks(queue, clock)
 
     def start(self, pool: str, move: PodMove) -> None:
@@ -92,10 +92,10 @@ class MoveAnswers:
 class _Looks:
     """Has pools looked at."""
 
-    def __init__(self, queue: DirtyPools, clock: Callable[[], float]) -> None:
+    def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
 
     def __call__(self, pools: Iterable[str]) -> None:
         for pool in pools:
-            self._queue.mark(pool, self._clock())
+            self._queue.add(pool, self._clock())

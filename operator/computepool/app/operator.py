@@ -16,25 +16,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from computepool.act.bindings import Bindings
+from computepool.act.evictor import Evictor
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import Mover
-from computepool.act.status import StatusWriter
-from computepool.act.writer import Writer
+from computepool.act.pod_patcher import PodPatcher
+from computepool.act.status_writer import StatusWriter
 from computepool.app import collector
-from computepool.app.acting import Acting
 from computepool.app.caches import Caches
 from computepool.app.callbacks import BurstAnswers, MoveAnswers
-from computepool.app.dirty import DirtyPools
 from computepool.app.election import Election, LostLeadershipError, Timing
-from computepool.app.health import HealthServer
-from computepool.app.passes import Passes
+from computepool.app.endpoints import HealthServer
+from computepool.app.executor import Executor
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.pools import Pools
-from computepool.app.quarantine import Quarantine
+from computepool.app.quarantine_keeper import Quarantine
+from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
-from computepool.app.ticks import Ticks
+from computepool.app.staleness import StalenessMonitor
 from computepool.app.uptime import uptime_clock
+from computepool.app.work_queue import WorkQueue
 from computepool.kube.access import Access, load_access
 from computepool.kube.client import ApiClient
 from computepool.kube.retry import Backoff
@@ -42,7 +42,7 @@ from computepool.observe.store import Store
 from computepool.report.events import EventSink
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.story import Story
+from computepool.report.recorder import EventRecorder
 
 _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
@@ -64,8 +64,8 @@ class Operator:
         self._clock = clock
         self._rng = random.Random()
         self.metrics = Metrics()
-        self._dirty = DirtyPools(clock=clock, wall=wall)
-        self._store = Store(self._dirty.mark, wall=wall, clock=clock, reserved_namespaces=settings.reserved)
+        self._queue = WorkQueue(clock=clock, wall=wall)
+        self._store = Store(self._queue.add, wall=wall, clock=clock, reserved_namespaces=settings.reserved)
         self._caches = Caches(client, self._store, clock=clock)
         self.election = Election(
             lease_client,
@@ -78,7 +78,7 @@ class Operator:
             rng=self._rng,
         )
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
-        story = Story(self.metrics, self._events.tell)
+        story = EventRecorder(self.metrics, self._events.tell)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
         )
@@ -94,16 +94,16 @@ class Operator:
             wall=wall,
             rng=self._rng,
         )
-        self._acting = Acting(
+        self._acting = Executor(
             self._store,
-            self._dirty,
-            Writer(
-                client, self.election, BurstAnswers(self._store, self._dirty, clock=clock), wall=wall, rng=self._rng
+            self._queue,
+            PodPatcher(
+                client, self.election, BurstAnswers(self._store, self._queue, clock=clock), wall=wall, rng=self._rng
             ),
-            Mover(
+            Evictor(
                 client,
                 self.election,
-                MoveAnswers(self._store, self._dirty, clock=clock),
+                MoveAnswers(self._store, self._queue, clock=clock),
                 leaving=self._store.is_leaving,
                 clock=clock,
                 wall=wall,
@@ -116,9 +116,9 @@ class Operator:
             stale=self._stale,
             clock=clock,
         )
-        self._passes = Passes(
+        self._passes = Reconciler(
             self._store,
-            self._dirty,
+            self._queue,
             self._acting,
             statuses,
             story,
@@ -142,7 +142,9 @@ class Operator:
         )
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=self._rng)
         self._pool_watch = PoolWatch(access, self._pools, identity=settings.identity, backoff=backoff)
-        self._ticks = Ticks(self._stale, self._caches.unreadable, self._unfollowed, on_turn=self._look_at_all)
+        self._ticks = StalenessMonitor(
+            self._stale, self._caches.unreadable, self._unfollowed, on_turn=self._look_at_all
+        )
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._stale, metrics=self._render
         )
@@ -177,7 +179,7 @@ class Operator:
         if self._store.sizes()[0] and not self._unfollowed() and not self._store.heartbeats.seen():
             log(_logger, logging.WARNING, "no node leases in kube-node-lease: silence of nodes will not be noticed")
         self.metrics.leader.set(1)
-        self._store.moving.begin()
+        self._store.moves.begin()
         await self._work(stop)
 
     async def _work(self, stop: asyncio.Event) -> None:

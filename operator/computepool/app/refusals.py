@@ -87,10 +87,10 @@ class FailedMoves:
         messages = self._messages.get(snapshot.pool.name)
         if not messages:
             return ""
-        if not plan.frozen and not plan.stays_left_out:
-            wanted = {moving.pod.uid for moving in snapshot.moving if moving.unanswered}
+        if not plan.frozen and not plan.blocked_left_out:
+            wanted = {moving.pod.uid for moving in snapshot.moves if moving.unanswered}
             wanted.update(move.pod.uid for move in plan.moves)
-            wanted.update(stay.pod.uid for stay in plan.stays if stay.reason in _LATER)
+            wanted.update(stay.pod.uid for stay in plan.blocked if stay.reason in _LATER)
             for uid in messages.keys() - wanted:
                 del messages[uid]
         return _said(messages)

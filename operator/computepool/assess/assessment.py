@@ -4,9 +4,9 @@ from types import MappingProxyType
 
 import msgspec
 
-from computepool.assess.breakers.all import Breakers, breakers_of
+from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
-from computepool.assess.capacity.providers import Target, targets_of
+from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
@@ -24,7 +24,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
     supplies: tuple[Supply, ...]
     """One per provider, in the order of the spec."""
-    doubles: int
+    overlapping_nodes: int
     """How many nodes match more than one provider."""
     demand: Demand
     saturation: Saturation
@@ -46,21 +46,21 @@ class Assessment(msgspec.Struct, frozen=True):
         return self.breakers.exceeded
 
     @property
-    def blind(self) -> str:
+    def all_silent(self) -> str:
         """Why the whole pool freezes: all heartbeats stopped at once. Else empty."""
-        return self.health.blind
+        return self.health.all_silent
 
     def supply(self, provider: str) -> Supply | None:
         """Return the supply of the provider of that name."""
-        return next((supply for supply in self.supplies if supply.target.name == provider), None)
+        return next((supply for supply in self.supplies if supply.provider.name == provider), None)
 
 
 def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     """Return the verdicts on a snapshot. `now`: seconds since the epoch; no time of the state is after it."""
     spec = snapshot.pool.spec
     resource = spec.accelerator.resource_name
-    targets = targets_of(snapshot.pool)
-    members, doubles = members_of(snapshot.nodes, targets)
+    targets = providers_of(snapshot.pool)
+    members, overlapping_nodes = members_of(snapshot.nodes, targets)
     health = health_of(snapshot, members, state, now)
     breakers = breakers_of(snapshot, targets, members, health, state, now)
     supplies = _supplies(snapshot, targets, members, health, breakers)
@@ -82,7 +82,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     saturation, recheck_at = saturation_of(before, supplies[0], demand.pressing, spec.saturation, now)
     return Assessment(
         supplies=supplies,
-        doubles=doubles,
+        overlapping_nodes=overlapping_nodes,
         demand=demand,
         saturation=saturation,
         recheck_at=soonest(now, (recheck_at, health.recheck_at, breakers.recheck_at)),
@@ -93,7 +93,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
 
 
 def _supplies(
-    snapshot: Snapshot, targets: tuple[Target, ...], members: Members, health: Health, breakers: Breakers
+    snapshot: Snapshot, targets: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
 ) -> tuple[Supply, ...]:
     troubles = health.nodes.items()
     silent = frozenset(
@@ -106,7 +106,7 @@ def _supplies(
             snapshot.pool.name,
             snapshot.pool.spec.accelerator.resource_name,
             breaker=breakers.of[target.name],
-            sick=frozenset(health.providers[target.name].sick),
+            unhealthy=frozenset(health.providers[target.name].unhealthy),
             silent=silent,
         )
         for target in targets

@@ -12,7 +12,7 @@ import msgspec
 from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import ComputePool
-from computepool.model.state import Breaker, BreakerTimers, PoolState, RecentMoves, Relapse, Sickness
+from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, PoolState, RecentMoves
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -33,18 +33,18 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             pressure_since=_past(memory.pressure_since, now),
             relief_since=_past(memory.relief_since, now),
             fitting=_each(memory.fitting, lambda _, at: min(at, now)),
-            sick=_each(memory.sick, lambda _, trouble: _sickness(trouble, now)),
+            node_faults=_each(memory.node_faults, lambda _, trouble: _sickness(trouble, now)),
             breaker_timers=_each(memory.breaker_timers, lambda _, timers: _timers(timers, now)),
-            bound=_each(memory.bound, lambda _, at: min(at, now)),
+            last_bound_offer=_each(memory.last_bound_offer, lambda _, at: min(at, now)),
             stable_since=_past(memory.stable_since, now),
             moved_before=_past(memory.moved_before, now),
-            relapses=_each(memory.relapses, lambda _, relapse: _relapse(relapse, now)),
+            failed_returns=_each(memory.failed_returns, lambda _, relapse: _relapse(relapse, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
         ),
     )
 
 
-def _sickness(trouble: Sickness, now: float) -> Sickness:
+def _sickness(trouble: NodeFault, now: float) -> NodeFault:
     if trouble.since <= now and (trouble.clear_since is None or trouble.clear_since <= now):
         return trouble
     since, clear_since = min(trouble.since, now), _past(trouble.clear_since, now)
@@ -66,7 +66,7 @@ def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
     return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now))
 
 
-def _relapse(relapse: Relapse, now: float) -> Relapse:
+def _relapse(relapse: FailedReturn, now: float) -> FailedReturn:
     return relapse if relapse.at <= now else msgspec.structs.replace(relapse, at=now)
 
 

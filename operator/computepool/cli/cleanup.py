@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 from rich.console import Console
 
-from computepool.act.quarantine import removal_patch
+from computepool.act.tainter import removal_patch
 from computepool.cli.console import counted
 from computepool.kube import paths, wire
 from computepool.kube.access import load_access

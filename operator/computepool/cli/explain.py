@@ -14,7 +14,7 @@ from computepool.assess.demand.overflow import Hold
 from computepool.cli.console import span
 from computepool.cli.refused import standing
 from computepool.cli.view import NotFoundError, View
-from computepool.decide.plan import Burst, Move, Plan, Stay
+from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool, ConditionStatus, Mode
@@ -81,25 +81,25 @@ def _bound(
     pod: Pod, pool: str, assessment: Assessment, plan: Plan, view: View, notes: tuple[str, ...], *, observed: bool
 ) -> Explanation:
     now = view.now
-    supply = next((s for s in assessment.supplies if any(use.node.name == pod.node for use in s.nodes)), None)
+    supply = next((s for s in assessment.supplies if any(info.node.name == pod.node for info in s.nodes)), None)
     if supply is None:
         headline = f"Runs on node {pod.node}."
         return Explanation(pod, pool, headline, Reason.RUNS_ELSEWHERE, _offers(pod, now), notes)
-    runs = f"Runs on {supply.target.name}, node {pod.node}"
+    runs = f"Runs on {supply.provider.name}, node {pod.node}"
     notes = (*notes, *_troubles(pod, supply, assessment))
     move = next((move for move in plan.moves if move.pod.uid == pod.uid), None)
     if move is not None:
         headline, reason, more = _moving(runs, move, view, observed=observed)
         return Explanation(pod, pool, headline, reason, _offers(pod, now), (*notes, *more))
-    stay = next((stay for stay in plan.stays if stay.pod.uid == pod.uid), None)
+    stay = next((stay for stay in plan.blocked if stay.pod.uid == pod.uid), None)
     if stay is not None:
         until = f", at most {span(stay.until - now)} more" if stay.until and stay.until > now else ""
         rows = tuple((name, str(reason), reason.help) for name, reason in stay.rejected)
-        well = not supply.target.primary and supply.breaker.closed and pod.node not in supply.sick
+        well = not supply.provider.primary and supply.breaker.closed and pod.node not in supply.unhealthy
         wish = "may come home" if well else "should leave it"
         headline = f"{runs}, {wish}, and stays{until}."
         return Explanation(pod, pool, headline, _foremost(stay), rows or _offers(pod, now), notes)
-    reason = Reason.RUNS_ON_PRIMARY if supply.target.primary else Reason.RUNS_ON_STANDBY
+    reason = Reason.RUNS_ON_PRIMARY if supply.provider.primary else Reason.RUNS_ON_STANDBY
     return Explanation(pod, pool, f"{runs}.", reason, _offers(pod, now), notes)
 
 
@@ -121,7 +121,7 @@ def _moving(runs: str, move: Move, view: View, *, observed: bool) -> tuple[str, 
     return headline, Reason.EVICTION_REFUSED, (held.note,) if held.note else ()
 
 
-def _foremost(decision: Stay | Hold) -> Reason:
+def _foremost(decision: BlockedMove | Hold) -> Reason:
     """Return the reason to be told: where a provider is out of reach for want of money alone, that is it."""
     unclear = decision.reason in (Reason.WOULD_STRAND, Reason.NO_PROVIDER_LEFT)
     unpaid = any(reason is Reason.BUDGET_EXHAUSTED for _, reason in decision.rejected)
@@ -131,14 +131,14 @@ def _foremost(decision: Stay | Hold) -> Reason:
 def _troubles(pod: Pod, supply: Supply, assessment: Assessment) -> list[str]:
     """Say what is wrong with the pod's node and provider."""
     notes = []
-    if pod.node in supply.sick:
-        found = assessment.health.providers[supply.target.name].sick[pod.node]
+    if pod.node in supply.unhealthy:
+        found = assessment.health.providers[supply.provider.name].unhealthy[pod.node]
         detail = f" ({found.detail})" if found.detail else ""
         notes.append(f"Node {pod.node} counts as sick: {found.reason}{detail}. {found.reason.help}")
     breaker = supply.breaker
     if not breaker.closed:
         why = f": {breaker.reason.help}" if breaker.reason else "."
-        notes.append(f"The breaker of {supply.target.name} is {breaker.state}{why}")
+        notes.append(f"The breaker of {supply.provider.name} is {breaker.state}{why}")
     return notes
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from computepool.app.health import ServeError
+from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
 from computepool.cli import cleanup as cleaning

@@ -88,12 +88,12 @@ def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:
     """Say in a few words whether new pods go there: by its breaker, and by admission as it was decided last."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            use = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+            info = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
-            use = "on trial"
+            info = "on trial"
         case _:
-            use = "admits" if is_open else ""
-    return ", ".join(word for word in (use, standstill) if word)
+            info = "admits" if is_open else ""
+    return ", ".join(word for word in (info, standstill) if word)
 
 
 def _standstill(pool: ComputePool) -> str:

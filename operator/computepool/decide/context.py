@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.capacity.providers import Target, in_preference
+from computepool.assess.capacity.providers import Provider, in_preference
 from computepool.model.api import Placement, PoolSpec
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
@@ -37,31 +37,31 @@ class Context:
         return self.spec.accelerator.resource_name
 
     @property
-    def primary(self) -> Target:
+    def primary(self) -> Provider:
         """The first provider."""
-        return self.assessment.primary.target
+        return self.assessment.primary.provider
 
     @cached_property
-    def standbys(self) -> tuple[Target, ...]:
+    def standbys(self) -> tuple[Provider, ...]:
         """The other providers, most preferred first."""
-        targets = tuple(supply.target for supply in self.assessment.supplies)
+        targets = tuple(supply.provider for supply in self.assessment.supplies)
         return in_preference(targets, cheapest=self.spec.placement is Placement.CHEAPEST)
 
     @cached_property
     def lost_nodes(self) -> frozenset[str]:
         """The names of the nodes whose status is Unknown."""
-        return frozenset(use.node.name for use in self.snapshot.nodes if use.node.ready == "Unknown")
+        return frozenset(info.node.name for info in self.snapshot.nodes if info.node.ready == "Unknown")
 
-    def in_flight_to(self, pod: Pod, target: Target) -> bool:
+    def in_flight_to(self, pod: Pod, target: Provider) -> bool:
         """Say whether an offer of the provider to the pod is being written."""
         offer = self.snapshot.in_flight.get(pod.uid)
         return offer is not None and offer.provider == target.name
 
-    def may_land_on(self, pod: Pod, target: Target) -> bool:
+    def may_land_on(self, pod: Pod, target: Provider) -> bool:
         """Say whether the pod may land on a standby without any further decision."""
         return self.tolerates(pod, target) or self.in_flight_to(pod, target)
 
-    def tolerates(self, pod: Pod, target: Target) -> bool:
+    def tolerates(self, pod: Pod, target: Provider) -> bool:
         """Say whether the pod has every toleration of a standby already; worked out once for equal pods."""
         key = (id(pod.shape), target.name)
         found = self._tolerating.get(key)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
 from computepool.decide.move.pending import FORCED, HOMEWARD
@@ -149,9 +149,9 @@ def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
     context = checked.context
     for move in checked.plan.moves:
         source = context.assessment.supply(move.source)
-        sick = source is not None and move.pod.node in source.sick
+        unhealthy = source is not None and move.pod.node in source.unhealthy
         match move.kind:
-            case MoveKind.FAILOVER if not sick and (source is None or source.breaker.closed):
+            case MoveKind.FAILOVER if not unhealthy and (source is None or source.breaker.closed):
                 yield Breach(4, f"{_name(move.pod)} leaves node {move.pod.node}, and neither it nor its provider fails")
             case MoveKind.FAILBACK if move.target != context.primary.name or not _is_home_free(context):
                 yield Breach(4, f"{_name(move.pod)} comes home to {move.target}, which is not known to be free")
@@ -183,7 +183,7 @@ def _own_only(checked: _Checked) -> Iterable[Breach]:
     """Invariant 9: only nodes of the pool's providers are quarantined."""
     quarantine = checked.plan.quarantine
     if quarantine:
-        own = {use.node.name for use in checked.context.snapshot.nodes}
+        own = {info.node.name for info in checked.context.snapshot.nodes}
         if not own.issuperset(quarantine):
             yield Breach(9, f"nodes of no provider are quarantined: {sorted(quarantine.keys() - own)}")
 
@@ -203,9 +203,9 @@ _CHECKS: Final[tuple[Callable[[_Checked], Iterable[Breach]], ...]] = (
 )
 
 
-def _allowance(context: Context, target: Target) -> int:
+def _allowance(context: Context, target: Provider) -> int:
     supply = context.assessment.supply(target.name)
-    pods = (*context.snapshot.waiting, *context.snapshot.astray)
+    pods = (*context.snapshot.waiting, *context.snapshot.on_unknown_nodes)
     expected = requested_by((pod for pod in pods if context.may_land_on(pod, target)), context.resource)
     return (target.limit or 0) - (supply.held if supply is not None else 0) - expected
 

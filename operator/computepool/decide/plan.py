@@ -24,7 +24,7 @@ class Burst(msgspec.Struct, frozen=True):
     """Those that the pod lacks."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class LabelFix(msgspec.Struct, frozen=True):
     """Make a bound pod's label say where it runs: a standby's name, or an empty string for the primary."""
 
     pod: Pod
@@ -54,7 +54,7 @@ class Move(msgspec.Struct, frozen=True):
     """Whether it is deleted in place of evicted: its node is lost, and the policy says so."""
 
 
-class Stay(msgspec.Struct, frozen=True):
+class BlockedMove(msgspec.Struct, frozen=True):
     """A running pod that should move and stays: why, and which providers were rejected for it.
 
     A pod whose eviction is refused has one only after evictionTimeoutSeconds, and then also beside its next try.
@@ -71,12 +71,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     bursts: tuple[Burst, ...] = ()
     holds: tuple[Hold, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    label_fixes: tuple[LabelFix, ...] = ()
     admission: Admission = Admission()
     moves: tuple[Move, ...] = ()
-    stays: tuple[Stay, ...] = ()
-    stays_left_out: int = 0
-    """How many more pods stay, beyond those in `stays`: a plan lists some hundreds of them at most."""
+    blocked: tuple[BlockedMove, ...] = ()
+    blocked_left_out: int = 0
+    """How many more pods stay, beyond those in `blocked`: a plan lists some hundreds of them at most."""
     exhausted: bool = False
     """Whether the budget does not allow another pod on a standby now."""
     quarantine: Mapping[str, Reason] | None = None

@@ -6,7 +6,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeUse
+from computepool.model.cluster import NodeInfo
 from computepool.model.reasons import Reason
 
 
@@ -19,18 +19,18 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
-        sick = assessment.health.providers[supply.target.name].sick if supply.sick else {}
-        nodes.update({name: sick[name].reason for name in supply.sick if name in sick})
+        unhealthy = assessment.health.providers[supply.provider.name].unhealthy if supply.unhealthy else {}
+        nodes.update({name: unhealthy[name].reason for name in supply.unhealthy if name in unhealthy})
         nodes.update(_of_provider(supply))
-    bare = (use.node.name for supply in assessment.supplies for use in supply.nodes if not offers(use, resource))
+    bare = (info.node.name for supply in assessment.supplies for info in supply.nodes if not offers(info, resource))
     for name in bare if nodes else ():
         nodes.pop(name, None)
     return nodes
 
 
-def offers(use: NodeUse, resource: str) -> bool:
+def offers(info: NodeInfo, resource: str) -> bool:
     """Say whether any of the node's accelerators is allocatable."""
-    return accelerators_of(use, resource).allocatable > 0
+    return accelerators_of(info, resource).allocatable > 0
 
 
 def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
@@ -41,4 +41,4 @@ def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""
     # One reason for all nodes, which does not change as their own troubles do: each change would be a write.
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
-    return [(use.node.name, reason) for use in supply.nodes if use.node.name != tried]
+    return [(info.node.name, reason) for info in supply.nodes if info.node.name != tried]

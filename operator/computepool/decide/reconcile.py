@@ -19,8 +19,8 @@ from computepool.decide.burst.promises import open_account
 from computepool.decide.context import Context
 from computepool.decide.invariants import check_invariants
 from computepool.decide.labels import label_fixes
-from computepool.decide.move.all import MovePlan, move_label_keys, plan_moves
 from computepool.decide.move.pending import pending_moves
+from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of
 from computepool.model.reasons import Reason
@@ -75,7 +75,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
     quarantine = None if assessment.exceeded else quarantine_of(assessment, context.resource)
 
     # 9. Correct the labels of bound pods, once no pod is left to burst.
-    marks = () if bursts.bursts else label_fixes(context.pool, assessment.supplies)
+    fixes = () if bursts.bursts else label_fixes(context.pool, assessment.supplies)
 
     # 10. Say when to look again, and what the next pass goes on from.
     holds = (*assessment.demand.held, *bursts.holds)
@@ -83,11 +83,11 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
     plan = Plan(
         bursts=bursts.bursts,
         holds=holds,
-        marks=marks,
+        label_fixes=fixes,
         admission=admission,
         moves=moves.moves,
-        stays=moves.stays,
-        stays_left_out=moves.stays_left_out,
+        blocked=moves.blocked,
+        blocked_left_out=moves.blocked_left_out,
         exhausted=opened.account.budget_refused or budget.excess > 0,
         quarantine=quarantine,
         held_back=assessment.exceeded,
@@ -102,11 +102,11 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
 
 def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
     """Invariant 4: missing or stale data freezes; it never counts as pressure or as health."""
-    if snapshot.stale or assessment.blind:
-        return snapshot.stale or assessment.blind
+    if snapshot.stale or assessment.all_silent:
+        return snapshot.stale or assessment.all_silent
     if not assessment.primary.known and assessment.primary.breaker.closed:
         # A primary that has failed, or is drained, was known, and may lose its nodes for that very reason.
-        name = assessment.primary.target.name
+        name = assessment.primary.provider.name
         return (
             f"no node matches the nodeSelector of the primary {name!r}: check its labels, "
             "or set capacity.type to OnDemand if its nodes are made on demand"
@@ -140,14 +140,14 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
     """
     breakers = {name: breaker for name, breaker in assessment.breakers.of.items() if breaker != Breaker()}
     memory = Memory(
-        sick=assessment.health.nodes,
+        node_faults=assessment.health.nodes,
         breaker_timers=assessment.breakers.timers,
-        unbound=assessment.breakers.unbound,
-        bound=assessment.breakers.bound,
+        not_bound=assessment.breakers.not_bound,
+        last_bound_offer=assessment.breakers.last_bound_offer,
         joined=assessment.health.joined,
         moved_before=before.memory.moved_before,
         rate=before.memory.rate,
-        relapses=before.memory.relapses,
+        failed_returns=before.memory.failed_returns,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers), memory)
@@ -163,7 +163,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             stable_since=moves.stable_since,
             moved_before=moves.moved_before,
             rate=decided.budget.rate,
-            relapses=moves.relapses,
+            failed_returns=moves.failed_returns,
             unknown_since=moves.unknown_since,
         ),
     )

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Final
 
-from computepool.model.cluster import Accelerators, NodeUse, Pod, Shape, Share
+from computepool.model.cluster import Accelerators, NodeInfo, Pod, Shape, Share
 
 NO_ACCELERATORS: Final = Accelerators()
 
 
-def accelerators_of(use: NodeUse, resource: str) -> Accelerators:
+def accelerators_of(info: NodeInfo, resource: str) -> Accelerators:
     """Return a node's accelerators. `resource`: the extended resource's name."""
-    return use.accelerators.get(resource, NO_ACCELERATORS)
+    return info.accelerators.get(resource, NO_ACCELERATORS)
 
 
 def request_of(asking: Pod | Shape, resource: str) -> int:

@@ -87,7 +87,7 @@ class Pod(msgspec.Struct, frozen=True):
     """What its annotation computepool.io/movable says; None where it says nothing."""
     appeared: int = 0
     """When it was first seen, in the order of which `Moving.left` is."""
-    undisturbed: bool = False
+    do_not_disrupt: bool = False
     """Whether it asks autoscalers not to be disrupted, which is honoured for every move that is not a failover."""
     ready: bool = False
     """Whether its Ready condition is True."""
@@ -179,8 +179,8 @@ class Accelerators(msgspec.Struct, frozen=True, gc=False):
 NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
 
 
-class NodeUse(msgspec.Struct, frozen=True):
-    """A node and everything bound to it, replaced as a whole when either changes. Made by `node_use`."""
+class NodeInfo(msgspec.Struct, frozen=True):
+    """A node and everything bound to it, replaced as a whole when either changes. Made by `node_info`."""
 
     node: Node
     pods: tuple[Pod, ...]
@@ -200,15 +200,15 @@ class NodeUse(msgspec.Struct, frozen=True):
         return () if share is None else share.members
 
 
-def node_use(
+def node_info(
     node: Node, pods: Iterable[Pod] = (), nominated: Iterable[Pod] = (), shares: Mapping[str, Share] = NO_SHARES
-) -> NodeUse:
+) -> NodeInfo:
     """Sum up what is bound to a node. `nominated`: pods that the scheduler will bind there after a preemption."""
     bound = tuple(pods)
     used = _total(bound)
     taken = _total((*bound, *nominated))
     left = {name: amount - taken.get(name, 0) for name, amount in node.allocatable.items()}
-    return NodeUse(
+    return NodeInfo(
         node=node,
         pods=bound,
         used=used,
@@ -241,7 +241,7 @@ def _total(pods: Iterable[Pod]) -> dict[str, int]:
     return sums
 
 
-def members_on(uses: Iterable[NodeUse], pool: str) -> Iterable[Pod]:
+def members_on(infos: Iterable[NodeInfo], pool: str) -> Iterable[Pod]:
     """Yield the pool's pods on these nodes."""
-    for use in uses:
-        yield from use.members(pool)
+    for info in infos:
+        yield from info.members(pool)

@@ -102,7 +102,7 @@ class BreakerTimers(msgspec.Struct, frozen=True):
     """While open: since when nothing is wrong with the provider."""
 
 
-class Sickness(msgspec.Struct, frozen=True):
+class NodeFault(msgspec.Struct, frozen=True):
     """A node's trouble. The same trouble seen again, or another before it was well for long enough, keeps `since`."""
 
     reason: Reason
@@ -110,13 +110,13 @@ class Sickness(msgspec.Struct, frozen=True):
     """What exactly: the condition's type, the taint's key, a count."""
     since: float
     """Since when something is wrong with it."""
-    sick: bool
+    unhealthy: bool
     """Whether that has lasted long enough to count."""
     clear_since: float | None = None
     """Since when nothing is wrong any more; None while something is."""
 
 
-class Relapse(msgspec.Struct, frozen=True):
+class FailedReturn(msgspec.Struct, frozen=True):
     """That a workload was brought home and went to a standby again by itself."""
 
     times: int
@@ -133,13 +133,13 @@ class Memory(msgspec.Struct, frozen=True):
     relief_since: float | None = None
     """As in `Saturation`."""
     fitting: Fitting = MappingProxyType({})
-    sick: Mapping[str, Sickness] = MappingProxyType({})
+    node_faults: Mapping[str, NodeFault] = MappingProxyType({})
     """By node: those with trouble, or that had it not long ago."""
     breaker_timers: Mapping[str, BreakerTimers] = MappingProxyType({})
     """By provider."""
-    unbound: Mapping[str, frozenset[str]] = MappingProxyType({})
+    not_bound: Mapping[str, frozenset[str]] = MappingProxyType({})
     """By provider: uids of pods that it did not bind in time, since it last bound one."""
-    bound: Mapping[str, float] = MappingProxyType({})
+    last_bound_offer: Mapping[str, float] = MappingProxyType({})
     """By provider, while pods wait there too long: when the latest pod that it has bound was offered to it."""
     joined: frozenset[str] | None = None
     """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
@@ -149,7 +149,7 @@ class Memory(msgspec.Struct, frozen=True):
     """When an earlier leader last moved a pod; None where none did. After a restart `recent_moves` tells it."""
     rate: Decimal | None = None
     """The hourly cost of pods on standbys before it is rounded to cents; None: the recorded rate is all we know."""
-    relapses: Mapping[str, Relapse] = MappingProxyType({})
+    failed_returns: Mapping[str, FailedReturn] = MappingProxyType({})
     """By owner: workloads that were brought home in vain not long ago."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""

@@ -1,7 +1,7 @@
 """The moves that this process has begun, until they are too old for limits and dwell to count them.
 
 Invariant 8: this is a memory of one process. A successor has none of it. It knows since when it watches itself, and
-counts young pods as moved until then (`Snapshot.moving_since`). `Snapshot.moves_forgotten` is the time of the newest
+counts young pods as moved until then (`Snapshot.moves_since`). `Snapshot.moves_forgotten` is the time of the newest
 move dropped from memory. Dwell is measured from it when the dwell was lengthened, or when there were more moves than
 are kept.
 """

@@ -81,7 +81,7 @@ class Records:
             owner=owner,
             owner_kind=owner_kind,
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
-            undisturbed=bool(annotations) and any(annotations.get(key) == said for key, said in _UNDISTURBED),
+            do_not_disrupt=bool(annotations) and any(annotations.get(key) == said for key, said in _UNDISTURBED),
             ready=ready,
             failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
         )

@@ -27,7 +27,7 @@ from computepool.kube.retry import Backoff
 from computepool.observe import watchevents
 from computepool.observe.lines import MAX_LINE, LineSplitter, LineTooLongError
 from computepool.observe.pacing import Pacer
-from computepool.observe.unread import Unread
+from computepool.observe.unreadable import UnreadableObjects
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -140,7 +140,7 @@ class Reflector(Generic[T]):
         self._seen: dict[str, int] | None = None
         self._current_at = float("-inf")
         self._live_since: float | None = None
-        self._unread = Unread(resource.name)
+        self._unread = UnreadableObjects(resource.name)
         self._barren = 0
         self._stalls = 0
         self.synced = asyncio.Event()

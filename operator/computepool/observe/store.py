@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target, targets_of
+from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.demand.claims import Claimant, claim, claimants
 from computepool.model.accelerators import share_of
 from computepool.model.api import ComputePool
-from computepool.model.cluster import Node, NodeUse, Pod, node_use
+from computepool.model.cluster import Node, NodeInfo, Pod, node_info
 from computepool.model.moves import PodMove
 from computepool.model.snapshot import Snapshot
 from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
@@ -22,7 +22,7 @@ from computepool.observe.inflight import InFlight
 from computepool.observe.moves import Moves
 from computepool.observe.records import Namespace
 
-Mark = Callable[[str, float], None]
+LabelFix = Callable[[str, float], None]
 
 
 class Store:
@@ -30,7 +30,7 @@ class Store:
 
     def __init__(
         self,
-        mark: Mark,
+        mark: LabelFix,
         *,
         wall: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
@@ -49,10 +49,10 @@ class Store:
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._pools: dict[str, ComputePool] = {}
         self._by_age: tuple[Claimant, ...] = ()
-        self._targets: dict[str, tuple[Target, ...]] = {}
+        self._targets: dict[str, tuple[Provider, ...]] = {}
         self._claims: dict[str, tuple[str, ...]] = {}
         # The pods that wait and may go to a standby of their pool by their own tolerations, labelled or not.
-        self._roaming: set[str] = set()
+        self._may_burst_unpatched: set[str] = set()
         # By namespace: the uids of its pods.
         self._in_namespace: dict[str, set[str]] = {}
         self._bound: dict[str, dict[str, Pod]] = {}
@@ -60,13 +60,13 @@ class Store:
         self._waiting: dict[str, dict[str, Pod]] = {}
         # By pool that selects pods and does not keep them: how many each older pool keeps.
         self._lost: dict[str, Counter[str]] = {}
-        self._uses: dict[str, NodeUse] = {}
+        self._uses: dict[str, NodeInfo] = {}
         self._node_pools: dict[str, tuple[str, ...]] = {}
         self._members: dict[str, dict[str, None]] = {}
         # The nodes that carry the operator's own taint, and its value.
         self._tainted: dict[str, str] = {}
         self.in_flight = InFlight()
-        self.moving = Moves(wall)
+        self.moves = Moves(wall)
         self.heartbeats = Heartbeats(clock=clock, wall=wall)
         self.failures = Failures(wall)
 
@@ -82,19 +82,19 @@ class Store:
         before = self._pools.get(pool.name)
         self._pools[pool.name] = pool
         if before is None:
-            self.moving.take(pool.name)
+            self.moves.take(pool.name)
         if before is None or before.metadata.uid != pool.metadata.uid or before.spec != pool.spec:
             self._pools_changed(at)
 
     def drop_pool(self, name: str, at: float) -> None:
         """Forget a pool; its pods may now belong to another."""
         if self._pools.pop(name, None) is not None:
-            self.moving.forget(name)
+            self.moves.forget(name)
             self._pools_changed(at)
 
     def _pools_changed(self, at: float) -> None:
         self._by_age = claimants(self._pools.values())
-        self._targets = {name: targets_of(pool) for name, pool in self._pools.items()}
+        self._targets = {name: providers_of(pool) for name, pool in self._pools.items()}
         self._members = {name: {} for name in self._pools}
         self._uses.clear()
         for node in self._nodes.values():
@@ -191,14 +191,14 @@ class Store:
         if before is not None:
             pod = self._since(before, pod)
             if pod.deleting is not None and before.deleting is None and not listed:
-                self.moving.left(pod.uid)
+                self.moves.left(pod.uid)
             if pod.resource_version < before.resource_version:
                 # The cluster was restored from a backup: what was under way may be lost with the rest.
                 self.in_flight.drop(pod.uid)
         else:
             self._in_namespace.setdefault(pod.namespace, set()).add(pod.uid)
-            if self.moving.order:
-                pod = msgspec.structs.replace(pod, appeared=self.moving.order)
+            if self.moves.order:
+                pod = msgspec.structs.replace(pod, appeared=self.moves.order)
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
@@ -208,7 +208,7 @@ class Store:
             self._unindex(before, at)
         if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
             self._claims[pod.uid] = self._claim(pod)
-        self._note_roaming(pod)
+        self._note_may_burst_unpatched(pod)
         self._index(pod, at)
 
     def drop_pod(self, uid: str, at: float, *, listed: bool = False) -> None:
@@ -216,10 +216,10 @@ class Store:
         pod = self._pods.pop(uid, None)
         if pod is not None:
             if pod.deleting is None and not listed:
-                self.moving.left(uid)
+                self.moves.left(uid)
             self._unindex(pod, at)
             self._claims.pop(uid, None)
-            self._roaming.discard(uid)
+            self._may_burst_unpatched.discard(uid)
             _remove_from(self._in_namespace, pod.namespace, uid)
             self.failures.recovered(uid)
         self.in_flight.drop(uid)
@@ -258,17 +258,17 @@ class Store:
                 self._unindex(pod, None)
                 self._claims[pod.uid] = claims
                 self._index(pod, None)
-            self._note_roaming(pod)
+            self._note_may_burst_unpatched(pod)
         return changed
 
-    def _note_roaming(self, pod: Pod) -> None:
+    def _note_may_burst_unpatched(self, pod: Pod) -> None:
         """Note whether the policy, or its owner, has let a waiting pod go to a standby: it may land there any time."""
         claims = self._claims.get(pod.uid)
         waits = not (pod.node or pod.gated) and pod.deleting is None
         if claims and waits and any(target.tolerated_by(pod.shape) for target in self._targets[claims[0]][1:]):
-            self._roaming.add(pod.uid)
+            self._may_burst_unpatched.add(pod.uid)
         else:
-            self._roaming.discard(pod.uid)
+            self._may_burst_unpatched.discard(pod.uid)
 
     def _index(self, pod: Pod, at: float | None) -> None:
         claims = self._claims.get(pod.uid, ())
@@ -302,7 +302,7 @@ class Store:
         self._mark_pools(claims, at)
 
     def _reserves(self, pod: Pod) -> bool:
-        sent = pod.burst or pod.uid in self.in_flight or pod.uid in self._roaming
+        sent = pod.burst or pod.uid in self.in_flight or pod.uid in self._may_burst_unpatched
         return bool(not pod.node and self._claims.get(pod.uid) and sent)
 
     def _node_changed(self, node: str, at: float | None) -> None:
@@ -325,7 +325,7 @@ class Store:
         patient: dict[int, list[str]] = {}
         for name, pool in self._pools.items():
             patient.setdefault(pool.spec.health.silent_seconds, []).append(name)
-            self.moving.prune(name, float(pool.spec.failback.min_dwell_seconds))
+            self.moves.prune(name, float(pool.spec.failback.min_dwell_seconds))
         self.heartbeats.asked_for(patient)
         for seconds, names in patient.items():
             if seconds:
@@ -382,13 +382,13 @@ class Store:
             waiting=tuple(pod for uid, pod in self._waiting.get(name, {}).items() if self._claims[uid][0] == name),
             foreign=tuple(self._foreign(name)),
             in_flight=self.in_flight.offers(),
-            astray=tuple(self._astray(name)),
-            contested=lost.total(),
-            rival=next((claimant.pool for claimant in self._by_age if lost[claimant.pool]), ""),
+            on_unknown_nodes=tuple(self._astray(name)),
+            conflicts=lost.total(),
+            conflicting_pool=next((claimant.pool for claimant in self._by_age if lost[claimant.pool]), ""),
             stale=stale,
-            moving=self._moves(name),
-            moving_since=self.moving.since(name),
-            moves_forgotten=self.moving.forgotten(name),
+            moves=self._moves(name),
+            moves_since=self.moves.since(name),
+            moves_forgotten=self.moves.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
             failures=self.failures.all(),
@@ -403,7 +403,7 @@ class Store:
                 return None
             return next((target.name for target in targets if target.selector.matches(node.labels)), "")
 
-        return self.moving.followed(name, lambda: self._own(name), self._pods.get, provider_of)
+        return self.moves.followed(name, lambda: self._own(name), self._pods.get, provider_of)
 
     def _own(self, name: str) -> Iterable[Pod]:
         """Yield the pool's pods, waiting and bound."""
@@ -427,20 +427,20 @@ class Store:
                 if self._claims.get(uid, ())[:1] == (name,):
                     yield pod
 
-    def _use(self, name: str) -> NodeUse:
-        use = self._uses.get(name)
-        if use is None:
-            use = self._uses[name] = self._sum_up(name)
-        return use
+    def _use(self, name: str) -> NodeInfo:
+        info = self._uses.get(name)
+        if info is None:
+            info = self._uses[name] = self._sum_up(name)
+        return info
 
-    def _sum_up(self, name: str) -> NodeUse:
+    def _sum_up(self, name: str) -> NodeInfo:
         pods = self._bound.get(name, {})
         members: dict[str, list[Pod]] = {}
         for uid, pod in pods.items():
             if claims := self._claims.get(uid):
                 members.setdefault(claims[0], []).append(pod)
         resource = {pool: self._pools[pool].spec.accelerator.resource_name for pool in members}
-        return node_use(
+        return node_info(
             self._nodes[name],
             pods.values(),
             self._nominated.get(name, {}).values(),

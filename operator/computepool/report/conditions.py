@@ -8,7 +8,7 @@ from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.failing import drained, failed, held_back, no_window, refused, stranded
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.sicknodes import sick_nodes
 from computepool.report.trouble import Trouble, full_stop, told
 
@@ -19,7 +19,7 @@ Verdict = tuple[ConditionStatus, Reason, str]
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
-def conditions_of(outcome: Outcome, before: tuple[Condition, ...], now: datetime) -> tuple[Condition, ...]:
+def conditions_of(outcome: PassReport, before: tuple[Condition, ...], now: datetime) -> tuple[Condition, ...]:
     """Return all conditions; each keeps its transition time while its status stays."""
     generation = outcome.snapshot.pool.metadata.generation
     return tuple(condition(kind, judge(outcome), generation, before, now) for kind, judge in _JUDGES.items())
@@ -40,11 +40,11 @@ def condition(kind: str, verdict: Verdict, generation: int, before: tuple[Condit
     )
 
 
-def _ready(outcome: Outcome) -> Verdict:
+def _ready(outcome: PassReport) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, full_stop(outcome.snapshot.stale)
-    if outcome.assessment.blind:
-        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.blind)
+    if outcome.assessment.all_silent:
+        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.all_silent)
     if outcome.plan.frozen:
         return _FALSE, Reason.NO_NODES_MATCH, full_stop(outcome.plan.frozen)
     if outcome.snapshot.pool.spec.mode is Mode.OBSERVE:
@@ -52,7 +52,7 @@ def _ready(outcome: Outcome) -> Verdict:
     return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, outcome.unadmitted)))
 
 
-def _saturated(outcome: Outcome) -> Verdict:
+def _saturated(outcome: PassReport) -> Verdict:
     saturation = outcome.assessment.saturation
     primary = outcome.assessment.primary
     if outcome.plan.frozen or saturation.saturated is None:
@@ -63,40 +63,42 @@ def _saturated(outcome: Outcome) -> Verdict:
         )
     else:
         used = "no accelerator can be used now"
-    message = f"{primary.target.name}: {used}. {saturation.reason.help}"
+    message = f"{primary.provider.name}: {used}. {saturation.reason.help}"
     return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
 
 
-def _bursting(outcome: Outcome) -> Verdict:
-    away = {s.target.name: s.pods for s in outcome.assessment.supplies[1:] if s.pods}
+def _bursting(outcome: PassReport) -> Verdict:
+    away = {s.provider.name: s.pods for s in outcome.assessment.supplies[1:] if s.pods}
     if not away:
         return _FALSE, Reason.NO_BURST_PODS, Reason.NO_BURST_PODS.help
     where = ", ".join(f"{count} on {name}" for name, count in away.items())
     return _TRUE, Reason.PODS_ON_STANDBY, f"{sum(away.values())} pod(s) run on a standby provider: {where}."
 
 
-def _degraded(outcome: Outcome) -> Verdict:
+def _degraded(outcome: PassReport) -> Verdict:
     """Return the worst trouble that a person can do something about, and all others in short.
 
     Sick nodes of providers in use are named, and degrade nothing by themselves: their pods are moved, and nobody is to
     be woken for one node in a hundred.
     """
     troubles = [found for trouble in _TROUBLES if (found := trouble(outcome)) is not None]
-    sick = sick_nodes(outcome)
+    unhealthy = sick_nodes(outcome)
     if troubles:
-        return _TRUE, troubles[0].reason, told([*troubles, sick] if sick else troubles)
+        return _TRUE, troubles[0].reason, told([*troubles, unhealthy] if unhealthy else troubles)
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, full_stop(outcome.snapshot.stale)
-    if outcome.assessment.blind:
-        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.blind)
-    return (_FALSE, sick.reason, sick.message) if sick else (_FALSE, Reason.ALL_WELL, Reason.ALL_WELL.help)
+    if outcome.assessment.all_silent:
+        return _UNKNOWN, Reason.ALL_SILENT, full_stop(outcome.assessment.all_silent)
+    return (
+        (_FALSE, unhealthy.reason, unhealthy.message) if unhealthy else (_FALSE, Reason.ALL_WELL, Reason.ALL_WELL.help)
+    )
 
 
-def _refusal(outcome: Outcome) -> Trouble | None:
+def _refusal(outcome: PassReport) -> Trouble | None:
     return Trouble(Reason.WRITE_REFUSED, outcome.refused, outcome.refused) if outcome.refused else None
 
 
-def _unreadable(outcome: Outcome) -> Trouble | None:
+def _unreadable(outcome: PassReport) -> Trouble | None:
     what = outcome.unreadable
     if not what:
         return None
@@ -107,26 +109,26 @@ def _unreadable(outcome: Outcome) -> Trouble | None:
     )
 
 
-def _unfollowed(outcome: Outcome) -> Trouble | None:
+def _unfollowed(outcome: PassReport) -> Trouble | None:
     what = outcome.unfollowed
     return Trouble(Reason.SIGNALS_MISSING, f"{what}. Everything else goes on.", what) if what else None
 
 
-def _contest(outcome: Outcome) -> Trouble | None:
+def _contest(outcome: PassReport) -> Trouble | None:
     snapshot = outcome.snapshot
-    if not snapshot.contested:
+    if not snapshot.conflicts:
         return None
     return Trouble(
         Reason.CLAIMED_BY_OLDER_POOL,
         # Without their number: it moves with every pod that comes and goes, and the status with it.
-        f"pods that it selects belong to the older pool {snapshot.rival!r}, which selects them too: "
+        f"pods that it selects belong to the older pool {snapshot.conflicting_pool!r}, which selects them too: "
         "narrow spec.workloads of one of the two. Until then this pool admits nobody at creation.",
-        f"pods belong to {snapshot.rival!r}",
+        f"pods belong to {snapshot.conflicting_pool!r}",
     )
 
 
-def _doubles(outcome: Outcome) -> Trouble | None:
-    count = outcome.assessment.doubles
+def _doubles(outcome: PassReport) -> Trouble | None:
+    count = outcome.assessment.overlapping_nodes
     if not count:
         return None
     return Trouble(
@@ -137,9 +139,9 @@ def _doubles(outcome: Outcome) -> Trouble | None:
     )
 
 
-def _missing_accelerator(outcome: Outcome) -> Trouble | None:
+def _missing_accelerator(outcome: PassReport) -> Trouble | None:
     resource = outcome.snapshot.pool.spec.accelerator.resource_name
-    nodes = [use.node for supply in outcome.assessment.supplies for use in supply.nodes]
+    nodes = [info.node for supply in outcome.assessment.supplies for info in supply.nodes]
     if not nodes or any(resource in node.capacity or resource in node.allocatable for node in nodes):
         return None
     return Trouble(
@@ -150,8 +152,8 @@ def _missing_accelerator(outcome: Outcome) -> Trouble | None:
     )
 
 
-def _missing_nodes(outcome: Outcome) -> Trouble | None:
-    empty = [s.target.name for s in outcome.assessment.supplies if not s.nodes and not s.target.kind.before_room]
+def _missing_nodes(outcome: PassReport) -> Trouble | None:
+    empty = [s.provider.name for s in outcome.assessment.supplies if not s.nodes and not s.provider.kind.before_room]
     if not empty:
         return None
     names = ", ".join(empty)
@@ -163,13 +165,13 @@ def _missing_nodes(outcome: Outcome) -> Trouble | None:
     )
 
 
-def _missing_policy(outcome: Outcome) -> Trouble | None:
+def _missing_policy(outcome: PassReport) -> Trouble | None:
     if not outcome.policy_missing:
         return None
     return Trouble(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
 
 
-def _budget_exhausted(outcome: Outcome) -> Verdict:
+def _budget_exhausted(outcome: PassReport) -> Verdict:
     budget = outcome.snapshot.pool.spec.budget
     if budget is None:
         return _FALSE, Reason.NO_BUDGET, Reason.NO_BUDGET.help
@@ -181,15 +183,15 @@ def _budget_exhausted(outcome: Outcome) -> Verdict:
     return _TRUE, Reason.BUDGET_EXHAUSTED, f"{Reason.BUDGET_EXHAUSTED.help} It is {allowed}; pods there {running}."
 
 
-def _resilient(outcome: Outcome) -> Verdict:
+def _resilient(outcome: PassReport) -> Verdict:
     if outcome.snapshot.stale:
         return _UNKNOWN, Reason.CACHE_STALE, Reason.CACHE_STALE.help
     if outcome.plan.exhausted:
         # Whatever room there is, no pod may have it.
         return _FALSE, Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     standbys = [s for s in outcome.assessment.supplies[1:] if s.breaker.closed]
-    free = {s.target.name: s.free // MILLI for s in standbys if s.free >= MILLI}
-    growing = [s.target for s in standbys if s.target.kind.room_is_made_by]
+    free = {s.provider.name: s.free // MILLI for s in standbys if s.free >= MILLI}
+    growing = [s.provider for s in standbys if s.provider.kind.room_is_made_by]
     if not free and not growing:
         return _FALSE, Reason.NO_STANDBY_ROOM, Reason.NO_STANDBY_ROOM.help
     parts = ["free accelerators: " + ", ".join(f"{count} on {name}" for name, count in free.items())] if free else []
@@ -197,7 +199,7 @@ def _resilient(outcome: Outcome) -> Verdict:
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 
 
-_TROUBLES: tuple[Callable[[Outcome], Trouble | None], ...] = (
+_TROUBLES: tuple[Callable[[PassReport], Trouble | None], ...] = (
     held_back,
     _refusal,
     _unreadable,
@@ -213,7 +215,7 @@ _TROUBLES: tuple[Callable[[Outcome], Trouble | None], ...] = (
     _unfollowed,
     _missing_policy,
 )
-_JUDGES: dict[str, Callable[[Outcome], Verdict]] = {
+_JUDGES: dict[str, Callable[[PassReport], Verdict]] = {
     READY: _ready,
     SATURATED: _saturated,
     BURSTING: _bursting,

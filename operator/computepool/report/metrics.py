@@ -8,7 +8,7 @@ from computepool.model.api import BreakerState, Condition, ConditionStatus
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.failing import STUCK, stuck
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -124,25 +124,25 @@ class Metrics:
         """Have the age of a cache read whenever metrics are."""
         self._age.labels(resource).set_function(age)
 
-    def passed(self, outcome: Outcome, conditions: Iterable[Condition] = ()) -> None:
+    def passed(self, outcome: PassReport, conditions: Iterable[Condition] = ()) -> None:
         """Show the state after one pass over a pool; `conditions`: those that its status has now."""
         pool = outcome.snapshot.pool.name
         self._standing(pool, outcome, conditions)
         self._pending.labels(pool).set(len(outcome.snapshot.waiting))
         saturated = outcome.assessment.saturation.saturated
         self._saturated.labels(pool).set(-1 if saturated is None else int(saturated))
-        names = {supply.target.name for supply in outcome.assessment.supplies}
+        names = {supply.provider.name for supply in outcome.assessment.supplies}
         for stale in self._providers.get(pool, set()) - names:
             self._drop_provider(pool, stale)
         self._providers[pool] = names
         for supply in outcome.assessment.supplies:
-            name = supply.target.name
-            counts = (whole(supply.allocatable), whole(supply.allocated), supply.free // MILLI, whole(supply.unhealthy))
+            name = supply.provider.name
+            counts = (whole(supply.allocatable), whole(supply.allocated), supply.free // MILLI, whole(supply.unusable))
             for state, count in zip(_STATES, counts, strict=True):
                 self._accelerators.labels(pool, name, state).set(count)
             self._breakers.labels(pool, name).set(_STATE_NUMBERS[supply.breaker.state])
-            self._unhealthy.labels(pool, name).set(len(supply.sick))
-            if not supply.target.primary:
+            self._unhealthy.labels(pool, name).set(len(supply.unhealthy))
+            if not supply.provider.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)
             cost = cost_per_hour(supply)
             if cost is None:
@@ -186,7 +186,7 @@ class Metrics:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _standing(self, pool: str, outcome: Outcome, conditions: Iterable[Condition]) -> None:
+    def _standing(self, pool: str, outcome: PassReport, conditions: Iterable[Condition]) -> None:
         for condition in conditions:
             self._types.setdefault(pool, set()).add(condition.type)
             for status in ConditionStatus:

@@ -36,13 +36,13 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of
 from computepool.report.moments import moment
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.words import burst_message, in_mode, move_message
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
 
 
-def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus:
+def status_of(outcome: PassReport, before: PoolStatus, now: datetime) -> PoolStatus:
     """Return the pool's status after a pass; equal to `before` unless something that a reader cares about changed."""
     pool = outcome.snapshot.pool
     providers = tuple(_provider(outcome, supply) for supply in outcome.assessment.supplies)
@@ -66,7 +66,7 @@ def status_of(outcome: Outcome, before: PoolStatus, now: datetime) -> PoolStatus
 
 def cost_per_hour(supply: Supply) -> Decimal | None:
     """Return what the pool's pods cost there in an hour, or None where no price is given."""
-    return None if supply.target.price is None else hourly_cost(supply.target, supply.accelerators)
+    return None if supply.provider.price is None else hourly_cost(supply.provider, supply.accelerators)
 
 
 def money(costs: Iterable[Decimal]) -> str | None:
@@ -86,9 +86,9 @@ def moves_by_second(moves: Iterable[tuple[float, MoveKind]]) -> tuple[MovesInSec
     )
 
 
-def _provider(outcome: Outcome, supply: Supply) -> ProviderStatus:
+def _provider(outcome: PassReport, supply: Supply) -> ProviderStatus:
     cost = cost_per_hour(supply)
-    name = supply.target.name
+    name = supply.provider.name
     health = outcome.assessment.health.providers.get(name)
     return ProviderStatus(
         name=name,
@@ -97,10 +97,10 @@ def _provider(outcome: Outcome, supply: Supply) -> ProviderStatus:
             allocatable=_devices(supply.allocatable),
             allocated=_devices(supply.allocated),
             free=_count(supply.free // MILLI),
-            unhealthy=_devices(supply.unhealthy),
+            unhealthy=_devices(supply.unusable),
         ),
-        burst_pods=0 if supply.target.primary else _count(supply.pods),
-        unhealthy_nodes=_count(len(health.sick)) if health is not None else 0,
+        burst_pods=0 if supply.provider.primary else _count(supply.pods),
+        unhealthy_nodes=_count(len(health.unhealthy)) if health is not None else 0,
         breaker=_breaker(outcome.state.breaker(name)),
         cost_per_hour=None if cost is None else money([cost]),
     )
@@ -152,7 +152,7 @@ def _admission(admission: Admission) -> AdmissionStatus:
     )
 
 
-def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision | None:
+def _decision(outcome: PassReport, before: PoolStatus, now: datetime) -> Decision | None:
     """Return what was decided in this pass; where nothing was, what stands from before."""
     plan = outcome.plan
     if plan.bursts and not outcome.told:
@@ -172,33 +172,33 @@ def _decision(outcome: Outcome, before: PoolStatus, now: datetime) -> Decision |
     return before.last_decision
 
 
-def _news(outcome: Outcome) -> tuple[Move, ...]:
+def _news(outcome: PassReport) -> tuple[Move, ...]:
     """Return the moves of this pass that are not just tried again: a disruption budget held those the last time."""
-    held = {move.pod.uid for move in outcome.snapshot.moving if move.refused}
+    held = {move.pod.uid for move in outcome.snapshot.moves if move.refused}
     return tuple(move for move in outcome.plan.moves if move.pod.uid not in held)
 
 
-def _why_opened(outcome: Outcome) -> tuple[Reason, str]:
+def _why_opened(outcome: PassReport) -> tuple[Reason, str]:
     reason = outcome.assessment.saturation.reason
     always = outcome.snapshot.pool.spec.admission.mode is AdmissionMode.ALWAYS
     why = "spec.admission.mode is Always." if always else reason.help
     return reason, f"New pods may use {outcome.plan.admission.provider} from their creation on. {why}"
 
 
-def _why_closed(outcome: Outcome) -> tuple[Reason, str]:
+def _why_closed(outcome: PassReport) -> tuple[Reason, str]:
     spec, saturation = outcome.snapshot.pool.spec, outcome.assessment.saturation
     if spec.mode is Mode.OBSERVE:
         return Reason.OBSERVING, Reason.OBSERVING.help
     if spec.admission.mode is AdmissionMode.OFF:
         return saturation.reason, "spec.admission.mode is Off."
-    if outcome.snapshot.contested:
+    if outcome.snapshot.conflicts:
         return Reason.CLAIMED_BY_OLDER_POOL, Reason.CLAIMED_BY_OLDER_POOL.help
     if saturation.saturated or spec.admission.mode is AdmissionMode.ALWAYS:
         return _nobody_to_admit_to(outcome)
     return saturation.reason, saturation.reason.help
 
 
-def _nobody_to_admit_to(outcome: Outcome) -> tuple[Reason, str]:
+def _nobody_to_admit_to(outcome: PassReport) -> tuple[Reason, str]:
     if outcome.plan.exhausted:
         return Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     if outcome.snapshot.pool.spec.budget is not None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from computepool.act.writer import DOUBT_SECONDS
-from computepool.decide.plan import Mark
+from computepool.act.pod_patcher import DOUBT_SECONDS
+from computepool.decide.plan import LabelFix
 from tests.fakes.apiserver import PODS
 from tests.fakes.waiting import until
 from tests.unit.act.objects import burst, pod_record, stored_pod
@@ -69,7 +69,7 @@ def test_the_next_offer_is_not_released_by_the_one_before_that_was_in_doubt() ->
 def test_a_label_that_may_have_been_corrected_is_tried_again_soon() -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", reset=True)
-        await w.writer.mark([Mark(stored_pod(w.server, on="n1"), "nebius")])
+        await w.writer.mark([LabelFix(stored_pod(w.server, on="n1"), "nebius")])
         await until(lambda: w.delays.asked == [1.0], "the wait")
         assert w.told.in_doubt == []
 

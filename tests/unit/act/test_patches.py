@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.act.patches import burst_patch, mark_patch
-from computepool.decide.plan import Mark
+from computepool.act.patches import burst_patch, label_patch
+from computepool.decide.plan import LabelFix
 from computepool.model.offers import parse_offers
 from tests.fakes.objectstore import ObjectStore, RefusedError
 from tests.fakes.patches import merge_patched
@@ -116,7 +116,7 @@ def test_a_status_that_the_scheduler_wrote_meanwhile_does_not_make_the_patch_fai
 
 def test_a_pod_found_on_a_standby_is_marked_with_its_name_and_a_low_deletion_cost() -> None:
     item = stored(on="n1")
-    marked = merge_patched(item, mark_patch(Mark(pod_record(item), "nebius")))
+    marked = merge_patched(item, label_patch(LabelFix(pod_record(item), "nebius")))
     assert marked["metadata"]["labels"]["computepool.io/burst"] == "nebius"
     assert marked["metadata"]["annotations"] == {COST: "-100"}
     assert marked["spec"] == item["spec"]
@@ -124,7 +124,7 @@ def test_a_pod_found_on_a_standby_is_marked_with_its_name_and_a_low_deletion_cos
 
 def test_a_pod_that_was_sent_on_and_runs_at_home_loses_the_label_and_the_deletion_cost_we_gave_it() -> None:
     sent = sent_on(stored(labels={"app": "web"}))
-    home = merge_patched(sent, mark_patch(Mark(pod_record(sent), "")))
+    home = merge_patched(sent, label_patch(LabelFix(pod_record(sent), "")))
     assert home["metadata"]["labels"] == {"app": "web"}
     assert list(home["metadata"]["annotations"]) == [OFFERS]
 
@@ -132,11 +132,11 @@ def test_a_pod_that_was_sent_on_and_runs_at_home_loses_the_label_and_the_deletio
 def test_marking_keeps_a_deletion_cost_that_somebody_set() -> None:
     item = stored(on="n1", annotations={COST: "7"}, labels={"computepool.io/burst": "crusoe"})
     for to in ("nebius", ""):
-        marked = merge_patched(item, mark_patch(Mark(pod_record(item), to)))
+        marked = merge_patched(item, label_patch(LabelFix(pod_record(item), to)))
         assert marked["metadata"]["annotations"] == {COST: "7"}
 
 
 def test_patches_are_plain_json() -> None:
     record = pod_record(stored())
-    for patch in (burst_patch(burst(record), AT), mark_patch(Mark(record, ""))):
+    for patch in (burst_patch(burst(record), AT), label_patch(LabelFix(record, ""))):
         assert msgspec.json.decode(msgspec.json.encode(patch)) == patch

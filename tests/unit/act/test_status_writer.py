@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from computepool.act.status import StatusWriter, status_patch
+from computepool.act.status_writer import StatusWriter, status_patch
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import (

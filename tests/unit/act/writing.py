@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import Writer
+from computepool.act.pod_patcher import PodPatcher
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Offer
@@ -79,7 +79,7 @@ class Writing:
 
     server: FakeApiServer
     client: ApiClient
-    writer: Writer
+    writer: PodPatcher
     lease: Lease
     delays: Delays
     told: Told
@@ -96,7 +96,7 @@ async def writing(*, within: float = PATIENCE) -> AsyncIterator[Writing]:
     lease, delays = Lease(), Delays()
     told = Told()
     async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
-        writer = Writer(client, lease, told, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
+        writer = PodPatcher(client, lease, told, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
         try:
             yield Writing(server, client, writer, lease, delays, told)
         finally:

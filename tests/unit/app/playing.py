@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from computepool.act.writer import PARALLEL
+from computepool.act.pod_patcher import PARALLEL
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.app.cluster import full

@@ -15,24 +15,24 @@ from contextvars import ContextVar
 from typing import Any
 
 from computepool.act.bindings import Bindings
-from computepool.act.mover import Mover
-from computepool.act.status import StatusWriter
-from computepool.act.writer import Writer
-from computepool.app.acting import Acting
+from computepool.act.evictor import Evictor
+from computepool.act.pod_patcher import PodPatcher
+from computepool.act.status_writer import StatusWriter
 from computepool.app.caches import Caches
 from computepool.app.callbacks import BurstAnswers, MoveAnswers
-from computepool.app.dirty import DirtyPools
-from computepool.app.passes import Passes
+from computepool.app.executor import Executor
 from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
-from computepool.app.quarantine import Quarantine
+from computepool.app.quarantine_keeper import Quarantine
+from computepool.app.reconciler import Reconciler
+from computepool.app.work_queue import WorkQueue
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from computepool.report.events import EventSink
 from computepool.report.metrics import Metrics
-from computepool.report.story import Story
+from computepool.report.recorder import EventRecorder
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.objectstore import Change
 from tests.fakes.waiting import PATIENCE
@@ -68,8 +68,8 @@ class Process:
         self.metrics = metrics()
         self.client = ApiClient(static_access(server.url), timeout=PATIENCE)
         rng = random.Random(1)
-        self.dirty = DirtyPools(clock=clock, wall=wall)
-        self.store = store(self.dirty.mark, wall=wall, reserved_namespaces=("kube-system",))
+        self.dirty = WorkQueue(clock=clock, wall=wall)
+        self.store = store(self.dirty.add, wall=wall, reserved_namespaces=("kube-system",))
         tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=PATIENCE, list_timeout=PATIENCE)
         self.caches = Caches(self.client, self.store, clock=clock, tuning=tuning)
         self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
@@ -83,7 +83,7 @@ class Process:
             calm_seconds=calm,
             retry_seconds=RETRY,
         )
-        story = Story(self.metrics, self.events.tell)
+        story = EventRecorder(self.metrics, self.events.tell)
         self.quarantine = Quarantine(
             self.client,
             self.lease,
@@ -96,10 +96,10 @@ class Process:
             rng=rng,
             sleep=self._wait,
         )
-        self.acting = Acting(
+        self.acting = Executor(
             self.store,
             self.dirty,
-            Writer(
+            PodPatcher(
                 self.client,
                 self.lease,
                 BurstAnswers(self.store, self.dirty, clock=clock),
@@ -107,7 +107,7 @@ class Process:
                 rng=rng,
                 sleep=self._wait,
             ),
-            Mover(
+            Evictor(
                 self.client,
                 self.lease,
                 MoveAnswers(self.store, self.dirty, clock=clock),
@@ -124,7 +124,7 @@ class Process:
             stale=self._stale,
             clock=clock,
         )
-        self.passes = Passes(
+        self.passes = Reconciler(
             self.store,
             self.dirty,
             self.acting,

@@ -221,7 +221,7 @@ def test_a_pod_that_is_moved_left_when_the_watch_showed_it_and_a_list_does_not_t
 
     async def scenario(f: Following) -> None:
         await f.filled()
-        pods, moves = f.caches.reflectors["pods"], f.store.moving
+        pods, moves = f.caches.reflectors["pods"], f.store.moves
         held = {one.name: one for one in f.store.pods()}
         for name in ("watched", "listed"):
             moves.start("inference", PodMove(held[name], "aws", "nebius", MoveKind.FAILOVER, at=time.time()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from computepool.app.callbacks import BurstAnswers, MoveAnswers
-from computepool.app.dirty import DirtyPools
+from computepool.app.work_queue import WorkQueue
 from computepool.model.cluster import Offer, Pod
 from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.store import Store
@@ -15,14 +15,14 @@ from tests.unit.core.moving import owned
 AT = 5.0
 
 
-class Marks(DirtyPools):
+class Marks(WorkQueue):
     """Only notes who is to be looked at."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: AT, wall=lambda: NOW)
         self.pools: list[str] = []
 
-    def mark(self, pool: str, at: float) -> None:
+    def add(self, pool: str, at: float) -> None:
         assert at == AT
         self.pools.append(pool)
 
@@ -37,9 +37,9 @@ class Scene:
         self.store.put_pool(pool(), AT)
         self.store.put_node(node("a1"), AT)
         self.store.put_pod(one, AT)
-        self.marks = Marks()
-        self.bursts = BurstAnswers(self.store, self.marks, clock=lambda: AT)
-        self.moves = MoveAnswers(self.store, self.marks, clock=lambda: AT)
+        self.label_fixes = Marks()
+        self.bursts = BurstAnswers(self.store, self.label_fixes, clock=lambda: AT)
+        self.moves = MoveAnswers(self.store, self.label_fixes, clock=lambda: AT)
 
     def is_moved(self) -> None:
         self.moves.start(POOL, PodMove(self.pod, source="aws", target="nebius", kind=MoveKind.FAILOVER, at=NOW))
@@ -57,8 +57,8 @@ def test_a_move_that_came_to_nothing_gives_its_place_back(gone: bool) -> None:
     if gone:
         scene.is_gone()
     scene.moves.failed(scene.pod.uid)
-    assert scene.marks.pools == [POOL]
-    assert not scene.store.moving.of(POOL)
+    assert scene.label_fixes.pools == [POOL]
+    assert not scene.store.moves.of(POOL)
 
 
 def test_an_answer_that_comes_after_the_pod_is_gone_is_news() -> None:
@@ -66,22 +66,22 @@ def test_an_answer_that_comes_after_the_pod_is_gone_is_news() -> None:
     scene.is_moved()
     scene.is_gone()
     scene.moves.let_go(scene.pod.uid, NOW)
-    assert scene.marks.pools == [POOL]
-    assert [one.let_go for one in scene.store.moving.of(POOL)] == [True]
+    assert scene.label_fixes.pools == [POOL]
+    assert [one.let_go for one in scene.store.moves.of(POOL)] == [True]
 
 
 def test_one_that_comes_first_is_not_as_the_watch_tells_it_too() -> None:
     scene = Scene(owned("web", on="a1"))
     scene.is_moved()
     scene.moves.let_go(scene.pod.uid, NOW)
-    assert scene.marks.pools == []
+    assert scene.label_fixes.pools == []
 
 
 def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
     scene.bursts.failed(scene.pod.uid)
-    assert scene.marks.pools == [POOL]
+    assert scene.label_fixes.pools == [POOL]
     assert not scene.store.snapshot(POOL).in_flight
 
 
@@ -89,5 +89,5 @@ def test_a_burst_that_is_in_doubt_is_news_only_once_it_is_seen() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
     scene.bursts.doubted(scene.pod.uid)
-    assert scene.marks.pools == []
+    assert scene.label_fixes.pools == []
     assert scene.pod.uid in scene.store.snapshot(POOL).in_flight

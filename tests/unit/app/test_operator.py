@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from computepool.app.health import ServeError
+from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.kube.access import AccessError
 from tests.builders import POOL

@@ -15,7 +15,7 @@ from computepool.model.api import Condition
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.metrics import Metrics
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
 from tests.fakes.waiting import until
@@ -44,7 +44,7 @@ class BrittleStore(Store):
 class BrittleMetrics(Metrics):
     """Can't tell of one pool."""
 
-    def passed(self, outcome: Outcome, conditions: Iterable[Condition] = ()) -> None:
+    def passed(self, outcome: PassReport, conditions: Iterable[Condition] = ()) -> None:
         if outcome.snapshot.pool.name == POOL:
             raise RuntimeError("told to fail")
         super().passed(outcome, conditions)

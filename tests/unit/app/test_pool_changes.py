@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from computepool.act.writer import PARALLEL
+from computepool.act.pod_patcher import PARALLEL
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.waiting import until

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.app.quarantine import Quarantine
+from computepool.app.quarantine_keeper import Quarantine
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.reasons import Reason
@@ -99,7 +99,7 @@ class Keeping:
     async def becomes(self, **tainted: Reason) -> None:
         await until(lambda: self.tainted() == {name: str(reason) for name, reason in tainted.items()}, f"{tainted}")
 
-    async def stays(self, **tainted: Reason) -> None:
+    async def blocked(self, **tainted: Reason) -> None:
         """See that nothing is written by the time that the taint of a node of no pool is taken off."""
         self._witnesses += 1
         name = f"witness-{self._witnesses}"
@@ -163,7 +163,7 @@ def test_of_two_pools_the_older_gives_the_reason_and_the_taint_stays_while_eithe
         k.want(OLD, {"n1": SILENT})
         await k.becomes(n1=SILENT)
         k.want(YOUNG, {})
-        await k.stays(n1=SILENT)
+        await k.blocked(n1=SILENT)
         k.want(YOUNG, {"n1": UNHEALTHY})
         k.want(OLD, {})
         await k.becomes(n1=UNHEALTHY)
@@ -174,9 +174,9 @@ def test_of_two_pools_the_older_gives_the_reason_and_the_taint_stays_while_eithe
 def test_a_new_leader_takes_nothing_off_before_every_pool_that_has_the_node_was_judged() -> None:
     async def scenario(k: Keeping) -> None:
         k.add("n1", "n2", carries=str(SILENT))
-        await k.stays(n1=SILENT, n2=SILENT)
+        await k.blocked(n1=SILENT, n2=SILENT)
         k.want(OLD, {"n2": SILENT})
-        await k.stays(n1=SILENT, n2=SILENT)
+        await k.blocked(n1=SILENT, n2=SILENT)
         k.want(YOUNG, {})
         await k.becomes(n2=SILENT)
 
@@ -190,9 +190,9 @@ def test_a_pool_that_is_frozen_keeps_its_nodes_as_they_are() -> None:
         k.want(OLD, {"n1": SILENT})
         await k.becomes(n1=SILENT)
         k.want(OLD, None)
-        await k.stays(n1=SILENT)
+        await k.blocked(n1=SILENT)
         k.server.update(NODES, {**k.server.get(NODES, "n1"), "spec": {"taints": []}})
-        await k.stays()
+        await k.blocked()
         k.want(OLD, {"n2": SILENT})
         await k.becomes(n2=SILENT)
 
@@ -204,7 +204,7 @@ def test_a_pool_that_is_frozen_from_the_start_was_not_judged() -> None:
         k.add("n1", carries=str(SILENT))
         k.want(OLD, None)
         k.want(YOUNG, {})
-        await k.stays(n1=SILENT)
+        await k.blocked(n1=SILENT)
 
     play(scenario)
 
@@ -306,7 +306,7 @@ def test_what_was_written_is_not_written_again_before_the_watch_shows_it_or_for_
         k.now += 15.0
         k.catch_up()
         k.want(OLD, {"n1": SILENT})
-        await k.stays(n1=SILENT)
+        await k.blocked(n1=SILENT)
         assert k.server.count("patch", "n1") == 1
 
     play(scenario)

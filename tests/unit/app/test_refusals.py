@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from computepool.app.refusals import FailedMoves, Refusals
-from computepool.decide.plan import Burst, Move, Plan, Stay
+from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
 from computepool.model.cluster import Pod
-from computepool.model.moves import MoveKind, PodMove
+from computepool.model.moves import MoveKind, PodMove, Request
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from tests.builders import NOW, POOL, pod, pool, snapshot
@@ -66,7 +66,7 @@ def unmoved(*moves: Move) -> FailedMoves:
 
 
 def view(*moving: PodMove) -> Snapshot:
-    return snapshot(pool(), pods=[MOVE.pod], moving=moving)
+    return snapshot(pool(), pods=[MOVE.pod], moves=moving)
 
 
 def plan(**fields: Any) -> Plan:
@@ -78,11 +78,11 @@ def plan(**fields: Any) -> Plan:
     [
         ((QUEUED,), plan(), True),
         ((), plan(moves=(MOVE,)), True),
-        ((), plan(stays=(Stay(MOVE.pod, Reason.AT_MOVE_LIMIT),)), True),
+        ((), plan(blocked=(BlockedMove(MOVE.pod, Reason.AT_MOVE_LIMIT),)), True),
         ((), plan(frozen="the view is old"), True),
-        ((), plan(stays_left_out=1), True),
-        ((), plan(stays=(Stay(MOVE.pod, Reason.WOULD_STRAND),)), False),
-        ((replace(QUEUED, evicted=True),), plan(), False),
+        ((), plan(blocked_left_out=1), True),
+        ((), plan(blocked=(BlockedMove(MOVE.pod, Reason.WOULD_STRAND),)), False),
+        ((replace(QUEUED, request=Request.LET_GO),), plan(), False),
         ((), plan(), False),
     ],
     ids=["it waits", "once more", "its turn comes", "frozen", "not told", "another reason", "gone", "well again"],

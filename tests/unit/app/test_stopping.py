@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import PARALLEL
+from computepool.act.pod_patcher import PARALLEL
 from tests.builders import POOL
 from tests.fakes.apiserver import NODES, FakeApiServer
 from tests.fakes.waiting import until

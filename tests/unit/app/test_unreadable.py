@@ -30,9 +30,9 @@ def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_i
 
     async def scenario(r: Running) -> None:
         await until(lambda: conditions(r.server).get("Degraded") == ("False", "AllWell"), "all is well")
-        odd = node("odd")
-        odd["metadata"]["labels"]["odd"] = 7
-        r.server.create(NODES, odd)
+        unusual = node("odd")
+        unusual["metadata"]["labels"]["odd"] = 7
+        r.server.create(NODES, unusual)
         await until(lambda: conditions(r.server)["Degraded"] == ("True", "ObjectsUnreadable"), "it is told")
         assert _degraded(r.server).startswith("cannot read one of the nodes: ")
         assert "(odd)" in _degraded(r.server)

@@ -20,9 +20,9 @@ def condition(kind: str, status: str, reason: str, message: str) -> dict[str, An
     return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": SINCE}
 
 
-def counts(allocatable: int, allocated: int, sick: int = 0) -> dict[str, int]:
+def counts(allocatable: int, allocated: int, unhealthy: int = 0) -> dict[str, int]:
     free = allocatable - allocated
-    return {"allocatable": allocatable, "allocated": allocated, "free": free, "unhealthy": sick}
+    return {"allocatable": allocatable, "allocated": allocated, "free": free, "unhealthy": unhealthy}
 
 
 STATUS: dict[str, Any] = {

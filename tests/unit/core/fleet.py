@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from computepool.assess.capacity.providers import targets_of
+from computepool.assess.capacity.providers import providers_of
 from computepool.decide.plan import Burst, Move
 from computepool.model.accelerators import request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, ComputePool, PoolStatus
@@ -29,7 +29,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Recorded, recorded_in, restarted
 from computepool.model.taints import Taint, tolerated
 from computepool.observe.moves import Moves
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.status import status_of
 from tests.builders import GPU, NOW, POOL, pod, snapshot, with_tolerations
 from tests.unit.core.passes import Decided, decided
@@ -200,7 +200,7 @@ class Fleet:
         """Pass once, check what was decided and carry it out."""
         seen = self.seen()
         plan = decided(seen, self.state, self.now)
-        outcome = Outcome(seen, plan.assessment, plan, plan.state)
+        outcome = PassReport(seen, plan.assessment, plan, plan.state)
         self.status = status_of(outcome, self.status, datetime.fromtimestamp(self.now, UTC))
         check(self, plan)
         self.state = plan.state
@@ -221,7 +221,7 @@ class Fleet:
         moves = self.moves.followed(POOL, lambda: pods, self.pods.get, lambda one: self.provider_of(one.node))
         seen = snapshot(self.pool, list(self.nodes.values()), pods)
         return msgspec.structs.replace(
-            seen, moving=moves, moving_since=self.moves.since(POOL), moves_forgotten=self.moves.forgotten(POOL)
+            seen, moves=moves, moves_since=self.moves.since(POOL), moves_forgotten=self.moves.forgotten(POOL)
         )
 
     @property
@@ -294,7 +294,7 @@ class Fleet:
             assert len([one for one in of_kind if self._flies(one)]) <= limits.max_concurrent_moves
             lately = [one for one in of_kind if one.at > self.now - 60]
             assert limits.per_minute is None or len(lately) <= limits.per_minute
-        for target in targets_of(self.pool)[1:]:
+        for target in providers_of(self.pool)[1:]:
             assert target.limit is None or self._committed(target.name, target.tolerations) <= target.limit
         hour = self.pool.spec.budget.hourly() if self.pool.spec.budget else None
         assert hour is None or self.hourly() <= hour
@@ -308,7 +308,7 @@ class Fleet:
     def hourly(self) -> Decimal:
         """What pods on standbys cost, and those that may go there without any further decision."""
         cost = Decimal(0)
-        standbys = sorted(targets_of(self.pool)[1:], key=lambda target: target.price or Decimal(0), reverse=True)
+        standbys = sorted(providers_of(self.pool)[1:], key=lambda target: target.price or Decimal(0), reverse=True)
         for one in self.pods.values():
             if one.deleting is None:
                 where = next((t for t in standbys if self._may_be_on(one, t.name, t.tolerations)), None)
@@ -350,9 +350,9 @@ def check(fleet: Fleet, plan: Decided) -> None:
         assert one.owner
         breaker = plan.state.breaker(move.source)
         if move.kind is MoveKind.FAILOVER:
-            sickness = plan.state.memory.sick.get(node.name)
+            sickness = plan.state.memory.node_faults.get(node.name)
             assert node.quarantined
-            assert (sickness is not None and sickness.sick) or breaker.state is BreakerState.OPEN
+            assert (sickness is not None and sickness.unhealthy) or breaker.state is BreakerState.OPEN
         elif move.kind is MoveKind.FAILBACK:
             assert plan.state.recorded.saturated is False or plan.state.breaker(move.target).node
             assert move.target == fleet.pool.spec.providers[0].name
@@ -366,9 +366,9 @@ def _check_places(fleet: Fleet, plan: Decided) -> None:
         open_to = [
             n for n in fleet.nodes.values() if fleet.provider_of(n.name) == name and n.usable and not n.quarantined
         ]
-        sick = {node for node, one in plan.state.memory.sick.items() if one.sick}
+        unhealthy = {node for node, one in plan.state.memory.node_faults.items() if one.unhealthy}
         sizes = sorted((request_of(move.pod, GPU) for move in plan.moves if move.target == name), reverse=True)
-        assert packs(sizes, [fleet.free(node) for node in open_to if node.name not in sick]), (name, sizes)
+        assert packs(sizes, [fleet.free(node) for node in open_to if node.name not in unhealthy]), (name, sizes)
 
 
 def packs(sizes: Sequence[int], room: Sequence[int]) -> bool:

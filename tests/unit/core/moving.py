@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from computepool.decide.plan import Move, Plan, Stay
+from computepool.decide.plan import BlockedMove, Move, Plan
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Saturation, Sickness
+from computepool.model.state import Breaker, NodeFault, Saturation
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool_state
 
@@ -22,9 +22,9 @@ def sick_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) ->
     return node(name, gpus, **{"ready": "False", "taints": [QUARANTINE] if seen else [], **options})
 
 
-def sickness(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, Sickness]:
+def sickness(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, NodeFault]:
     """These nodes' trouble, as the pass before has found it."""
-    return {name: Sickness(reason, "", since, sick=True) for name in names}
+    return {name: NodeFault(reason, "", since, unhealthy=True) for name in names}
 
 
 def opened(reason: Reason = Reason.PROVIDER_UNHEALTHY) -> Breaker:
@@ -48,14 +48,14 @@ def moved_to(plan: Plan) -> dict[str, str]:
     return {one.pod.name: one.target for one in plan.moves}
 
 
-def stays(plan: Plan) -> dict[str, Reason]:
+def blocked(plan: Plan) -> dict[str, Reason]:
     """Pods that stay, by name, and why."""
-    return {one.pod.name: one.reason for one in plan.stays}
+    return {one.pod.name: one.reason for one in plan.blocked}
 
 
-def stay_of(plan: Plan, name: str) -> Stay:
+def stay_of(plan: Plan, name: str) -> BlockedMove:
     """How one pod stays."""
-    (found,) = [one for one in plan.stays if one.pod.name == name]
+    (found,) = [one for one in plan.blocked if one.pod.name == name]
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from computepool.decide.plan import Burst, Plan
 from computepool.model.accelerators import request_of
 from computepool.model.api import Provider
-from computepool.model.cluster import Node, NodeUse, Pod, Shape
+from computepool.model.cluster import Node, NodeInfo, Pod, Shape
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.taints import Toleration
@@ -40,23 +40,23 @@ class Oracle:
 
     def _fails(self, name: str) -> bool:
         """Whether at a first look 60 percent of a provider are lost; nodes that may be just joining do not count."""
-        uses = [use for use in self.nodes_of(name) if use.node.ready == "True" or self._runs_own(use)]
-        lost = [use for use in uses if use.node.ready == "Unknown"]
-        sizes = [sum(use.node.capacity[GPU] for use in some) for some in (lost, uses)]
-        return bool(lost) and (10 * len(lost) >= 6 * len(uses) or 10 * sizes[0] >= 6 * sizes[1])
+        infos = [info for info in self.nodes_of(name) if info.node.ready == "True" or self._runs_own(info)]
+        lost = [info for info in infos if info.node.ready == "Unknown"]
+        sizes = [sum(info.node.capacity[GPU] for info in some) for some in (lost, infos)]
+        return bool(lost) and (10 * len(lost) >= 6 * len(infos) or 10 * sizes[0] >= 6 * sizes[1])
 
-    def _runs_own(self, use: NodeUse) -> bool:
-        return any(request_of(pod, GPU) for pod in use.pods)
+    def _runs_own(self, info: NodeInfo) -> bool:
+        return any(request_of(pod, GPU) for pod in info.pods)
 
-    def nodes_of(self, name: str) -> list[NodeUse]:
+    def nodes_of(self, name: str) -> list[NodeInfo]:
         """A provider's nodes."""
-        return [use for use in self.seen.nodes if use.node.labels["computepool.io/provider"] == name]
+        return [info for info in self.seen.nodes if info.node.labels["computepool.io/provider"] == name]
 
-    def free(self, use: NodeUse) -> Left:
+    def free(self, info: NodeInfo) -> Left:
         """What is left of a node, from what is bound to it and what the scheduler has promised there."""
-        promised = [pod for pod in self.seen.waiting if pod.nominated == use.node.name]
-        left = dict(use.node.allocatable)
-        for pod in (*use.pods, *promised):
+        promised = [pod for pod in self.seen.waiting if pod.nominated == info.node.name]
+        left = dict(info.node.allocatable)
+        for pod in (*info.pods, *promised):
             for name, amount in pod.shape.requests:
                 left[name] = left.get(name, 0) - amount
         return left
@@ -79,16 +79,18 @@ class Oracle:
         self, shape: Shape, on: Provider, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
     ) -> bool:
         """Whether those before can take their places so that none is left for this one. `perhaps`: any of these too."""
-        uses = self.nodes_of(on.name)
-        open_to = [index for index, use in enumerate(uses) if self.may_go(shape, on, use.node)]
+        infos = self.nodes_of(on.name)
+        open_to = [index for index, info in enumerate(infos) if self.may_go(shape, on, info.node)]
         packings = self._packings(on, tuple(after), tuple(perhaps))
         return any(not any(_has(left[index], shape) for index in open_to) for left in packings)
 
     def _packings(self, on: Provider, shapes: Sequence[Shape], perhaps: Sequence[Shape] = ()) -> Iterator[list[Left]]:
         """Every way to place the shapes, as what is then left of each node; each outcome once."""
-        uses = self.nodes_of(on.name)
+        infos = self.nodes_of(on.name)
         every = (*shapes, *perhaps)
-        open_to = {id(shape): [i for i, use in enumerate(uses) if self.may_go(shape, on, use.node)] for shape in every}
+        open_to = {
+            id(shape): [i for i, info in enumerate(infos) if self.may_go(shape, on, info.node)] for shape in every
+        }
         todo = [*sorted(shapes, key=lambda shape: (len(open_to[id(shape)]), id(shape))), *perhaps]
         seen: set[tuple[int, tuple[tuple[tuple[str, int], ...], ...]]] = set()
 
@@ -110,13 +112,13 @@ class Oracle:
                         taken[name] = taken.get(name, 0) - amount
                     yield from place(position + 1, [*left[:index], taken, *left[index + 1 :]])
 
-        yield from place(0, [self.free(use) for use in uses])
+        yield from place(0, [self.free(info) for info in infos])
 
     # -- what the pool uses of a provider
 
     def committed(self, to: Provider, bursts: Iterable[Burst] = ()) -> int:
         """What the pool's pods hold there, or may hold without anybody deciding anything more; in thousandths."""
-        bound = [pod for use in self.nodes_of(to.name) for pod in use.pods]
+        bound = [pod for info in self.nodes_of(to.name) for pod in info.pods]
         coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._flies_to(pod) == to.name]
         sent = [burst.pod for burst in bursts if burst.provider == to.name]
         return sum(request_of(pod, GPU) for pod in (*bound, *coming, *sent))
@@ -141,8 +143,8 @@ class Oracle:
             if (self._flies_to(pod) or pod.burst) == to.name
             and not pod.nominated
             and any(
-                self.may_go(pod.shape, to, use.node) and _has(self.free(use), pod.shape)
-                for use in self.nodes_of(to.name)
+                self.may_go(pod.shape, to, info.node) and _has(self.free(info), pod.shape)
+                for info in self.nodes_of(to.name)
             )
         ]
 

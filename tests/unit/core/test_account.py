@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computepool.assess.assessment import assess
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.account import BURST, KEPT, MOVED, Account, Request, Terms
 from computepool.decide.account.budget import budget_account
 from computepool.decide.burst.promises import open_account
@@ -27,7 +27,7 @@ GROUP = [pod(f"g{index}", 2) for index in range(3)]
 
 def account_of(
     *providers: dict[str, Any], nodes: list[Node] | None = None, state: PoolState | None = None, **spec: Any
-) -> tuple[Account, dict[str, Target]]:
+) -> tuple[Account, dict[str, Provider]]:
     """An account as a pass opens it, and the providers by name."""
     of = pool(*providers, **spec)
     seen = snapshot(of, NODES if nodes is None else nodes)
@@ -41,7 +41,7 @@ def requests(*pods: Pod) -> list[Request]:
     return [Request(one) for one in pods]
 
 
-def taken(account: Account, target: Target, terms: Terms = BURST) -> int:
+def taken(account: Account, target: Provider, terms: Terms = BURST) -> int:
     """How many more pods of one accelerator the provider takes; the account is as before afterwards."""
     with account.trial():
         count = 0
@@ -120,7 +120,7 @@ def test_a_trial_that_is_not_committed_leaves_no_trace_and_questions_change_noth
     assert _ask_all(one, targets) == _ask_all(other, targets)
 
 
-def _reserve_all(account: Account, targets: dict[str, Target], wanted: list[Any]) -> list[Reason | None]:
+def _reserve_all(account: Account, targets: dict[str, Provider], wanted: list[Any]) -> list[Reason | None]:
     return [
         account.reserve(
             [Request(pod(f"p{index}", shaped=shape(size))) for index, size in enumerate(sizes)],
@@ -131,7 +131,7 @@ def _reserve_all(account: Account, targets: dict[str, Target], wanted: list[Any]
     ]
 
 
-def _ask_all(account: Account, targets: dict[str, Target]) -> object:
+def _ask_all(account: Account, targets: dict[str, Provider]) -> object:
     standbys = [target for target in targets.values() if not target.primary]
     return (
         [account.blocked(target) for target in targets.values()],

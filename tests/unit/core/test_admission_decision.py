@@ -23,11 +23,11 @@ def plan(
     providers: tuple[dict[str, Any], ...] = (AWS, NEBIUS, CRUSOE),
     state: PoolState = SATURATED,
     mode: str = "WhenSaturated",
-    contested: int = 0,
+    conflicts: int = 0,
     **of: Any,
 ) -> Decided:
     nodes = [node("a1"), node("n1"), node("c1")]
-    return decided(snapshot(pool(*providers, admission=mode, **of), nodes, pods, contested=contested), state)
+    return decided(snapshot(pool(*providers, admission=mode, **of), nodes, pods, conflicts=conflicts), state)
 
 
 def admitted(*pods: Pod, **options: Any) -> str:
@@ -74,8 +74,8 @@ def test_admission_stays_closed_where_it_is_off_and_where_the_pool_only_observes
 
 
 def test_a_pool_that_an_older_one_contests_admits_nobody() -> None:
-    assert plan(FULL, contested=1).admission == Admission()
-    assert plan(FULL, contested=1, mode="Always").admission == Admission()
+    assert plan(FULL, conflicts=1).admission == Admission()
+    assert plan(FULL, conflicts=1, mode="Always").admission == Admission()
 
 
 def test_a_provider_with_a_bound_is_never_admitted_to() -> None:

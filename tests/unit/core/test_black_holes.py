@@ -26,13 +26,13 @@ def black(seen: Sequence[Failure], pods: Sequence[Pod] = (), now: float = 0, **r
     """The nodes that are sick for it."""
     watch = Watch(pool(health={"blackHoles": {"pods": 3, "windowSeconds": 300, **rules}}))
     watch.see(now, NODES, pods, failures=tuple(seen))
-    assert all(one.reason is Reason.BLACK_HOLE for one in watch.state.memory.sick.values())
-    return sorted(watch.state.memory.sick)
+    assert all(one.reason is Reason.BLACK_HOLE for one in watch.state.memory.node_faults.values())
+    return sorted(watch.state.memory.node_faults)
 
 
-@pytest.mark.parametrize(("count", "sick"), [(2, []), (3, ["a1"]), (7, ["a1"])])
-def test_so_many_pods_that_the_kubelet_refused_make_their_node_sick_at_once(count: int, sick: list[str]) -> None:
-    assert black(failures(count, refused=True)) == sick
+@pytest.mark.parametrize(("count", "unhealthy"), [(2, []), (3, ["a1"]), (7, ["a1"])])
+def test_so_many_pods_that_the_kubelet_refused_make_their_node_sick_at_once(count: int, unhealthy: list[str]) -> None:
+    assert black(failures(count, refused=True)) == unhealthy
 
 
 def test_the_same_pod_counts_once() -> None:
@@ -54,9 +54,9 @@ def test_a_black_hole_is_looked_at_when_the_next_of_its_pods_is_too_old() -> Non
 def test_it_is_sick_until_it_was_well_for_clear_seconds() -> None:
     watch = Watch(pool(health={"clearSeconds": 120}))
     seen = tuple(failures(3, refused=True))
-    for now, sick in ((0, True), (300, True), (419, True), (420, False)):
+    for now, unhealthy in ((0, True), (300, True), (419, True), (420, False)):
         watch.see(now, NODES, failures=seen)
-        assert ("a1" in watch.sick()) is sick
+        assert ("a1" in watch.unhealthy()) is unhealthy
 
 
 def test_pods_whose_containers_do_not_start_count_where_others_of_the_workload_run_elsewhere() -> None:
@@ -108,4 +108,4 @@ def test_nodes_of_no_provider_are_not_looked_at() -> None:
 def test_none_is_looked_for_where_the_spec_says_so() -> None:
     watch = Watch(pool(health={"blackHoles": {"pods": 0}}))
     watch.see(0, NODES, failures=tuple(failures(9, refused=True)))
-    assert dict(watch.state.memory.sick) == {}
+    assert dict(watch.state.memory.node_faults) == {}

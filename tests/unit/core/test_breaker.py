@@ -267,7 +267,7 @@ def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     assert watch.breaker("nebius").state is HALF_OPEN
     watch.see(61, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").reason is Reason.CANARY_FAILED
-    assert dict(watch.state.memory.unbound) == {}
+    assert dict(watch.state.memory.not_bound) == {}
 
 
 # -- half-open, and nothing to try it with

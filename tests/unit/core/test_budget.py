@@ -15,7 +15,7 @@ from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, Saturation, Spend
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import CALM, moved_to, opened, owned, sick_node, sickness, stay_of, stays
+from tests.unit.core.moving import CALM, blocked, moved_to, opened, owned, sick_node, sickness, stay_of
 from tests.unit.core.passes import Decided, decided, hold_of, holds, sent_to
 
 PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
@@ -29,7 +29,7 @@ def spent(amount: str, rate: str = "0", at: float = NOW, day: str = DAY) -> Spen
 def seen(*pods: Any, nodes: Any = None, state: PoolState | None = None, now: float = NOW, **spec: Any) -> Decided:
     """One pass where the primary is full."""
     there = nodes or [node("a1"), node("n1"), node("c1")]
-    fields = {key: spec.pop(key) for key in ("moving", "in_flight") if key in spec}
+    fields = {key: spec.pop(key) for key in ("moves", "in_flight") if key in spec}
     of = pool(*spec.pop("providers", PRICED), **spec)
     return decided(snapshot(of, there, [pod("full", 8, on="a1"), *pods], **fields), state, now)
 
@@ -178,7 +178,7 @@ def test_a_move_costs_what_it_adds() -> None:
     of = pool(*PRICED, budget={"perHour": "8"})
     nodes = [node("a1"), sick_node("n1", 2), node("n2", 2), node("c1", 2)]
     pods = [pod("full", 8, on="a1"), owned("web", 2, on="n1"), pod("x", 2, on="n2")]
-    state = pool_state(sick=sickness("n1"))
+    state = pool_state(node_faults=sickness("n1"))
     # 8 are spent; to crusoe it would cost 4 more.
     plan = decided(snapshot(of, nodes, pods), state)
     assert stay_of(plan, "web").rejected[-1] == ("crusoe", Reason.BUDGET_EXHAUSTED)
@@ -189,8 +189,8 @@ def test_a_move_costs_what_it_adds() -> None:
 def test_a_place_that_is_kept_for_a_moved_pod_is_paid_for() -> None:
     gone = owned("gone", 2, on="n1")
     under_way = (pod_move(gone, "nebius", at=NOW - 1),)
-    assert sent_to(seen(pod("web", 2), budget={"perHour": "7"}, moving=under_way)) == {}
-    assert sent_to(seen(pod("web", 2), budget={"perHour": "8"}, moving=under_way)) == {"web": "nebius"}
+    assert sent_to(seen(pod("web", 2), budget={"perHour": "7"}, moves=under_way)) == {}
+    assert sent_to(seen(pod("web", 2), budget={"perHour": "8"}, moves=under_way)) == {"web": "nebius"}
 
 
 def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
@@ -199,7 +199,7 @@ def test_a_place_that_is_kept_elsewhere_costs_only_what_it_adds() -> None:
     of = pool(*PRICED, budget={"perHour": "3"})
     under_way = (pod_move(gone, "aws", at=NOW - 1, request=Request.ASKED, source="nebius", kind=MoveKind.FAILBACK),)
     failed = pool_state(breakers={"aws": opened()})
-    plan = decided(snapshot(of, [node("a1"), node("n1")], [gone], moving=under_way), failed)
+    plan = decided(snapshot(of, [node("a1"), node("n1")], [gone], moves=under_way), failed)
     assert not plan.exhausted
 
 
@@ -233,9 +233,9 @@ def test_what_costs_too_much_comes_home_whatever_the_policy_and_the_window_say()
 def test_no_more_come_than_the_budget_wants_and_those_on_their_way_count() -> None:
     pods = [owned("n", 1, on="n1"), owned("c", 1, on="c1"), owned("d", 1, on="n1", age=60)]
     under_way = msgspec.structs.replace(pod_move(pods[1], "aws", at=NOW - 1, kind=MoveKind.FAILBACK), source="crusoe")
-    assert returning(*pods, moving=(under_way,)).moves == ()
+    assert returning(*pods, moves=(under_way,)).moves == ()
 
 
 def test_it_waits_for_a_stable_primary_all_the_same() -> None:
     plan = returning(owned("c", 2, on="c1"), state=pool_state(Saturation(False)))
-    assert stays(plan) == {"c": Reason.NOT_STABLE}
+    assert blocked(plan) == {"c": Reason.NOT_STABLE}

@@ -12,10 +12,11 @@ from computepool.decide.move.window import opening_of, window_problem
 from computepool.model.api import Window
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import PoolState, Relapse, Saturation
+from computepool.model.state import FailedReturn, PoolState, Saturation
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     CALM,
+    blocked,
     half_open,
     move_of,
     moved_to,
@@ -24,7 +25,6 @@ from tests.unit.core.moving import (
     sick_node,
     sickness,
     stay_of,
-    stays,
 )
 from tests.unit.core.passes import Decided, decided
 
@@ -53,7 +53,7 @@ def test_a_pod_comes_home_when_the_primary_has_been_free_for_long() -> None:
 
 def test_nobody_comes_home_unless_the_policy_says_so() -> None:
     plan = home(owned("web", on="n1"), failback={"policy": "Never"})
-    assert (plan.moves, plan.stays) == ((), ())
+    assert (plan.moves, plan.blocked) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_the_moment_the_primary_saturates_nobody_comes_and_its_time_starts_anew(
     plan = home(owned("web", on="n1"), waiting, *full)
     assert plan.state.recorded.saturated
     assert plan.state.memory.stable_since is None
-    assert stays(plan) == {"web": Reason.NOT_STABLE}
+    assert blocked(plan) == {"web": Reason.NOT_STABLE}
 
 
 def test_pods_that_wait_for_the_primary_go_first() -> None:
     for waiting in (pod("fits", 1), pod("full", 8, waited=1)):
         plan = home(owned("web", on="n1"), pod("b", 1, on="a1"), pod("c", 1, on="a2"), waiting)
-        assert stays(plan) == {"web": Reason.WOULD_STRAND}
+        assert blocked(plan) == {"web": Reason.WOULD_STRAND}
     pinned = pod("pinned", shaped=shape(1, selector={"zone": "x"}))
     assert moved_to(home(owned("web", on="n1"), pinned)) == {"web": "aws"}
 
@@ -91,7 +91,7 @@ def test_pods_that_wait_for_the_primary_go_first() -> None:
 def test_those_on_their_way_home_are_nobody_to_wait_for() -> None:
     gone = owned("gone", on="n1")
     new = pod("new", owner="rs-1", waited=1)
-    plan = home(owned("web", on="n1"), new, moving=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
+    plan = home(owned("web", on="n1"), new, moves=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
     assert moved_to(plan) == {"web": "aws"}
 
 
@@ -100,7 +100,7 @@ def test_headroom_stays_free_after_the_move() -> None:
     # 10 % of 16 are two, rounded up: of the four that are free two may be taken.
     plan = home(*pods)
     assert moved_to(plan) == {"two": "aws"}
-    assert stays(plan) == {"three": Reason.WOULD_STRAND}
+    assert blocked(plan) == {"three": Reason.WOULD_STRAND}
     assert set(moved_to(home(*pods, failback={"headroomPercent": 0}))) == {"two"}
     assert moved_to(home(*pods, failback={"headroomPercent": 13})) == {}
 
@@ -109,7 +109,7 @@ def test_places_of_those_on_their_way_home_are_taken() -> None:
     gone = owned("gone", 4, on="n1")
     pods = [pod("b", 8, on="a1"), pod("c", 4, on="a2"), owned("web", 1, on="n1")]
     on_its_way = (pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
-    assert stays(home(*pods, failback={"headroomPercent": 0}, moving=on_its_way)) == {"web": Reason.WOULD_STRAND}
+    assert blocked(home(*pods, failback={"headroomPercent": 0}, moves=on_its_way)) == {"web": Reason.WOULD_STRAND}
 
 
 def test_the_most_expensive_provider_first_then_the_least_important_then_the_youngest() -> None:
@@ -133,15 +133,15 @@ def test_home_limits_are_its_own() -> None:
     pods = [owned(f"p{index}", on="n1") for index in range(5)]
     plan = home(*pods)
     assert len(plan.moves) == 2
-    assert set(stays(plan).values()) == {Reason.AT_MOVE_LIMIT}
+    assert set(blocked(plan).values()) == {Reason.AT_MOVE_LIMIT}
 
 
 def test_who_asks_not_to_be_disturbed_stays() -> None:
-    assert stays(home(owned("web", on="n1", undisturbed=True))) == {"web": Reason.NOT_MOVABLE}
+    assert blocked(home(owned("web", on="n1", do_not_disrupt=True))) == {"web": Reason.NOT_MOVABLE}
 
 
 def test_pods_of_jobs_come_home_only_if_they_say_so() -> None:
-    assert stays(home(owned("train", on="n1", owner_kind="Job"))) == {"train": Reason.NOT_MOVABLE}
+    assert blocked(home(owned("train", on="n1", owner_kind="Job"))) == {"train": Reason.NOT_MOVABLE}
     assert moved_to(home(owned("train", on="n1", owner_kind="Job", movable=True))) == {"train": "aws"}
 
 
@@ -149,11 +149,11 @@ def test_who_can_run_only_there_is_at_home_there() -> None:
     pinned = shape(1, selector={"computepool.io/provider": "nebius"})
     other = shape(1, selector={"zone": "x"})
     plan = home(owned("web", on="n1", shaped=pinned), owned("two", on="n1", shaped=other))
-    assert (plan.moves, plan.stays) == ((), ())
+    assert (plan.moves, plan.blocked) == ((), ())
 
 
 def test_pods_in_trouble_are_failovers() -> None:
-    state = changed(CALM, sick=sickness("n1"))
+    state = changed(CALM, node_faults=sickness("n1"))
     plan = home(owned("web", on="n1"), state=state, nodes=[node("a1"), sick_node("n1"), node("n2")])
     assert move_of(plan, "web").kind is MoveKind.FAILOVER
 
@@ -171,7 +171,7 @@ def test_a_workload_that_goes_back_by_itself_is_left_for_twice_as_long_each_time
     under_way: tuple[Any, ...] = ()
     nodes = [node("a1"), node("n1"), node("c1")]
     while len(moved) < 12:
-        plan = decided(snapshot(of, nodes, [run], moving=under_way), state, now)
+        plan = decided(snapshot(of, nodes, [run], moves=under_way), state, now)
         state = plan.state
         if plan.moves:
             moved.append(now)
@@ -192,8 +192,8 @@ def test_it_is_told_and_holds_for_all_pods_of_the_workload_and_no_other() -> Non
     gone = owned("gone", on="n1")
     back = owned("back", on="n1", created=NOW - 9)
     pods = [back, owned("sibling", on="n1"), owned("other", on="n1", owner="rs-2")]
-    plan = home(*pods, moving=(homeward(gone, NOW - 10),))
-    assert stays(plan) == {"back": Reason.COMES_BACK, "sibling": Reason.COMES_BACK}
+    plan = home(*pods, moves=(homeward(gone, NOW - 10),))
+    assert blocked(plan) == {"back": Reason.COMES_BACK, "sibling": Reason.COMES_BACK}
     assert stay_of(plan, "back").until == NOW + 1200
     assert moved_to(plan) == {"other": "aws"}
 
@@ -202,16 +202,16 @@ def test_pods_that_were_brought_home_together_count_once() -> None:
     first, second = owned("first", on="n1"), owned("second", on="n1")
     under_way = (homeward(first, NOW - 10), homeward(second, NOW - 5))
     pods = [owned("third", on="n1", created=NOW - 9)]
-    plan = home(*pods, moving=under_way)
-    later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moving=under_way, state=plan.state)
-    assert [one.times for one in later.state.memory.relapses.values()] == [1]
+    plan = home(*pods, moves=under_way)
+    later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moves=under_way, state=plan.state)
+    assert [one.times for one in later.state.memory.failed_returns.values()] == [1]
 
 
 def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
     gone = owned("gone", on="n1")
     back = owned("back", on="n1", created=NOW - 9, sent=[("nebius", NOW - 5)])
-    plan = home(back, owned("sibling", on="n1"), moving=(homeward(gone, NOW - 10),))
-    assert stays(plan) == {"back": Reason.DWELLING}
+    plan = home(back, owned("sibling", on="n1"), moves=(homeward(gone, NOW - 10),))
+    assert blocked(plan) == {"back": Reason.DWELLING}
     assert moved_to(plan) == {"sibling": "aws"}
 
 
@@ -222,14 +222,14 @@ def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
 )
 def test_one_that_was_made_while_the_primary_was_not_stable_may_have_been_admitted(state: PoolState) -> None:
     gone, back = owned("gone", on="n1"), owned("back", on="n1", created=NOW - 9)
-    assert dict(home(back, state=state, moving=(homeward(gone, NOW - 10),)).state.memory.relapses) == {}
+    assert dict(home(back, state=state, moves=(homeward(gone, NOW - 10),)).state.memory.failed_returns) == {}
 
 
 def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
-    state = changed(CALM, relapses={"rs-1": Relapse(3, NOW - 4800 - 86400)})
-    assert dict(home(state=state).state.memory.relapses) == {}
-    kept = changed(CALM, relapses={"rs-1": Relapse(3, NOW - 4799 - 86400)})
-    assert dict(home(state=kept).state.memory.relapses) == kept.memory.relapses
+    state = changed(CALM, failed_returns={"rs-1": FailedReturn(3, NOW - 4800 - 86400)})
+    assert dict(home(state=state).state.memory.failed_returns) == {}
+    kept = changed(CALM, failed_returns={"rs-1": FailedReturn(3, NOW - 4799 - 86400)})
+    assert dict(home(state=kept).state.memory.failed_returns) == kept.memory.failed_returns
 
 
 # -- the primary's breaker
@@ -237,7 +237,7 @@ def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
 
 def test_nobody_comes_home_to_a_primary_that_has_failed() -> None:
     state = changed(CALM, breakers={"aws": opened()})
-    assert stays(home(owned("web", on="n1"), state=state)) == {"web": Reason.NOT_STABLE}
+    assert blocked(home(owned("web", on="n1"), state=state)) == {"web": Reason.NOT_STABLE}
 
 
 def test_exactly_one_comes_home_to_a_half_open_primary() -> None:
@@ -248,7 +248,7 @@ def test_exactly_one_comes_home_to_a_half_open_primary() -> None:
     assert stay_of(plan, "one").rejected == (("aws", Reason.CANARY_UNDER_WAY),)
     gone = owned("gone", on="n1")
     on_its_way = (pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
-    assert home(*pods, state=state, moving=on_its_way).moves == ()
+    assert home(*pods, state=state, moves=on_its_way).moves == ()
     arrived = owned("new", on="a1", created=NOW - 1, owner="rs-2")
     assert home(*pods, arrived, state=state).moves == ()
     assert home(*pods, pod("waits"), state=state).moves == ()
@@ -308,7 +308,7 @@ def test_a_window_that_can_never_open_is_told_and_stays_closed(schedule: str, zo
     assert says in window_problem(broken)
     assert opening_of(broken, NOW).open is False
     options = {"window": {"schedule": schedule, "durationSeconds": 60, "timeZone": zone}}
-    assert stays(home(owned("web", on="n1"), failback=options)) == {"web": Reason.OUTSIDE_WINDOW}
+    assert blocked(home(owned("web", on="n1"), failback=options)) == {"web": Reason.OUTSIDE_WINDOW}
 
 
 def test_a_leap_day_comes_and_no_window_is_always_open() -> None:
@@ -331,4 +331,4 @@ def test_outside_the_window_everybody_stays_until_it_opens() -> None:
 def test_some_hundred_stays_are_listed_and_the_rest_is_counted() -> None:
     pods = [owned(f"p{index}", on="n1") for index in range(260)]
     plan = home(*pods, state=pool_state(Saturation(False)), nodes=[node("a1"), node("n1", 300, room={"pods": 400})])
-    assert (len(plan.stays), plan.stays_left_out) == (200, 60)
+    assert (len(plan.blocked), plan.blocked_left_out) == (200, 60)

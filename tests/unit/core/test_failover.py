@@ -9,11 +9,12 @@ import pytest
 
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.state import PoolState, Sickness
+from computepool.model.state import NodeFault, PoolState
 from computepool.model.taints import Toleration
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     QUARANTINE,
+    blocked,
     move_of,
     moved_to,
     opened,
@@ -21,11 +22,10 @@ from tests.unit.core.moving import (
     sick_node,
     sickness,
     stay_of,
-    stays,
 )
 from tests.unit.core.passes import Decided, decided, holds, sent_to
 
-SICK = pool_state(sick=sickness("n1"))
+SICK = pool_state(node_faults=sickness("n1"))
 
 
 def off_n1(
@@ -93,34 +93,34 @@ def test_a_move_within_a_provider_takes_no_more_of_its_limit(limit: int, ready: 
 def test_no_place_is_given_to_two() -> None:
     plan = off_n1(owned("one", 8, on="n1"), owned("two", 8, on="n1", age=60), pod("f", on="n2"))
     assert moved_to(plan) == {"one": "aws"}
-    assert stays(plan) == {"two": Reason.WOULD_STRAND}
+    assert blocked(plan) == {"two": Reason.WOULD_STRAND}
 
 
 def test_waiting_pods_have_their_places_first() -> None:
     plan = off_n1(owned("web", 8, on="n1"), pod("home", 8), pod("away", 8))
     assert holds(plan)["away"] is Reason.FITS_ON_PREFERRED
     assert sent_to(plan) == {"home": "nebius"}
-    assert stays(plan) == {"web": Reason.WOULD_STRAND}
+    assert blocked(plan) == {"web": Reason.WOULD_STRAND}
 
 
 def test_the_most_important_leave_first_and_of_those_the_oldest() -> None:
     pods = [owned("young", on="n1", age=60), owned("old", on="n1", age=600), owned("vip", on="n1", priority=5)]
     plan = off_n1(*pods, failover={"maxConcurrentMoves": 2})
     assert [one.pod.name for one in plan.moves] == ["vip", "old"]
-    assert stays(plan) == {"young": Reason.AT_MOVE_LIMIT}
+    assert blocked(plan) == {"young": Reason.AT_MOVE_LIMIT}
 
 
 def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
-    assert stays(off_n1(owned("web", on="n1"), seen=False)) == {"web": Reason.QUARANTINE_PENDING}
+    assert blocked(off_n1(owned("web", on="n1"), seen=False)) == {"web": Reason.QUARANTINE_PENDING}
 
 
 def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
-    silent = pool_state(sick=sickness("n1", reason=Reason.NODE_SILENT))
+    silent = pool_state(node_faults=sickness("n1", reason=Reason.NODE_SILENT))
     heard = {"a1": NOW, "n1": NOW - 60, "n2": NOW}
     for seen in (False, True):
         restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True", heard=heard)
         assert restarted.moves == ()
-        assert stays(restarted) == {"web": Reason.AWAITING_VERDICT}
+        assert blocked(restarted) == {"web": Reason.AWAITING_VERDICT}
         assert restarted.quarantine == {"n1": Reason.NODE_SILENT}
     for ready in ("Unknown", "False"):
         assert moved_to(off_n1(owned("web", on="n1"), state=silent, ready=ready, heard=heard)) == {"web": "aws"}
@@ -142,7 +142,7 @@ def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_sta
 def test_a_pod_that_would_come_back_to_the_same_node_stays(toleration: Toleration, moves: bool) -> None:
     web = owned("web", on="n1", shaped=shape(1, tolerations=[toleration]))
     plan = off_n1(web)
-    assert stays(plan) == ({} if moves else {"web": Reason.TOLERATES_QUARANTINE})
+    assert blocked(plan) == ({} if moves else {"web": Reason.TOLERATES_QUARANTINE})
     assert bool(plan.moves) is moves
     # Without accelerators to offer, the node takes nobody, whoever tolerates what.
     bare = sick_node("n1", 0)
@@ -164,15 +164,24 @@ def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> No
         ({"owner_kind": "DaemonSet"}, False, None),
         ({"owner_kind": "Node"}, False, None),
         ({"deleting": NOW + 5}, False, None),
-        ({"undisturbed": True}, True, None),
+        ({"do_not_disrupt": True}, True, None),
         ({"owner_kind": "Job"}, True, None),
     ],
-    ids=["bare", "bare and says so", "says no", "of a daemon set", "static", "on its way", "undisturbed", "of a job"],
+    ids=[
+        "bare",
+        "bare and says so",
+        "says no",
+        "of a daemon set",
+        "static",
+        "on its way",
+        "do_not_disrupt",
+        "of a job",
+    ],
 )
 def test_who_may_be_moved(fields: dict[str, Any], moves: bool, why: Reason | None) -> None:
     plan = off_n1(owned("web", on="n1", **fields))
     assert bool(plan.moves) is moves
-    assert stays(plan).get("web") is why
+    assert blocked(plan).get("web") is why
 
 
 def test_a_pod_with_volumes_moves_within_its_provider_only_unless_it_says_that_they_follow() -> None:
@@ -194,30 +203,30 @@ def test_a_pod_goes_only_where_its_owner_lets_it() -> None:
     ("policy", "moved"),
     [
         ("Leave", set()),
-        ("MoveFromUnhealthyNodes", {"sick"}),
-        ("Move", {"sick", "well"}),
+        ("MoveFromUnhealthyNodes", {"unhealthy"}),
+        ("Move", {"unhealthy", "well"}),
     ],
 )
 def test_what_becomes_of_pods_of_a_provider_that_has_failed(policy: str, moved: set[str]) -> None:
-    state = pool_state(sick=sickness("n1", "n3"), breakers={"nebius": opened()})
+    state = pool_state(node_faults=sickness("n1", "n3"), breakers={"nebius": opened()})
     nodes = [node("a1"), sick_node("n1"), sick_node("n3"), node("n2", taints=[QUARANTINE])]
-    pods = [owned("sick", on="n1"), owned("well", on="n2")]
+    pods = [owned("unhealthy", on="n1"), owned("well", on="n2")]
     plan = decided(snapshot(pool(failover={"runningPods": policy}), nodes, pods), state)
     assert set(moved_to(plan)) == moved
-    assert set(stays(plan)) == {"sick", "well"} - moved
-    assert all(why is Reason.LEFT_BY_POLICY for why in stays(plan).values())
+    assert set(blocked(plan)) == {"unhealthy", "well"} - moved
+    assert all(why is Reason.LEFT_BY_POLICY for why in blocked(plan).values())
 
 
-RECOVERED = {"n1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True, clear_since=NOW - 10)}
+RECOVERED = {"n1": NodeFault(Reason.NODE_NOT_READY, "", NOW - 100, unhealthy=True, clear_since=NOW - 10)}
 
 
 @pytest.mark.parametrize("policy", ["MoveFromUnhealthyNodes", "Move"])
 def test_a_node_that_is_well_again_keeps_its_pods_and_its_quarantine(policy: str) -> None:
     plan = off_n1(
-        owned("web", on="n1"), state=pool_state(sick=RECOVERED), ready="True", failover={"runningPods": policy}
+        owned("web", on="n1"), state=pool_state(node_faults=RECOVERED), ready="True", failover={"runningPods": policy}
     )
     assert plan.moves == ()
-    assert stays(plan) == {"web": Reason.RECOVERING}
+    assert blocked(plan) == {"web": Reason.RECOVERING}
     assert plan.quarantine == {"n1": Reason.NODE_NOT_READY}
 
 
@@ -232,18 +241,18 @@ def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_ba
 def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_still_has_unless_it_is_drained() -> None:
     pods = [owned("was-sick", on="n1"), owned("well", on="n2")]
     nodes = [node("a1"), sick_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
-    state = pool_state(sick=RECOVERED, breakers={"nebius": opened()})
+    state = pool_state(node_faults=RECOVERED, breakers={"nebius": opened()})
 
     def plan(policy: str, *, drain: bool) -> Decided:
         of = pool(provider("aws"), provider("nebius", drain=drain), failover={"runningPods": policy})
         return decided(snapshot(of, nodes, pods), state)
 
     kept = plan("Move", drain=False)
-    assert stays(kept) == {"was-sick": Reason.RECOVERING, "well": Reason.RECOVERING}
+    assert blocked(kept) == {"was-sick": Reason.RECOVERING, "well": Reason.RECOVERING}
     assert set(kept.quarantine or ()) == {"n1", "n2"}
     assert set(moved_to(plan("Move", drain=True))) == {"was-sick", "well"}
     by_hand = plan("MoveFromUnhealthyNodes", drain=True)
-    assert stays(by_hand) == {"was-sick": Reason.RECOVERING, "well": Reason.LEFT_BY_POLICY}
+    assert blocked(by_hand) == {"was-sick": Reason.RECOVERING, "well": Reason.LEFT_BY_POLICY}
 
 
 def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
@@ -252,7 +261,7 @@ def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
         pool(failover={"runningPods": "Move"}), [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")]
     )
     plan = decided(seen, state)
-    assert (plan.moves, plan.stays) == ((), ())
+    assert (plan.moves, plan.blocked) == ((), ())
     assert plan.quarantine == {"n1": Reason.PROVISIONING_FAILED}
 
 
@@ -283,9 +292,9 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
 ) -> None:
     web = owned("web", on="n1")
     refused = pod_move(web, "aws", at=asked, refused_since=since)
-    plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(refused,)), SICK)
+    plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moves=(refused,)), SICK)
     assert bool(plan.moves) is moves
-    assert stays(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
+    assert blocked(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
     assert moves or (plan.recheck_at is not None and plan.recheck_at <= asked + 60)
 
 
@@ -294,8 +303,8 @@ def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
     tries: list[dict[str, Any]] = [{}, {"refused_since": NOW - 10}]
     for fields in tries:
         asked = pod_move(web, "aws", at=NOW - 1, request=Request.ASKED, **fields)
-        plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moving=(asked,)), SICK)
-        assert (plan.moves, plan.stays) == ((), ())
+        plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moves=(asked,)), SICK)
+        assert (plan.moves, plan.blocked) == ((), ())
 
 
 # -- lost nodes
@@ -328,7 +337,7 @@ def test_a_node_is_unknown_since_it_was_first_seen_so() -> None:
 
 
 def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> None:
-    state = pool_state(sick=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
+    state = pool_state(node_faults=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
     nodes = [node("a1"), sick_node("n1"), sick_node("c1"), node("l1", of="lambda")]
     of = pool(
         provider("aws"), provider("nebius"), provider("crusoe"), provider("lambda"), health={"maxUnhealthyPercent": 40}
@@ -336,7 +345,7 @@ def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> N
     pods = [owned("web", on="n1"), pod("full", 8, on="a1"), pod("waits")]
     plan = decided(snapshot(of, nodes, pods), state)
     assert plan.held_back
-    assert (plan.moves, plan.stays, plan.quarantine) == ((), (), None)
+    assert (plan.moves, plan.blocked, plan.quarantine) == ((), (), None)
     assert sent_to(plan) == {"waits": "lambda"}
 
 
@@ -344,4 +353,4 @@ def test_a_view_that_is_stale_moves_nobody() -> None:
     seen = snapshot(pool(), [node("a1"), sick_node("n1")], [owned("web", on="n1")], stale="lost")
     plan = decided(seen, SICK)
     assert plan.frozen
-    assert (plan.moves, plan.stays, plan.quarantine) == ((), (), None)
+    assert (plan.moves, plan.blocked, plan.quarantine) == ((), (), None)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from computepool.assess.capacity.fit import SLACK_SECONDS, Packer, label_keys
-from computepool.assess.capacity.providers import targets_of
+from computepool.assess.capacity.providers import providers_of
 from computepool.assess.capacity.supply import members_of, supply_of
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint, Toleration
-from tests.builders import GPU, NOW, POOL, node, pod, pool, provider, shape, term, uses
+from tests.builders import GPU, NOW, POOL, infos, node, pod, pool, provider, shape, term
 
 ZONE_A = Requirement("zone", "In", ("a",))
 
@@ -24,8 +24,8 @@ def packer(
     name = ("aws", "nebius")[index]
     providers = [provider("aws"), provider("nebius")]
     providers[index] = provider(name, **options)
-    targets = targets_of(pool(*providers))
-    members, _ = members_of(uses(nodes, bound), targets)
+    targets = providers_of(pool(*providers))
+    members, _ = members_of(infos(nodes, bound), targets)
     supply = supply_of(targets[index], members[name], POOL, GPU)
     return Packer(supply, GPU, label_keys([pod("x", shaped=one) for one in tried]), NOW)
 

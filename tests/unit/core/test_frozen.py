@@ -31,7 +31,7 @@ def test_nothing_is_sent_on_marked_or_admitted_from_a_view_that_can_not_be_trust
     found = decided(seen, pool_state(Saturation(before), admitting="nebius"))
     assert found.frozen
     assert not found.bursts
-    assert not found.marks
+    assert not found.label_fixes
     assert found.admission == Admission()
     assert set(holds(found).values()) == {Reason.FROZEN}
     assert len(found.holds) == len(seen.waiting)

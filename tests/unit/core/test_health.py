@@ -9,7 +9,7 @@ import pytest
 from computepool.model.api import BreakerState
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Sickness
+from computepool.model.state import Breaker, NodeFault
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch
@@ -56,19 +56,19 @@ NO_FAULT = {
 def test_what_was_waited_for_already_counts_at_once(faulty: Node, reason: Reason) -> None:
     watch = watching()
     watch.see(0, [faulty, *WELL])
-    assert watch.sick() == {"a1": reason}
+    assert watch.unhealthy() == {"a1": reason}
 
 
 @pytest.mark.parametrize(("faulty", "reason"), SUSTAINED.values(), ids=SUSTAINED.keys())
 def test_other_faults_count_once_they_have_lasted(faulty: Node, reason: Reason) -> None:
     watch = watching(sustainSeconds=30)
     found = watch.see(0, [faulty, *WELL])
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
     assert found.recheck_at == NOW + 30
     watch.see(29.9, [faulty, *WELL])
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
     watch.see(30, [faulty, *WELL])
-    assert watch.sick() == {"a1": reason}
+    assert watch.unhealthy() == {"a1": reason}
 
 
 @pytest.mark.parametrize("fine", NO_FAULT.values(), ids=NO_FAULT.keys())
@@ -82,9 +82,9 @@ def test_these_are_no_faults(fine: Node) -> None:
 def test_a_fault_says_what_it_is_about() -> None:
     watch = watching(sustainSeconds=0)
     watch.see(0, [node("a1", conditions={"GPUMissing": "True", "XIDErrors": "True"}), *WELL])
-    assert watch.provider().sick["a1"].detail == "GPUMissing=True, XIDErrors=True"
+    assert watch.provider().unhealthy["a1"].detail == "GPUMissing=True, XIDErrors=True"
     watch.see(1, [node("a1", 2, capacity=8), *WELL])
-    assert watch.provider().sick["a1"].detail == "6 of 8"
+    assert watch.provider().unhealthy["a1"].detail == "6 of 8"
 
 
 def test_conditions_and_taints_are_those_of_the_spec() -> None:
@@ -94,26 +94,26 @@ def test_conditions_and_taints_are_those_of_the_spec() -> None:
         removalTaints=["karpenter.sh/disrupted"],
     )
     watch.see(0, [node("a1", conditions={"Haunted": "True"}), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+    assert watch.unhealthy() == {"a1": Reason.NODE_CONDITION}
     watch.see(1, [node("a1", taints=[Taint("karpenter.sh/disrupted")]), *WELL])
-    assert watch.sick() == {"a1": Reason.REMOVAL_ANNOUNCED}
+    assert watch.unhealthy() == {"a1": Reason.REMOVAL_ANNOUNCED}
 
 
 def test_the_worst_fault_is_told() -> None:
     watch = watching(sustainSeconds=0)
     bad = {"XIDErrors": "True"}
     watch.see(0, [node("a1", 0, capacity=8, ready="Unknown", conditions=bad), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+    assert watch.unhealthy() == {"a1": Reason.NODE_UNKNOWN}
     watch.see(1, [node("a1", 0, capacity=8, ready="False", conditions=bad), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
     watch.see(2, [node("a1", 0, capacity=8, conditions=bad), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+    assert watch.unhealthy() == {"a1": Reason.NODE_CONDITION}
 
 
 def test_a_node_whose_pods_hold_devices_that_it_does_not_have_has_lost_its_plugin() -> None:
     watch = watching(sustainSeconds=0)
     watch.see(0, [node("a1", 0), *WELL], [pod("p", 8, on="a1")])
-    assert watch.sick() == {"a1": Reason.DEVICE_PLUGIN_GONE}
+    assert watch.unhealthy() == {"a1": Reason.DEVICE_PLUGIN_GONE}
 
 
 # -- how long
@@ -124,7 +124,7 @@ def test_one_fault_after_another_is_one_trouble() -> None:
     watch.see(0, [node("a1", ready="False"), *WELL])
     watch.see(20, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
     watch.see(30, [node("a1", 0, capacity=8), *WELL])
-    assert watch.sickness("a1") == Sickness(Reason.DEVICE_PLUGIN_GONE, "", NOW, sick=True)
+    assert watch.sickness("a1") == NodeFault(Reason.DEVICE_PLUGIN_GONE, "", NOW, unhealthy=True)
 
 
 def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:
@@ -132,10 +132,10 @@ def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:
     for since in (0, 40, 80):
         watch.see(since, [ill, *WELL])
         watch.see(since + 9.9, [ill, *WELL])
-        assert watch.sick() == {}
+        assert watch.unhealthy() == {}
         watch.see(since + 10, [node("a1"), *WELL])
     watch.see(120, [ill, *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
 
 
 def test_a_long_gap_restarts_the_timer() -> None:
@@ -143,19 +143,19 @@ def test_a_long_gap_restarts_the_timer() -> None:
     watch.see(0, [ill, *WELL])
     watch.see(29, [node("a1"), *WELL])
     watch.see(149, [ill, *WELL])
-    assert watch.sickness("a1") == Sickness(Reason.NODE_NOT_READY, "", NOW + 149, sick=False)
+    assert watch.sickness("a1") == NodeFault(Reason.NODE_NOT_READY, "", NOW + 149, unhealthy=False)
 
 
 def test_what_is_sick_is_well_after_clear_seconds_without_a_fault() -> None:
     watch, ill = watching(clearSeconds=120), node("a1", ready="Unknown")
     watch.see(0, [ill, *WELL])
     found = watch.see(10, [node("a1"), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+    assert watch.unhealthy() == {"a1": Reason.NODE_UNKNOWN}
     assert found.recheck_at == NOW + 130
     watch.see(100, [ill, *WELL])
     watch.see(110, [node("a1"), *WELL])
     watch.see(229.9, [node("a1"), *WELL])
-    assert watch.provider().sick["a1"].since == NOW
+    assert watch.provider().unhealthy["a1"].since == NOW
     watch.see(230, [node("a1"), *WELL])
     assert watch.sickness("a1") is None
 
@@ -164,7 +164,7 @@ def test_a_node_that_is_gone_is_forgotten() -> None:
     watch = watching()
     watch.see(0, [node("a1", ready="Unknown"), *WELL])
     watch.see(1, WELL)
-    assert dict(watch.state.memory.sick) == {}
+    assert dict(watch.state.memory.node_faults) == {}
 
 
 def test_a_sick_node_is_no_supply_and_neither_is_one_in_quarantine_or_on_its_way_out() -> None:
@@ -188,7 +188,7 @@ def test_a_node_that_is_just_joining_is_not_sick(young: Node) -> None:
         assert watch.sickness("a1") is None
     watch.see(501, [node("a1"), *WELL])
     watch.see(502, [node("a1", ready="False"), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
 
 
 def test_a_provider_whose_nodes_are_all_just_joining_can_not_be_told() -> None:
@@ -203,7 +203,7 @@ def test_a_new_node_whose_hardware_reports_trouble_is_sick() -> None:
     watch = Watch(pool(health={"sustainSeconds": 0}))
     watch.see(0, WELL)
     watch.see(1, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_CONDITION}
+    assert watch.unhealthy() == {"a1": Reason.NODE_CONDITION}
 
 
 # -- after a restart
@@ -212,16 +212,16 @@ def test_a_new_node_whose_hardware_reports_trouble_is_sick() -> None:
 def test_at_the_first_look_a_lost_node_with_pods_is_sick_and_one_without_may_just_be_joining() -> None:
     watch = Watch()
     watch.see(0, [node("a1", ready="Unknown"), node("a0", ready="Unknown"), *WELL], [pod("p", on="a1")])
-    assert watch.sick() == {"a1": Reason.NODE_UNKNOWN}
+    assert watch.unhealthy() == {"a1": Reason.NODE_UNKNOWN}
 
 
 def test_a_node_found_in_quarantine_is_sick_until_it_was_well_for_clear_seconds() -> None:
     watch = Watch(pool(health={"clearSeconds": 120}))
     tainted = node("a1", quarantine="NodeNotReady")
     watch.see(0, [tainted, *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
     watch.see(119.9, [tainted, *WELL])
-    assert watch.sick() == {"a1": Reason.NODE_NOT_READY}
+    assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
     # Its taint is seen until somebody has taken it away, which makes nobody sick again.
     for now in (120, 121):
         watch.see(now, [tainted, *WELL])

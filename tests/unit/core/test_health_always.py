@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from computepool.assess.breakers.breaker import BreakerInput, Rules, Step, step
 from computepool.assess.health.faults import Fault
-from computepool.assess.health.hysteresis import Times, due, sickness_of
+from computepool.assess.health.hysteresis import Times, due, node_fault_of
 from computepool.assess.health.nodes import ProviderHealth
 from computepool.assess.health.silence import silence_of
 from computepool.assess.times import soonest
@@ -20,7 +20,7 @@ from computepool.model.api import BreakerState, ComputePool
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure
-from computepool.model.state import Breaker, BreakerTimers, Sickness, recorded_in
+from computepool.model.state import Breaker, BreakerTimers, NodeFault, recorded_in
 from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch
 
@@ -44,11 +44,11 @@ def test_a_fault_that_is_seen_again_or_turns_into_another_never_restarts_its_tim
     now, one = NOW, None
     for passed, fault in story:
         now += passed
-        one = sickness_of(one, fault, TIMES, now)
+        one = node_fault_of(one, fault, TIMES, now)
         assert one is not None
         assert one.since == NOW + story[0][0]
         assert one.reason is fault.reason
-        assert one.sick is (now - one.since >= TIMES.sustain)
+        assert one.unhealthy is (now - one.since >= TIMES.sustain)
 
 
 @often
@@ -58,19 +58,19 @@ def test_sick_comes_after_enough_trouble_and_goes_after_enough_time_without_any(
 ) -> None:
     now, one = NOW, None
     trouble = clear = 0.0
-    before: tuple[Fault | None, Sickness | None] = (None, None)
+    before: tuple[Fault | None, NodeFault | None] = (None, None)
     for passed, fault in story:
         now += passed
         was_faulty, was = before
         # What lasted between two looks: the trouble seen at both, or its absence.
         trouble += passed if was_faulty is not None else 0.0
         clear = clear + passed if was_faulty is None else 0.0
-        one = sickness_of(one, fault, TIMES, now)
-        became_sick = one is not None and one.sick and not (was is not None and was.sick)
+        one = node_fault_of(one, fault, TIMES, now)
+        became_sick = one is not None and one.unhealthy and not (was is not None and was.unhealthy)
         if became_sick:
             assert fault is not None
             assert fault.at_once or trouble >= TIMES.sustain
-        if was is not None and was.sick and not (one is not None and one.sick):
+        if was is not None and was.unhealthy and not (one is not None and one.unhealthy):
             assert was_faulty is None
             assert clear >= TIMES.clear
         before = (fault, one)
@@ -84,11 +84,11 @@ def test_before_the_time_to_recheck_at_a_node_stays_as_it_is(
     now, one, fault = NOW, None, None
     for passed, fault in story:
         now += passed
-        one = sickness_of(one, fault, TIMES, now)
+        one = node_fault_of(one, fault, TIMES, now)
     again = None if one is None else due(one, TIMES)
     later = now + share * ((3600 if again is None else again) - now)
-    after = sickness_of(one, fault, TIMES, later)
-    assert (one is not None and one.sick) is (after is not None and after.sick)
+    after = node_fault_of(one, fault, TIMES, later)
+    assert (one is not None and one.unhealthy) is (after is not None and after.unhealthy)
 
 
 # -- what can't be told
@@ -120,7 +120,7 @@ def test_what_can_not_be_told_is_never_failing(story: list[tuple[float, Sequence
         watch.see(now, nodes)
         assert watch.provider("nebius").failing is None
         assert watch.breaker("nebius").closed
-        assert watch.sick("nebius") == {}
+        assert watch.unhealthy("nebius") == {}
 
 
 @often
@@ -132,12 +132,12 @@ def test_what_can_not_be_told_is_never_failing(story: list[tuple[float, Sequence
 def test_where_all_are_silent_the_pool_freezes_and_nothing_changes(
     ages: dict[str, float], ready: str, was_sick: bool
 ) -> None:
-    before = {"n1": Sickness(Reason.NODE_UNKNOWN, "", NOW - 500, sick=True)} if was_sick else {}
+    before = {"n1": NodeFault(Reason.NODE_UNKNOWN, "", NOW - 500, unhealthy=True)} if was_sick else {}
     breaker = Breaker(OPEN, Reason.PROVIDER_SILENT, NOW - 500, NOW - 400, 2)
-    watch = Watch(pool(), pool_state(sick=before, breakers={"nebius": breaker}))
+    watch = Watch(pool(), pool_state(node_faults=before, breakers={"nebius": breaker}))
     nodes = [node("a1"), node("a2", ready=ready), node("n1", ready=ready), node("n2")]
     found = watch.see(0, nodes, [pod("p")], heartbeats={name: NOW - age for name, age in ages.items()})
-    assert found.blind
+    assert found.all_silent
     assert dict(found.health.nodes) == before
     assert watch.breaker("nebius") == breaker
     assert watch.breaker("aws").closed
@@ -363,8 +363,8 @@ def verdicts(watch: Watch) -> object:
     """All that others act on."""
     found = watch.found
     return (
-        {name: (sorted(one.sick), one.failing, one.known) for name, one in found.health.providers.items()},
+        {name: (sorted(one.unhealthy), one.failing, one.known) for name, one in found.health.providers.items()},
         {name: (one.state, one.since, one.node, one.failures) for name, one in found.breakers.of.items()},
-        {one.target.name: [use.node.name for use in one.usable] for one in found.supplies},
-        (found.exceeded, found.blind, found.breakers.unbound),
+        {one.provider.name: [info.node.name for info in one.usable] for one in found.supplies},
+        (found.exceeded, found.all_silent, found.breakers.not_bound),
     )

@@ -48,7 +48,7 @@ def test_cordoned_nodes_that_are_upgraded_do_not_fail_their_provider(how: dict[s
         watch.see(now, [*some(9, cordoned=True, **how), node("a9")])
         assert (watch.provider().failing, watch.provider().troubled) == (None, False)
     # Each of them is sick all the same.
-    assert len(watch.sick()) == 9
+    assert len(watch.unhealthy()) == 9
     watch.see(1001, [*some(5, cordoned=True, **how), *some(5, 5, ready="Unknown")])
     assert watch.provider().failing is None
     watch.see(1002, [*some(4, cordoned=True, **how), *some(6, 4, ready="Unknown")])
@@ -95,7 +95,7 @@ def test_recovery_is_timed_from_when_enough_of_it_is_well() -> None:
     assert (watch.provider().failing, watch.provider().troubled) == (Reason.PROVIDER_UNHEALTHY, False)
     watch.see(130, [*some(5, ready="Unknown"), *some(5, 5)])
     assert watch.provider().failing is None
-    assert len(watch.sick()) == 5
+    assert len(watch.unhealthy()) == 5
 
 
 def test_a_provider_without_nodes_can_not_be_told() -> None:

@@ -52,8 +52,8 @@ def checked(
     """Check the plan that a pass makes, changed in one way."""
     of = pool(*PROVIDERS, **spec)
     view: Snapshot = snapshot(of, nodes, [*PENDING, WEB], **(seen or {}))
-    sick = sickness("a1") if nodes is NODES else {}
-    state: PoolState = pool_state(sick=sick, breakers=breakers or {})
+    unhealthy = sickness("a1") if nodes is NODES else {}
+    state: PoolState = pool_state(node_faults=unhealthy, breakers=breakers or {})
     plan = decided(view, state)
     context = Context(view, plan.assessment, state, NOW)
     good = Plan(**{name: getattr(plan, name) for name in Plan.__struct_fields__})

@@ -141,14 +141,14 @@ def test_no_limit_is_exceeded_by_all_that_may_come_of_a_plan(case: Case) -> None
 @given(cases(), st.booleans())
 def test_a_view_that_is_stale_or_shows_no_primary_changes_nothing(case: Case, stale: bool) -> None:
     primary = case.seen.pool.spec.primary
-    others = tuple(use for use in case.seen.nodes if use.node.labels["computepool.io/provider"] != primary.name)
+    others = tuple(info for info in case.seen.nodes if info.node.labels["computepool.io/provider"] != primary.name)
     seen = msgspec.structs.replace(case.seen, stale="lost") if stale else replaced(case.seen, nodes=others)
     plan = decided(seen, case.state)
     if not stale and primary.capacity.type == "OnDemand":
         assert not plan.frozen
         return
     assert plan.frozen
-    assert (plan.bursts, plan.marks, plan.admission) == ((), (), Admission())
+    assert (plan.bursts, plan.label_fixes, plan.admission) == ((), (), Admission())
     assert plan.state.recorded.saturated is case.state.recorded.saturated
 
 
@@ -181,8 +181,8 @@ def test_every_waiting_pod_is_decided_once_and_no_other_is_touched(case: Case) -
         assert isinstance(one.reason, Reason)
         assert {name for name, _ in one.rejected} <= known
         assert all(isinstance(reason, Reason) for _, reason in one.rejected)
-    bound = {pod.uid for use in case.seen.nodes for pod in use.pods if request_of(pod, GPU)}
-    assert {mark.pod.uid for mark in plan.marks} <= bound
+    bound = {pod.uid for info in case.seen.nodes for pod in info.pods if request_of(pod, GPU)}
+    assert {mark.pod.uid for mark in plan.label_fixes} <= bound
 
 
 @often
@@ -250,7 +250,7 @@ def test_before_the_time_to_recheck_at_time_alone_changes_nothing(case: Case, sh
     later = NOW + share * (3600 if first.recheck_at is None else first.recheck_at - NOW)
     second = decided(case.seen, first.state, later)
     assert second.bursts == ()
-    assert second.marks == first.marks
+    assert second.label_fixes == first.label_fixes
     assert second.admission == first.admission
     assert second.state.recorded.saturated == first.state.recorded.saturated
 

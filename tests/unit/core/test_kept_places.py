@@ -18,10 +18,10 @@ def test_the_place_of_an_evicted_pod_is_kept_until_its_replacement_is_seen() -> 
     under_way = (pod_move(gone, "nebius", at=NOW - 3),)
     other = pod("other", 8)
     assert sent_to(decided(snapshot(of, nodes, [full, other]))) == {"other": "nebius"}
-    plan = decided(snapshot(of, nodes, [full, other], moving=under_way))
+    plan = decided(snapshot(of, nodes, [full, other], moves=under_way))
     assert holds(plan) == {"other": Reason.NO_ROOM}
     assert plan.recheck_at == NOW - 3 + 120
-    late = decided(snapshot(of, nodes, [full, other], moving=(pod_move(gone, "nebius", at=NOW - 120),)))
+    late = decided(snapshot(of, nodes, [full, other], moves=(pod_move(gone, "nebius", at=NOW - 120),)))
     assert sent_to(late) == {"other": "nebius"}
 
 
@@ -30,7 +30,7 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
     # only one that the budget covers.
     gone, runs = owned("gone", on="a1", age=60), owned("runs", on="a2")
     dear = provider("nebius", price="1")
-    state = pool_state(sick=sickness("a1", "a2"), breakers={"aws": opened()})
+    state = pool_state(node_faults=sickness("a1", "a2"), breakers={"aws": opened()})
     nodes = [sick_node("a1"), sick_node("a2"), node("n1")]
     for of, beside in (
         (pool(provider("aws"), dear, budget={"perHour": "1"}), ()),
@@ -38,31 +38,31 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
     ):
         seen = snapshot(of, nodes, [runs, *beside])
         assert moved_to(decided(seen, state)) == {"runs": "nebius"}
-        plan = decided(msgspec.structs.replace(seen, moving=(pod_move(gone, "aws", at=NOW - 1, order=1),)), state)
+        plan = decided(msgspec.structs.replace(seen, moves=(pod_move(gone, "aws", at=NOW - 1, order=1),)), state)
         assert moved_to(plan) == {}
         assert stay_of(plan, "runs").reason is Reason.WOULD_STRAND
     # One that may not go there has no place to keep.
     tied = msgspec.structs.replace(gone, allowed=())
     flown = (pod_move(tied, "aws", at=NOW - 1, order=1),)
-    assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) != {}
+    assert moved_to(decided(msgspec.structs.replace(seen, moves=flown), state)) != {}
 
 
 def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
     gone, runs = owned("gone", on="n1", age=60), owned("runs", on="n2")
     of = pool(provider("aws"), provider("nebius"), provider("crusoe"))
-    state = pool_state(sick=sickness("n1", "n2"), breakers={"nebius": opened()})
+    state = pool_state(node_faults=sickness("n1", "n2"), breakers={"nebius": opened()})
     full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
     seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
     assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
     flown = (pod_move(gone, "nebius", at=NOW - 1, order=1),)
-    assert moved_to(decided(msgspec.structs.replace(seen, moving=flown), state)) == {}
+    assert moved_to(decided(msgspec.structs.replace(seen, moves=flown), state)) == {}
 
 
 def test_the_replacement_is_sent_on_at_once() -> None:
     gone = owned("gone", 8, on="n1")
     new = pod("new", 8, owner="rs-1", waited=1)
     seen = snapshot(
-        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moving=(pod_move(gone, "nebius", at=NOW - 1),)
+        pool(), [node("a1"), node("n2")], [pod("full", 8, on="a1"), new], moves=(pod_move(gone, "nebius", at=NOW - 1),)
     )
     assert sent_to(decided(seen)) == {"new": "nebius"}
-    assert holds(decided(msgspec.structs.replace(seen, moving=()))) == {"new": Reason.BELOW_PENDING_SECONDS}
+    assert holds(decided(msgspec.structs.replace(seen, moves=()))) == {"new": Reason.BELOW_PENDING_SECONDS}

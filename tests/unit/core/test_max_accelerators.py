@@ -80,9 +80,9 @@ def test_a_write_under_way_counts_once() -> None:
 
 def test_a_pod_bound_to_a_node_that_is_not_seen_yet_counts() -> None:
     new = pod("x", 3, on="n9", sent=[("nebius", NOW - 1)])
-    assert sent_to(plan(pod("p", 2), seen={"astray": (new,)})) == {"p": "crusoe"}
+    assert sent_to(plan(pod("p", 2), seen={"on_unknown_nodes": (new,)})) == {"p": "crusoe"}
     elsewhere = pod("x", 3, on="x9")
-    assert sent_to(plan(pod("p", 2), seen={"astray": (elsewhere,)})) == {"p": "nebius"}
+    assert sent_to(plan(pod("p", 2), seen={"on_unknown_nodes": (elsewhere,)})) == {"p": "nebius"}
 
 
 def test_the_limit_holds_where_nodes_are_made_on_demand() -> None:
@@ -107,8 +107,8 @@ def test_one_that_moves_within_the_provider_leaves_its_place_to_its_replacement(
     of = pool(provider("aws"), provider("nebius", max_accelerators=3))
     pods = [owned(f"w{index}", on="n1", owner=f"rs-{index}") for index in range(3)]
     nodes = [node("a1", 1), sick_node("n1", ready=ready), node("n2")]
-    state = pool_state(sick=sickness("n1"))
+    state = pool_state(node_faults=sickness("n1"))
     under_way = (pod_move(pods[0], "nebius", at=NOW - 1, source="nebius"),)
     ending = msgspec.structs.replace(pods[0], deleting=NOW + 30)
-    seen = snapshot(of, nodes, [ending, *pods[1:], pod("full", 1, on="a1")], moving=under_way)
+    seen = snapshot(of, nodes, [ending, *pods[1:], pod("full", 1, on="a1")], moves=under_way)
     assert moved_to(decided(seen, state)) == moves

@@ -25,7 +25,7 @@ def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
 
 
 def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Plan:
-    fields = {key: spec.pop(key) for key in ("moving",) if key in spec}
+    fields = {key: spec.pop(key) for key in ("moves",) if key in spec}
     there = nodes or [node("a1", 4), node("a2", 4), node("n1")]
     options = {"reschedule": WHEN, **spec}
     return decided(snapshot(pool(provider("aws"), provider("nebius"), **options), there, pods, **fields), state)
@@ -64,7 +64,7 @@ def test_nobody_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not
         {"priority": 5},
         {"movable": False},
         {"owner": ""},
-        {"undisturbed": True},
+        {"do_not_disrupt": True},
         {"owner_kind": "DaemonSet"},
         {"owner_kind": "Job"},
     ],
@@ -116,7 +116,7 @@ def test_a_standby_that_is_not_used_as_it_fits_takes_nobody(breaker: Any) -> Non
 def test_one_that_is_served_by_moves_under_way_needs_no_more() -> None:
     pods = full_primary()
     evicted = pod_move(pods[1], "nebius", at=NOW - 1, kind=MoveKind.RESCHEDULE)
-    assert room(stuck(), *pods, moving=(evicted,)).moves == ()
+    assert room(stuck(), *pods, moves=(evicted,)).moves == ()
     leaving = [pods[0], msgspec.structs.replace(pods[1], deleting=NOW + 90), pods[2]]
     assert room(stuck(), *leaving).moves == ()
     another = pod("another", 2, priority=5, allowed=())
@@ -138,7 +138,7 @@ def test_all_of_a_set_or_none_within_the_limits_of_failover() -> None:
 def test_another_makes_room_where_one_may_not_go() -> None:
     pods = full_primary()
     refused = pod_move(pods[2], "nebius", at=NOW - 9, kind=MoveKind.RESCHEDULE, refused_since=NOW - 9)
-    assert moved_to(room(stuck(), *pods, moving=(refused,))) == {"s1": "nebius"}
+    assert moved_to(room(stuck(), *pods, moves=(refused,))) == {"s1": "nebius"}
     dwelling = msgspec.structs.replace(pods[2], created=NOW - 60)
     earlier = pod_move(owned("was", on="n1"), "aws", at=NOW - 61)
-    assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moving=(earlier,))) == {"s1": "nebius"}
+    assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moves=(earlier,))) == {"s1": "nebius"}

@@ -37,10 +37,10 @@ def test_a_node_is_silent_after_silent_seconds() -> None:
     # The next one to fall silent is news: it is no reason to look before, save a moment before.
     assert watch.found.recheck_at is None
     fell_silent(watch, 24.9, "a1")
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
     assert watch.found.recheck_at == NOW + 25
     fell_silent(watch, 25, "a1")
-    assert watch.sick() == {"a1": Reason.NODE_SILENT}
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
     assert watch.found.recheck_at is not None
     assert watch.found.recheck_at <= NOW + 35
 
@@ -48,30 +48,30 @@ def test_a_node_is_silent_after_silent_seconds() -> None:
 def test_silence_is_not_looked_for_where_silent_seconds_is_zero() -> None:
     watch = watching(silentSeconds=0)
     fell_silent(watch, 1000, "a1")
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
 
 
 def test_a_node_without_a_heartbeat_ever_is_not_silent() -> None:
     watch = watching()
     watch.see(1000, NODES, heartbeats=beating(1000, *AWS[1:], *NEBIUS))
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
 
 
 def test_nobody_was_silent_before_we_listened() -> None:
     watch = watching()
     fell_silent(watch, 100, "a1", listening_since=NOW + 90)
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
     fell_silent(watch, 115, "a1", listening_since=NOW + 90)
-    assert watch.sick() == {"a1": Reason.NODE_SILENT}
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
 
 
 def test_a_silent_node_that_is_heard_again_is_well_after_clear_seconds() -> None:
     watch = watching(clearSeconds=60)
     fell_silent(watch, 30, "a1")
     fell_silent(watch, 40)
-    assert watch.sick() == {"a1": Reason.NODE_SILENT}
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
     fell_silent(watch, 100)
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
 
 
 @pytest.mark.parametrize(("silent", "failing"), [(3, False), (4, True), (5, True)])
@@ -94,7 +94,7 @@ def test_a_few_nodes_with_a_heartbeat_do_not_speak_for_all() -> None:
     watch = watching(silentPercent=80, unhealthyPercent=100)
     watch.see(30, NODES, heartbeats={**beating(0, *NEBIUS[:2]), **beating(30, *AWS)})
     assert watch.provider("nebius").failing is None
-    assert watch.sick("nebius") == dict.fromkeys(NEBIUS[:2], Reason.NODE_SILENT)
+    assert watch.unhealthy("nebius") == dict.fromkeys(NEBIUS[:2], Reason.NODE_SILENT)
 
 
 def test_half_of_the_nodes_speak_for_all() -> None:
@@ -107,19 +107,19 @@ def test_any_node_of_the_cluster_shows_that_we_hear() -> None:
     watch = watching(silentPercent=100)
     watch.see(30, NODES, heartbeats={**beating(0, *AWS, *NEBIUS), **beating(30, "no-pools-node")})
     assert watch.provider("aws").failing is watch.provider("nebius").failing is Reason.PROVIDER_SILENT
-    assert not watch.found.blind
+    assert not watch.found.all_silent
 
 
 def test_where_everything_is_silent_at_once_nothing_is_sick_and_the_pool_freezes() -> None:
     watch = watching()
     found = watch.see(30, NODES, heartbeats=beating(0, *AWS, *NEBIUS))
-    assert "all 10 nodes" in found.blind
-    assert watch.sick() == watch.sick("nebius") == {}
+    assert "all 10 nodes" in found.all_silent
+    assert watch.unhealthy() == watch.unhealthy("nebius") == {}
     assert watch.provider("nebius").failing is None
     assert {one.closed for one in found.breakers.of.values()} == {True}
     assert found.recheck_at is not None
     plan = decided(snapshot(watch.pool, NODES, [*FULL, pod("p")], heartbeats=beating(0, *AWS, *NEBIUS)), now=NOW + 30)
-    assert plan.frozen == found.blind
+    assert plan.frozen == found.all_silent
     assert not plan.bursts
     assert plan.quarantine is None
 
@@ -129,17 +129,17 @@ def test_while_we_are_blind_what_was_sick_stays_so_and_every_timer_starts_anew()
     fell_silent(watch, 30, "a1")
     fell_silent(watch, 40)
     watch.see(80, NODES, heartbeats=beating(40, *AWS, *NEBIUS))
-    assert watch.found.blind
-    assert watch.sick() == {"a1": Reason.NODE_SILENT}
+    assert watch.found.all_silent
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
     fell_silent(watch, 101)
-    assert watch.sick() == {"a1": Reason.NODE_SILENT}
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
     fell_silent(watch, 161)
-    assert watch.sick() == {}
+    assert watch.unhealthy() == {}
 
 
 def test_a_cluster_without_heartbeats_is_not_blind() -> None:
-    assert silence_of({}, 0, 25, NOW).blind == ""
+    assert silence_of({}, 0, 25, NOW).all_silent == ""
 
 
 def test_the_only_node_being_silent_is_told_in_the_singular() -> None:
-    assert silence_of({"a1": NOW - 25}, 0, 25, NOW).blind.startswith("the only node's heartbeat")
+    assert silence_of({"a1": NOW - 25}, 0, 25, NOW).all_silent.startswith("the only node's heartbeat")

@@ -44,7 +44,7 @@ def test_a_provider_that_falls_silent_alone_is_left_at_once() -> None:
 def test_its_first_silent_nodes_are_no_reason_to_wait() -> None:
     watch = seen(25.0, nebius=16)
     assert watch.found.exceeded == ""
-    assert list(watch.sick("aws")) == ["a0"]
+    assert list(watch.unhealthy("aws")) == ["a0"]
 
 
 def test_a_pool_that_allows_all_of_them_to_fail_does_not_wait() -> None:

@@ -134,7 +134,7 @@ class Play:
                 self.world.write(burst)
             self.world.conclude(plan)
             self.world.check()
-            if bound or plan.bursts or plan.marks:
+            if bound or plan.bursts or plan.label_fixes:
                 continue
             if plan.recheck_at is None:
                 return plan

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from computepool.assess.capacity.providers import in_preference, targets_of
+from computepool.assess.capacity.providers import in_preference, providers_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.saturation import percent
 from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MILLI
 from computepool.model.taints import Toleration
-from tests.builders import GPU, POOL, node, pod, pool, provider, shape, standby_toleration, uses
+from tests.builders import GPU, POOL, infos, node, pod, pool, provider, shape, standby_toleration
 
 
 def supply(*nodes: Node, pods: tuple[Pod, ...] = (), **primary: Any) -> Supply:
     of = pool(provider("aws", **primary), provider("nebius"))
-    target = targets_of(of)[0]
-    return supply_of(target, members_of(uses(nodes, pods), [target])[0]["aws"], POOL, GPU)
+    target = providers_of(of)[0]
+    return supply_of(target, members_of(infos(nodes, pods), [target])[0]["aws"], POOL, GPU)
 
 
 def test_what_any_pod_holds_is_allocated_the_pools_own_or_not() -> None:
@@ -33,11 +33,11 @@ def test_only_nodes_that_can_take_pods_are_supply() -> None:
     )
     found = supply(*nodes)
     assert (len(found.nodes), len(found.usable), found.allocatable) == (5, 1, 8 * MILLI)
-    assert found.unhealthy == 32 * MILLI
+    assert found.unusable == 32 * MILLI
 
 
 def test_devices_that_a_node_reports_as_not_allocatable_are_unhealthy() -> None:
-    assert supply(node("a1", 6, capacity=8)).unhealthy == 2 * MILLI
+    assert supply(node("a1", 6, capacity=8)).unusable == 2 * MILLI
 
 
 def test_a_node_that_shrank_under_its_pods_has_nothing_free_and_takes_nothing_from_others() -> None:
@@ -67,9 +67,9 @@ def test_a_primary_whose_nodes_are_all_unusable_is_full() -> None:
 
 def test_a_node_of_two_providers_counts_for_the_first_and_is_told() -> None:
     of = pool(provider("aws"), provider("nebius", labels={"gpu": "h100"}))
-    found, doubles = members_of(uses([node("a1", labels={"gpu": "h100"})], ()), targets_of(of))
+    found, overlapping_nodes = members_of(infos([node("a1", labels={"gpu": "h100"})], ()), providers_of(of))
     assert {name: len(members) for name, members in found.items()} == {"aws": 1, "nebius": 0}
-    assert doubles == 1
+    assert overlapping_nodes == 1
 
 
 def test_pods_of_the_pool_are_counted_on_unusable_nodes_too() -> None:
@@ -83,8 +83,8 @@ def test_terminating_pods_run_until_they_are_gone_unless_their_node_is_lost() ->
     assert (both.pods, both.accelerators, both.ending, both.held) == (2, 4 * MILLI, 4 * MILLI, 4 * MILLI)
     unknown = supply(node("a1"), node("a2", ready="Unknown"), pods=ending)
     assert (unknown.pods, unknown.accelerators, unknown.ending, unknown.held) == (1, 3 * MILLI, 3 * MILLI, 4 * MILLI)
-    of = targets_of(pool())[0]
-    silent = supply_of(of, uses([node("a1"), node("a2")], ending), POOL, GPU, silent=frozenset({"a1"}))
+    of = providers_of(pool())[0]
+    silent = supply_of(of, infos([node("a1"), node("a2")], ending), POOL, GPU, silent=frozenset({"a1"}))
     assert (silent.pods, silent.accelerators, silent.ending, silent.held) == (1, MILLI, MILLI, 4 * MILLI)
 
 
@@ -95,7 +95,7 @@ def test_pods_that_nobody_ends_count_on_a_lost_node_too() -> None:
 
 def test_standbys_are_preferred_in_the_order_of_the_spec() -> None:
     of = pool(provider("aws"), provider("b", price="1"), provider("a", price="0.5"))
-    assert [t.name for t in in_preference(targets_of(of), cheapest=False)] == ["b", "a"]
+    assert [t.name for t in in_preference(providers_of(of), cheapest=False)] == ["b", "a"]
 
 
 def test_the_cheapest_standby_comes_first_one_without_a_price_last_and_equal_ones_in_the_order_of_the_spec() -> None:
@@ -107,23 +107,25 @@ def test_the_cheapest_standby_comes_first_one_without_a_price_last_and_equal_one
         provider("same", price="9.50"),
         provider("free", price="0"),
     )
-    ordered = in_preference(targets_of(of), cheapest=True)
+    ordered = in_preference(providers_of(of), cheapest=True)
     assert [t.name for t in ordered] == ["free", "cheap", "same", "dear", "unknown"]
 
 
 def test_the_primary_adds_no_tolerations_and_a_standby_its_default() -> None:
-    primary, standby = targets_of(pool(provider("aws"), provider("nebius")))
+    primary, standby = providers_of(pool(provider("aws"), provider("nebius")))
     assert primary.tolerations == ()
     assert standby.tolerations == (standby_toleration("nebius"),)
 
 
 def test_standing_capacity_is_given_a_minute_and_on_demand_ten_unless_told() -> None:
-    targets = targets_of(pool(provider("aws"), provider("s"), provider("d", on_demand=True), provider("t", timeout=7)))
+    targets = providers_of(
+        pool(provider("aws"), provider("s"), provider("d", on_demand=True), provider("t", timeout=7))
+    )
     assert [t.timeout for t in targets] == [60, 60, 600, 7]
 
 
 def test_a_pod_that_tolerates_more_than_asked_needs_nothing_added() -> None:
-    target = targets_of(pool(provider("aws"), provider("nebius")))[1]
+    target = providers_of(pool(provider("aws"), provider("nebius")))[1]
     key = standby_toleration("nebius").key
     for enough in (
         standby_toleration("nebius"),
@@ -145,7 +147,7 @@ def test_a_pod_that_tolerates_more_than_asked_needs_nothing_added() -> None:
 
 def test_every_toleration_of_a_provider_has_to_be_there() -> None:
     wanted = [{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists"}]
-    target = targets_of(pool(provider("aws"), provider("n", tolerations=wanted)))[1]
+    target = providers_of(pool(provider("aws"), provider("n", tolerations=wanted)))[1]
     assert not target.tolerated_by(shape(tolerations=[Toleration("a", "Exists")]))
     assert target.tolerated_by(shape(tolerations=[Toleration("a", "Exists"), Toleration("b", "Exists")]))
     assert not target.tolerated_by(shape(tolerations=[Toleration("a", "Equal", ""), Toleration("b", "Exists")]))

@@ -11,7 +11,7 @@ from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, BreakerTimers, PoolState, Sickness, restarted
+from computepool.model.state import Breaker, BreakerTimers, NodeFault, PoolState, restarted
 from tests.builders import NOW, changed, pool, snapshot
 
 
@@ -34,13 +34,13 @@ class Watch:
         """Let another leader take over, which knows nothing but what is in the status."""
         self.state = restarted(self.state.recorded)
 
-    def sickness(self, name: str) -> Sickness | None:
+    def sickness(self, name: str) -> NodeFault | None:
         """A node's trouble, sick or not."""
         return self.found.health.nodes.get(name)
 
-    def sick(self, provider: str = "aws") -> dict[str, Reason]:
+    def unhealthy(self, provider: str = "aws") -> dict[str, Reason]:
         """The nodes of a provider that count as sick, and why."""
-        return {name: one.reason for name, one in self.provider(provider).sick.items()}
+        return {name: one.reason for name, one in self.provider(provider).unhealthy.items()}
 
     def provider(self, name: str = "aws") -> ProviderHealth:
         """A provider's health."""
@@ -56,8 +56,8 @@ class Watch:
 
     def usable(self, name: str = "aws") -> list[str]:
         """Names of the nodes of a provider that count as supply."""
-        (supply,) = [one for one in self.found.supplies if one.target.name == name]
-        return [use.node.name for use in supply.usable]
+        (supply,) = [one for one in self.found.supplies if one.provider.name == name]
+        return [info.node.name for info in supply.usable]
 
 
 def beating(now: float, *names: str) -> Mapping[str, float]:

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from computepool.act.patches import BURST_DELETION_COST
-from computepool.assess.capacity.providers import Target, targets_of
-from computepool.decide.plan import Admission, Burst, Mark
+from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.decide.plan import Admission, Burst, LabelFix
 from computepool.model.accelerators import request_of
 from computepool.model.cluster import Node, Offer, Pod, Shape
 from computepool.model.keys import BURST_LABEL
@@ -47,7 +47,7 @@ class World:
         self._spec = (tuple(providers), spec)
         self._versions = itertools.count(10)
         self._unseen: list[Change] = []
-        self.targets = targets_of(pool(*providers, **spec))
+        self.targets = providers_of(pool(*providers, **spec))
         self.start()
 
     # -- the operator
@@ -76,7 +76,7 @@ class World:
 
     def conclude(self, plan: Decided) -> None:
         """Carry out what comes last in a pass: marks and the status."""
-        for mark in plan.marks:
+        for mark in plan.label_fixes:
             self._mark(mark)
         self.admission = plan.admission
         self.saturated = {True: "True", False: "False", None: "Unknown"}[plan.state.recorded.saturated]
@@ -119,7 +119,7 @@ class World:
                 case _:
                     self.store.put_node(item, 0.0)
 
-    def _mark(self, mark: Mark) -> None:
+    def _mark(self, mark: LabelFix) -> None:
         there = self.pods.get(mark.pod.uid)
         if there is not None:
             others = {key: value for key, value in there.labels.items() if key != BURST_LABEL}
@@ -206,7 +206,7 @@ class World:
             node.usable and room and shape.admits(node.name, node.labels) and tolerated(node.taints, shape.tolerations)
         )
 
-    def target_of(self, node: Node) -> Target | None:
+    def target_of(self, node: Node) -> Provider | None:
         """The provider of a node."""
         return next((target for target in self.targets if target.selector.matches(node.labels)), None)
 
@@ -222,7 +222,7 @@ class World:
 
     # -- what has to hold
 
-    def committed(self, target: Target) -> int:
+    def committed(self, target: Provider) -> int:
         """What the pool's pods hold on a provider, or may hold there without any further decision; in devices."""
         return sum(
             request_of(one, GPU) // MILLI
@@ -254,7 +254,7 @@ def bare(shape: Shape) -> Shape:
     return Shape(shape.requests, shape.node_selector, shape.affinity, (), shape.unmodelled)
 
 
-def would_tolerate(shape: Shape, target: Target) -> Shape:
+def would_tolerate(shape: Shape, target: Provider) -> Shape:
     """The shape as it would be once it was sent to a provider."""
     missing: tuple[Toleration, ...] = tuple(t for t in target.tolerations if t not in shape.tolerations)
     return with_tolerations(shape, *missing)

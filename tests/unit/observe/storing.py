@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from computepool.model.api import ComputePool
-from computepool.model.cluster import NodeUse, Pod
+from computepool.model.cluster import NodeInfo, Pod
 from computepool.observe.records import Namespace
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool
@@ -33,18 +33,18 @@ class Clock:
         return self.now
 
 
-def new_store(marks: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
-    told = Marks() if marks is None else marks
+def new_store(label_fixes: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
+    told = Marks() if label_fixes is None else label_fixes
     return Store(lambda name, at: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"])
 
 
-def filled(*items: Any, marks: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
+def filled(*items: Any, label_fixes: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
     """A store that was given these, in this order."""
-    store = new_store(marks, wall)
+    store = new_store(label_fixes, wall)
     for item in items:
         put(store, item)
-    if marks is not None:
-        marks.clear()
+    if label_fixes is not None:
+        label_fixes.clear()
     return store
 
 
@@ -63,8 +63,8 @@ def changed(one: Pod, **fields: Any) -> Pod:
     return msgspec.structs.replace(one, resource_version=one.resource_version + 1, **fields)
 
 
-def use_of(store: Store, name: str, of: str = "inference") -> NodeUse:
-    (found,) = [use for use in store.snapshot(of).nodes if use.node.name == name]
+def use_of(store: Store, name: str, of: str = "inference") -> NodeInfo:
+    (found,) = [info for info in store.snapshot(of).nodes if info.node.name == name]
     return found
 
 

@@ -17,7 +17,7 @@ class Leaving:
         self.moved = self.sibling("moved")
         self.sibling("there")
         moving = PodMove(self.moved, "aws", "nebius", MoveKind.FAILOVER, at=NOW)
-        self.store.moving.start("inference", moving)
+        self.store.moves.start("inference", moving)
         self.sibling("between")
 
     def sibling(self, name: str) -> Pod:
@@ -26,7 +26,7 @@ class Leaving:
         return one
 
     def may_replace(self) -> set[str]:
-        (one,) = self.store.moving.of("inference")
+        (one,) = self.store.moves.of("inference")
         others = (held for held in self.store.pods() if held.uid != self.moved.uid)
         return {held.name for held in others if LatestMoves([one]).before(held) is not None}
 

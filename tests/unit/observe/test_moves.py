@@ -229,7 +229,7 @@ class Played:
 
     def check(self) -> None:
         of = msgspec.structs.replace(
-            snapshot(pool()), moving=self.moves.of(POOL), moves_forgotten=self.moves.forgotten(POOL)
+            snapshot(pool()), moves=self.moves.of(POOL), moves_forgotten=self.moves.forgotten(POOL)
         )
         dwell = Dwell(of, self.dwell, None, self.clock.now)
         for at, new in self.made:

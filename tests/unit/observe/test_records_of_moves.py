@@ -51,7 +51,7 @@ def test_without_the_annotation_nothing_is_said_about_moving() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said", "undisturbed"),
+    ("key", "said", "do_not_disrupt"),
     [
         ("karpenter.sh/do-not-disrupt", "true", True),
         ("karpenter.sh/do-not-disrupt", "false", False),
@@ -59,8 +59,8 @@ def test_without_the_annotation_nothing_is_said_about_moving() -> None:
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", False),
     ],
 )
-def test_autoscalers_annotations_ask_to_be_left_alone(key: str, said: str, undisturbed: bool) -> None:
-    assert read_pod(annotations={key: said}).undisturbed is undisturbed
+def test_autoscalers_annotations_ask_to_be_left_alone(key: str, said: str, do_not_disrupt: bool) -> None:
+    assert read_pod(annotations={key: said}).do_not_disrupt is do_not_disrupt
 
 
 @pytest.mark.parametrize(("status", "ready"), [("True", True), ("False", False), ("Unknown", False)])

@@ -14,7 +14,7 @@ from tests.unit.observe.storing import AT, WORLD, Clock, Marks, changed, filled,
 
 def test_a_snapshot_holds_the_nodes_of_the_pools_providers_and_no_others() -> None:
     store = filled(pool(), node("a1"), node("n1"), node("x1", of="elsewhere"))
-    assert sorted(use.node.name for use in store.snapshot("inference").nodes) == ["a1", "n1"]
+    assert sorted(info.node.name for info in store.snapshot("inference").nodes) == ["a1", "n1"]
 
 
 def test_nodes_and_pods_are_found_in_whatever_order_they_come() -> None:
@@ -28,11 +28,11 @@ def test_nodes_and_pods_are_found_in_whatever_order_they_come() -> None:
 def test_a_node_is_charged_with_every_pod_on_it_and_shares_tell_the_pools_own() -> None:
     own, other = pod("own", 2, on="a1", burst="nebius"), pod("other", 1, on="a1", namespace="kube-system")
     tiny = pod("tiny", shaped=shape(0, more={"cpu": 1}), on="a1")
-    use = use_of(filled(pool(), namespace(), node("a1"), own, other, tiny), "a1")
-    assert (use.used[GPU], use.used["cpu"], use.used["pods"]) == (3000, 1000, 3000)
-    assert use.shares["inference"].members == (own,)
-    assert use.shares["inference"].accelerators == 2000
-    assert use.shares["inference"].burst_labels == {"nebius"}
+    info = use_of(filled(pool(), namespace(), node("a1"), own, other, tiny), "a1")
+    assert (info.used[GPU], info.used["cpu"], info.used["pods"]) == (3000, 1000, 3000)
+    assert info.shares["inference"].members == (own,)
+    assert info.shares["inference"].accelerators == 2000
+    assert info.shares["inference"].burst_labels == {"nebius"}
 
 
 def test_a_finished_pod_holds_nothing() -> None:
@@ -72,22 +72,22 @@ def test_a_pod_of_the_same_name_is_another_pod() -> None:
 def test_pods_on_a_node_that_is_gone_are_astray_until_they_are_gone_too() -> None:
     one = pod("p", on="a1")
     store = filled(pool(), namespace(), node("a1"), one)
-    assert store.snapshot("inference").astray == ()
+    assert store.snapshot("inference").on_unknown_nodes == ()
     store.drop_node("a1", AT)
-    assert store.snapshot("inference").astray == (one,)
+    assert store.snapshot("inference").on_unknown_nodes == (one,)
     store.drop_pod(one.uid, AT)
-    assert store.snapshot("inference").astray == ()
+    assert store.snapshot("inference").on_unknown_nodes == ()
 
 
 def test_a_node_that_was_not_seen_has_the_owners_of_its_pods_recheck_at_when_it_comes_and_goes() -> None:
-    marks = Marks()
-    store = filled(pool(), namespace(), pod("p", on="x1"), marks=marks)
+    label_fixes = Marks()
+    store = filled(pool(), namespace(), pod("p", on="x1"), label_fixes=label_fixes)
     put(store, node("x1", of="elsewhere"))
-    assert marks.pools() == {"inference"}
-    assert store.snapshot("inference").astray == ()
-    marks.clear()
+    assert label_fixes.pools() == {"inference"}
+    assert store.snapshot("inference").on_unknown_nodes == ()
+    label_fixes.clear()
     store.drop_node("x1", AT)
-    assert marks.pools() == {"inference"}
+    assert label_fixes.pools() == {"inference"}
 
 
 def test_a_pool_that_is_not_there_has_no_snapshot() -> None:

@@ -38,9 +38,9 @@ P, Q = WORLD[5], WORLD[6]
     ids=str,
 )
 def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
-    marks = Marks()
-    put(filled(*WORLD, marks=marks), event)
-    assert ("inference", AT) in marks
+    label_fixes = Marks()
+    put(filled(*WORLD, label_fixes=label_fixes), event)
+    assert ("inference", AT) in label_fixes
 
 
 @pytest.mark.parametrize(
@@ -60,41 +60,41 @@ def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
     ids=str,
 )
 def test_a_change_that_concerns_nobody_wakes_nobody(event: Any) -> None:
-    marks = Marks()
-    put(filled(*WORLD, marks=marks), event)
-    assert marks == []
+    label_fixes = Marks()
+    put(filled(*WORLD, label_fixes=label_fixes), event)
+    assert label_fixes == []
 
 
 def test_what_is_gone_has_the_pool_looked_at() -> None:
-    marks = Marks()
-    store = filled(*WORLD, marks=marks)
+    label_fixes = Marks()
+    store = filled(*WORLD, label_fixes=label_fixes)
     for drop, key in ((store.drop_pod, P.uid), (store.drop_pod, Q.uid), (store.drop_node, "n1")):
         drop(key, AT)
-        assert marks.pools() == {"inference"}
-        marks.clear()
+        assert label_fixes.pools() == {"inference"}
+        label_fixes.clear()
     store.drop_node("x1", AT)
     store.drop_pod("unknown", AT)
     store.drop_pool("unknown", AT)
-    assert marks == []
+    assert label_fixes == []
 
 
 def test_a_write_that_has_landed_has_the_pool_looked_at_though_nothing_else_changed() -> None:
-    marks = Marks()
-    store = filled(*WORLD, marks=marks)
+    label_fixes = Marks()
+    store = filled(*WORLD, label_fixes=label_fixes)
     store.in_flight.start(P.uid, Offer("nebius", NOW))
     store.in_flight.written(P.uid, P.resource_version + 1, P.resource_version)
     put(store, changed(P))
-    assert marks.pools() == {"inference"}
+    assert label_fixes.pools() == {"inference"}
     assert P.uid not in store.in_flight
 
 
 def test_a_place_that_another_pools_pod_gives_up_has_everybody_looked_at() -> None:
-    marks = Marks()
+    label_fixes = Marks()
     theirs = pool(
         provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
     )
     mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
     sent = pod("sent", labels={"of": "theirs"}, sent=[("nebius", NOW)])
-    store = filled(mine, theirs, namespace(), sent, marks=marks)
+    store = filled(mine, theirs, namespace(), sent, label_fixes=label_fixes)
     put(store, changed(sent, node="elsewhere"))
-    assert "inference" in marks.pools()
+    assert "inference" in label_fixes.pools()

@@ -25,16 +25,16 @@ def test_a_namespace_that_changes_takes_all_of_its_pods_along_and_no_others() ->
 
 
 def test_pods_that_are_gone_are_not_concerned() -> None:
-    marks = Marks()
+    label_fixes = Marks()
     gone = pod("gone", namespace="one")
-    store = filled(SELECTS, namespace("one"), gone, pod("stays", namespace="one"), marks=marks)
+    store = filled(SELECTS, namespace("one"), gone, pod("blocked", namespace="one"), label_fixes=label_fixes)
     store.drop_pod(gone.uid, AT)
     put(store, namespace("one", team="ml"))
-    assert waiting(store) == ["stays"]
+    assert waiting(store) == ["blocked"]
     store.drop_pod(store.snapshot("inference").waiting[0].uid, AT)
-    marks.clear()
+    label_fixes.clear()
     put(store, namespace("one"))
-    assert marks == []
+    assert label_fixes == []
 
 
 def test_many_namespaces_cost_the_same_beside_many_pods_as_beside_a_few() -> None:

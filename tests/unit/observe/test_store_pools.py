@@ -14,8 +14,8 @@ YOUNG = pool(provider("aws"), provider("nebius"), name="young", created=NOW - 10
 def test_the_older_pool_keeps_the_pod_and_the_younger_is_told_how_many_and_by_whom() -> None:
     store = filled(YOUNG, OLD, namespace(), node("a1"), pod("p"), pod("q", on="a1"))
     assert (waiting(store, "old"), waiting(store, "young")) == (["p"], [])
-    assert (store.snapshot("old").contested, store.snapshot("old").rival) == (0, "")
-    assert (store.snapshot("young").contested, store.snapshot("young").rival) == (2, "old")
+    assert (store.snapshot("old").conflicts, store.snapshot("old").conflicting_pool) == (0, "")
+    assert (store.snapshot("young").conflicts, store.snapshot("young").conflicting_pool) == (2, "old")
     assert use_of(store, "a1", "young").shares.keys() == {"old"}
 
 
@@ -25,7 +25,7 @@ def test_of_several_rivals_the_oldest_is_named_whatever_came_last() -> None:
     pods = [pod("m", labels={"of": "middle"}), pod("o", labels={"of": "oldest"})]
     for order in (pods, pods[::-1]):
         store = filled(YOUNG, middle, oldest, namespace(), *order)
-        assert (store.snapshot("young").contested, store.snapshot("young").rival) == (2, "oldest")
+        assert (store.snapshot("young").conflicts, store.snapshot("young").conflicting_pool) == (2, "oldest")
 
 
 def test_a_pod_goes_to_the_next_pool_when_the_older_one_is_gone() -> None:
@@ -33,7 +33,7 @@ def test_a_pod_goes_to_the_next_pool_when_the_older_one_is_gone() -> None:
     store.drop_pool("old", AT)
     assert waiting(store, "young") == ["p"]
     assert use_of(store, "a1", "young").shares.keys() == {"young"}
-    assert store.snapshot("young").contested == 0
+    assert store.snapshot("young").conflicts == 0
 
 
 def test_another_pools_pods_that_were_sent_on_are_foreign_while_they_are_not_bound() -> None:
@@ -71,13 +71,13 @@ def test_a_pool_that_counts_another_accelerator_counts_anew() -> None:
 
 
 def test_pods_change_pools_with_their_namespaces_labels() -> None:
-    marks = Marks()
+    label_fixes = Marks()
     mine = pool(workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
-    store = filled(mine, namespace(), pod("p"), marks=marks)
+    store = filled(mine, namespace(), pod("p"), label_fixes=label_fixes)
     assert waiting(store) == []
     store.put_namespace(namespace(team="ml"), AT)
     assert waiting(store) == ["p"]
-    assert marks.pools() == {"inference"}
+    assert label_fixes.pools() == {"inference"}
     store.put_namespace(namespace(team="web"), AT)
     assert waiting(store) == []
 

@@ -134,23 +134,26 @@ def plain(seen: Snapshot) -> dict[str, Any]:
         return sorted(repr(msgspec.structs.replace(one, resource_version=0, since=0.0)) for one in pods)
 
     nodes = {
-        use.node.name: (
-            msgspec.structs.replace(use.node, resource_version=0),
-            bare(use.pods),
-            {name: amount for name, amount in use.used.items() if amount},
-            use.left,
-            bare(use.leaving),
-            {name: (bare(share.members), share.accelerators, share.burst_labels) for name, share in use.shares.items()},
+        info.node.name: (
+            msgspec.structs.replace(info.node, resource_version=0),
+            bare(info.pods),
+            {name: amount for name, amount in info.used.items() if amount},
+            info.left,
+            bare(info.leaving),
+            {
+                name: (bare(share.members), share.accelerators, share.burst_labels)
+                for name, share in info.shares.items()
+            },
         )
-        for use in seen.nodes
+        for info in seen.nodes
     }
     return {
         "pool": seen.pool,
         "nodes": nodes,
         "waiting": bare(seen.waiting),
         "foreign": bare(seen.foreign),
-        "astray": bare(seen.astray),
-        "contest": (seen.contested, seen.rival),
+        "on_unknown_nodes": bare(seen.on_unknown_nodes),
+        "contest": (seen.conflicts, seen.conflicting_pool),
     }
 
 
@@ -177,11 +180,11 @@ def test_whatever_has_happened_the_store_shows_what_there_is(events: list[Any]) 
 @often
 @given(EVENTS)
 def test_every_pool_whose_snapshot_changes_is_told_to_look(events: list[Any]) -> None:
-    marks = Marks()
-    store, truth = new_store(marks), Truth()
+    label_fixes = Marks()
+    store, truth = new_store(label_fixes), Truth()
     for event in events:
         before = {name: plain(store.snapshot(name)) for name in truth.pools}
-        marks.clear()
+        label_fixes.clear()
         happen(store, truth, event)
         for name in truth.pools:
             after = plain(store.snapshot(name))
@@ -190,7 +193,7 @@ def test_every_pool_whose_snapshot_changes_is_told_to_look(events: list[Any]) ->
             more_foreign = {**was, "foreign": after["foreign"]} == after and set(was["foreign"]) <= set(
                 after["foreign"]
             )
-            assert was == after or more_foreign or name in marks.pools(), (name, event)
+            assert was == after or more_foreign or name in label_fixes.pools(), (name, event)
 
 
 @often

@@ -21,16 +21,16 @@ class Scene:
     """A store whose clocks the test moves."""
 
     def __init__(self, *items: Any) -> None:
-        self.marks = Marks()
+        self.label_fixes = Marks()
         self.clock = Clock()
-        self.store = Store(lambda name, at: self.marks.append((name, at)), wall=self.clock, clock=self.clock)
+        self.store = Store(lambda name, at: self.label_fixes.append((name, at)), wall=self.clock, clock=self.clock)
         for item in items or (pool(), namespace(), *NODES):
             put(self.store, item)
         self.store.heartbeats.sync_started(self.clock.now)
         self.beat(*(one.name for one in NODES))
         self.store.heartbeats.sync_finished(self.clock.now)
         self.tick()
-        self.marks.clear()
+        self.label_fixes.clear()
 
     def beat(self, *names: str) -> None:
         for name in names:
@@ -38,9 +38,9 @@ class Scene:
 
     def tick(self, *, connected: bool = True) -> set[str]:
         """Tick; return who is told to look."""
-        self.marks.clear()
+        self.label_fixes.clear()
         self.store.tick(AT, connected=connected)
-        return self.marks.pools()
+        return self.label_fixes.pools()
 
     def wait(self, seconds: int, *beating: str) -> set[str]:
         """Let time go by; return who was told to look meanwhile."""
@@ -106,7 +106,7 @@ def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
     assert scene.wait(30, "x1") == {"inference"}
     scene.beat("x1")
     scene.wait(26)
-    scene.marks.clear()
+    scene.label_fixes.clear()
     scene.beat("x1")
     # Nobody of the pool, but the one who tells that it is not we who are deaf.
     assert scene.tick() == {"inference"}
@@ -140,7 +140,7 @@ def failed(uid: str, on: str = "a1", *, created: float = NOW) -> FailedPod:
 def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> None:
     scene = Scene(pool(), pool(provider("crusoe"), provider("tertiary"), name="other"), namespace(), *NODES)
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
-    assert scene.marks == [("inference", AT)]
+    assert scene.label_fixes == [("inference", AT)]
     expected = (Failure("u1", "a1", "rs", NOW, refused=True),)
     assert scene.store.snapshot("inference").failures == expected
     assert scene.store.snapshot("other").failures == expected
@@ -149,10 +149,10 @@ def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> No
 def test_a_pod_that_is_known_to_have_failed_wakes_nobody() -> None:
     scene = Scene()
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
-    scene.marks.clear()
+    scene.label_fixes.clear()
     scene.store.put_failed_pod(failed("u1"), AT, listed=True)
     scene.store.put_failed_pod(failed("u2", created=NOW - 100_000), AT, listed=True)
-    assert scene.marks == []
+    assert scene.label_fixes == []
 
 
 def test_failures_are_kept_for_the_longest_window_of_any_pool() -> None:
@@ -174,9 +174,9 @@ def test_a_pod_that_does_not_start_tells_of_its_node_whoever_it_belongs_to(names
     scene = Scene()
     starting = pod("p", on="a1", namespace=namespace_of_pod, owner="rs")
     put(scene.store, starting)
-    scene.marks.clear()
+    scene.label_fixes.clear()
     put(scene.store, changed(starting, failing=True))
-    assert scene.marks.pools() == {"inference"}
+    assert scene.label_fixes.pools() == {"inference"}
     seen = scene.store.snapshot("inference").failures
     assert seen == (Failure(starting.uid, "a1", "rs", NOW, refused=False),)
 
@@ -201,34 +201,34 @@ def test_a_strangers_pod_that_becomes_ready_wakes_nobody() -> None:
     scene = Scene()
     stranger = pod("p", 0, on="a1", namespace="kube-system")
     scene.store = Store(
-        lambda name, at: scene.marks.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
+        lambda name, at: scene.label_fixes.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
     )
     for item in (pool(), namespace(), *NODES, stranger):
         put(scene.store, item)
-    scene.marks.clear()
+    scene.label_fixes.clear()
     put(scene.store, changed(stranger, ready=True))
-    assert scene.marks == []
+    assert scene.label_fixes == []
     put(scene.store, changed(stranger, ready=True, deleting=NOW + 30))
-    assert scene.marks.pools() == {"inference"}
+    assert scene.label_fixes.pools() == {"inference"}
 
 
 def test_a_pod_of_the_pool_that_becomes_ready_has_the_pool_look() -> None:
     scene = Scene()
     own = pod("p", on="n1")
     put(scene.store, own)
-    scene.marks.clear()
+    scene.label_fixes.clear()
     put(scene.store, changed(own, ready=True))
-    assert scene.marks.pools() == {"inference"}
+    assert scene.label_fixes.pools() == {"inference"}
 
 
 def test_a_node_condition_that_turns_has_the_pool_look_and_one_that_stands_does_not() -> None:
     scene = Scene()
-    sick = changed(NODES[0], conditions=(("XIDErrors", "True"),))  # type: ignore[arg-type]
-    put(scene.store, sick)
-    assert scene.marks.pools() == {"inference"}
-    scene.marks.clear()
-    put(scene.store, changed(sick))
-    assert scene.marks == []
+    unhealthy = changed(NODES[0], conditions=(("XIDErrors", "True"),))  # type: ignore[arg-type]
+    put(scene.store, unhealthy)
+    assert scene.label_fixes.pools() == {"inference"}
+    scene.label_fixes.clear()
+    put(scene.store, changed(unhealthy))
+    assert scene.label_fixes == []
 
 
 # -- moves
@@ -238,14 +238,14 @@ def test_moves_are_seen_until_the_dwell_is_over_and_for_some_minutes_at_least() 
     scene = Scene(pool(failback={"minDwellSeconds": 600}), pool(name="other", failback={"minDwellSeconds": 0}), *NODES)
     for name in ("inference", "other"):
         moved = PodMove(pod(f"p-{name}", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW)
-        scene.store.moving.start(name, moved)
-        scene.store.moving.recorded(moved.pod.uid)
-        scene.store.moving.asked(moved.pod.uid)
-        scene.store.moving.let_go(moved.pod.uid, NOW)
+        scene.store.moves.start(name, moved)
+        scene.store.moves.recorded(moved.pod.uid)
+        scene.store.moves.asked(moved.pod.uid)
+        scene.store.moves.let_go(moved.pod.uid, NOW)
 
     def seen() -> list[int]:
         scene.tick()
-        return [len(scene.store.snapshot(name).moving) for name in ("inference", "other")]
+        return [len(scene.store.snapshot(name).moves) for name in ("inference", "other")]
 
     for age, expected in ((299, [1, 1]), (301, [1, 0]), (599, [1, 0]), (601, [0, 0])):
         scene.clock.now = NOW + age
@@ -254,21 +254,21 @@ def test_moves_are_seen_until_the_dwell_is_over_and_for_some_minutes_at_least() 
 
 def test_a_pass_knows_since_when_moves_are_remembered() -> None:
     scene = Scene()
-    assert scene.store.snapshot("inference").moving_since == NOW
+    assert scene.store.snapshot("inference").moves_since == NOW
     scene.clock.now += 100
-    scene.store.moving.begin()
-    assert scene.store.snapshot("inference").moving_since == NOW + 100
+    scene.store.moves.begin()
+    assert scene.store.snapshot("inference").moves_since == NOW + 100
 
 
 def test_of_a_pool_that_was_away_moves_are_remembered_since_it_is_back() -> None:
     scene = Scene()
-    scene.store.moving.start("inference", PodMove(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW))
+    scene.store.moves.start("inference", PodMove(pod("p", on="n1"), "nebius", "crusoe", MoveKind.FAILOVER, NOW))
     scene.clock.now += 50
     of = scene.store.pools["inference"]
     scene.store.drop_pool("inference", 0.0)
     scene.store.put_pool(of, 0.0)
     seen = scene.store.snapshot("inference")
-    assert (seen.moving, seen.moving_since) == ((), NOW + 50)
+    assert (seen.moves, seen.moves_since) == ((), NOW + 50)
     scene.store.put_pool(of, 0.0)
     scene.clock.now += 50
-    assert scene.store.snapshot("inference").moving_since == NOW + 50
+    assert scene.store.snapshot("inference").moves_since == NOW + 50

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.observe.unread import Unread
+from computepool.observe.unreadable import UnreadableObjects
 from tests.fakes.apiserver import PODS, FakeApiServer
 from tests.fakes.following import Following, following
 from tests.fakes.waiting import until
@@ -21,8 +21,8 @@ def raw(name: str, uid: str = "") -> bytes:
     return msgspec.json.encode({"metadata": {"name": name, "namespace": "ml", "uid": uid or f"uid-{name}"}})
 
 
-def noted(*names: str) -> Unread:
-    unread = Unread("pods")
+def noted(*names: str) -> UnreadableObjects:
+    unread = UnreadableObjects("pods")
     for name in names:
         unread.note(raw(name), BROKEN)
     return unread
@@ -44,12 +44,12 @@ def test_each_is_forgotten_by_itself() -> None:
     assert (unread.text, bool(unread)) == ("", False)
 
 
-@pytest.mark.parametrize("odd", [b"?", b"[]", b'{"metadata": 7}', b'{"metadata": {"uid": 7}}'])
-def test_one_that_does_not_even_say_who_it_is_stands_until_the_next_list(odd: bytes) -> None:
+@pytest.mark.parametrize("unusual", [b"?", b"[]", b'{"metadata": 7}', b'{"metadata": {"uid": 7}}'])
+def test_one_that_does_not_even_say_who_it_is_stands_until_the_next_list(unusual: bytes) -> None:
     unread = noted()
-    unread.note(odd, BROKEN)
+    unread.note(unusual, BROKEN)
     assert unread.text == "cannot read one of the pods: Expected `str`, got `int`"
-    unread.forget(odd)
+    unread.forget(unusual)
     assert unread
     unread.list_started()
     unread.list_finished()
@@ -73,7 +73,7 @@ def test_a_list_takes_nothing_back_before_it_is_complete() -> None:
 
 
 def odd_pod(label: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "odd", "namespace": "default", "labels": {"a": label}}}
+    return {"metadata": {"name": "unusual", "namespace": "default", "labels": {"a": label}}}
 
 
 def play(server: FakeApiServer, scenario: Callable[[Following], Awaitable[None]]) -> None:
@@ -90,10 +90,10 @@ def test_one_that_comes_by_watch_is_named_until_it_can_be_read() -> None:
 
     async def scenario(f: Following) -> None:
         made = server.create(PODS, odd_pod(7))
-        await until(lambda: "(default/odd)" in f.reflector.unread, "it is named")
+        await until(lambda: "(default/unusual)" in f.reflector.unread, "it is named")
         server.update(PODS, {**made, "metadata": {**made["metadata"], "labels": {"a": "fine"}}})
         await until(lambda: f.reflector.unread == "", "it is right again")
-        assert set(f.sink.items) == {"odd"}
+        assert set(f.sink.items) == {"unusual"}
 
     play(server, scenario)
 
@@ -103,8 +103,8 @@ def test_one_that_was_listed_is_named_until_it_is_deleted() -> None:
     server.create(PODS, odd_pod(7))
 
     async def scenario(f: Following) -> None:
-        assert "(default/odd)" in f.reflector.unread
-        server.delete(PODS, "odd", "default")
+        assert "(default/unusual)" in f.reflector.unread
+        server.delete(PODS, "unusual", "default")
         await until(lambda: f.reflector.unread == "", "it is gone")
 
     play(server, scenario)

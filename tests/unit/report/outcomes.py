@@ -11,7 +11,7 @@ from computepool.model.api import ComputePool, Condition
 from computepool.model.cluster import Node, Pod
 from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from tests.builders import NOW, node, pod, pool, snapshot
 
 AT = datetime.fromtimestamp(NOW, UTC)
@@ -30,21 +30,21 @@ def outcome(
     now: float = NOW,
     seen: dict[str, Any] | None = None,
     **fields: Any,
-) -> Outcome:
+) -> PassReport:
     """One pass, from what the pool's status has recorded. `seen` and `fields`: more of the snapshot and the outcome."""
     of = of or pool()
     view = snapshot(of, nodes, pods, **(seen or {}))
     done = reconcile(view, restarted(recorded_in(of)), now)
-    return Outcome(view, done.assessment, done.plan, done.state, **fields)
+    return PassReport(view, done.assessment, done.plan, done.state, **fields)
 
 
-def condition(of: Outcome, kind: str, before: tuple[Condition, ...] = (), now: datetime = AT) -> Condition:
+def condition(of: PassReport, kind: str, before: tuple[Condition, ...] = (), now: datetime = AT) -> Condition:
     """One condition that the outcome gives."""
     (found,) = [one for one in conditions_of(of, before, now) if one.type == kind]
     return found
 
 
-def said(of: Outcome, kind: str) -> tuple[str, str, str]:
+def said(of: PassReport, kind: str) -> tuple[str, str, str]:
     """A condition's status, reason and message."""
     found = condition(of, kind)
     return str(found.status), found.reason, found.message

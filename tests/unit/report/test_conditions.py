@@ -117,8 +117,8 @@ def test_a_refused_write_is_told_in_the_api_servers_words() -> None:
 
 
 def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow() -> None:
-    contested = outcome(seen={"contested": 3, "rival": "training"})
-    status, reason, message = said(contested, "Degraded")
+    conflicts = outcome(seen={"conflicts": 3, "conflicting_pool": "training"})
+    status, reason, message = said(conflicts, "Degraded")
     assert (status, reason) == ("True", "ClaimedByOlderPool")
     assert "'training'" in message
     assert "narrow spec.workloads" in message
@@ -140,7 +140,7 @@ def test_signals_that_do_not_come_are_told_and_nothing_worse_is_hidden_by_that()
 
 
 def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> None:
-    few, many = (outcome(seen={"contested": count, "rival": "training"}) for count in (3, 4))
+    few, many = (outcome(seen={"conflicts": count, "conflicting_pool": "training"}) for count in (3, 4))
     assert condition(few, "Degraded") == condition(many, "Degraded")
     assert "waiting" not in said(few, "Degraded")[2]
 
@@ -186,9 +186,9 @@ def test_a_missing_policy_is_told() -> None:
 
 def test_of_several_troubles_the_one_that_stops_most_is_told() -> None:
     twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}), provider("nowhere"))
-    contested = {"contested": 1, "rival": "training"}
-    assert said(outcome(twice, seen=contested, refused="no", policy_missing=True), "Degraded")[1] == "WriteRefused"
-    assert said(outcome(twice, seen=contested, policy_missing=True), "Degraded")[1] == "ClaimedByOlderPool"
+    conflicts = {"conflicts": 1, "conflicting_pool": "training"}
+    assert said(outcome(twice, seen=conflicts, refused="no", policy_missing=True), "Degraded")[1] == "WriteRefused"
+    assert said(outcome(twice, seen=conflicts, policy_missing=True), "Degraded")[1] == "ClaimedByOlderPool"
     assert said(outcome(twice, policy_missing=True), "Degraded")[1] == "NodesClaimedTwice"
     assert said(outcome(nodes=FULL[:1], policy_missing=True), "Degraded")[1] == "NoNodesMatch"
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from computepool.decide.plan import Move, Stay
+from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import BreakerState, PoolStatus
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.status import moves_by_second, status_of
 from tests.builders import NOW, changed, node, pod, pod_move, pool, provider
 from tests.unit.report.outcomes import AT, outcome, said
@@ -23,13 +23,13 @@ PRICED = pool(provider("aws"), provider("nebius", price="2.50"), budget={"perHou
 BURST = [node("a1", 2, of="aws"), node("n1", 4, of="nebius")]
 
 
-def planned(of: Outcome | None = None, **fields: object) -> Outcome:
+def planned(of: PassReport | None = None, **fields: object) -> PassReport:
     """An outcome whose plan has these fields."""
     of = of or outcome()
     return msgspec.structs.replace(of, plan=msgspec.structs.replace(of.plan, **fields))
 
 
-def with_breakers(breakers: Mapping[str, Breaker]) -> Outcome:
+def with_breakers(breakers: Mapping[str, Breaker]) -> PassReport:
     of = outcome()
     return msgspec.structs.replace(of, state=changed(of.state, breakers=breakers))
 
@@ -81,7 +81,7 @@ def test_a_provider_on_trial_is_not_told_as_one_that_fails_now() -> None:
 
 
 def test_pods_that_can_not_leave_are_told_while_a_breaker_is_open_too() -> None:
-    of = planned(with_breakers({"nebius": OPEN}), stays=(Stay(pod("web", on="n1"), Reason.EVICTION_REFUSED),))
+    of = planned(with_breakers({"nebius": OPEN}), blocked=(BlockedMove(pod("web", on="n1"), Reason.EVICTION_REFUSED),))
     status, reason, message = said(of, "Degraded")
     assert (status, reason) == ("True", "ProviderSilent")
     assert message.endswith(" Also EvictionRefused: 1 pod, such as default/web.")
@@ -89,8 +89,8 @@ def test_pods_that_can_not_leave_are_told_while_a_breaker_is_open_too() -> None:
 
 def test_pods_held_by_a_budget_and_pods_without_room_are_both_told() -> None:
     of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
-    held = [Stay(pod(f"held-{index}", on="n3"), Reason.EVICTION_REFUSED) for index in range(2)]
-    of = planned(of, stays=(Stay(pod("web", on="n3"), Reason.WOULD_STRAND), *held))
+    held = [BlockedMove(pod(f"held-{index}", on="n3"), Reason.EVICTION_REFUSED) for index in range(2)]
+    of = planned(of, blocked=(BlockedMove(pod("web", on="n3"), Reason.WOULD_STRAND), *held))
     status, reason, message = said(of, "Degraded")
     assert (status, reason) == ("True", "EvictionRefused")
     assert "2 pods, such as default/held-0, default/held-1. Also WouldStrand: 1 pod, such as default/web;" in message
@@ -98,8 +98,10 @@ def test_pods_held_by_a_budget_and_pods_without_room_are_both_told() -> None:
 
 def test_pods_that_stay_for_want_of_money_say_so() -> None:
     of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
-    unpaid = Stay(pod("web", on="n3"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM), ("c", Reason.BUDGET_EXHAUSTED)))
-    assert Reason.BUDGET_EXHAUSTED.help in said(planned(of, stays=(unpaid,)), "Degraded")[2]
+    unpaid = BlockedMove(
+        pod("web", on="n3"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM), ("c", Reason.BUDGET_EXHAUSTED))
+    )
+    assert Reason.BUDGET_EXHAUSTED.help in said(planned(of, blocked=(unpaid,)), "Degraded")[2]
 
 
 def test_a_drained_provider_is_told_behind_one_that_failed() -> None:
@@ -113,7 +115,7 @@ def test_a_drained_provider_is_told_behind_one_that_failed() -> None:
 @pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])
 def test_pods_that_should_leave_and_cannot_are_named_a_few_of_them(reason: Reason) -> None:
     of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
-    of = planned(of, stays=tuple(Stay(pod(f"web-{index}", on="n3"), reason) for index in range(9)))
+    of = planned(of, blocked=tuple(BlockedMove(pod(f"web-{index}", on="n3"), reason) for index in range(9)))
     status, found, message = said(of, "Degraded")
     assert (status, found) == ("True", str(reason))
     assert "web-0" in message
@@ -121,12 +123,12 @@ def test_pods_that_should_leave_and_cannot_are_named_a_few_of_them(reason: Reaso
 
 
 def test_pods_that_have_no_room_at_home_and_are_well_where_they_are_are_no_trouble() -> None:
-    stay = Stay(pod("web", on="n1"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM),))
-    assert said(planned(stays=(stay,)), "Degraded")[:2] == ("False", "AllWell")
+    stay = BlockedMove(pod("web", on="n1"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM),))
+    assert said(planned(blocked=(stay,)), "Degraded")[:2] == ("False", "AllWell")
 
 
 def test_pods_that_stay_by_policy_are_no_trouble() -> None:
-    of = planned(stays=(Stay(pod("web", on="n1"), Reason.LEFT_BY_POLICY),))
+    of = planned(blocked=(BlockedMove(pod("web", on="n1"), Reason.LEFT_BY_POLICY),))
     assert said(of, "Degraded")[0] == "False"
 
 
@@ -152,7 +154,7 @@ def test_an_exhausted_budget_is_told_with_its_bounds_and_what_becomes_of_running
     assert "go on, and cost" in message
 
 
-def spending(spent: str, at: float = NOW, day: str = "2027-01-15") -> Outcome:
+def spending(spent: str, at: float = NOW, day: str = "2027-01-15") -> PassReport:
     of = outcome(PRICED, BURST)
     return msgspec.structs.replace(of, state=changed(of.state, spend=Spend(day, Decimal(spent), at)))
 
@@ -193,9 +195,9 @@ def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() 
     held = pod_move(again.pod, again.target, source=again.source, at=NOW - 5, refused_since=NOW - 60)
     before = PoolStatus()
     for seen in (held, msgspec.structs.replace(held, request=Request.ASKED)):
-        of = planned(outcome(seen={"moving": (seen,)}), moves=(again,))
+        of = planned(outcome(seen={"moves": (seen,)}), moves=(again,))
         assert status_of(of, before, AT).last_decision is None
-    both = planned(outcome(seen={"moving": (held,)}), moves=(again, move("b")))
+    both = planned(outcome(seen={"moves": (held,)}), moves=(again, move("b")))
     told = status_of(both, before, AT).last_decision
     assert told is not None
     assert told.message.startswith("1 running pod(s) to be moved")

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from computepool.decide.plan import Stay
+from computepool.decide.plan import BlockedMove
 from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
 from computepool.report.metrics import CONTENT_TYPE, Metrics
@@ -105,8 +105,11 @@ def test_pods_that_can_not_leave_and_pools_that_stand_still_are_told() -> None:
     metrics = Metrics()
     quiet = outcome()
     lost = outcome(nodes=[*FULL, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
-    stays = (Stay(pod("a", on="n3"), Reason.WOULD_STRAND), Stay(pod("b", on="n1"), Reason.EVICTION_REFUSED))
-    plan = msgspec.structs.replace(lost.plan, stays=stays, held_back="2 of 3")
+    blocked = (
+        BlockedMove(pod("a", on="n3"), Reason.WOULD_STRAND),
+        BlockedMove(pod("b", on="n1"), Reason.EVICTION_REFUSED),
+    )
+    plan = msgspec.structs.replace(lost.plan, blocked=blocked, held_back="2 of 3")
     frozen = outcome(seen={"stale": "old"})
     for of, expected in (
         (quiet, [0, 0, 0, 0]),

@@ -13,7 +13,7 @@ import pytest
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour, status_of
 from tests.builders import NOW, changed, node, pod, pool, provider
 from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
@@ -22,7 +22,7 @@ LATER = AT + timedelta(minutes=5)
 NEW = [*RESIDENTS, pod("new-1"), pod("new-2")]
 
 
-def reported(of: Outcome, before: PoolStatus | None = None) -> PoolStatus:
+def reported(of: PassReport, before: PoolStatus | None = None) -> PoolStatus:
     return status_of(of, before or of.snapshot.pool.status, AT)
 
 
@@ -213,7 +213,7 @@ def test_closed_admission_is_a_decision_and_says_why(
 
 def test_admission_closed_by_a_rival_names_what_to_change() -> None:
     before = reported(outcome(pool(sustain=0)))
-    of = outcome(with_status(pool(sustain=0), before), seen={"contested": 1, "rival": "training"})
+    of = outcome(with_status(pool(sustain=0), before), seen={"conflicts": 1, "conflicting_pool": "training"})
     assert decision(reported(of))[:2] == ("CloseAdmission", "ClaimedByOlderPool")
 
 
@@ -261,7 +261,7 @@ STATES = {
     "the view is stale": {"pods": NEW, "seen": {"stale": "nodes are not listed yet"}},
     "a write was refused": {"refused": "the patch of pod default/web was refused: 422"},
     "bursts stand refused": {"pods": NEW, "told": True},
-    "a rival": {"seen": {"contested": 2, "rival": "training"}},
+    "a rival": {"seen": {"conflicts": 2, "conflicting_pool": "training"}},
     "no policy": {"policy_missing": True},
 }
 

@@ -4,30 +4,30 @@ from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 
 from computepool.assess.breakers.breaker import BreakerInput
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.faults import leaving
 from computepool.assess.health.nodes import ProviderHealth
 from computepool.model.accelerators import accelerators_of
-from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker
 
 
 def breaker_input(
     snapshot: Snapshot,
-    target: Target,
-    uses: Sequence[NodeUse],
+    target: Provider,
+    infos: Sequence[NodeInfo],
     health: ProviderHealth,
     breaker: Breaker,
     not_bound: int,
 ) -> BreakerInput:
-    """Return what is seen of a provider. `uses`: its nodes; `not_bound`: how many pods it did not bind in time."""
+    """Return what is seen of a provider. `infos`: its nodes; `not_bound`: how many pods it did not bind in time."""
     if breaker.closed:
         return BreakerInput(health, target.drain, not_bound, makes_nodes=target.kind.before_room)
     resource = snapshot.pool.spec.accelerator.resource_name
-    healthy = [use for use in uses if use.node.name not in health.sick]
+    healthy = [info for info in infos if info.node.name not in health.unhealthy]
     new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, target.name) >= int(breaker.since)]
-    candidates = [use for use in healthy if use.node.usable and not leaving(use.node)]
+    candidates = [info for info in healthy if info.node.usable and not leaving(info.node)]
     coming = [pod for pod in snapshot.waiting if _waits_for(pod, target, breaker)]
     canary = _canary(candidates, breaker, resource, coming if target.kind.before_room and not new else ())
     if canary is not None and not accelerators_of(canary, resource).free:
@@ -58,47 +58,47 @@ def came_at(pod: Pod, provider: str) -> float:
     return pod.created if at is None else max(pod.created, at)
 
 
-def canary_runs(uses: Iterable[NodeUse], pool: str, provider: str, breaker: Breaker) -> bool:
+def canary_runs(infos: Iterable[NodeInfo], pool: str, provider: str, breaker: Breaker) -> bool:
     """Say whether a pod of the pool came to these nodes since the half-open provider is tried, and is to prove it."""
-    return any(came_at(pod, provider) >= int(breaker.since) for pod in _pods(uses, pool))
+    return any(came_at(pod, provider) >= int(breaker.since) for pod in _pods(infos, pool))
 
 
-def _canary(candidates: Sequence[NodeUse], breaker: Breaker, resource: str, coming: Iterable[Pod]) -> NodeUse | None:
+def _canary(candidates: Sequence[NodeInfo], breaker: Breaker, resource: str, coming: Iterable[Pod]) -> NodeInfo | None:
     """Return the node to try: the same as before while it can be, else one with much free.
 
     `coming`: pods that a new node may have been made for. Where the same node has no place for them, they get theirs.
     """
-    same = next((use for use in candidates if use.node.name == breaker.node), None)
+    same = next((info for info in candidates if info.node.name == breaker.node), None)
     if same is None:
         return _next(candidates, breaker.failures, resource)
     stuck = next((pod for pod in coming if not _has_place(same, pod)), None)
-    return same if stuck is None else next((use for use in candidates if _has_place(use, stuck)), same)
+    return same if stuck is None else next((info for info in candidates if _has_place(info, stuck)), same)
 
 
-def _next(candidates: Sequence[NodeUse], failures: int, resource: str) -> NodeUse | None:
+def _next(candidates: Sequence[NodeInfo], failures: int, resource: str) -> NodeInfo | None:
     """Return the node of the next trial: the emptiest node first, and after each failure the node that follows.
 
     Otherwise a bad node, which is empty since nothing runs there, would be tried for ever.
     """
-    free = {use.node.name: accelerators_of(use, resource).free for use in candidates}
-    able = [use for use in candidates if free[use.node.name]] or candidates
+    free = {info.node.name: accelerators_of(info, resource).free for info in candidates}
+    able = [info for info in candidates if free[info.node.name]] or candidates
     if not able:
         return None
     turn = max(0, failures - 1) % len(able)
-    return nsmallest(turn + 1, able, key=lambda use: (-free[use.node.name], use.node.name))[turn]
+    return nsmallest(turn + 1, able, key=lambda info: (-free[info.node.name], info.node.name))[turn]
 
 
-def _has_place(use: NodeUse, pod: Pod) -> bool:
-    return pod.shape.admits(use.node.name, use.node.labels) and all(
-        use.left.get(name, 0) >= amount for name, amount in pod.shape.requests
+def _has_place(info: NodeInfo, pod: Pod) -> bool:
+    return pod.shape.admits(info.node.name, info.node.labels) and all(
+        info.left.get(name, 0) >= amount for name, amount in pod.shape.requests
     )
 
 
-def _pods(uses: Iterable[NodeUse], pool: str) -> list[Pod]:
-    return [pod for pod in members_on(uses, pool) if pod.deleting is None]
+def _pods(infos: Iterable[NodeInfo], pool: str) -> list[Pod]:
+    return [pod for pod in members_on(infos, pool) if pod.deleting is None]
 
 
-def _waits_for(pod: Pod, target: Target, breaker: Breaker) -> bool:
+def _waits_for(pod: Pod, target: Provider, breaker: Breaker) -> bool:
     """Say whether the pod was sent there since the breaker changed, and waits to be bound.
 
     Pods that may have no place there do not count, nor pods that the scheduler does not look at.

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
-from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.assess.capacity.providers import Provider
+from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Fitting, PoolState
 
@@ -22,7 +22,7 @@ class NotBound(msgspec.Struct, frozen=True):
 
     pods: Mapping[str, frozenset[str]]
     """By provider: uids; no empty sets."""
-    bound: Mapping[str, float]
+    last_bound_offer: Mapping[str, float]
     """By provider: when the latest pod that it has bound was offered to it."""
     recheck_at: float | None
     """When the next pod's time is over."""
@@ -30,8 +30,8 @@ class NotBound(msgspec.Struct, frozen=True):
 
 def not_bound_in_time(
     snapshot: Snapshot,
-    targets: Sequence[Target],
-    members: Mapping[str, Sequence[NodeUse]],
+    targets: Sequence[Provider],
+    members: Mapping[str, Sequence[NodeInfo]],
     state: PoolState,
     now: float,
 ) -> NotBound:
@@ -45,10 +45,10 @@ def not_bound_in_time(
             continue
         name = target.name
         late = _late(snapshot, target, memory.fitting, dues, now)
-        before = memory.unbound.get(name, frozenset())
+        before = memory.not_bound.get(name, frozenset())
         if not late and not before:
             continue
-        known = memory.bound.get(name, 0.0)
+        known = memory.last_bound_offer.get(name, 0.0)
         latest = max(_bound(members[name], snapshot.pool.name, name), known)
         bound[name] = latest
         if latest > known:
@@ -60,7 +60,7 @@ def not_bound_in_time(
 
 
 def _late(
-    snapshot: Snapshot, target: Target, fitting: Fitting, dues: list[float], now: float
+    snapshot: Snapshot, target: Provider, fitting: Fitting, dues: list[float], now: float
 ) -> list[tuple[Pod, float]]:
     """Return the pods whose time is over, and when each was offered; add to `dues` when others' time will be."""
     late = []
@@ -76,24 +76,24 @@ def _late(
     return late
 
 
-def _offered(pod: Pod, target: Target) -> float | None:
+def _offered(pod: Pod, target: Provider) -> float | None:
     """Return when the pod could first use the provider; None where it can't, or belongs to somebody else for now."""
     if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled:
         return None
     return pod.offered_since(target.name) if target.tolerated_by(pod.shape) else None
 
 
-def _due(pod: Pod, target: Target, at: float, fitting: Fitting) -> float | None:
+def _due(pod: Pod, target: Provider, at: float, fitting: Fitting) -> float | None:
     since = fitting.get((pod.uid, target.name))
     if since is not None:
         return max(at, since) + target.timeout
     return at + target.timeout if target.kind.before_room and not target.contradicts(pod.shape) else None
 
 
-def _bound(uses: Sequence[NodeUse], pool: str, provider: str) -> float:
+def _bound(infos: Sequence[NodeInfo], pool: str, provider: str) -> float:
     """Return when the latest of the pool's pods there was offered to it, or was made with its toleration."""
     latest = 0.0
-    for pod in members_on(uses, pool):
+    for pod in members_on(infos, pool):
         at = pod.offered(provider)
         latest = max(latest, pod.created if at is None else at)
     return latest

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
-from computepool.model.cluster import Node, NodeUse, Pod, Resources, Shape
+from computepool.model.cluster import Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint, tolerated
 
@@ -55,12 +55,12 @@ class Packer:
         self._now = now
         # The fullest first: small pods fill gaps, and empty nodes stay whole for big ones.
         self._resource = resource
-        order = sorted((accelerators_of(use, resource).free, use.node.name, use) for use in supply.usable)
-        self._uses = [use for _, _, use in order]
+        order = sorted((accelerators_of(info, resource).free, info.node.name, info) for info in supply.usable)
+        self._uses = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys
-        self._kinds = {_kind_of(use.node, keys): use.node for use in supply.nodes}
-        self._kind = [_kind_of(use.node, keys) for use in self._uses]
+        self._kinds = {_kind_of(info.node, keys): info.node for info in supply.nodes}
+        self._kind = [_kind_of(info.node, keys) for info in self._uses]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
@@ -93,9 +93,9 @@ class Packer:
                 self._taken -= request_of(shape, self._resource)
                 _add(self._left[index], shape)
 
-    def remainders(self) -> Iterable[tuple[NodeUse, Resources]]:
+    def remainders(self) -> Iterable[tuple[NodeInfo, Resources]]:
         """Return the nodes, and what is left of each."""
-        return [(use, self._remainder(index)) for index, use in enumerate(self._uses)]
+        return [(info, self._remainder(index)) for index, info in enumerate(self._uses)]
 
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
         """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
@@ -150,7 +150,7 @@ class Packer:
         return reason
 
     def _rejection(self, shape: Shape) -> Reason:
-        target = self.supply.target
+        target = self.supply.provider
         admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
         if not admitting:
             present_only = self.supply.nodes and not target.kind.before_room
@@ -169,12 +169,12 @@ class Packer:
         """Say whether no node of these kinds could hold the pod, even if nothing else ran there."""
         wanted = {_kind_of(node, self._keys) for node in kinds}
         told = False
-        for use in self.supply.nodes:
+        for info in self.supply.nodes:
             # What a device plugin that is restarted takes away for a moment counts.
-            accelerators = accelerators_of(use, self._resource).capacity
-            if _kind_of(use.node, self._keys) in wanted:
+            accelerators = accelerators_of(info, self._resource).capacity
+            if _kind_of(info.node, self._keys) in wanted:
                 told = told or accelerators > 0
-                if _fits(shape, {**use.node.allocatable, self._resource: accelerators}):
+                if _fits(shape, {**info.node.allocatable, self._resource: accelerators}):
                     return False
         # Where nobody offers any accelerator it can't be told how many there would be.
         return told
@@ -186,14 +186,14 @@ class Packer:
         if self.supply.usable:
             return Reason.NO_ROOM
         # Another pool may hold the provider's nodes in quarantine, though this one finds nothing wrong with them.
-        quarantined = self.supply.nodes and all(use.node.quarantined for use in self.supply.nodes)
+        quarantined = self.supply.nodes and all(info.node.quarantined for info in self.supply.nodes)
         return Reason.PROVIDER_UNAVAILABLE if quarantined else Reason.NO_NODES
 
     def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
         key = (id(shape), as_is)
         found = self._candidates.get(key)
         if found is None:
-            tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.target.tolerations
+            tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.provider.tolerations
             kinds = frozenset(
                 kind
                 for kind, node in self._kinds.items()
@@ -219,18 +219,18 @@ class Packer:
     def _soon_free(self) -> dict[int, dict[str, int]]:
         if self._soon is None:
             self._soon = {}
-            for index, use in enumerate(self._uses):
-                for pod in _leaving(use, self._now):
+            for index, info in enumerate(self._uses):
+                for pod in _leaving(info, self._now):
                     sums = self._soon.setdefault(index, {})
                     for name, amount in pod.shape.requests:
                         sums[name] = sums.get(name, 0) + amount
         return self._soon
 
 
-def _leaving(use: NodeUse, now: float) -> Sequence[Pod]:
+def _leaving(info: NodeInfo, now: float) -> Sequence[Pod]:
     # One whose time is over and that is still there is stuck: it frees nothing soon.
     first, last = now - SLACK_SECONDS, now + SOON_SECONDS + SLACK_SECONDS
-    return [pod for pod in use.leaving if pod.deleting is not None and first < pod.deleting <= last]
+    return [pod for pod in info.leaving if pod.deleting is not None and first < pod.deleting <= last]
 
 
 def _passing(taint: Taint) -> bool:

@@ -5,14 +5,15 @@ from decimal import Decimal
 import msgspec
 
 from computepool.assess.capacity.kinds import KINDS, CapacityKind
-from computepool.model.api import ComputePool, Provider
+from computepool.model.api import ComputePool
+from computepool.model.api import Provider as ProviderSpec
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
 from computepool.model.taints import Toleration, covered
 
 
-class Target(msgspec.Struct, frozen=True):
+class Provider(msgspec.Struct, frozen=True):
     """One provider of a pool."""
 
     index: int
@@ -48,33 +49,33 @@ class Target(msgspec.Struct, frozen=True):
         return all(self.selector.excludes(alternative) for alternative in shape.alternatives())
 
 
-def targets_of(pool: ComputePool) -> tuple[Target, ...]:
+def providers_of(pool: ComputePool) -> tuple[Provider, ...]:
     """Return the pool's providers in the order of the spec."""
-    return tuple(_target(index, provider) for index, provider in enumerate(pool.spec.providers))
+    return tuple(_provider(index, spec) for index, spec in enumerate(pool.spec.providers))
 
 
-def in_preference(targets: tuple[Target, ...], *, cheapest: bool) -> tuple[Target, ...]:
+def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[Provider, ...]:
     """Return the standby providers, most preferred first.
 
-    Cheapest sorts by price; one without a price comes last, and equal prices keep the order of the spec.
+    Cheapest sorts by price. A provider without a price comes last, and equal prices keep the order of the spec.
     """
-    standbys = targets[1:]
+    standbys = providers[1:]
     if not cheapest:
         return standbys
-    return tuple(sorted(standbys, key=lambda t: (t.price is None, t.price or Decimal(0), t.index)))
+    return tuple(sorted(standbys, key=lambda one: (one.price is None, one.price or Decimal(0), one.index)))
 
 
-def _target(index: int, provider: Provider) -> Target:
-    capacity = provider.capacity
-    tolerations = provider.effective_tolerations() if index else ()
-    return Target(
+def _provider(index: int, spec: ProviderSpec) -> Provider:
+    capacity = spec.capacity
+    tolerations = spec.effective_tolerations() if index else ()
+    return Provider(
         index=index,
-        name=provider.name,
-        selector=provider.node_selector.compiled(),
+        name=spec.name,
+        selector=spec.node_selector.compiled(),
         tolerations=tuple(toleration.compiled() for toleration in tolerations),
         kind=KINDS[capacity.type],
         limit=None if capacity.max_accelerators is None else capacity.max_accelerators * MILLI,
-        timeout=float(provider.provision_timeout()),
-        price=provider.price(),
-        drain=provider.drain,
+        timeout=float(spec.provision_timeout()),
+        price=spec.price(),
+        drain=spec.drain,
     )

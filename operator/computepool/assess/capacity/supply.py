@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.faults import leaving
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeUse, Pod
+from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.state import Breaker
 
 CLOSED: Final = Breaker()
@@ -18,16 +18,16 @@ CLOSED: Final = Breaker()
 class Supply(msgspec.Struct, frozen=True):
     """One provider's capacity in one pool's accelerator; amounts in thousandths."""
 
-    target: Target
-    nodes: tuple[NodeUse, ...]
-    usable: tuple[NodeUse, ...]
+    provider: Provider
+    nodes: tuple[NodeInfo, ...]
+    usable: tuple[NodeInfo, ...]
     """The only nodes that count as supply: Ready, not cordoned, not on their way out, not sick, not in quarantine, and
     none where the provider's breaker is open, one where it is half-open."""
     allocatable: int
     allocated: int
     """Held on usable nodes by any pod, the pool's or not."""
     free: int
-    unhealthy: int
+    unusable: int
     """Capacity that can't be used: on unusable nodes, or reported by the node as not allocatable."""
     pods: int
     """The pool's own pods bound to its nodes, but not those that end on a lost node: nobody hears of them any more, and
@@ -39,82 +39,82 @@ class Supply(msgspec.Struct, frozen=True):
     held: int
     """What all of the pool's pods bound to its nodes hold, those on lost nodes included."""
     breaker: Breaker = CLOSED
-    sick: frozenset[str] = frozenset()
+    unhealthy: frozenset[str] = frozenset()
     """Names of its nodes that count as sick."""
 
     @property
     def known(self) -> bool:
         """Whether its capacity can be told: no node at all is no answer, unless nodes are made on demand."""
-        return bool(self.nodes) or self.target.kind.before_room
+        return bool(self.nodes) or self.provider.kind.before_room
 
 
-def members_of(nodes: Sequence[NodeUse], targets: Sequence[Target]) -> tuple[dict[str, list[NodeUse]], int]:
+def members_of(nodes: Sequence[NodeInfo], targets: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], int]:
     """Return the nodes of each provider, and how many nodes match more than one.
 
     A node that matches several providers counts for the first.
     """
-    members: dict[str, list[NodeUse]] = {target.name: [] for target in targets}
-    doubles = 0
-    for use in nodes:
-        matching = [target.name for target in targets if target.selector.matches(use.node.labels)]
+    members: dict[str, list[NodeInfo]] = {target.name: [] for target in targets}
+    overlapping_nodes = 0
+    for info in nodes:
+        matching = [target.name for target in targets if target.selector.matches(info.node.labels)]
         if matching:
-            members[matching[0]].append(use)
-            doubles += len(matching) > 1
-    return members, doubles
+            members[matching[0]].append(info)
+            overlapping_nodes += len(matching) > 1
+    return members, overlapping_nodes
 
 
 def supply_of(
-    target: Target,
-    members: Sequence[NodeUse],
+    provider: Provider,
+    members: Sequence[NodeInfo],
     pool: str,
     resource: str,
     *,
     breaker: Breaker = CLOSED,
-    sick: frozenset[str] = frozenset(),
+    unhealthy: frozenset[str] = frozenset(),
     silent: frozenset[str] = frozenset(),
 ) -> Supply:
     """Return what a provider with these nodes has.
 
-    `sick`: names of those that count as sick; `silent`: of those that are not heard now.
+    `unhealthy`: names of those that count as sick; `silent`: of those that are not heard now.
     """
-    usable = tuple(use for use in members if _usable(use, breaker, sick))
-    usable_accelerators = [accelerators_of(use, resource) for use in usable]
+    usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
+    usable_accelerators = [accelerators_of(info, resource) for info in usable]
     allocatable = sum(node.allocatable for node in usable_accelerators)
-    capacity = sum(accelerators_of(use, resource).capacity for use in members)
-    shares = [share for use in members if (share := use.shares.get(pool)) is not None]
+    capacity = sum(accelerators_of(info, resource).capacity for info in members)
+    shares = [share for info in members if (share := info.shares.get(pool)) is not None]
     held = sum(share.accelerators for share in shares)
     ending, lost = _ending(members, pool, silent)
     return Supply(
-        target=target,
+        provider=provider,
         nodes=tuple(members),
         usable=usable,
         allocatable=allocatable,
         allocated=sum(node.used for node in usable_accelerators),
         free=sum(node.free for node in usable_accelerators),
-        unhealthy=max(0, capacity - allocatable),
+        unusable=max(0, capacity - allocatable),
         pods=sum(len(share.members) for share in shares) - len(lost),
         accelerators=held - requested_by(lost, resource),
         ending=requested_by(ending, resource),
         held=held,
         breaker=breaker,
-        sick=sick,
+        unhealthy=unhealthy,
     )
 
 
-def _ending(members: Sequence[NodeUse], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
+def _ending(members: Sequence[NodeInfo], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
     """Return the pool's terminating pods: pods on nodes that live, and pods on lost nodes."""
     living: list[Pod] = []
     lost: list[Pod] = []
-    for use in members:
-        if use.leaving:
-            pods = lost if use.node.ready == "Unknown" or use.node.name in silent else living
-            pods += [pod for pod in use.members(pool) if pod.deleting is not None]
+    for info in members:
+        if info.leaving:
+            pods = lost if info.node.ready == "Unknown" or info.node.name in silent else living
+            pods += [pod for pod in info.members(pool) if pod.deleting is not None]
     return living, lost
 
 
-def _usable(use: NodeUse, breaker: Breaker, sick: frozenset[str]) -> bool:
-    node = use.node
-    if not node.usable or node.name in sick or (node.taints and (node.quarantined or leaving(node))):
+def _usable(info: NodeInfo, breaker: Breaker, unhealthy: frozenset[str]) -> bool:
+    node = info.node
+    if not node.usable or node.name in unhealthy or (node.taints and (node.quarantined or leaving(node))):
         return False
     match breaker.state:
         case BreakerState.CLOSED:

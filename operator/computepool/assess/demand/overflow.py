@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from computepool.assess.capacity.fit import Packer
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import Fitting
@@ -72,7 +72,7 @@ def in_order(pods: Iterable[Pod]) -> list[Pod]:
 def demand_of(
     waiting: Sequence[Pod],
     in_flight: Mapping[str, Offer],
-    standbys: Sequence[Target],
+    standbys: Sequence[Provider],
     primary: Packer,
     *,
     pending_seconds: int,
@@ -101,7 +101,7 @@ def demand_of(
     return Demand(tuple(sorter.held), onward, tuple(sorter.overflow), sorter.fitting)
 
 
-def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[str, Target]) -> Offer | None:
+def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[str, Provider]) -> Offer | None:
     """Return where the pod was last sent, by a write under way or by its own label and tolerations."""
     offer = in_flight.get(pod.uid)
     if offer is not None and offer.provider in standbys:
@@ -113,7 +113,7 @@ def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[s
     return Offer(target.name, pod.offered_since(target.name))
 
 
-def fit_since(fitted: Fitting, pod: Pod, target: Target, now: float) -> float:
+def fit_since(fitted: Fitting, pod: Pod, target: Provider, now: float) -> float:
     """Return since when the pod fits on the provider without being bound: from now on where that is new."""
     return fitted.get((pod.uid, target.name), now)
 
@@ -131,7 +131,7 @@ class _Sorter:
 
     def __init__(self, primary: Packer, pending_seconds: int, fitting: Fitting, now: float) -> None:
         self._primary = primary
-        self._target = primary.supply.target
+        self._target = primary.supply.provider
         self._fitted = fitting
         self._now = now
         self.held: list[Hold] = []

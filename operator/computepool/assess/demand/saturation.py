@@ -42,7 +42,7 @@ def _entering(
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None
     # Where nodes are made on demand, few nodes that are all in use are the normal state and no pressure.
-    loaded = percent(primary) >= thresholds.allocation.enter_percent and not primary.target.kind.before_room
+    loaded = percent(primary) >= thresholds.allocation.enter_percent and not primary.provider.kind.before_room
     if not loaded:
         return Saturation(False, Reason.PRIMARY_HAS_ROOM), None
     since = now if before.pressure_since is None else before.pressure_since
@@ -56,7 +56,7 @@ def _leaving(
     before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
 ) -> tuple[Saturation, float | None]:
     # An on-demand primary has no allocation to fall: there the queue alone tells.
-    relieved = primary.target.kind.before_room or percent(primary) <= thresholds.allocation.exit_percent
+    relieved = primary.provider.kind.before_room or percent(primary) <= thresholds.allocation.exit_percent
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None
     if not relieved:

@@ -13,11 +13,11 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.model.api import BlackHoles
-from computepool.model.cluster import NodeUse
+from computepool.model.cluster import NodeInfo
 from computepool.model.snapshot import Failure
 
 
-class Holes(msgspec.Struct, frozen=True):
+class BlackHoleVerdict(msgspec.Struct, frozen=True):
     """The black holes."""
 
     failed: Mapping[str, int] = MappingProxyType({})
@@ -27,14 +27,14 @@ class Holes(msgspec.Struct, frozen=True):
 
 
 def black_holes(
-    failures: Sequence[Failure], members: Mapping[str, Sequence[NodeUse]], rules: BlackHoles, now: float
-) -> Holes:
+    failures: Sequence[Failure], members: Mapping[str, Sequence[NodeInfo]], rules: BlackHoles, now: float
+) -> BlackHoleVerdict:
     """Return the nodes of the pool on which too many pods failed. `members`: nodes by provider."""
     recent = [one for one in failures if now < one.at + rules.window_seconds] if rules.pods else []
     if not recent:
-        return Holes()
+        return BlackHoleVerdict()
     ready = _ready_on(members, {one.owner for one in recent if one.owner})
-    provider = {use.node.name: name for name, uses in members.items() for use in uses}
+    provider = {info.node.name: name for name, infos in members.items() for info in infos}
     tried: dict[str, set[str]] = {}
     for one in recent:
         tried.setdefault(one.owner, set()).add(provider.get(one.node, ""))
@@ -44,7 +44,7 @@ def black_holes(
         trusted = len(tried[one.owner]) == 1 and refusals.blame_the_node(one)
         if one.node in provider and _counts(one, ready.get(one.owner, frozenset()), trusted=trusted):
             failed.setdefault(one.node, set()).add(one.uid)
-    return Holes(
+    return BlackHoleVerdict(
         {node: len(uids) for node, uids in failed.items() if len(uids) >= rules.pods},
         min(one.at for one in recent) + rules.window_seconds,
     )
@@ -73,12 +73,12 @@ def _counts(one: Failure, ready: Iterable[str], *, trusted: bool) -> bool:
     return elsewhere or (one.refused and (not one.owner or trusted))
 
 
-def _ready_on(members: Mapping[str, Sequence[NodeUse]], owners: set[str]) -> dict[str, set[str]]:
+def _ready_on(members: Mapping[str, Sequence[NodeInfo]], owners: set[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     if owners:
-        for uses in members.values():
-            for use in uses:
-                for pod in use.pods:
+        for infos in members.values():
+            for info in infos:
+                for pod in info.pods:
                     if pod.ready and pod.owner in owners:
-                        found.setdefault(pod.owner, set()).add(use.node.name)
+                        found.setdefault(pod.owner, set()).add(info.node.name)
     return found

@@ -8,7 +8,7 @@ import msgspec
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.api import Health as HealthSpec
-from computepool.model.cluster import Node, NodeUse
+from computepool.model.cluster import Node, NodeInfo
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 
@@ -16,7 +16,7 @@ AUTOSCALER_TAINTS: Final = frozenset(
     {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}
 )
 """Taints of nodes that an autoscaler is taking away: it drains them itself, and nothing is wrong with them."""
-OF_THE_NODE: Final = frozenset(
+NODE_FAULTS: Final = frozenset(
     {
         Reason.NODE_SILENT,
         Reason.NODE_UNKNOWN,
@@ -29,10 +29,10 @@ OF_THE_NODE: Final = frozenset(
     }
 )
 """Every fault that makes a single node sick."""
-OF_JOINING: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
+JOINING_FAULTS: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """What is no fault in a node that has not been ready yet: it is just joining."""
 
-OF_UPGRADES: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
+UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """What a cordoned node goes through while it is upgraded: a provider that does that node by node does not fail."""
 
 
@@ -77,7 +77,7 @@ def leaving(node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS) -> bool:
     return node.deleting or _first(node, taints) is not None
 
 
-class Quick:
+class FastPath:
     """Tells in a moment of most nodes that nothing can be wrong with them, so that a pass over thousands is cheap.
 
     For one pass only: taints and conditions are told apart by identity, which most nodes share.
@@ -90,12 +90,12 @@ class Quick:
         self._bad = rules.bad
         self._plain: dict[tuple[int, int], bool] = {}
 
-    def well(self, use: NodeUse) -> bool:
+    def well(self, info: NodeInfo) -> bool:
         """Say whether the node is ready, has all its accelerators, and no taint or condition tells of anything."""
-        node = use.node
+        node = info.node
         if node.ready != "True" or node.deleting:
             return False
-        accelerators = accelerators_of(use, self._resource)
+        accelerators = accelerators_of(info, self._resource)
         if not accelerators.allocatable or accelerators.missing:
             return False
         key = (id(node.taints), id(node.conditions))
@@ -106,12 +106,12 @@ class Quick:
         return plain
 
 
-def fault_of(use: NodeUse, rules: Rules, *, silent: bool = False, failed: int = 0) -> Fault | None:
+def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed: int = 0) -> Fault | None:
     """Return the worst fault of a node; None where nothing is wrong.
 
     `silent`: its heartbeat has stopped; `failed`: how many pods failed at once on it, if so many that they count.
     """
-    node = use.node
+    node = info.node
     if silent:
         return Fault(Reason.NODE_SILENT, "", at_once=True)
     if node.ready == "Unknown":
@@ -124,15 +124,15 @@ def fault_of(use: NodeUse, rules: Rules, *, silent: bool = False, failed: int = 
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
         return Fault(Reason.NODE_CONDITION, _named(one for one in node.conditions if one in rules.bad))
-    return _devices(use, rules)
+    return _devices(info, rules)
 
 
-def _devices(use: NodeUse, rules: Rules) -> Fault | None:
-    accelerators = accelerators_of(use, rules.resource)
+def _devices(info: NodeInfo, rules: Rules) -> Fault | None:
+    accelerators = accelerators_of(info, rules.resource)
     has, gone = accelerators.capacity, accelerators.missing
     if not has:
         # A node that was never told to have any is no fault, unless pods of the pool hold some of it.
-        share = use.shares.get(rules.pool)
+        share = info.shares.get(rules.pool)
         return Fault(Reason.DEVICE_PLUGIN_GONE) if share is not None and share.accelerators else None
     if gone == has:
         return Fault(Reason.DEVICE_PLUGIN_GONE)

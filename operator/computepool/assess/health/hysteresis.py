@@ -12,7 +12,7 @@ import msgspec
 
 from computepool.assess.health.faults import Fault
 from computepool.model.reasons import Reason
-from computepool.model.state import Sickness
+from computepool.model.state import NodeFault
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class Times(msgspec.Struct, frozen=True):
     clear: float
 
 
-def sickness_of(before: Sickness | None, fault: Fault | None, times: Times, now: float) -> Sickness | None:
+def node_fault_of(before: NodeFault | None, fault: Fault | None, times: Times, now: float) -> NodeFault | None:
     """Return the node's trouble now; None where it is well."""
     if before is not None and before.clear_since is not None and now >= before.clear_since + times.clear:
         before = None
@@ -31,33 +31,33 @@ def sickness_of(before: Sickness | None, fault: Fault | None, times: Times, now:
             return None
         return before if before.clear_since is not None else _replaced(before, clear_since=now)
     since = now if before is None else _since(before, now)
-    was_sick = before is not None and before.sick
-    sick = was_sick or fault.at_once or now >= since + times.sustain
-    return Sickness(fault.reason, fault.detail, since, sick)
+    was_sick = before is not None and before.unhealthy
+    unhealthy = was_sick or fault.at_once or now >= since + times.sustain
+    return NodeFault(fault.reason, fault.detail, since, unhealthy)
 
 
-def due(one: Sickness, times: Times) -> float | None:
+def due(one: NodeFault, times: Times) -> float | None:
     """Return when time alone changes what the trouble counts for."""
     if one.clear_since is not None:
-        return one.clear_since + times.clear if one.sick else None
-    return None if one.sick else one.since + times.sustain
+        return one.clear_since + times.clear if one.unhealthy else None
+    return None if one.unhealthy else one.since + times.sustain
 
 
-def quarantined_before(reason: Reason, now: float) -> Sickness:
+def quarantined_before(reason: Reason, now: float) -> NodeFault:
     """Return the trouble of a node that was found in quarantine: well as soon as it has been so for clearSeconds."""
-    return Sickness(reason, "in quarantine already", since=now, sick=True, clear_since=now)
+    return NodeFault(reason, "in quarantine already", since=now, unhealthy=True, clear_since=now)
 
 
-def held(before: Mapping[str, Sickness]) -> Mapping[str, Sickness]:
+def held(before: Mapping[str, NodeFault]) -> Mapping[str, NodeFault]:
     """Return what stands while nothing can be seen: the sick stay so, and every timer starts anew."""
-    return {name: _replaced(one, clear_since=None) for name, one in before.items() if one.sick}
+    return {name: _replaced(one, clear_since=None) for name, one in before.items() if one.unhealthy}
 
 
-def _since(before: Sickness, now: float) -> float:
-    if before.sick or before.clear_since is None:
+def _since(before: NodeFault, now: float) -> float:
+    if before.unhealthy or before.clear_since is None:
         return before.since
     return before.since + max(0.0, now - before.clear_since)
 
 
-def _replaced(one: Sickness, clear_since: float | None) -> Sickness:
+def _replaced(one: NodeFault, clear_since: float | None) -> NodeFault:
     return one if one.clear_since == clear_since else msgspec.structs.replace(one, clear_since=clear_since)

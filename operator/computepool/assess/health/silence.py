@@ -24,7 +24,7 @@ class Silence(msgspec.Struct, frozen=True):
     """Names of nodes that may be about to be silent; looked for only where others are."""
     beating: int = 0
     """How many nodes are heard."""
-    blind: str = ""
+    all_silent: str = ""
     """Why no verdict can be trusted, for people; empty where they can."""
     recheck_at: float | None = None
     """When the next node falls silent, if it is not heard before."""
@@ -39,7 +39,7 @@ def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_s
         return Silence(beating=len(heartbeats), recheck_at=listening_since + silent_seconds)
     silent = frozenset(name for name, at in heartbeats.items() if at <= last)
     if len(silent) == len(heartbeats):
-        return Silence(blind=_blind(len(silent), silent_seconds))
+        return Silence(all_silent=_blind(len(silent), silent_seconds))
     soonest = min(at for at in heartbeats.values() if at > last)
     quiet = _quiet(heartbeats, last, now - QUIET_SHARE * silent_seconds) if silent else frozenset()
     return Silence(silent, quiet, len(heartbeats) - len(silent), recheck_at=soonest + silent_seconds)

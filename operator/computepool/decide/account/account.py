@@ -18,7 +18,7 @@ import msgspec
 
 from computepool.assess.breakers.canary import canary_runs
 from computepool.assess.capacity.fit import Packer
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import in_order
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
@@ -26,7 +26,7 @@ from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeUse, Pod, Resources, Shape
+from computepool.model.cluster import NodeInfo, Pod, Resources, Shape
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 
@@ -90,7 +90,7 @@ class Account:
         assessment = context.assessment
         self._context = context
         self._keys = label_keys
-        self._supplies = {supply.target.name: supply for supply in assessment.supplies}
+        self._supplies = {supply.provider.name: supply for supply in assessment.supplies}
         self._packers = {target.name: self._new_packer(target) for target in context.standbys}
         self._allowance = {
             target.name: _allowance(context, self._supplies[target.name], target.limit)
@@ -108,7 +108,7 @@ class Account:
 
     # --- commands
 
-    def reserve(self, requests: Sequence[Request], target: Target, terms: Terms) -> Reason | None:
+    def reserve(self, requests: Sequence[Request], target: Provider, terms: Terms) -> Reason | None:
         """Take places, devices and money at a provider for all of the pods, or for none; return why not."""
         if not requests:
             return None
@@ -139,7 +139,7 @@ class Account:
 
     # --- questions
 
-    def blocked(self, target: Target) -> Reason | None:
+    def blocked(self, target: Provider) -> Reason | None:
         """Return why no pod may go to the provider at all, by its breaker; None: a pod may."""
         if self.is_closed(target):
             return None
@@ -147,32 +147,32 @@ class Account:
             return Reason.PROVIDER_UNAVAILABLE
         return Reason.CANARY_UNDER_WAY if target.name in self._canaries else None
 
-    def is_open(self, target: Target) -> bool:
+    def is_open(self, target: Provider) -> bool:
         """Say whether the provider's breaker is open, so that it takes no pod."""
         return self._supplies[target.name].breaker.state is BreakerState.OPEN
 
-    def is_closed(self, target: Target) -> bool:
+    def is_closed(self, target: Provider) -> bool:
         """Say whether the provider's breaker is closed, so that it is used without restriction."""
         return self._supplies[target.name].breaker.closed
 
-    def wants_canary(self, target: Target) -> bool:
+    def wants_canary(self, target: Provider) -> bool:
         """Say whether the provider is half-open, and could take the pod that it is to be tried with."""
         return not self.is_closed(target) and self.blocked(target) is None and self.has_room(target)
 
-    def has_room(self, target: Target) -> bool:
+    def has_room(self, target: Provider) -> bool:
         """Say whether a standby could take one more accelerator, after everything that was reserved."""
         return target.kind.before_room or self._packer(target).has_left(self._context.resource, MILLI)
 
-    def why_no_place(self, target: Target, shape: Shape) -> Reason:
+    def why_no_place(self, target: Provider, shape: Shape) -> Reason:
         """Return why the provider has no place for pods of the shape, where it has none."""
         return self._packer(target).why_not(shape)
 
     def free_on_primary(self) -> int:
         """Return how many thousandths of the accelerator are left on the primary, after everything reserved."""
         primary = self._context.assessment.primary
-        return primary.free - self._packer(primary.target).taken
+        return primary.free - self._packer(primary.provider).taken
 
-    def remainders_on_primary(self) -> Iterable[tuple[NodeUse, Resources]]:
+    def remainders_on_primary(self) -> Iterable[tuple[NodeInfo, Resources]]:
         """Return the primary's usable nodes, and what is left of each."""
         return self._packer(self._context.primary).remainders()
 
@@ -183,12 +183,12 @@ class Account:
 
     # --- inside
 
-    def _closed_to(self, target: Target, terms: Terms) -> Reason | None:
+    def _closed_to(self, target: Provider, terms: Terms) -> Reason | None:
         if terms.canary:
             return self.blocked(target)
         return Reason.PROVIDER_UNAVAILABLE if self.is_open(target) else None
 
-    def _beyond_bounds(self, requests: Sequence[Request], target: Target, terms: Terms) -> Reason | None:
+    def _beyond_bounds(self, requests: Sequence[Request], target: Provider, terms: Terms) -> Reason | None:
         if not terms.bounded:
             return None
         if target.name in self._allowance and self._devices(requests) > self._allowance[target.name]:
@@ -198,7 +198,7 @@ class Account:
             return Reason.BUDGET_EXHAUSTED
         return None
 
-    def _take_places(self, requests: Sequence[Request], target: Target, terms: Terms) -> Reason | None:
+    def _take_places(self, requests: Sequence[Request], target: Provider, terms: Terms) -> Reason | None:
         packer = self._packer(target)
         savepoint = packer.savepoint()
         for request in requests:
@@ -211,7 +211,7 @@ class Account:
                 return why
         return None
 
-    def _charge(self, requests: Sequence[Request], target: Target) -> None:
+    def _charge(self, requests: Sequence[Request], target: Provider) -> None:
         if target.name in self._allowance:
             self._allowance[target.name] -= self._devices(requests)
         if self._money is not None:
@@ -220,10 +220,10 @@ class Account:
     def _devices(self, requests: Sequence[Request]) -> int:
         return sum(request_of(one.pod, self._context.resource) for one in requests if not one.hands_over)
 
-    def _cost(self, requests: Sequence[Request], target: Target) -> Decimal:
+    def _cost(self, requests: Sequence[Request], target: Provider) -> Decimal:
         return sum((cost_of(target, one.pod, self._context.resource) - one.saves for one in requests), NOTHING)
 
-    def _packer(self, target: Target) -> Packer:
+    def _packer(self, target: Provider) -> Packer:
         """Return a provider's packing. The primary's is made when it is first needed, with the pods that wait there."""
         packer = self._packers.get(target.name)
         if packer is None:
@@ -240,11 +240,11 @@ class Account:
                 offer = self._context.snapshot.in_flight.get(pod.uid)
                 sent_to = pod.burst if offer is None else offer.provider
                 # Pools that share a provider mostly use the same name; the pod may still land on any that it tolerates.
-                packers = sorted(self._packers.values(), key=lambda packer: packer.supply.target.name != sent_to)
+                packers = sorted(self._packers.values(), key=lambda packer: packer.supply.provider.name != sent_to)
                 # A pod whose write is under way does not show its tolerations yet.
                 any(packer.place(pod.shape, as_is=offer is None) for packer in packers)
 
-    def _new_packer(self, target: Target) -> Packer:
+    def _new_packer(self, target: Provider) -> Packer:
         return Packer(self._supplies[target.name], self._context.resource, self._keys, self._context.now)
 
 
@@ -253,8 +253,8 @@ def _allowance(context: Context, supply: Supply, limit: int) -> int:
 
     Pods on lost nodes count: as far as is known they are there, and they are when their node is back.
     """
-    pods = (*context.snapshot.waiting, *context.snapshot.astray)
-    expected = requested_by((pod for pod in pods if context.may_land_on(pod, supply.target)), context.resource)
+    pods = (*context.snapshot.waiting, *context.snapshot.on_unknown_nodes)
+    expected = requested_by((pod for pod in pods if context.may_land_on(pod, supply.provider)), context.resource)
     return limit - supply.held - expected
 
 
@@ -274,5 +274,5 @@ def _has_canary(supply: Supply, pool: str) -> bool:
     """Say whether a pod came to a half-open provider since it is tried, and is to prove it."""
     if supply.breaker.state is not BreakerState.HALF_OPEN:
         return False
-    healthy = [use for use in supply.nodes if use.node.name not in supply.sick]
-    return canary_runs(healthy, pool, supply.target.name, supply.breaker)
+    healthy = [info for info in supply.nodes if info.node.name not in supply.unhealthy]
+    return canary_runs(healthy, pool, supply.provider.name, supply.breaker)

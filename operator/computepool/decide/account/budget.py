@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.decide.context import Context
 from computepool.model.accelerators import request_of
 from computepool.model.api import Budget
@@ -50,11 +50,11 @@ def budget_account(context: Context) -> BudgetAccount:
     if budget is None:
         return BudgetAccount()
     standbys = context.assessment.supplies[1:]
-    costs = [hourly_cost(supply.target, supply.accelerators) for supply in standbys]
+    costs = [hourly_cost(supply.provider, supply.accelerators) for supply in standbys]
     rate = sum(costs, NOTHING)
     exact = recorded_spend(_spend_before(context), rate, context.now)
     spent = accrued(exact, rate, context.now).spent
-    running = rate - sum((hourly_cost(s.target, s.ending) for s in standbys), NOTHING)
+    running = rate - sum((hourly_cost(s.provider, s.ending) for s in standbys), NOTHING)
     bound = min(_bounds(budget, spent))
     return BudgetAccount(
         spend=msgspec.structs.replace(exact, rate=sum(map(in_cents, costs), NOTHING)),
@@ -71,12 +71,12 @@ def _spend_before(context: Context) -> Spend | None:
     return spend if spend is None or rate is None else msgspec.structs.replace(spend, rate=rate)
 
 
-def cost_of(target: Target, pod: Pod, resource: str) -> Decimal:
+def cost_of(target: Provider, pod: Pod, resource: str) -> Decimal:
     """Return what the pod costs in an hour on a provider: nothing on the primary."""
     return NOTHING if target.primary else hourly_cost(target, request_of(pod, resource))
 
 
-def hourly_cost(target: Target, amount: int) -> Decimal:
+def hourly_cost(target: Provider, amount: int) -> Decimal:
     """Return what so many thousandths of an accelerator cost in an hour; nothing where no price is given."""
     return NOTHING if target.price is None else target.price * amount / MILLI
 
@@ -127,7 +127,7 @@ def _bounds(budget: Budget, spent: Decimal) -> list[Decimal]:
 def _expected(context: Context) -> Decimal:
     """Return what pods that are not seen on a node yet will cost at most in an hour, wherever they may go."""
     dearest = sorted((t for t in context.standbys if t.price), key=lambda t: t.price or NOTHING, reverse=True)
-    pods: Iterable[Pod] = (*context.snapshot.waiting, *context.snapshot.astray) if dearest else ()
+    pods: Iterable[Pod] = (*context.snapshot.waiting, *context.snapshot.on_unknown_nodes) if dearest else ()
     cost = NOTHING
     for pod in pods:
         if pod.deleting is None:

@@ -7,7 +7,7 @@ preferred provider is half-open, admission stays closed until that provider has 
 would pass it by, and it could never prove itself.
 """
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.account import Account
 from computepool.decide.context import Context
 from computepool.decide.plan import Admission
@@ -17,7 +17,7 @@ from computepool.model.api import AdmissionMode, Mode
 def admission_of(context: Context, account: Account) -> Admission:
     """Return what new pods get; closed unless the pool's mode and saturation open it."""
     # Where an older pool keeps pods that this pool selects too, the policy could not tell them apart.
-    if not _is_open(context) or context.snapshot.contested or context.spec.budget is not None:
+    if not _is_open(context) or context.snapshot.conflicts or context.spec.budget is not None:
         return Admission()
     chosen = _choose(context, account)
     if chosen is None:
@@ -33,7 +33,7 @@ def _is_open(context: Context) -> bool:
     return mode is AdmissionMode.ALWAYS or context.assessment.saturation.saturated is True
 
 
-def _choose(context: Context, account: Account) -> Target | None:
+def _choose(context: Context, account: Account) -> Provider | None:
     unlimited = [target for target in context.standbys if target.limit is None and account.is_closed(target)]
     for target in context.standbys:
         if account.wants_canary(target):

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
 from computepool.decide.account.account import BURST, Request
 from computepool.decide.burst.promises import Opened
@@ -82,7 +82,7 @@ class _Planner:
             self.stuck.append(overflow.pod)
         self.holds.append(_nowhere(overflow, rejected))
 
-    def _consider(self, overflow: Overflow, target: Target, rejected: Rejected) -> Burst | Hold | Reason:
+    def _consider(self, overflow: Overflow, target: Provider, rejected: Rejected) -> Burst | Hold | Reason:
         """Return what becomes of the pod at one provider: sent there, waiting there already, or why not."""
         pod = overflow.pod
         if self._context.tolerates(pod, target):

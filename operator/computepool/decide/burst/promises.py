@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, Sent
 from computepool.decide.account.account import BURST, KEPT, Account, Request
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
@@ -80,7 +80,7 @@ def _keep_place(context: Context, account: Account, pending: PendingMoves, move:
             return
 
 
-def _request(context: Context, pending: PendingMoves, move: PodMove, target: Target) -> Request:
+def _request(context: Context, pending: PendingMoves, move: PodMove, target: Provider) -> Request:
     """Return what the replacement needs, less what the moved pod still holds: that is counted, and ends with it."""
     there = pending.there.get(move.pod.uid)
     if there is None:

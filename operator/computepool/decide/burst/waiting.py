@@ -1,6 +1,6 @@
 """How long a pod waits at a provider that it may use already, before it is offered to the next one."""
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, fit_since
 from computepool.decide.account.account import AWAITED, EXPECTED, Account, Request
 from computepool.decide.context import Context
@@ -17,7 +17,7 @@ class Waiting:
         self._account = account
         self.fitting: dict[tuple[str, str], float] = {}
 
-    def at(self, target: Target, pod: Pod, offered: float) -> Hold | Reason:
+    def at(self, target: Provider, pod: Pod, offered: float) -> Hold | Reason:
         """Keep the pod at the provider while that may still work out; return why it can't otherwise.
 
         Its time runs while there is a place that the scheduler does not give it, or nodes that are not made. `offered`:

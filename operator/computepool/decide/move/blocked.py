@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from computepool.decide.plan import Stay
+from computepool.decide.plan import BlockedMove
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 
@@ -15,7 +15,7 @@ class BlockedMoves:
     def __init__(self, now: float) -> None:
         """`now`: a time that is over by then needs no recheck."""
         self._now = now
-        self.listed: list[Stay] = []
+        self.listed: list[BlockedMove] = []
         self.left_out = 0
         self.recheck_at: float | None = None
 
@@ -25,7 +25,7 @@ class BlockedMoves:
         """Note why a pod stays, and until when at least."""
         self.recheck(until)
         if len(self.listed) < MOST:
-            self.listed.append(Stay(pod, reason, rejected, until))
+            self.listed.append(BlockedMove(pod, reason, rejected, until))
         else:
             self.left_out += 1
 

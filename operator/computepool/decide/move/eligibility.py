@@ -33,7 +33,7 @@ def movable(pod: Pod, kind: MoveKind) -> bool:
         return False
     if kind is MoveKind.FAILOVER:
         return True
-    return not pod.undisturbed and (pod.owner_kind != "Job" or pod.movable is True)
+    return not pod.do_not_disrupt and (pod.owner_kind != "Job" or pod.movable is True)
 
 
 def storage_bound(pod: Pod) -> bool:
@@ -50,7 +50,7 @@ class Dwell:
         self._before = moved_before
         self._forgotten = snapshot.moves_forgotten
         self._now = now
-        self._moved = LatestMoves(move for move in snapshot.moving if now < move.at + seconds and move.counts)
+        self._moved = LatestMoves(move for move in snapshot.moves if now < move.at + seconds and move.counts)
 
     def until(self, pod: Pod) -> float | None:
         """Return until when the pod counts as moved; None where it does not."""
@@ -69,7 +69,7 @@ class Dwell:
 
 def moved_before(snapshot: Snapshot, state: PoolState) -> float | None:
     """Return when an earlier leader last moved a pod of the pool, as far as it matters; None where none did."""
-    times = [at for at, _ in state.recorded.recent_moves if at < snapshot.moving_since]
+    times = [at for at, _ in state.recorded.recent_moves if at < snapshot.moves_since]
     known = () if state.memory.moved_before is None else (state.memory.moved_before,)
     return max((*times, *known), default=None)
 
@@ -77,5 +77,7 @@ def moved_before(snapshot: Snapshot, state: PoolState) -> float | None:
 def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -> dict[str, float]:
     """Return since when nodes are Unknown, with the nodes that were Unknown before."""
     return {
-        use.node.name: min(before.get(use.node.name, now), now) for use in snapshot.nodes if use.node.ready == "Unknown"
+        info.node.name: min(before.get(info.node.name, now), now)
+        for info in snapshot.nodes
+        if info.node.ready == "Unknown"
     }

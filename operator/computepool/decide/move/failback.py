@@ -8,7 +8,7 @@ is unknown counts as not stable.
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import FULL
 from computepool.decide.account.budget import NOTHING, cost_of
@@ -18,7 +18,7 @@ from computepool.decide.move.planner import Candidate, MovePlanner, Rejected
 from computepool.decide.move.window import opening_of
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
-from computepool.model.cluster import NodeUse, Shape
+from computepool.model.cluster import NodeInfo, Shape
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
@@ -56,21 +56,23 @@ def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, s
             planner.blocked.add(candidate.pod, Reason.OUTSIDE_WINDOW, until=opening.again)
 
 
-def failback_uses(supplies: Sequence[Supply]) -> Iterable[NodeUse]:
+def failback_infos(supplies: Sequence[Supply]) -> Iterable[NodeInfo]:
     """Yield the standby nodes that pods may be brought home from: pods on nodes in trouble are failover's."""
     for supply in supplies[1:]:
         if not gives_up(supply):
-            yield from (use for use in supply.nodes if use.node.name not in supply.sick)
+            yield from (info for info in supply.nodes if info.node.name not in supply.unhealthy)
 
 
 def _candidates(planner: MovePlanner) -> list[Candidate]:
     """Return the pods on standbys that the primary could have by their own selectors, in the order of their turn."""
     supplies = planner.context.assessment.supplies
-    fits_home = _once_per_shape(lambda shape: not supplies[0].target.contradicts(shape))
+    fits_home = _once_per_shape(lambda shape: not supplies[0].provider.contradicts(shape))
     found = [
         candidate
         for supply in supplies[1:]
-        for candidate in planner.candidates(supply, [use for use in failback_uses((supplies[0], supply)) if use.shares])
+        for candidate in planner.candidates(
+            supply, [info for info in failback_infos((supplies[0], supply)) if info.shares]
+        )
         if fits_home(candidate.pod.shape)
     ]
     return sorted(found, key=lambda one: (planner.limits.last_refused_at(one.pod.uid), _turn(one)))
@@ -106,7 +108,7 @@ def _to_return(planner: MovePlanner, excess: Decimal) -> Decimal:
 
 def _turn(candidate: Candidate) -> tuple[object, ...]:
     """Sort the most expensive provider first, then the lowest priority, then the youngest."""
-    price, pod = candidate.supply.target.price, candidate.pod
+    price, pod = candidate.supply.provider.price, candidate.pod
     return (price is None, -(price or NOTHING), pod.priority, -pod.created, pod.namespace, pod.name, pod.uid)
 
 
@@ -123,7 +125,7 @@ def _may_begin(planner: MovePlanner, candidates: Sequence[Candidate], stable_sin
             _all_stay(planner, candidates, Reason.NOT_STABLE, until=due)
             return False
     if _pod_waits(planner):
-        _all_stay(planner, candidates, Reason.WOULD_STRAND, ((primary.target.name, Reason.NO_ROOM),))
+        _all_stay(planner, candidates, Reason.WOULD_STRAND, ((primary.provider.name, Reason.NO_ROOM),))
         return False
     return True
 
@@ -162,7 +164,7 @@ def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBac
         planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, ((home.name, Reason.NO_ROOM),))
         return False
     target = planner.reserve_target(candidate, (home,))
-    if isinstance(target, Target):
+    if isinstance(target, Provider):
         planner.move(candidate, target, MoveKind.FAILBACK, reason)
         return True
     if target[0][1] not in NEVER_HOME:

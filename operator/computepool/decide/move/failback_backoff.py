@@ -11,7 +11,7 @@ from computepool.decide.context import Context
 from computepool.decide.move.pending import LatestMoves
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
-from computepool.model.state import Relapse
+from computepool.model.state import FailedReturn
 
 SHORTEST_SECONDS: Final = 120.0
 """What is doubled, at least, however short the dwell."""
@@ -30,10 +30,10 @@ class FailbackBackoff:
         self._now = context.now
         self._known = {
             owner: relapse
-            for owner, relapse in context.state.memory.relapses.items()
+            for owner, relapse in context.state.memory.failed_returns.items()
             if context.now < self._until(relapse) + LONGEST_SECONDS
         }
-        moves = (move for move in context.snapshot.moving if move.kind is MoveKind.FAILBACK and move.let_go)
+        moves = (move for move in context.snapshot.moves if move.kind is MoveKind.FAILBACK and move.let_go)
         self._home = LatestMoves(moves)
 
     def note(self, away: Iterable[Pod], stable_since: float | None) -> None:
@@ -54,7 +54,7 @@ class FailbackBackoff:
         until = 0.0 if relapse is None else self._until(relapse)
         return until if until > self._now else None
 
-    def known(self) -> Mapping[str, Relapse]:
+    def known(self) -> Mapping[str, FailedReturn]:
         """Return what the next pass goes on from."""
         return self._known
 
@@ -62,7 +62,7 @@ class FailbackBackoff:
         before = self._known.get(owner)
         # Moves before the end of its time belong to the turn that is counted already.
         if before is None or latest >= self._until(before):
-            self._known[owner] = Relapse(1 if before is None else before.times + 1, self._now)
+            self._known[owner] = FailedReturn(1 if before is None else before.times + 1, self._now)
 
-    def _until(self, relapse: Relapse) -> float:
+    def _until(self, relapse: FailedReturn) -> float:
         return relapse.at + min(LONGEST_SECONDS, self._base * 2.0 ** min(relapse.times, _DOUBLINGS))

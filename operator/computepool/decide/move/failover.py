@@ -13,16 +13,16 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.move.planner import Candidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
-from computepool.model.cluster import Node, NodeUse, Pod
+from computepool.model.cluster import Node, NodeInfo, Pod
 from computepool.model.keys import QUARANTINE_EFFECT
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Sickness
+from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 
 DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
@@ -35,15 +35,15 @@ long."""
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off what fails. `unknown_since`: by node, since when its status is Unknown."""
     troubled = _troubled(planner.context.assessment)
-    candidates = in_turn(found for supply, uses in troubled for found in planner.candidates(supply, uses))
+    candidates = in_turn(found for supply, infos in troubled for found in planner.candidates(supply, infos))
     for candidate in sorted(candidates, key=lambda one: planner.limits.last_refused_at(one.pod.uid)):
         _leave(planner, candidate, unknown_since)
 
 
-def troubled_uses(assessment: Assessment) -> Iterable[NodeUse]:
+def troubled_infos(assessment: Assessment) -> Iterable[NodeInfo]:
     """Yield the nodes whose pods should leave."""
-    for _, uses in _troubled(assessment):
-        yield from uses
+    for _, infos in _troubled(assessment):
+        yield from infos
 
 
 def gives_up(supply: Supply) -> bool:
@@ -61,8 +61,8 @@ def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
     if not gives_up(supply):
         return False
     # While a provider still fails, pods also leave its nodes that were never sick, if the policy says so.
-    troubled = assessment.health.providers[supply.target.name].troubled
-    return supply.target.drain or (node not in supply.sick and troubled)
+    troubled = assessment.health.providers[supply.provider.name].troubled
+    return supply.provider.drain or (node not in supply.unhealthy and troubled)
 
 
 def _bad(assessment: Assessment, supply: Supply, node: str) -> bool:
@@ -71,17 +71,17 @@ def _bad(assessment: Assessment, supply: Supply, node: str) -> bool:
     return sickness is not None and sickness.clear_since is None
 
 
-def _sickness(assessment: Assessment, supply: Supply, node: str) -> Sickness | None:
-    return assessment.health.providers[supply.target.name].sick.get(node)
+def _sickness(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
+    return assessment.health.providers[supply.provider.name].unhealthy.get(node)
 
 
-def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeUse, ...]]]:
+def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]]]:
     found = []
     for supply in assessment.supplies:
         if gives_up(supply):
             found.append((supply, supply.nodes))
-        elif supply.sick:
-            found.append((supply, tuple(use for use in supply.nodes if use.node.name in supply.sick)))
+        elif supply.unhealthy:
+            found.append((supply, tuple(info for info in supply.nodes if info.node.name in supply.unhealthy)))
     return found
 
 
@@ -95,7 +95,7 @@ def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[st
     if not planner.may_leave(candidate, MoveKind.FAILOVER, dwells=not _is_dead(planner, candidate)):
         return
     target = planner.reserve_target(candidate, planner.targets)
-    if not isinstance(target, Target):
+    if not isinstance(target, Provider):
         planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
         return
     reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
@@ -104,17 +104,17 @@ def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[st
 
 def _why_it_stays(planner: MovePlanner, candidate: Candidate) -> Reason | None:
     """Return why the pod is left on its node whatever room there is elsewhere; None where it should leave."""
-    context, supply, node = planner.context, candidate.supply, candidate.use.node
+    context, supply, node = planner.context, candidate.supply, candidate.info.node
     policy = context.spec.failover.running_pods
-    sick = node.name in supply.sick
-    if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not sick):
+    unhealthy = node.name in supply.unhealthy
+    if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY
     well = not _bad(context.assessment, supply, node.name)
     if well and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, node.name)):
         return Reason.RECOVERING
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
-    if not offers(candidate.use, context.resource):
+    if not offers(candidate.info, context.resource):
         return None
     return _why_it_would_return(candidate.pod, node, context.spec.mode)
 
@@ -129,14 +129,14 @@ def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
 
 def _awaits_verdict(planner: MovePlanner, candidate: Candidate) -> bool:
     """Say whether silence alone speaks against the node: not its status, and not its provider's other nodes."""
-    if candidate.use.node.ready != "True" or gives_up(candidate.supply):
+    if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
-    sickness = _sickness(planner.context.assessment, candidate.supply, candidate.use.node.name)
+    sickness = _sickness(planner.context.assessment, candidate.supply, candidate.info.node.name)
     return sickness is not None and sickness.reason is Reason.NODE_SILENT
 
 
 def _is_dead(planner: MovePlanner, candidate: Candidate) -> bool:
-    node = candidate.use.node
+    node = candidate.info.node
     sickness = _sickness(planner.context.assessment, candidate.supply, node.name)
     dead = sickness is not None and sickness.clear_since is None and sickness.reason in DEAD
     return node.ready == "Unknown" or dead
@@ -145,7 +145,7 @@ def _is_dead(planner: MovePlanner, candidate: Candidate) -> bool:
 def _is_lost(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[str, float]) -> bool:
     """Say whether the node is gone for so long that its pods are released."""
     spec = planner.context.spec.failover
-    since = unknown_since.get(candidate.use.node.name)
+    since = unknown_since.get(candidate.info.node.name)
     if spec.lost_pods is LostPods.LEAVE or since is None:
         return False
     due = since + spec.lost_seconds

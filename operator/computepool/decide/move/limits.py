@@ -42,10 +42,10 @@ class MoveLimits:
         """`recent`: the moves that the state records."""
         spec = snapshot.pool.spec
         self._pending = pending
-        self._moving = snapshot.moving
+        self._moving = snapshot.moves
         self._recent = recent
         self._now = now
-        self._since = snapshot.moving_since
+        self._since = snapshot.moves_since
         self._second = self._second_of(now)
         self._timeout = float(spec.failover.eviction_timeout_seconds)
         limits = self._all = _limits(spec)

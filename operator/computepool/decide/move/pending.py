@@ -61,9 +61,9 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
 def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> PendingMoves:
     """Return what of the pool's moves is under way. Looks at its pods only if any pod was moved lately."""
-    recent = [move for move in snapshot.moving if move.is_recent(now)]
-    refused = {move.pod.uid: move for move in snapshot.moving if move.refused}
-    earlier = [(at, k) for at, k in recent_moves if at < snapshot.moving_since and now < at + PENDING_SECONDS]
+    recent = [move for move in snapshot.moves if move.is_recent(now)]
+    refused = {move.pod.uid: move for move in snapshot.moves if move.refused}
+    earlier = [(at, k) for at, k in recent_moves if at < snapshot.moves_since and now < at + PENDING_SECONDS]
     if not recent and not earlier:
         return PendingMoves((), (), frozenset(), frozenset(), frozenset(), refused, ())
     under_way = tuple(move for move in recent if move.is_under_way(now))
@@ -109,7 +109,7 @@ class LatestMoves:
 
 
 def _bound(snapshot: Snapshot) -> Iterable[Pod]:
-    return chain(snapshot.astray, members_on(snapshot.nodes, snapshot.pool.name))
+    return chain(snapshot.on_unknown_nodes, members_on(snapshot.nodes, snapshot.pool.name))
 
 
 def _unknown(earlier: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, now: float) -> RecentMoves:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.account import MOVED, Account, Request
 from computepool.decide.account.budget import cost_of
@@ -20,7 +20,7 @@ from computepool.decide.move.eligibility import Dwell, movable, node_bound, stor
 from computepool.decide.move.limits import MoveLimits
 from computepool.decide.move.pending import PendingMoves
 from computepool.decide.plan import Move
-from computepool.model.cluster import NodeUse, Pod
+from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
@@ -31,12 +31,12 @@ class Candidate(msgspec.Struct, frozen=True):
     """A running pod that may be moved."""
 
     pod: Pod
-    use: NodeUse
+    info: NodeInfo
     supply: Supply
 
-    def stays_at(self, target: Target) -> bool:
+    def stays_at(self, target: Provider) -> bool:
         """Say whether the pod stays with its provider, and its end makes room there: on a lost node it is not seen."""
-        return target is self.supply.target and self.use.node.ready != "Unknown"
+        return target is self.supply.provider and self.info.node.ready != "Unknown"
 
 
 class MovePlanner:
@@ -56,16 +56,16 @@ class MovePlanner:
         self._moved: set[str] = set()
 
     @property
-    def targets(self) -> tuple[Target, ...]:
+    def targets(self) -> tuple[Provider, ...]:
         """All providers, most preferred first."""
         return (self.context.primary, *self.context.standbys)
 
-    def candidates(self, supply: Supply, uses: Iterable[NodeUse]) -> Iterable[Candidate]:
+    def candidates(self, supply: Supply, infos: Iterable[NodeInfo]) -> Iterable[Candidate]:
         """Yield the pool's pods on these nodes of a provider that are not being moved already."""
-        for use in uses:
-            for pod in use.members(self.context.pool):
+        for info in infos:
+            for pod in info.members(self.context.pool):
                 if pod.uid not in self.pending.pods and not self.is_decided(pod) and not node_bound(pod):
-                    yield Candidate(pod, use, supply)
+                    yield Candidate(pod, info, supply)
 
     def is_decided(self, pod: Pod) -> bool:
         """Say whether this pass moves the pod."""
@@ -96,7 +96,7 @@ class MovePlanner:
         """Return until when the pod is left where it is since it was moved; None where it is not."""
         return self._dwell.until(pod)
 
-    def reserve_target(self, candidate: Candidate, targets: Iterable[Target]) -> Target | Rejected:
+    def reserve_target(self, candidate: Candidate, targets: Iterable[Provider]) -> Provider | Rejected:
         """Take a place for the pod at the first provider that can have it; return why none can otherwise."""
         rejected: list[tuple[str, Reason]] = []
         for target in targets:
@@ -107,23 +107,23 @@ class MovePlanner:
         return tuple(rejected)
 
     def move(
-        self, candidate: Candidate, target: Target, kind: MoveKind, reason: Reason, *, release: bool = False
+        self, candidate: Candidate, target: Provider, kind: MoveKind, reason: Reason, *, release: bool = False
     ) -> None:
         """Decide a move whose place is taken."""
         self.limits.count(kind)
         self._moved.add(candidate.pod.uid)
-        source = candidate.supply.target.name
+        source = candidate.supply.provider.name
         self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release))
 
     def cost(self, candidate: Candidate) -> Decimal:
         """Return what the pod costs in an hour where it is, as far as budgets count it."""
-        return cost_of(candidate.supply.target, candidate.pod, self.context.resource)
+        return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
 
-    def _why_not(self, candidate: Candidate, target: Target) -> Reason | None:
+    def _why_not(self, candidate: Candidate, target: Provider) -> Reason | None:
         pod = candidate.pod
         if not target.primary and not pod.allows(target.name):
             return Reason.NOT_ALLOWED
-        if target is not candidate.supply.target and storage_bound(pod):
+        if target is not candidate.supply.provider and storage_bound(pod):
             return Reason.MAY_NOT_FOLLOW
         request = Request(pod, saves=self.cost(candidate), hands_over=candidate.stays_at(target))
         return self.account.reserve([request], target, MOVED)

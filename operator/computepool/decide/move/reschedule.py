@@ -6,12 +6,12 @@ now. So no pod's move makes another one necessary.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.decide.move.eligibility import movable
 from computepool.decide.move.planner import Candidate, MovePlanner
 from computepool.model.accelerators import request_of
 from computepool.model.api import ReschedulePolicy
-from computepool.model.cluster import NodeUse, Pod
+from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.labels import Selector
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
@@ -25,10 +25,10 @@ class Site:
     """A node of the primary: what is left of it, with what terminating and moved pods are about to leave."""
 
     def __init__(
-        self, use: NodeUse, left: Mapping[str, int], leaving: Iterable[Pod], able: Sequence[Candidate]
+        self, info: NodeInfo, left: Mapping[str, int], leaving: Iterable[Pod], able: Sequence[Candidate]
     ) -> None:
         """`left`: after the waiting pods that fit there; `able`: the pods on it that may be moved."""
-        self.use = use
+        self.info = info
         self.able = able
         self.left = dict(left)
         self._free = dict(left)
@@ -49,7 +49,7 @@ class Site:
 
     def admits(self, pod: Pod) -> bool:
         """Say whether the pod may run on the node, room or not."""
-        node = self.use.node
+        node = self.info.node
         return pod.shape.admits(node.name, node.labels) and tolerated(node.taints, pod.shape.tolerations)
 
     def is_left_by(self, pod: Pod) -> bool:
@@ -90,12 +90,12 @@ def _sites(planner: MovePlanner) -> list[Site]:
     chosen = planner.context.spec.reschedule.pod_selector.compiled()
     return [
         Site(
-            use,
+            info,
             left,
-            leaving=[pod for pod in use.pods if pod.uid in asked or _leaves(pod, planner.context.now)],
-            able=list(_able(planner, use, chosen)),
+            leaving=[pod for pod in info.pods if pod.uid in asked or _leaves(pod, planner.context.now)],
+            able=list(_able(planner, info, chosen)),
         )
-        for use, left in planner.account.remainders_on_primary()
+        for info, left in planner.account.remainders_on_primary()
     ]
 
 
@@ -116,9 +116,9 @@ def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[
             planner.blocked.recheck(planner.limits.recheck_at(MoveKind.RESCHEDULE))
 
 
-def _able(planner: MovePlanner, use: NodeUse, chosen: Selector) -> Iterable[Candidate]:
+def _able(planner: MovePlanner, info: NodeInfo, chosen: Selector) -> Iterable[Candidate]:
     """Yield the pods of a node that may make room."""
-    for candidate in planner.candidates(planner.context.assessment.primary, (use,)):
+    for candidate in planner.candidates(planner.context.assessment.primary, (info,)):
         pod = candidate.pod
         refused = pod.uid in planner.pending.refused
         if refused or not chosen.matches(pod.labels) or not movable(pod, MoveKind.RESCHEDULE):
@@ -162,17 +162,17 @@ def _price(option: tuple[Site, list[Candidate]], resource: str) -> tuple[object,
     """Sort the fewest moves first, then the least important pods, then the pods that hold the least."""
     site, victims = option
     held = sum(request_of(victim.pod, resource) for victim in victims)
-    return (len(victims), max(victim.pod.priority for victim in victims), held, site.use.node.name)
+    return (len(victims), max(victim.pod.priority for victim in victims), held, site.info.node.name)
 
 
 def _move_all(planner: MovePlanner, victims: Sequence[Candidate]) -> bool:
     """Move all of the pods, if the standbys have room for all at the same time."""
     standbys = [target for target in planner.context.standbys if planner.account.is_closed(target)]
-    places: list[Target] = []
+    places: list[Provider] = []
     with planner.account.trial() as trial:
         for victim in victims:
             target = planner.reserve_target(victim, standbys)
-            if not isinstance(target, Target):
+            if not isinstance(target, Provider):
                 return False
             places.append(target)
         trial.commit()

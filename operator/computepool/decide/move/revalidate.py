@@ -25,7 +25,7 @@ class Revalidation:
 
     def why_not(self, move: Move) -> Reason | None:
         """Return why the move is no longer right; None: there is still reason for it, and a place for the pod."""
-        if self._assessment.blind:
+        if self._assessment.all_silent:
             return Reason.ALL_SILENT
         if self._assessment.exceeded:
             return Reason.TOO_MANY_FAILED

@@ -84,7 +84,7 @@ class Moved(NamedTuple):
     """No longer right when their turn came, and why."""
 
 
-class Mover:
+class Evictor:
     """Evicts pods."""
 
     def __init__(

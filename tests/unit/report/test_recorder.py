@@ -14,9 +14,9 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
+from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
-from computepool.report.story import Story
 from tests.builders import NOW, node, pod, pool, provider
 from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
 
@@ -31,12 +31,12 @@ class Telling:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.metrics = Metrics()
-        self.story = Story(self.metrics, self.events.append)
+        self.story = EventRecorder(self.metrics, self.events.append)
 
     def about(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.subject["kind"] == kind]
 
-    def turned(self, of: Outcome, before: PoolStatus | None = None) -> PoolStatus:
+    def turned(self, of: PassReport, before: PoolStatus | None = None) -> PoolStatus:
         before = before or PoolStatus()
         after = status_of(of, before, AT)
         self.story.turned(of.snapshot.pool, before, after)
@@ -47,7 +47,7 @@ def burst(name: str, to: str = "nebius", why: Reason = Reason.PRIMARY_SATURATED)
     return Burst(pod(name), to, why, (("aws", Reason.NO_ROOM),), ())
 
 
-def held_back(of: Outcome) -> Outcome:
+def held_back(of: PassReport) -> PassReport:
     plan = msgspec.structs.replace(of.plan, held_back="2 of 3 providers have failed at once")
     return msgspec.structs.replace(of, plan=plan)
 
@@ -258,12 +258,12 @@ def test_a_drain_by_hand_alarms_nobody(caplog: pytest.LogCaptureFixture) -> None
 def test_a_view_that_is_lost_is_told_once_and_what_was_wrong_before_ends_after_it() -> None:
     t = Telling()
     degraded = t.turned(outcome(policy_missing=True))
-    blind = t.turned(outcome(seen={"stale": "the view is old"}), degraded)
+    all_silent = t.turned(outcome(seen={"stale": "the view is old"}), degraded)
     t.events.clear()
-    t.turned(outcome(), blind)
+    t.turned(outcome(), all_silent)
     assert [event.reason for event in t.events if event.action == "Degraded"] == ["AllWell"]
     t.events.clear()
-    t.turned(outcome(seen={"stale": "the view is old"}), blind)
+    t.turned(outcome(seen={"stale": "the view is old"}), all_silent)
     assert not [event for event in t.events if event.action == "Degraded"]
 
 
@@ -284,7 +284,7 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
 # -- nodes that become sick
 
 
-def sick(*names: str, well: int = 9) -> Outcome:
+def unhealthy(*names: str, well: int = 9) -> PassReport:
     """Of nebius these nodes are sick, beside others that are well."""
     lost = [node(name, ready="Unknown", quarantine="NodeUnknown") for name in names]
     return outcome(nodes=[*FULL, *(node(f"well-{index}") for index in range(well)), *lost], pods=[])
@@ -294,10 +294,10 @@ def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     t = Telling()
-    assert t.story.nodes(sick(), NOW) is None
+    assert t.story.nodes(unhealthy(), NOW) is None
     assert t.events == []
-    t.story.nodes(sick("n2"), NOW)
-    t.story.nodes(sick("n2"), NOW + 30)
+    t.story.nodes(unhealthy("n2"), NOW)
+    t.story.nodes(unhealthy("n2"), NOW + 30)
     mended = outcome(nodes=[*FULL, node("n2")])
     t.story.nodes(mended, NOW + 60)
     assert [(e.subject["kind"], e.action, e.reason, e.warning, e.note) for e in t.events] == [
@@ -312,20 +312,20 @@ def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
 
 def test_a_sick_node_that_is_deleted_is_told_to_be_gone() -> None:
     t = Telling()
-    t.story.nodes(sick("n2"), NOW)
-    t.story.nodes(sick(), NOW + 60)
+    t.story.nodes(unhealthy("n2"), NOW)
+    t.story.nodes(unhealthy(), NOW + 60)
     assert t.events[-1].note == "1 node of nebius is gone: n2."
 
 
 def test_nodes_that_become_sick_one_after_another_are_told_together() -> None:
     t = Telling()
     names = [f"n{index}" for index in range(2, 9)]
-    t.story.nodes(sick(*names[:1]), NOW)
+    t.story.nodes(unhealthy(*names[:1]), NOW)
     for index in range(2, 8):
-        due = t.story.nodes(sick(*names[:index]), NOW + index / 10)
+        due = t.story.nodes(unhealthy(*names[:index]), NOW + index / 10)
         assert due == NOW + 5
     assert len(t.events) == 1
-    assert t.story.nodes(sick(*names), NOW + 5) is None
+    assert t.story.nodes(unhealthy(*names), NOW + 5) is None
     (_, rest) = t.events
     assert rest.note.startswith("6 nodes of nebius became sick: n3 (NodeUnknown), n4")
     assert rest.note.endswith(" and 1 more.")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from computepool.act.mover import Moved, Mover
-from computepool.act.quarantine import Tainter
+from computepool.act.evictor import Evictor, Moved
+from computepool.act.tainter import Tainter
 from computepool.decide.plan import Move
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
@@ -102,7 +102,7 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
 
     async def scenario() -> Moved:
         async with _operator(site) as client:
-            mover = Mover(
+            mover = Evictor(
                 client,
                 Leading(),
                 told,

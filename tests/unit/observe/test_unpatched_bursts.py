@@ -21,8 +21,8 @@ THEIRS = pool(name="theirs", workloads=workloads("theirs"))
 ADMITTED = pod("admitted", labels={"of": "theirs"}, tolerates=["nebius"])
 
 
-def two(*more: Any, marks: Marks | None = None) -> Store:
-    return filled(MINE, THEIRS, namespace(), node("n1"), *more, marks=marks)
+def two(*more: Any, label_fixes: Marks | None = None) -> Store:
+    return filled(MINE, THEIRS, namespace(), node("n1"), *more, label_fixes=label_fixes)
 
 
 def foreign(store: Store) -> list[str]:
@@ -63,10 +63,10 @@ def test_once_its_gates_are_lifted_a_pod_holds_its_place() -> None:
 
 @pytest.mark.parametrize("end", [{"node": "n1"}, {"deleting": NOW}, {"finished": True}], ids=str)
 def test_a_place_that_is_given_up_has_every_pool_looked_at(end: dict[str, Any]) -> None:
-    marks = Marks()
-    store = two(ADMITTED, marks=marks)
+    label_fixes = Marks()
+    store = two(ADMITTED, label_fixes=label_fixes)
     put(store, changed(ADMITTED, **end))
-    assert "mine" in marks.pools()
+    assert "mine" in label_fixes.pools()
     assert foreign(store) == []
 
 

@@ -23,7 +23,7 @@ from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SAT
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
 from computepool.report.sicknodes import News, NodeNews
 from computepool.report.tally import Tally
 from computepool.report.trouble import full_stop
@@ -44,7 +44,7 @@ _SAID = 3
 _NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
-class Story:
+class EventRecorder:
     """What happened, told once each."""
 
     def __init__(self, metrics: Metrics, tell: Callable[[Event], None]) -> None:
@@ -137,7 +137,7 @@ class Story:
         if before.admission.tolerations != after.admission.tolerations and after.last_decision:
             self._admission(pool, before, after, reason_of(after.last_decision.reason))
 
-    def nodes(self, outcome: Outcome, now: float) -> float | None:
+    def nodes(self, outcome: PassReport, now: float) -> float | None:
         """Tell of nodes that have become sick and of those that are well again; return when to look for more, if so.
 
         `now`: seconds since the epoch.
@@ -145,8 +145,8 @@ class Story:
         pool = outcome.snapshot.pool
 
         def tell(news: News) -> None:
-            self._tell(Event(pool_reference(pool), news.reason, "Health", news.note, news.sick, state=True))
-            level, what = (logging.WARNING, "nodes sick") if news.sick else (logging.INFO, "nodes well")
+            self._tell(Event(pool_reference(pool), news.reason, "Health", news.note, news.unhealthy, state=True))
+            level, what = (logging.WARNING, "nodes sick") if news.unhealthy else (logging.INFO, "nodes well")
             fields = {"provider": news.provider, "reason": str(news.reason), "nodes": news.nodes, "names": news.names}
             log(_logger, level, what, pool=pool.name, **fields, detail=news.note)
 

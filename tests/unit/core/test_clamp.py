@@ -9,7 +9,7 @@ from computepool.assess.clamp import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, BreakerTimers, Relapse, Saturation, Sickness
+from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, Saturation
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, sick_node
 from tests.unit.core.passes import decided
@@ -25,19 +25,19 @@ def watching(**state: object) -> Watch:
 
 
 def test_a_fault_has_to_last_no_longer_than_it_should() -> None:
-    fault = Sickness(Reason.NODE_NOT_READY, "", since=NOW + HOURS, sick=False)
-    watch, ill = watching(sick={"a1": fault}), [node("a1", ready="False"), node("n1")]
-    for now, sick in ((0, False), (29, False), (30, True)):
+    fault = NodeFault(Reason.NODE_NOT_READY, "", since=NOW + HOURS, unhealthy=False)
+    watch, ill = watching(node_faults={"a1": fault}), [node("a1", ready="False"), node("n1")]
+    for now, unhealthy in ((0, False), (29, False), (30, True)):
         watch.see(now, ill)
-        assert ("a1" in watch.sick()) is sick
+        assert ("a1" in watch.unhealthy()) is unhealthy
 
 
 def test_a_recovery_takes_no_longer_than_it_should() -> None:
-    gone = Sickness(Reason.NODE_NOT_READY, "", since=NOW + HOURS, sick=True, clear_since=NOW + HOURS)
-    watch = watching(sick={"a1": gone})
-    for now, sick in ((0, True), (59, True), (60, False)):
+    gone = NodeFault(Reason.NODE_NOT_READY, "", since=NOW + HOURS, unhealthy=True, clear_since=NOW + HOURS)
+    watch = watching(node_faults={"a1": gone})
+    for now, unhealthy in ((0, True), (59, True), (60, False)):
         watch.see(now, NODES)
-        assert ("a1" in watch.sick()) is sick
+        assert ("a1" in watch.unhealthy()) is unhealthy
 
 
 @pytest.mark.parametrize("failures", [0, 1, 3])
@@ -72,14 +72,14 @@ def test_the_primary_is_stable_from_now_on_and_saturation_is_timed_anew() -> Non
 
 
 def test_a_place_counts_from_now_on() -> None:
-    ahead = pool_state(fitting={("p", "nebius"): NOW + HOURS}, bound={"nebius": NOW + HOURS})
+    ahead = pool_state(fitting={("p", "nebius"): NOW + HOURS}, last_bound_offer={"nebius": NOW + HOURS})
     back = clamped_to(NOW, ahead, TWO).memory
-    assert (dict(back.fitting), dict(back.bound)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
+    assert (dict(back.fitting), dict(back.last_bound_offer)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
 
 
 def test_a_workload_that_came_back_is_left_from_now_on() -> None:
-    back = clamped_to(NOW, pool_state(relapses={"rs-1": Relapse(2, NOW + HOURS)}), TWO).memory
-    assert dict(back.relapses) == {"rs-1": Relapse(2, NOW)}
+    back = clamped_to(NOW, pool_state(failed_returns={"rs-1": FailedReturn(2, NOW + HOURS)}), TWO).memory
+    assert dict(back.failed_returns) == {"rs-1": FailedReturn(2, NOW)}
 
 
 def test_moves_of_the_future_count_as_made_just_now() -> None:
@@ -96,8 +96,8 @@ def test_moves_of_the_future_count_as_made_just_now() -> None:
 
 
 def test_those_that_come_after_are_recorded_beside_them() -> None:
-    sick = {"a1": Sickness(Reason.NODE_NOT_READY, "", NOW - 100, sick=True)}
-    state = pool_state(sick=sick, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
+    unhealthy = {"a1": NodeFault(Reason.NODE_NOT_READY, "", NOW - 100, unhealthy=True)}
+    state = pool_state(node_faults=unhealthy, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
     nodes = [sick_node("a1"), node("a2")]
     plan = decided(snapshot(TWO, nodes, [owned("web", on="a1")]), state)
     assert moved_to(plan) == {"web": "aws"}
@@ -109,7 +109,7 @@ def test_a_state_of_the_past_stays_as_it_is() -> None:
     state = pool_state(
         Saturation(True, relief_since=NOW - 1),
         fitting={("p", "nebius"): NOW},
-        sick={"a1": Sickness(Reason.NODE_SILENT, "", NOW - 3, sick=True, clear_since=NOW)},
+        node_faults={"a1": NodeFault(Reason.NODE_SILENT, "", NOW - 3, unhealthy=True, clear_since=NOW)},
         breakers={"nebius": (breaker, BreakerTimers(clear_since=NOW))},
         stable_since=NOW,
     )

@@ -11,7 +11,7 @@ from typing import Final
 TICK_SECONDS: Final = 1.0
 
 
-class Ticks:
+class StalenessMonitor:
     """Has all pools looked at when a sign of trouble appears or goes."""
 
     def __init__(

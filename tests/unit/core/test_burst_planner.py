@@ -184,7 +184,7 @@ def test_a_pod_that_never_leaves_says_so() -> None:
 
 
 def test_a_pod_that_never_leaves_takes_no_place_of_others() -> None:
-    found = plan(HOLDER, pod("stays", 8, allowed=(), priority=9), pod("p", 8))
+    found = plan(HOLDER, pod("blocked", 8, allowed=(), priority=9), pod("p", 8))
     assert sent_to(found) == {"p": "nebius"}
 
 

@@ -13,32 +13,32 @@ from computepool.decide.account.account import Account
 from computepool.decide.account.budget import BudgetAccount
 from computepool.decide.context import Context
 from computepool.decide.move.eligibility import Dwell, moved_before, unknown_since
-from computepool.decide.move.failback import fail_back, failback_uses
+from computepool.decide.move.failback import fail_back, failback_infos
 from computepool.decide.move.failback_backoff import FailbackBackoff
-from computepool.decide.move.failover import fail_over, troubled_uses
+from computepool.decide.move.failover import fail_over, troubled_infos
 from computepool.decide.move.limits import MoveLimits
 from computepool.decide.move.pending import PendingMoves
 from computepool.decide.move.planner import MovePlanner
 from computepool.decide.move.reschedule import make_room
-from computepool.decide.plan import Move, Stay
+from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
-from computepool.model.cluster import NodeUse, Pod, members_on
+from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.moves import PENDING_SECONDS
-from computepool.model.state import RecentMoves, Relapse
+from computepool.model.state import FailedReturn, RecentMoves
 
 
 class MovePlan(msgspec.Struct, frozen=True):
     """What was decided about running pods, and what the next pass has to know of it."""
 
     moves: tuple[Move, ...]
-    stays: tuple[Stay, ...]
-    stays_left_out: int
+    blocked: tuple[BlockedMove, ...]
+    blocked_left_out: int
     recheck_at: float | None
     recent_moves: RecentMoves
     stable_since: float | None
     moved_before: float | None
     unknown_since: Mapping[str, float]
-    relapses: Mapping[str, Relapse]
+    failed_returns: Mapping[str, FailedReturn]
 
 
 def plan_moves(
@@ -61,33 +61,33 @@ def plan_moves(
     planner.blocked.recheck(_kept_until(pending))
     return MovePlan(
         moves=moves,
-        stays=tuple(planner.blocked.listed),
-        stays_left_out=planner.blocked.left_out,
+        blocked=tuple(planner.blocked.listed),
+        blocked_left_out=planner.blocked.left_out,
         recheck_at=planner.blocked.recheck_at,
         # In mode Observe no pod is moved, so the moves count against no limit.
         recent_moves=limits.recorded(() if context.spec.mode is Mode.OBSERVE else moves),
         stable_since=stable,
         moved_before=before,
         unknown_since=unknown,
-        relapses=backoff.known(),
+        failed_returns=backoff.known(),
     )
 
 
 def move_label_keys(context: Context) -> frozenset[str]:
     """Return every node label that the selectors of pods read that this pass may move."""
-    moving = [move.pod for move in context.snapshot.moving]
-    uses = (use for use in _sources(context) if use.shares)
-    return label_keys((*moving, *members_on(uses, context.pool)))
+    moving = [move.pod for move in context.snapshot.moves]
+    infos = (info for info in _sources(context) if info.shares)
+    return label_keys((*moving, *members_on(infos, context.pool)))
 
 
-def _sources(context: Context) -> Iterable[NodeUse]:
+def _sources(context: Context) -> Iterable[NodeInfo]:
     spec, assessment = context.spec, context.assessment
-    yield from troubled_uses(assessment)
+    yield from troubled_infos(assessment)
     if spec.reschedule.policy is not ReschedulePolicy.NEVER:
         yield from assessment.primary.nodes
     returns = spec.budget is not None and spec.budget.on_exhausted is OnExhausted.RETURN
     if returns or spec.failback.policy is not FailbackPolicy.NEVER:
-        yield from failback_uses(assessment.supplies)
+        yield from failback_infos(assessment.supplies)
 
 
 def _stable_since(context: Context) -> float | None:

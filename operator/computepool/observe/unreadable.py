@@ -11,7 +11,7 @@ from computepool.kube.wire import UnreadMeta, UnreadObject
 _OBJECT = msgspec.json.Decoder(UnreadObject)
 
 
-class Unread:
+class UnreadableObjects:
     """By uid. All objects whose uid can't be read either share one entry, which stands until the next list."""
 
     def __init__(self, resource: str) -> None:

@@ -37,13 +37,13 @@ def test_so_many_pods_that_were_not_bound_in_time_open_the_breaker() -> None:
     pods = [sent(f"p{index}", index) for index in range(3)]
     watch = watching(*pods)
     found = watch.see(59, NODES, pods)
-    assert dict(found.breakers.unbound) == {}
+    assert dict(found.breakers.not_bound) == {}
     assert found.recheck_at == NOW + 60
-    assert watch.see(61, NODES, pods).breakers.unbound["nebius"] == {"uid-default-p0", "uid-default-p1"}
+    assert watch.see(61, NODES, pods).breakers.not_bound["nebius"] == {"uid-default-p0", "uid-default-p1"}
     assert watch.breaker("nebius").closed
     watch.see(62, NODES, pods)
     assert watch.breaker("nebius").reason is Reason.PROVISIONING_FAILED
-    assert dict(watch.state.memory.unbound) == {}
+    assert dict(watch.state.memory.not_bound) == {}
 
 
 def test_a_provider_that_is_full_has_not_failed() -> None:
@@ -85,7 +85,7 @@ def test_pods_with_constraints_that_fit_does_not_model_do_not_count(on_demand: b
     watch = watching(*pods, on_demand=on_demand)
     watch.see(10_000, NODES, pods)
     assert watch.breaker("nebius").closed
-    assert dict(watch.state.memory.unbound) == {}
+    assert dict(watch.state.memory.not_bound) == {}
 
 
 def test_pods_that_found_a_place_elsewhere_since_have_still_not_been_bound_in_time() -> None:
@@ -93,7 +93,7 @@ def test_pods_that_found_a_place_elsewhere_since_have_still_not_been_bound_in_ti
     watch = watching(*pods)
     watch.see(60, NODES, pods[:1])
     watch.see(160, NODES, pods[1:2])
-    assert len(watch.state.memory.unbound["nebius"]) == 2
+    assert len(watch.state.memory.not_bound["nebius"]) == 2
     watch.see(260, NODES, pods[2:])
     assert not watch.breaker("nebius").closed
 
@@ -102,13 +102,13 @@ def test_a_pod_that_is_bound_there_ends_the_count() -> None:
     pods = [sent(f"p{index}", 10 * index) for index in range(3)]
     watch = watching(*pods)
     watch.see(70, NODES, pods[:2])
-    assert len(watch.state.memory.unbound["nebius"]) == 2
+    assert len(watch.state.memory.not_bound["nebius"]) == 2
     bound = pod("bound", on="n1", sent=[("nebius", NOW + 65)])
     watch.see(80, NODES, [*pods, bound])
-    assert dict(watch.state.memory.unbound) == {}
+    assert dict(watch.state.memory.not_bound) == {}
     # Also after it has ended: what was offered before it is at fault itself.
     watch.see(90, NODES, pods)
-    assert dict(watch.state.memory.unbound) == {}
+    assert dict(watch.state.memory.not_bound) == {}
 
 
 def test_pods_that_were_bound_before_say_nothing_about_now() -> None:

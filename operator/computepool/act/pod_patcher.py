@@ -14,9 +14,9 @@ import msgspec
 
 from computepool.act.fence import Fence
 from computepool.act.outcomes import joined
-from computepool.act.patches import burst_patch, mark_patch
+from computepool.act.patches import burst_patch, label_patch
 from computepool.act.tasks import BackgroundTasks
-from computepool.decide.plan import Burst, Mark
+from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
@@ -61,7 +61,7 @@ class Written(NamedTuple):
     gone: tuple[Burst, ...] = ()
 
 
-class Writer:
+class PodPatcher:
     """Patches pods."""
 
     def __init__(
@@ -107,9 +107,9 @@ class Writer:
         """
         return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
-    async def mark(self, marks: Iterable[Mark]) -> None:
+    async def mark(self, label_fixes: Iterable[LabelFix]) -> None:
         """Correct labels, a few at a time; a pod whose correction is under way, or to be tried again, is left alone."""
-        fresh = [mark for mark in marks if mark.pod.uid not in self._marking]
+        fresh = [mark for mark in label_fixes if mark.pod.uid not in self._marking]
         self._marking.update(mark.pod.uid for mark in fresh)
         await asyncio.gather(*(self._mark(mark) for mark in fresh))
 
@@ -142,11 +142,11 @@ class Writer:
         answered()
         return Written(done=(burst,))
 
-    async def _mark(self, mark: Mark) -> None:
+    async def _mark(self, mark: LabelFix) -> None:
         async with self._mark_slots:
             self._fence.check()
             try:
-                await self._patch(mark.pod, mark_patch(mark))
+                await self._patch(mark.pod, label_patch(mark))
             except ApiError as error:
                 # The label is for readers: that it is late is no condition of the pool.
                 _logger.info("label of %s/%s not corrected: %s", mark.pod.namespace, mark.pod.name, error)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from computepool.app.ticks import TICK_SECONDS, Ticks
+from computepool.app.staleness import TICK_SECONDS, StalenessMonitor
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.app.cluster import conditions, full, make_pool
@@ -34,7 +34,7 @@ def turns(*ticks: Words) -> list[int]:
 
     signs = [sign(index) for index in range(len(ticks[0]))]
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(Ticks(*signs, on_turn=lambda: found.append(passed), sleep=sleep).run())
+        asyncio.run(StalenessMonitor(*signs, on_turn=lambda: found.append(passed), sleep=sleep).run())
     return found
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from computepool.decide.plan import Mark
+from computepool.decide.plan import LabelFix
 from computepool.model.cluster import Pod
 from tests.builders import NOW, node, pod, pool, shape, snapshot
 from tests.unit.core.passes import decided
@@ -10,8 +10,8 @@ from tests.unit.core.passes import decided
 NODES = [node("a1"), node("a2", ready="Unknown"), node("n1"), node("c1", cordoned=True), node("x1", of="elsewhere")]
 
 
-def marks(*pods: Pod) -> dict[str, str]:
-    return {mark.pod.name: mark.provider for mark in decided(snapshot(pool(), NODES, pods)).marks}
+def label_fixes(*pods: Pod) -> dict[str, str]:
+    return {mark.pod.name: mark.provider for mark in decided(snapshot(pool(), NODES, pods)).label_fixes}
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,16 @@ def marks(*pods: Pod) -> dict[str, str]:
     ],
 )
 def test_a_pod_is_marked_where_its_label_does_not_say_where_it_runs(one: Pod, mark: dict[str, str]) -> None:
-    assert marks(one) == mark
+    assert label_fixes(one) == mark
 
 
 def test_only_those_pods_of_a_node_are_marked_that_need_it() -> None:
     right, wrong = pod("right", on="n1", burst="nebius"), pod("wrong", on="n1")
-    assert decided(snapshot(pool(), NODES, [right, wrong])).marks == (Mark(wrong, "nebius"),)
+    assert decided(snapshot(pool(), NODES, [right, wrong])).label_fixes == (LabelFix(wrong, "nebius"),)
 
 
 def test_marks_wait_while_there_are_pods_to_send_on() -> None:
     full = pod("holder", 8, on="a1", burst="nebius")
     found = decided(snapshot(pool(), NODES, [full, pod("p")]))
     assert found.bursts
-    assert not found.marks
+    assert not found.label_fixes

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from computepool.act.evictor import DOUBT_SECONDS, PARALLEL, Evictor, Moved
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import DOUBT_SECONDS, PARALLEL, Moved, Mover
 from computepool.decide.plan import Move
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
@@ -56,7 +56,7 @@ class Moves:
         self.known: dict[str, PodMove] = {}
         self.pools: list[str] = []
         self.told: list[tuple[str, str]] = []
-        self.mover = Mover(
+        self.mover = Evictor(
             client,
             self.lease,
             self,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from computepool.app.health import HealthServer, ServeError
+from computepool.app.endpoints import HealthServer, ServeError
 
 
 class Serving:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.quarantine import PARALLEL, PATIENCE, RETRY_BASE_SECONDS, Tainter, removal_patch, taint_patch
+from computepool.act.tainter import PARALLEL, PATIENCE, RETRY_BASE_SECONDS, Tainter, removal_patch, taint_patch
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Node

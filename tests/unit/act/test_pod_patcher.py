@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.writer import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
-from computepool.decide.plan import Burst, Mark
+from computepool.act.pod_patcher import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
+from computepool.decide.plan import Burst, LabelFix
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.cluster import Offer
 from tests.builders import NOW
@@ -102,7 +102,7 @@ def test_nothing_is_called_without_the_lease() -> None:
         with pytest.raises(NotLeadingError):
             await carried_out(w, *several(w, 3))
         with pytest.raises(NotLeadingError):
-            await w.writer.mark([Mark(stored_pod(w.server, "marked", on="n1"), "nebius")])
+            await w.writer.mark([LabelFix(stored_pod(w.server, "marked", on="n1"), "nebius")])
         assert w.server.calls == []
 
     play(scenario)
@@ -308,7 +308,7 @@ def test_marks_put_labels_right() -> None:
     async def scenario(w: Writing) -> None:
         away = stored_pod(w.server, "away", on="n1")
         home = stored_pod(w.server, "home", on="a1", labels={LABEL: "nebius"})
-        await w.writer.mark([Mark(away, "nebius"), Mark(home, "")])
+        await w.writer.mark([LabelFix(away, "nebius"), LabelFix(home, "")])
         assert w.server.get(PODS, "away", "default")["metadata"]["labels"] == {LABEL: "nebius"}
         assert w.server.get(PODS, "home", "default")["metadata"]["labels"] == {}
 
@@ -317,7 +317,7 @@ def test_marks_put_labels_right() -> None:
 
 def test_a_mark_under_way_is_not_made_again() -> None:
     async def scenario(w: Writing) -> None:
-        away = Mark(stored_pod(w.server, "away", on="n1"), "nebius")
+        away = LabelFix(stored_pod(w.server, "away", on="n1"), "nebius")
         answered = asyncio.Event()
         w.server.fault("patch", gate=answered)
         first = asyncio.create_task(w.writer.mark([away]))
@@ -336,8 +336,8 @@ def test_marks_leave_the_api_server_to_bursts() -> None:
     async def scenario(w: Writing) -> None:
         answered = asyncio.Event()
         w.server.fault("patch", times=100, gate=answered)
-        marks = [Mark(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
-        marking = asyncio.create_task(w.writer.mark(marks))
+        label_fixes = [LabelFix(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
+        marking = asyncio.create_task(w.writer.mark(label_fixes))
         await until(lambda: w.server.count("patch") == MARKS_PARALLEL, "a few marks")
         w.server.faults.clear()
         outcome = await carried_out(w, *several(w, 1))
@@ -352,7 +352,7 @@ def test_marks_leave_the_api_server_to_bursts() -> None:
 @pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 500}, {"body": b"?"}])
 def test_a_mark_that_fails_holds_up_no_other_and_is_asked_for_again_after_a_while(fault: dict[str, Any]) -> None:
     async def scenario(w: Writing) -> None:
-        bad, good = (Mark(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good"))
+        bad, good = (LabelFix(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good"))
         w.server.fault("patch", path="bad", **fault)
         await w.writer.mark([bad, good])
         assert w.server.get(PODS, "good", "default")["metadata"]["labels"] == {LABEL: "nebius"}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from computepool.app.dirty import DirtyPools
+from computepool.app.work_queue import WorkQueue
 
 MONDAY = 1_800_000_000.0
 
@@ -23,15 +23,15 @@ class Times:
         self.wall += seconds
 
 
-def play(scenario: Callable[[DirtyPools, Times], Awaitable[None]]) -> None:
+def play(scenario: Callable[[WorkQueue, Times], Awaitable[None]]) -> None:
     async def run() -> None:
         times = Times()
-        await scenario(DirtyPools(clock=lambda: times.clock, wall=lambda: times.wall), times)
+        await scenario(WorkQueue(clock=lambda: times.clock, wall=lambda: times.wall), times)
 
     asyncio.run(run())
 
 
-async def nothing_to_take(dirty: DirtyPools) -> bool:
+async def nothing_to_take(dirty: WorkQueue) -> bool:
     """Whether there is nothing now; whoever waits is turned away."""
     taking = asyncio.ensure_future(dirty.take())
     for _ in range(5):
@@ -43,11 +43,11 @@ async def nothing_to_take(dirty: DirtyPools) -> bool:
 
 
 def test_marked_pools_are_handed_out_once_with_the_time_of_their_first_mark() -> None:
-    async def scenario(dirty: DirtyPools, _: Times) -> None:
-        dirty.mark("a", 3.0)
-        dirty.mark("b", 4.0)
-        dirty.mark("a", 5.0)
-        dirty.mark("a", 2.0)
+    async def scenario(dirty: WorkQueue, _: Times) -> None:
+        dirty.add("a", 3.0)
+        dirty.add("b", 4.0)
+        dirty.add("a", 5.0)
+        dirty.add("a", 2.0)
         assert await dirty.take() == {"a": 2.0, "b": 4.0}
         assert await nothing_to_take(dirty)
 
@@ -55,28 +55,28 @@ def test_marked_pools_are_handed_out_once_with_the_time_of_their_first_mark() ->
 
 
 def test_a_mark_wakes_who_waits() -> None:
-    async def scenario(dirty: DirtyPools, _: Times) -> None:
+    async def scenario(dirty: WorkQueue, _: Times) -> None:
         taking = asyncio.ensure_future(dirty.take())
         await asyncio.sleep(0)
-        dirty.mark("a", 1.0)
+        dirty.add("a", 1.0)
         assert await taking == {"a": 1.0}
 
     play(scenario)
 
 
 def test_a_pool_marked_after_it_was_handed_out_is_handed_out_again() -> None:
-    async def scenario(dirty: DirtyPools, _: Times) -> None:
-        dirty.mark("a", 1.0)
+    async def scenario(dirty: WorkQueue, _: Times) -> None:
+        dirty.add("a", 1.0)
         await dirty.take()
-        dirty.mark("a", 2.0)
+        dirty.add("a", 2.0)
         assert await dirty.take() == {"a": 2.0}
 
     play(scenario)
 
 
 def test_a_pool_is_looked_at_again_when_its_time_has_come_and_not_before() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.again("a", MONDAY + 5)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add_at("a", MONDAY + 5)
         times.pass_by(4.9)
         assert await nothing_to_take(dirty)
         times.pass_by(0.6)
@@ -90,10 +90,10 @@ def test_a_pool_is_looked_at_again_when_its_time_has_come_and_not_before() -> No
 def test_a_time_that_comes_while_nobody_does_anything_wakes_who_waits() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        dirty = DirtyPools(clock=loop.time, wall=lambda: MONDAY + loop.time())
+        dirty = WorkQueue(clock=loop.time, wall=lambda: MONDAY + loop.time())
         due = loop.time() + 0.01
-        dirty.again("a", MONDAY + due)
-        dirty.again("later", MONDAY + due + 1000)
+        dirty.add_at("a", MONDAY + due)
+        dirty.add_at("later", MONDAY + due + 1000)
         (pool, at), *others = (await dirty.take()).items()
         assert (pool, others) == ("a", [])
         assert abs(at - due) < 1e-3
@@ -103,24 +103,24 @@ def test_a_time_that_comes_while_nobody_does_anything_wakes_who_waits() -> None:
 
 
 def test_an_earlier_time_set_while_waiting_for_a_later_one_counts() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.again("late", MONDAY + 1000)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add_at("late", MONDAY + 1000)
         taking = asyncio.ensure_future(dirty.take())
         await asyncio.sleep(0)
         times.pass_by(7)
-        dirty.again("soon", MONDAY + 7)
+        dirty.add_at("soon", MONDAY + 7)
         assert await taking == {"soon": 107.0}
 
     play(scenario)
 
 
 def test_a_new_time_replaces_the_one_before_and_none_removes_it() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.again("a", MONDAY + 5)
-        dirty.again("a", MONDAY + 50)
-        dirty.again("b", MONDAY + 5)
-        dirty.again("b", None)
-        dirty.again("unknown", None)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add_at("a", MONDAY + 5)
+        dirty.add_at("a", MONDAY + 50)
+        dirty.add_at("b", MONDAY + 5)
+        dirty.add_at("b", None)
+        dirty.add_at("unknown", None)
         times.pass_by(10)
         assert await nothing_to_take(dirty)
         times.pass_by(40)
@@ -130,19 +130,19 @@ def test_a_new_time_replaces_the_one_before_and_none_removes_it() -> None:
 
 
 def test_of_a_mark_and_a_time_the_earlier_is_told() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.again("a", MONDAY + 5)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add_at("a", MONDAY + 5)
         times.pass_by(6)
-        dirty.mark("a", times.clock)
+        dirty.add("a", times.clock)
         assert await dirty.take() == {"a": 105.0}
 
     play(scenario)
 
 
 def test_a_pool_that_is_gone_is_forgotten() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.mark("a", 1.0)
-        dirty.again("a", MONDAY + 5)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add("a", 1.0)
+        dirty.add_at("a", MONDAY + 5)
         dirty.forget("a")
         dirty.forget("unknown")
         times.pass_by(10)
@@ -152,17 +152,17 @@ def test_a_pool_that_is_gone_is_forgotten() -> None:
 
 
 def test_a_timer_that_is_set_beside_another_leaves_the_earlier_one_overdue_or_not() -> None:
-    async def scenario(dirty: DirtyPools, times: Times) -> None:
-        dirty.again("a", MONDAY + 1)
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add_at("a", MONDAY + 1)
         times.pass_by(2.0)
-        dirty.sooner("a", MONDAY + 5)
+        dirty.add_by("a", MONDAY + 5)
         assert await dirty.take() == {"a": 101.0}, "it has become due while the pass ran that sets the other"
-        dirty.again("a", MONDAY + 9)
-        dirty.sooner("a", MONDAY + 5)
+        dirty.add_at("a", MONDAY + 9)
+        dirty.add_by("a", MONDAY + 5)
         times.pass_by(3.0)
         assert await dirty.take() == {"a": 105.0}
-        dirty.again("a", None)
-        dirty.sooner("a", MONDAY + 5)
+        dirty.add_at("a", None)
+        dirty.add_by("a", MONDAY + 5)
         assert await dirty.take() == {"a": 105.0}
 
     play(scenario)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.status import StatusWriter
-from computepool.app.acting import Acting
-from computepool.app.dirty import DirtyPools
+from computepool.act.status_writer import StatusWriter
+from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
+from computepool.app.work_queue import WorkQueue
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Mode, PoolStatus
@@ -19,9 +19,9 @@ from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
 from computepool.report.logs import log_failure
 from computepool.report.metrics import Metrics
-from computepool.report.outcome import Outcome
+from computepool.report.pass_report import PassReport
+from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
-from computepool.report.story import Story
 from computepool.report.unadmitted import Without, without_policy
 
 _logger = logging.getLogger("computepool")
@@ -34,16 +34,16 @@ MOVING_PAUSE_SECONDS = 0.25
 is admitted as it should be: nothing waits for passes then, and the fewer there are, the faster all is over."""
 
 
-class Passes:
+class Reconciler:
     """Looks at every pool that changed, one after another, and carries out what is decided."""
 
     def __init__(
         self,
         store: Store,
-        dirty: DirtyPools,
-        acting: Acting,
+        dirty: WorkQueue,
+        acting: Executor,
         statuses: StatusWriter,
-        story: Story,
+        story: EventRecorder,
         metrics: Metrics,
         *,
         stale: Callable[[], str],
@@ -58,7 +58,7 @@ class Passes:
         signals beside it do not come; or nothing.
         """
         self._store = store
-        self._dirty = dirty
+        self._queue = dirty
         self._acting = acting
         self._statuses = statuses
         self._story = story
@@ -77,7 +77,7 @@ class Passes:
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
         while True:
-            for pool, at in (await self._dirty.take()).items():
+            for pool, at in (await self._queue.take()).items():
                 if self._acting.lost.is_set():
                     raise NotLeadingError("a write found that leadership is over")
                 if pool in self._store.pools:
@@ -92,7 +92,7 @@ class Passes:
         """
         told = self._told.get(pool.name)
         if told is not None and told != pool.status:
-            self._dirty.mark(pool.name, self._clock())
+            self._queue.add(pool.name, self._clock())
 
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
@@ -100,14 +100,14 @@ class Passes:
         self._states.pop(pool, None)
         self._told.pop(pool, None)
         self._acting.forget(pool)
-        self._dirty.forget(pool)
+        self._queue.forget(pool)
         self._story.forget(pool)
 
     async def _guarded(self, name: str, at: float) -> None:
         """Run one pass; if it ends in an unexpected error, leave that pool alone for a while."""
         remaining = self._backoff.remaining(name)
         if remaining > 0.0:
-            self._dirty.again(name, self._wall() + remaining)
+            self._queue.add_at(name, self._wall() + remaining)
             return
         try:
             await self._one(name, at)
@@ -122,7 +122,7 @@ class Passes:
     def _leave_alone(self, name: str, error: Exception) -> None:
         seconds = self._backoff.failed(name)
         self._acting.leave_alone(name)
-        self._dirty.again(name, self._wall() + seconds)
+        self._queue.add_at(name, self._wall() + seconds)
         self._metrics.pass_failures.labels(name).inc()
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
@@ -141,24 +141,24 @@ class Passes:
         if not urgent:
             self._report(outcome)
 
-    def _decide(self, name: str, at: float) -> Outcome:
+    def _decide(self, name: str, at: float) -> PassReport:
         now = self._wall()
         snapshot = self._store.snapshot(name, stale=self._stale())
         pool = snapshot.pool
         state = self._states.get(name)
         if state is None:
-            state = restarted(recorded_in(pool), snapshot.moving_since)
+            state = restarted(recorded_in(pool), snapshot.moves_since)
         with self._metrics.decision_seconds.time():
             outcome = reconcile(snapshot, state, now)
         assessment, plan = outcome.assessment, outcome.plan
         self._states[name] = outcome.state
-        self._dirty.again(name, plan.recheck_at)
+        self._queue.add_at(name, plan.recheck_at)
         self._acting.look(snapshot, assessment, now)
         refused = self._acting.trouble(snapshot, plan)
         without = without_policy(
             pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
         )
-        report = Outcome(
+        report = PassReport(
             snapshot,
             assessment,
             plan,
@@ -184,7 +184,7 @@ class Passes:
         self._acting.carry_out(pool, plan, at)
         return self._acting.no_news(pool.name, plan.bursts), False
 
-    def _report(self, outcome: Outcome) -> PoolStatus | None:
+    def _report(self, outcome: PassReport) -> PoolStatus | None:
         """Tell what a pass found and did; return the status told, or None for a pool that is gone."""
         # Read again: a status written in the meantime has given it another version, and it may be gone.
         pool = self._store.pools.get(outcome.snapshot.pool.name)
@@ -198,13 +198,13 @@ class Passes:
         self._statuses.want(pool, status)
         return status
 
-    def _status(self, outcome: Outcome, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
+    def _status(self, outcome: PassReport, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
         """Return the status before, and what it is to be."""
         # What was told last, written or not: the status that the API server holds may lag behind by a second.
         before = self._told.get(pool.name, pool.status)
         return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
 
-    def _tell_of_nodes(self, outcome: Outcome) -> None:
+    def _tell_of_nodes(self, outcome: PassReport) -> None:
         again = self._story.nodes(outcome, self._wall())
         if again is not None:
-            self._dirty.sooner(outcome.snapshot.pool.name, again)
+            self._queue.add_by(outcome.snapshot.pool.name, again)

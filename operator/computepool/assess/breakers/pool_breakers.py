@@ -11,7 +11,7 @@ import msgspec
 from computepool.assess.breakers.breaker import BreakerInput, Rules, exceeded_of, has_failed, rechecks, step
 from computepool.assess.breakers.canary import breaker_input
 from computepool.assess.breakers.not_bound import not_bound_in_time
-from computepool.assess.capacity.providers import Target
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.nodes import Health, Members
 from computepool.assess.times import soonest
 from computepool.model.snapshot import Snapshot
@@ -29,21 +29,21 @@ class Breakers(msgspec.Struct, frozen=True):
     """By provider, each of the pool."""
     timers: Mapping[str, BreakerTimers]
     """By provider."""
-    unbound: Mapping[str, frozenset[str]]
-    bound: Mapping[str, float]
+    not_bound: Mapping[str, frozenset[str]]
+    last_bound_offer: Mapping[str, float]
     exceeded: str = ""
     """Why no breaker opens and no running pod is moved; empty where nothing is wrong."""
     recheck_at: float | None = None
 
 
 def breakers_of(
-    snapshot: Snapshot, targets: Sequence[Target], members: Members, health: Health, state: PoolState, now: float
+    snapshot: Snapshot, targets: Sequence[Provider], members: Members, health: Health, state: PoolState, now: float
 ) -> Breakers:
     """Return the breakers after one step, each from its own state and from what is seen of its provider."""
     before = {target.name: state.breaker(target.name) for target in targets}
-    if snapshot.stale or health.blind:
+    if snapshot.stale or health.all_silent:
         # What stands while nothing can be seen is the state; the timers start anew.
-        return Breakers(before, {}, state.memory.unbound, state.memory.bound)
+        return Breakers(before, {}, state.memory.not_bound, state.memory.last_bound_offer)
     not_bound = not_bound_in_time(snapshot, targets, members, state, now)
     seen = {
         target.name: breaker_input(
@@ -75,12 +75,12 @@ def breakers_of(
     return Breakers(
         of={name: one for name, (one, _) in after.items()},
         timers={name: timer for name, (_, timer) in after.items() if timer != BreakerTimers()},
-        unbound={name: uids for name, uids in not_bound.pods.items() if name not in changed},
-        bound=not_bound.bound,
+        not_bound={name: uids for name, uids in not_bound.pods.items() if name not in changed},
+        last_bound_offer=not_bound.last_bound_offer,
         exceeded=exceeded,
         recheck_at=soonest(now, [not_bound.recheck_at, now + SETTLE_SECONDS if changed else None, *dues]),
     )
 
 
 def _suspect(provider: str, health: Health, seen: Mapping[str, BreakerInput]) -> bool:
-    return provider in health.doubtful and not seen[provider].drained
+    return provider in health.suspect and not seen[provider].drained

@@ -8,7 +8,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class PassReport(msgspec.Struct, frozen=True):
     """What was seen, what it meant and what was planned; and what the pass could not know."""
 
     snapshot: Snapshot

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from computepool.act.fence import Fence
-from computepool.act.quarantine import Tainter
+from computepool.act.tainter import Tainter
 from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Node

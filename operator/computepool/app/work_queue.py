@@ -6,7 +6,7 @@ from collections.abc import Callable
 from computepool.act.tasks import wait_at_most
 
 
-class DirtyPools:
+class WorkQueue:
     """Pools that changed, since when, and pools to be looked at again at a time.
 
     A pool marked while its pass runs is handed out again afterwards; level-triggered, so marks are not counted.
@@ -20,12 +20,12 @@ class DirtyPools:
         self._timers: dict[str, float] = {}
         self._wake = asyncio.Event()
 
-    def mark(self, pool: str, at: float) -> None:
+    def add(self, pool: str, at: float) -> None:
         """Have a pool looked at; of several marks the earliest time is kept."""
         self._marked[pool] = min(at, self._marked.get(pool, at))
         self._wake.set()
 
-    def again(self, pool: str, when: float | None) -> None:
+    def add_at(self, pool: str, when: float | None) -> None:
         """Have a pool looked at again at a time of day; None: only when it changes. Replaces what was set before."""
         if when is None:
             self._timers.pop(pool, None)
@@ -33,9 +33,9 @@ class DirtyPools:
             self._timers[pool] = when
             self._wake.set()
 
-    def sooner(self, pool: str, when: float) -> None:
+    def add_by(self, pool: str, when: float) -> None:
         """Have a pool looked at again by that time of day; an earlier one that was set stays, overdue or not."""
-        self.again(pool, min(when, self._timers.get(pool, when)))
+        self.add_at(pool, min(when, self._timers.get(pool, when)))
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
@@ -56,7 +56,7 @@ class DirtyPools:
         now = self._wall()
         for pool in [pool for pool, when in self._timers.items() if when <= now]:
             # A timer is its own event: the time it was set for, on the monotonic clock.
-            self.mark(pool, self._clock() - (now - self._timers.pop(pool)))
+            self.add(pool, self._clock() - (now - self._timers.pop(pool)))
 
     def _idle(self) -> float | None:
         return max(0.0, min(self._timers.values()) - self._wall()) if self._timers else None

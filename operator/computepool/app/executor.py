@@ -5,17 +5,17 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from computepool.act.evictor import Evictor, budget_words
 from computepool.act.fence import NotLeadingError
-from computepool.act.mover import Mover, budget_words
-from computepool.act.status import StatusWriter
+from computepool.act.pod_patcher import PodPatcher
+from computepool.act.status_writer import StatusWriter
 from computepool.act.tasks import BackgroundTasks
-from computepool.act.writer import Writer
-from computepool.app.dirty import DirtyPools
-from computepool.app.quarantine import Quarantine
+from computepool.app.quarantine_keeper import Quarantine
 from computepool.app.refusals import FailedMoves, Refusals
+from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
-from computepool.decide.plan import Burst, Mark, Move, Plan
+from computepool.decide.plan import Burst, LabelFix, Move, Plan
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.reasons import Reason
@@ -23,23 +23,23 @@ from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
-from computepool.report.story import Story
+from computepool.report.recorder import EventRecorder
 
 _logger = logging.getLogger("computepool")
 
 
-class Acting:
+class Executor:
     """The writes under way."""
 
     def __init__(
         self,
         store: Store,
-        dirty: DirtyPools,
-        writer: Writer,
-        mover: Mover,
+        dirty: WorkQueue,
+        writer: PodPatcher,
+        mover: Evictor,
         quarantine: Quarantine,
         statuses: StatusWriter,
-        story: Story,
+        story: EventRecorder,
         metrics: Metrics,
         *,
         stale: Callable[[], str],
@@ -47,7 +47,7 @@ class Acting:
     ) -> None:
         """`stale` says why the view is not current, or nothing."""
         self._store = store
-        self._dirty = dirty
+        self._queue = dirty
         self._writer = writer
         self._mover = mover
         self._quarantine = quarantine
@@ -96,8 +96,8 @@ class Acting:
         self._quarantine.want(pool.name, plan.quarantine)
         if plan.bursts:
             self._spawn(self._burst(pool, self._writer.start(plan.bursts), at))
-        elif plan.marks:
-            self._spawn(self._mark(plan.marks))
+        elif plan.label_fixes:
+            self._spawn(self._mark(plan.label_fixes))
 
     def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         """Let running pods go, once `status`, which counts them, is written."""
@@ -141,11 +141,11 @@ class Acting:
         if outcome.refused and self._is_same(pool):
             message = self._refusals.note(pool.name, outcome.refused)
             self._story.refused(pool, message, len(outcome.refused))
-            self._dirty.mark(pool.name, self._clock())
+            self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
 
-    async def _mark(self, marks: tuple[Mark, ...]) -> None:
-        await self._writer.mark(marks)
+    async def _mark(self, label_fixes: tuple[LabelFix, ...]) -> None:
+        await self._writer.mark(label_fixes)
 
     async def _move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         # Invariants 6 and 8: how many were moved is in the cluster before the first of them is, so that no successor
@@ -178,7 +178,7 @@ class Acting:
         if outcome.failed and self._is_same(pool):
             self._unmoved.note(pool.name, outcome.failed)
         if pool.name in self._store.pools:
-            self._dirty.mark(pool.name, self._clock())
+            self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
 
     def _why_not(self, pool: ComputePool, move: Move) -> Reason | None:
