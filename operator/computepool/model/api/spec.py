@@ -247,7 +247,7 @@ class PoolSpec(ApiModel):
         field="providers",
         cel=f"self.placement != 'Cheapest' || self.providers.exists(p, p.name != {_PRIMARY_NAME} "
         "&& has(p.pricePerAcceleratorHour))",
-        message="placement Cheapest compares prices, and no standby has one: give the standbys a "
+        message="placement Cheapest compares prices, and no standby has a price: give the standbys a "
         "pricePerAcceleratorHour, or use Ordered",
     )
     def _cheapest_knows_prices(self) -> bool:
