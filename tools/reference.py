@@ -18,7 +18,7 @@ _INTRO = f"""<!-- Made by `make generate` from operator/computepool/model/api: d
 # {KIND} reference
 
 `apiVersion: {API_VERSION}`, `kind: {KIND}`; cluster-scoped; short name `cpool`. `kubectl explain cpool.spec` and so on
-show the same text without the defaults. `kubectl get cpool NAME --output yaml` shows the defaults that a pool has taken.
+show the same text without the defaults; `kubectl get cpool NAME --output yaml` shows the defaults that a pool has.
 
 Durations are whole seconds, shares are whole percents, money is a decimal in quotes. The API server refuses a manifest
 that breaks a rule, with the message given here. It also refuses a field that does not exist. Only the running operator

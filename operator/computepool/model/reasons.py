@@ -119,7 +119,7 @@ class Reason(StrEnum):
     )
     PROVIDER_SILENT = (
         "ProviderSilent",
-        "The heartbeats of the provider's nodes have stopped together, while heartbeats of other nodes go on.",
+        "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on.",
     )
     PROVISIONING_FAILED = (
         "ProvisioningFailed",
