@@ -1,9 +1,7 @@
 """Which nodes carry the operator's taint: the union of what all pools want.
 
-What always holds (invariant 4): a node loses the taint only if every pool that has the node among its providers' was
-judged under this leadership, and none wants it. So a new leader never takes off what it has not judged itself; a pool
-that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed, unless there is a pool that
-can't be read, which may have them.
+The rule is in `decide.quarantine`: `union_of` and `may_be_freed`. A new leader never frees a node that it has not
+judged itself. Nodes that no pool has any more are freed, unless there is a pool that can't be read, which may have them.
 
 Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
 """
@@ -19,6 +17,7 @@ from computepool.act.fence import WriteAccess
 from computepool.act.tainter import Tainter
 from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.app.view import View
+from computepool.decide.quarantine import may_be_freed, union_of
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from computepool.observe.store import Store
@@ -144,22 +143,15 @@ class QuarantineKeeper:
         return False
 
     def _wanted(self, name: str) -> str | None:
-        """Return the value that a node's taint is to have, empty for none; None: to be left as it is."""
         reason = self._wanted_by_all().get(name)
         if reason is not None:
             return str(reason)
         pools = self._store.pools_of_node(name)
-        judged = all(self._wants.get(pool) is not None for pool in pools)
-        known = bool(pools) or not self._view.has_unread_pools()
-        return "" if judged and known else None
+        return "" if may_be_freed(self._wants, pools, unread=self._view.has_unread_pools()) else None
 
     def _wanted_by_all(self) -> Mapping[str, Reason]:
         if self._union is None:
-            union: dict[str, Reason] = {}
-            # The oldest pool comes last, and so its reason stands.
-            for pool in sorted(self._wants, key=self._age, reverse=True):
-                union.update(self._wants[pool] or {})
-            self._union = union
+            self._union = union_of(self._wants, sorted(self._wants, key=self._age))
         return self._union
 
     def _age(self, name: str) -> tuple[str, str]:
