@@ -1,7 +1,7 @@
 """Which nodes carry the operator's taint: the union of what all pools want.
 
 The rule is in `decide.quarantine`: `union_of` and `may_be_freed`. A new leader never frees a node that it has not
-judged itself. Nodes that no pool has any more are freed, unless there is a pool that can't be read, which may have them.
+judged itself. Nodes that no pool has any more are freed, unless a pool can't be read: it may have them.
 
 Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
 """

@@ -7,8 +7,8 @@ from typing import Final
 from computepool.act.tasks import wait_at_most
 
 MINOR_SECONDS: Final = 0.25
-"""How long a minor change may wait for others. In a burst each pod makes two or three of them, and none lets anything be
-decided: without the wait a third of the processor time of a burst went into passes that found nothing to do."""
+"""How long a minor change may wait for others. In a burst each pod makes two or three of them, and none lets anything
+be decided. Without the wait a third of the processor time of a burst went into passes that found nothing to do."""
 
 
 class WorkQueue:
