@@ -54,10 +54,8 @@ def test_of_a_provider_that_loses_half_of_its_nodes_only_those_are_left(site: Si
         site.wait_unknown([lost], 90)
         # The other node of the same provider takes what it has room for, and the third the rest.
         room = 2 * 4 - COUNT
-        blocked = COUNT - len(on_lost)
-        brisk.wait_settled(
-            site, {SECOND: blocked + min(room, 4 - blocked), THIRD: COUNT - blocked - min(room, 4 - blocked)}
-        )
+        stays = COUNT - len(on_lost)
+        brisk.wait_settled(site, {SECOND: stays + min(room, 4 - stays), THIRD: COUNT - stays - min(room, 4 - stays)})
         assert sorted(one.name for one in scene.history.evicted("work")) == sorted(on_lost)
         assert brisk.breaker_of(scene.status(), SECOND)["state"] == "Closed"
         assert not any(pod["spec"]["nodeName"] == lost for pod in _staying(site.pods(WORK)))
