@@ -7,14 +7,17 @@ object as the server sent it. Waiting is done on watches, never by asking again 
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
 import urllib3
 
 from e2e.errors import E2EError, WaitTimeoutError
@@ -34,6 +37,8 @@ _CONTENT_TYPES: dict[PatchType, str] = {
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 # Threads, and connections kept alive, for creating or deleting many objects: more only queue on two cores.
 PARALLEL = 8
+# Seconds that one watch lasts at most where nobody says less: longer than anything here runs.
+FOREVER = 24 * 3600.0
 
 
 class ApiError(E2EError):
@@ -68,6 +73,8 @@ class WatchEvent(NamedTuple):
 
     type: str
     object: Json
+    at: float
+    """When it arrived, in seconds on this machine's monotonic clock."""
 
 
 class KubeApi:
@@ -154,7 +161,17 @@ class KubeApi:
         self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
     ) -> Objects:
         """List objects, of all namespaces unless one is given. Selectors as kubectl writes them."""
-        return self._list(kind, namespace, labels, fields)[0]
+        return self.list_at(kind, namespace, labels=labels, fields=fields)[0]
+
+    def list_at(
+        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+    ) -> tuple[Objects, str]:
+        """List objects as `list` does; return them and the resourceVersion of the list, from which a watch goes on."""
+        resource = self.resource(kind)
+        answer = self.request("GET", resource.path(namespace), query=_selectors(labels, fields))
+        # The items of a list leave out what the list says once.
+        typed = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return [typed | item for item in answer["items"]], answer["metadata"]["resourceVersion"]
 
     def create_many(self, manifests: Iterable[Json], namespace: str | None = None) -> Objects:
         """Create many objects over several connections; the answers are in the manifests' order."""
@@ -195,11 +212,52 @@ class KubeApi:
             query["resourceVersion"] = resource_version
         deadline = time.monotonic() + timeout
         with _closing(self._open(self.resource(kind).path(namespace), query, timeout)) as response:
-            for line in _lines(response, deadline):
-                event: Json = json.loads(line)
+            for at, line in _lines(response, deadline):
+                event: Json = msgspec.json.decode(line)
                 if event["type"] == "ERROR":
                     raise _error(int(event["object"].get("code", 500)), event["object"])
-                yield WatchEvent(event["type"], event["object"])
+                yield WatchEvent(event["type"], event["object"], at)
+
+    def follow(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        timeout: float = math.inf,
+        slice_seconds: float = math.inf,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Sequence[WatchEvent]]:
+        """Yield one list with an ADDED for every matching object, then each change in a list of its own.
+
+        It ends after `timeout` seconds. It also ends once `stop` is set, which it notices each `slice_seconds`. If the
+        server restarts or has forgotten our place in the watch, it lists anew, as any client must, and yields one list
+        of all that has changed meanwhile: of an object that is gone it has a DELETED with the last state that was seen.
+        """
+        stop = stop or threading.Event()
+        deadline = time.monotonic() + timeout
+        known: dict[str, Json] = {}
+        version = ""
+        while not stop.is_set():
+            try:
+                if not version:
+                    found, version = self.list_at(kind, namespace, labels=labels, fields=fields)
+                    yield _differences(known, found)
+                seconds = min(slice_seconds, FOREVER, max(0.0, deadline - time.monotonic()))
+                for event in self.watch(
+                    kind, namespace, labels=labels, fields=fields, resource_version=version, timeout=seconds
+                ):
+                    version = event.object["metadata"]["resourceVersion"]
+                    _apply(known, event)
+                    yield [event]
+            except (urllib3.exceptions.HTTPError, ApiError) as problem:
+                if not _is_passing(problem):
+                    raise
+                version = ""
+                stop.wait(0.05)
+            if time.monotonic() >= deadline:
+                return
 
     def wait_for(
         self,
@@ -233,27 +291,14 @@ class KubeApi:
         fields: str | None = None,
         timeout: float = 30,
     ) -> Iterator[Objects]:
-        """Yield all matching objects now and after each change, until the timeout. A server that is being restarted,
-        or that forgot our place in the watch, makes it begin anew, as any client must.
+        """Yield all matching objects now and after each change, until the timeout; see `follow` for what may happen to
+        the server meanwhile.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                items, version = self._list(kind, namespace, labels, fields)
-                objects = {item["metadata"]["uid"]: item for item in items}
-                yield list(objects.values())
-                left = max(0.0, deadline - time.monotonic())
-                for event in self.watch(
-                    kind, namespace, labels=labels, fields=fields, resource_version=version, timeout=left
-                ):
-                    _note(objects, event)
-                    yield list(objects.values())
-            except (urllib3.exceptions.HTTPError, ApiError) as problem:
-                if not _is_passing(problem):
-                    raise
-                time.sleep(0.05)
-            if time.monotonic() >= deadline:
-                return
+        objects: dict[str, Json] = {}
+        for events in self.follow(kind, namespace, labels=labels, fields=fields, timeout=timeout):
+            for event in events:
+                _apply(objects, event)
+            yield list(objects.values())
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
@@ -320,13 +365,6 @@ class KubeApi:
         resource = self.resource(f"{manifest['apiVersion']}/{manifest['kind']}")
         return resource, manifest["metadata"].get("namespace") or namespace
 
-    def _list(self, kind: str, namespace: str | None, labels: str | None, fields: str | None) -> tuple[Objects, str]:
-        resource = self.resource(kind)
-        answer = self.request("GET", resource.path(namespace), query=_selectors(labels, fields))
-        # The items of a list leave out what the list says once.
-        typed = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return [typed | item for item in answer["items"]], answer["metadata"]["resourceVersion"]
-
     def _open(self, path: str, query: Mapping[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
         # The read timeout ends a watch in which nothing happens.
         limits = urllib3.Timeout(connect=5, read=max(timeout, 0.01))
@@ -347,12 +385,15 @@ def _closing(response: urllib3.BaseHTTPResponse) -> Iterator[urllib3.BaseHTTPRes
         response.release_conn()
 
 
-def _lines(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+def _lines(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[tuple[float, bytes]]:
+    """Yield each line with the time at which it arrived."""
     buffer = b""
     try:
         for chunk in response.stream(amt=None):
+            at = time.monotonic()
             *lines, buffer = (buffer + chunk).split(b"\n")
-            yield from lines
+            for line in lines:
+                yield at, line
             if time.monotonic() >= deadline:
                 return
     except urllib3.exceptions.ReadTimeoutError:
@@ -386,12 +427,26 @@ def _error(code: int, status: Json) -> ApiError:
     return ApiError(code, status.get("reason", ""), status.get("message", ""))
 
 
-def _note(objects: dict[str, Json], event: WatchEvent) -> None:
+def _apply(objects: dict[str, Json], event: WatchEvent) -> None:
     uid = event.object["metadata"].get("uid", "")
     if event.type == "DELETED":
         objects.pop(uid, None)
     elif event.type in ("ADDED", "MODIFIED"):
         objects[uid] = event.object
+
+
+def _differences(known: dict[str, Json], found: Objects) -> list[WatchEvent]:
+    """Return what turns `known`, objects by uid, into what a list has found, and change `known` so."""
+    now = time.monotonic()
+    listed = {item["metadata"]["uid"] for item in found}
+    events = [WatchEvent("DELETED", item, now) for uid, item in known.items() if uid not in listed]
+    for item in found:
+        before = known.get(item["metadata"]["uid"])
+        if before is None or before["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            events.append(WatchEvent("MODIFIED" if before else "ADDED", item, now))
+    for event in events:
+        _apply(known, event)
+    return events
 
 
 def _is_passing(problem: Exception) -> bool:

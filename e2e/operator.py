@@ -7,16 +7,13 @@
         leader.kill()
         standby.wait_leading()
 
-A process ends with its block, and with ours however that ends: on Linux PR_SET_PDEATHSIG sees to that, which is tied to
-the thread that started it, so start it in one that lives as long. A `supervised` one ends with its cluster instead.
+A process ends as `e2e.child` says. A `supervised` one ends with its cluster instead.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -24,24 +21,22 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import kubeconfig, procs
+from e2e import kubeconfig
 from e2e.chart import NAMESPACE, SERVICE_ACCOUNT
+from e2e.child import ChildError, ChildProcess
 from e2e.cluster import Access, Cluster
 from e2e.components import ComponentSpec
-from e2e.errors import E2EError, WaitTimeoutError
+from e2e.errors import WaitTimeoutError
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 # Seconds until a fresh process has its caches and serves; it takes about one, more on a busy machine.
 READY_SECONDS = 60.0
-# Seconds that an orderly end may take: writes under way, events still to send, the Lease given back.
-END_SECONDS = 20.0
 # Seconds that a leader which fell silent is waited for: the chart's own setting.
 LEASE_SECONDS = 15.0
 # Seconds that its token is good for. A cluster that is kept should not stop working within the day.
@@ -52,7 +47,7 @@ LOG_TAIL_LINES = 25
 SERVING = "serving health and metrics"
 
 
-class OperatorError(E2EError):
+class OperatorError(ChildError):
     """The operator ended, or would not end; the text shows the end of its log."""
 
 
@@ -155,7 +150,7 @@ class Operator:
         return f"operator {self.identity} {what}. The end of its log:\n{tail or '(nothing)'}"
 
 
-class OperatorProcess(Operator):
+class OperatorProcess(Operator, ChildProcess):
     """An operator that we started: it can be ended, killed and paused."""
 
     def __init__(
@@ -173,81 +168,19 @@ class OperatorProcess(Operator):
         waited for. `flags` are further ones of `computepool run`.
         """
         identity = identity or f"operator-{secrets.token_hex(3)}"
-        super().__init__(identity, _log_file(cluster, identity))
+        Operator.__init__(self, identity, _log_file(cluster, identity))
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            ChildProcess.__init__(
+                self,
                 command(cluster, identity, lease_seconds, flags),
+                cluster.command_env() | dict(env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=cluster.command_env() | dict(env or {}),
-                preexec_fn=procs.die_with_parent(),
-                # Ctrl-C in a terminal goes to all processes of its session; the end must come from us, in order.
-                start_new_session=True,
             )
 
-    def __enter__(self) -> Self:
-        """Use it within a `with` block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    # -- its life --------------------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended; a paused one has not."""
-        return self._process.poll() is None
-
-    def terminate(self, timeout: float = END_SECONDS) -> int:
-        """Ask it to end (SIGTERM), wait until it has, and return its exit code. Raises OperatorError if it does not."""
-        self._signal(signal.SIGTERM)
-        # A paused process sees the signal only once it goes on.
-        self._signal(signal.SIGCONT)
-        return self.wait_ended(timeout)
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL), and wait until it is gone."""
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    def pause(self) -> None:
-        """Stop it in its tracks (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
-
-    def wait_ended(self, timeout: float = END_SECONDS) -> int:
-        """Wait until it has ended by itself, and return its exit code."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise OperatorError(self._with_tail(f"has not ended in {timeout:g} s")) from None
-
-    def close(self) -> None:
-        """End it in order, or else at once. Nothing happens where it has ended."""
-        if not self.running:
-            return
-        try:
-            self.terminate()
-        except OperatorError:
-            self.kill()
-            raise
-
-    def _signal(self, signum: signal.Signals) -> None:
-        if self.running:
-            os.kill(self._process.pid, signum)
+    def _error(self, what: str) -> OperatorError:
+        return OperatorError(self._with_tail(what))
 
     def _over(self) -> str:
         return "" if self.running else f"ended with {self._process.returncode}"

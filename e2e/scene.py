@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e import brisk, objects, pools
-from e2e.history import History
 from e2e.operator import Operator
+from e2e.recorder import Recorder
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Scene:
     pool: str
     nodes: Mapping[str, list[str]]
     """Names of each provider's nodes."""
-    history: History
+    history: Recorder
     count: int
 
     @property
@@ -136,6 +136,6 @@ def _played(
 ) -> Iterator[Scene]:
     providers = spec.pop("providers", (FIRST, SECOND, THIRD))
     spec["health"] = {"unhealthyPercent": FIRST_NODE_PERCENT, **spec.get("health", {})}
-    with History(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
+    with Recorder(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
         site.create(*(manifests if manifests is not None else [work(count)]))
         yield Scene(site, pool["metadata"]["name"], nodes, history, count)

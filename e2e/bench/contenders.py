@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 from e2e import pools
-from e2e.bench.children import Child, Connection
+from e2e.bench.children import Connection, ScriptProcess
 from e2e.bench.stand import PRIMARY, STANDBY, Stand
 from e2e.operator import OperatorProcess
 
@@ -30,7 +30,7 @@ def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
 @contextmanager
 def bare(on: Literal["added", "unschedulable"], connection: Connection) -> Iterator[list[int]]:
     """A bare script."""
-    with Child("e2e.bench.bare", connection, [on, STANDBY]) as script:
+    with ScriptProcess("e2e.bench.bare", connection, [on, STANDBY]) as script:
         yield [script.pid]
 
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from statistics import median
 
 import msgspec
 
 from e2e import brisk, objects, pools
 from e2e.bench.bare_evict import Order
-from e2e.bench.children import Child, Connection
+from e2e.bench.children import Connection, ScriptProcess
 from e2e.bench.report import Result, Row, number
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread, ratios
 from e2e.bench.stand import GPUS, Stand
-from e2e.history import History
 from e2e.operator import OperatorProcess
 from e2e.progress import Progress
+from e2e.recorder import Recorder
 from e2e.site import Site
+from e2e.spread import Spread, ratios
 
 TARGET = 1.2
 # Not the stand's own: new pods must not find room on its nodes.
@@ -75,7 +74,7 @@ def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ..
     what = f"{scale.evicted:,} pods off a lost provider, signal -> last bound elsewhere"
     for limits in every:
         ours, bare = ([one.last for one in measured[limits.words][who]] for who in ("ours", "script"))
-        detail = f"{number(median(ours))} s beside {number(median(bare))} s"
+        detail = f"{number(Spread.of(ours).p50)} s beside {number(Spread.of(bare).p50)} s"
         yield Row(
             what=f"{what}, {limits.words}", unit="x", value=ratios(ours, bare), limit=limits.target, detail=detail
         )
@@ -84,7 +83,7 @@ def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ..
         what="evictions a second, no limit",
         unit="/s",
         value=Spread.of(ours),
-        detail=f"{number(median(bare))} /s for the script",
+        detail=f"{number(Spread.of(bare).p50)} /s for the script",
     )
 
 
@@ -98,39 +97,39 @@ class _Scene:
         nodes = -(-count // GPUS)
         self.lost = site.add_nodes(PRIMARY, nodes, gpus=GPUS)
         site.add_nodes(STANDBY, nodes, gpus=GPUS, taint=True)
-        self.history = History(site.api, site.namespace)
+        self.recorder = Recorder(site.api, site.namespace)
 
     def play(self, contender: Callable[[_Scene, Limits], AbstractContextManager[Signal]], limits: Limits) -> Emptied:
         self._populate()
-        before = len(self.history.lives())
+        before = len(self.recorder.lives())
         try:
             with contender(self, limits) as signal:
                 self.stand.rest()
                 began = time.monotonic()
                 signal()
-                self.history.wait(lambda: self._replaced(before), "all to be bound elsewhere", PATIENCE)
+                self.recorder.wait(lambda: self._replaced(before), "all to be bound elsewhere", PATIENCE)
                 return self._emptied(began, before)
         finally:
             self._clear()
 
     def pods(self) -> list[tuple[str, str]]:
-        return [(one.name, one.uid) for one in self.history.here()]
+        return [(one.name, one.uid) for one in self.recorder.here()]
 
     def _populate(self) -> None:
         share = self.count // WORKLOADS or 1
         made = [objects.gpu_deployment(f"w{number}", share) for number in range(self.count // share)]
         self.site.create(*made)
         self.site.wait_bound(self.count, timeout=SETUP_SECONDS)
-        self.history.wait(lambda: len(self.history.here()) == self.count, "all to be there", SETUP_SECONDS)
+        self.recorder.wait(lambda: len(self.recorder.here()) == self.count, "all to be there", SETUP_SECONDS)
         self.site.silence(self.lost)
 
     def _replaced(self, before: int) -> bool:
-        new = self.history.lives()[before:]
+        new = self.recorder.lives()[before:]
         return len(new) >= self.count and all(one.bound is not None for one in new)
 
     def _emptied(self, began: float, before: int) -> Emptied:
-        bound = [one.bound - began for one in self.history.lives()[before:] if one.bound is not None]
-        times = [at for at in self.history.eviction_times() if at >= began]
+        bound = [one.bound - began for one in self.recorder.lives()[before:] if one.bound is not None]
+        times = [at for at in self.recorder.eviction_times() if at >= began]
         return Emptied(max(bound), (len(times) - 1) / max(times[-1] - times[0], 0.001))
 
     def _clear(self) -> None:
@@ -152,7 +151,7 @@ def _site(stand: Stand, count: int) -> Iterator[_Scene]:
     site = Site(stand.cluster)
     try:
         scene = _Scene(stand, site, count)
-        with scene.history:
+        with scene.recorder:
             yield scene
     finally:
         site.close()
@@ -178,5 +177,6 @@ def _script(scene: _Scene, limits: Limits) -> Iterator[Signal]:
     """The script, with the operator's own rights."""
     order = Order(scene.lost, scene.pods())
     connection: Connection = msgspec.structs.replace(scene.stand.guarded(), namespace=scene.site.namespace)
-    with Child("e2e.bench.bare_evict", connection, [STANDBY, str(limits.at_once), str(limits.per_minute)]) as script:
+    arguments = [STANDBY, str(limits.at_once), str(limits.per_minute)]
+    with ScriptProcess("e2e.bench.bare_evict", connection, arguments) as script:
         yield lambda: script.send(order)

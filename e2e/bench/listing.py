@@ -25,12 +25,12 @@ from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool
 from computepool.observe.store import Store
-from e2e.bench.children import ChildError
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread, ratios
+from e2e.child import ChildError
 from e2e.cluster import REPOSITORY
 from e2e.progress import Progress
+from e2e.spread import Spread, ratios
 from tests.fakes.biglist import big_list
 
 SECONDS = 5.0
@@ -61,20 +61,20 @@ def run(scale: Scale) -> Result:
             unit="s",
             value=Spread.of(one.seconds for one in ours),
             limit=SECONDS,
-            detail=f"{Spread.of(one.cpu_seconds for one in ours).mid:.1f} s of processor time",
+            detail=f"{Spread.of(one.cpu_seconds for one in ours).p50:.1f} s of processor time",
         ),
         Row(
             what=f"{what}, beside reading names only",
             unit="x",
             value=ratios([one.seconds for one in ours], [one.seconds for one in bare]),
-            detail=f"{Spread.of(one.seconds for one in bare).mid:.1f} s for those",
+            detail=f"{Spread.of(one.seconds for one in bare).p50:.1f} s for those",
         ),
         Row(
             what=f"{what}, memory",
             unit="MB",
             value=Spread.of(one.peak_mb for one in ours),
             limit=MEGABYTES,
-            detail=f"at its peak; {Spread.of(one.resident_mb for one in ours).mid:.0f} MB afterwards",
+            detail=f"at its peak; {Spread.of(one.resident_mb for one in ours).p50:.0f} MB afterwards",
         ),
     ]
     return Result("listing", rows, msgspec.to_builtins({"ours": ours, "bare": bare}))

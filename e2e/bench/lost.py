@@ -19,13 +19,13 @@ from rich.console import Console
 
 from e2e import chart, objects, pools
 from e2e.bench.report import FOLDER, Result, Row, number, show, write
-from e2e.bench.spread import Spread, percentile
 from e2e.cluster import Cluster
 from e2e.components import Options
 from e2e.errors import E2EError, WaitTimeoutError
-from e2e.history import History
 from e2e.operator import OperatorProcess
+from e2e.recorder import Recorder
 from e2e.site import Site
+from e2e.spread import Spread, percentile
 
 Json = dict[str, Any]
 
@@ -81,27 +81,27 @@ def play(scenario: Scenario, given_up: float) -> Found:
         lost = _furnish(site, zones=scenario.zones)
         with (
             _operating(site) if scenario.operator else nullcontext(),
-            History(site.api, site.namespace) as history,
+            Recorder(site.api, site.namespace) as recorder,
         ):
             site.create(_workload(tolerant=not scenario.operator))
             site.wait_bound(PODS, timeout=120)
-            history.wait(lambda: len(history.here()) == PODS, "all to be there", 60)
+            recorder.wait(lambda: len(recorder.here()) == PODS, "all to be there", 60)
             assert site.providers_of(site.pods()) == {PRIMARY: PODS}
-            return _measure(site, history, lost, given_up)
+            return _measure(site, recorder, lost, given_up)
 
 
-def _measure(site: Site, history: History, lost: Sequence[str], given_up: float) -> Found:
+def _measure(site: Site, recorder: Recorder, lost: Sequence[str], given_up: float) -> Found:
     began = time.monotonic()
     with ThreadPoolExecutor(len(lost)) as threads:
         list(threads.map(lambda name: site.silence([name]), lost))
     gone = set(lost)
 
     def elsewhere() -> list[float]:
-        return sorted(one.bound - began for one in history.lives() if one.bound is not None and one.node not in gone)
+        return sorted(one.bound - began for one in recorder.lives() if one.bound is not None and one.node not in gone)
 
     # What is missing is missing in the answer.
     with suppress(WaitTimeoutError):
-        history.wait(lambda: len(elsewhere()) >= PODS, "all to be bound elsewhere", given_up)
+        recorder.wait(lambda: len(elsewhere()) >= PODS, "all to be bound elsewhere", given_up)
     return Found(elsewhere(), PODS, time.monotonic() - began)
 
 

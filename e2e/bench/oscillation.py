@@ -8,8 +8,8 @@ import msgspec
 
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread
 from e2e.progress import Progress
+from e2e.spread import Spread
 from tests.unit.core.oscillation import VARIANTS, Outcome, overloads, play
 
 WORDS = {

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from e2e import versions
-from e2e.bench.spread import Spread
 from e2e.cluster import REPOSITORY
+from e2e.spread import Spread
 
 FOLDER = REPOSITORY / "build" / "bench"
 
@@ -34,16 +34,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none."""
-        return None if self.limit is None else self.value.mid <= self.limit
+        return None if self.limit is None else self.value.p50 <= self.limit
 
     @property
     def verdict(self) -> str:
         """Say whether the target is met, and by how much it is not."""
         if self.limit is None:
             return ""
-        if self.value.mid <= self.limit:
+        if self.value.p50 <= self.limit:
             return "met"
-        return f"missed by {number(self.value.mid - self.limit)} {self.unit}"
+        return f"missed by {number(self.value.p50 - self.limit)} {self.unit}"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -82,8 +82,8 @@ def show(results: Iterable[Result], console: Console) -> None:
             table.add_row(
                 row.what,
                 "" if row.limit is None else f"≤ {number(row.limit)} {row.unit}",
-                f"{number(row.value.mid)} {row.unit}",
-                f"{number(row.value.low)}-{number(row.value.high)}",
+                f"{number(row.value.p50)} {row.unit}",
+                f"{number(row.value.min)}-{number(row.value.max)}",
                 f"[{colour}]{row.verdict}[/{colour}]",
                 row.detail,
             )

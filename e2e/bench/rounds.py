@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from statistics import median
 from typing import Any
 
 import msgspec
 
 from e2e.bench.contenders import Contender
 from e2e.bench.report import Row, number
-from e2e.bench.spread import percentile, ratios
 from e2e.bench.stand import Sample, Stand, cpu_seconds
 from e2e.progress import Progress
+from e2e.spread import Spread, percentile, ratios
 
 WARM_UP = 20
 # Between one single pod and the next: what follows a burst, such as events, is over by then.
@@ -131,7 +130,7 @@ def compared(
     rows = []
     for figure in figures:
         mine, theirs = [getattr(one, figure) for one in ours], [getattr(one, figure) for one in bare]
-        detail = f"{number(median(mine))} ms beside {number(median(theirs))} ms"
+        detail = f"{number(Spread.of(mine).p50)} ms beside {number(Spread.of(theirs).p50)} ms"
         label = f"{what}, {figure.rpartition('_')[2]}"
         rows.append(Row(what=label, unit="x", value=ratios(mine, theirs), limit=limit, detail=detail))
     return rows

@@ -37,7 +37,7 @@ class Failing:
             "5 minutes more. Other providers' heartbeats go on, so the operator opens its breaker, keeps new pods off "
             f"by a taint, and evicts its pods, 8 at a time, as there is room on {LAST}."
         )
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self.turns.failed = self._t.act(f"The kubelets of {FAILING} die.")
             self._t.kubectl("label", "nodes", "--selector", f"{PROVIDER_KEY}={FAILING}", f"{KUBELET_LABEL}-")
             self._t.breaker(FAILING, "Open")
@@ -54,7 +54,7 @@ class Failing:
             "Its breaker stays open for the backoff and until nothing has been wrong for a while. Half-open, one of "
             f"its nodes is tried: {GROWING} grows by {CANARIES} pods, and the first that is well there closes it."
         )
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self._t.act(f"The kubelets of {FAILING} live again.")
             alive = f"{KUBELET_LABEL}={KUBELET_ALIVE}"
             self._t.kubectl("label", "nodes", "--selector", f"{PROVIDER_KEY}={FAILING}", alive)
@@ -72,7 +72,7 @@ class Failing:
             f"The training ends. Once {PRIMARY} has been below its threshold for long enough, pods on standbys are "
             f"evicted, 2 at a time, and find their place at home; so does the pod of {STAYING}, which had waited there."
         )
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self.turns.freed = self._t.act("The training of the other team is over.")
             self._t.kubectl("delete", "job", "training", "--namespace=research", "--wait=false")
             everyone = GROWN + CANARIES
@@ -84,7 +84,7 @@ class Failing:
         self._t.run("computepool", "status")
 
     def _stays_home(self) -> bool:
-        return any(pod.node for pod in self._t.witness.of(STAYING))
+        return any(pod.node for pod in self._t.recorder.here(STAYING))
 
     def _look(self, text: str) -> None:
         self._t.screen.say(text)

@@ -1,6 +1,6 @@
-"""What became of running pods, by what the witness saw: how fast they left a provider that failed, how they came home.
+"""What became of running pods, by what the recorder saw: how fast they left a provider that failed, how they came home.
 
-Pure: all times are seconds on the witness's clock.
+Pure: all times are seconds on the recorder's clock.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from e2e.demo.seen import Eviction, PodSeen, PoolSeen
-from e2e.demo.spread import Spread
+from e2e.demo.seen import Eviction, PoolSeen
+from e2e.recorder import Life
+from e2e.spread import Spread
 
 MINUTE = 60.0
 
@@ -90,14 +91,14 @@ class Failback(msgspec.Struct, frozen=True):
 class Sight:
     """All that there is to judge by: one workload's pods and evictions, and who was where."""
 
-    pods: Sequence[PodSeen]
+    pods: Sequence[Life]
     evictions: Sequence[Eviction]
     provider_of_node: Mapping[str, str]
     primary: str
     history: Sequence[PoolSeen]
     heartbeats: Mapping[str, Sequence[float]]
 
-    def provider_of(self, pod: PodSeen) -> str:
+    def provider_of(self, pod: Life) -> str:
         """Where a pod is or was; empty while it has no node."""
         return self.provider_of_node.get(pod.node, "")
 
@@ -105,14 +106,14 @@ class Sight:
         """Return the evictions of a stretch of time."""
         return [one for one in self.evictions if begin <= one.at and (end is None or one.at < end)]
 
-    def bound_since(self, begin: float, end: float | None) -> list[PodSeen]:
+    def bound_since(self, begin: float, end: float | None) -> list[Life]:
         """Return the pods that were made in a stretch of time and have found a place."""
-        made = (pod for pod in self.pods if begin <= pod.added and (end is None or pod.added < end))
+        made = (pod for pod in self.pods if begin <= pod.created and (end is None or pod.created < end))
         return [pod for pod in made if pod.bound is not None]
 
 
 def signal_of(log_lines: Iterable[Mapping[str, Any]], provider: str, wall_offset: float) -> float | None:
-    """Return when the operator logged that the provider's breaker opened, on the witness's clock."""
+    """Return when the operator logged that the provider's breaker opened, on the recorder's clock."""
     for line in log_lines:
         if line["message"] == "breaker" and (line["provider"], line["state"]) == (provider, "Open"):
             return datetime.fromisoformat(line["time"]).timestamp() - wall_offset
@@ -138,7 +139,7 @@ def failover_of(
     """
     limit = int(limits.get("maxConcurrentMoves", 0))
     if turns.failed is None:
-        return Failover(turns.provider, 0, 0, {}, 0, limit, 0.0), Spread.of([]), Spread.of([])
+        return Failover(turns.provider, 0, 0, {}, 0, limit, 0.0), milliseconds([]), milliseconds([])
     over = turns.tried if turns.tried is not None else turns.freed
     left = [one for one in sight.evicted(turns.failed, over) if sight.provider_of(one.pod) == turns.provider]
     new = sight.bound_since(turns.failed, over)
@@ -173,7 +174,7 @@ def failback_of(sight: Sight, turns: Turns, limits: Mapping[str, Any]) -> Failba
     )
 
 
-def flaps_of(sight: Sight, homeward: Iterable[PodSeen]) -> int:
+def flaps_of(sight: Sight, homeward: Iterable[Life]) -> int:
     """Count what went to and fro: pods taken off the primary, pods on their way home that landed on a standby, and
     openings of a breaker beyond its first.
     """
@@ -210,17 +211,22 @@ def most_within(times: Iterable[float], seconds: float) -> int:
     return max((bisect_right(ordered, at + seconds) - index for index, at in enumerate(ordered)), default=0)
 
 
-def _ran(sight: Sight, pod: PodSeen, provider: str, at: float) -> bool:
+def _ran(sight: Sight, pod: Life, provider: str, at: float) -> bool:
     there = pod.bound is not None and pod.bound <= at and sight.provider_of(pod) == provider
-    return there and (pod.leaving is None or pod.leaving > at)
+    return there and (pod.deleting is None or pod.deleting > at)
 
 
-def _since(moment: float | None, pods: Iterable[PodSeen]) -> Spread:
+def milliseconds(values: Iterable[float]) -> Spread:
+    """Sum up milliseconds, rounded to tenths."""
+    return Spread.of(round(value, 1) for value in values)
+
+
+def _since(moment: float | None, pods: Iterable[Life]) -> Spread:
     if moment is None:
-        return Spread.of([])
-    return Spread.of(1000 * (pod.bound - moment) for pod in pods if pod.bound is not None)
+        return milliseconds([])
+    return milliseconds(1000 * (pod.bound - moment) for pod in pods if pod.bound is not None)
 
 
 def _all_home(sight: Sight) -> bool:
-    staying = [pod for pod in sight.pods if pod.leaving is None]
+    staying = [pod for pod in sight.pods if pod.here]
     return bool(staying) and all(sight.provider_of(pod) == sight.primary for pod in staying)

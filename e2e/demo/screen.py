@@ -15,8 +15,8 @@ from rich.text import Text
 
 from computepool.cli.status import providers_table
 from computepool.model.api import ComputePool
+from e2e.demo.recorder import DemoRecorder
 from e2e.demo.seen import EventSeen
-from e2e.demo.witness import Witness
 
 REDRAWS_PER_SECOND = 8
 # Lines of events below the table; the report has them all.
@@ -58,16 +58,16 @@ class Screen:
         self.console.print(what)
 
     @contextmanager
-    def watching(self, witness: Witness) -> Iterator[None]:
+    def watching(self, recorder: DemoRecorder) -> Iterator[None]:
         """Show the providers and what is told of the pool, as long as the block lasts and a moment longer."""
-        seen_before = len(witness.events)
-        scene = _Scene(witness, seen_before)
+        seen_before = len(recorder.events)
+        scene = _Scene(recorder, seen_before)
         if self.console.is_terminal:
             with Live(scene, console=self.console, refresh_per_second=REDRAWS_PER_SECOND):
                 yield
                 self.rest()
             return
-        with self._telling(witness, seen_before):
+        with self._telling(recorder, seen_before):
             yield
         self.console.print(scene.table())
 
@@ -76,9 +76,9 @@ class Screen:
         time.sleep(self._pause)
 
     @contextmanager
-    def _telling(self, witness: Witness, told: int) -> Iterator[None]:
+    def _telling(self, recorder: DemoRecorder, told: int) -> Iterator[None]:
         over = threading.Event()
-        telling = threading.Thread(target=self._tell, args=(witness, told, over), daemon=True)
+        telling = threading.Thread(target=self._tell, args=(recorder, told, over), daemon=True)
         telling.start()
         try:
             yield
@@ -86,11 +86,11 @@ class Screen:
             over.set()
             telling.join()
 
-    def _tell(self, witness: Witness, told: int, over: threading.Event) -> None:
+    def _tell(self, recorder: DemoRecorder, told: int, over: threading.Event) -> None:
         last = False
         while not last:
             last = over.wait(0.1)
-            fresh, told = witness.events[told:], len(witness.events)
+            fresh, told = recorder.events[told:], len(recorder.events)
             for event in _of_pools(fresh):
                 self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
 
@@ -98,12 +98,12 @@ class Screen:
 class _Scene:
     """The table and the events as they are at the moment of drawing."""
 
-    def __init__(self, witness: Witness, seen_before: int) -> None:
-        self._witness = witness
+    def __init__(self, recorder: DemoRecorder, seen_before: int) -> None:
+        self._recorder = recorder
         self._seen_before = seen_before
 
     def __rich__(self) -> RenderableType:
-        fresh = self._witness.events[self._seen_before :]
+        fresh = self._recorder.events[self._seen_before :]
         of_pools = _of_pools(fresh)
         lines = [Text(f"  {_line(event)}", no_wrap=True, overflow="ellipsis") for event in of_pools[-SHOWN_EVENTS:]]
         others = len(fresh) - len(of_pools)
@@ -112,7 +112,7 @@ class _Scene:
         return Group(self.table(), *lines)
 
     def table(self) -> RenderableType:
-        pool = self._witness.pool
+        pool = self._recorder.pool
         return providers_table(_parsed(pool)) if pool else Text("  (the pool is not there yet)", style="dim")
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from e2e.cluster import Cluster
+from e2e.demo.recorder import DemoRecorder
 from e2e.demo.screen import Screen
-from e2e.demo.seen import Act, PodSeen, Step
+from e2e.demo.seen import Act, Step
 from e2e.demo.stage import Stage
-from e2e.demo.witness import Witness
+from e2e.recorder import Life
 
 T = TypeVar("T")
 
@@ -27,13 +28,13 @@ TELLING = 15.0
 
 
 class Telling:
-    """One telling of the story: the stage, the screen, the witness, and what was done so far."""
+    """One telling of the story: the stage, the screen, the recorder, and what was done so far."""
 
-    def __init__(self, stage: Stage, screen: Screen, witness: Witness) -> None:
-        """The witness watches already."""
+    def __init__(self, stage: Stage, screen: Screen, recorder: DemoRecorder) -> None:
+        """The recorder watches already."""
         self.stage = stage
         self.screen = screen
-        self.witness = witness
+        self.recorder = recorder
         self.steps: list[Step] = []
         self.acts: list[Act] = []
 
@@ -43,9 +44,9 @@ class Telling:
         return self.stage.cluster
 
     @property
-    def pods(self) -> list[PodSeen]:
+    def pods(self) -> list[Life]:
         """The growing Deployment's pods that are there and not leaving."""
-        return self.witness.of(GROWING)
+        return self.recorder.here(GROWING)
 
     def step(self, title: str) -> None:
         """Begin a step."""
@@ -53,7 +54,7 @@ class Telling:
         self.screen.title(f"{len(self.steps)}  {title}")
 
     def now(self) -> float:
-        """The time on the witness's clock."""
+        """The time on the recorder's clock."""
         return time.monotonic()
 
     def act(self, text: str) -> float:
@@ -89,13 +90,13 @@ class Telling:
 
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
         """Wait until something is true of what was seen. Raises WaitTimeoutError."""
-        return self.witness.wait(condition, what, timeout)
+        return self.recorder.wait(condition, what, timeout)
 
     def shown(self, condition: Callable[[dict[str, Any]], bool], what: str) -> None:
         """Wait until the pool's status says so."""
 
         def shows() -> bool:
-            status = (self.witness.pool or {}).get("status", {})
+            status = (self.recorder.pool or {}).get("status", {})
             return "providers" in status and condition(status)
 
         self.wait(shows, f"the pool's status to show {what}")
@@ -104,7 +105,7 @@ class Telling:
         """Wait until the operator has told of something in an event on the pool: it does so when the work is done."""
 
         def told() -> bool:
-            return any(event.kind == "ComputePool" and event.reason == reason for event in self.witness.events)
+            return any(event.kind == "ComputePool" and event.reason == reason for event in self.recorder.events)
 
         self.wait(told, f"an event {reason} on the pool", TELLING)
 

@@ -16,7 +16,8 @@ from computepool.model.reasons import reason_of
 from computepool.model.snapshot import MoveKind
 from e2e.demo.moving import Sight
 from e2e.demo.report import way_of
-from e2e.demo.seen import Act, EventSeen, PodSeen, PoolSeen, Step
+from e2e.demo.seen import Act, EventSeen, PoolSeen, Step
+from e2e.recorder import Life
 
 # Heartbeats come every second here; a gap so long in all of a provider's is one that a person should see.
 SILENCE = 3.0
@@ -39,7 +40,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Block:
-    """Accelerators of a provider that others hold, on the witness's clock; `end` None: until the end."""
+    """Accelerators of a provider that others hold, on the recorder's clock; `end` None: until the end."""
 
     provider: str
     accelerators: int
@@ -133,7 +134,7 @@ def timeline_of(
     wall_offset: float,
     end: float,
 ) -> Timeline:
-    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the witness's clock.
+    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the recorder's clock.
 
     Bursts and moves are taken from the operator's log, which has a line for each: an event that says the same again is
     not sent.
@@ -157,7 +158,7 @@ def _lane(
     provider: str,
     accelerators: int,
     sight: Sight,
-    ancestors: Mapping[int, PodSeen],
+    ancestors: Mapping[str, Life],
     taken: Iterable[Block],
     began: float,
     last: float,
@@ -185,23 +186,23 @@ def _breaker(seen: PoolSeen, provider: str) -> tuple[str, str]:
     return (breaker.state, breaker.reason) if breaker else ("Closed", "")
 
 
-def _strands(provider: str, sight: Sight, ancestors: Mapping[int, PodSeen], began: float, last: float) -> list[Strand]:
+def _strands(provider: str, sight: Sight, ancestors: Mapping[str, Life], began: float, last: float) -> list[Strand]:
     there = sorted((p for p in sight.pods if sight.provider_of(p) == provider), key=lambda p: p.bound or 0.0)
     free_from: list[float] = []
     strands = []
     for pod in there:
-        start = (pod.bound or pod.added) - began
+        start = (pod.bound or pod.created) - began
         end = last if pod.gone is None else pod.gone - began
         slot = next((index for index, at in enumerate(free_from) if at <= start), len(free_from))
         free_from[slot : slot + 1] = [end]
-        before = ancestors.get(id(pod))
+        before = ancestors.get(pod.uid)
         strands.append(
             Strand(
                 name=pod.name,
                 slot=slot,
                 start=start,
                 end=end,
-                leaving=None if pod.leaving is None else pod.leaving - began,
+                leaving=None if pod.deleting is None else pod.deleting - began,
                 way=_way(pod, before, sight),
                 replaces=before.name if before else "",
             )
@@ -209,24 +210,24 @@ def _strands(provider: str, sight: Sight, ancestors: Mapping[int, PodSeen], bega
     return strands
 
 
-def _way(pod: PodSeen, before: PodSeen | None, sight: Sight) -> Way:
+def _way(pod: Life, before: Life | None, sight: Sight) -> Way:
     provider = sight.provider_of(pod)
     if before is not None:
         return Way.HOME if provider == sight.primary else Way.FAILOVER
     return Way.START if provider == sight.primary else Way(way_of(pod, provider))
 
 
-def _ancestors(sight: Sight) -> dict[int, PodSeen]:
-    """By id of a pod that took the place of another: that other. A workload replaces them in the order they left."""
-    waiting: dict[str, deque[PodSeen]] = {}
-    found: dict[int, PodSeen] = {}
-    turns = [(pod.added, 1, pod) for pod in sight.pods] + [(one.at, 0, one.pod) for one in sight.evictions]
+def _ancestors(sight: Sight) -> dict[str, Life]:
+    """By uid of a pod that took the place of another: that other. A workload replaces them in the order they left."""
+    waiting: dict[str, deque[Life]] = {}
+    found: dict[str, Life] = {}
+    turns = [(pod.created, 1, pod) for pod in sight.pods] + [(one.at, 0, one.pod) for one in sight.evictions]
     for _, made, pod in sorted(turns, key=lambda turn: turn[:2]):
         left = waiting.setdefault(pod.app, deque())
         if not made:
             left.append(pod)
         elif left:
-            found[id(pod)] = left.popleft()
+            found[pod.uid] = left.popleft()
     return found
 
 

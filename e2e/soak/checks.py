@@ -12,8 +12,8 @@ import msgspec
 
 from e2e import brisk
 from e2e.gates import USER
-from e2e.history import Life
 from e2e.operator import OperatorProcess
+from e2e.recorder import Life
 from e2e.soak.world import (
     BARE,
     BARE_PODS,

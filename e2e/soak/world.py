@@ -16,9 +16,9 @@ from e2e.audit import Audit
 from e2e.cluster import Cluster
 from e2e.components import APISERVER, Options
 from e2e.errors import E2EError, WaitTimeoutError
-from e2e.history import History
 from e2e.kubeapi import ApiError
 from e2e.operator import OperatorError, OperatorProcess
+from e2e.recorder import Recorder
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ class World:
         self.ended: list[OperatorProcess] = []
         self.silences: list[tuple[str, float, float | None]] = []
         """Node, since when its kubelet is dead, until when."""
-        self.history = History(self.api, self.site.namespace)
+        self.history = Recorder(self.api, self.site.namespace)
         self.pool = self.site.namespace
 
     # -- beginning and end -----------------------------------------------------------------------------------------
@@ -79,7 +79,6 @@ class World:
         """Add nodes, the pool, workloads and operators, and wait until all runs."""
         for provider, count in NODES.items():
             self.nodes[provider] = self.site.add_nodes(provider, count, gpus=GPUS, taint=provider != FIRST)
-        self.history.start()
         bounded = pools.provider(self.site, SECOND, capacity={"maxAccelerators": MAX_ACCELERATORS})
         providers = [pools.provider(self.site, FIRST), bounded, pools.provider(self.site, THIRD)]
         self.api.create(pools.pool_of(self.site, providers, self.pool, **SPEC))

@@ -1,4 +1,4 @@
-"""A course of the demo as its witness would have seen it, shortened and quicker than any machine; and builders."""
+"""A course of the demo as its recorder would have seen it, shortened and quicker than any machine; and builders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from e2e.demo.moving import Sight, Turns, failback_of, failover_of
 from e2e.demo.report import Moves, Report, beyond_budgets, burst_of, by_provider, report_of
-from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PodSeen, PoolSeen, Step
+from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, Step
 from e2e.demo.timeline import Block, Timeline, timeline_of
+from e2e.recorder import Life
 
 NODES = {"a-0": "aws", "n-0": "nebius", "c-0": "crusoe"}
 ACCELERATORS = {"aws": 12, "nebius": 4, "crusoe": 8}
@@ -21,18 +22,16 @@ def pod(
     name: str,
     node: str = "",
     *,
-    added: float = 0.0,
+    created: float = 0.0,
     bound: float | None = None,
     born: str = "",
     stays: bool = False,
     app: str = "chat",
-) -> PodSeen:
-    """A pod; bound 10 ms after it was added where a node is given."""
-    seen = PodSeen(name, app, added, frozenset({born} - {""}), may_leave=not stays)
-    seen.node = node
-    seen.bound = bound if bound is not None else (added + 0.01 if node else None)
-    seen.ready = bool(node)
-    return seen
+) -> Life:
+    """A pod; bound 10 ms after it was created where a node is given."""
+    if bound is None and node:
+        bound = created + 0.01
+    return Life(name, name, app, created, frozenset({born} - {""}), not stays, node=node, bound=bound)
 
 
 class Course:
@@ -40,23 +39,23 @@ class Course:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self.pods: list[PodSeen] = []
+        self.pods: list[Life] = []
         self.evictions: list[Eviction] = []
         self.history: list[PoolSeen] = []
         self.events: list[EventSeen] = []
         self.log_lines: list[dict[str, Any]] = [{"message": "leading"}]
         self.turns = Turns("nebius")
 
-    def make(self, names: str, node: str, at: float, born: str = "") -> list[PodSeen]:
+    def make(self, names: str, node: str, at: float, born: str = "") -> list[Life]:
         """Pods of one letter each, bound at once."""
-        made = [pod(f"chat-{name}", node, added=BEGAN + at, born=born) for name in names]
+        made = [pod(f"chat-{name}", node, created=BEGAN + at, born=born) for name in names]
         self.pods += made
         return made
 
-    def evict(self, one: PodSeen, at: float, *, gone_after: float = 0.02, serving: int = 9, wanted: int = 8) -> None:
+    def evict(self, one: Life, at: float, *, gone_after: float = 0.02, serving: int = 9, wanted: int = 8) -> None:
         """One pod goes by the Eviction API."""
-        one.leaving, one.gone = BEGAN + at, BEGAN + at + gone_after
-        self.evictions.append(Eviction(one, one.leaving, by_api=True, serving=serving, wanted=wanted))
+        one.deleting, one.gone = BEGAN + at, BEGAN + at + gone_after
+        self.evictions.append(Eviction(one, one.deleting, by_api=True, serving=serving, wanted=wanted))
 
     def status(self, at: float, saturated: str = "True", nebius: str = "Closed", reason: str = "") -> None:
         """The pool's status from then on."""
@@ -96,7 +95,7 @@ def course() -> Course:
     seen.status(0.6, "False")
     seen.make("ef", "n-0", 5.0)
     for one in seen.pods[4:6]:
-        one.sent_on["nebius"] = one.added + 0.004
+        one.sent_on["nebius"] = one.created + 0.004
     seen.status(5.1)
     seen.tell(5.1, "PodsOverflow", "New pods may use nebius from their creation on.", "Admission")
     seen.tell(5.1, "PrimarySaturated", "2 pod(s) sent on: 2 to nebius.")

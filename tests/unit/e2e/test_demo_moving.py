@@ -11,7 +11,7 @@ import pytest
 from e2e.demo.moving import Turns, end_of_heartbeats, failback_of, failover_of, most_at_once, most_within, signal_of
 from e2e.demo.report import METHOD
 from e2e.demo.seen import Eviction, PoolSeen
-from e2e.demo.spread import Spread
+from e2e.spread import Spread
 from tests.unit.e2e.demo_course import BEGAN, LIMITS, SIGNAL, WALL, Course, course, moves_of, pod, report
 
 
@@ -26,8 +26,8 @@ def test_a_course_without_trouble_succeeds() -> None:
 
 def test_failover_is_timed_from_the_breaker_and_from_the_last_heartbeat() -> None:
     moves = moves_of(course())
-    assert moves.failover_ms == Spread(260.0, 460.0, 460.0)
-    assert moves.silence_ms == Spread(5760.0, 5960.0, 5960.0)
+    assert moves.failover_ms == Spread(160.0, 260.0, 460.0, 460.0)
+    assert moves.silence_ms == Spread(5660.0, 5760.0, 5960.0, 5960.0)
     assert moves.failover.detected_ms == 5500.0
 
 
@@ -53,7 +53,7 @@ def test_without_a_signal_there_are_no_times_but_the_moves_are_counted() -> None
     seen = course()
     failover, from_signal, _ = failover_of(seen.sight(), seen.turns, None, LIMITS["failover"])
     assert (failover.moves, failover.detected_ms) == (4, 0.0)
-    assert from_signal == Spread(0.0, 0.0, 0.0)
+    assert from_signal == Spread(0.0, 0.0, 0.0, 0.0)
 
 
 def test_a_story_that_ended_before_the_failure_has_no_moves() -> None:
