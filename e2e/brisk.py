@@ -57,8 +57,7 @@ def wait_breaker(
         return dict(status) if fits else None
 
     what = f"breaker of {provider}={state} {reason or ''}"
-    result: Json = site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
-    return result
+    return site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
 
 
 def wait_unhealthy(site: Site, pool: str, count: int, *, timeout: float = 60) -> None:
@@ -69,7 +68,7 @@ def wait_unhealthy(site: Site, pool: str, count: int, *, timeout: float = 60) ->
         return sum(int(one.get("unhealthyNodes", 0)) for one in providers) == count
 
     what = f"{count} sick nodes"
-    site.api.wait_for(pools.POOLS, lambda found: turned(found) or None, name=pool, what=what, timeout=timeout)
+    site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
 
 
 def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
@@ -92,7 +91,7 @@ def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None
 
     site.api.wait_for(
         "nodes",
-        lambda nodes: turned(nodes) or None,
+        turned,
         labels=",".join(f"{key}={value}" for key, value in site.labels.items()),
         timeout=timeout,
         what=f"quarantine of {sorted(wanted)} {reason or ''}",
@@ -111,7 +110,7 @@ def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work"
 
     site.api.wait_for(
         "pods",
-        lambda found: turned(found) or None,
+        turned,
         site.namespace,
         labels=labels,
         timeout=timeout,

@@ -7,14 +7,13 @@ object as the server sent it. Waiting is done on watches, never by asking again 
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -75,6 +74,20 @@ class WatchEvent(NamedTuple):
     object: Json
     at: float
     """When it arrived, in seconds on this machine's monotonic clock."""
+
+
+class Changes(NamedTuple):
+    """What has changed, and all objects as they are since then, by uid."""
+
+    events: Sequence[WatchEvent]
+    objects: Mapping[str, Json]
+
+
+class Selectors(TypedDict, total=False):
+    """Which objects of a kind; selectors as kubectl writes them."""
+
+    labels: str | None
+    fields: str | None
 
 
 class KubeApi:
@@ -157,18 +170,14 @@ class KubeApi:
 
     # -- many objects ----------------------------------------------------------------------------------------------
 
-    def list(
-        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
-    ) -> Objects:
-        """List objects, of all namespaces unless one is given. Selectors as kubectl writes them."""
-        return self.list_at(kind, namespace, labels=labels, fields=fields)[0]
+    def list(self, kind: str, namespace: str | None = None, **which: Unpack[Selectors]) -> Objects:
+        """List objects, of all namespaces unless one is given."""
+        return self.list_at(kind, namespace, **which)[0]
 
-    def list_at(
-        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
-    ) -> tuple[Objects, str]:
-        """List objects as `list` does; return them and the resourceVersion of the list, from which a watch goes on."""
+    def list_at(self, kind: str, namespace: str | None = None, **which: Unpack[Selectors]) -> tuple[Objects, str]:
+        """List objects; return them and the resourceVersion of the list, from which a watch goes on."""
         resource = self.resource(kind)
-        answer = self.request("GET", resource.path(namespace), query=_selectors(labels, fields))
+        answer = self.request("GET", resource.path(namespace), query=_query(which))
         # The items of a list leave out what the list says once.
         typed = {"apiVersion": resource.api_version, "kind": resource.kind}
         return [typed | item for item in answer["items"]], answer["metadata"]["resourceVersion"]
@@ -190,26 +199,19 @@ class KubeApi:
         options: Json = {"propagationPolicy": "Background"}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        self.request("DELETE", self.resource(kind).path(namespace), options, query=_selectors(labels, None))
+        self.request("DELETE", self.resource(kind).path(namespace), options, query=_query({"labels": labels}))
 
     # -- watching --------------------------------------------------------------------------------------------------
 
     def watch(
-        self,
-        kind: str,
-        namespace: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-        resource_version: str = "",
-        timeout: float = 30,
+        self, kind: str, namespace: str | None = None, *, version: str, timeout: float, **which: Unpack[Selectors]
     ) -> Iterator[WatchEvent]:
-        """Watch until `timeout` seconds have passed or the server ends it. Without a resourceVersion it begins with
-        an ADDED for every object there is. Raises ApiError where the server sends an error (410: list anew).
+        """Watch what happens after a resourceVersion, until `timeout` seconds have passed or the server ends it.
+
+        Raises ApiError where the server sends an error (410: list anew).
         """
-        query = _selectors(labels, fields) | {"watch": "true", "timeoutSeconds": str(max(1, int(timeout) + 1))}
-        if resource_version:
-            query["resourceVersion"] = resource_version
+        seconds = str(max(1, int(timeout) + 1))
+        query = _query(which) | {"watch": "true", "timeoutSeconds": seconds, "resourceVersion": version}
         deadline = time.monotonic() + timeout
         with _closing(self._open(self.resource(kind).path(namespace), query, timeout)) as response:
             for at, line in _lines(response, deadline):
@@ -223,17 +225,16 @@ class KubeApi:
         kind: str,
         namespace: str | None = None,
         *,
-        labels: str | None = None,
-        fields: str | None = None,
-        timeout: float = math.inf,
-        slice_seconds: float = math.inf,
+        timeout: float = FOREVER,
+        slice_seconds: float = FOREVER,
         stop: threading.Event | None = None,
-    ) -> Iterator[Sequence[WatchEvent]]:
-        """Yield one list with an ADDED for every matching object, then each change in a list of its own.
+        **which: Unpack[Selectors],
+    ) -> Iterator[Changes]:
+        """Yield all matching objects as ADDED, at once, and then each change for itself.
 
-        It ends after `timeout` seconds. It also ends once `stop` is set, which it notices each `slice_seconds`. If the
-        server restarts or has forgotten our place in the watch, it lists anew, as any client must, and yields one list
-        of all that has changed meanwhile: of an object that is gone it has a DELETED with the last state that was seen.
+        It ends after `timeout` seconds, or once `stop` is set, which it notices each `slice_seconds`. If the server
+        restarts or has forgotten our place in the watch, it lists anew, as any client must, and yields at once all that
+        has changed meanwhile: of an object that is gone it has a DELETED with the last state that was seen.
         """
         stop = stop or threading.Event()
         deadline = time.monotonic() + timeout
@@ -242,15 +243,13 @@ class KubeApi:
         while not stop.is_set():
             try:
                 if not version:
-                    found, version = self.list_at(kind, namespace, labels=labels, fields=fields)
-                    yield _differences(known, found)
-                seconds = min(slice_seconds, FOREVER, max(0.0, deadline - time.monotonic()))
-                for event in self.watch(
-                    kind, namespace, labels=labels, fields=fields, resource_version=version, timeout=seconds
-                ):
+                    found, version = self.list_at(kind, namespace, **which)
+                    yield Changes(_differences(known, found), known)
+                seconds = min(slice_seconds, max(0.0, deadline - time.monotonic()))
+                for event in self.watch(kind, namespace, version=version, timeout=seconds, **which):
                     version = event.object["metadata"]["resourceVersion"]
                     _apply(known, event)
-                    yield [event]
+                    yield Changes([event], known)
             except (urllib3.exceptions.HTTPError, ApiError) as problem:
                 if not _is_passing(problem):
                     raise
@@ -275,30 +274,19 @@ class KubeApi:
         It is asked at once and after each change. Raises WaitTimeoutError, which names `what` was waited for and
         shows what was there last.
         """
-        fields = f"metadata.name={name}" if name else None
+        which: Selectors = {"labels": labels, "fields": f"metadata.name={name}" if name else None}
         seen: Objects = []
-        for seen in self.states(kind, namespace, labels=labels, fields=fields, timeout=timeout):
+        for seen in self.states(kind, namespace, timeout=timeout, **which):
             if result := condition(seen):
                 return result
         raise WaitTimeoutError(_waited(kind, what, timeout, seen))
 
     def states(
-        self,
-        kind: str,
-        namespace: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-        timeout: float = 30,
+        self, kind: str, namespace: str | None = None, *, timeout: float, **which: Unpack[Selectors]
     ) -> Iterator[Objects]:
-        """Yield all matching objects now and after each change, until the timeout; see `follow` for what may happen to
-        the server meanwhile.
-        """
-        objects: dict[str, Json] = {}
-        for events in self.follow(kind, namespace, labels=labels, fields=fields, timeout=timeout):
-            for event in events:
-                _apply(objects, event)
-            yield list(objects.values())
+        """Yield all matching objects now and after each change, until the timeout; see `follow`."""
+        for changes in self.follow(kind, namespace, timeout=timeout, **which):
+            yield list(changes.objects.values())
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
@@ -406,13 +394,9 @@ def _resource(api_version: str, entry: Json) -> Resource:
     return Resource(api_version, entry["resource"], kind, entry["scope"] == "Namespaced")
 
 
-def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:
-    query = {}
-    if labels:
-        query["labelSelector"] = labels
-    if fields:
-        query["fieldSelector"] = fields
-    return query
+def _query(which: Selectors) -> dict[str, str]:
+    selectors = {"labelSelector": which.get("labels"), "fieldSelector": which.get("fields")}
+    return {name: selector for name, selector in selectors.items() if selector}
 
 
 def _status_of(data: bytes) -> Json:
@@ -461,8 +445,9 @@ def _waited(kind: str, what: str, timeout: float, objects: Objects) -> str:
 def _brief(item: Json) -> str:
     status = item.get("status", {})
     conditions = ", ".join(
-        f"{one.get('type')}={one.get('status')}" + (f" ({one['reason']})" if one.get("reason") else "")
-        for one in status.get("conditions", [])
+        f"{condition.get('type')}={condition.get('status')}"
+        + (f" ({condition['reason']})" if condition.get("reason") else "")
+        for condition in status.get("conditions", [])
     )
     where = item.get("spec", {}).get("nodeName", "")
     return " ".join(part for part in (item["metadata"]["name"], where, status.get("phase", ""), conditions) if part)

@@ -177,11 +177,13 @@ class Recorder(Closing):
     def _run(
         self, kind: str, namespace: str | None, record: Callable[[WatchEvent], object], fields: str | None
     ) -> None:
-        changes = self._api.follow(kind, namespace, fields=fields, slice_seconds=self._slice_seconds, stop=self._closed)
+        following = self._api.follow(
+            kind, namespace, fields=fields, slice_seconds=self._slice_seconds, stop=self._closed
+        )
         try:
-            for events in changes:
+            for changes in following:
                 with self._changed:
-                    for event in events:
+                    for event in changes.events:
                         record(event)
                     self._changed.notify_all()
         except E2EError as problem:

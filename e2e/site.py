@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from e2e import objects, stages
@@ -178,25 +178,21 @@ class Site:
 
     def wait_bound(self, count: int, *, labels: str | None = None, timeout: float = 60) -> list[Json]:
         """Wait until at least so many of the site's pods are bound, and return those."""
-        return self.api.wait_for(
-            "pods",
-            lambda pods: bound if len(bound := [pod for pod in pods if objects.is_bound(pod)]) >= count else None,
-            self.namespace,
-            labels=labels,
-            timeout=timeout,
-            what=f"{count} bound pods",
-        )
+        return self._wait_pods(count, "bound", objects.is_bound, labels, timeout)
 
     def wait_unschedulable(self, count: int, *, labels: str | None = None, timeout: float = 60) -> list[Json]:
         """Wait until the scheduler has given up on at least so many of the site's pods, and return those."""
-        return self.api.wait_for(
-            "pods",
-            lambda pods: held if len(held := [pod for pod in pods if objects.is_unschedulable(pod)]) >= count else None,
-            self.namespace,
-            labels=labels,
-            timeout=timeout,
-            what=f"{count} unschedulable pods",
-        )
+        return self._wait_pods(count, "unschedulable", objects.is_unschedulable, labels, timeout)
+
+    def _wait_pods(
+        self, count: int, word: str, is_so: Callable[[Json], bool], labels: str | None, timeout: float
+    ) -> list[Json]:
+        def enough(pods: list[Json]) -> list[Json] | None:
+            found = [pod for pod in pods if is_so(pod)]
+            return found if len(found) >= count else None
+
+        what = f"{count} {word} pods"
+        return self.api.wait_for("pods", enough, self.namespace, labels=labels, timeout=timeout, what=what)
 
     def providers_of(self, pods: Iterable[Json]) -> dict[str, int]:
         """How many of these pods are on which provider's nodes; unbound ones count as ""."""

@@ -6,7 +6,7 @@ Times are seconds on this machine's monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from e2e.recorder import Life
@@ -58,23 +58,20 @@ class PoolSeen:
     @classmethod
     def of(cls, status: Json, at: float) -> PoolSeen:
         """Read a ComputePool's status."""
-        saturated: Json = next((one for one in status.get("conditions", []) if one["type"] == "Saturated"), {})
+        saturated: Json = next((each for each in status.get("conditions", []) if each["type"] == "Saturated"), {})
         providers = status["providers"]
         return cls(
             at=at,
             saturated=saturated.get("status", "Unknown"),
             reason=saturated.get("reason", ""),
-            breakers={one["name"]: _breaker(one.get("breaker", {})) for one in providers},
-            capacity={one["name"]: int(one["accelerators"]["allocatable"]) for one in providers},
+            breakers={provider["name"]: _breaker(provider.get("breaker", {})) for provider in providers},
+            capacity={provider["name"]: int(provider["accelerators"]["allocatable"]) for provider in providers},
             cost_per_hour=status.get("costPerHour", ""),
         )
 
     def same_as(self, other: PoolSeen) -> bool:
         """Whether the two differ in their time only."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("saturated", "reason", "breakers", "capacity", "cost_per_hour")
-        )
+        return replace(self, at=other.at) == other
 
 
 def _breaker(status: Json) -> BreakerSeen:

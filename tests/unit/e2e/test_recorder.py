@@ -111,11 +111,11 @@ def test_a_life_has_the_time_of_each_moment_that_was_seen_first() -> None:
 def test_what_a_gap_in_the_watch_has_swallowed_is_seen_by_the_next_list() -> None:
     api = LateApi(pod("stays", 1), pod("goes", 2), pod("changes", 3))
     changes = api.follow("pods")
-    assert [event.type for event in next(changes)] == ["ADDED"] * 3
+    assert [event.type for event in next(changes).events] == ["ADDED"] * 3
     del api.held["goes"]
     api.held |= {"changes": pod("changes", 11), "comes": pod("comes", 12)}
     api.fail()
-    seen = next(changes)
+    seen = next(changes).events
     assert [(event.type, event.object["metadata"]["name"]) for event in seen] == [
         ("DELETED", "goes"),
         ("MODIFIED", "changes"),
