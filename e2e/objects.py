@@ -29,6 +29,13 @@ def provider_toleration(provider: str) -> Json:
     return {"key": PROVIDER_KEY, "operator": "Equal", "value": provider, "effect": "NoSchedule"}
 
 
+def preference(labels: Mapping[str, str]) -> Json:
+    """The affinity of a pod that prefers nodes with all these labels."""
+    match = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(labels.items())]
+    preferred = {"weight": 100, "preference": {"matchExpressions": match}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+
+
 def gpu_node(
     name: str,
     provider: str,
@@ -148,6 +155,12 @@ def gpu_job(
 def namespace(name: str, labels: Mapping[str, str] | None = None) -> Json:
     """A Namespace."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
+
+
+def admission(kind: str, name: str, spec: Mapping[str, Any]) -> Json:
+    """A policy of the API server's admission, or the binding of a policy."""
+    api_version = "admissionregistration.k8s.io/v1"
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": dict(spec)}
 
 
 def disruption_budget(name: str, match_labels: Mapping[str, str], *, max_unavailable: int) -> Json:

@@ -118,14 +118,9 @@ def home(
 
 def _nodes(site: Site, counts: Mapping[str, int], primary_gpus: int = GPUS) -> dict[str, list[str]]:
     """Add so many nodes of each provider, and return their names."""
+    gpus = {FIRST: primary_gpus, SECOND: GPUS, THIRD: GPUS}
     nodes = {
-        provider: site.add_nodes(
-            provider,
-            count,
-            gpus=primary_gpus if provider == FIRST else GPUS,
-            taint=provider != FIRST,
-            wait=False,
-        )
+        provider: site.add_nodes(provider, count, gpus=gpus[provider], taint=provider != FIRST, wait=False)
         for provider, count in counts.items()
     }
     site.wait_schedulable([name for names in nodes.values() for name in names])
@@ -134,11 +129,7 @@ def _nodes(site: Site, counts: Mapping[str, int], primary_gpus: int = GPUS) -> d
 
 @contextmanager
 def _played(
-    site: Site,
-    nodes: Mapping[str, list[str]],
-    manifests: Sequence[Json] | None,
-    settled: Mapping[str, int],
-    spec: Json,
+    site: Site, nodes: Mapping[str, list[str]], manifests: Sequence[Json] | None, settled: Mapping[str, int], spec: Json
 ) -> Iterator[Scene]:
     """A pool and a workload, once so many of its pods run on each provider."""
     count = sum(settled.values())

@@ -52,18 +52,11 @@ class Site:
 
     def wait_schedulable(self, names: Iterable[str], timeout: float = 60) -> None:
         """Wait until all these nodes are Ready and free of the node controller's taints."""
-        wanted = set(names)
-        self.api.wait_for(
-            "nodes",
-            lambda nodes: wanted <= {node["metadata"]["name"] for node in nodes if objects.is_schedulable(node)},
-            labels=self._selector,
-            timeout=timeout,
-            what=f"{len(wanted)} schedulable nodes",
-        )
+        self._wait_nodes(names, objects.is_schedulable, "schedulable nodes", timeout)
 
     def nodes(self) -> list[Json]:
         """The site's nodes as they are now."""
-        return self.api.list("nodes", labels=self._selector)
+        return self.api.list("nodes", labels=self.selector)
 
     def remove_nodes(self, names: Iterable[str]) -> None:
         """Delete nodes, as an autoscaler would that scales down."""
@@ -96,15 +89,8 @@ class Site:
 
         That takes 50 s, unless the cluster's options say otherwise (see `components.QUICK_UNKNOWN`).
         """
-        wanted = set(names)
-        self.api.wait_for(
-            "nodes",
-            lambda nodes: (
-                wanted <= {n["metadata"]["name"] for n in nodes if objects.condition_of(n, "Ready") == "Unknown"}
-            ),
-            labels=self._selector,
-            timeout=timeout,
-            what=f"{len(wanted)} nodes of status Unknown",
+        self._wait_nodes(
+            names, lambda node: objects.condition_of(node, "Ready") == "Unknown", "nodes of status Unknown", timeout
         )
 
     def set_condition(self, names: Iterable[str], kind: str, status: str, reason: str = "Told") -> None:
@@ -143,6 +129,14 @@ class Site:
         """Mark nodes as unschedulable, or as schedulable again."""
         for name in names:
             self.api.patch("nodes", name, {"spec": {"unschedulable": on}})
+
+    def _wait_nodes(self, names: Iterable[str], is_so: Callable[[Json], bool], what: str, timeout: float) -> None:
+        wanted = set(names)
+
+        def all_so(nodes: list[Json]) -> bool:
+            return wanted <= {node["metadata"]["name"] for node in nodes if is_so(node)}
+
+        self.api.wait_for("nodes", all_so, labels=self.selector, timeout=timeout, what=f"{len(wanted)} {what}")
 
     def _patch_status(self, name: str, status: Json) -> None:
         # Merged by the conditions' types, so that others stay.
@@ -221,9 +215,10 @@ class Site:
         )
         self.api.delete_all("pods", self.namespace, grace_seconds=0)
         self.api.wait_for("pods", lambda pods: not pods, self.namespace, timeout=60, what="no pods")
-        self.api.delete_all("nodes", labels=self._selector, grace_seconds=0)
-        self.api.wait_for("nodes", lambda nodes: not nodes, labels=self._selector, what="no nodes")
+        self.api.delete_all("nodes", labels=self.selector, grace_seconds=0)
+        self.api.wait_for("nodes", lambda nodes: not nodes, labels=self.selector, what="no nodes")
 
     @property
-    def _selector(self) -> str:
+    def selector(self) -> str:
+        """The label selector of the site's nodes."""
         return f"{SITE_LABEL}={self.namespace}"

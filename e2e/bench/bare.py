@@ -26,6 +26,48 @@ JSON_PATCH = {
 }
 
 
+class Meta(msgspec.Struct):
+    """What a script needs to know of a pod: its name."""
+
+    name: str
+
+
+class Spec(msgspec.Struct, rename="camel"):
+    """Where a pod is bound."""
+
+    node_name: str = ""
+
+
+class Condition(msgspec.Struct):
+    """One condition of a pod."""
+
+    reason: str = ""
+
+
+class Status(msgspec.Struct):
+    """What the scheduler says of a pod."""
+
+    conditions: list[Condition] = []
+
+
+class Pod(msgspec.Struct):
+    """As little of a pod as a script can do with."""
+
+    metadata: Meta
+    spec: Spec
+    status: Status
+
+
+class Event(msgspec.Struct):
+    """A line of a watch."""
+
+    type: str
+    object: Pod
+
+
+decode = msgspec.json.Decoder(Event).decode
+
+
 class Script(ABC):
     """Watches pods, and patches some of them."""
 
@@ -44,12 +86,12 @@ class Script(ABC):
             async for _, lines in watch(streams, self._connection.pods):
                 if not lines:
                     answer(READY)
-                for line in lines:
-                    self.note(line)
+                for event in map(decode, lines):
+                    self.note(event.type, event.object)
 
     @abstractmethod
-    def note(self, line: bytes) -> None:
-        """Do what an event of the watch calls for."""
+    def note(self, change: str, pod: Pod) -> None:
+        """Do what an event of the watch calls for; `change` is ADDED, MODIFIED or DELETED."""
 
     def send_on(self, name: str) -> None:
         """Give a pod the toleration, in the background."""
@@ -69,64 +111,29 @@ class Script(ABC):
         task.add_done_callback(self._tasks.discard)
 
 
-class _Meta(msgspec.Struct):
-    name: str
-
-
-class _Condition(msgspec.Struct):
-    type: str
-    reason: str = ""
-
-
-class _Status(msgspec.Struct):
-    conditions: list[_Condition] = []
-
-
-class _Pod(msgspec.Struct):
-    metadata: _Meta
-    status: _Status
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: msgspec.Raw
-
-
-class _Named(msgspec.Struct):
-    metadata: _Meta
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_named = msgspec.json.Decoder(_Named).decode
-_decode_pod = msgspec.json.Decoder(_Pod).decode
-
-
 class OnAdded(Script):
     """Patches each pod as it appears."""
 
-    def note(self, line: bytes) -> None:
+    def note(self, change: str, pod: Pod) -> None:
         """Patch a new pod."""
-        event = _decode_event(line)
-        if event.type == "ADDED":
-            self.send_on(_decode_named(event.object).metadata.name)
+        if change == "ADDED":
+            self.send_on(pod.metadata.name)
 
 
 class OnUnschedulable(Script):
     """Patches each pod once the scheduler has given up on it."""
 
     def __init__(self, connection: Connection, provider: str) -> None:
-        """As for any script."""
+        """Send pods on to `provider`."""
         super().__init__(connection, provider)
         self._seen: set[str] = set()
 
-    def note(self, line: bytes) -> None:
+    def note(self, change: str, pod: Pod) -> None:
         """Patch a pod that is seen to be unschedulable for the first time."""
-        event = _decode_event(line)
-        if event.type != "MODIFIED":
-            return
-        pod = _decode_pod(event.object)
         name = pod.metadata.name
-        if name not in self._seen and any(one.reason == "Unschedulable" for one in pod.status.conditions):
+        if change != "MODIFIED" or name in self._seen:
+            return
+        if any(condition.reason == "Unschedulable" for condition in pod.status.conditions):
             self._seen.add(name)
             self.send_on(name)
 

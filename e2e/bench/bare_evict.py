@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from e2e.bench.bare import JSON_PATCH, Script
+from e2e.bench.bare import JSON_PATCH, Pod, Script
 from e2e.bench.children import Connection, received
 
 MINUTE = 60.0
@@ -28,27 +28,6 @@ class Order(msgspec.Struct, frozen=True):
     """Name and uid of each."""
 
 
-class _Meta(msgspec.Struct):
-    name: str
-
-
-class _Spec(msgspec.Struct, rename="camel"):
-    node_name: str = ""
-
-
-class _Pod(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: _Pod
-
-
-_decode = msgspec.json.Decoder(_Event).decode
-
-
 class EmptyingScript(Script):
     """Empties a provider when it is told to."""
 
@@ -59,14 +38,13 @@ class EmptyingScript(Script):
         self._lately = asyncio.Semaphore(per_minute)
         self._new: set[str] = set()
 
-    def note(self, line: bytes) -> None:
+    def note(self, change: str, pod: Pod) -> None:
         """Send a new pod on, and count it once it is bound."""
-        event = _decode(line)
-        name = event.object.metadata.name
-        if event.type == "ADDED":
+        name = pod.metadata.name
+        if change == "ADDED":
             self._new.add(name)
             self.send_on(name)
-        elif event.type == "MODIFIED" and event.object.spec.node_name and name in self._new:
+        elif change == "MODIFIED" and pod.spec.node_name and name in self._new:
             self._new.discard(name)
             self._ways.release()
 

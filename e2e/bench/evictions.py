@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 
-from e2e import brisk, objects, pools
+from e2e import brisk, objects
 from e2e.bench.bare_evict import Order
 from e2e.bench.children import Connection, ScriptProcess
+from e2e.bench.contenders import operating
 from e2e.bench.report import Result, Row, number
 from e2e.bench.rounds import Scale
 from e2e.bench.stand import GPUS, Stand
-from e2e.operator import OperatorProcess
 from e2e.progress import Progress
 from e2e.recorder import Recorder
 from e2e.site import Site
@@ -165,11 +165,8 @@ def _ours(scene: _Scene, limits: Limits) -> Iterator[Signal]:
         health={"silentSeconds": 0},
         failover={"runningPods": "Move", "maxConcurrentMoves": limits.at_once, "perMinute": limits.per_minute},
     )
-    with pools.pool(site, [PRIMARY, STANDBY], **spec) as pool, OperatorProcess(scene.stand.cluster) as operator:
-        operator.wait_leading()
-        name = pool["metadata"]["name"]
-        pools.wait_condition(site, name, "Ready", "True")
-        yield lambda: brisk.drain(site, name, PRIMARY)
+    with operating(site, [PRIMARY, STANDBY], **spec):
+        yield lambda: brisk.drain(site, site.namespace, PRIMARY)
 
 
 @contextmanager

@@ -15,14 +15,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
-from e2e import chart, objects, pools
-from e2e.bench.report import FOLDER, Result, Row, number, show, write
+from e2e import chart, objects
+from e2e.bench.contenders import operating
+from e2e.bench.report import Result, Row, number, show, table_console, write
 from e2e.cluster import Cluster
 from e2e.components import Options
 from e2e.errors import E2EError, WaitTimeoutError
-from e2e.operator import OperatorProcess
 from e2e.recorder import Recorder
 from e2e.site import Site
 from e2e.spread import Spread, percentile
@@ -36,7 +35,6 @@ STANDBY_NODES, STANDBY_GPUS = 7, 16
 SILENT_SECONDS = 20
 LIMIT_SECONDS = 30.0
 GIVEN_UP_SECONDS = 480.0
-WIDTH = 160
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -80,7 +78,7 @@ def play(scenario: Scenario, given_up: float) -> Found:
         site = Site(cluster)
         lost = _furnish(site, zones=scenario.zones)
         with (
-            _operating(site) if scenario.operator else nullcontext(),
+            _operator(site) if scenario.operator else nullcontext(),
             Recorder(site.api, site.namespace) as recorder,
         ):
             site.create(_workload(tolerant=not scenario.operator))
@@ -116,28 +114,20 @@ def _workload(*, tolerant: bool) -> Json:
     """A Deployment; a tolerant one may use the standby from the start, and prefers the primary."""
     if not tolerant:
         return objects.gpu_deployment("work", PODS)
-    match = [{"key": objects.PROVIDER_KEY, "operator": "In", "values": [PRIMARY]}]
-    preferred = {"weight": 100, "preference": {"matchExpressions": match}}
-    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+    affinity = objects.preference({objects.PROVIDER_KEY: PRIMARY})
     tolerations = [objects.provider_toleration(STANDBY)]
     return objects.gpu_deployment("work", PODS, tolerations=tolerations, affinity=affinity)
 
 
 @contextmanager
-def _operating(site: Site) -> Iterator[None]:
+def _operator(site: Site) -> Iterator[None]:
     """The operator, with a pool whose only setting off the defaults is how many pods it may move, and how soon."""
     spec: Json = {
         "health": {"silentSeconds": SILENT_SECONDS},
         "failover": {"maxConcurrentMoves": PODS, "perMinute": 10 * PODS},
         "admission": {"mode": "WhenSaturated"},
     }
-    with (
-        chart.installed(site.cluster),
-        pools.pool(site, [PRIMARY, STANDBY], **spec) as pool,
-        OperatorProcess(site.cluster) as operator,
-    ):
-        operator.wait_leading()
-        pools.wait_condition(site, pool["metadata"]["name"], "Ready", "True")
+    with chart.installed(site.cluster), operating(site, [PRIMARY, STANDBY], **spec):
         yield
 
 
@@ -170,9 +160,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     write(result)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    show([result], console)
-    console.print(f"All that was measured: {FOLDER}")
+    show([result], table_console())
     return 0
 
 

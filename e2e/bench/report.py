@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from e2e.cluster import REPOSITORY
 from e2e.spread import Spread
 
 FOLDER = REPOSITORY / "build" / "bench"
+WIDTH = 160
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +73,20 @@ def write(result: Result, folder: Path = FOLDER) -> Path:
     return path
 
 
+def table_console() -> Console:
+    """Return where to print a table: in a file, its lines are not folded to a terminal's width."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
 def show(results: Iterable[Result], console: Console) -> None:
-    """Print everything as one table."""
+    """Print everything as one table, and how many targets were missed."""
+    missed = 0
     table = Table(title="ComputePool benchmarks: middle of the rounds (least to greatest)", title_justify="left")
     for column in ("what", "target", "measured", "range", "verdict", "in numbers"):
         table.add_column(column, overflow="fold")
     for result in results:
         for row in result.rows:
+            missed += row.met is False
             colour = {True: "green", False: "red", None: "dim"}[row.met]
             table.add_row(
                 row.what,
@@ -89,6 +98,7 @@ def show(results: Iterable[Result], console: Console) -> None:
             )
         table.add_section()
     console.print(table)
+    console.print(f"{missed} target(s) missed. All that was measured: {FOLDER}")
 
 
 def number(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from computepool.report.events import CONTROLLER
@@ -24,6 +25,8 @@ class DemoRecorder(Recorder):
     def __init__(self, api: KubeApi, namespace: str, pool: str) -> None:
         """Begin to watch; the watches end with the process."""
         self.events: list[EventSeen] = []
+        self.listener: Callable[[EventSeen], None] | None = None
+        """Is told of each event as it comes."""
         self.pool: Json | None = None
         self.history: list[PoolSeen] = []
         """What the pool's status said; an entry for each change."""
@@ -69,4 +72,7 @@ class DemoRecorder(Recorder):
         if event.type == "ADDED" and item.get("reportingController") == CONTROLLER:
             about = item["regarding"]
             note, action = item.get("note", ""), item.get("action", "")
-            self.events.append(EventSeen(item["eventTime"], about["kind"], about["name"], item["reason"], note, action))
+            seen = EventSeen(item["eventTime"], about["kind"], about["name"], item["reason"], note, action)
+            self.events.append(seen)
+            if self.listener:
+                self.listener(seen)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from e2e.demo.moving import Failback, Failover, milliseconds
+from e2e.demo.moving import Failback, Failover, Sight, Turns, failback_of, failover_of, milliseconds
 from e2e.demo.seen import EventSeen, Eviction
 from e2e.recorder import Life
 from e2e.spread import Spread
@@ -169,6 +169,21 @@ def burst_of(
     )
 
 
+def moves_of(sight: Sight, turns: Turns, signal: float | None, spec: Mapping[str, Any], pods: Iterable[Life]) -> Moves:
+    """Sum up the moves of the workload in sight. `spec`: the pool's; `pods`: those of all workloads."""
+    failover, failover_ms, silence_ms = failover_of(sight, turns, signal, spec.get("failover", {}))
+    failback = failback_of(sight, turns, spec.get("failback", {}))
+    return Moves(
+        failover=failover,
+        failover_ms=failover_ms,
+        silence_ms=silence_ms,
+        moves=failover.moves + failback.moves,
+        pdb_violations=beyond_budgets(sight.evictions),
+        failback=failback,
+        pods_at_end=by_provider(pods, sight.provider_of_node),
+    )
+
+
 def report_of(
     *,
     kubernetes: str,
@@ -194,7 +209,7 @@ def report_of(
     )
 
 
-def by_provider(pods: Iterable[Life], provider_of_node: dict[str, str]) -> dict[str, int]:
+def by_provider(pods: Iterable[Life], provider_of_node: Mapping[str, str]) -> dict[str, int]:
     """Count pods that have a node and are not leaving."""
     return dict(Counter(provider_of_node[pod.node] for pod in pods if pod.node and pod.here))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,39 +59,26 @@ class Screen:
     @contextmanager
     def watching(self, recorder: DemoRecorder) -> Iterator[None]:
         """Show the providers and what is told of the pool, as long as the block lasts and a moment longer."""
-        seen_before = len(recorder.events)
-        scene = _Scene(recorder, seen_before)
+        scene = _Scene(recorder, len(recorder.events))
         if self.console.is_terminal:
             with Live(scene, console=self.console, refresh_per_second=REDRAWS_PER_SECOND):
                 yield
                 self.rest()
             return
-        with self._telling(recorder, seen_before):
+        recorder.listener = self._tell
+        try:
             yield
+        finally:
+            recorder.listener = None
         self.console.print(scene.table())
 
     def rest(self) -> None:
         """Let a person read."""
         time.sleep(self._pause)
 
-    @contextmanager
-    def _telling(self, recorder: DemoRecorder, told: int) -> Iterator[None]:
-        over = threading.Event()
-        telling = threading.Thread(target=self._tell, args=(recorder, told, over), daemon=True)
-        telling.start()
-        try:
-            yield
-        finally:
-            over.set()
-            telling.join()
-
-    def _tell(self, recorder: DemoRecorder, told: int, over: threading.Event) -> None:
-        last = False
-        while not last:
-            last = over.wait(0.1)
-            fresh, told = recorder.events[told:], len(recorder.events)
-            for event in _of_pools(fresh):
-                self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
+    def _tell(self, event: EventSeen) -> None:
+        if event.kind == "ComputePool":
+            self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
 
 
 class _Scene:
@@ -104,7 +90,7 @@ class _Scene:
 
     def __rich__(self) -> RenderableType:
         fresh = self._recorder.events[self._seen_before :]
-        of_pools = _of_pools(fresh)
+        of_pools = [event for event in fresh if event.kind == "ComputePool"]
         lines = [Text(f"  {_line(event)}", no_wrap=True, overflow="ellipsis") for event in of_pools[-SHOWN_EVENTS:]]
         others = len(fresh) - len(of_pools)
         if others:
@@ -117,10 +103,6 @@ class _Scene:
 
 
 _parsed: Callable[[dict[str, Any]], ComputePool] = ComputePool.from_object
-
-
-def _of_pools(events: Sequence[EventSeen]) -> list[EventSeen]:
-    return [event for event in events if event.kind == "ComputePool"]
 
 
 def _line(event: EventSeen) -> str:

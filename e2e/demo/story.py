@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from e2e.demo.bursting import Bursting
 from e2e.demo.failing import Failing
-from e2e.demo.moving import Sight, failback_of, failover_of, signal_of
+from e2e.demo.moving import Sight, signal_of
 from e2e.demo.recorder import DemoRecorder
-from e2e.demo.report import Burst, Moves, Report, beyond_budgets, burst_of, by_provider, report_of
+from e2e.demo.report import Burst, Moves, Report, burst_of, moves_of, report_of
 from e2e.demo.screen import Screen
 from e2e.demo.stage import ACCELERATORS, PRIMARY, STANDBYS, TRAINING, Stage
 from e2e.demo.telling import GROWING, Telling
@@ -74,19 +73,10 @@ class Story:
         )
 
     def _sum_up_moves(self) -> Moves:
-        recorder, turns, sight = self._telling.recorder, self._failing.turns, self._sight(GROWING)
+        recorder, turns = self._telling.recorder, self._failing.turns
         signal = signal_of(self._log_lines(), turns.provider, recorder.wall_offset)
-        failover, failover_ms, silence_ms = failover_of(sight, turns, signal, self._limits("failover"))
-        failback = failback_of(sight, turns, self._limits("failback"))
-        return Moves(
-            failover=failover,
-            failover_ms=failover_ms,
-            silence_ms=silence_ms,
-            moves=failover.moves + failback.moves,
-            pdb_violations=beyond_budgets(sight.evictions),
-            failback=failback,
-            pods_at_end=by_provider(recorder.lives(), self._telling.stage.provider_of_node),
-        )
+        spec = (recorder.pool or {}).get("spec", {})
+        return moves_of(self._sight(GROWING), turns, signal, spec, recorder.lives())
 
     def _sight(self, app: str | None) -> Sight:
         recorder = self._telling.recorder
@@ -101,8 +91,3 @@ class Story:
 
     def _log_lines(self) -> list[dict[str, Any]]:
         return self._telling.stage.leader.log_lines() + self._telling.stage.standby.log_lines()
-
-    def _limits(self, what: str) -> Mapping[str, Any]:
-        spec: Mapping[str, Any] = (self._telling.recorder.pool or {}).get("spec", {})
-        found: Mapping[str, Any] = spec.get(what, {})
-        return found

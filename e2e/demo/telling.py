@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from e2e import brisk
 from e2e.cluster import Cluster
 from e2e.demo.recorder import DemoRecorder
 from e2e.demo.screen import Screen
@@ -111,7 +112,10 @@ class Telling:
 
     def breaker(self, provider: str, state: str) -> None:
         """Wait until the pool's status says that a provider's breaker is in that state."""
-        self.shown(lambda status: breaker_of(status, provider) == state, f"the breaker of {provider} {state}")
+        self.shown(
+            lambda status: brisk.breaker_of(status, provider).get("state") == state,
+            f"the breaker of {provider} {state}",
+        )
 
     def all_bound(self, count: int, *providers: str, timeout: float = PATIENCE) -> None:
         """Wait until the Deployment has so many pods, all bound, and if providers are given, to nodes of those."""
@@ -125,17 +129,11 @@ class Telling:
         self.wait(bound, f"{count} bound pods of {GROWING}{on}", timeout)
 
 
-def breaker_of(status: dict[str, Any], provider: str) -> str:
-    """The state of a provider's breaker by the pool's status."""
-    found: dict[str, Any] = next((one for one in status["providers"] if one["name"] == provider), {})
-    return str(found.get("breaker", {}).get("state", ""))
-
-
 def allocated(status: dict[str, Any], provider: str) -> int:
     """How many of a provider's accelerators are taken, by the pool's status."""
-    return next(int(one["accelerators"]["allocated"]) for one in status["providers"] if one["name"] == provider)
+    return next(int(each["accelerators"]["allocated"]) for each in status["providers"] if each["name"] == provider)
 
 
 def admitted(status: dict[str, Any]) -> list[str]:
     """Whom new pods are admitted to, by the pool's status."""
-    return [one["value"] for one in status.get("admission", {}).get("tolerations", [])]
+    return [toleration["value"] for toleration in status.get("admission", {}).get("tolerations", [])]

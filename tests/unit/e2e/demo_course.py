@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from e2e.demo.moving import Sight, Turns, failback_of, failover_of
-from e2e.demo.report import Moves, Report, beyond_budgets, burst_of, by_provider, report_of
+from e2e.demo import report as reporting
+from e2e.demo.moving import Sight, Turns
+from e2e.demo.report import Moves, Report, burst_of, report_of
 from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, Step
 from e2e.demo.timeline import Block, Timeline, timeline_of
 from e2e.recorder import Life
@@ -126,18 +127,7 @@ def course() -> Course:
 
 def moves_of(seen: Course) -> Moves:
     """What the report says of it."""
-    sight = seen.sight()
-    failover, failover_ms, silence_ms = failover_of(sight, seen.turns, BEGAN + SIGNAL, LIMITS["failover"])
-    failback = failback_of(sight, seen.turns, LIMITS["failback"])
-    return Moves(
-        failover=failover,
-        failover_ms=failover_ms,
-        silence_ms=silence_ms,
-        moves=failover.moves + failback.moves,
-        pdb_violations=beyond_budgets(seen.evictions),
-        failback=failback,
-        pods_at_end=by_provider(seen.pods, NODES),
-    )
+    return reporting.moves_of(seen.sight(), seen.turns, BEGAN + SIGNAL, LIMITS, seen.pods)
 
 
 def report(seen: Course, log_lines: list[dict[str, Any]] | None = None) -> Report:
