@@ -154,11 +154,8 @@ class KubeApi:
 
     def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_seconds: int | None = None) -> None:
         """Delete one object, its dependents in the background. It need not exist."""
-        options: Json = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
         try:
-            self.request("DELETE", self.resource(kind).path(namespace, name), options)
+            self.request("DELETE", self.resource(kind).path(namespace, name), _deletion(grace_seconds))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -196,10 +193,8 @@ class KubeApi:
         self, kind: str, namespace: str | None = None, *, labels: str | None = None, grace_seconds: int | None = None
     ) -> None:
         """Delete a whole collection, with one request."""
-        options: Json = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
-        self.request("DELETE", self.resource(kind).path(namespace), options, query=_query({"labels": labels}))
+        path, query = self.resource(kind).path(namespace), _query({"labels": labels})
+        self.request("DELETE", path, _deletion(grace_seconds), query=query)
 
     # -- watching --------------------------------------------------------------------------------------------------
 
@@ -397,6 +392,11 @@ def _resource(api_version: str, entry: Json) -> Resource:
 def _query(which: Selectors) -> dict[str, str]:
     selectors = {"labelSelector": which.get("labels"), "fieldSelector": which.get("fields")}
     return {name: selector for name, selector in selectors.items() if selector}
+
+
+def _deletion(grace_seconds: int | None) -> Json:
+    grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+    return {"propagationPolicy": "Background", **grace}
 
 
 def _status_of(data: bytes) -> Json:

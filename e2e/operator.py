@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # Seconds until a fresh process has its caches and serves; it takes about one, more on a busy machine.
 READY_SECONDS = 60.0
-# Seconds that a leader which fell silent is waited for: the chart's own setting.
+# Seconds that a Lease lasts after its leader has stopped: the chart's own setting.
 LEASE_SECONDS = 15.0
 # Seconds that its token is good for. A cluster that is kept should not stop working within the day.
 TOKEN_SECONDS = 24 * 3600
@@ -48,11 +48,11 @@ SERVING = "serving health and metrics"
 
 
 class OperatorError(ChildError):
-    """The operator ended, or would not end; the text shows the end of its log."""
+    """The operator ended too early, or did not end; the text shows the end of its log."""
 
 
 class Operator:
-    """What one `computepool run` says of itself, by its log and its endpoints, whoever started it."""
+    """What an operator says of itself, in its log and by its endpoints, no matter which process started it."""
 
     def __init__(self, identity: str, log_file: Path) -> None:
         """`identity` is its name in the Lease."""
@@ -73,7 +73,7 @@ class Operator:
         return self.log_file.read_text(errors="replace")
 
     def log_lines(self) -> list[Json]:
-        """Its log line by line; what is no JSON, such as a traceback, as {"message": line}."""
+        """Its log line by line; a line that is not JSON, such as one of a traceback, is {"message": line}."""
         return [_parsed(line) for line in self.log().splitlines() if line]
 
     def get(self, path: str) -> str:
@@ -90,8 +90,9 @@ class Operator:
 
         Counters end in `_total`; a histogram's parts in `_count`, `_sum` and `_bucket`.
         """
-        samples = (one for family in text_string_to_metric_families(self.metrics()) for one in family.samples)
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        families = text_string_to_metric_families(self.metrics())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     @property
     def ready(self) -> bool:
@@ -100,7 +101,7 @@ class Operator:
 
     @property
     def leading(self) -> bool:
-        """Whether it says that it leads; one that does not answer does not say so."""
+        """Whether it says that it leads; False where it does not answer."""
         try:
             return self.port > 0 and self.value("computepool_leader") == 1
         except OSError:
@@ -130,7 +131,7 @@ class Operator:
         return answer
 
     def _over(self) -> str:
-        """How it ended, where that can be told; empty while it runs."""
+        """How it ended; empty while it runs, or where we cannot know."""
         return ""
 
     def _answers(self, path: str) -> bool:
@@ -164,8 +165,8 @@ class OperatorProcess(Operator, ChildProcess):
     ) -> None:
         """Start it and return at once; the chart must be installed.
 
-        `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long a leader that died is
-        waited for. `flags` are further ones of `computepool run`.
+        `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long the Lease of
+        a dead leader lasts. `flags` are further flags of `computepool run`.
         """
         identity = identity or f"operator-{secrets.token_hex(3)}"
         Operator.__init__(self, identity, _log_file(cluster, identity))
@@ -214,7 +215,7 @@ def supervised(cluster: Cluster, identity: str) -> Operator:
 
 @contextmanager
 def operators(cluster: Access, count: int = 2, **how: Any) -> Iterator[list[OperatorProcess]]:
-    """That many processes, the first of which leads and the others wait with warm caches, as long as the block lasts.
+    """That many processes until the block ends: the first leads, and the others wait with filled caches.
 
     `how` is for each as for OperatorProcess.
     """
@@ -222,8 +223,8 @@ def operators(cluster: Access, count: int = 2, **how: Any) -> Iterator[list[Oper
         started = [stack.enter_context(OperatorProcess(cluster, **how))]
         started[0].wait_leading()
         started += [stack.enter_context(OperatorProcess(cluster, **how)) for _ in range(count - 1)]
-        for one in started[1:]:
-            one.wait_ready()
+        for standby in started[1:]:
+            standby.wait_ready()
         yield started
 
 

@@ -204,7 +204,7 @@ class Recorder(Closing):
             "unschedulable": is_unschedulable(pod),
             "bound": is_bound(pod),
             "ready": life.is_ready,
-            "evicted": is_evicted(pod),
+            "evicted": _is_evicted(pod),
             "deleting": is_gone or "deletionTimestamp" in pod["metadata"],
             "gone": is_gone,
         }
@@ -231,10 +231,9 @@ class Recorder(Closing):
         return life
 
 
-def is_evicted(pod: Json) -> bool:
-    """Whether the API server let a pod go by its Eviction API."""
+def _is_evicted(pod: Json) -> bool:
     conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "DisruptionTarget" and one.get("reason") == EVICTED for one in conditions)
+    return any(each["type"] == "DisruptionTarget" and each.get("reason") == EVICTED for each in conditions)
 
 
 def _tolerated(pod: Json) -> frozenset[str]:

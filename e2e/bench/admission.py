@@ -28,7 +28,7 @@ def run(stand: Stand, scale: Scale) -> Result:
     )
     rows = []
     for size, mine in measured["ours"].items():
-        figures = ["bound_p50"] if size == 1 else ["bound_p50", "bound_last"]
+        figures = ["bound.p50"] if size == 1 else ["bound.p50", "bound_last"]
         what = f"created -> bound with admission burst, {size} pod{'s' if size > 1 else ''}"
         rows += compared(what, mine, measured["ready-made"][size], figures, LIMIT)
     return Result("admission", rows, msgspec.to_builtins(measured, str_keys=True))

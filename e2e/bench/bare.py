@@ -26,46 +26,36 @@ JSON_PATCH = {
 }
 
 
-class Meta(msgspec.Struct):
-    """What a script needs to know of a pod: its name."""
-
+class _Meta(msgspec.Struct):
     name: str
 
 
-class Spec(msgspec.Struct, rename="camel"):
-    """Where a pod is bound."""
-
+class _Spec(msgspec.Struct, rename="camel"):
     node_name: str = ""
 
 
-class Condition(msgspec.Struct):
-    """One condition of a pod."""
-
+class _Condition(msgspec.Struct):
     reason: str = ""
 
 
-class Status(msgspec.Struct):
-    """What the scheduler says of a pod."""
-
-    conditions: list[Condition] = []
+class _Status(msgspec.Struct):
+    conditions: list[_Condition] = []
 
 
 class Pod(msgspec.Struct):
     """As little of a pod as a script can do with."""
 
-    metadata: Meta
-    spec: Spec
-    status: Status
+    metadata: _Meta
+    spec: _Spec
+    status: _Status
 
 
-class Event(msgspec.Struct):
-    """A line of a watch."""
-
+class _Event(msgspec.Struct):
     type: str
     object: Pod
 
 
-decode = msgspec.json.Decoder(Event).decode
+_decode = msgspec.json.Decoder(_Event).decode
 
 
 class Script(ABC):
@@ -86,7 +76,7 @@ class Script(ABC):
             async for _, lines in watch(streams, self._connection.pods):
                 if not lines:
                     answer(READY)
-                for event in map(decode, lines):
+                for event in map(_decode, lines):
                     self.note(event.type, event.object)
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """A lost provider is emptied: the operator beside a script that is held to the same limits, turn by turn.
 
-The provider is the primary, whose nodes are silent: what is evicted there does not go away, and another takes its
-place. Both get the same signal, a drain by hand, both taint the same nodes, evict the same pods with the same rights,
-and send each new pod on; the operator also looks whether there is room, writes down what it does, and tells of it.
+The provider is the primary. Its nodes are silent: a pod that is evicted there does not go away, and another pod takes
+its place. Both get the same signal, a drain by hand. Both taint the same nodes, evict the same pods with the same
+rights, and send each new pod on. The operator also checks that there is room, records its moves, and reports them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Signal = Callable[[], None]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What may be moved, and how the table says it."""
+    """How many pods may be moved, and how the table says it."""
 
     words: str
     at_once: int = NO_LIMIT
@@ -60,7 +60,7 @@ def run(stand: Stand, scale: Scale) -> Result:
         Limits(f"at most {scale.at_once} on their way", at_once=scale.at_once),
         Limits("no limit"),
     )
-    measured: dict[str, dict[str, list[Emptied]]] = {one.words: {"ours": [], "script": []} for one in every}
+    measured: dict[str, dict[str, list[Emptied]]] = {limits.words: {"ours": [], "script": []} for limits in every}
     with Progress("a lost provider is emptied") as progress, _site(stand, scale.evicted) as scene:
         for turn in range(scale.evicting_rounds):
             for limits in every:
@@ -73,12 +73,12 @@ def run(stand: Stand, scale: Scale) -> Result:
 def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ...], scale: Scale) -> Iterator[Row]:
     what = f"{scale.evicted:,} pods off a lost provider, signal -> last bound elsewhere"
     for limits in every:
-        ours, bare = ([one.last for one in measured[limits.words][who]] for who in ("ours", "script"))
+        ours, bare = ([emptied.last for emptied in measured[limits.words][who]] for who in ("ours", "script"))
         detail = f"{number(Spread.of(ours).p50)} s beside {number(Spread.of(bare).p50)} s"
         yield Row(
             what=f"{what}, {limits.words}", unit="x", value=ratios(ours, bare), limit=limits.target, detail=detail
         )
-    ours, bare = ([one.rate for one in measured[every[-1].words][who]] for who in ("ours", "script"))
+    ours, bare = ([emptied.rate for emptied in measured[every[-1].words][who]] for who in ("ours", "script"))
     yield Row(
         what="evictions a second, no limit",
         unit="/s",
@@ -88,7 +88,7 @@ def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ..
 
 
 class _Scene:
-    """Nodes of two providers, the first of which is lost each time anew."""
+    """Nodes of two providers; each play loses the first provider anew."""
 
     def __init__(self, stand: Stand, site: Site, count: int) -> None:
         self.stand = stand
@@ -113,7 +113,7 @@ class _Scene:
             self._clear()
 
     def pods(self) -> list[tuple[str, str]]:
-        return [(one.name, one.uid) for one in self.recorder.here()]
+        return [(life.name, life.uid) for life in self.recorder.here()]
 
     def _populate(self) -> None:
         share = self.count // WORKLOADS or 1
@@ -125,10 +125,10 @@ class _Scene:
 
     def _replaced(self, before: int) -> bool:
         new = self.recorder.lives()[before:]
-        return len(new) >= self.count and all(one.bound is not None for one in new)
+        return len(new) >= self.count and all(life.bound is not None for life in new)
 
     def _emptied(self, began: float, before: int) -> Emptied:
-        bound = [one.bound - began for one in self.recorder.lives()[before:] if one.bound is not None]
+        bound = [life.bound - began for life in self.recorder.lives()[before:] if life.bound is not None]
         times = [at for at in self.recorder.eviction_times() if at >= began]
         return Emptied(max(bound), (len(times) - 1) / max(times[-1] - times[0], 0.001))
 

@@ -2,7 +2,7 @@
 
 `python -m e2e.bench.lost`: 104 pods on 13 nodes of a primary, a standby with room for them on 7 nodes, with zone labels
 and without. Plain Kubernetes has the controller manager's default timings and every help it can get: its pods tolerate
-the standby from the start and prefer the primary. It takes minutes, and is given up on after eight.
+the standby from the start and prefer the primary. It takes minutes; after eight the wait ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GIVEN_UP_SECONDS = 480.0
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """Who is measured on what."""
+    """Whether the operator runs, and whether nodes have zone labels."""
 
     operator: bool
     zones: bool
@@ -63,13 +63,14 @@ def run(given_up: float = GIVEN_UP_SECONDS, say: Any = print) -> Result:
     scenarios = [Scenario(operator, zones) for operator in (True, False) for zones in (True, False)]
     found: dict[Scenario, Found] = {}
     with ThreadPoolExecutor(2) as threads:
-        plain = {one: threads.submit(play, one, given_up) for one in scenarios if not one.operator}
+        plain = {each: threads.submit(play, each, given_up) for each in scenarios if not each.operator}
         say(f"plain Kubernetes is waited for up to {given_up:g} s, on two clusters beside")
-        for one in scenarios:
-            found[one] = play(one, given_up) if one.operator else plain[one].result()
-            say(f"{one}: {_words(found[one])}")
-    raw = {str(one): msgspec.to_builtins(result) for one, result in found.items()}
-    return Result("lost", [_row(one, result) for one, result in found.items()], raw)
+        for scenario in scenarios:
+            running = plain.get(scenario)
+            found[scenario] = running.result() if running else play(scenario, given_up)
+            say(f"{scenario}: {_words(found[scenario])}")
+    raw = {str(scenario): msgspec.to_builtins(result) for scenario, result in found.items()}
+    return Result("lost", [_row(scenario, result) for scenario, result in found.items()], raw)
 
 
 def play(scenario: Scenario, given_up: float) -> Found:
@@ -95,7 +96,9 @@ def _measure(site: Site, recorder: Recorder, lost: Sequence[str], given_up: floa
     gone = set(lost)
 
     def elsewhere() -> list[float]:
-        return sorted(one.bound - began for one in recorder.lives() if one.bound is not None and one.node not in gone)
+        return sorted(
+            life.bound - began for life in recorder.lives() if life.bound is not None and life.node not in gone
+        )
 
     # What is missing is missing in the answer.
     with suppress(WaitTimeoutError):

@@ -38,14 +38,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One pod's way; times in milliseconds."""
+    """One pod's times, in milliseconds."""
 
     bound: float
-    """From its creation being asked for to its being seen bound."""
+    """From the request that creates it to its being seen bound."""
     sent_on: float
-    """From its being seen for the first time to its being seen with the toleration."""
+    """From when it is first seen to when it is seen with the toleration."""
     until_bound: float
-    """From the first creation of its batch to its being seen bound."""
+    """From the first request of its batch to when it is seen bound."""
 
 
 class Stand:
@@ -99,7 +99,7 @@ class Stand:
         self.rest(pids)
 
     def rest(self, pids: Sequence[int] = ()) -> None:
-        """Wait until nothing happens any more; what other users of the machine do is not waited for."""
+        """Wait until cluster and `pids` are at rest; load from other users of the machine does not count."""
         watched = [*self.cluster.pids().values(), *pids]
         deadline = time.monotonic() + REST_TIMEOUT
         while _busy(watched) > REST_SHARE and time.monotonic() < deadline:

@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     # What was started is ended in order; also where a shell started us in the background, and SIGINT came ignored.
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, _interrupt)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _interrupt)
     try:
         return _play(Screen(console, parsed.pause), parsed)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from e2e.demo.moving import Failback, Failover, Sight, Turns, failback_of, failover_of, milliseconds
+from e2e.demo.moving import Failback, Failover, Milestones, Observations, failback_of, failover_of, milliseconds
 from e2e.demo.seen import EventSeen, Eviction
 from e2e.recorder import Life
 from e2e.spread import Spread
@@ -89,7 +89,7 @@ class Moves(msgspec.Struct, frozen=True):
 
     @property
     def troubles(self) -> list[str]:
-        """What did not come as it should."""
+        """What did not go as it should."""
         found = {
             f"not every pod left {self.failover.provider} for another provider": not self.failover.all_left,
             "more pods left it at once than the pool allows": not self.failover.within_limit,
@@ -101,23 +101,14 @@ class Moves(msgspec.Struct, frozen=True):
         return [trouble for trouble, there in found.items() if there]
 
 
-class Report(msgspec.Struct, frozen=True):
-    """The demo's result; `method` says how each number was got."""
+class Report(Burst, frozen=True, kw_only=True):
+    """The demo's result: the burst, the moves, and the whole; `method` says how each number was got."""
 
     kubernetes: str
     seconds: float
     succeeded: bool
     troubles: list[str]
-    """What did not come as it should; empty where all did."""
-    overflow_pods: int
-    burst_pods: int
-    held_pods: int
-    by: Ways
-    pods: dict[str, int]
-    burst_ms: Spread
-    observed_ms: Spread
-    bound_ms: Spread
-    bound_ms_by: dict[str, Spread]
+    """What did not go as it should; empty where all did."""
     failover: Failover
     failover_ms: Spread
     silence_ms: Spread
@@ -126,7 +117,6 @@ class Report(msgspec.Struct, frozen=True):
     failback: Failback
     pods_at_end: dict[str, int]
     restarts: int
-    deleted: int
     events: list[EventLine]
     method: dict[str, str] = msgspec.field(default_factory=lambda: dict(METHOD))
 
@@ -169,18 +159,20 @@ def burst_of(
     )
 
 
-def moves_of(sight: Sight, turns: Turns, signal: float | None, spec: Mapping[str, Any], pods: Iterable[Life]) -> Moves:
-    """Sum up the moves of the workload in sight. `spec`: the pool's; `pods`: those of all workloads."""
-    failover, failover_ms, silence_ms = failover_of(sight, turns, signal, spec.get("failover", {}))
-    failback = failback_of(sight, turns, spec.get("failback", {}))
+def moves_of(
+    observed: Observations, milestones: Milestones, signal: float | None, spec: Mapping[str, Any], pods: Iterable[Life]
+) -> Moves:
+    """Sum up the moves of the observed workload. `spec`: the pool's; `pods`: of all workloads."""
+    failover, failover_ms, silence_ms = failover_of(observed, milestones, signal, spec.get("failover", {}))
+    failback = failback_of(observed, milestones, spec.get("failback", {}))
     return Moves(
         failover=failover,
         failover_ms=failover_ms,
         silence_ms=silence_ms,
         moves=failover.moves + failback.moves,
-        pdb_violations=beyond_budgets(sight.evictions),
+        pdb_violations=beyond_budgets(observed.evictions),
         failback=failback,
-        pods_at_end=by_provider(pods, sight.provider_of_node),
+        pods_at_end=by_provider(pods, observed.provider_of_node),
     )
 
 
@@ -216,7 +208,7 @@ def by_provider(pods: Iterable[Life], provider_of_node: Mapping[str, str]) -> di
 
 def beyond_budgets(evictions: Iterable[Eviction]) -> int:
     """Count pods that were taken away without their disruption budget's leave."""
-    return sum(1 for one in evictions if one.beyond_budget)
+    return sum(eviction.beyond_budget for eviction in evictions)
 
 
 def _logged(lines: Iterable[dict[str, Any]]) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from e2e.demo.bursting import Bursting
 from e2e.demo.failing import Failing
-from e2e.demo.moving import Sight, signal_of
+from e2e.demo.moving import Observations, signal_of
 from e2e.demo.recorder import DemoRecorder
 from e2e.demo.report import Burst, Moves, Report, burst_of, moves_of, report_of
 from e2e.demo.screen import Screen
@@ -49,7 +49,7 @@ class Story:
         recorder = self._telling.recorder
         return timeline_of(
             providers={name: ACCELERATORS[name] for name in (PRIMARY, *STANDBYS)},
-            sight=self._sight(app=None),
+            observed=self._observations(app=None),
             taken=self._taken(),
             steps=self._telling.steps,
             acts=self._telling.acts,
@@ -61,7 +61,7 @@ class Story:
 
     def _taken(self) -> list[Block]:
         began = self._telling.steps[0].at if self._telling.steps else self._telling.now()
-        return [Block(PRIMARY, TRAINING, began, self._failing.turns.freed, "another team's training")]
+        return [Block(PRIMARY, TRAINING, began, self._failing.milestones.freed, "another team's training")]
 
     def _sum_up_burst(self) -> Burst:
         return burst_of(
@@ -73,16 +73,16 @@ class Story:
         )
 
     def _sum_up_moves(self) -> Moves:
-        recorder, turns = self._telling.recorder, self._failing.turns
-        signal = signal_of(self._log_lines(), turns.provider, recorder.wall_offset)
+        recorder, milestones = self._telling.recorder, self._failing.milestones
+        signal = signal_of(self._log_lines(), milestones.provider, recorder.wall_offset)
         spec = (recorder.pool or {}).get("spec", {})
-        return moves_of(self._sight(GROWING), turns, signal, spec, recorder.lives())
+        return moves_of(self._observations(GROWING), milestones, signal, spec, recorder.lives())
 
-    def _sight(self, app: str | None) -> Sight:
+    def _observations(self, app: str | None) -> Observations:
         recorder = self._telling.recorder
-        return Sight(
+        return Observations(
             pods=recorder.lives(app),
-            evictions=[one for one in recorder.evictions if app in (None, one.pod.app)],
+            evictions=[eviction for eviction in recorder.evictions if app in (None, eviction.pod.app)],
             provider_of_node=self._telling.stage.provider_of_node,
             primary=PRIMARY,
             history=list(recorder.history),

@@ -57,7 +57,7 @@ RETRY_SECONDS = 60.0
 
 
 class World:
-    """Everything that faults are done to, and what is known of what was done."""
+    """All that faults strike, and a record of the faults."""
 
     def __init__(self, cluster: Cluster, audit: Audit) -> None:
         """Furnish the cluster, which has the chart."""
@@ -110,12 +110,12 @@ class World:
         self.operators.append(made)
 
     def leader(self) -> OperatorProcess | None:
-        """The one that says it leads, if any does just now."""
-        return next((one for one in self.operators if one.running and one.leading), None)
+        """The operator that says it leads, if any does just now."""
+        return next((operator for operator in self.operators if operator.running and operator.leading), None)
 
     def replace_ended(self) -> None:
         """Start another for each that has ended, as a kubelet would."""
-        for operator in [one for one in self.operators if not one.running]:
+        for operator in [process for process in self.operators if not process.running]:
             self.operators.remove(operator)
             self.ended.append(operator)
             self.start_operator()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from e2e.demo import report as reporting
-from e2e.demo.moving import Sight, Turns
+from e2e.demo.moving import Milestones, Observations
 from e2e.demo.report import Moves, Report, burst_of, report_of
 from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, Step
 from e2e.demo.timeline import Block, Timeline, timeline_of
@@ -45,7 +45,7 @@ class Course:
         self.history: list[PoolSeen] = []
         self.events: list[EventSeen] = []
         self.log_lines: list[dict[str, Any]] = [{"message": "leading"}]
-        self.turns = Turns("nebius")
+        self.milestones = Milestones("nebius")
 
     def make(self, names: str, node: str, at: float, born: str = "") -> list[Life]:
         """Pods of one letter each, bound at once."""
@@ -79,10 +79,10 @@ class Course:
         """The line about moved ones."""
         self.log_sent(at, provider, reason, pods, message="running pods moved", source=source)
 
-    def sight(self) -> Sight:
+    def observed(self) -> Observations:
         """All of it."""
         beats = {node: [BEGAN + n for n in range(61) if node != "n-0" or not 20 < n < 35] for node in NODES}
-        return Sight(self.pods, self.evictions, NODES, "aws", self.history, beats)
+        return Observations(self.pods, self.evictions, NODES, "aws", self.history, beats)
 
 
 def _time(at: float) -> str:
@@ -121,13 +121,13 @@ def course() -> Course:
         seen.evict(old, at)
         seen.make(name, "a-0", at + 0.1)
         seen.log_move(at, "crusoe", "aws", "ComesHome", 1)
-    seen.turns = Turns("nebius", BEGAN + 20, BEGAN + 26, BEGAN + 40, BEGAN + 45, BEGAN + 53)
+    seen.milestones = Milestones("nebius", BEGAN + 20, BEGAN + 26, BEGAN + 40, BEGAN + 45, BEGAN + 53)
     return seen
 
 
 def moves_of(seen: Course) -> Moves:
     """What the report says of it."""
-    return reporting.moves_of(seen.sight(), seen.turns, BEGAN + SIGNAL, LIMITS, seen.pods)
+    return reporting.moves_of(seen.observed(), seen.milestones, BEGAN + SIGNAL, LIMITS, seen.pods)
 
 
 def report(seen: Course, log_lines: list[dict[str, Any]] | None = None) -> Report:
@@ -151,7 +151,7 @@ def timeline(seen: Course) -> Timeline:
     titles = ("It fills", "It bursts", "nebius fails", "nebius recovers", "All come home")
     return timeline_of(
         providers=ACCELERATORS,
-        sight=seen.sight(),
+        observed=seen.observed(),
         taken=[Block("aws", 8, BEGAN, BEGAN + 45, "another team's training")],
         steps=[Step(BEGAN + at, n, t) for n, (at, t) in enumerate(zip((0, 5, 20, 35, 45), titles, strict=True), 1)],
         acts=[Act(BEGAN + 20, "The kubelets of nebius die."), Act(BEGAN + 45, "The training is over.")],
