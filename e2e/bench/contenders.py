@@ -1,4 +1,4 @@
-"""Who is measured: the operator, and scripts that do the least possible. Each is a process; one at a time runs."""
+"""What is measured: the operator, and scripts that do the least possible. One of them runs at a time, as a process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def on_added(stand: Stand) -> AbstractContextManager[list[int]]:
 
 
 def on_added_unguarded(stand: Stand) -> AbstractContextManager[list[int]]:
-    """The same with an administrator's rights, whom no guard looks at."""
+    """The same script with an administrator's rights, which no guard looks at."""
     return bare("added", stand.connection)
 
 

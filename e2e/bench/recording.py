@@ -6,6 +6,7 @@ Its times can be compared with ours: all processes of a machine share the monoto
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -57,7 +58,7 @@ def answer_questions() -> None:
         lives: list[Life] = []
         # What is missing is missing in the answer.
         with suppress(WaitTimeoutError):
-            lives = recorder.wait(lambda: bound(recorder, question), "bound pods", question.timeout)  # noqa: B023
+            lives = recorder.wait(partial(bound, recorder, question), "bound pods", question.timeout)
         answer(lives or recorder.lives(question.app))
 
 

@@ -23,10 +23,10 @@ MINUTE = 60.0
 
 @dataclass
 class Milestones:
-    """When the second half of the story reached its milestones; None: it has not come so far."""
+    """When the second half of the story reached its milestones; None: not reached."""
 
     provider: str
-    """The one that fails."""
+    """The provider that fails."""
     failed: float | None = None
     """Its nodes were stopped."""
     left: float | None = None
@@ -44,7 +44,7 @@ class Failover(msgspec.Struct, frozen=True):
 
     provider: str
     pods: int
-    """That ran there when its heartbeats ended."""
+    """Pods that ran there when its heartbeats ended."""
     moves: int
     """Evictions of them."""
     to: dict[str, int]
