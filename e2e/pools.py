@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from e2e.objects import PROVIDER_KEY
+from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -15,6 +15,7 @@ POOLS = "computepools.computepool.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 BURST_LABEL = "computepool.io/burst"
 OFFERS = "computepool.io/offers"
+ALLOWED = PROVIDERS_ANNOTATION
 AT_ONCE: Mapping[str, Any] = {"pendingSeconds": 0, "sustainSeconds": 0, "clearSeconds": 1}
 """Saturation that tests need not wait for."""
 

@@ -99,10 +99,8 @@ def test_max_accelerators_bounds_a_standby_and_the_rest_goes_on(full: Site) -> N
 
 def test_a_pod_that_may_not_leave_waits_and_others_pass_it(full: Site) -> None:
     with pools.pool(full, ALL) as pool:
-        stays = objects.gpu_pod("stays", annotations={objects.PROVIDERS_ANNOTATION: ""}, labels={"app": "stays"})
-        only_third = objects.gpu_pod(
-            "only-third", annotations={objects.PROVIDERS_ANNOTATION: THIRD}, labels={"app": "new"}
-        )
+        stays = objects.gpu_pod("stays", annotations={pools.ALLOWED: ""}, labels={"app": "stays"})
+        only_third = objects.gpu_pod("only-third", annotations={pools.ALLOWED: THIRD}, labels={"app": "new"})
         full.create(stays, only_third)
         assert full.providers_of(full.wait_bound(1, labels=NEW)) == {THIRD: 1}
         waiting = full.wait_unschedulable(1, labels="app=stays")

@@ -44,7 +44,7 @@ def scene(operator: OperatorProcess, cluster: Cluster) -> Iterator[Site]:
             site.wait_bound(5, labels="app=chat")
             site.create(
                 objects.gpu_pod("waiting"),
-                objects.gpu_pod("stays", annotations={objects.PROVIDERS_ANNOTATION: ""}),
+                objects.gpu_pod("stays", annotations={pools.ALLOWED: ""}),
                 objects.gpu_pod("processors-only", gpus=0, nodeSelector={"no-such": "node"}),
             )
             pools.wait_condition(site, site.namespace, "Bursting", "True", says="5 pod(s)")

@@ -100,7 +100,7 @@ def test_a_pod_that_can_run_nowhere_else_is_made_room_for_by_one_move(site: Site
         pinned = objects.gpu_pod(
             "pinned",
             labels={"app": "pinned", "role": "pinned"},
-            annotations={objects.PROVIDERS_ANNOTATION: ""},
+            annotations={pools.ALLOWED: ""},
             priorityClassName="e2e-never-preempting",
         )
         site.create(pinned)
