@@ -9,8 +9,8 @@ import pytest
 from e2e import brisk, objects, pools
 from e2e.cluster import Cluster
 from e2e.components import SCHEDULER
-from e2e.history import History
 from e2e.operator import OperatorProcess
+from e2e.recorder import Recorder
 from e2e.scene import COUNT, FIRST, LABELS, SECOND, THIRD, WORK, Json, away, home
 from e2e.site import Site
 
@@ -173,7 +173,7 @@ def test_a_primary_that_comes_and_goes_moves_each_workload_once_in_a_dwell_windo
             _assert_dwells(app, scene.history)
 
 
-def _assert_dwells(app: str, history: History) -> None:
+def _assert_dwells(app: str, history: Recorder) -> None:
     """A workload was moved, and never twice within the window; what is seen may be late by a little."""
     times = history.eviction_times(app)
     assert times, f"{app} was never moved"
