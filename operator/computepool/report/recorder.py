@@ -49,7 +49,7 @@ class EventRecorder:
 
     def __init__(self, metrics: Metrics, tell: Callable[[Event], None]) -> None:
         """`tell` queues an event."""
-        self._metrics = metrics
+        self.metrics = metrics
         self._tell = tell
         self._observed: dict[str, set[tuple[str, str]]] = {}
         self._unmoved: dict[str, set[str]] = {}
@@ -58,7 +58,7 @@ class EventRecorder:
     def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
         """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
         for burst in bursts:
-            self._metrics.sent_on(pool.name, burst.provider, burst.reason)
+            self.metrics.sent_on(pool.name, burst.provider, burst.reason)
             self._tell(Event(pod_reference(burst.pod), burst.reason, "Burst", burst_words(burst)))
         self._pool_burst(pool, bursts, "Burst")
         self._lines("burst", pool, bursts, took)
@@ -83,7 +83,7 @@ class EventRecorder:
         `result`: one of metrics.RESULTS; `why`: by pod uid, the API server's words where it did not let the pod go.
         """
         for move in moves:
-            self._metrics.moved(pool.name, move.source, move.target, result)
+            self.metrics.moved(pool.name, move.source, move.target, result)
             if result in _MOVED:
                 self._tell(Event(pod_reference(move.pod), move.reason, str(move.kind), move_words(move)))
             elif result in _HELD:
@@ -92,7 +92,7 @@ class EventRecorder:
                 note = f"{held.help}{said} It should run on {place_words(move)}. {move.reason.help}"
                 self._tell(Event(pod_reference(move.pod), held, str(move.kind), note, warning=True))
         if result == "failed":
-            self._metrics.refused.labels(pool.name).inc(len(moves))
+            self.metrics.refused.labels(pool.name).inc(len(moves))
         if result in _MOVED:
             self._pool_moves(pool, moves, "", "moved")
         level = logging.INFO if result in (*_MOVED, "dropped") else logging.WARNING
@@ -120,7 +120,7 @@ class EventRecorder:
 
     def refused(self, pool: ComputePool, message: str, count: int) -> None:
         """Tell that the API server refused writes."""
-        self._metrics.refused.labels(pool.name).inc(count)
+        self.metrics.refused.labels(pool.name).inc(count)
         self._tell(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
         log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
 
@@ -157,7 +157,7 @@ class EventRecorder:
         self._nodes.forget(pool)
         self._observed.pop(pool, None)
         self._unmoved.pop(pool, None)
-        self._metrics.forget(pool)
+        self.metrics.forget(pool)
 
     def _breaker(self, pool: ComputePool, provider: ProviderStatus) -> None:
         breaker = provider.breaker
