@@ -10,7 +10,8 @@ from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
-from computepool.assess.health.nodes import Health, Members, health_of
+from computepool.assess.health.pool_health import Health, health_of
+from computepool.assess.health.providers import Members
 from computepool.assess.times import soonest
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot

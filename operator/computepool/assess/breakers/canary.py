@@ -6,7 +6,7 @@ from heapq import nsmallest
 from computepool.assess.breakers.breaker import BreakerInput
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.faults import leaving
-from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.health.providers import ProviderHealth
 from computepool.model.accelerators import accelerators_of
 from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.snapshot import Snapshot

@@ -12,7 +12,8 @@ from computepool.assess.breakers.breaker import BreakerInput, Rules, exceeded_of
 from computepool.assess.breakers.canary import breaker_input
 from computepool.assess.breakers.not_bound import not_bound_in_time
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.nodes import Health, Members
+from computepool.assess.health.pool_health import Health
+from computepool.assess.health.providers import Members
 from computepool.assess.times import soonest
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, PoolState
