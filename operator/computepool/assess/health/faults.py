@@ -125,9 +125,8 @@ def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed_pods:
     if node.ready != "True":
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
-        return Fault(
-            Reason.NODE_CONDITION, _named(condition for condition in node.conditions if condition in rules.bad)
-        )
+        bad = [condition for condition in node.conditions if condition in rules.bad]
+        return Fault(Reason.NODE_CONDITION, ", ".join(f"{kind}={status}" for kind, status in bad))
     return _device_fault(info, rules)
 
 
