@@ -218,7 +218,7 @@ class Operator:
         return self._caches.unfollowed(self._settings.stale_seconds)
 
     def _look_at_all(self) -> None:
-        self._store.mark_all(self._clock())
+        self._store.enqueue_all(self._clock())
 
     async def _heartbeat(self) -> None:
         while True:

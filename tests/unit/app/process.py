@@ -213,7 +213,7 @@ class Process:
         self.waits += 1
 
     def _look_at_all(self) -> None:
-        self.store.mark_all(self.clock())
+        self.store.enqueue_all(self.clock())
 
 
 def _make_task(
