@@ -53,6 +53,7 @@ class Operator:
         self._name = cluster.pool.name
         self._undelivered: deque[Event] = deque()
         self._latest: Revalidation
+        self._doubted: set[str]
         cluster.listeners.append(self._undelivered.append)
         self.restart()
 
@@ -60,6 +61,7 @@ class Operator:
         """Let a new operator take over. It lists the cluster and reads the pool's status; all else is forgotten."""
         cluster, clock = self._cluster, self._clock
         self._undelivered.clear()
+        self._doubted = set()
         self.store = Store(lambda _pool, _at: None, wall=clock, clock=clock)
         for name in {"default", *(pod.namespace for pod in cluster.pods.values())}:
             self.store.put_namespace(Namespace(name, cluster.version, {"kubernetes.io/metadata.name": name}), clock.now)
@@ -95,6 +97,8 @@ class Operator:
         self._latest = Revalidation(outcome.assessment, snapshot.pool.spec.accelerator.resource_name, now)
         if self._enforces:
             for burst in outcome.plan.bursts:
+                # An earlier write was seen in the meantime.
+                self._doubted.discard(burst.pod.uid)
                 self.store.in_flight.start(burst.pod.uid, Offer(burst.provider, now))
             for move in outcome.plan.moves:
                 self.store.moves.start(self._name, PodMove(move.pod, move.source, move.target, move.kind, at=now))
@@ -143,10 +147,18 @@ class Operator:
         self.store.in_flight.drop(burst.pod.uid)
 
     def doubt(self, burst: Burst, *, arrives: bool) -> None:
-        """Let a patch have no answer. The operator waits until a watch event shows it, or until `lose` is called."""
+        """Let a patch have no answer. The operator waits until the watch shows it, or until it gives up."""
+        uid = burst.pod.uid
         if arrives:
             self._patch(burst)
-        self.store.in_flight.doubted(burst.pod.uid, self.store.pod(burst.pod.uid))
+        self._doubted.add(uid)
+        self.store.in_flight.doubted(uid, self.store.pod(uid))
+
+    def give_up_doubted(self) -> None:
+        """Take every write in doubt that was not seen for one that was not made."""
+        for uid in self._doubted:
+            self.store.in_flight.drop(uid)
+        self._doubted.clear()
 
     def _patch(self, burst: Burst) -> bool:
         before = burst.pod

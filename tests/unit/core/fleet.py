@@ -78,6 +78,11 @@ class Fleet(Simulation):
         self.check()
         return report
 
+    def step_late(self) -> None:
+        """Decide once by what was seen before, and carry it out: what has changed since is not delivered yet."""
+        self.operator.carry_out(self.operator.decide())
+        self.check()
+
     def restart(self) -> None:
         """Another leader takes over, which knows what is recorded: that is all that counts. Owners are quicker."""
         assert recorded_in(self.cluster.pool) == self.operator.state.recorded

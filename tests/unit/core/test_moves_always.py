@@ -43,7 +43,7 @@ def new_fleet(
         failover={"runningPods": running, "maxConcurrentMoves": at_once, "perMinute": per_minute},
         failback={"policy": "WhenStable", "stableSeconds": 60, "minDwellSeconds": dwell},
         reschedule={"policy": reschedule},
-        **({"budget": budget} if budget else {}),
+        budget=budget,
     )
     return Fleet(of, [node(name, 4) for name in NODES], grace=grace)
 
@@ -123,6 +123,10 @@ class Moving(RuleBasedStateMachine):
     @rule()
     def decide_once(self) -> None:
         self.fleet.step()
+
+    @rule()
+    def decide_once_on_an_old_view(self) -> None:
+        self.fleet.step_late()
 
     @rule()
     def settle(self) -> None:
