@@ -71,6 +71,12 @@ class SelectorRequirement(ApiModel):
         """The requirement in the form that decisions work with."""
         return Requirement(self.key, str(self.operator), self.values)
 
+    @classmethod
+    def from_compiled(cls, requirement: Requirement) -> SelectorRequirement:
+        """The inverse of `compiled`."""
+        operator = SelectorOperator(requirement.operator)
+        return cls(key=requirement.key, operator=operator, values=requirement.values)
+
 
 # Conditions are compared two by two: comparing all at once would cost the API server more than it allows.
 # What has no values (or values in vain) is refused by the requirement's own rules.
