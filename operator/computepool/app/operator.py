@@ -78,7 +78,7 @@ class Operator:
             rng=self._rng,
         )
         self._events = EventSink(client, settings.identity, wall=wall, dropped=self.metrics.events_dropped.inc)
-        story = EventRecorder(self.metrics, self._events.tell)
+        story = EventRecorder(self.metrics, self._events.queue)
         self._policy = PolicyKeeper(
             Bindings(client, self.election, settings.reserved), self._store, on_change=self._look_at_all
         )

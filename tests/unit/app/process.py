@@ -83,7 +83,7 @@ class Process:
             calm_seconds=calm,
             retry_seconds=RETRY,
         )
-        story = EventRecorder(self.metrics, self.events.tell)
+        story = EventRecorder(self.metrics, self.events.queue)
         self.quarantine = Quarantine(
             self.client,
             self.lease,
