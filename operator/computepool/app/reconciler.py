@@ -5,24 +5,22 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import msgspec
-
 from computepool.act.fence import NotLeadingError
 from computepool.act.status_writer import StatusWriter
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
 from computepool.app.work_queue import WorkQueue
+from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
-from computepool.report.logs import log_failure
+from computepool.report.logs import log, log_failure
 from computepool.report.metrics import Metrics
-from computepool.report.pass_report import PassReport
+from computepool.report.pass_report import PassReport, View, admission_gap
 from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
-from computepool.report.unadmitted import Without, without_policy
 
 _logger = logging.getLogger("computepool")
 SHARE = 0.2
@@ -124,6 +122,10 @@ class Reconciler:
         self._acting.leave_alone(name)
         self._queue.add_at(name, self._wall() + seconds)
         self._metrics.pass_failures.labels(name).inc()
+        for breach in error.breaches if isinstance(error, InvariantBreachError) else ():
+            self._metrics.invariant_breached(name, breach.invariant)
+            facts = {"invariant": breach.invariant, "facts": breach.facts}
+            log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
     async def _one(self, name: str, at: float) -> None:
@@ -155,34 +157,30 @@ class Reconciler:
         self._queue.add_at(name, plan.recheck_at)
         self._acting.look(snapshot, assessment, now)
         refused = self._acting.trouble(snapshot, plan)
-        without = without_policy(
-            pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved()
-        )
+        gap = admission_gap(pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved())
+        observed = pool.spec.mode is Mode.OBSERVE
+        announced_bursts = self._story.announced_bursts if observed else self._acting.no_news
         report = PassReport(
             snapshot,
             assessment,
             plan,
             outcome.state,
-            refused=refused,
-            unreadable=self._unreadable(),
-            unfollowed=self._unfollowed(),
-            policy_missing=without is Without.MISSED,
-            unadmitted=str(without or ""),
+            View(self._unreadable(), self._unfollowed(), gap),
+            refused,
+            announced_bursts=announced_bursts(name, plan.bursts),
+            announced_moves=observed and self._story.announced_moves(name, plan.moves),
         )
         if self._backoff.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
             self._status(report, pool)
-        told, moves_told = self._act(pool, plan, at)
-        return msgspec.structs.replace(report, told=told, moves_told=moves_told)
-
-    def _act(self, pool: ComputePool, plan: Plan, at: float) -> tuple[bool, bool]:
-        """Carry a plan out, as far as the pool's mode lets us; return whether its bursts and its moves are no news."""
-        if pool.spec.mode is Mode.OBSERVE:
+        if observed:
             # What was tainted in another mode is freed.
             self._acting.carry_out(pool, Plan(quarantine={}), at)
-            return not self._story.would_burst(pool, plan.bursts), not self._story.would_move(pool, plan.moves)
-        self._acting.carry_out(pool, plan, at)
-        return self._acting.no_news(pool.name, plan.bursts), False
+            self._story.observe_bursts(pool, plan.bursts)
+            self._story.observe_moves(pool, plan.moves)
+        else:
+            self._acting.carry_out(pool, plan, at)
+        return report
 
     def _report(self, outcome: PassReport) -> PoolStatus | None:
         """Tell what a pass found and did; return the status told, or None for a pool that is gone."""
@@ -193,7 +191,7 @@ class Reconciler:
         before, status = self._status(outcome, pool)
         self._told[pool.name] = status
         self._metrics.passed(outcome, status.conditions)
-        self._story.turned(pool, before, status)
+        self._story.record_status(pool, before, status)
         self._tell_of_nodes(outcome)
         self._statuses.want(pool, status)
         return status
@@ -205,6 +203,6 @@ class Reconciler:
         return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
 
     def _tell_of_nodes(self, outcome: PassReport) -> None:
-        again = self._story.nodes(outcome, self._wall())
+        again = self._story.record_nodes(outcome, self._wall())
         if again is not None:
             self._queue.add_by(outcome.snapshot.pool.name, again)
