@@ -22,7 +22,7 @@ PAUSE_SECONDS = 1.0
 """Before nodes whose patch failed are tried again."""
 NAMED_NODES = 5
 BY_HAND = f"kubectl taint nodes --all {UNAVAILABLE_KEY}-"
-
+NOT_FOUND = f"No node carries the taint {UNAVAILABLE_KEY}."
 RETURNS = (
     f"The taint {UNAVAILABLE_KEY} comes back as fast as it is taken off: an operator still runs. "
     "Uninstall it, or delete its pools, and run this again."
@@ -43,13 +43,18 @@ async def run(kubeconfig: str | None, console: Console, *, dry_run: bool) -> Non
     """
     async with ApiClient(await load_access(kubeconfig)) as client:
         if dry_run:
-            _print_nodes(console, await _tainted(client))
+            tainted = await _tainted(client)
+            for name in sorted(tainted):
+                console.print(f"{name}  {_values(tainted[name])}")
+            nodes = counted(len(tainted), "node")
+            console.print(f"{nodes} would be freed. Nothing was changed." if tainted else NOT_FOUND)
             return
         freed = 0
         for _ in range(ROUNDS):
             tainted = await _tainted(client)
             if not tainted:
-                _print_result(console, freed)
+                text = f"{counted(freed, 'node')} freed. An operator that still runs taints unhealthy nodes again."
+                console.print(text if freed else NOT_FOUND)
                 return
             failed = await _free(client, console, tainted)
             freed += len(tainted) - len(failed)
@@ -99,22 +104,6 @@ async def _free(client: ApiClient, console: Console, nodes: dict[str, list[Taint
 def _is_final(error: ApiError) -> bool:
     """Say whether another attempt would fail the same way."""
     return not error.retryable and not isinstance(error, Conflict | Invalid)
-
-
-def _print_nodes(console: Console, nodes: dict[str, list[Taint]]) -> None:
-    for name in sorted(nodes):
-        console.print(f"{name}  {_values(nodes[name])}")
-    if nodes:
-        console.print(f"{counted(len(nodes), 'node')} would be freed. Nothing was changed.")
-    else:
-        _print_result(console, 0)
-
-
-def _print_result(console: Console, freed: int) -> None:
-    if not freed:
-        console.print(f"No node carries the taint {UNAVAILABLE_KEY}.")
-        return
-    console.print(f"{counted(freed, 'node')} freed. An operator that still runs taints unhealthy nodes again.")
 
 
 def _error_text(failed: dict[str, ApiError]) -> str:

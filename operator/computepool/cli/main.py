@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -153,19 +153,13 @@ async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: s
 def _run_one(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except ApiError as problem:
-        _fail(sentence(problem))
-    except (AccessError, NotFoundError, cleaning.CleanupError) as problem:
-        _fail(str(problem))
+    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError) as error:
+        _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
+        raise typer.Exit(1) from None
 
 
-def _fail(problem: str) -> NoReturn:
-    _complain(problem)
-    raise typer.Exit(1)
-
-
-def _complain(problem: str) -> None:
-    make_console(stderr=True).print(problem, style="red")
+def _print_error(text: str) -> None:
+    make_console(stderr=True).print(text, style="red")
 
 
 async def _run(settings: Settings) -> int:
@@ -174,8 +168,8 @@ async def _run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         return await run_operator(settings, stop)
-    except (AccessError, ServeError) as problem:
-        _complain(str(problem))
+    except (AccessError, ServeError) as error:
+        _print_error(str(error))
         return 1
 
 

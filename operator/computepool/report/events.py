@@ -84,7 +84,7 @@ class EventSink:
         # Events with a tally that wait to be sent.
         self._tallied: dict[_Kind, Event] = {}
         self._last_queued = float("-inf")
-        self._hurried = asyncio.Event()
+        self._flushing = asyncio.Event()
 
     def queue(self, event: Event) -> None:
         """Queue an event unless the same was queued recently. A state that was left and is back is queued again."""
@@ -120,7 +120,7 @@ class EventSink:
 
     async def flush(self, seconds: float) -> None:
         """Send without pauses from now on; wait until all is sent, at most so many seconds."""
-        self._hurried.set()
+        self._flushing.set()
         try:
             async with asyncio.timeout(seconds):
                 await self._queue.join()
@@ -149,7 +149,7 @@ class EventSink:
 
     async def _wait_for_calm(self, queued: float) -> None:
         """Wait until no event was queued for a moment, but not for long after `queued`, and not while flushing."""
-        while not self._hurried.is_set():
+        while not self._flushing.is_set():
             now = self._wall()
             # A clock that was set back must not hold anything up.
             if not (0 <= now - self._last_queued < CALM_SECONDS and 0 <= now - queued < PATIENCE_SECONDS):
@@ -159,7 +159,7 @@ class EventSink:
     async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._hurried.wait()
+                await self._flushing.wait()
         except TimeoutError:
             return
 

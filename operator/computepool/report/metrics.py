@@ -23,7 +23,7 @@ _Metric = TypeVar("_Metric", Gauge, Counter)
 
 
 class Metrics:
-    """The operator's metrics, in a registry of its own."""
+    """The operator's metrics, in a registry of its own. All their names begin with `computepool_`."""
 
     def __init__(self) -> None:
         """Register everything, so that a series exists before its first event."""
@@ -37,7 +37,9 @@ class Metrics:
         gauge, counter = self._gauge, self._counter
 
         # --- one pass over a pool
-        self._accelerators = gauge("provider_accelerators", "Accelerators, by state", "pool", "provider", "state")
+        self._accelerators = gauge(
+            "provider_accelerators", "Accelerators of a provider, by state", "pool", "provider", "state"
+        )
         self._burst_pods = gauge("burst_pods", "Pods of the pool on a standby provider", "pool", "provider")
         self._pending = gauge("pending_pods", "Pods of the pool that wait for a node", "pool")
         self._cost = gauge("cost_dollars_per_hour", "Hourly cost of the pool's pods", "pool", "provider")
@@ -61,9 +63,7 @@ class Metrics:
         # --- the process
         self.decision_seconds = self._histogram("decision_seconds", "Time to decide one pass", _DECISION_BUCKETS)
         self.burst_latency = self._histogram(
-            "burst_latency_seconds",
-            "From the event that made a pod overflow to the answer to its patch",
-            _BURST_BUCKETS,
+            "burst_latency_seconds", "From a pod's overflow to its answered patch", _BURST_BUCKETS
         )
         self.leader = gauge("leader", "1 while this process leads")
         self._age = gauge("cache_age_seconds", "Seconds since the view of a resource was last current", "resource")

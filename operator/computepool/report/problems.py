@@ -3,7 +3,7 @@
 Degraded reports the worst problem in full and all others in short, so that none of them hides another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from computepool.report.pass_report import AdmissionGap, PassReport
 from computepool.report.words import counted, full_stop, listed, moment, pod_names
 
 STUCK: Final = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
-"""Reasons of pods that should leave their node and stay until a person does something about it."""
+"""Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
 NAMED_NODES: Final = 5
 """How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
 MAX_SHORT: Final = 160
@@ -40,7 +40,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 def problems_of(report: PassReport) -> list[Problem]:
     """Return all problems, worst first."""
-    return [problem for find in _PROBLEMS if (problem := find(report)) is not None]
+    return [problem for find in _PROBLEMS for problem in find(report)]
 
 
 def message_about(problems: Sequence[Problem]) -> str:
@@ -97,129 +97,112 @@ def stuck_pods(report: PassReport, reason: Reason) -> list[BlockedMove]:
     ]
 
 
-# --- one function for each problem
+# --- one function for each kind of problem
 
 
-def _held_back(report: PassReport) -> Problem | None:
-    why = report.plan.held_back
-    return Problem(Reason.TOO_MANY_FAILED, why, "no running pod is moved") if why else None
+def _held_back(report: PassReport) -> Iterable[Problem]:
+    if why := report.plan.held_back:
+        yield Problem(Reason.TOO_MANY_FAILED, why, "no running pod is moved")
 
 
-def _write_refused(report: PassReport) -> Problem | None:
-    return Problem(Reason.WRITE_REFUSED, report.refused, report.refused) if report.refused else None
+def _write_refused(report: PassReport) -> Iterable[Problem]:
+    if answer := report.refused:
+        yield Problem(Reason.WRITE_REFUSED, answer, answer)
 
 
-def _unreadable(report: PassReport) -> Problem | None:
-    text = report.view.unreadable
-    if not text:
-        return None
-    advice = "It is left out of all counts: correct it, or use a newer operator."
-    return Problem(Reason.OBJECTS_UNREADABLE, f"{text}. {advice}", text)
+def _unreadable(report: PassReport) -> Iterable[Problem]:
+    if text := report.view.unreadable:
+        advice = "It is left out of all counts: correct it, or use a newer operator."
+        yield Problem(Reason.OBJECTS_UNREADABLE, f"{text}. {advice}", text)
 
 
-def _failed(report: PassReport) -> Problem | None:
-    breakers = _not_closed(report, drained=False)
-    if not breakers:
-        return None
-    name, breaker = next(iter(breakers.items()))
-    reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
-    health = report.assessment.health.providers.get(name)
-    detail = f" {health.detail}." if health is not None and health.detail else ""
-    states = _states(breakers)
-    why = f"{name}: {reason.help}{detail}{_next_step(breaker)}"
-    return Problem(reason, f"provider(s) not in full use: {states}. {why}", states)
+def _failed(report: PassReport) -> Iterable[Problem]:
+    if breakers := _not_closed(report, drained=False):
+        name, breaker = next(iter(breakers.items()))
+        reason, states = breaker.reason or Reason.PROVIDER_UNAVAILABLE, _states(breakers)
+        health = report.assessment.health.providers.get(name)
+        detail = f" {health.detail}." if health is not None and health.detail else ""
+        why = f"{name}: {reason.help}{detail}{_next_step(breaker)}"
+        yield Problem(reason, f"provider(s) not in full use: {states}. {why}", states)
 
 
-def _eviction_refused(report: PassReport) -> Problem | None:
-    return _stuck(report, Reason.EVICTION_REFUSED)
+def _stuck(report: PassReport) -> Iterable[Problem]:
+    for reason in STUCK:
+        if blocked := stuck_pods(report, reason):
+            least = "at least " if report.plan.blocked_left_out else ""
+            pods = f"{least}{counted(len(blocked), 'pod')}, such as {pod_names(move.pod for move in blocked)}"
+            unpaid = any(why is Reason.BUDGET_EXHAUSTED for move in blocked for _, why in move.rejected)
+            money = f" {Reason.BUDGET_EXHAUSTED.help}" if unpaid and reason is Reason.WOULD_STRAND else ""
+            yield Problem(reason, f"{reason.help} That is so for {pods}.{money}", pods)
 
 
-def _stranded(report: PassReport) -> Problem | None:
-    return _stuck(report, Reason.WOULD_STRAND)
+def _drained(report: PassReport) -> Iterable[Problem]:
+    if breakers := _not_closed(report, drained=True):
+        states = _states(breakers)
+        yield Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
 
 
-def _drained(report: PassReport) -> Problem | None:
-    breakers = _not_closed(report, drained=True)
-    if not breakers:
-        return None
-    states = _states(breakers)
-    return Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
-
-
-def _conflict(report: PassReport) -> Problem | None:
-    if not report.snapshot.conflicts:
-        return None
-    older = repr(report.snapshot.conflicting_pool)
-    return Problem(
-        Reason.CLAIMED_BY_OLDER_POOL,
+def _conflict(report: PassReport) -> Iterable[Problem]:
+    if report.snapshot.conflicts:
         # The number of pods is left out: it changes with every pod, and the status would change with it.
-        f"pods that it selects belong to the older pool {older}, which selects them too: narrow spec.workloads of one "
-        "of the two. Until then this pool admits no pod at creation.",
-        f"pods belong to {older}",
-    )
+        older = repr(report.snapshot.conflicting_pool)
+        message = (
+            f"pods that it selects belong to the older pool {older}, which selects them too: narrow spec.workloads of "
+            "one of the two. Until then this pool admits no pod at creation."
+        )
+        yield Problem(Reason.CLAIMED_BY_OLDER_POOL, message, f"pods belong to {older}")
 
 
-def _overlapping_nodes(report: PassReport) -> Problem | None:
-    count = report.assessment.overlapping_nodes
-    if not count:
-        return None
-    return Problem(
-        Reason.NODES_CLAIMED_TWICE,
-        f"{count} node(s) match the nodeSelector of more than one provider and count for the first: make them "
-        "disjoint.",
-        f"{count} node(s)",
-    )
+def _overlapping_nodes(report: PassReport) -> Iterable[Problem]:
+    if count := report.assessment.overlapping_nodes:
+        nodes = f"{count} node(s)"
+        what = "match the nodeSelector of more than one provider and count for the first: make them disjoint."
+        yield Problem(Reason.NODES_CLAIMED_TWICE, f"{nodes} {what}", nodes)
 
 
-def _missing_accelerator(report: PassReport) -> Problem | None:
+def _missing_accelerator(report: PassReport) -> Iterable[Problem]:
     resource = report.snapshot.pool.spec.accelerator.resource_name
     nodes = [info.node for supply in report.assessment.supplies for info in supply.nodes]
-    if not nodes or any(resource in node.capacity or resource in node.allocatable for node in nodes):
-        return None
-    return Problem(
-        Reason.ACCELERATOR_NOT_FOUND,
-        f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
-        "check spec.accelerator.resourceName and the device plugin on the nodes.",
-        f"no node offers {resource!r}",
-    )
+    if nodes and not any(resource in node.capacity or resource in node.allocatable for node in nodes):
+        message = (
+            f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
+            "check spec.accelerator.resourceName and the device plugin on the nodes."
+        )
+        yield Problem(Reason.ACCELERATOR_NOT_FOUND, message, f"no node offers {resource!r}")
 
 
-def _missing_nodes(report: PassReport) -> Problem | None:
+def _missing_nodes(report: PassReport) -> Iterable[Problem]:
     supplies = report.assessment.supplies
     names = ", ".join(s.provider.name for s in supplies if not s.nodes and not s.provider.kind.before_room)
-    if not names:
-        return None
-    return Problem(
-        Reason.NO_NODES_MATCH,
-        f"no node matches the nodeSelector of provider(s) {names}: check the nodes' labels "
-        "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them.",
-        f"provider(s) {names}",
-    )
+    if names:
+        message = (
+            f"no node matches the nodeSelector of provider(s) {names}: check the nodes' labels "
+            "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them."
+        )
+        yield Problem(Reason.NO_NODES_MATCH, message, f"provider(s) {names}")
 
 
-def _no_window(report: PassReport) -> Problem | None:
-    problem = window_problem(report.snapshot.pool.spec.failback.window)
-    return Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem) if problem else None
+def _no_window(report: PassReport) -> Iterable[Problem]:
+    if problem := window_problem(report.snapshot.pool.spec.failback.window):
+        yield Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem)
 
 
-def _unfollowed(report: PassReport) -> Problem | None:
-    text = report.view.unfollowed
-    return Problem(Reason.SIGNALS_MISSING, f"{text}. Everything else goes on.", text) if text else None
+def _unfollowed(report: PassReport) -> Iterable[Problem]:
+    if text := report.view.unfollowed:
+        yield Problem(Reason.SIGNALS_MISSING, f"{text}. Everything else goes on.", text)
 
 
-def _missing_policy(report: PassReport) -> Problem | None:
-    if report.view.admission_gap is not AdmissionGap.DEMANDED:
-        return None
-    return Problem(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
+def _missing_policy(report: PassReport) -> Iterable[Problem]:
+    if report.view.admission_gap is AdmissionGap.DEMANDED:
+        yield Problem(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
 
 
-_PROBLEMS: Final[tuple[Callable[[PassReport], Problem | None], ...]] = (
+_PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _held_back,
     _write_refused,
     _unreadable,
     _failed,
-    _eviction_refused,
-    _stranded,
+    _stuck,
     _drained,
     _conflict,
     _overlapping_nodes,
@@ -253,14 +236,3 @@ def _next_step(breaker: Breaker) -> str:
         return ""
     at = rfc3339(moment(breaker.retry_at))
     return f" It is tried again at {at} at the earliest, once it has been healthy for a while."
-
-
-def _stuck(report: PassReport, reason: Reason) -> Problem | None:
-    blocked = stuck_pods(report, reason)
-    if not blocked:
-        return None
-    least = "at least " if report.plan.blocked_left_out else ""
-    pods = f"{least}{counted(len(blocked), 'pod')}, such as {pod_names(move.pod for move in blocked)}"
-    unpaid = any(why is Reason.BUDGET_EXHAUSTED for move in blocked for _, why in move.rejected)
-    money = f" {Reason.BUDGET_EXHAUSTED.help}" if unpaid and reason is Reason.WOULD_STRAND else ""
-    return Problem(reason, f"{reason.help} That is so for {pods}.{money}", pods)

@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from computepool.decide.plan import Burst, Move
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import (
     BreakerState,
     BreakerStatus,
@@ -41,7 +40,6 @@ _RECORDED: Final = _RECORDED_BY_REASON | {SATURATED}
 """Conditions whose change is an event; Bursting and Resilient follow from these and would only repeat them."""
 _EXPECTED: Final = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.WITHIN_BUDGET)
 """Reasons that need no event when a pool is new."""
-_NO_WORDS: Final[Mapping[str, str]] = MappingProxyType({})
 _Key = TypeVar("_Key", bound=Hashable)
 _Item = TypeVar("_Item")
 
@@ -53,9 +51,8 @@ class EventRecorder:
         """`send` queues an event."""
         self._metrics = metrics
         self._send = send
-        # What was announced in mode Observe and is still decided, by pool: pods with their provider, and pods.
-        self._announced_bursts: dict[str, frozenset[tuple[str, str]]] = {}
-        self._announced_moves: dict[str, frozenset[str]] = {}
+        # The decisions of the last pass in mode Observe, by pool.
+        self._announced: dict[str, frozenset[tuple[str, str]]] = {}
         self._node_changes = NodeChanges()
 
     # --- bursts
@@ -64,22 +61,8 @@ class EventRecorder:
         """Record pods that were sent on. `took`: seconds from the event that made them overflow."""
         for burst in bursts:
             self._metrics.sent_on(pool.name, burst.provider, burst.reason)
-            self._send(Event(pod_reference(burst.pod), burst.reason, "Burst", burst_sentence(burst)))
-        self._record_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
-
-    def observe_bursts(self, pool: ComputePool, bursts: Sequence[Burst]) -> None:
-        """Announce what Enforce would have sent on, once for each pod and provider."""
-        announced = self._announced_bursts.get(pool.name, frozenset())
-        new = [burst for burst in bursts if _burst_key(burst) not in announced]
-        self._announced_bursts[pool.name] = frozenset(map(_burst_key, bursts))
-        for burst in new:
-            note = in_mode(pool.spec.mode, burst_sentence(burst))
-            self._send(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", note))
-        self._record_bursts(pool, new, "WouldBurst", "would burst")
-
-    def announced_bursts(self, pool: str, bursts: Sequence[Burst]) -> bool:
-        """Say whether all of these bursts were announced before, in mode Observe."""
-        return self._announced_bursts.get(pool, frozenset()).issuperset(map(_burst_key, bursts))
+            self._pod_event(pool, burst, "Burst", burst_sentence(burst))
+        self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
     def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
         """Record that the API server refused to send `count` pods on."""
@@ -89,9 +72,7 @@ class EventRecorder:
 
     # --- moves
 
-    def record_moves(
-        self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str] = _NO_WORDS
-    ) -> None:
+    def record_moves(self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str]) -> None:
         """Record what became of the requests to let running pods go.
 
         `result`: one of metrics.RESULTS. `why`: by pod uid, why the pod was not let go.
@@ -99,7 +80,7 @@ class EventRecorder:
         for move in moves:
             self._metrics.moved(pool.name, move.source, move.target, result)
             if result in _LET_GO:
-                self._send(Event(pod_reference(move.pod), move.reason, str(move.kind), move_sentence(move)))
+                self._pod_event(pool, move, str(move.kind), move_sentence(move))
             elif result in _KEPT:
                 kept = _KEPT[result]
                 answer = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
@@ -117,21 +98,26 @@ class EventRecorder:
                 fields |= {"names": pod_names(move.pod for move in group), "error": first}
             log(_logger, level, f"running pods {result}", pool=pool.name, **fields)
 
-    def observe_moves(self, pool: ComputePool, moves: Sequence[Move]) -> None:
-        """Announce what Enforce would have moved, once for each pod."""
-        announced = self._announced_moves.get(pool.name, frozenset())
-        new = [move for move in moves if move.pod.uid not in announced]
-        self._announced_moves[pool.name] = frozenset(move.pod.uid for move in moves)
-        for move in new:
-            note = in_mode(pool.spec.mode, move_sentence(move))
-            self._send(Event(pod_reference(move.pod), move.reason, f"Would{move.kind}", note))
-        self._count_moves(pool, new, "Would", "to be moved")
-        if new:
-            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(new))
+    # --- mode Observe
 
-    def announced_moves(self, pool: str, moves: Sequence[Move]) -> bool:
-        """Say whether all of these moves were announced before, in mode Observe."""
-        return self._announced_moves.get(pool, frozenset()).issuperset(move.pod.uid for move in moves)
+    def observe(self, pool: ComputePool, plan: Plan) -> None:
+        """Announce what Enforce would have done, once for each pod, and once for each provider it is sent on to."""
+        announced = self._announced.get(pool.name, frozenset())
+        self._announced[pool.name] = frozenset((*map(_key, plan.bursts), *map(_key, plan.moves)))
+        bursts = [burst for burst in plan.bursts if _key(burst) not in announced]
+        moves = [move for move in plan.moves if _key(move) not in announced]
+        for burst in bursts:
+            self._pod_event(pool, burst, "WouldBurst", burst_sentence(burst))
+        for move in moves:
+            self._pod_event(pool, move, f"Would{move.kind}", move_sentence(move))
+        self._count_bursts(pool, bursts, "WouldBurst", "would burst")
+        self._count_moves(pool, moves, "Would", "to be moved")
+        if moves:
+            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(moves))
+
+    def announced(self, pool: str, decisions: Iterable[Burst | Move]) -> bool:
+        """Say whether the last `observe` had all of these decisions."""
+        return self._announced.get(pool, frozenset()).issuperset(map(_key, decisions))
 
     # --- changes of the status and of nodes
 
@@ -152,21 +138,19 @@ class EventRecorder:
 
         `now`: seconds since the epoch.
         """
-        pool = report.snapshot.pool
+        subject = pool_reference(report.snapshot.pool)
         changes, recheck_at = self._node_changes.announce(report, now)
         for change in changes:
-            self._send(Event(pool_reference(pool), change.reason, "Health", change.note, change.unhealthy, state=True))
-            level, what = (logging.WARNING, "unhealthy") if change.unhealthy else (logging.INFO, "healthy")
             names = listed(change.names, NAMED_NODES)
-            fields = {"reason": str(change.reason), "nodes": len(change.names), "names": names, "detail": change.note}
-            log(_logger, level, f"nodes {what}", pool=pool.name, provider=change.provider, **fields)
+            fields = {"provider": change.provider, "nodes": len(change.names), "names": names, "detail": change.note}
+            event = Event(subject, change.reason, "Health", change.note, change.unhealthy, state=True)
+            self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
         return recheck_at
 
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
         self._node_changes.forget(pool)
-        self._announced_bursts.pop(pool, None)
-        self._announced_moves.pop(pool, None)
+        self._announced.pop(pool, None)
         self._metrics.forget(pool)
 
     def _condition_changed(self, pool: ComputePool, condition: Condition) -> None:
@@ -174,8 +158,8 @@ class EventRecorder:
         by_hand = condition.reason == Reason.DRAINED
         warning = condition.type in _RECORDED_BY_REASON and bad and not by_hand
         note = f"{condition.type} is {condition.status}: {condition.message}"
-        self._state_changed(pool, reason_of(condition.reason), condition.type, note, warning=warning)
-        log(_logger, _level(warning=warning), note, pool=pool.name, reason=condition.reason)
+        reason = reason_of(condition.reason)
+        self._send_and_log(Event(pool_reference(pool), reason, condition.type, note, warning, state=True), note)
 
     def _breaker_changed(self, pool: ComputePool, provider: ProviderStatus) -> None:
         state = provider.breaker.state
@@ -186,9 +170,8 @@ class EventRecorder:
             reason, text = Reason.CANARY_UNDER_WAY, _CANARY
         warning = state is BreakerState.OPEN and reason is not Reason.DRAINED
         note = f"Breaker of {provider.name} is {state}. {text}"
-        self._state_changed(pool, reason, "Breaker", note, warning=warning)
-        fields = {"provider": provider.name, "state": str(state), "reason": str(reason)}
-        log(_logger, _level(warning=warning), "breaker", pool=pool.name, **fields)
+        event = Event(pool_reference(pool), reason, "Breaker", note, warning, state=True)
+        self._send_and_log(event, "breaker", provider=provider.name, state=str(state))
 
     def _admission_changed(self, pool: ComputePool, before: PoolStatus, after: PoolStatus, reason: Reason) -> None:
         given = after.admission.tolerations
@@ -198,15 +181,18 @@ class EventRecorder:
             what = "admission moved" if before.admission.tolerations else "admission opened"
         else:
             note, what = "New pods are left as they are created.", "admission closed"
-        self._state_changed(pool, reason, "Admission", note)
-        log(_logger, logging.INFO, what, pool=pool.name, provider=name, reason=str(reason))
+        self._send_and_log(Event(pool_reference(pool), reason, "Admission", note, state=True), what, provider=name)
 
-    def _state_changed(
-        self, pool: ComputePool, reason: Reason, action: str, note: str, *, warning: bool = False
-    ) -> None:
-        self._send(Event(pool_reference(pool), reason, action, note, warning, state=True))
+    def _send_and_log(self, event: Event, line: str, **fields: Any) -> None:
+        self._send(event)
+        level = logging.WARNING if event.warning else logging.INFO
+        log(_logger, level, line, pool=event.subject["name"], reason=str(event.reason), **fields)
 
-    def _record_bursts(
+    def _pod_event(self, pool: ComputePool, decision: Burst | Move, action: str, sentence: str) -> None:
+        note = in_mode(pool.spec.mode, sentence)
+        self._send(Event(pod_reference(decision.pod), decision.reason, action, note))
+
+    def _count_bursts(
         self, pool: ComputePool, bursts: Sequence[Burst], action: str, what: str, **fields: float
     ) -> None:
         if bursts:
@@ -224,8 +210,8 @@ class EventRecorder:
         self._send(Event(pool_reference(pool), reason, action, str(tally), tally=tally))
 
 
-def _burst_key(burst: Burst) -> tuple[str, str]:
-    return burst.pod.uid, burst.provider
+def _key(decision: Burst | Move) -> tuple[str, str]:
+    return decision.pod.uid, decision.provider if isinstance(decision, Burst) else ""
 
 
 def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
@@ -233,10 +219,6 @@ def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key,
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
-
-
-def _level(*, warning: bool) -> int:
-    return logging.WARNING if warning else logging.INFO
 
 
 def _is_event(old: Condition | None, new: Condition) -> bool:

@@ -1,5 +1,6 @@
 """Texts about times, counts and lists, shared by conditions, events, logs and commands."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -74,6 +75,4 @@ class Tally(msgspec.Struct, frozen=True):
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the sum of two tallies of the same kind."""
-        directions = {**self.counts, **other.counts}
-        counts = {key: self.counts.get(key, 0) + other.counts.get(key, 0) for key in directions}
-        return msgspec.structs.replace(self, counts=counts)
+        return msgspec.structs.replace(self, counts=Counter(self.counts) + Counter(other.counts))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from computepool.decide.plan import Burst, Move
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
@@ -36,10 +37,10 @@ class Recording:
     def about(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.subject["kind"] == kind]
 
-    def observed(self, bursts: list[Burst]) -> bool:
-        """Have bursts observed; say whether any of them was new."""
-        announced = self.recorder.announced_bursts(OBSERVED.name, bursts)
-        self.recorder.observe_bursts(OBSERVED, bursts)
+    def observed(self, bursts: Sequence[Burst] = (), moves: Sequence[Move] = ()) -> bool:
+        """Have decisions observed; say whether any of them was new."""
+        announced = self.recorder.announced(OBSERVED.name, [*bursts, *moves])
+        self.recorder.observe(OBSERVED, Plan(bursts=tuple(bursts), moves=tuple(moves)))
         return not announced
 
     def turned(self, of: PassReport, before: PoolStatus | None = None) -> PoolStatus:
@@ -352,7 +353,7 @@ def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -
 
 def test_pods_moved_are_counted_by_why_they_left() -> None:
     t = Recording()
-    t.recorder.record_moves(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved")
+    t.recorder.record_moves(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved", {})
     assert [(e.reason, e.note) for e in t.about("ComputePool")] == [
         (
             "LeavesSickNode",
@@ -364,7 +365,7 @@ def test_pods_moved_are_counted_by_why_they_left() -> None:
 
 def test_a_pod_that_stays_with_its_provider_goes_to_another_node_of_it() -> None:
     t = Recording()
-    t.recorder.record_moves(BURST_POOL, [move("a", "nebius")], "moved")
+    t.recorder.record_moves(BURST_POOL, [move("a", "nebius")], "moved", {})
     assert t.about("Pod")[0].note.startswith("Evicted, to run on another node of nebius. ")
     assert t.about("ComputePool")[0].note.startswith("1 running pod(s) moved: 1 to another node of nebius. ")
 
@@ -424,12 +425,9 @@ def test_a_move_that_is_dropped_is_a_line_with_the_reason_and_a_count_and_no_eve
 
 def test_in_observe_a_move_is_announced_once_for_each_pod(caplog: pytest.LogCaptureFixture) -> None:
     t = Recording()
-    first, both = [move("a")], [move("a"), move("b")]
-    assert not t.recorder.announced_moves(OBSERVED.name, first)
-    t.recorder.observe_moves(OBSERVED, first)
-    assert t.recorder.announced_moves(OBSERVED.name, first)
-    assert not t.recorder.announced_moves(OBSERVED.name, both)
-    t.recorder.observe_moves(OBSERVED, both)
+    assert t.observed(moves=[move("a")])
+    assert not t.observed(moves=[move("a")])
+    assert t.observed(moves=[move("a"), move("b")])
     assert [event.subject["name"] for event in t.about("Pod")] == ["a", "b"]
     assert {event.action for event in t.events} == {"WouldFailover"}
     assert [line["pods"] for line in lines(caplog)] == [1, 1]
