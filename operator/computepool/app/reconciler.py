@@ -159,7 +159,7 @@ class Reconciler:
         refused = self._acting.trouble(snapshot, plan)
         gap = admission_gap(pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved())
         observed = pool.spec.mode is Mode.OBSERVE
-        announced_bursts = self._story.announced_bursts if observed else self._acting.no_news
+        announced_bursts = self._story.announced if observed else self._acting.no_news
         report = PassReport(
             snapshot,
             assessment,
@@ -168,7 +168,7 @@ class Reconciler:
             View(self._unreadable(), self._unfollowed(), gap),
             refused,
             announced_bursts=announced_bursts(name, plan.bursts),
-            announced_moves=observed and self._story.announced_moves(name, plan.moves),
+            announced_moves=observed and self._story.announced(name, plan.moves),
         )
         if self._backoff.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
@@ -176,8 +176,7 @@ class Reconciler:
         if observed:
             # What was tainted in another mode is freed.
             self._acting.carry_out(pool, Plan(quarantine={}), at)
-            self._story.observe_bursts(pool, plan.bursts)
-            self._story.observe_moves(pool, plan.moves)
+            self._story.observe(pool, plan)
         else:
             self._acting.carry_out(pool, plan, at)
         return report
