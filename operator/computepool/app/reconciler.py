@@ -18,7 +18,7 @@ from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
 from computepool.report.logs import log, log_failure
 from computepool.report.metrics import Metrics
-from computepool.report.pass_report import PassReport, View, admission_gap
+from computepool.report.pass_report import PassReport, Gaps, admission_gap
 from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
 
@@ -165,7 +165,7 @@ class Reconciler:
             assessment,
             plan,
             outcome.state,
-            View(self._unreadable(), self._unfollowed(), gap),
+            Gaps(self._unreadable(), self._unfollowed(), gap),
             refused,
             announced_bursts=announced_bursts(name, plan.bursts),
             announced_moves=observed and self._story.announced(name, plan.moves),

@@ -47,7 +47,7 @@ def _ready(report: PassReport) -> Verdict:
         return _FALSE, Reason.NO_NODES_MATCH, full_stop(report.plan.frozen)
     if report.snapshot.pool.spec.mode is Mode.OBSERVE:
         return _plain(_TRUE, Reason.OBSERVING)
-    return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, report.view.admission_gap)))
+    return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, report.gaps.admission)))
 
 
 def _saturated(report: PassReport) -> Verdict:

@@ -43,14 +43,14 @@ def admission_gap(mode: AdmissionMode, *, missing: bool, unserved: bool) -> Admi
     return AdmissionGap.DEMANDED if mode is AdmissionMode.ALWAYS else AdmissionGap.NOT_INSTALLED
 
 
-class View(msgspec.Struct, frozen=True):
+class Gaps(msgspec.Struct, frozen=True):
     """What the operator can't see or use of the cluster, beside `Snapshot.stale`."""
 
     unreadable: str = ""
     """The nodes, pods or namespaces that can't be read, and are missing from the snapshot; empty: none."""
     unfollowed: str = ""
     """The signals that do not come (heartbeats, failed pods), why, and what is not noticed without them."""
-    admission_gap: AdmissionGap | None = None
+    admission: AdmissionGap | None = None
 
 
 class PassReport(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class PassReport(msgspec.Struct, frozen=True):
     plan: Plan
     state: PoolState
     """What the next pass goes on from."""
-    view: View = View()
+    gaps: Gaps = Gaps()
     refused: str = ""
     """The API server's last refusal of a write for this pool; empty once a write has gone through."""
     announced_bursts: bool = False

@@ -111,7 +111,7 @@ def _write_refused(report: PassReport) -> Iterable[Problem]:
 
 
 def _unreadable(report: PassReport) -> Iterable[Problem]:
-    if text := report.view.unreadable:
+    if text := report.gaps.unreadable:
         advice = "It is left out of all counts: correct it, or use a newer operator."
         yield Problem(Reason.OBJECTS_UNREADABLE, f"{text}. {advice}", text)
 
@@ -188,12 +188,12 @@ def _no_window(report: PassReport) -> Iterable[Problem]:
 
 
 def _unfollowed(report: PassReport) -> Iterable[Problem]:
-    if text := report.view.unfollowed:
+    if text := report.gaps.unfollowed:
         yield Problem(Reason.SIGNALS_MISSING, f"{text}. Everything else goes on.", text)
 
 
 def _missing_policy(report: PassReport) -> Iterable[Problem]:
-    if report.view.admission_gap is AdmissionGap.DEMANDED:
+    if report.gaps.admission is AdmissionGap.DEMANDED:
         yield Problem(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
 
 

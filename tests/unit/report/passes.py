@@ -11,10 +11,10 @@ from computepool.model.api import ComputePool, Condition
 from computepool.model.cluster import Node, Pod
 from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
-from computepool.report.pass_report import AdmissionGap, PassReport, View
+from computepool.report.pass_report import AdmissionGap, PassReport, Gaps
 from tests.builders import NOW, node, pod, pool, snapshot
 
-NO_POLICY = View(admission_gap=AdmissionGap.DEMANDED)
+NO_POLICY = Gaps(admission=AdmissionGap.DEMANDED)
 AT = datetime.fromtimestamp(NOW, UTC)
 
 FULL = [node("a1", 2, of="aws"), node("n1", 4, of="nebius"), node("c1", 4, of="crusoe")]

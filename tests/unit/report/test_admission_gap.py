@@ -6,7 +6,7 @@ import pytest
 
 from computepool.model.api import AdmissionMode
 from computepool.model.reasons import Reason
-from computepool.report.pass_report import AdmissionGap, View, admission_gap
+from computepool.report.pass_report import AdmissionGap, Gaps, admission_gap
 from tests.unit.report.passes import report_on, said
 
 
@@ -31,6 +31,6 @@ def test_only_who_asks_for_it_and_could_have_it_misses_it(
 
 @pytest.mark.parametrize("gap", [AdmissionGap.NOT_SERVED, AdmissionGap.NOT_INSTALLED])
 def test_a_cluster_that_has_none_makes_a_pool_ready_and_not_degraded(gap: AdmissionGap) -> None:
-    of = report_on(view=View(admission_gap=gap))
+    of = report_on(gaps=Gaps(admission=gap))
     assert said(of, "Ready") == ("True", "Reconciled", f"{Reason.RECONCILED.help} {gap}")
     assert said(of, "Degraded")[:2] == ("False", "AllWell")

@@ -11,7 +11,7 @@ import pytest
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint
 from computepool.report.conditions import conditions_of
-from computepool.report.pass_report import View
+from computepool.report.pass_report import Gaps
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, condition, report_on, said
 
@@ -127,19 +127,19 @@ def test_a_pod_that_an_older_pool_keeps_names_that_pool_and_the_field_to_narrow(
 
 def test_what_can_not_be_read_is_told_with_the_resource_and_what_to_do() -> None:
     status, reason, message = said(
-        report_on(view=View(unreadable="cannot read one of the nodes: odd (n7)")), "Degraded"
+        report_on(gaps=Gaps(unreadable="cannot read one of the nodes: odd (n7)")), "Degraded"
     )
     assert (status, reason) == ("True", "ObjectsUnreadable")
     assert message.startswith("cannot read one of the nodes: odd (n7). It is left out")
-    assert said(report_on(view=View(unreadable="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
+    assert said(report_on(gaps=Gaps(unreadable="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
 
 
 def test_signals_that_do_not_come_are_told_and_nothing_worse_is_hidden_by_that() -> None:
-    lost = report_on(view=View(unfollowed="node leases can't be followed: no; silence is not noticed"))
+    lost = report_on(gaps=Gaps(unfollowed="node leases can't be followed: no; silence is not noticed"))
     status, reason, message = said(lost, "Degraded")
     assert (status, reason) == ("True", "SignalsMissing")
     assert message.startswith("node leases can't be followed: no; silence is not noticed. ")
-    assert said(report_on(view=View(unfollowed="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
+    assert said(report_on(gaps=Gaps(unfollowed="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
 
 
 def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> None:
@@ -184,21 +184,21 @@ def test_an_on_demand_standby_without_nodes_is_as_it_should_be() -> None:
 
 
 def test_a_missing_policy_is_told() -> None:
-    assert said(report_on(view=NO_POLICY), "Degraded") == ("True", "PolicyMissing", Reason.POLICY_MISSING.help)
+    assert said(report_on(gaps=NO_POLICY), "Degraded") == ("True", "PolicyMissing", Reason.POLICY_MISSING.help)
 
 
 def test_of_several_troubles_the_one_that_stops_most_is_told() -> None:
     twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}), provider("nowhere"))
     conflicts = {"conflicts": 1, "conflicting_pool": "training"}
-    assert said(report_on(twice, seen=conflicts, refused="no", view=NO_POLICY), "Degraded")[1] == "WriteRefused"
-    assert said(report_on(twice, seen=conflicts, view=NO_POLICY), "Degraded")[1] == "ClaimedByOlderPool"
-    assert said(report_on(twice, view=NO_POLICY), "Degraded")[1] == "NodesClaimedTwice"
-    assert said(report_on(nodes=FULL[:1], view=NO_POLICY), "Degraded")[1] == "NoNodesMatch"
+    assert said(report_on(twice, seen=conflicts, refused="no", gaps=NO_POLICY), "Degraded")[1] == "WriteRefused"
+    assert said(report_on(twice, seen=conflicts, gaps=NO_POLICY), "Degraded")[1] == "ClaimedByOlderPool"
+    assert said(report_on(twice, gaps=NO_POLICY), "Degraded")[1] == "NodesClaimedTwice"
+    assert said(report_on(nodes=FULL[:1], gaps=NO_POLICY), "Degraded")[1] == "NoNodesMatch"
 
 
 def test_every_other_trouble_is_told_in_short_behind_the_worst() -> None:
     twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}))
-    message = said(report_on(twice, refused="no", view=NO_POLICY), "Degraded")[2]
+    message = said(report_on(twice, refused="no", gaps=NO_POLICY), "Degraded")[2]
     assert message == (
         "no. Also NodesClaimedTwice: 1 node(s); NoNodesMatch: provider(s) again; "
         "PolicyMissing: pods are burst by patching alone."
@@ -206,7 +206,7 @@ def test_every_other_trouble_is_told_in_short_behind_the_worst() -> None:
 
 
 def test_however_long_the_worst_trouble_is_the_others_are_not_cut_off() -> None:
-    message = said(report_on(refused="x" * 5000, view=NO_POLICY), "Degraded")[2]
+    message = said(report_on(refused="x" * 5000, gaps=NO_POLICY), "Degraded")[2]
     assert len(message) == 1024
     assert message.endswith("xxx… Also PolicyMissing: pods are burst by patching alone.")
 
@@ -245,7 +245,7 @@ def test_sick_nodes_are_counted_and_some_are_named_with_what_is_wrong() -> None:
 def test_beside_something_worse_sick_nodes_are_told_too() -> None:
     seen = report_on(
         nodes=[*FULL, node("n2"), node("n3"), node("n4", ready="Unknown", quarantine="NodeUnknown")],
-        view=NO_POLICY,
+        gaps=NO_POLICY,
     )
     status, reason, message = said(seen, "Degraded")
     assert (status, reason) == ("True", "PolicyMissing")
@@ -301,7 +301,7 @@ def test_the_time_of_a_condition_moves_only_as_its_status_turns() -> None:
 
 def test_another_reason_for_the_same_status_keeps_the_time() -> None:
     before = conditions_of(report_on(refused="no"), (), AT)
-    other = condition(report_on(view=NO_POLICY), "Degraded", before, AT + timedelta(minutes=1))
+    other = condition(report_on(gaps=NO_POLICY), "Degraded", before, AT + timedelta(minutes=1))
     assert (other.reason, other.last_transition_time) == ("PolicyMissing", AT)
 
 

@@ -11,7 +11,7 @@ from computepool.decide.plan import BlockedMove
 from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
 from computepool.report.metrics import CONTENT_TYPE, RESULTS, Metrics
-from computepool.report.pass_report import View
+from computepool.report.pass_report import Gaps
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
@@ -97,7 +97,7 @@ def test_a_pass_shows_what_it_saw() -> None:
 def test_each_condition_is_one_for_the_status_that_it_has() -> None:
     metrics = Metrics()
     for missing, expected in ((False, [0, 1, 0]), (True, [1, 0, 0])):
-        seen = report_on(view=NO_POLICY if missing else View())
+        seen = report_on(gaps=NO_POLICY if missing else Gaps())
         metrics.passed(seen, conditions_of(seen, (), AT))
         found = [
             value(metrics, "computepool_condition", pool="inference", type="Degraded", status=status)

@@ -213,7 +213,7 @@ def test_trouble_is_a_warning_and_its_end_is_not() -> None:
     t = Recording()
     well = t.turned(report_on())
     t.events.clear()
-    degraded = t.turned(report_on(view=NO_POLICY), well)
+    degraded = t.turned(report_on(gaps=NO_POLICY), well)
     t.turned(report_on(), degraded)
     assert [(event.reason, event.warning) for event in t.events if event.action == "Degraded"] == [
         ("PolicyMissing", True),
@@ -223,10 +223,10 @@ def test_trouble_is_a_warning_and_its_end_is_not() -> None:
 
 def test_something_worse_upon_what_is_wrong_already_is_told(caplog: pytest.LogCaptureFixture) -> None:
     t = Recording()
-    degraded = t.turned(report_on(view=NO_POLICY))
+    degraded = t.turned(report_on(gaps=NO_POLICY))
     t.events.clear()
     caplog.clear()
-    worse = t.turned(held_back(report_on(view=NO_POLICY)), degraded)
+    worse = t.turned(held_back(report_on(gaps=NO_POLICY)), degraded)
     (event,) = t.events
     assert (event.action, event.reason, event.warning) == ("Degraded", "TooManyFailed", True)
     assert event.note == (
@@ -234,7 +234,7 @@ def test_something_worse_upon_what_is_wrong_already_is_told(caplog: pytest.LogCa
     )
     assert [line["reason"] for line in lines(caplog)] == ["TooManyFailed"]
     t.events.clear()
-    t.turned(report_on(view=NO_POLICY), worse)
+    t.turned(report_on(gaps=NO_POLICY), worse)
     assert [event.reason for event in t.events] == ["PolicyMissing"]
 
 
@@ -264,7 +264,7 @@ def test_a_drain_by_hand_alarms_nobody(caplog: pytest.LogCaptureFixture) -> None
 
 def test_a_view_that_is_lost_is_told_once_and_what_was_wrong_before_ends_after_it() -> None:
     t = Recording()
-    degraded = t.turned(report_on(view=NO_POLICY))
+    degraded = t.turned(report_on(gaps=NO_POLICY))
     all_silent = t.turned(report_on(seen={"stale": "the view is old"}), degraded)
     t.events.clear()
     t.turned(report_on(), all_silent)

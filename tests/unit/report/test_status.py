@@ -262,7 +262,7 @@ STATES = {
     "a write was refused": {"refused": "the patch of pod default/web was refused: 422"},
     "bursts stand refused": {"pods": NEW, "announced_bursts": True},
     "a rival": {"seen": {"conflicts": 2, "conflicting_pool": "training"}},
-    "no policy": {"view": NO_POLICY},
+    "no policy": {"gaps": NO_POLICY},
 }
 
 
