@@ -71,7 +71,7 @@ class Audit:
         """All writes so far, in the order they were answered; of one user, or of one token."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         found = [_write(json.loads(line)) for line in lines]
-        return [one for one in found if user in (None, one.user) and credential in (None, one.credential)]
+        return [write for write in found if user in (None, write.user) and credential in (None, write.credential)]
 
 
 def credential_of(token: str) -> str:

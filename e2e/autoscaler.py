@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from math import ceil
-from types import TracebackType
 from typing import Any, Self
 
 from e2e import objects
@@ -37,9 +36,7 @@ class Autoscaler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Make no more nodes; those that are there stay until the site closes."""
         self._over.set()
         self._thread.join()

@@ -15,7 +15,6 @@ from e2e.kubeapi import KubeApi
 
 Json = dict[str, Any]
 
-_GROUP = "admissionregistration.k8s.io/v1"
 POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 ATTEMPTS = 1_000
@@ -37,7 +36,7 @@ class BlackHoles:
         self.fill()
         probe = f"{self._name}-probe"
         self._api.create(self._policy([*names, probe], reason))
-        self._api.create(self._binding())
+        self._api.create(objects.admission("MutatingAdmissionPolicyBinding", self._name, {"policyName": self._name}))
         self._there = True
         for _ in range(ATTEMPTS):
             if self._marks(probe):
@@ -66,24 +65,14 @@ class BlackHoles:
         chosen = ", ".join(f"'{name}'" for name in nodes)
         patch = f'[JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{stages.POD_FAILS}": "{reason}"}}}}]'
         rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"]}
-        return {
-            "apiVersion": _GROUP,
-            "kind": "MutatingAdmissionPolicy",
-            "metadata": {"name": self._name},
-            "spec": {
+        return objects.admission(
+            "MutatingAdmissionPolicy",
+            self._name,
+            {
                 "matchConstraints": {"resourceRules": [rule]},
                 "matchConditions": [{"name": "node", "expression": f"object.target.name in [{chosen}]"}],
                 "failurePolicy": "Fail",
                 "reinvocationPolicy": "Never",
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
             },
-        }
-
-    def _binding(self) -> Json:
-        metadata = {"name": self._name}
-        return {
-            "apiVersion": _GROUP,
-            "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": metadata,
-            "spec": {"policyName": self._name},
-        }
+        )

@@ -41,7 +41,7 @@ def status_of(site: Site, pool: str) -> Json:
 
 def breaker_of(status: Json, provider: str) -> Json:
     """One provider's breaker in a status; empty where it is not told of."""
-    found = [one for one in status.get("providers", []) if one["name"] == provider]
+    found = [entry for entry in status.get("providers", []) if entry["name"] == provider]
     return dict(found[0].get("breaker", {})) if found else {}
 
 
@@ -57,19 +57,18 @@ def wait_breaker(
         return dict(status) if fits else None
 
     what = f"breaker of {provider}={state} {reason or ''}"
-    result: Json = site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
-    return result
+    return site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
 
 
 def wait_unhealthy(site: Site, pool: str, count: int, *, timeout: float = 60) -> None:
-    """Wait until so many of the pool's nodes count as sick, in its status."""
+    """Wait until the pool's status counts so many unhealthy nodes."""
 
     def turned(found: list[Json]) -> bool:
         providers = found[0].get("status", {}).get("providers", []) if found else []
-        return sum(int(one.get("unhealthyNodes", 0)) for one in providers) == count
+        return sum(int(entry.get("unhealthyNodes", 0)) for entry in providers) == count
 
-    what = f"{count} sick nodes"
-    site.api.wait_for(pools.POOLS, lambda found: turned(found) or None, name=pool, what=what, timeout=timeout)
+    what = f"{count} unhealthy nodes"
+    site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
 
 
 def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:
@@ -90,13 +89,8 @@ def wait_quarantined(site: Site, names: Iterable[str], reason: str | None = None
         found = quarantine_of(nodes)
         return set(found) == wanted and (reason is None or set(found.values()) <= {reason})
 
-    site.api.wait_for(
-        "nodes",
-        lambda nodes: turned(nodes) or None,
-        labels=",".join(f"{key}={value}" for key, value in site.labels.items()),
-        timeout=timeout,
-        what=f"quarantine of {sorted(wanted)} {reason or ''}",
-    )
+    what = f"quarantine of {sorted(wanted)} {reason or ''}"
+    site.api.wait_for("nodes", turned, labels=site.selector, timeout=timeout, what=what)
 
 
 def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work", *, timeout: float = 60) -> None:
@@ -109,14 +103,8 @@ def wait_settled(site: Site, where: Mapping[str, int], labels: str = "role=work"
         staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return len(staying) == count and site.providers_of(staying) == dict(where)
 
-    site.api.wait_for(
-        "pods",
-        lambda found: turned(found) or None,
-        site.namespace,
-        labels=labels,
-        timeout=timeout,
-        what=f"{dict(where)} of {labels}",
-    )
+    what = f"{dict(where)} of {labels}"
+    site.api.wait_for("pods", turned, site.namespace, labels=labels, timeout=timeout, what=what)
 
 
 def set_spec(site: Site, pool: str, patch: Json) -> None:
@@ -127,5 +115,5 @@ def set_spec(site: Site, pool: str, patch: Json) -> None:
 def drain(site: Site, pool: str, provider: str, *, on: bool = True) -> None:
     """Set or lift the field `drain` of one provider."""
     providers = site.api.get(pools.POOLS, pool)["spec"]["providers"]
-    changed = [one | {"drain": on} if one["name"] == provider else one for one in providers]
+    changed = [entry | {"drain": on} if entry["name"] == provider else entry for entry in providers]
     set_spec(site, pool, {"providers": changed})

@@ -70,7 +70,7 @@ def _served(cluster: Access) -> bool:
 
 
 def _none_is_going(found: list[Json]) -> bool:
-    return not any("deletionTimestamp" in one["metadata"] for one in found)
+    return not any("deletionTimestamp" in item["metadata"] for item in found)
 
 
 @contextmanager

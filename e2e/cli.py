@@ -78,7 +78,6 @@ def _command(
     if named:
         command.add_argument("--name", default="default", help="which cluster (default: %(default)s)")
     return command
-    return command
 
 
 def _up(parsed: argparse.Namespace) -> None:

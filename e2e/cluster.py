@@ -20,13 +20,12 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from e2e import binaries, certs, components, kubeconfig, procs, roster, stages, state, supervisor
 from e2e.access import Access, attach
+from e2e.closing import Closing
 from e2e.components import ComponentSpec, Layout, Options
 from e2e.errors import ClusterError
 
@@ -38,7 +37,7 @@ READY_SECONDS = 90.0
 LOG_TAIL_LINES = 25
 
 
-class Cluster(Access):
+class Cluster(Access, Closing):
     """A cluster that this process starts and owns."""
 
     def __init__(self, name: str | None = None, options: Options | None = None, *, keep_logs: bool = False) -> None:
@@ -63,16 +62,6 @@ class Cluster(Access):
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Use the cluster within a `with` block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the cluster."""
-        self.close()
 
     def close(self) -> None:
         """End the cluster and remove its folder. Nothing happens where it has ended."""

@@ -11,14 +11,12 @@ A gate is a ValidatingAdmissionPolicy that looks at the operator's ServiceAccoun
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import chart
+from e2e import chart, objects
 from e2e.cluster import Access
 from e2e.kubeapi import ApiError
 
@@ -72,9 +70,7 @@ class Gate:
         self.close()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Open it."""
         self.open()
 
@@ -127,7 +123,7 @@ class Gate:
         ]
         probe = f"(request.resource.resource == 'configmaps' && request.name == '{self._name}')"
         step = f"(request.userInfo.username == '{USER}' && {self._way.when})"
-        return _policy_object(
+        return objects.admission(
             "ValidatingAdmissionPolicy",
             self._name,
             {
@@ -140,16 +136,7 @@ class Gate:
 
     def _binding(self) -> Json:
         spec = {"policyName": self._name, "validationActions": ["Deny"]}
-        return _policy_object("ValidatingAdmissionPolicyBinding", self._name, spec)
-
-
-def _policy_object(kind: str, name: str, spec: Mapping[str, Any]) -> Json:
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": dict(spec),
-    }
+        return objects.admission("ValidatingAdmissionPolicyBinding", self._name, spec)
 
 
 def _metrics(cluster: Access) -> str:

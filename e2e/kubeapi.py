@@ -7,14 +7,16 @@ object as the server sent it. Waiting is done on watches, never by asking again 
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
+import msgspec
 import urllib3
 
 from e2e.errors import E2EError, WaitTimeoutError
@@ -34,6 +36,8 @@ _CONTENT_TYPES: dict[PatchType, str] = {
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 # Threads, and connections kept alive, for creating or deleting many objects: more only queue on two cores.
 PARALLEL = 8
+# Seconds that one watch lasts at most where nobody says less: longer than anything here runs.
+FOREVER = 24 * 3600.0
 
 
 class ApiError(E2EError):
@@ -68,6 +72,22 @@ class WatchEvent(NamedTuple):
 
     type: str
     object: Json
+    at: float
+    """When it arrived, in seconds on this machine's monotonic clock."""
+
+
+class Changes(NamedTuple):
+    """What has changed, and all objects as they are since then, by uid."""
+
+    events: Sequence[WatchEvent]
+    objects: Mapping[str, Json]
+
+
+class Selectors(TypedDict, total=False):
+    """Which objects of a kind; selectors as kubectl writes them."""
+
+    labels: str | None
+    fields: str | None
 
 
 class KubeApi:
@@ -134,11 +154,8 @@ class KubeApi:
 
     def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_seconds: int | None = None) -> None:
         """Delete one object, its dependents in the background. It need not exist."""
-        options: Json = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
         try:
-            self.request("DELETE", self.resource(kind).path(namespace, name), options)
+            self.request("DELETE", self.resource(kind).path(namespace, name), _deletion(grace_seconds))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -150,11 +167,17 @@ class KubeApi:
 
     # -- many objects ----------------------------------------------------------------------------------------------
 
-    def list(
-        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
-    ) -> Objects:
-        """List objects, of all namespaces unless one is given. Selectors as kubectl writes them."""
-        return self._list(kind, namespace, labels, fields)[0]
+    def list(self, kind: str, namespace: str | None = None, **which: Unpack[Selectors]) -> Objects:
+        """List objects, of all namespaces unless one is given."""
+        return self.list_at(kind, namespace, **which)[0]
+
+    def list_at(self, kind: str, namespace: str | None = None, **which: Unpack[Selectors]) -> tuple[Objects, str]:
+        """List objects; return them and the resourceVersion of the list, from which a watch goes on."""
+        resource = self.resource(kind)
+        answer = self.request("GET", resource.path(namespace), query=_query(which))
+        # The items of a list leave out what the list says once.
+        typed = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return [typed | item for item in answer["items"]], answer["metadata"]["resourceVersion"]
 
     def create_many(self, manifests: Iterable[Json], namespace: str | None = None) -> Objects:
         """Create many objects over several connections; the answers are in the manifests' order."""
@@ -170,36 +193,65 @@ class KubeApi:
         self, kind: str, namespace: str | None = None, *, labels: str | None = None, grace_seconds: int | None = None
     ) -> None:
         """Delete a whole collection, with one request."""
-        options: Json = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
-        self.request("DELETE", self.resource(kind).path(namespace), options, query=_selectors(labels, None))
+        path, query = self.resource(kind).path(namespace), _query({"labels": labels})
+        self.request("DELETE", path, _deletion(grace_seconds), query=query)
 
     # -- watching --------------------------------------------------------------------------------------------------
 
     def watch(
+        self, kind: str, namespace: str | None = None, *, version: str, timeout: float, **which: Unpack[Selectors]
+    ) -> Iterator[WatchEvent]:
+        """Watch what happens after a resourceVersion, until `timeout` seconds have passed or the server ends it.
+
+        Raises ApiError where the server sends an error (410: list anew).
+        """
+        seconds = str(max(1, int(timeout) + 1))
+        query = _query(which) | {"watch": "true", "timeoutSeconds": seconds, "resourceVersion": version}
+        deadline = time.monotonic() + timeout
+        with _closing(self._open(self.resource(kind).path(namespace), query, timeout)) as response:
+            for at, line in _lines(response, deadline):
+                event: Json = msgspec.json.decode(line)
+                if event["type"] == "ERROR":
+                    raise _error(int(event["object"].get("code", 500)), event["object"])
+                yield WatchEvent(event["type"], event["object"], at)
+
+    def follow(
         self,
         kind: str,
         namespace: str | None = None,
         *,
-        labels: str | None = None,
-        fields: str | None = None,
-        resource_version: str = "",
-        timeout: float = 30,
-    ) -> Iterator[WatchEvent]:
-        """Watch until `timeout` seconds have passed or the server ends it. Without a resourceVersion it begins with
-        an ADDED for every object there is. Raises ApiError where the server sends an error (410: list anew).
+        timeout: float = FOREVER,
+        slice_seconds: float = FOREVER,
+        stop: threading.Event | None = None,
+        **which: Unpack[Selectors],
+    ) -> Iterator[Changes]:
+        """Yield all matching objects as ADDED, at once, and then each change for itself.
+
+        It ends after `timeout` seconds, or once `stop` is set, which it notices each `slice_seconds`. If the server
+        restarts or has forgotten our place in the watch, it lists anew, as any client must, and yields at once all that
+        has changed meanwhile: of an object that is gone it has a DELETED with the last state that was seen.
         """
-        query = _selectors(labels, fields) | {"watch": "true", "timeoutSeconds": str(max(1, int(timeout) + 1))}
-        if resource_version:
-            query["resourceVersion"] = resource_version
+        stop = stop or threading.Event()
         deadline = time.monotonic() + timeout
-        with _closing(self._open(self.resource(kind).path(namespace), query, timeout)) as response:
-            for line in _lines(response, deadline):
-                event: Json = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise _error(int(event["object"].get("code", 500)), event["object"])
-                yield WatchEvent(event["type"], event["object"])
+        known: dict[str, Json] = {}
+        version = ""
+        while not stop.is_set():
+            try:
+                if not version:
+                    found, version = self.list_at(kind, namespace, **which)
+                    yield Changes(_differences(known, found), known)
+                seconds = min(slice_seconds, max(0.0, deadline - time.monotonic()))
+                for event in self.watch(kind, namespace, version=version, timeout=seconds, **which):
+                    version = event.object["metadata"]["resourceVersion"]
+                    _apply(known, event)
+                    yield Changes([event], known)
+            except (urllib3.exceptions.HTTPError, ApiError) as problem:
+                if not _is_passing(problem):
+                    raise
+                version = ""
+                stop.wait(0.05)
+            if time.monotonic() >= deadline:
+                return
 
     def wait_for(
         self,
@@ -217,43 +269,19 @@ class KubeApi:
         It is asked at once and after each change. Raises WaitTimeoutError, which names `what` was waited for and
         shows what was there last.
         """
-        fields = f"metadata.name={name}" if name else None
+        which: Selectors = {"labels": labels, "fields": f"metadata.name={name}" if name else None}
         seen: Objects = []
-        for seen in self.states(kind, namespace, labels=labels, fields=fields, timeout=timeout):
+        for seen in self.states(kind, namespace, timeout=timeout, **which):
             if result := condition(seen):
                 return result
         raise WaitTimeoutError(_waited(kind, what, timeout, seen))
 
     def states(
-        self,
-        kind: str,
-        namespace: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-        timeout: float = 30,
+        self, kind: str, namespace: str | None = None, *, timeout: float, **which: Unpack[Selectors]
     ) -> Iterator[Objects]:
-        """Yield all matching objects now and after each change, until the timeout. A server that is being restarted,
-        or that forgot our place in the watch, makes it begin anew, as any client must.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                items, version = self._list(kind, namespace, labels, fields)
-                objects = {item["metadata"]["uid"]: item for item in items}
-                yield list(objects.values())
-                left = max(0.0, deadline - time.monotonic())
-                for event in self.watch(
-                    kind, namespace, labels=labels, fields=fields, resource_version=version, timeout=left
-                ):
-                    _note(objects, event)
-                    yield list(objects.values())
-            except (urllib3.exceptions.HTTPError, ApiError) as problem:
-                if not _is_passing(problem):
-                    raise
-                time.sleep(0.05)
-            if time.monotonic() >= deadline:
-                return
+        """Yield all matching objects now and after each change, until the timeout; see `follow`."""
+        for changes in self.follow(kind, namespace, timeout=timeout, **which):
+            yield list(changes.objects.values())
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
@@ -320,13 +348,6 @@ class KubeApi:
         resource = self.resource(f"{manifest['apiVersion']}/{manifest['kind']}")
         return resource, manifest["metadata"].get("namespace") or namespace
 
-    def _list(self, kind: str, namespace: str | None, labels: str | None, fields: str | None) -> tuple[Objects, str]:
-        resource = self.resource(kind)
-        answer = self.request("GET", resource.path(namespace), query=_selectors(labels, fields))
-        # The items of a list leave out what the list says once.
-        typed = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return [typed | item for item in answer["items"]], answer["metadata"]["resourceVersion"]
-
     def _open(self, path: str, query: Mapping[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
         # The read timeout ends a watch in which nothing happens.
         limits = urllib3.Timeout(connect=5, read=max(timeout, 0.01))
@@ -347,12 +368,15 @@ def _closing(response: urllib3.BaseHTTPResponse) -> Iterator[urllib3.BaseHTTPRes
         response.release_conn()
 
 
-def _lines(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+def _lines(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[tuple[float, bytes]]:
+    """Yield each line with the time at which it arrived."""
     buffer = b""
     try:
         for chunk in response.stream(amt=None):
+            at = time.monotonic()
             *lines, buffer = (buffer + chunk).split(b"\n")
-            yield from lines
+            for line in lines:
+                yield at, line
             if time.monotonic() >= deadline:
                 return
     except urllib3.exceptions.ReadTimeoutError:
@@ -365,13 +389,14 @@ def _resource(api_version: str, entry: Json) -> Resource:
     return Resource(api_version, entry["resource"], kind, entry["scope"] == "Namespaced")
 
 
-def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:
-    query = {}
-    if labels:
-        query["labelSelector"] = labels
-    if fields:
-        query["fieldSelector"] = fields
-    return query
+def _query(which: Selectors) -> dict[str, str]:
+    selectors = {"labelSelector": which.get("labels"), "fieldSelector": which.get("fields")}
+    return {name: selector for name, selector in selectors.items() if selector}
+
+
+def _deletion(grace_seconds: int | None) -> Json:
+    grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+    return {"propagationPolicy": "Background", **grace}
 
 
 def _status_of(data: bytes) -> Json:
@@ -386,12 +411,26 @@ def _error(code: int, status: Json) -> ApiError:
     return ApiError(code, status.get("reason", ""), status.get("message", ""))
 
 
-def _note(objects: dict[str, Json], event: WatchEvent) -> None:
+def _apply(objects: dict[str, Json], event: WatchEvent) -> None:
     uid = event.object["metadata"].get("uid", "")
     if event.type == "DELETED":
         objects.pop(uid, None)
     elif event.type in ("ADDED", "MODIFIED"):
         objects[uid] = event.object
+
+
+def _differences(known: dict[str, Json], found: Objects) -> list[WatchEvent]:
+    """Return what turns `known`, objects by uid, into what a list has found, and change `known` so."""
+    now = time.monotonic()
+    listed = {item["metadata"]["uid"] for item in found}
+    events = [WatchEvent("DELETED", item, now) for uid, item in known.items() if uid not in listed]
+    for item in found:
+        before = known.get(item["metadata"]["uid"])
+        if before is None or before["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            events.append(WatchEvent("MODIFIED" if before else "ADDED", item, now))
+    for event in events:
+        _apply(known, event)
+    return events
 
 
 def _is_passing(problem: Exception) -> bool:
@@ -406,8 +445,9 @@ def _waited(kind: str, what: str, timeout: float, objects: Objects) -> str:
 def _brief(item: Json) -> str:
     status = item.get("status", {})
     conditions = ", ".join(
-        f"{one.get('type')}={one.get('status')}" + (f" ({one['reason']})" if one.get("reason") else "")
-        for one in status.get("conditions", [])
+        f"{condition.get('type')}={condition.get('status')}"
+        + (f" ({condition['reason']})" if condition.get("reason") else "")
+        for condition in status.get("conditions", [])
     )
     where = item.get("spec", {}).get("nodeName", "")
     return " ".join(part for part in (item["metadata"]["name"], where, status.get("phase", ""), conditions) if part)

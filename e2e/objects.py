@@ -29,6 +29,13 @@ def provider_toleration(provider: str) -> Json:
     return {"key": PROVIDER_KEY, "operator": "Equal", "value": provider, "effect": "NoSchedule"}
 
 
+def preference(labels: Mapping[str, str]) -> Json:
+    """The affinity of a pod that prefers nodes with all these labels."""
+    match = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(labels.items())]
+    preferred = {"weight": 100, "preference": {"matchExpressions": match}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+
+
 def gpu_node(
     name: str,
     provider: str,
@@ -102,10 +109,21 @@ def gpu_pod(
     In whole seconds: `ready_after` from being bound to Ready, `runs` from start to success (pods of Jobs),
     `terminates_for` in Terminating. `fails` makes it fail as soon as it is bound, with that reason.
     """
-    template = _pod_template(
-        gpus, labels, _pod_behaviour(ready_after, fails, runs, terminates_for), annotations, resource, spec
-    )
-    return {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": name, **template["metadata"]}}
+    behaviour = {
+        stages.POD_READY_AFTER: ready_after,
+        stages.POD_FAILS: fails,
+        stages.POD_RUNS: runs,
+        stages.POD_TERMINATES_FOR: terminates_for,
+    }
+    annotated = {key: str(value) for key, value in behaviour.items() if value is not None}
+    resources = {"requests": {"cpu": "1"}, "limits": {resource: str(gpus)}} if gpus else {}
+    containers = [{"name": "main", "image": IMAGE, "resources": resources}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": dict(labels or {}), "annotations": {**annotated, **(annotations or {})}},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": 1} | spec,
+    }
 
 
 def gpu_pods(prefix: str, count: int, **how: Any) -> list[Json]:
@@ -137,6 +155,12 @@ def gpu_job(
 def namespace(name: str, labels: Mapping[str, str] | None = None) -> Json:
     """A Namespace."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
+
+
+def admission(kind: str, name: str, spec: Mapping[str, Any]) -> Json:
+    """A policy of the API server's admission, or the binding of a policy."""
+    api_version = "admissionregistration.k8s.io/v1"
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": dict(spec)}
 
 
 def disruption_budget(name: str, match_labels: Mapping[str, str], *, max_unavailable: int) -> Json:
@@ -203,34 +227,3 @@ def _template_of(how: Json) -> Json:
     pod = gpu_pod("", **how)
     del pod["metadata"]["name"]
     return {"metadata": pod["metadata"], "spec": pod["spec"]}
-
-
-def _pod_behaviour(
-    ready_after: int | None, fails: str | None, runs: int | None, terminates_for: int | None
-) -> dict[str, str]:
-    said = {
-        stages.POD_READY_AFTER: ready_after,
-        stages.POD_FAILS: fails,
-        stages.POD_RUNS: runs,
-        stages.POD_TERMINATES_FOR: terminates_for,
-    }
-    return {key: str(value) for key, value in said.items() if value is not None}
-
-
-def _pod_template(
-    gpus: int,
-    labels: Mapping[str, str] | None,
-    behaviour: Mapping[str, str],
-    annotations: Mapping[str, str] | None,
-    resource: str,
-    spec: Json,
-) -> Json:
-    resources = {"requests": {"cpu": "1"}, "limits": {resource: str(gpus)}} if gpus else {}
-    return {
-        "metadata": {"labels": dict(labels or {}), "annotations": {**behaviour, **(annotations or {})}},
-        "spec": {
-            "containers": [{"name": "main", "image": IMAGE, "resources": resources}],
-            "terminationGracePeriodSeconds": 1,
-        }
-        | spec,
-    }

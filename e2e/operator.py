@@ -7,16 +7,13 @@
         leader.kill()
         standby.wait_leading()
 
-A process ends with its block, and with ours however that ends: on Linux PR_SET_PDEATHSIG sees to that, which is tied to
-the thread that started it, so start it in one that lives as long. A `supervised` one ends with its cluster instead.
+A process ends as `e2e.child` says. A `supervised` one ends with its cluster instead.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -24,25 +21,23 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import kubeconfig, procs
+from e2e import kubeconfig
 from e2e.chart import NAMESPACE, SERVICE_ACCOUNT
+from e2e.child import ChildError, ChildProcess
 from e2e.cluster import Access, Cluster
 from e2e.components import ComponentSpec
-from e2e.errors import E2EError, WaitTimeoutError
+from e2e.errors import WaitTimeoutError
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 # Seconds until a fresh process has its caches and serves; it takes about one, more on a busy machine.
 READY_SECONDS = 60.0
-# Seconds that an orderly end may take: writes under way, events still to send, the Lease given back.
-END_SECONDS = 20.0
-# Seconds that a leader which fell silent is waited for: the chart's own setting.
+# Seconds that a Lease lasts after its leader has stopped: the chart's own setting.
 LEASE_SECONDS = 15.0
 # Seconds that its token is good for. A cluster that is kept should not stop working within the day.
 TOKEN_SECONDS = 24 * 3600
@@ -52,12 +47,12 @@ LOG_TAIL_LINES = 25
 SERVING = "serving health and metrics"
 
 
-class OperatorError(E2EError):
-    """The operator ended, or would not end; the text shows the end of its log."""
+class OperatorError(ChildError):
+    """The operator ended too early, or did not end; the text shows the end of its log."""
 
 
 class Operator:
-    """What one `computepool run` says of itself, by its log and its endpoints, whoever started it."""
+    """What an operator says of itself, in its log and by its endpoints, no matter which process started it."""
 
     def __init__(self, identity: str, log_file: Path) -> None:
         """`identity` is its name in the Lease."""
@@ -78,7 +73,7 @@ class Operator:
         return self.log_file.read_text(errors="replace")
 
     def log_lines(self) -> list[Json]:
-        """Its log line by line; what is no JSON, such as a traceback, as {"message": line}."""
+        """Its log line by line; a line that is not JSON, such as one of a traceback, is {"message": line}."""
         return [_parsed(line) for line in self.log().splitlines() if line]
 
     def get(self, path: str) -> str:
@@ -95,8 +90,9 @@ class Operator:
 
         Counters end in `_total`; a histogram's parts in `_count`, `_sum` and `_bucket`.
         """
-        samples = (one for family in text_string_to_metric_families(self.metrics()) for one in family.samples)
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        families = text_string_to_metric_families(self.metrics())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     @property
     def ready(self) -> bool:
@@ -105,7 +101,7 @@ class Operator:
 
     @property
     def leading(self) -> bool:
-        """Whether it says that it leads; one that does not answer does not say so."""
+        """Whether it says that it leads; False where it does not answer."""
         try:
             return self.port > 0 and self.value("computepool_leader") == 1
         except OSError:
@@ -135,7 +131,7 @@ class Operator:
         return answer
 
     def _over(self) -> str:
-        """How it ended, where that can be told; empty while it runs."""
+        """How it ended; empty while it runs, or where we cannot know."""
         return ""
 
     def _answers(self, path: str) -> bool:
@@ -155,7 +151,7 @@ class Operator:
         return f"operator {self.identity} {what}. The end of its log:\n{tail or '(nothing)'}"
 
 
-class OperatorProcess(Operator):
+class OperatorProcess(Operator, ChildProcess):
     """An operator that we started: it can be ended, killed and paused."""
 
     def __init__(
@@ -169,85 +165,23 @@ class OperatorProcess(Operator):
     ) -> None:
         """Start it and return at once; the chart must be installed.
 
-        `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long a leader that died is
-        waited for. `flags` are further ones of `computepool run`.
+        `identity` is its name in the Lease, in events and of its log. `lease_seconds` is how long the Lease of
+        a dead leader lasts. `flags` are further flags of `computepool run`.
         """
         identity = identity or f"operator-{secrets.token_hex(3)}"
-        super().__init__(identity, _log_file(cluster, identity))
+        Operator.__init__(self, identity, _log_file(cluster, identity))
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            ChildProcess.__init__(
+                self,
                 command(cluster, identity, lease_seconds, flags),
+                cluster.command_env() | dict(env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=cluster.command_env() | dict(env or {}),
-                preexec_fn=procs.die_with_parent(),
-                # Ctrl-C in a terminal goes to all processes of its session; the end must come from us, in order.
-                start_new_session=True,
             )
 
-    def __enter__(self) -> Self:
-        """Use it within a `with` block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    # -- its life --------------------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended; a paused one has not."""
-        return self._process.poll() is None
-
-    def terminate(self, timeout: float = END_SECONDS) -> int:
-        """Ask it to end (SIGTERM), wait until it has, and return its exit code. Raises OperatorError if it does not."""
-        self._signal(signal.SIGTERM)
-        # A paused process sees the signal only once it goes on.
-        self._signal(signal.SIGCONT)
-        return self.wait_ended(timeout)
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL), and wait until it is gone."""
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    def pause(self) -> None:
-        """Stop it in its tracks (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
-
-    def wait_ended(self, timeout: float = END_SECONDS) -> int:
-        """Wait until it has ended by itself, and return its exit code."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise OperatorError(self._with_tail(f"has not ended in {timeout:g} s")) from None
-
-    def close(self) -> None:
-        """End it in order, or else at once. Nothing happens where it has ended."""
-        if not self.running:
-            return
-        try:
-            self.terminate()
-        except OperatorError:
-            self.kill()
-            raise
-
-    def _signal(self, signum: signal.Signals) -> None:
-        if self.running:
-            os.kill(self._process.pid, signum)
+    def _error(self, what: str) -> OperatorError:
+        return OperatorError(self._with_tail(what))
 
     def _over(self) -> str:
         return "" if self.running else f"ended with {self._process.returncode}"
@@ -281,7 +215,7 @@ def supervised(cluster: Cluster, identity: str) -> Operator:
 
 @contextmanager
 def operators(cluster: Access, count: int = 2, **how: Any) -> Iterator[list[OperatorProcess]]:
-    """That many processes, the first of which leads and the others wait with warm caches, as long as the block lasts.
+    """That many processes until the block ends: the first leads, and the others wait with filled caches.
 
     `how` is for each as for OperatorProcess.
     """
@@ -289,8 +223,8 @@ def operators(cluster: Access, count: int = 2, **how: Any) -> Iterator[list[Oper
         started = [stack.enter_context(OperatorProcess(cluster, **how))]
         started[0].wait_leading()
         started += [stack.enter_context(OperatorProcess(cluster, **how)) for _ in range(count - 1)]
-        for one in started[1:]:
-            one.wait_ready()
+        for standby in started[1:]:
+            standby.wait_ready()
         yield started
 
 

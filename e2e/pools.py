@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from e2e.objects import PROVIDER_KEY
+from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -15,7 +15,7 @@ POOLS = "computepools.computepool.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 BURST_LABEL = "computepool.io/burst"
 OFFERS = "computepool.io/offers"
-ALLOWED = "computepool.io/providers"
+ALLOWED = PROVIDERS_ANNOTATION
 AT_ONCE: Mapping[str, Any] = {"pendingSeconds": 0, "sustainSeconds": 0, "clearSeconds": 1}
 """Saturation that tests need not wait for."""
 
@@ -33,7 +33,7 @@ def pool_of(site: Site, providers: Sequence[Json | str], name: str | None = None
         "metadata": {"name": name or site.namespace},
         "spec": {
             "workloads": {"namespaceSelector": {"matchLabels": dict(site.labels)}},
-            "providers": [provider(site, one) if isinstance(one, str) else one for one in providers],
+            "providers": [provider(site, given) if isinstance(given, str) else given for given in providers],
             "saturation": dict(AT_ONCE),
             "admission": {"mode": "Off"},
             **spec,
@@ -59,13 +59,12 @@ def wait_condition(
 
     def turned(found: list[Json]) -> Json | None:
         conditions = found[0].get("status", {}).get("conditions", []) if found else []
-        for one in conditions:
-            if one["type"] == kind and one["status"] == status and reason in (None, one["reason"]):
-                return dict(one) if says in one["message"] else None
+        for condition in conditions:
+            if (condition["type"], condition["status"]) == (kind, status) and reason in (None, condition["reason"]):
+                return dict(condition) if says in condition["message"] else None
         return None
 
-    result: Json = site.api.wait_for(POOLS, turned, name=pool_name, what=f"{kind}={status} {reason or ''} {says!r}")
-    return result
+    return site.api.wait_for(POOLS, turned, name=pool_name, what=f"{kind}={status} {reason or ''} {says!r}")
 
 
 def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:
@@ -76,8 +75,7 @@ def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:
         admission = status.get("admission", {})
         return dict(admission) if status and bool(admission.get("tolerations")) == is_open else None
 
-    result: Json = site.api.wait_for(POOLS, turned, name=pool_name, what=f"admission open={is_open}")
-    return result
+    return site.api.wait_for(POOLS, turned, name=pool_name, what=f"admission open={is_open}")
 
 
 def sent(site: Site, labels: str = "app=new") -> list[Json]:

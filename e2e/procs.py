@@ -60,6 +60,13 @@ def wait_gone(processes: list[ProcessRef], timeout: float) -> list[ProcessRef]:
     return left
 
 
+def memory_mib(pid: int | str, field: str = "VmRSS") -> float:
+    """Return the memory of a process on Linux, such as VmRSS or VmHWM; see proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{field}:"))
+    return int(line.split()[1]) / 1024
+
+
 def die_with_parent() -> Callable[[], None] | None:
     """What a child runs before it becomes the component, on Linux: ask to be killed when the parent ends."""
     if sys.platform != "linux":

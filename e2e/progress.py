@@ -1,11 +1,10 @@
-"""Telling a person what a long step is doing: one line that updates on a terminal, a line now and then elsewhere."""
+"""Tells a person what a long step is doing: one line that changes on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import Self, TextIO
 
 SPARSE_SECONDS = 30.0
@@ -40,9 +39,7 @@ class Progress:
         self._ticker.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         """Say how it ended, and how long it took."""
         self._over.set()
         self._ticker.join()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e import brisk, objects, pools
-from e2e.history import History
 from e2e.operator import Operator
+from e2e.recorder import Recorder
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Scene:
     pool: str
     nodes: Mapping[str, list[str]]
     """Names of each provider's nodes."""
-    history: History
+    history: Recorder
     count: int
 
     @property
@@ -99,17 +99,10 @@ def away(
 
     `third` is how many nodes the third has; `spec` is laid over the pool's, see `brisk.spec`.
     """
-    nodes = {
-        FIRST: site.add_nodes(FIRST, gpus=2, wait=False),
-        SECOND: site.add_nodes(SECOND, NODES, gpus=GPUS, taint=True, wait=False),
-        THIRD: site.add_nodes(THIRD, third, gpus=GPUS, taint=True, wait=False),
-    }
-    site.wait_schedulable([name for names in nodes.values() for name in names])
+    nodes = _nodes(site, {FIRST: 1, SECOND: NODES, THIRD: third}, primary_gpus=2)
     site.create(*objects.gpu_pods("resident", 2, labels={"app": "resident"}))
     site.wait_bound(2, labels=RESIDENT)
-    with _played(site, nodes, manifests, count, spec) as scene:
-        if count:
-            brisk.wait_settled(site, {SECOND: count})
+    with _played(site, nodes, manifests, {SECOND: count}, spec) as scene:
         yield scene
 
 
@@ -118,24 +111,32 @@ def home(
     site: Site, manifests: Sequence[Json] | None = None, *, count: int = COUNT, standby: int = NODES, **spec: Any
 ) -> Iterator[Scene]:
     """A workload of `count` pods runs on the primary, and each standby has `standby` nodes."""
+    nodes = _nodes(site, {FIRST: NODES, SECOND: standby, THIRD: standby})
+    with _played(site, nodes, manifests, {FIRST: count}, spec) as scene:
+        yield scene
+
+
+def _nodes(site: Site, counts: Mapping[str, int], primary_gpus: int = GPUS) -> dict[str, list[str]]:
+    """Add so many nodes of each provider, and return their names."""
+    gpus = {FIRST: primary_gpus, SECOND: GPUS, THIRD: GPUS}
     nodes = {
-        FIRST: site.add_nodes(FIRST, NODES, gpus=GPUS, wait=False),
-        SECOND: site.add_nodes(SECOND, standby, gpus=GPUS, taint=True, wait=False),
-        THIRD: site.add_nodes(THIRD, standby, gpus=GPUS, taint=True, wait=False),
+        provider: site.add_nodes(provider, count, gpus=gpus[provider], taint=provider != FIRST, wait=False)
+        for provider, count in counts.items()
     }
     site.wait_schedulable([name for names in nodes.values() for name in names])
-    with _played(site, nodes, manifests, count, spec) as scene:
-        if count:
-            brisk.wait_settled(site, {FIRST: count})
-        yield scene
+    return nodes
 
 
 @contextmanager
 def _played(
-    site: Site, nodes: Mapping[str, list[str]], manifests: Sequence[Json] | None, count: int, spec: Json
+    site: Site, nodes: Mapping[str, list[str]], manifests: Sequence[Json] | None, settled: Mapping[str, int], spec: Json
 ) -> Iterator[Scene]:
+    """A pool and a workload, once so many of its pods run on each provider."""
+    count = sum(settled.values())
     providers = spec.pop("providers", (FIRST, SECOND, THIRD))
     spec["health"] = {"unhealthyPercent": FIRST_NODE_PERCENT, **spec.get("health", {})}
-    with History(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
+    with Recorder(site.api, site.namespace) as history, pools.pool(site, providers, **brisk.spec(**spec)) as pool:
         site.create(*(manifests if manifests is not None else [work(count)]))
+        if count:
+            brisk.wait_settled(site, settled)
         yield Scene(site, pool["metadata"]["name"], nodes, history, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from e2e import objects, stages
@@ -52,18 +52,11 @@ class Site:
 
     def wait_schedulable(self, names: Iterable[str], timeout: float = 60) -> None:
         """Wait until all these nodes are Ready and free of the node controller's taints."""
-        wanted = set(names)
-        self.api.wait_for(
-            "nodes",
-            lambda nodes: wanted <= {node["metadata"]["name"] for node in nodes if objects.is_schedulable(node)},
-            labels=self._selector,
-            timeout=timeout,
-            what=f"{len(wanted)} schedulable nodes",
-        )
+        self._wait_nodes(names, objects.is_schedulable, "schedulable nodes", timeout)
 
     def nodes(self) -> list[Json]:
         """The site's nodes as they are now."""
-        return self.api.list("nodes", labels=self._selector)
+        return self.api.list("nodes", labels=self.selector)
 
     def remove_nodes(self, names: Iterable[str]) -> None:
         """Delete nodes, as an autoscaler would that scales down."""
@@ -96,15 +89,8 @@ class Site:
 
         That takes 50 s, unless the cluster's options say otherwise (see `components.QUICK_UNKNOWN`).
         """
-        wanted = set(names)
-        self.api.wait_for(
-            "nodes",
-            lambda nodes: (
-                wanted <= {n["metadata"]["name"] for n in nodes if objects.condition_of(n, "Ready") == "Unknown"}
-            ),
-            labels=self._selector,
-            timeout=timeout,
-            what=f"{len(wanted)} nodes of status Unknown",
+        self._wait_nodes(
+            names, lambda node: objects.condition_of(node, "Ready") == "Unknown", "nodes of status Unknown", timeout
         )
 
     def set_condition(self, names: Iterable[str], kind: str, status: str, reason: str = "Told") -> None:
@@ -144,6 +130,14 @@ class Site:
         for name in names:
             self.api.patch("nodes", name, {"spec": {"unschedulable": on}})
 
+    def _wait_nodes(self, names: Iterable[str], is_so: Callable[[Json], bool], what: str, timeout: float) -> None:
+        wanted = set(names)
+
+        def all_so(nodes: list[Json]) -> bool:
+            return wanted <= {node["metadata"]["name"] for node in nodes if is_so(node)}
+
+        self.api.wait_for("nodes", all_so, labels=self.selector, timeout=timeout, what=f"{len(wanted)} {what}")
+
     def _patch_status(self, name: str, status: Json) -> None:
         # Merged by the conditions' types, so that others stay.
         self.api.patch("nodes", name, {"status": status}, how="strategic", subresource="status")
@@ -178,25 +172,21 @@ class Site:
 
     def wait_bound(self, count: int, *, labels: str | None = None, timeout: float = 60) -> list[Json]:
         """Wait until at least so many of the site's pods are bound, and return those."""
-        return self.api.wait_for(
-            "pods",
-            lambda pods: bound if len(bound := [pod for pod in pods if objects.is_bound(pod)]) >= count else None,
-            self.namespace,
-            labels=labels,
-            timeout=timeout,
-            what=f"{count} bound pods",
-        )
+        return self._wait_pods(count, "bound", objects.is_bound, labels, timeout)
 
     def wait_unschedulable(self, count: int, *, labels: str | None = None, timeout: float = 60) -> list[Json]:
         """Wait until the scheduler has given up on at least so many of the site's pods, and return those."""
-        return self.api.wait_for(
-            "pods",
-            lambda pods: held if len(held := [pod for pod in pods if objects.is_unschedulable(pod)]) >= count else None,
-            self.namespace,
-            labels=labels,
-            timeout=timeout,
-            what=f"{count} unschedulable pods",
-        )
+        return self._wait_pods(count, "unschedulable", objects.is_unschedulable, labels, timeout)
+
+    def _wait_pods(
+        self, count: int, word: str, is_so: Callable[[Json], bool], labels: str | None, timeout: float
+    ) -> list[Json]:
+        def enough(pods: list[Json]) -> list[Json] | None:
+            found = [pod for pod in pods if is_so(pod)]
+            return found if len(found) >= count else None
+
+        what = f"{count} {word} pods"
+        return self.api.wait_for("pods", enough, self.namespace, labels=labels, timeout=timeout, what=what)
 
     def providers_of(self, pods: Iterable[Json]) -> dict[str, int]:
         """How many of these pods are on which provider's nodes; unbound ones count as ""."""
@@ -225,9 +215,10 @@ class Site:
         )
         self.api.delete_all("pods", self.namespace, grace_seconds=0)
         self.api.wait_for("pods", lambda pods: not pods, self.namespace, timeout=60, what="no pods")
-        self.api.delete_all("nodes", labels=self._selector, grace_seconds=0)
-        self.api.wait_for("nodes", lambda nodes: not nodes, labels=self._selector, what="no nodes")
+        self.api.delete_all("nodes", labels=self.selector, grace_seconds=0)
+        self.api.wait_for("nodes", lambda nodes: not nodes, labels=self.selector, what="no nodes")
 
     @property
-    def _selector(self) -> str:
+    def selector(self) -> str:
+        """The label selector of the site's nodes."""
         return f"{SITE_LABEL}={self.namespace}"

@@ -191,6 +191,21 @@ conditions:
 {{ end }}
 """
 
+
+def _container_statuses(runs: str, state: str) -> str:
+    return f"""containerStatuses:
+{{{{ range .spec.containers }}}}
+- name: {{{{ .name }}}}
+  image: {{{{ .image | Quote }}}}
+  imageID: ""
+  ready: {runs}
+  started: {runs}
+  restartCount: 0
+  state: {{{state}}}
+{{{{ end }}}}
+"""
+
+
 _POD_READY = """
 phase: Running
 startTime: {{ Now | Quote }}
@@ -225,17 +240,7 @@ initContainerStatuses:
   {{ end }}
 {{ end }}
 {{ end }}
-containerStatuses:
-{{ range .spec.containers }}
-- name: {{ .name }}
-  image: {{ .image | Quote }}
-  imageID: ""
-  ready: true
-  started: true
-  restartCount: 0
-  state: {running: {startedAt: {{ Now | Quote }}}}
-{{ end }}
-"""
+""" + _container_statuses("true", "running: {startedAt: {{ Now | Quote }}}")
 
 _POD_FAILED = f"""
 phase: Failed
@@ -253,14 +258,4 @@ conditions:
   reason: PodCompleted
   lastTransitionTime: {{ Now | Quote }}
 {{ end }}
-containerStatuses:
-{{ range .spec.containers }}
-- name: {{ .name }}
-  image: {{ .image | Quote }}
-  imageID: ""
-  ready: false
-  started: false
-  restartCount: 0
-  state: {terminated: {exitCode: 0, reason: Completed, finishedAt: {{ Now | Quote }}}}
-{{ end }}
-"""
+""" + _container_statuses("false", "terminated: {exitCode: 0, reason: Completed, finishedAt: {{ Now | Quote }}}")

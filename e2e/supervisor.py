@@ -48,7 +48,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Signal(msgspec.Struct, frozen=True, tag="signal"):
-    """Send a signal and wait for nothing: SIGSTOP and SIGCONT pause and resume."""
+    """Send a signal: SIGSTOP and SIGCONT pause and resume. A process that is told to pause is paused once answered."""
 
     name: str
     signum: int
@@ -145,7 +145,11 @@ class Supervisor:
                 del self._children[name]
                 self._save()
             case Signal(name, signum):
-                self._child(name).send_signal(signum)
+                child = self._child(name)
+                child.send_signal(signum)
+                # A signal takes effect a moment after it was sent. Not every system can wait for that.
+                if signum == signal.SIGSTOP and hasattr(os, "waitid"):
+                    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             case Keep():
                 self._tethered = False
             case End():

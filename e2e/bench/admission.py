@@ -21,13 +21,14 @@ LIMIT = 1.3
 
 def run(stand: Stand, scale: Scale) -> Result:
     """Measure and compare."""
-    ready_made = {"tolerations": [objects.provider_toleration(STANDBY)], "affinity": _preference(stand)}
+    labels = pools.provider(stand.site, PRIMARY)["nodeSelector"]["matchLabels"]
+    ready_made = {"tolerations": [objects.provider_toleration(STANDBY)], "affinity": objects.preference(labels)}
     measured = alternate(
         "burst at admission", stand, {"ours": _admitting, "ready-made": _nobody}, scale, {"ready-made": ready_made}
     )
     rows = []
     for size, mine in measured["ours"].items():
-        figures = ["bound_p50"] if size == 1 else ["bound_p50", "bound_last"]
+        figures = ["bound.p50"] if size == 1 else ["bound.p50", "bound_last"]
         what = f"created -> bound with admission burst, {size} pod{'s' if size > 1 else ''}"
         rows += compared(what, mine, measured["ready-made"][size], figures, LIMIT)
     return Result("admission", rows, msgspec.to_builtins(measured, str_keys=True))
@@ -52,10 +53,3 @@ def _is_admitted(stand: Stand) -> bool:
     path = stand.cluster.api.resource("pods").path(stand.site.namespace)
     tried = stand.cluster.api.request("POST", path, objects.gpu_pod("try"), query=chart.DRY_RUN)
     return objects.provider_toleration(STANDBY) in tried["spec"]["tolerations"]
-
-
-def _preference(stand: Stand) -> dict[str, object]:
-    labels = pools.provider(stand.site, PRIMARY)["nodeSelector"]["matchLabels"]
-    expressions = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(labels.items())]
-    preferred = {"weight": 100, "preference": {"matchExpressions": expressions}}
-    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}

@@ -15,8 +15,8 @@ import msgspec
 from e2e.bench.contenders import on_added, on_added_unguarded, on_unschedulable, ours
 from e2e.bench.report import Result, Row, number
 from e2e.bench.rounds import Figures, Rounds, Scale, alternate, compared
-from e2e.bench.spread import Spread
 from e2e.bench.stand import Stand
+from e2e.spread import Spread
 
 SENT_LIMIT = BOUND_LIMIT = 1.2
 SINGLE_MS = 100.0
@@ -39,19 +39,19 @@ def _rows(measured: dict[str, Rounds]) -> Iterator[Row]:
     for size in mine:
         what = f"overflow event -> patched, {_pods(size)}"
         # Of single pods in turn, the slowest of a hundred is a matter of the machine: that row is in milliseconds.
-        figures = ["sent_p50"] if size == 1 else ["sent_p50", "sent_p99"]
+        figures = ["sent.p50"] if size == 1 else ["sent.p50", "sent.p99"]
         yield from compared(what, mine[size], added[size], figures, SENT_LIMIT)
         if size == 1:
             yield _slowest_single(mine[size], added[size])
     for size in mine:
-        figures = ["bound_p50"] if size == 1 else ["bound_p50", "bound_last"]
+        figures = ["bound.p50"] if size == 1 else ["bound.p50", "bound_last"]
         yield from compared(f"created -> bound, {_pods(size)}", mine[size], added[size], figures, BOUND_LIMIT)
     for size in mine:
         what = f"created -> bound, {_pods(size)}, beside patching on Unschedulable"
-        yield from compared(what, mine[size], unschedulable[size], ["bound_p50"], None)
+        yield from compared(what, mine[size], unschedulable[size], ["bound.p50"], None)
     for size in mine:
         what = f"what the guard costs the script, {_pods(size)}"
-        yield from compared(what, added[size], measured["on ADDED, unguarded"][size], ["sent_p50"], None)
+        yield from compared(what, added[size], measured["on ADDED, unguarded"][size], ["sent.p50"], None)
     yield from compared("processor time a pod", mine[max(mine)], added[max(mine)], ["cpu"], None)
 
 
@@ -59,9 +59,9 @@ def _slowest_single(mine: Sequence[Figures], added: Sequence[Figures]) -> Row:
     return Row(
         what="overflow event -> patched, 1 pod, p99",
         unit="ms",
-        value=Spread.of(one.sent_p99 for one in mine),
+        value=Spread.of(figures.sent.p99 for figures in mine),
         limit=SINGLE_MS,
-        detail=f"{number(Spread.of(one.sent_p99 for one in added).mid)} ms for the script",
+        detail=f"{number(Spread.of(figures.sent.p99 for figures in added).p50)} ms for the script",
     )
 
 

@@ -1,4 +1,4 @@
-"""Processes of a benchmark, and lines of JSON to and from them.
+"""Scripts of a benchmark as processes, and lines of JSON to and from them.
 
 What is measured and what measures each have a process of their own: none waits for another's interpreter.
 """
@@ -11,22 +11,19 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
-from e2e import procs
+from e2e.child import ChildError, ChildProcess
 from e2e.cluster import REPOSITORY
-from e2e.errors import E2EError
+from e2e.kubeapi import KubeApi
 
-END_SECONDS = 10.0
+T = TypeVar("T")
+
 READY = b"ready\n"
-
-
-class ChildError(E2EError):
-    """A process of the benchmark ended too early."""
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -42,40 +39,21 @@ class Connection(msgspec.Struct, frozen=True):
         """The URL of the namespace's pods."""
         return f"{self.url}/api/v1/namespaces/{self.namespace}/pods"
 
+    def api(self) -> KubeApi:
+        """A client with these rights."""
+        return KubeApi(self.url, self.token, Path(self.ca_file))
 
-class Child:
-    """A module of this package run as a process, until the block ends. It is ready once this is made."""
+
+class ScriptProcess(ChildProcess):
+    """A module of this package as a process, which reads and answers lines of JSON. It is ready once this is made."""
 
     def __init__(self, module: str, connection: Connection, arguments: Sequence[str] = ()) -> None:
         """Start it and wait until it says that it is ready."""
-        self._module = module
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            preexec_fn=procs.die_with_parent(),
-            start_new_session=True,
-        )
-        self.send(connection)
-        if self._line() != READY:
-            raise ChildError(f"{module} did not become ready")
-
-    def __enter__(self) -> Self:
-        """Use it within a `with` block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+        argv = [sys.executable, "-m", module, *arguments]
+        env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        super().__init__(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        if self.ask(connection) != READY:
+            raise self._error("did not become ready")
 
     def send(self, message: Any) -> None:
         """Send one message."""
@@ -84,42 +62,24 @@ class Child:
         self._process.stdin.flush()
 
     def ask(self, message: Any) -> bytes:
-        """Send one message and return the line that answers it."""
-        self.send(message)
-        return self._line()
-
-    def close(self) -> None:
-        """End it: its input ends, and so does it."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _line(self) -> bytes:
+        """Send one message and return the line that answers it. Raises ChildError where the script ends instead."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise ChildError(f"{self._module} ended with {self._process.wait()}")
-        return line
+        self.send(message)
+        if line := self._process.stdout.readline():
+            return bytes(line)
+        raise self._error(f"ended with {self._process.wait()}")
 
 
 # -- in the child --------------------------------------------------------------------------------------------------
 
 
-async def messages() -> AsyncIterator[bytes]:
-    """Yield the lines that the parent sends, until it is done with us."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield line
+def received(kind: type[T]) -> T:
+    """Wait for the next message from the parent."""
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
 
 
 def answer(message: Any) -> None:
-    """Answer the parent."""
+    """Answer the parent, in JSON unless the message is a line already."""
     line = message if isinstance(message, bytes) else msgspec.json.encode(message) + b"\n"
     sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
@@ -150,9 +110,10 @@ class _Event(msgspec.Struct):
 
 
 async def watch(http: aiohttp.ClientSession, url: str) -> AsyncIterator[tuple[float, list[bytes]]]:
-    """Yield what happens from now on, as lines, with the monotonic time they came at; first no line, once it sees.
+    """Yield what happens from now on, as lines, with the monotonic time at which they came.
 
-    A server that is short of processor time ends the watches that it finds too slow; they go on where they were.
+    The first list is empty: it says that the watch has begun. A server that is short of processor time ends the watches
+    that it finds too slow; they go on where they were.
     """
     async with http.get(url, params={"limit": "1"}) as listed:
         version = msgspec.json.decode(await listed.read(), type=_Versioned).metadata.resource_version

@@ -6,10 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
-
 from e2e.bench import admission, burst, deciding, evictions, idle, listing, oscillation
-from e2e.bench.report import FOLDER, Result, show, write
+from e2e.bench.report import Result, show, table_console, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
 from e2e.errors import E2EError
@@ -25,7 +23,6 @@ ALONE: dict[str, Callable[[Scale], Result]] = {
     "listing": listing.run,
     "oscillation": oscillation.run,
 }
-WIDTH = 160
 NAMES = (*ALONE, *ON_A_CLUSTER)
 
 
@@ -41,11 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     except E2EError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    # Lines that are kept in a file are not to be folded to the width of a terminal that is not there.
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    show(results, console)
-    missed = sum(row.met is False for result in results for row in result.rows)
-    console.print(f"{missed} target(s) missed. All that was measured: {FOLDER}")
+    show(results, table_console())
     return 0
 
 

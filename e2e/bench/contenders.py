@@ -1,36 +1,41 @@
-"""Who is measured: the operator, and scripts that do the least possible. Each is a process; one at a time runs."""
+"""What is measured: the operator, and scripts that do the least possible. One of them runs at a time, as a process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 from e2e import pools
-from e2e.bench.children import Child, Connection
+from e2e.bench.children import Connection, ScriptProcess
 from e2e.bench.stand import PRIMARY, STANDBY, Stand
 from e2e.operator import OperatorProcess
+from e2e.site import Site
 
 Contender = Callable[[Stand], AbstractContextManager[list[int]]]
 """Runs while the block lasts, and gives the ids of its processes."""
 
 
 @contextmanager
-def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
-    """The operator with one pool, with the chart's rights, held by the chart's guard."""
-    with (
-        pools.pool(stand.site, [PRIMARY, STANDBY], **spec) as pool,
-        OperatorProcess(stand.cluster) as operator,
-    ):
+def operating(site: Site, providers: Sequence[str], **spec: Any) -> Iterator[OperatorProcess]:
+    """An operator that leads and a pool of the site's name that is ready, with exactly the chart's rights."""
+    with pools.pool(site, providers, **spec), OperatorProcess(site.cluster) as operator:
         operator.wait_leading()
-        pools.wait_condition(stand.site, pool["metadata"]["name"], "Ready", "True")
+        pools.wait_condition(site, site.namespace, "Ready", "True")
+        yield operator
+
+
+@contextmanager
+def ours(stand: Stand, **spec: Any) -> Iterator[list[int]]:
+    """The operator with one pool, held by the chart's guard."""
+    with operating(stand.site, [PRIMARY, STANDBY], **spec) as operator:
         yield [operator.pid]
 
 
 @contextmanager
 def bare(on: Literal["added", "unschedulable"], connection: Connection) -> Iterator[list[int]]:
     """A bare script."""
-    with Child("e2e.bench.bare", connection, [on, STANDBY]) as script:
+    with ScriptProcess("e2e.bench.bare", connection, [on, STANDBY]) as script:
         yield [script.pid]
 
 
@@ -40,7 +45,7 @@ def on_added(stand: Stand) -> AbstractContextManager[list[int]]:
 
 
 def on_added_unguarded(stand: Stand) -> AbstractContextManager[list[int]]:
-    """The same with an administrator's rights, whom no guard looks at."""
+    """The same script with an administrator's rights, which no guard looks at."""
     return bare("added", stand.connection)
 
 

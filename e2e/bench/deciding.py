@@ -19,8 +19,8 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread
 from e2e.progress import Progress
+from e2e.spread import Spread
 from tests.builders import GPU, NOW, node, pod, pool, provider, shape, term
 
 TARGET_NODES = 5_000
@@ -60,7 +60,7 @@ def _growth(times: dict[int, list[float]]) -> list[Row]:
     if most <= least:
         return []
     grown = [many / few for few, many in zip(times[least], times[most], strict=True)]
-    exponent = log(Spread.of(grown).mid) / log(most / least)
+    exponent = log(Spread.of(grown).p50) / log(most / least)
     return [
         Row(
             what=f"decide(), from {least:,} to {most:,} nodes",

@@ -1,8 +1,8 @@
 """A lost provider is emptied: the operator beside a script that is held to the same limits, turn by turn.
 
-The provider is the primary, whose nodes are silent: what is evicted there does not go away, and another takes its
-place. Both get the same signal, a drain by hand, both taint the same nodes, evict the same pods with the same rights,
-and send each new pod on; the operator also looks whether there is room, writes down what it does, and tells of it.
+The provider is the primary. Its nodes are silent: a pod that is evicted there does not go away, and another pod takes
+its place. Both get the same signal, a drain by hand. Both taint the same nodes, evict the same pods with the same
+rights, and send each new pod on. The operator also checks that there is room, records its moves, and reports them.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from statistics import median
 
 import msgspec
 
-from e2e import brisk, objects, pools
+from e2e import brisk, objects
 from e2e.bench.bare_evict import Order
-from e2e.bench.children import Child, Connection
+from e2e.bench.children import Connection, ScriptProcess
+from e2e.bench.contenders import operating
 from e2e.bench.report import Result, Row, number
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread, ratios
 from e2e.bench.stand import GPUS, Stand
-from e2e.history import History
-from e2e.operator import OperatorProcess
 from e2e.progress import Progress
+from e2e.recorder import Recorder
 from e2e.site import Site
+from e2e.spread import Spread, ratios
 
 TARGET = 1.2
 # Not the stand's own: new pods must not find room on its nodes.
@@ -37,7 +36,7 @@ Signal = Callable[[], None]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What may be moved, and how the table says it."""
+    """How many pods may be moved, and how the table says it."""
 
     words: str
     at_once: int = NO_LIMIT
@@ -61,7 +60,7 @@ def run(stand: Stand, scale: Scale) -> Result:
         Limits(f"at most {scale.at_once} on their way", at_once=scale.at_once),
         Limits("no limit"),
     )
-    measured: dict[str, dict[str, list[Emptied]]] = {one.words: {"ours": [], "script": []} for one in every}
+    measured: dict[str, dict[str, list[Emptied]]] = {limits.words: {"ours": [], "script": []} for limits in every}
     with Progress("a lost provider is emptied") as progress, _site(stand, scale.evicted) as scene:
         for turn in range(scale.evicting_rounds):
             for limits in every:
@@ -74,22 +73,22 @@ def run(stand: Stand, scale: Scale) -> Result:
 def _rows(measured: dict[str, dict[str, list[Emptied]]], every: tuple[Limits, ...], scale: Scale) -> Iterator[Row]:
     what = f"{scale.evicted:,} pods off a lost provider, signal -> last bound elsewhere"
     for limits in every:
-        ours, bare = ([one.last for one in measured[limits.words][who]] for who in ("ours", "script"))
-        detail = f"{number(median(ours))} s beside {number(median(bare))} s"
+        ours, bare = ([emptied.last for emptied in measured[limits.words][who]] for who in ("ours", "script"))
+        detail = f"{number(Spread.of(ours).p50)} s beside {number(Spread.of(bare).p50)} s"
         yield Row(
             what=f"{what}, {limits.words}", unit="x", value=ratios(ours, bare), limit=limits.target, detail=detail
         )
-    ours, bare = ([one.rate for one in measured[every[-1].words][who]] for who in ("ours", "script"))
+    ours, bare = ([emptied.rate for emptied in measured[every[-1].words][who]] for who in ("ours", "script"))
     yield Row(
         what="evictions a second, no limit",
         unit="/s",
         value=Spread.of(ours),
-        detail=f"{number(median(bare))} /s for the script",
+        detail=f"{number(Spread.of(bare).p50)} /s for the script",
     )
 
 
 class _Scene:
-    """Nodes of two providers, the first of which is lost each time anew."""
+    """Nodes of two providers; each play loses the first provider anew."""
 
     def __init__(self, stand: Stand, site: Site, count: int) -> None:
         self.stand = stand
@@ -98,39 +97,39 @@ class _Scene:
         nodes = -(-count // GPUS)
         self.lost = site.add_nodes(PRIMARY, nodes, gpus=GPUS)
         site.add_nodes(STANDBY, nodes, gpus=GPUS, taint=True)
-        self.history = History(site.api, site.namespace)
+        self.recorder = Recorder(site.api, site.namespace)
 
     def play(self, contender: Callable[[_Scene, Limits], AbstractContextManager[Signal]], limits: Limits) -> Emptied:
         self._populate()
-        before = len(self.history.lives())
+        before = len(self.recorder.lives())
         try:
             with contender(self, limits) as signal:
                 self.stand.rest()
                 began = time.monotonic()
                 signal()
-                self.history.wait(lambda: self._replaced(before), "all to be bound elsewhere", PATIENCE)
+                self.recorder.wait(lambda: self._replaced(before), "all to be bound elsewhere", PATIENCE)
                 return self._emptied(began, before)
         finally:
             self._clear()
 
     def pods(self) -> list[tuple[str, str]]:
-        return [(one.name, one.uid) for one in self.history.here()]
+        return [(life.name, life.uid) for life in self.recorder.here()]
 
     def _populate(self) -> None:
         share = self.count // WORKLOADS or 1
         made = [objects.gpu_deployment(f"w{number}", share) for number in range(self.count // share)]
         self.site.create(*made)
         self.site.wait_bound(self.count, timeout=SETUP_SECONDS)
-        self.history.wait(lambda: len(self.history.here()) == self.count, "all to be there", SETUP_SECONDS)
+        self.recorder.wait(lambda: len(self.recorder.here()) == self.count, "all to be there", SETUP_SECONDS)
         self.site.silence(self.lost)
 
     def _replaced(self, before: int) -> bool:
-        new = self.history.lives()[before:]
-        return len(new) >= self.count and all(one.bound is not None for one in new)
+        new = self.recorder.lives()[before:]
+        return len(new) >= self.count and all(life.bound is not None for life in new)
 
     def _emptied(self, began: float, before: int) -> Emptied:
-        bound = [one.bound - began for one in self.history.lives()[before:] if one.bound is not None]
-        times = [at for at in self.history.eviction_times() if at >= began]
+        bound = [life.bound - began for life in self.recorder.lives()[before:] if life.bound is not None]
+        times = [at for at in self.recorder.eviction_times() if at >= began]
         return Emptied(max(bound), (len(times) - 1) / max(times[-1] - times[0], 0.001))
 
     def _clear(self) -> None:
@@ -152,7 +151,7 @@ def _site(stand: Stand, count: int) -> Iterator[_Scene]:
     site = Site(stand.cluster)
     try:
         scene = _Scene(stand, site, count)
-        with scene.history:
+        with scene.recorder:
             yield scene
     finally:
         site.close()
@@ -166,11 +165,8 @@ def _ours(scene: _Scene, limits: Limits) -> Iterator[Signal]:
         health={"silentSeconds": 0},
         failover={"runningPods": "Move", "maxConcurrentMoves": limits.at_once, "perMinute": limits.per_minute},
     )
-    with pools.pool(site, [PRIMARY, STANDBY], **spec) as pool, OperatorProcess(scene.stand.cluster) as operator:
-        operator.wait_leading()
-        name = pool["metadata"]["name"]
-        pools.wait_condition(site, name, "Ready", "True")
-        yield lambda: brisk.drain(site, name, PRIMARY)
+    with operating(site, [PRIMARY, STANDBY], **spec):
+        yield lambda: brisk.drain(site, site.namespace, PRIMARY)
 
 
 @contextmanager
@@ -178,5 +174,6 @@ def _script(scene: _Scene, limits: Limits) -> Iterator[Signal]:
     """The script, with the operator's own rights."""
     order = Order(scene.lost, scene.pods())
     connection: Connection = msgspec.structs.replace(scene.stand.guarded(), namespace=scene.site.namespace)
-    with Child("e2e.bench.bare_evict", connection, [STANDBY, str(limits.at_once), str(limits.per_minute)]) as script:
+    arguments = [STANDBY, str(limits.at_once), str(limits.per_minute)]
+    with ScriptProcess("e2e.bench.bare_evict", connection, arguments) as script:
         yield lambda: script.send(order)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from e2e import objects, pools
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread
 from e2e.bench.stand import PRIMARY, STANDBY, Stand, cpu_seconds
 from e2e.operator import OperatorProcess
 from e2e.progress import Progress
+from e2e.spread import Spread
 
 PERCENT = 1.0
 READY_SECONDS = 60.0

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -25,12 +24,13 @@ from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import ComputePool
 from computepool.observe.store import Store
-from e2e.bench.children import ChildError
+from e2e import procs
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread, ratios
+from e2e.child import ChildError
 from e2e.cluster import REPOSITORY
 from e2e.progress import Progress
+from e2e.spread import Spread, ratios
 from tests.fakes.biglist import big_list
 
 SECONDS = 5.0
@@ -59,22 +59,22 @@ def run(scale: Scale) -> Result:
         Row(
             what=f"{what}, time",
             unit="s",
-            value=Spread.of(one.seconds for one in ours),
+            value=Spread.of(filled.seconds for filled in ours),
             limit=SECONDS,
-            detail=f"{Spread.of(one.cpu_seconds for one in ours).mid:.1f} s of processor time",
+            detail=f"{Spread.of(filled.cpu_seconds for filled in ours).p50:.1f} s of processor time",
         ),
         Row(
             what=f"{what}, beside reading names only",
             unit="x",
-            value=ratios([one.seconds for one in ours], [one.seconds for one in bare]),
-            detail=f"{Spread.of(one.seconds for one in bare).mid:.1f} s for those",
+            value=ratios([filled.seconds for filled in ours], [filled.seconds for filled in bare]),
+            detail=f"{Spread.of(filled.seconds for filled in bare).p50:.1f} s for those",
         ),
         Row(
             what=f"{what}, memory",
             unit="MB",
-            value=Spread.of(one.peak_mb for one in ours),
+            value=Spread.of(filled.peak_mb for filled in ours),
             limit=MEGABYTES,
-            detail=f"at its peak; {Spread.of(one.resident_mb for one in ours).mid:.0f} MB afterwards",
+            detail=f"at its peak; {Spread.of(filled.resident_mb for filled in ours).p50:.0f} MB afterwards",
         ),
     ]
     return Result("listing", rows, msgspec.to_builtins({"ours": ours, "bare": bare}))
@@ -97,7 +97,7 @@ async def _measure(fill: Callable[[str], Awaitable[tuple[int, int]]], url: str, 
     took, cpu = time.monotonic() - began, time.process_time() - used
     if held != sizes:
         raise ChildError(f"{held[0]} pods and {held[1]} nodes came, not {sizes[0]} and {sizes[1]}")
-    return Filled(took, cpu, _status_mb("VmRSS"), _status_mb("VmHWM"))
+    return Filled(took, cpu, procs.memory_mib("self"), procs.memory_mib("self", "VmHWM"))
 
 
 async def _ours(url: str) -> tuple[int, int]:
@@ -159,13 +159,6 @@ def _pool() -> ComputePool:
     ]
     metadata = {"name": "bench", "uid": "bench", "resourceVersion": "1", "generation": 1}
     return ComputePool.from_object({"metadata": metadata, "spec": {"providers": providers}})
-
-
-def _status_mb(field: str) -> float:
-    """Return a field of this process's status, see proc_pid_status(5)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    line = next(line for line in lines if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

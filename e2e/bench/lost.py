@@ -2,7 +2,7 @@
 
 `python -m e2e.bench.lost`: 104 pods on 13 nodes of a primary, a standby with room for them on 7 nodes, with zone labels
 and without. Plain Kubernetes has the controller manager's default timings and every help it can get: its pods tolerate
-the standby from the start and prefer the primary. It takes minutes, and is given up on after eight.
+the standby from the start and prefer the primary. It takes minutes; after eight the wait ends.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
-from e2e import chart, objects, pools
-from e2e.bench.report import FOLDER, Result, Row, number, show, write
-from e2e.bench.spread import Spread, percentile
+from e2e import chart, objects
+from e2e.bench.contenders import operating
+from e2e.bench.report import Result, Row, number, show, table_console, write
 from e2e.cluster import Cluster
 from e2e.components import Options
 from e2e.errors import E2EError, WaitTimeoutError
-from e2e.history import History
-from e2e.operator import OperatorProcess
+from e2e.recorder import Recorder
 from e2e.site import Site
+from e2e.spread import Spread, percentile
 
 Json = dict[str, Any]
 
@@ -36,11 +35,10 @@ STANDBY_NODES, STANDBY_GPUS = 7, 16
 SILENT_SECONDS = 20
 LIMIT_SECONDS = 30.0
 GIVEN_UP_SECONDS = 480.0
-WIDTH = 160
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """Who is measured on what."""
+    """Whether the operator runs, and whether nodes have zone labels."""
 
     operator: bool
     zones: bool
@@ -65,13 +63,14 @@ def run(given_up: float = GIVEN_UP_SECONDS, say: Any = print) -> Result:
     scenarios = [Scenario(operator, zones) for operator in (True, False) for zones in (True, False)]
     found: dict[Scenario, Found] = {}
     with ThreadPoolExecutor(2) as threads:
-        plain = {one: threads.submit(play, one, given_up) for one in scenarios if not one.operator}
+        plain = {each: threads.submit(play, each, given_up) for each in scenarios if not each.operator}
         say(f"plain Kubernetes is waited for up to {given_up:g} s, on two clusters beside")
-        for one in scenarios:
-            found[one] = play(one, given_up) if one.operator else plain[one].result()
-            say(f"{one}: {_words(found[one])}")
-    raw = {str(one): msgspec.to_builtins(result) for one, result in found.items()}
-    return Result("lost", [_row(one, result) for one, result in found.items()], raw)
+        for scenario in scenarios:
+            running = plain.get(scenario)
+            found[scenario] = running.result() if running else play(scenario, given_up)
+            say(f"{scenario}: {_words(found[scenario])}")
+    raw = {str(scenario): msgspec.to_builtins(result) for scenario, result in found.items()}
+    return Result("lost", [_row(scenario, result) for scenario, result in found.items()], raw)
 
 
 def play(scenario: Scenario, given_up: float) -> Found:
@@ -80,28 +79,30 @@ def play(scenario: Scenario, given_up: float) -> Found:
         site = Site(cluster)
         lost = _furnish(site, zones=scenario.zones)
         with (
-            _operating(site) if scenario.operator else nullcontext(),
-            History(site.api, site.namespace) as history,
+            _operator(site) if scenario.operator else nullcontext(),
+            Recorder(site.api, site.namespace) as recorder,
         ):
             site.create(_workload(tolerant=not scenario.operator))
             site.wait_bound(PODS, timeout=120)
-            history.wait(lambda: len(history.here()) == PODS, "all to be there", 60)
+            recorder.wait(lambda: len(recorder.here()) == PODS, "all to be there", 60)
             assert site.providers_of(site.pods()) == {PRIMARY: PODS}
-            return _measure(site, history, lost, given_up)
+            return _measure(site, recorder, lost, given_up)
 
 
-def _measure(site: Site, history: History, lost: Sequence[str], given_up: float) -> Found:
+def _measure(site: Site, recorder: Recorder, lost: Sequence[str], given_up: float) -> Found:
     began = time.monotonic()
     with ThreadPoolExecutor(len(lost)) as threads:
         list(threads.map(lambda name: site.silence([name]), lost))
     gone = set(lost)
 
     def elsewhere() -> list[float]:
-        return sorted(one.bound - began for one in history.lives() if one.bound is not None and one.node not in gone)
+        return sorted(
+            life.bound - began for life in recorder.lives() if life.bound is not None and life.node not in gone
+        )
 
     # What is missing is missing in the answer.
     with suppress(WaitTimeoutError):
-        history.wait(lambda: len(elsewhere()) >= PODS, "all to be bound elsewhere", given_up)
+        recorder.wait(lambda: len(elsewhere()) >= PODS, "all to be bound elsewhere", given_up)
     return Found(elsewhere(), PODS, time.monotonic() - began)
 
 
@@ -116,28 +117,20 @@ def _workload(*, tolerant: bool) -> Json:
     """A Deployment; a tolerant one may use the standby from the start, and prefers the primary."""
     if not tolerant:
         return objects.gpu_deployment("work", PODS)
-    match = [{"key": objects.PROVIDER_KEY, "operator": "In", "values": [PRIMARY]}]
-    preferred = {"weight": 100, "preference": {"matchExpressions": match}}
-    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+    affinity = objects.preference({objects.PROVIDER_KEY: PRIMARY})
     tolerations = [objects.provider_toleration(STANDBY)]
     return objects.gpu_deployment("work", PODS, tolerations=tolerations, affinity=affinity)
 
 
 @contextmanager
-def _operating(site: Site) -> Iterator[None]:
+def _operator(site: Site) -> Iterator[None]:
     """The operator, with a pool whose only setting off the defaults is how many pods it may move, and how soon."""
     spec: Json = {
         "health": {"silentSeconds": SILENT_SECONDS},
         "failover": {"maxConcurrentMoves": PODS, "perMinute": 10 * PODS},
         "admission": {"mode": "WhenSaturated"},
     }
-    with (
-        chart.installed(site.cluster),
-        pools.pool(site, [PRIMARY, STANDBY], **spec) as pool,
-        OperatorProcess(site.cluster) as operator,
-    ):
-        operator.wait_leading()
-        pools.wait_condition(site, pool["metadata"]["name"], "Ready", "True")
+    with chart.installed(site.cluster), operating(site, [PRIMARY, STANDBY], **spec):
         yield
 
 
@@ -170,9 +163,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     write(result)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    show([result], console)
-    console.print(f"All that was measured: {FOLDER}")
+    show([result], table_console())
     return 0
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from e2e.bench.report import Result, Row
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread
 from e2e.progress import Progress
+from e2e.spread import Spread
 from tests.unit.core.oscillation import VARIANTS, Outcome, overloads, play
 
 WORDS = {
@@ -28,21 +28,21 @@ def run(scale: Scale) -> Result:
             progress.say(name)
             played[name] = play(name, scale.trace_days)
     without = played["ungoverned"].moves
-    rows = [_row(one, without) for one in played.values()]
+    rows = [_row(outcome, without) for outcome in played.values()]
     return Result(
         "oscillation", rows, {"overloads": overloads(), "outcomes": msgspec.to_builtins(list(played.values()))}
     )
 
 
-def _row(one: Outcome, without: int) -> Row:
+def _row(outcome: Outcome, without: int) -> Row:
     return Row(
-        what=WORDS[one.name],
+        what=WORDS[outcome.name],
         unit="moves",
-        value=Spread.of([float(one.moves)]),
+        value=Spread.of([float(outcome.moves)]),
         # What the governor is for: fewer moves than without it.
-        limit=float(without) if one.name == "governed" else None,
+        limit=float(without) if outcome.name == "governed" else None,
         detail=(
-            f"{one.bursts} workloads sent on, {one.in_vain} of them again after they came home, "
-            f"{one.standby_hours:,.0f} GPU hours on the standby"
+            f"{outcome.bursts} workloads sent on, {outcome.in_vain} of them again after they came home, "
+            f"{outcome.standby_hours:,.0f} GPU hours on the standby"
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from e2e import versions
-from e2e.bench.spread import Spread
 from e2e.cluster import REPOSITORY
+from e2e.spread import Spread
 
 FOLDER = REPOSITORY / "build" / "bench"
+WIDTH = 160
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,16 +36,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none."""
-        return None if self.limit is None else self.value.mid <= self.limit
+        return None if self.limit is None else self.value.p50 <= self.limit
 
     @property
     def verdict(self) -> str:
         """Say whether the target is met, and by how much it is not."""
         if self.limit is None:
             return ""
-        if self.value.mid <= self.limit:
+        if self.value.p50 <= self.limit:
             return "met"
-        return f"missed by {number(self.value.mid - self.limit)} {self.unit}"
+        return f"missed by {number(self.value.p50 - self.limit)} {self.unit}"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -71,24 +73,32 @@ def write(result: Result, folder: Path = FOLDER) -> Path:
     return path
 
 
+def table_console() -> Console:
+    """Return where to print a table: in a file, its lines are not folded to a terminal's width."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
 def show(results: Iterable[Result], console: Console) -> None:
-    """Print everything as one table."""
+    """Print everything as one table, and how many targets were missed."""
+    missed = 0
     table = Table(title="ComputePool benchmarks: middle of the rounds (least to greatest)", title_justify="left")
     for column in ("what", "target", "measured", "range", "verdict", "in numbers"):
         table.add_column(column, overflow="fold")
     for result in results:
         for row in result.rows:
+            missed += row.met is False
             colour = {True: "green", False: "red", None: "dim"}[row.met]
             table.add_row(
                 row.what,
                 "" if row.limit is None else f"≤ {number(row.limit)} {row.unit}",
-                f"{number(row.value.mid)} {row.unit}",
-                f"{number(row.value.low)}-{number(row.value.high)}",
+                f"{number(row.value.p50)} {row.unit}",
+                f"{number(row.value.min)}-{number(row.value.max)}",
                 f"[{colour}]{row.verdict}[/{colour}]",
                 row.detail,
             )
         table.add_section()
     console.print(table)
+    console.print(f"{missed} target(s) missed. All that was measured: {FOLDER}")
 
 
 def number(value: float) -> str:

@@ -1,20 +1,21 @@
-"""Contenders, turn by turn: A B A B, so that whatever the machine does meanwhile it does to both."""
+"""Contenders, turn by turn: A B A B, so that a load on the machine slows both alike."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from statistics import median
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from e2e.bench.contenders import Contender
 from e2e.bench.report import Row, number
-from e2e.bench.spread import percentile, ratios
 from e2e.bench.stand import Sample, Stand, cpu_seconds
 from e2e.progress import Progress
+from e2e.spread import Spread, ratios
 
 WARM_UP = 20
 # Between one single pod and the next: what follows a burst, such as events, is over by then.
@@ -53,13 +54,10 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True):
     """One batch in a few numbers, in milliseconds."""
 
-    bound_p50: float
-    bound_p99: float
+    bound: Spread
     bound_last: float
     """From the first creation to the last pod bound."""
-    sent_p50: float
-    sent_p99: float
-    sent_last: float
+    sent: Spread
     cpu: float
     """What the contender used, for each pod, until the last one was bound."""
 
@@ -112,14 +110,10 @@ def _measured(pids: Sequence[int], burst: Callable[[], list[Sample]]) -> Figures
     before = sum(map(cpu_seconds, pids))
     samples = burst()
     used = sum(map(cpu_seconds, pids)) - before
-    bound, sent = [one.bound for one in samples], [one.sent_on for one in samples]
     return Figures(
-        bound_p50=percentile(bound, 0.5),
-        bound_p99=percentile(bound, 0.99),
-        bound_last=max(one.until_bound for one in samples),
-        sent_p50=percentile(sent, 0.5),
-        sent_p99=percentile(sent, 0.99),
-        sent_last=max(sent),
+        bound=Spread.of(sample.bound for sample in samples),
+        bound_last=max(sample.until_bound for sample in samples),
+        sent=Spread.of(sample.sent_on for sample in samples),
         cpu=1000 * used / len(samples),
     )
 
@@ -127,11 +121,11 @@ def _measured(pids: Sequence[int], burst: Callable[[], list[Sample]]) -> Figures
 def compared(
     what: str, ours: Sequence[Figures], bare: Sequence[Figures], figures: Sequence[str], limit: float | None
 ) -> list[Row]:
-    """Return a row for each of these figures: ours beside the bare one, round by round."""
+    """Return a row for each of these figures, such as `bound.p50`: ours beside the bare one, round by round."""
     rows = []
     for figure in figures:
-        mine, theirs = [getattr(one, figure) for one in ours], [getattr(one, figure) for one in bare]
-        detail = f"{number(median(mine))} ms beside {number(median(theirs))} ms"
-        label = f"{what}, {figure.rpartition('_')[2]}"
+        mine, theirs = list(map(attrgetter(figure), ours)), list(map(attrgetter(figure), bare))
+        detail = f"{number(Spread.of(mine).p50)} ms beside {number(Spread.of(theirs).p50)} ms"
+        label = f"{what}, {re.split('[._]', figure)[-1]}"
         rows.append(Row(what=label, unit="x", value=ratios(mine, theirs), limit=limit, detail=detail))
     return rows

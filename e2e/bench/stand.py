@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import msgspec
 from e2e import chart, objects
 from e2e.bench.children import Connection
 from e2e.bench.creator import Creator
-from e2e.bench.witness import Seen, Witness
+from e2e.bench.recording import RecorderProcess
 from e2e.cluster import Cluster
 from e2e.components import Options
 from e2e.errors import WaitTimeoutError
+from e2e.recorder import Life
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -28,7 +29,6 @@ Json = dict[str, Any]
 PRIMARY, STANDBY = "aws", "nebius"
 PRIMARY_NODES = 2
 GPUS = 8
-BATCH_LABEL = "e2e.computepool.io/batch"
 BOUND_SECONDS = 90.0
 # Of one core, in all processes that are waited for, and for so long: that is rest.
 REST_SHARE = 0.25
@@ -38,25 +38,25 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One pod's way; times in milliseconds."""
+    """One pod's times, in milliseconds."""
 
     bound: float
-    """From its creation being asked for to its being seen bound."""
+    """From the request that creates it to its being seen bound."""
     sent_on: float
-    """From its being seen for the first time to its being seen with the toleration."""
+    """From when it is first seen to when it is seen with the toleration."""
     until_bound: float
-    """From the first creation of its batch to its being seen bound."""
+    """From the first request of its batch to when it is seen bound."""
 
 
 class Stand:
-    """A cluster with the chart's policies and rights, nodes of two providers, and a witness."""
+    """A cluster with the chart's policies and rights, nodes of two providers, and a recorder."""
 
     def __init__(self, cluster: Cluster, site: Site) -> None:
         """Use a site of a cluster that has the chart; see `standing`."""
         self.cluster = cluster
         self.site = site
         self.connection = Connection(cluster.url, cluster.admin_token, str(cluster.ca_file), site.namespace)
-        self._witness = Witness(self.connection)
+        self._recorder = RecorderProcess(self.connection)
         self._creator = Creator(self.connection)
         self._batches = 0
 
@@ -68,7 +68,7 @@ class Stand:
     def close(self) -> None:
         """End what the stand has started."""
         self._creator.close()
-        self._witness.close()
+        self._recorder.close()
 
     def furnish(self, places: int) -> None:
         """Add the nodes: a primary that two large pods fill, and a standby with room for `places` pods."""
@@ -81,33 +81,29 @@ class Stand:
         """Create pods at once, described as for `objects.gpu_pod`, and wait until the standby has them all."""
         self._batches += 1
         prefix = f"b{self._batches}"
-        manifests = objects.gpu_pods(prefix, count, labels={BATCH_LABEL: prefix}, **how)
+        manifests = objects.gpu_pods(prefix, count, labels={"app": prefix}, **how)
         asked = self._creator.create(manifests)
-        seen = self._witness.wait(prefix, count, BOUND_SECONDS)
+        seen = self._recorder.wait(prefix, count, BOUND_SECONDS)
         begin = min(asked.values())
         return [_sample(name, at, begin, seen.get(name)) for name, at in asked.items()]
 
     def clear(self, pids: Sequence[int] = ()) -> None:
         """Delete all batches and events, and wait until cluster and `pids` have come to rest."""
-        self.cluster.api.delete_all("pods", self.site.namespace, labels=BATCH_LABEL, grace_seconds=0)
-        self._until(lambda: self._witness.quiet().pods <= PRIMARY_NODES, "pods to be gone")
+        api, namespace = self.cluster.api, self.site.namespace
+        # All but those that fill the primary, which have no such label.
+        api.delete_all("pods", namespace, labels="app", grace_seconds=0)
+        what = "pods to be gone"
+        api.wait_for("pods", lambda pods: not pods, namespace, labels="app", timeout=BOUND_SECONDS, what=what)
         self.rest(pids)
-        self.cluster.api.delete_all("events.events.k8s.io", self.site.namespace)
+        api.delete_all("events.events.k8s.io", namespace)
         self.rest(pids)
 
     def rest(self, pids: Sequence[int] = ()) -> None:
-        """Wait until nothing happens any more; what other users of the machine do is not waited for."""
+        """Wait until cluster and `pids` are at rest; load from other users of the machine does not count."""
         watched = [*self.cluster.pids().values(), *pids]
         deadline = time.monotonic() + REST_TIMEOUT
         while _busy(watched) > REST_SHARE and time.monotonic() < deadline:
             pass  # Measuring has taken its time.
-
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + BOUND_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(f"waited {BOUND_SECONDS:g} s for {what}")
-            time.sleep(0.05)
 
 
 @contextmanager
@@ -135,9 +131,9 @@ def _busy(pids: Sequence[int]) -> float:
     return (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - began)
 
 
-def _sample(name: str, asked: float, begin: float, seen: Seen | None) -> Sample:
-    if seen is None or seen.bound is None:
+def _sample(name: str, asked: float, begin: float, life: Life | None) -> Sample:
+    if life is None or life.bound is None:
         raise WaitTimeoutError(f"pod {name} was not bound in {BOUND_SECONDS:g} s")
-    # One that had the toleration from the start was not sent on.
-    sent_on = (seen.sent_on or seen.added) - seen.added
-    return Sample((seen.bound - asked) * 1000, sent_on * 1000, (seen.bound - begin) * 1000)
+    # A pod that had the toleration from the start was not sent on.
+    sent_on = min(life.sent_on.values(), default=life.created) - life.created
+    return Sample((life.bound - asked) * 1000, sent_on * 1000, (life.bound - begin) * 1000)

@@ -15,15 +15,15 @@ from rich.table import Table
 from e2e import binaries, versions
 from e2e.cluster import REPOSITORY
 from e2e.demo import page
+from e2e.demo.recorder import DemoRecorder
 from e2e.demo.report import Report
 from e2e.demo.screen import Screen
-from e2e.demo.spread import Spread
 from e2e.demo.stage import STANDBYS, Stage, stage
 from e2e.demo.story import Story
 from e2e.demo.telling import NAMESPACE, POOL
-from e2e.demo.witness import Witness
 from e2e.errors import E2EError
 from e2e.objects import PROVIDER_KEY
+from e2e.spread import Spread
 from e2e.stages import KUBELET_ALIVE, KUBELET_LABEL
 
 REPORT = REPOSITORY / "build" / "demo" / "report.json"
@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     # What was started is ended in order; also where a shell started us in the background, and SIGINT came ignored.
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, _interrupt)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _interrupt)
     try:
         return _play(Screen(console, parsed.pause), parsed)
     except KeyboardInterrupt:
@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
 def _play(screen: Screen, asked: argparse.Namespace) -> int:
     keep, report_file = asked.keep, asked.report
     with stage(screen, KEPT_NAME if keep else None, keep=keep) as ready:
-        witness = Witness(ready.cluster.api, NAMESPACE, POOL)
-        story = Story(ready, screen, witness)
+        recorder = DemoRecorder(ready.cluster.api, NAMESPACE, POOL)
+        story = Story(ready, screen, recorder)
         try:
             story.tell()
         finally:
@@ -69,7 +69,6 @@ def _play(screen: Screen, asked: argparse.Namespace) -> int:
             report.write(report_file)
             timeline = story.timeline()
             page.write(report_file.with_suffix(".html"), report, timeline)
-            witness.close()
         _sum_up(screen, report, report_file)
         if asked.picture:
             asked.picture.write_text(page.picture(timeline), encoding="utf-8")

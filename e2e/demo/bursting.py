@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from e2e.demo.report import way_of
-from e2e.demo.seen import PodSeen
 from e2e.demo.stage import ACCELERATORS, CAPACITY, PRIMARY, STANDBYS, TRAINING
 from e2e.demo.telling import GROWING, NAMESPACE, STAYING, TELLING, Telling, admitted, allocated
+from e2e.recorder import Life
 
 GROWTH = CAPACITY // 2
 """Pods by which the Deployment grows at a time."""
@@ -19,7 +19,7 @@ class Bursting:
     def __init__(self, telling: Telling) -> None:
         """Nothing happens yet."""
         self._t = telling
-        self.resident: list[PodSeen] = []
+        self.resident: list[Life] = []
         """The pods that were there when the primary became full."""
 
     def play(self) -> None:
@@ -44,7 +44,7 @@ class Bursting:
             what="the training's pods to be bound",
         )
         self._t.apply("10-namespace.yaml", "20-pool.yaml", "30-chat.yaml")
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self._t.all_bound(CAPACITY)
             full = ACCELERATORS[PRIMARY]
             self._t.shown(lambda status: allocated(status, PRIMARY) == full, f"a full {PRIMARY}")
@@ -53,7 +53,7 @@ class Bursting:
     def _burst(self) -> None:
         nebius = STANDBYS[0]
         self._t.step(f"It grows past the primary: pending pods get a toleration and run on {nebius}")
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self._grow(CAPACITY + GROWTH)
         burst = self._burst_pods()
         patched = sum(1 for pod in burst if self._patched(pod))
@@ -65,7 +65,7 @@ class Bursting:
     def _admit(self) -> None:
         nebius, crusoe = STANDBYS
         self._t.step(f"It grows on: new pods are born with leave for {nebius}, and once that is full, {crusoe}")
-        with self._t.screen.watching(self._t.witness):
+        with self._t.screen.watching(self._t.recorder):
             self._grow(2 * CAPACITY)
             self._t.shown(lambda status: admitted(status) == [crusoe], f"admission to {crusoe}")
             self._grow(GROWN)
@@ -74,8 +74,8 @@ class Bursting:
         self._t.step("Why is a pod where it is, and why does another one wait?")
         self._t.act(f"{STAYING} is applied: a pod that may not leave {PRIMARY}.")
         self._t.apply("40-records.yaml")
-        with self._t.screen.watching(self._t.witness):
-            (stays,) = self._t.wait(lambda: self._t.witness.of(STAYING), f"the pod of {STAYING}")
+        with self._t.screen.watching(self._t.recorder):
+            (stays,) = self._t.wait(lambda: self._t.recorder.here(STAYING), f"the pod of {STAYING}")
             self._t.shown(lambda status: status["pending"]["pods"] == 1, "one pod that waits")
         for pod in (max(self._burst_pods(), key=self._patched), stays):
             self._t.run("computepool", "explain", f"{NAMESPACE}/{pod.name}")
@@ -95,13 +95,13 @@ class Bursting:
         patched = {pod.name for pod in self._burst_pods() if self._patched(pod)}
 
         def heard() -> bool:
-            return patched <= {event.name for event in self._t.witness.events if event.kind == "Pod"}
+            return patched <= {event.name for event in self._t.recorder.events if event.kind == "Pod"}
 
         self._t.wait(heard, "an event on every pod that was patched", TELLING)
 
-    def _burst_pods(self) -> list[PodSeen]:
-        at_home = {id(pod) for pod in self.resident}
-        return [pod for pod in self._t.pods if id(pod) not in at_home]
+    def _burst_pods(self) -> list[Life]:
+        at_home = {pod.uid for pod in self.resident}
+        return [pod for pod in self._t.pods if pod.uid not in at_home]
 
-    def _patched(self, pod: PodSeen) -> bool:
+    def _patched(self, pod: Life) -> bool:
         return way_of(pod, self._t.stage.provider_of_node[pod.node]) == "patch"

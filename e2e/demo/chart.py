@@ -137,12 +137,12 @@ class Chart:
 
     def _strand(self, strand: Strand, top: float, provider: str) -> None:
         y = top + (strand.slot + 0.5) * SLOT
-        stop = strand.end if strand.leaving is None else strand.leaving
         until = "the end" if strand.leaving is None else _clock(strand.leaving)
         title = f"{strand.name} on {provider}, {_clock(strand.start)} to {until}: {WAYS[strand.way]}"
-        lines = f'<path class="strand {strand.way}" d="M{self._x(strand.start):.1f} {y:.1f}H{self._x(stop):.1f}"/>'
-        if self._x(strand.end) - self._x(stop) > 1:
-            lines += f'<path class="leaving" d="M{self._x(stop):.1f} {y:.1f}H{self._x(strand.end):.1f}"/>'
+        stop = self._x(strand.stop)
+        lines = f'<path class="strand {strand.way}" d="M{self._x(strand.start):.1f} {y:.1f}H{stop:.1f}"/>'
+        if self._x(strand.end) - stop > 1:
+            lines += f'<path class="leaving" d="M{stop:.1f} {y:.1f}H{self._x(strand.end):.1f}"/>'
         self._add(f"<g><title>{escape(title)}</title>{lines}</g>")
 
     def _moves(self) -> None:

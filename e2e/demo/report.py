@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from e2e.demo.moving import Failback, Failover
-from e2e.demo.seen import EventSeen, Eviction, PodSeen
-from e2e.demo.spread import Spread
+from e2e.demo.moving import Failback, Failover, Milestones, Observations, failback_of, failover_of, milliseconds
+from e2e.demo.seen import EventSeen, Eviction
+from e2e.recorder import Life
+from e2e.spread import Spread
 
 METHOD = {
     "overflow_pods": "pods that were created while the primary was full and that may leave it",
@@ -88,7 +89,7 @@ class Moves(msgspec.Struct, frozen=True):
 
     @property
     def troubles(self) -> list[str]:
-        """What did not come as it should."""
+        """What did not go as it should."""
         found = {
             f"not every pod left {self.failover.provider} for another provider": not self.failover.all_left,
             "more pods left it at once than the pool allows": not self.failover.within_limit,
@@ -100,23 +101,14 @@ class Moves(msgspec.Struct, frozen=True):
         return [trouble for trouble, there in found.items() if there]
 
 
-class Report(msgspec.Struct, frozen=True):
-    """The demo's result; `method` says how each number was got."""
+class Report(Burst, frozen=True, kw_only=True):
+    """The demo's result: the burst, the moves, and the whole; `method` says how each number was got."""
 
     kubernetes: str
     seconds: float
     succeeded: bool
     troubles: list[str]
-    """What did not come as it should; empty where all did."""
-    overflow_pods: int
-    burst_pods: int
-    held_pods: int
-    by: Ways
-    pods: dict[str, int]
-    burst_ms: Spread
-    observed_ms: Spread
-    bound_ms: Spread
-    bound_ms_by: dict[str, Spread]
+    """What did not go as it should; empty where all did."""
     failover: Failover
     failover_ms: Spread
     silence_ms: Spread
@@ -125,7 +117,6 @@ class Report(msgspec.Struct, frozen=True):
     failback: Failback
     pods_at_end: dict[str, int]
     restarts: int
-    deleted: int
     events: list[EventLine]
     method: dict[str, str] = msgspec.field(default_factory=lambda: dict(METHOD))
 
@@ -135,22 +126,22 @@ class Report(msgspec.Struct, frozen=True):
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
-def way_of(pod: PodSeen, provider: str) -> str:
+def way_of(pod: Life, provider: str) -> str:
     """How a pod came to the standby provider that it runs on."""
     return "admission" if provider in pod.born_tolerating else "patch"
 
 
 def burst_of(
     *,
-    resident: Sequence[PodSeen],
-    pods: Sequence[PodSeen],
+    resident: Sequence[Life],
+    pods: Sequence[Life],
     provider_of_node: dict[str, str],
     primary: str,
     log_lines: Iterable[dict[str, Any]],
 ) -> Burst:
     """Sum up the burst. `resident` are the pods of `pods` that were there when the primary became full."""
-    full_with = {id(pod) for pod in resident}
-    overflow = [pod for pod in pods if id(pod) not in full_with]
+    full_with = {pod.uid for pod in resident}
+    overflow = [pod for pod in pods if pod.uid not in full_with]
     burst = [(pod, provider_of_node[pod.node]) for pod in overflow if pod.node and pod.may_leave]
     burst = [(pod, provider) for pod, provider in burst if provider != primary]
     ways = {way: [pod for pod, provider in burst if way_of(pod, provider) == way] for way in ("patch", "admission")}
@@ -160,11 +151,28 @@ def burst_of(
         held_pods=sum(1 for pod in overflow if not pod.may_leave and not pod.node),
         by=Ways(len(ways["patch"]), len(ways["admission"])),
         pods=by_provider(pods, provider_of_node),
-        burst_ms=Spread.of(_logged(log_lines)),
-        observed_ms=Spread.of(1000 * (at - pod.added) for pod in overflow for at in pod.sent_on.values()),
-        bound_ms=Spread.of(_bound(pod for pod, _ in burst)),
-        bound_ms_by={way: Spread.of(_bound(came)) for way, came in ways.items()},
-        deleted=sum(1 for pod in pods if pod.leaving is not None),
+        burst_ms=milliseconds(_logged(log_lines)),
+        observed_ms=milliseconds(1000 * (at - pod.created) for pod in overflow for at in pod.sent_on.values()),
+        bound_ms=milliseconds(_bound(pod for pod, _ in burst)),
+        bound_ms_by={way: milliseconds(_bound(came)) for way, came in ways.items()},
+        deleted=sum(not pod.here for pod in pods),
+    )
+
+
+def moves_of(
+    observed: Observations, milestones: Milestones, signal: float | None, spec: Mapping[str, Any], pods: Iterable[Life]
+) -> Moves:
+    """Sum up the moves of the observed workload. `spec`: the pool's; `pods`: of all workloads."""
+    failover, failover_ms, silence_ms = failover_of(observed, milestones, signal, spec.get("failover", {}))
+    failback = failback_of(observed, milestones, spec.get("failback", {}))
+    return Moves(
+        failover=failover,
+        failover_ms=failover_ms,
+        silence_ms=silence_ms,
+        moves=failover.moves + failback.moves,
+        pdb_violations=beyond_budgets(observed.evictions),
+        failback=failback,
+        pods_at_end=by_provider(pods, observed.provider_of_node),
     )
 
 
@@ -174,7 +182,7 @@ def report_of(
     seconds: float,
     burst: Burst,
     moves: Moves,
-    pods: Iterable[PodSeen],
+    pods: Iterable[Life],
     events: Iterable[EventSeen],
 ) -> Report:
     """Put both halves together. `pods`: all that there ever were."""
@@ -193,14 +201,14 @@ def report_of(
     )
 
 
-def by_provider(pods: Iterable[PodSeen], provider_of_node: dict[str, str]) -> dict[str, int]:
+def by_provider(pods: Iterable[Life], provider_of_node: Mapping[str, str]) -> dict[str, int]:
     """Count pods that have a node and are not leaving."""
-    return dict(Counter(provider_of_node[pod.node] for pod in pods if pod.node and pod.leaving is None))
+    return dict(Counter(provider_of_node[pod.node] for pod in pods if pod.node and pod.here))
 
 
 def beyond_budgets(evictions: Iterable[Eviction]) -> int:
     """Count pods that were taken away without their disruption budget's leave."""
-    return sum(1 for one in evictions if one.beyond_budget)
+    return sum(eviction.beyond_budget for eviction in evictions)
 
 
 def _logged(lines: Iterable[dict[str, Any]]) -> list[float]:
@@ -208,5 +216,5 @@ def _logged(lines: Iterable[dict[str, Any]]) -> list[float]:
     return [float(line["took_ms"]) for line in bursts for _ in range(int(line["pods"]))]
 
 
-def _bound(pods: Iterable[PodSeen]) -> list[float]:
-    return [1000 * (pod.bound - pod.added) for pod in pods if pod.bound is not None]
+def _bound(pods: Iterable[Life]) -> list[float]:
+    return [1000 * (pod.bound - pod.created) for pod in pods if pod.bound is not None]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +14,8 @@ from rich.text import Text
 
 from computepool.cli.status import providers_table
 from computepool.model.api import ComputePool
+from e2e.demo.recorder import DemoRecorder
 from e2e.demo.seen import EventSeen
-from e2e.demo.witness import Witness
 
 REDRAWS_PER_SECOND = 8
 # Lines of events below the table; the report has them all.
@@ -58,53 +57,40 @@ class Screen:
         self.console.print(what)
 
     @contextmanager
-    def watching(self, witness: Witness) -> Iterator[None]:
+    def watching(self, recorder: DemoRecorder) -> Iterator[None]:
         """Show the providers and what is told of the pool, as long as the block lasts and a moment longer."""
-        seen_before = len(witness.events)
-        scene = _Scene(witness, seen_before)
+        scene = _Scene(recorder, len(recorder.events))
         if self.console.is_terminal:
             with Live(scene, console=self.console, refresh_per_second=REDRAWS_PER_SECOND):
                 yield
                 self.rest()
             return
-        with self._telling(witness, seen_before):
+        recorder.listener = self._tell
+        try:
             yield
+        finally:
+            recorder.listener = None
         self.console.print(scene.table())
 
     def rest(self) -> None:
         """Let a person read."""
         time.sleep(self._pause)
 
-    @contextmanager
-    def _telling(self, witness: Witness, told: int) -> Iterator[None]:
-        over = threading.Event()
-        telling = threading.Thread(target=self._tell, args=(witness, told, over), daemon=True)
-        telling.start()
-        try:
-            yield
-        finally:
-            over.set()
-            telling.join()
-
-    def _tell(self, witness: Witness, told: int, over: threading.Event) -> None:
-        last = False
-        while not last:
-            last = over.wait(0.1)
-            fresh, told = witness.events[told:], len(witness.events)
-            for event in _of_pools(fresh):
-                self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
+    def _tell(self, event: EventSeen) -> None:
+        if event.kind == "ComputePool":
+            self.console.print(f"  {_line(event)[:PLAIN_NOTE]}", soft_wrap=True, markup=False, highlight=False)
 
 
 class _Scene:
     """The table and the events as they are at the moment of drawing."""
 
-    def __init__(self, witness: Witness, seen_before: int) -> None:
-        self._witness = witness
+    def __init__(self, recorder: DemoRecorder, seen_before: int) -> None:
+        self._recorder = recorder
         self._seen_before = seen_before
 
     def __rich__(self) -> RenderableType:
-        fresh = self._witness.events[self._seen_before :]
-        of_pools = _of_pools(fresh)
+        fresh = self._recorder.events[self._seen_before :]
+        of_pools = [event for event in fresh if event.kind == "ComputePool"]
         lines = [Text(f"  {_line(event)}", no_wrap=True, overflow="ellipsis") for event in of_pools[-SHOWN_EVENTS:]]
         others = len(fresh) - len(of_pools)
         if others:
@@ -112,15 +98,11 @@ class _Scene:
         return Group(self.table(), *lines)
 
     def table(self) -> RenderableType:
-        pool = self._witness.pool
+        pool = self._recorder.pool
         return providers_table(_parsed(pool)) if pool else Text("  (the pool is not there yet)", style="dim")
 
 
 _parsed: Callable[[dict[str, Any]], ComputePool] = ComputePool.from_object
-
-
-def _of_pools(events: Sequence[EventSeen]) -> list[EventSeen]:
-    return [event for event in events if event.kind == "ComputePool"]
 
 
 def _line(event: EventSeen) -> str:

@@ -1,41 +1,24 @@
-"""What the witness notes down: pods, evictions, the pool's verdicts, events. Times are seconds on its own clock."""
+"""What the demo records besides pods: evictions, the pool's status, events, its own steps.
+
+Times are seconds on this machine's monotonic clock.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
+from e2e.recorder import Life
+
 Json = dict[str, Any]
-
-
-@dataclass
-class PodSeen:
-    """One pod's life."""
-
-    name: str
-    app: str
-    added: float
-    born_tolerating: frozenset[str]
-    """Standby providers whose taint it tolerated as it was created."""
-    may_leave: bool
-    """Whether it has not said that it never leaves the primary."""
-    sent_on: dict[str, float] = field(default_factory=dict)
-    """When it was first seen to tolerate a further standby provider."""
-    bound: float | None = None
-    node: str = ""
-    ready: bool = False
-    restarts: int = 0
-    leaving: float | None = None
-    """When it was first seen on its way out: a pod on a dead node stays like that, and runs no more."""
-    gone: float | None = None
 
 
 @dataclass(frozen=True)
 class Eviction:
     """A pod that was taken away while its workload goes on."""
 
-    pod: PodSeen
+    pod: Life
     at: float
     by_api: bool
     """Whether the pod says that the Eviction API let it go."""
@@ -75,23 +58,20 @@ class PoolSeen:
     @classmethod
     def of(cls, status: Json, at: float) -> PoolSeen:
         """Read a ComputePool's status."""
-        saturated: Json = next((one for one in status.get("conditions", []) if one["type"] == "Saturated"), {})
+        saturated: Json = next((each for each in status.get("conditions", []) if each["type"] == "Saturated"), {})
         providers = status["providers"]
         return cls(
             at=at,
             saturated=saturated.get("status", "Unknown"),
             reason=saturated.get("reason", ""),
-            breakers={one["name"]: _breaker(one.get("breaker", {})) for one in providers},
-            capacity={one["name"]: int(one["accelerators"]["allocatable"]) for one in providers},
+            breakers={provider["name"]: _breaker(provider.get("breaker", {})) for provider in providers},
+            capacity={provider["name"]: int(provider["accelerators"]["allocatable"]) for provider in providers},
             cost_per_hour=status.get("costPerHour", ""),
         )
 
     def same_as(self, other: PoolSeen) -> bool:
         """Whether the two differ in their time only."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("saturated", "reason", "breakers", "capacity", "cost_per_hour")
-        )
+        return replace(self, at=other.at) == other
 
 
 def _breaker(status: Json) -> BreakerSeen:

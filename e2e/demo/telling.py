@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from e2e import brisk
 from e2e.cluster import Cluster
+from e2e.demo.recorder import DemoRecorder
 from e2e.demo.screen import Screen
-from e2e.demo.seen import Act, PodSeen, Step
+from e2e.demo.seen import Act, Step
 from e2e.demo.stage import Stage
-from e2e.demo.witness import Witness
+from e2e.recorder import Life
 
 T = TypeVar("T")
 
@@ -27,13 +29,13 @@ TELLING = 15.0
 
 
 class Telling:
-    """One telling of the story: the stage, the screen, the witness, and what was done so far."""
+    """One telling of the story: the stage, the screen, the recorder, and what was done so far."""
 
-    def __init__(self, stage: Stage, screen: Screen, witness: Witness) -> None:
-        """The witness watches already."""
+    def __init__(self, stage: Stage, screen: Screen, recorder: DemoRecorder) -> None:
+        """The recorder watches already."""
         self.stage = stage
         self.screen = screen
-        self.witness = witness
+        self.recorder = recorder
         self.steps: list[Step] = []
         self.acts: list[Act] = []
 
@@ -43,9 +45,9 @@ class Telling:
         return self.stage.cluster
 
     @property
-    def pods(self) -> list[PodSeen]:
+    def pods(self) -> list[Life]:
         """The growing Deployment's pods that are there and not leaving."""
-        return self.witness.of(GROWING)
+        return self.recorder.here(GROWING)
 
     def step(self, title: str) -> None:
         """Begin a step."""
@@ -53,7 +55,7 @@ class Telling:
         self.screen.title(f"{len(self.steps)}  {title}")
 
     def now(self) -> float:
-        """The time on the witness's clock."""
+        """The time on the recorder's clock."""
         return time.monotonic()
 
     def act(self, text: str) -> float:
@@ -89,13 +91,13 @@ class Telling:
 
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
         """Wait until something is true of what was seen. Raises WaitTimeoutError."""
-        return self.witness.wait(condition, what, timeout)
+        return self.recorder.wait(condition, what, timeout)
 
     def shown(self, condition: Callable[[dict[str, Any]], bool], what: str) -> None:
         """Wait until the pool's status says so."""
 
         def shows() -> bool:
-            status = (self.witness.pool or {}).get("status", {})
+            status = (self.recorder.pool or {}).get("status", {})
             return "providers" in status and condition(status)
 
         self.wait(shows, f"the pool's status to show {what}")
@@ -104,13 +106,16 @@ class Telling:
         """Wait until the operator has told of something in an event on the pool: it does so when the work is done."""
 
         def told() -> bool:
-            return any(event.kind == "ComputePool" and event.reason == reason for event in self.witness.events)
+            return any(event.kind == "ComputePool" and event.reason == reason for event in self.recorder.events)
 
         self.wait(told, f"an event {reason} on the pool", TELLING)
 
     def breaker(self, provider: str, state: str) -> None:
         """Wait until the pool's status says that a provider's breaker is in that state."""
-        self.shown(lambda status: breaker_of(status, provider) == state, f"the breaker of {provider} {state}")
+        self.shown(
+            lambda status: brisk.breaker_of(status, provider).get("state") == state,
+            f"the breaker of {provider} {state}",
+        )
 
     def all_bound(self, count: int, *providers: str, timeout: float = PATIENCE) -> None:
         """Wait until the Deployment has so many pods, all bound, and if providers are given, to nodes of those."""
@@ -124,17 +129,11 @@ class Telling:
         self.wait(bound, f"{count} bound pods of {GROWING}{on}", timeout)
 
 
-def breaker_of(status: dict[str, Any], provider: str) -> str:
-    """The state of a provider's breaker by the pool's status."""
-    found: dict[str, Any] = next((one for one in status["providers"] if one["name"] == provider), {})
-    return str(found.get("breaker", {}).get("state", ""))
-
-
 def allocated(status: dict[str, Any], provider: str) -> int:
     """How many of a provider's accelerators are taken, by the pool's status."""
-    return next(int(one["accelerators"]["allocated"]) for one in status["providers"] if one["name"] == provider)
+    return next(int(each["accelerators"]["allocated"]) for each in status["providers"] if each["name"] == provider)
 
 
 def admitted(status: dict[str, Any]) -> list[str]:
     """Whom new pods are admitted to, by the pool's status."""
-    return [one["value"] for one in status.get("admission", {}).get("tolerations", [])]
+    return [toleration["value"] for toleration in status.get("admission", {}).get("tolerations", [])]

@@ -14,9 +14,10 @@ from typing import Any
 
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import reason_of
-from e2e.demo.moving import Sight
+from e2e.demo.moving import Observations
 from e2e.demo.report import way_of
-from e2e.demo.seen import Act, EventSeen, PodSeen, PoolSeen, Step
+from e2e.demo.seen import Act, EventSeen, PoolSeen, Step
+from e2e.recorder import Life
 
 # Heartbeats come every second here; a gap so long in all of a provider's is one that a person should see.
 SILENCE = 3.0
@@ -39,7 +40,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Block:
-    """Accelerators of a provider that others hold, on the witness's clock; `end` None: until the end."""
+    """Accelerators of a provider that others hold, on the recorder's clock; `end` None: until the end."""
 
     provider: str
     accelerators: int
@@ -62,6 +63,11 @@ class Strand:
     way: Way
     replaces: str
     """The name of the pod whose place in its workload it took; empty if none."""
+
+    @property
+    def stop(self) -> float:
+        """Until when it served."""
+        return self.end if self.leaving is None else self.leaving
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Lane:
 
     def pods_at(self, at: float) -> int:
         """Count the pods that run there at a moment."""
-        return sum(1 for one in self.strands if one.start <= at < (one.end if one.leaving is None else one.leaving))
+        return sum(strand.start <= at < strand.stop for strand in self.strands)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class Timeline:
 def timeline_of(
     *,
     providers: Mapping[str, int],
-    sight: Sight,
+    observed: Observations,
     taken: Iterable[Block],
     steps: Sequence[Step],
     acts: Iterable[Act],
@@ -133,21 +139,21 @@ def timeline_of(
     wall_offset: float,
     end: float,
 ) -> Timeline:
-    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the witness's clock.
+    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the recorder's clock.
 
     Bursts and moves are taken from the operator's log, which has a line for each: an event that says the same again is
     not sent.
     """
     began = steps[0].at if steps else end
     last = end - began
-    ancestors = _ancestors(sight)
-    lanes = [_lane(name, count, sight, ancestors, taken, began, last) for name, count in providers.items()]
+    ancestors = _ancestors(observed)
+    lanes = [_lane(name, count, observed, ancestors, taken, began, last) for name, count in providers.items()]
     marks = [Mark(act.at - began, act.at - began, "", act.text) for act in acts]
     marks += _decisions(events, wall_offset + began) + _sent(log_lines, wall_offset + began)
     return Timeline(
         seconds=last,
         lanes=lanes,
-        saturation=_bands([(one.at - began, one.saturated, one.reason) for one in sight.history], last),
+        saturation=_bands([(seen.at - began, seen.saturated, seen.reason) for seen in observed.history], last),
         steps=[replace(step, at=step.at - began) for step in steps],
         marks=sorted(marks, key=lambda mark: mark.at),
     )
@@ -156,25 +162,25 @@ def timeline_of(
 def _lane(
     provider: str,
     accelerators: int,
-    sight: Sight,
-    ancestors: Mapping[int, PodSeen],
+    observed: Observations,
+    ancestors: Mapping[str, Life],
     taken: Iterable[Block],
     began: float,
     last: float,
 ) -> Lane:
     blocks = [block for block in taken if block.provider == provider]
-    nodes = [node for node, where in sight.provider_of_node.items() if where == provider]
-    beats = sorted(at - began for node in nodes for at in sight.heartbeats.get(node, ()) if at >= began)
-    primary = provider == sight.primary
+    nodes = [node for node, where in observed.provider_of_node.items() if where == provider]
+    beats = sorted(at - began for node in nodes for at in observed.heartbeats.get(node, ()) if at >= began)
+    primary = provider == observed.primary
     return Lane(
         provider=provider,
         primary=primary,
         accelerators=accelerators,
-        strands=_strands(provider, sight, ancestors, began, last),
+        strands=_strands(provider, observed, ancestors, began, last),
         taken=[
             Band(b.start - began, last if b.end is None else b.end - began, str(b.accelerators), b.text) for b in blocks
         ],
-        breaker=_bands([(one.at - began, *_breaker(one, provider)) for one in sight.history], last),
+        breaker=_bands([(seen.at - began, *_breaker(seen, provider)) for seen in observed.history], last),
         heartbeats=beats,
         silent=[Band(a, b, "silent") for a, b in zip(beats, [*beats[1:], last], strict=True) if b - a > SILENCE],
     )
@@ -185,55 +191,58 @@ def _breaker(seen: PoolSeen, provider: str) -> tuple[str, str]:
     return (breaker.state, breaker.reason) if breaker else ("Closed", "")
 
 
-def _strands(provider: str, sight: Sight, ancestors: Mapping[int, PodSeen], began: float, last: float) -> list[Strand]:
-    there = sorted((p for p in sight.pods if sight.provider_of(p) == provider), key=lambda p: p.bound or 0.0)
+def _strands(
+    provider: str, observed: Observations, ancestors: Mapping[str, Life], began: float, last: float
+) -> list[Strand]:
+    there = sorted((p for p in observed.pods if observed.provider_of(p) == provider), key=lambda p: p.bound or 0.0)
     free_from: list[float] = []
     strands = []
     for pod in there:
-        start = (pod.bound or pod.added) - began
+        start = (pod.bound or pod.created) - began
         end = last if pod.gone is None else pod.gone - began
         slot = next((index for index, at in enumerate(free_from) if at <= start), len(free_from))
         free_from[slot : slot + 1] = [end]
-        before = ancestors.get(id(pod))
+        before = ancestors.get(pod.uid)
         strands.append(
             Strand(
                 name=pod.name,
                 slot=slot,
                 start=start,
                 end=end,
-                leaving=None if pod.leaving is None else pod.leaving - began,
-                way=_way(pod, before, sight),
+                leaving=None if pod.deleting is None else pod.deleting - began,
+                way=_way(pod, before, observed),
                 replaces=before.name if before else "",
             )
         )
     return strands
 
 
-def _way(pod: PodSeen, before: PodSeen | None, sight: Sight) -> Way:
-    provider = sight.provider_of(pod)
+def _way(pod: Life, before: Life | None, observed: Observations) -> Way:
+    provider = observed.provider_of(pod)
     if before is not None:
-        return Way.HOME if provider == sight.primary else Way.FAILOVER
-    return Way.START if provider == sight.primary else Way(way_of(pod, provider))
+        return Way.HOME if provider == observed.primary else Way.FAILOVER
+    return Way.START if provider == observed.primary else Way(way_of(pod, provider))
 
 
-def _ancestors(sight: Sight) -> dict[int, PodSeen]:
-    """By id of a pod that took the place of another: that other. A workload replaces them in the order they left."""
-    waiting: dict[str, deque[PodSeen]] = {}
-    found: dict[int, PodSeen] = {}
-    turns = [(pod.added, 1, pod) for pod in sight.pods] + [(one.at, 0, one.pod) for one in sight.evictions]
-    for _, made, pod in sorted(turns, key=lambda turn: turn[:2]):
+def _ancestors(observed: Observations) -> dict[str, Life]:
+    """By uid of a pod that took the place of another: that other. A workload replaces them in the order they left."""
+    waiting: dict[str, deque[Life]] = {}
+    found: dict[str, Life] = {}
+    changes = [(pod.created, 1, pod) for pod in observed.pods]
+    changes += [(eviction.at, 0, eviction.pod) for eviction in observed.evictions]
+    for _, made, pod in sorted(changes, key=lambda change: change[:2]):
         left = waiting.setdefault(pod.app, deque())
         if not made:
             left.append(pod)
         elif left:
-            found[id(pod)] = left.popleft()
+            found[pod.uid] = left.popleft()
     return found
 
 
-def _bands(turns: Sequence[tuple[float, str, str]], last: float) -> list[Band]:
+def _bands(states: Sequence[tuple[float, str, str]], last: float) -> list[Band]:
     """Join moments at which a state was seen to stretches; what changes nothing is left out."""
     bands: list[Band] = []
-    for at, state, text in turns:
+    for at, state, text in states:
         if bands and bands[-1].state == state:
             # Why it came to be so is told, not why it still is.
             bands[-1] = replace(bands[-1], text=bands[-1].text or text)
@@ -249,7 +258,7 @@ def _decisions(events: Iterable[EventSeen], wall_began: float) -> list[Mark]:
     marks: list[Mark] = []
     latest: dict[tuple[str, str], int] = {}
     of_pool = [(_at(e.time, wall_began), e) for e in events if e.kind == "ComputePool" and e.action not in LOGGED]
-    for at, event in sorted(of_pool, key=lambda one: one[0]):
+    for at, event in sorted(of_pool, key=lambda pair: pair[0]):
         key = (event.reason, event.action)
         before = latest.get(key)
         if before is not None and at - marks[before].until <= TOGETHER:

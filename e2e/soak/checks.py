@@ -10,10 +10,10 @@ from statistics import median
 
 import msgspec
 
-from e2e import brisk
+from e2e import brisk, procs
 from e2e.gates import USER
-from e2e.history import Life
 from e2e.operator import OperatorProcess
+from e2e.recorder import Life
 from e2e.soak.world import (
     BARE,
     BARE_PODS,
@@ -44,7 +44,7 @@ class Memory(msgspec.Struct):
     def take(self, leader: OperatorProcess | None, share: float) -> None:
         """Take a sample."""
         if leader is not None:
-            self.samples.append((share, _resident(leader.pid)))
+            self.samples.append((share, procs.memory_mib(leader.pid)))
 
     def quarter(self, number: int) -> float:
         """The middle of one quarter (1 to 4); 0 where there is none."""
@@ -66,7 +66,7 @@ class Checks:
     def look(self) -> list[str]:
         """Look at what was seen so far; return what was not known to be broken."""
         found = [*self._bursts(), *self._bare(), *self._rate(), *self._dwell(), *self._deletions()]
-        fresh = [one for one in found if one not in self.broken]
+        fresh = [problem for problem in found if problem not in self.broken]
         self.broken += fresh
         return fresh
 
@@ -80,15 +80,15 @@ class Checks:
 
     def _bursts(self) -> Iterator[str]:
         nodes = set(self._world.nodes[SECOND])
-        used = sum(one.here and one.node in nodes for one in self._world.history.lives())
+        used = sum(life.here and life.node in nodes for life in self._world.history.lives())
         self.most = max(self.most, used)
         if used > MAX_ACCELERATORS:
             yield f"{used} accelerators of {SECOND} in use, where {MAX_ACCELERATORS} are allowed"
 
     def _bare(self) -> Iterator[str]:
-        for one in self._world.history.lives(BARE):
-            if not one.here:
-                yield f"the bare pod {one.name} was sent away"
+        for life in self._world.history.lives(BARE):
+            if not life.here:
+                yield f"the bare pod {life.name} was sent away"
 
     def _rate(self) -> Iterator[str]:
         times = self._world.history.eviction_times()
@@ -122,7 +122,7 @@ class Checks:
         ]
         expected = Counter(dict.fromkeys(STEADY, 1) | {GUARDED: GUARDED_PODS, BARE: BARE_PODS})
         load = world.api.get("deployments.apps", LOAD, world.site.namespace)["spec"]["replicas"]
-        found = Counter(one.app for one in world.history.here() if one.bound is not None)
+        found = Counter(life.app for life in world.history.here() if life.bound is not None)
         problems += [
             f"{app}: {found[app]} of {count} pods run" for app, count in expected.items() if found[app] != count
         ]
@@ -139,9 +139,3 @@ def tracebacks(world: World) -> list[str]:
         for line in operator.log_lines()
         if "exception" in line or line["message"].startswith("Traceback")
     ]
-
-
-def _resident(pid: int) -> float:
-    with open(f"/proc/{pid}/status") as status:  # noqa: PTH123
-        kib = next((int(line.split()[1]) for line in status if line.startswith("VmRSS")), 0)
-    return kib / 1024

@@ -113,7 +113,7 @@ class Soak:
         every = [name for names in made.nodes.values() for name in names]
         made.revive(every)
         insist(lambda: made.site.mend_nodes(every))
-        for _, _, step in sorted(self._due, key=lambda one: one[0]):
+        for _, _, step in sorted(self._due, key=lambda entry: entry[0]):
             if step not in (self._fault, self._flap, self._look, self._measure):
                 step()
         for provider in (SECOND, THIRD):

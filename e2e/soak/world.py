@@ -16,9 +16,9 @@ from e2e.audit import Audit
 from e2e.cluster import Cluster
 from e2e.components import APISERVER, Options
 from e2e.errors import E2EError, WaitTimeoutError
-from e2e.history import History
 from e2e.kubeapi import ApiError
 from e2e.operator import OperatorError, OperatorProcess
+from e2e.recorder import Recorder
 from e2e.site import Site
 
 Json = dict[str, Any]
@@ -57,7 +57,7 @@ RETRY_SECONDS = 60.0
 
 
 class World:
-    """Everything that faults are done to, and what is known of what was done."""
+    """All that faults strike, and a record of the faults."""
 
     def __init__(self, cluster: Cluster, audit: Audit) -> None:
         """Furnish the cluster, which has the chart."""
@@ -70,7 +70,7 @@ class World:
         self.ended: list[OperatorProcess] = []
         self.silences: list[tuple[str, float, float | None]] = []
         """Node, since when its kubelet is dead, until when."""
-        self.history = History(self.api, self.site.namespace)
+        self.history = Recorder(self.api, self.site.namespace)
         self.pool = self.site.namespace
 
     # -- beginning and end -----------------------------------------------------------------------------------------
@@ -79,7 +79,6 @@ class World:
         """Add nodes, the pool, workloads and operators, and wait until all runs."""
         for provider, count in NODES.items():
             self.nodes[provider] = self.site.add_nodes(provider, count, gpus=GPUS, taint=provider != FIRST)
-        self.history.start()
         bounded = pools.provider(self.site, SECOND, capacity={"maxAccelerators": MAX_ACCELERATORS})
         providers = [pools.provider(self.site, FIRST), bounded, pools.provider(self.site, THIRD)]
         self.api.create(pools.pool_of(self.site, providers, self.pool, **SPEC))
@@ -111,12 +110,12 @@ class World:
         self.operators.append(made)
 
     def leader(self) -> OperatorProcess | None:
-        """The one that says it leads, if any does just now."""
-        return next((one for one in self.operators if one.running and one.leading), None)
+        """The operator that says it leads, if any does just now."""
+        return next((operator for operator in self.operators if operator.running and operator.leading), None)
 
     def replace_ended(self) -> None:
         """Start another for each that has ended, as a kubelet would."""
-        for operator in [one for one in self.operators if not one.running]:
+        for operator in [process for process in self.operators if not process.running]:
             self.operators.remove(operator)
             self.ended.append(operator)
             self.start_operator()

@@ -12,7 +12,7 @@ from rich.console import Console
 from e2e.bench import cli
 from e2e.bench.report import Result, Row, show, write
 from e2e.bench.rounds import Scale
-from e2e.bench.spread import Spread, percentile, ratios
+from e2e.spread import Spread, percentile, ratios
 
 TINY = Scale(
     rounds=1,
@@ -45,7 +45,7 @@ def rows(result: Result) -> dict[str, Row]:
 
 def test_every_benchmark_finds_something(results: dict[str, Result]) -> None:
     assert set(results) == set(cli.NAMES)
-    assert all(row.value.low <= row.value.mid <= row.value.high for one in results.values() for row in one.rows)
+    assert all(row.value.min <= row.value.p50 <= row.value.max for one in results.values() for row in one.rows)
 
 
 def test_a_burst_is_compared_with_both_scripts_for_one_pod_and_for_many(results: dict[str, Result]) -> None:
@@ -57,11 +57,11 @@ def test_a_burst_is_compared_with_both_scripts_for_one_pod_and_for_many(results:
         "created -> bound, 4 pods, last",
         "created -> bound, 4 pods, beside patching on Unschedulable, p50",
     } <= found.keys()
-    assert found["created -> bound, 4 pods, last"].value.low > 0
+    assert found["created -> bound, 4 pods, last"].value.min > 0
 
 
 def test_burst_at_admission_is_compared_with_pods_made_ready(results: dict[str, Result]) -> None:
-    assert rows(results["admission"])["created -> bound with admission burst, 4 pods, p50"].value.low > 0
+    assert rows(results["admission"])["created -> bound with admission burst, 4 pods, p50"].value.min > 0
 
 
 def test_all_that_was_measured_is_kept(results: dict[str, Result], tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_the_table_names_every_row_and_its_target(results: dict[str, Result]) ->
 
 
 def test_a_missed_target_is_told_by_how_much() -> None:
-    assert Row(what="", unit="x", value=Spread(1.0, 1.5, 2.0), limit=1.2).verdict == "missed by 0.30 x"
-    assert Row(what="", unit="x", value=Spread(1.0, 1.2, 2.0), limit=1.2).verdict == "met"
-    assert Row(what="", unit="x", value=Spread(1.0, 1.2, 2.0)).met is None
+    assert Row(what="", unit="x", value=Spread(1.0, 1.5, 2.0, 2.0), limit=1.2).verdict == "missed by 0.30 x"
+    assert Row(what="", unit="x", value=Spread(1.0, 1.2, 2.0, 2.0), limit=1.2).verdict == "met"
+    assert Row(what="", unit="x", value=Spread(1.0, 1.2, 2.0, 2.0)).met is None
 
 
 def test_a_percentile_is_one_of_the_values() -> None:
@@ -91,7 +91,7 @@ def test_a_percentile_is_one_of_the_values() -> None:
 
 
 def test_ratios_compare_each_round_with_its_own() -> None:
-    assert ratios([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == Spread(1.0, 2.0, 3.0)
+    assert ratios([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == Spread(1.0, 2.0, 3.0, 3.0)
 
 
 def test_help_names_the_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,9 +99,9 @@ def test_max_accelerators_bounds_a_standby_and_the_rest_goes_on(full: Site) -> N
 
 def test_a_pod_that_may_not_leave_waits_and_others_pass_it(full: Site) -> None:
     with pools.pool(full, ALL) as pool:
-        blocked = objects.gpu_pod("blocked", annotations={pools.ALLOWED: ""}, labels={"app": "blocked"})
+        stays = objects.gpu_pod("stays", annotations={pools.ALLOWED: ""}, labels={"app": "stays"})
         only_third = objects.gpu_pod("only-third", annotations={pools.ALLOWED: THIRD}, labels={"app": "new"})
-        full.create(blocked, only_third)
+        full.create(stays, only_third)
         assert full.providers_of(full.wait_bound(1, labels=NEW)) == {THIRD: 1}
         waiting = full.wait_unschedulable(1, labels="app=stays")
         assert objects.provider_toleration(SECONDARY) not in waiting[0]["spec"].get("tolerations", [])

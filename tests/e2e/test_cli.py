@@ -44,7 +44,7 @@ def scene(operator: OperatorProcess, cluster: Cluster) -> Iterator[Site]:
             site.wait_bound(5, labels="app=chat")
             site.create(
                 objects.gpu_pod("waiting"),
-                objects.gpu_pod("blocked", annotations={pools.ALLOWED: ""}),
+                objects.gpu_pod("stays", annotations={pools.ALLOWED: ""}),
                 objects.gpu_pod("processors-only", gpus=0, nodeSelector={"no-such": "node"}),
             )
             pools.wait_condition(site, site.namespace, "Bursting", "True", says="5 pod(s)")
@@ -170,7 +170,7 @@ def test_a_waiting_pod_lists_the_providers_in_order_with_their_reasons(scene: Si
 
 
 def test_a_pod_that_may_not_leave_says_so(scene: Site, viewer: Path) -> None:
-    text = _prints(viewer, "explain", "blocked")
+    text = _prints(viewer, "explain", "stays")
     assert "NotAllowed" in text
     assert "is empty: it never leaves the primary" in text
 

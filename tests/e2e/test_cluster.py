@@ -38,7 +38,7 @@ def test_controllers_run(site: Site) -> None:
 def test_an_autoscaler_makes_nodes_only_for_pods_that_tolerate_them(site: Site) -> None:
     tolerating = [objects.provider_toleration("crusoe")]
     with Autoscaler(site, "crusoe", delay=1, max_nodes=1, gpus=2) as autoscaler:
-        site.create(objects.gpu_pod("blocked"), *objects.gpu_pods("goes", 3, tolerations=tolerating))
+        site.create(objects.gpu_pod("stays"), *objects.gpu_pods("goes", 3, tolerations=tolerating))
         bound = site.wait_bound(2)
         assert [pod["metadata"]["name"][:4] for pod in bound] == ["goes", "goes"]
         site.wait_unschedulable(2)

@@ -111,9 +111,9 @@ def test_a_component_that_does_not_start_is_named_with_the_end_of_its_log() -> N
 
 
 def test_a_cluster_that_nobody_started_cannot_be_used_or_ended() -> None:
-    for info in (attach, roster.end):
+    for use in (attach, roster.end):
         with pytest.raises(ClusterError, match="no cluster 'nobodys' runs"):
-            info("nobodys")
+            use("nobodys")
 
 
 def refs(cluster: Cluster) -> list[procs.ProcessRef]:

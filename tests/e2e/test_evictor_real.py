@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,10 +13,12 @@ from typing import Any
 import pytest
 
 from computepool.act.evictor import Evictor, Moved
+from computepool.act.fence import WriteAccess
 from computepool.act.tainter import Tainter
 from computepool.decide.plan import Move
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Node
 from computepool.model.moves import MoveKind, PodMove
 from computepool.model.reasons import Reason
@@ -103,13 +104,9 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
     async def scenario() -> Moved:
         async with _operator(site) as client:
             mover = Evictor(
-                client,
-                Leading(),
+                WriteAccess(client, Leading(), Runtime(rng=random.Random(1))),
                 told,
                 leaving=lambda _uid: False,
-                clock=time.monotonic,
-                wall=time.time,
-                rng=random.Random(1),
             )
             outcome = await mover.move(mover.start("pool", moves), why_not=lambda _move: None)
             await mover.settle()
@@ -227,23 +224,29 @@ def test_taints_come_and_go_beside_those_of_others(release: Cluster, site: Site)
     assert value("") == before
 
 
+class Wishing:
+    """One taint for all nodes."""
+
+    def __init__(self, site: Site, value: str) -> None:
+        self._site = site
+        self._value = value
+
+    def node(self, name: str) -> Node:
+        return Records().node(json.dumps(self._site.api.get("nodes", name)).encode())
+
+    def wanted(self, _name: str) -> str:
+        return self._value
+
+    def written(self, node: Node, value: str, _version: int) -> None:
+        assert value == self._value, node.name
+
+    def failed(self) -> None:
+        raise AssertionError("a taint could not be written")
+
+
 async def _tainted(site: Site, names: list[str], wanted: str) -> None:
-    records = Records()
-
-    def seen(name: str) -> Node:
-        return records.node(json.dumps(site.api.get("nodes", name)).encode())
-
     async with _operator(site) as client:
-        tainter = Tainter(
-            client,
-            Leading(),
-            node=seen,
-            wanted=lambda _name: wanted,
-            written=lambda _node, _value, _version: None,
-            failed=lambda: None,
-            wall=time.time,
-            rng=random.Random(1),
-        )
+        tainter = Tainter(WriteAccess(client, Leading(), Runtime(rng=random.Random(1))), Wishing(site, wanted))
         async with asyncio.timeout(60):
             await asyncio.gather(*map(tainter.make, names))
 

@@ -117,14 +117,14 @@ def _after_the_eviction(scene: Scene) -> Iterator[None]:
 def _after_the_replacement_was_made(scene: Scene) -> Iterator[None]:
     with _gate(scene, SENT_ON):
         assert scene.evicted()
-        assert not any(one.ways for one in scene.history.lives("work")[COUNT:])
+        assert not any(one.sent_on for one in scene.history.lives("work")[COUNT:])
         yield
 
 
 @contextmanager
 def _after_the_replacement_was_sent_on(scene: Scene) -> Iterator[None]:
     with _stopped(scene, SCHEDULER):
-        scene.history.wait(lambda: any(one.ways for one in scene.history.lives("work")[COUNT:]), "the first sent on")
+        scene.history.wait(lambda: any(one.sent_on for one in scene.history.lives("work")[COUNT:]), "the first sent on")
         assert all(one.bound is None for one in scene.history.lives("work")[COUNT:])
         yield
 
@@ -235,6 +235,6 @@ def _assert_each_moved_once(scene: Scene) -> None:
     first, later = lives[:COUNT], lives[COUNT:]
     assert len(later) == COUNT, scene.history.lives("work")
     assert all(one.evicted is not None for one in first)
-    assert all(one.here and one.evicted is None and one.ways == [THIRD] for one in later)
+    assert all(one.here and one.evicted is None and list(one.sent_on) == [THIRD] for one in later)
     pods = scene.site.pods(WORK)
     assert all(pod["metadata"]["annotations"][pools.OFFERS].count("=") == 1 for pod in pods)

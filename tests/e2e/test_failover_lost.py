@@ -9,8 +9,8 @@ import pytest
 from e2e import brisk, objects, pools
 from e2e.cluster import Cluster
 from e2e.components import SCHEDULER
-from e2e.history import History
 from e2e.operator import OperatorProcess
+from e2e.recorder import Recorder
 from e2e.scene import COUNT, FIRST, LABELS, SECOND, THIRD, WORK, Json, away, home
 from e2e.site import Site
 
@@ -54,10 +54,8 @@ def test_of_a_provider_that_loses_half_of_its_nodes_only_those_are_left(site: Si
         site.wait_unknown([lost], 90)
         # The other node of the same provider takes what it has room for, and the third the rest.
         room = 2 * 4 - COUNT
-        blocked = COUNT - len(on_lost)
-        brisk.wait_settled(
-            site, {SECOND: blocked + min(room, 4 - blocked), THIRD: COUNT - blocked - min(room, 4 - blocked)}
-        )
+        stays = COUNT - len(on_lost)
+        brisk.wait_settled(site, {SECOND: stays + min(room, 4 - stays), THIRD: COUNT - stays - min(room, 4 - stays)})
         assert sorted(one.name for one in scene.history.evicted("work")) == sorted(on_lost)
         assert brisk.breaker_of(scene.status(), SECOND)["state"] == "Closed"
         assert not any(pod["spec"]["nodeName"] == lost for pod in _staying(site.pods(WORK)))
@@ -175,7 +173,7 @@ def test_a_primary_that_comes_and_goes_moves_each_workload_once_in_a_dwell_windo
             _assert_dwells(app, scene.history)
 
 
-def _assert_dwells(app: str, history: History) -> None:
+def _assert_dwells(app: str, history: Recorder) -> None:
     """A workload was moved, and never twice within the window; what is seen may be late by a little."""
     times = history.eviction_times(app)
     assert times, f"{app} was never moved"

@@ -54,7 +54,7 @@ def test_pods_on_lost_nodes_are_evicted_as_far_as_their_budgets_let_them(own_sit
         assert scene.evicted() == COUNT
         # No kubelet is there to let them go: they are asked to, and not torn away from one that may come back.
         before = scene.history.lives("work")[:COUNT]
-        assert all(one.leaving is not None and one.gone is None for one in before)
+        assert all(one.deleting is not None and one.gone is None for one in before)
 
 
 @pytest.mark.parametrize("policy", ["Release", "Leave"])

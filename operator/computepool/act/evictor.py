@@ -6,17 +6,15 @@ the plan says `release`: on lost nodes, as the node controller would.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
-from computepool.act.fence import Fence
+from computepool.act.fence import WriteAccess
 from computepool.act.outcomes import joined
 from computepool.act.tasks import BackgroundTasks
 from computepool.decide.plan import Move
 from computepool.kube import paths
-from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable
 from computepool.kube.retry import Backoffs
 from computepool.model.cluster import Pod
@@ -89,29 +87,23 @@ class Evictor:
 
     def __init__(
         self,
-        client: ApiClient,
-        fence: Fence,
+        access: WriteAccess,
         callbacks: MoveCallbacks,
         *,
         leaving: Callable[[str], bool],
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        rng: random.Random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`leaving(uid)` says whether a pod is seen to be terminating, or gone; `clock` runs steadily, `wall` is the
-        time of day."""
-        self._client = client
-        self._fence = fence
+        """`leaving(uid)` says whether a pod is seen to be terminating, or gone."""
+        self._client = access.client
+        self._fence = access.fence
         self._callbacks = callbacks
         self._leaving = leaving
-        self._clock = clock
-        self._wall = wall
-        self._sleep = sleep
+        self._clock = access.runtime.steady
+        self._wall = access.runtime.wall
+        self._sleep = access.runtime.sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         # By owner of pods whose evictions got in each other's way: they take turns.
         self._turns: dict[str, asyncio.Lock] = {}
-        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=rng)
+        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=access.runtime.rng)
         self._tasks = BackgroundTasks()
         # By uid: moves that were started and that have no answer yet.
         self._open: set[str] = set()

@@ -1,6 +1,10 @@
 """Invariant 7: only the current leader writes."""
 
+from dataclasses import dataclass
 from typing import Protocol
+
+from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 
 
 class NotLeadingError(Exception):
@@ -8,7 +12,16 @@ class NotLeadingError(Exception):
 
 
 class Fence(Protocol):
-    """Says whether this process may write now, without a call to the API server."""
+    """Says, without asking the API server, whether this process may write now."""
 
     def check(self) -> None:
         """Return if it may; raise NotLeadingError if not."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAccess:
+    """What every writer needs."""
+
+    client: ApiClient
+    fence: Fence
+    runtime: Runtime

@@ -6,19 +6,17 @@ on and not others; the next leader reads which from the pods themselves.
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from computepool.act.fence import Fence
+from computepool.act.fence import WriteAccess
 from computepool.act.outcomes import joined
 from computepool.act.patches import burst_patch, label_patch
 from computepool.act.tasks import BackgroundTasks
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
-from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
 from computepool.kube.retry import Backoffs
 from computepool.model.cluster import Offer, Pod
@@ -66,23 +64,18 @@ class PodPatcher:
 
     def __init__(
         self,
-        client: ApiClient,
-        fence: Fence,
+        access: WriteAccess,
         callbacks: BurstCallbacks,
-        *,
-        wall: Callable[[], float],
-        rng: random.Random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`wall` is the time of day, `rng` spreads retries, `sleep` waits for them."""
-        self._client = client
-        self._fence = fence
+        """Nothing is written yet."""
+        self._client = access.client
+        self._fence = access.fence
         self._callbacks = callbacks
-        self._wall = wall
-        self._sleep = sleep
+        self._wall = access.runtime.wall
+        self._sleep = access.runtime.sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         self._mark_slots = asyncio.Semaphore(MARKS_PARALLEL)
-        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=rng)
+        self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=access.runtime.rng)
         self._marking: set[str] = set()
         self._tasks = BackgroundTasks()
         self._releases: dict[str, asyncio.Task[None]] = {}

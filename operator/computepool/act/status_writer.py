@@ -6,17 +6,15 @@ wait for the next second: a status that changes all the time helps no reader, an
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from computepool.act.fence import Fence, NotLeadingError
+from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.kube import paths
-from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded, garbled
 from computepool.kube.retry import Backoff
 from computepool.model.api import ComputePool, InvalidPool, PoolStatus
@@ -35,19 +33,17 @@ class StatusWriter:
 
     def __init__(
         self,
-        client: ApiClient,
-        fence: Fence,
+        access: WriteAccess,
         written: Callable[[ComputePool], None],
         *,
-        rng: random.Random,
         calm_seconds: float = CALM_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """`written` gets the pool as the API server answered, so that the next pass starts from it."""
-        self._client = client
-        self._fence = fence
+        self._client = access.client
+        self._fence = access.fence
         self._written = written
-        self._rng = rng
+        self._rng = access.runtime.rng
         self._calm_seconds = calm_seconds
         self._retry_seconds = retry_seconds
         self._wanted: dict[str, tuple[ComputePool, PoolStatus]] = {}

@@ -9,15 +9,13 @@ The API server refuses a change (422) if the list differs from the one that was 
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from computepool.act.fence import Fence
+from computepool.act.fence import WriteAccess
 from computepool.kube import paths, wire
-from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound, decoded
 from computepool.kube.retry import Backoff
 from computepool.model.api import UNAVAILABLE_KEY
@@ -85,36 +83,31 @@ def _still_at(index: int, taints: Sequence[Taint]) -> Operations:
     ]
 
 
+class TaintWishes(Protocol):
+    """Which taint each node is to have. It is asked anew before each attempt."""
+
+    def node(self, name: str) -> Node | None:
+        """Return the node as it is seen now; None where it is gone."""
+
+    def wanted(self, name: str) -> str | None:
+        """Return the value of the taint that it is to have: empty for none, None to leave it as it is."""
+
+    def written(self, node: Node, value: str, version: int) -> None:
+        """The API server has stored the taint, which made this resourceVersion."""
+
+    def failed(self) -> None:
+        """`Tainter.failing` has grown."""
+
+
 class Tainter:
-    """Makes the taint of one node after another what is wanted, many at once."""
+    """Gives nodes the taint that is wanted, many nodes at once."""
 
-    def __init__(
-        self,
-        client: ApiClient,
-        fence: Fence,
-        *,
-        node: Callable[[str], Node | None],
-        wanted: Callable[[str], str | None],
-        written: Callable[[Node, str, int], None],
-        failed: Callable[[], None],
-        wall: Callable[[], float],
-        rng: random.Random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        """`node` is the node as seen now; `wanted` the taint's value, empty for none, None to leave it as it is.
-
-        Both are asked anew before each attempt. `written(node, value, resourceVersion)` is called after a write,
-        `failed` where `failing` has grown.
-        """
-        self._client = client
-        self._fence = fence
-        self._node = node
-        self._wanted = wanted
-        self._written = written
-        self._failed = failed
-        self._wall = wall
-        self._rng = rng
-        self._sleep = sleep
+    def __init__(self, access: WriteAccess, wishes: TaintWishes) -> None:
+        """Nothing is written yet."""
+        self._client = access.client
+        self._fence = access.fence
+        self._runtime = access.runtime
+        self._wishes = wishes
         self._slots = asyncio.Semaphore(PARALLEL)
         self._failing: dict[str, ApiError] = {}
 
@@ -125,29 +118,29 @@ class Tainter:
 
     async def make(self, name: str) -> None:
         """Try until the node is as wanted, or gone, or to be left alone. Raises NotLeadingError."""
-        backoff = Backoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._rng)
+        backoff = Backoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._runtime.rng)
         try:
             while (error := await self._attempt(name)) is not None:
                 delay = backoff.next(error)
                 if not isinstance(error, Conflict | Invalid | NotFound) or backoff.failures >= PATIENCE:
                     self._failing[name] = error
-                    self._failed()
-                await self._sleep(delay)
+                    self._wishes.failed()
+                await self._runtime.sleep(delay)
         finally:
             self._failing.pop(name, None)
 
     async def _attempt(self, name: str) -> ApiError | None:
         """Write once, if anything is to be written; return what it failed with."""
         async with self._slots:
-            node, value = self._node(name), self._wanted(name)
-            if node is None or value is None or not (patch := taint_patch(node, value, self._wall())):
+            node, value = self._wishes.node(name), self._wishes.wanted(name)
+            if node is None or value is None or not (patch := taint_patch(node, value, self._runtime.wall())):
                 return None
             self._fence.check()
             try:
                 version = await self._patch(name, patch)
             except ApiError as error:
                 return error
-            self._written(node, value, version)
+            self._wishes.written(node, value, version)
             return None
 
     async def _patch(self, name: str, patch: Operations) -> int:

@@ -11,10 +11,7 @@ was paused finds its time over when it wakes, before it writes anything; so does
 clock counts that time too (`uptime.py`).
 """
 
-import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -23,6 +20,7 @@ from computepool.act.fence import NotLeadingError
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded
+from computepool.kube.runtime import Runtime
 from computepool.kube.wire import Lease, LeaseSpec
 from computepool.model.text import rfc3339
 from computepool.report.logs import log
@@ -42,6 +40,16 @@ class Timing:
     """Between attempts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Who asks for which Lease."""
+
+    namespace: str
+    lease: str
+    identity: str
+    """Names this process in the Lease."""
+
+
 class LostLeadershipError(Exception):
     """The Lease could not be renewed in time, or another holds it; the process must end."""
 
@@ -55,27 +63,20 @@ class Election:
     def __init__(
         self,
         client: ApiClient,
+        candidate: Candidate,
+        runtime: Runtime,
         *,
-        namespace: str,
-        name: str,
-        identity: str,
         timing: Timing | None = None,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        rng: random.Random | None = None,
     ) -> None:
-        """`clock` never goes back or stands still, and decides; `wall` is only written into the Lease, for people."""
+        """`runtime.steady` decides: it must go on while the machine sleeps. The time of day is written for people."""
         self._client = client
-        self._namespace = namespace
-        self._name = name
-        self._path = f"{paths.leases(namespace)}/{name}"
-        self._identity = identity
+        self._candidate = candidate
+        self._path = f"{paths.leases(candidate.namespace)}/{candidate.lease}"
         self._timing = timing or Timing()
-        self._clock = clock
-        self._wall = wall
-        self._sleep = sleep
-        self._rng = rng or random.Random()
+        self._clock = runtime.steady
+        self._wall = runtime.wall
+        self._sleep = runtime.sleep
+        self._rng = runtime.rng
         self._valid_until = float("-inf")
         self._seen: tuple[str | None, float] = (None, 0.0)
         self._error = ""
@@ -99,7 +100,7 @@ class Election:
         """Wait until this process leads."""
         while not await self._attempt():
             await self._sleep(self._timing.retry * self._rng.uniform(1.0, 1.2))
-        log(_logger, logging.INFO, "leading", lease=self._name, identity=self._identity)
+        log(_logger, logging.INFO, "leading", lease=self._candidate.lease, identity=self._candidate.identity)
 
     async def hold(self) -> None:
         """Renew until leadership is lost; raises LostLeadershipError then."""
@@ -117,7 +118,7 @@ class Election:
         self._valid_until = float("-inf")
         try:
             lease = await self._read()
-            if lease is not None and lease.spec.holder_identity == self._identity:
+            if lease is not None and lease.spec.holder_identity == self._candidate.identity:
                 lease.spec.holder_identity = ""
                 lease.spec.lease_duration_seconds = 1
                 await self._swap(lease, within=self._timing.retry)
@@ -142,14 +143,14 @@ class Election:
         if lease is None:
             await self._write_new()
             return True
-        mine = lease.spec.holder_identity == self._identity
+        mine = lease.spec.holder_identity == self._candidate.identity
         if not mine and not self._expired(lease):
             # Another was quicker after we lost it: what we thought to hold is over.
             self._valid_until = float("-inf")
             return False
         now = self._stamp()
         if not mine:
-            lease.spec.holder_identity = self._identity
+            lease.spec.holder_identity = self._candidate.identity
             lease.spec.acquire_time = now
             lease.spec.lease_transitions = (lease.spec.lease_transitions or 0) + 1
         lease.spec.renew_time = now
@@ -177,14 +178,14 @@ class Election:
 
     async def _write_new(self) -> None:
         now = self._stamp()
-        spec = LeaseSpec(self._identity, round(self._timing.duration), now, now, 0)
+        spec = LeaseSpec(self._candidate.identity, round(self._timing.duration), now, now, 0)
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            "metadata": {"name": self._candidate.lease, "namespace": self._candidate.namespace},
             "spec": msgspec.to_builtins(spec),
         }
-        await self._client.create(paths.leases(self._namespace), body, within=self._patience())
+        await self._client.create(paths.leases(self._candidate.namespace), body, within=self._patience())
 
     def _expired(self, lease: Lease) -> bool:
         """Say whether its holder gave it back, or was not seen to renew it for its duration by our own clock."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from computepool.act.evictor import Evictor, budget_words
@@ -10,8 +11,9 @@ from computepool.act.fence import NotLeadingError
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.status_writer import StatusWriter
 from computepool.act.tasks import BackgroundTasks
-from computepool.app.quarantine_keeper import Quarantine
+from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.refusals import FailedMoves, Refusals
+from computepool.app.view import View
 from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
@@ -22,10 +24,19 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.logs import log
-from computepool.report.metrics import Metrics
 from computepool.report.recorder import EventRecorder
 
 _logger = logging.getLogger("computepool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writers:
+    """The parts that write to the cluster."""
+
+    patcher: PodPatcher
+    evictor: Evictor
+    quarantine: QuarantineKeeper
+    statuses: StatusWriter
 
 
 class Executor:
@@ -34,27 +45,22 @@ class Executor:
     def __init__(
         self,
         store: Store,
-        dirty: WorkQueue,
-        writer: PodPatcher,
-        mover: Evictor,
-        quarantine: Quarantine,
-        statuses: StatusWriter,
-        story: EventRecorder,
-        metrics: Metrics,
+        queue: WorkQueue,
+        writers: Writers,
+        recorder: EventRecorder,
+        view: View,
         *,
-        stale: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
-        """`stale` says why the view is not current, or nothing."""
+        """Nothing is written yet. `clock` is monotonic."""
         self._store = store
-        self._queue = dirty
-        self._writer = writer
-        self._mover = mover
-        self._quarantine = quarantine
-        self._statuses = statuses
-        self._story = story
-        self._metrics = metrics
-        self._stale = stale
+        self._queue = queue
+        self._patcher = writers.patcher
+        self._evictor = writers.evictor
+        self._quarantine = writers.quarantine
+        self._statuses = writers.statuses
+        self._recorder = recorder
+        self._view = view
         self._clock = clock
         self._latest: dict[str, Revalidation] = {}
         self._left_alone: set[str] = set()
@@ -95,15 +101,19 @@ class Executor:
         """Send pods on, or correct labels, and have nodes quarantined. `at`: when the pass was asked for."""
         self._quarantine.want(pool.name, plan.quarantine)
         if plan.bursts:
-            self._spawn(self._burst(pool, self._writer.start(plan.bursts), at))
+            self._spawn(self._burst(pool, self._patcher.start(plan.bursts), at))
         elif plan.label_fixes:
             self._spawn(self._mark(plan.label_fixes))
 
     def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         """Let running pods go, once `status`, which counts them, is written."""
-        started = self._mover.start(pool.name, moves)
+        started = self._evictor.start(pool.name, moves)
         if started:
             self._spawn(self._move(pool, started, status))
+
+    def want_status(self, pool: ComputePool, status: PoolStatus) -> None:
+        """Have a pool's status written, soon."""
+        self._statuses.want(pool, status)
 
     async def drain(self, seconds: float) -> None:
         """Wait for the writes under way, at most so long; those that have not begun are left to the next leader."""
@@ -116,8 +126,8 @@ class Executor:
             log(_logger, logging.WARNING, "writes left unfinished", tasks=len(self._tasks))
         finally:
             await self._tasks.cancel()
-            await self._writer.settle()
-            await self._mover.settle()
+            await self._patcher.settle()
+            await self._evictor.settle()
             await self._statuses.settle()
 
     def forget(self, pool: str) -> None:
@@ -130,22 +140,22 @@ class Executor:
         self._statuses.forget(pool)
 
     async def _burst(self, pool: ComputePool, bursts: tuple[Burst, ...], at: float) -> None:
-        outcome = await self._writer.burst(
+        outcome = await self._patcher.burst(
             bursts,
             wanted=lambda: self._still_wanted(pool),
-            answered=lambda: self._metrics.burst_latency.observe(self._clock() - at),
+            answered=lambda: self._recorder.metrics.burst_latency.observe(self._clock() - at),
         )
         if outcome.done:
             self._refusals.written(pool.name, outcome.done)
-            self._story.record_bursts(pool, outcome.done, self._clock() - at)
+            self._recorder.record_bursts(pool, outcome.done, self._clock() - at)
         if outcome.refused and self._is_same(pool):
             message = self._refusals.note(pool.name, outcome.refused)
-            self._story.record_refusal(pool, message, len(outcome.refused))
+            self._recorder.record_refusal(pool, message, len(outcome.refused))
             self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
 
     async def _mark(self, label_fixes: tuple[LabelFix, ...]) -> None:
-        await self._writer.mark(label_fixes)
+        await self._patcher.mark(label_fixes)
 
     async def _move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         # Invariants 6 and 8: how many were moved is in the cluster before the first of them is, so that no successor
@@ -154,13 +164,13 @@ class Executor:
             await self._statuses.put(pool, status)
         except ApiError as error:
             # Not at once: what keeps the count from being written (the pool is gone, say) may do so for long.
-            self._mover.put_off(moves, error)
+            self._evictor.put_off(moves, error)
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
         except BaseException:
-            self._mover.drop(moves)
+            self._evictor.drop(moves)
             raise
-        outcome = await self._mover.move(moves, why_not=lambda move: self._why_not(pool, move))
+        outcome = await self._evictor.move(moves, why_not=lambda move: self._why_not(pool, move))
         words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
         words.update((move.pod.uid, f"{why}: {why.help}") for move, why in outcome.dropped)
         words.update((move.pod.uid, str(error)) for move, error in outcome.failed)
@@ -173,7 +183,7 @@ class Executor:
             ("dropped", [move for move, _ in outcome.dropped]),
         ):
             if some:
-                self._story.record_moves(pool, some, result, words)
+                self._recorder.record_moves(pool, some, result, words)
         self._unmoved.answered(pool.name, (*outcome.done, *outcome.gone, *(move for move, _ in outcome.refused)))
         if outcome.failed and self._is_same(pool):
             self._unmoved.note(pool.name, outcome.failed)
@@ -183,7 +193,7 @@ class Executor:
 
     def _why_not(self, pool: ComputePool, move: Move) -> Reason | None:
         """Look once more, just before the eviction: at the view, the spec, the pod and its target."""
-        if self._stale():
+        if self._view.stale():
             return Reason.CACHE_STALE
         latest = self._latest.get(pool.name)
         if latest is None or not self._still_wanted(pool):
@@ -204,7 +214,7 @@ class Executor:
     def _forget_if_gone(self, pool: ComputePool) -> None:
         if pool.name not in self._store.pools:
             # What was counted of a pool that is gone by now would stay for ever.
-            self._story.forget(pool.name)
+            self._recorder.forget(pool.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.spawn(work, self._ended)

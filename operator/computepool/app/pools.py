@@ -35,23 +35,16 @@ class Pools:
         store: Store,
         *,
         clock: Callable[[], float],
-        gone: Callable[[str], None],
-        changed: Callable[[], None],
-        stated: Callable[[ComputePool], None],
         retry_seconds: float,
         relist_seconds: float = RELIST_SECONDS,
     ) -> None:
-        """`gone(name)` is called for a pool that is no more, `changed()` where the set or a spec has changed.
-
-        `stated(pool)` is called for one that has changed in the cluster: its status may be another's.
-        A list that failed is repeated after `retry_seconds`.
-        """
+        """A list that failed is repeated after `retry_seconds`."""
         self._client = client
         self._store = store
         self._clock = clock
-        self._gone = gone
-        self._changed = changed
-        self._stated = stated
+        self._gone: Callable[[str], None] = _ignored
+        self._changed: Callable[[], None] = _ignored
+        self._stated: Callable[[ComputePool], None] = _ignored
         self._retry_seconds = retry_seconds
         self._relist_seconds = relist_seconds
         self.current = asyncio.Event()
@@ -63,6 +56,16 @@ class Pools:
         self._deleted: set[str] = set()
         # By uid: pools that are there and can't be read; what they want is not known.
         self._unread: set[str] = set()
+
+    def subscribe(
+        self, *, gone: Callable[[str], None], changed: Callable[[], None], stated: Callable[[ComputePool], None]
+    ) -> None:
+        """Have it told to others what changes.
+
+        `gone(name)`: a pool is no more; `changed()`: the set of pools or a spec has changed; `stated(pool)`: a pool has
+        changed in the cluster, so that its status may be written by somebody else.
+        """
+        self._gone, self._changed, self._stated = gone, changed, stated
 
     def unread(self) -> bool:
         """Say whether there is a pool that can't be read."""
@@ -184,6 +187,10 @@ class Pools:
             self._gone(name)
             log(_logger, logging.INFO, "pool gone", pool=name)
             self._changed()
+
+
+def _ignored(*_: object) -> None:
+    """Nobody has subscribed."""
 
 
 def _version(pool: ComputePool) -> int:

@@ -1,25 +1,23 @@
 """Which nodes carry the operator's taint: the union of what all pools want.
 
-What always holds (invariant 4): a node loses the taint only if every pool that has the node among its providers' was
-judged under this leadership, and none wants it. So a new leader never takes off what it has not judged itself; a pool
-that is frozen keeps its nodes as they are; and nodes that no pool has any more are freed, unless there is a pool that
-can't be read, which may have them.
+The rule is in `decide.quarantine`: `union_of` and `may_be_freed`. A new leader never frees a node that it has not
+judged itself. Nodes that no pool has any more are freed, unless a pool can't be read: it may have them.
 
 Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
 """
 
 import asyncio
 import logging
-import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from computepool.act.fence import Fence
+from computepool.act.fence import WriteAccess
 from computepool.act.tainter import Tainter
 from computepool.act.tasks import BackgroundTasks, wait_at_most
-from computepool.kube.client import ApiClient
+from computepool.app.view import View
+from computepool.decide.quarantine import may_be_freed, union_of
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from computepool.observe.store import Store
@@ -32,46 +30,25 @@ SHOWN_WITHIN_SECONDS: Final = 15.0
 _logger = logging.getLogger("computepool")
 
 
-class Quarantine:
+class QuarantineKeeper:
     """Keeps the taints what all pools together want."""
 
     def __init__(
         self,
-        client: ApiClient,
-        fence: Fence,
+        access: WriteAccess,
         store: Store,
+        view: View,
         *,
-        stale: Callable[[], str],
-        unread: Callable[[], bool],
         on_change: Callable[[], None],
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        rng: random.Random,
         refresh_seconds: float = REFRESH_SECONDS,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`stale` says why the view is not current, or nothing: then all is left as it is. `unread` says whether there
-        are pools that can't be read.
-
-        `on_change` is called when `trouble` begins or ends; `sleep` waits for retries.
-        """
+        """While the view is stale, all taints are left as they are. `on_change`: `trouble` has begun or ended."""
         self._store = store
-        self._stale = stale
-        self._unread = unread
+        self._view = view
         self._on_change = on_change
-        self._clock = clock
+        self._clock = access.runtime.steady
         self._refresh_seconds = refresh_seconds
-        self._tainter = Tainter(
-            client,
-            fence,
-            node=store.node,
-            wanted=lambda name: None if self._stale() else self._wanted(name),
-            written=self._note,
-            failed=lambda: self._wake.set(),
-            wall=wall,
-            rng=rng,
-            sleep=sleep,
-        )
+        self._tainter = Tainter(access, self)
         # What each pool wants: None while it wants all left as it is. One that is not there was not judged yet.
         self._wants: dict[str, Mapping[str, Reason] | None] = {}
         self._union: Mapping[str, Reason] | None = None
@@ -108,6 +85,27 @@ class Quarantine:
             return ""
         return f"{len(failing)} node(s) can't be tainted or freed: {self._tainter.failing[failing[0]]}"
 
+    # --- asked and told by the tainter
+
+    def node(self, name: str) -> Node | None:
+        """Return the node as it is seen now."""
+        return self._store.node(name)
+
+    def wanted(self, name: str) -> str | None:
+        """Return the value of the taint that a node is to have: empty for none, None to leave it as it is."""
+        return None if self._view.stale() else self._wanted(name)
+
+    def written(self, node: Node, value: str, version: int) -> None:
+        """Note that a taint is written; until the watch shows that version, the node is left alone."""
+        self._done[value] += 1
+        now = self._store.node(node.name)
+        if now is not None and now.resource_version < version:
+            self._awaited[node.name] = version, self._clock()
+
+    def failed(self) -> None:
+        """Look again: there is trouble to report."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Keep the taints until cancelled. Raises NotLeadingError where leadership is over."""
         try:
@@ -122,7 +120,7 @@ class Quarantine:
     def _look(self) -> None:
         """Start on each node that is not as wanted and not worked on already."""
         wanted, seen = self._wanted_by_all(), self._store.tainted()
-        if wanted == seen or self._stale():
+        if wanted == seen or self._view.stale():
             return
         for name in wanted.keys() | seen.keys():
             if name not in self._busy and wanted.get(name) != seen.get(name) and self._is_due(name):
@@ -145,32 +143,20 @@ class Quarantine:
         return False
 
     def _wanted(self, name: str) -> str | None:
-        """Return the value that a node's taint is to have, empty for none; None: to be left as it is."""
         reason = self._wanted_by_all().get(name)
         if reason is not None:
             return str(reason)
         pools = self._store.pools_of_node(name)
-        judged = all(self._wants.get(pool) is not None for pool in pools) and (bool(pools) or not self._unread())
-        return "" if judged else None
+        return "" if may_be_freed(self._wants, pools, unread=self._view.has_unread_pools()) else None
 
     def _wanted_by_all(self) -> Mapping[str, Reason]:
         if self._union is None:
-            union: dict[str, Reason] = {}
-            # The oldest pool comes last, and so its reason stands.
-            for pool in sorted(self._wants, key=self._age, reverse=True):
-                union.update(self._wants[pool] or {})
-            self._union = union
+            self._union = union_of(self._wants, sorted(self._wants, key=self._age))
         return self._union
 
     def _age(self, name: str) -> tuple[str, str]:
         pool = self._store.pools.get(name)
         return str((pool.metadata.creation_timestamp if pool else None) or ""), name
-
-    def _note(self, node: Node, value: str, version: int) -> None:
-        self._done[value] += 1
-        now = self._store.node(node.name)
-        if now is not None and now.resource_version < version:
-            self._awaited[node.name] = version, self._clock()
 
     def _ended(self, name: str, error: BaseException | None) -> None:
         # Also looked at again: the want may have changed after the last attempt had begun.

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.status_writer import StatusWriter
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
+from computepool.app.view import View
 from computepool.app.work_queue import WorkQueue
 from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
-from computepool.decide.reconcile import reconcile
+from computepool.decide.reconcile import Reconciled, reconcile
+from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, Mode, PoolStatus
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
 from computepool.report.logs import log, log_failure
-from computepool.report.metrics import Metrics
-from computepool.report.pass_report import PassReport, Gaps, admission_gap
+from computepool.report.pass_report import Gaps, PassReport, admission_gap
 from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
 
@@ -32,43 +33,34 @@ MOVING_PAUSE_SECONDS = 0.25
 is admitted as it should be: nothing waits for passes then, and the fewer there are, the faster all is over."""
 
 
+Decide = Callable[[Snapshot, PoolState, float], Reconciled]
+
+
 class Reconciler:
     """Looks at every pool that changed, one after another, and carries out what is decided."""
 
     def __init__(
         self,
         store: Store,
-        dirty: WorkQueue,
-        acting: Executor,
-        statuses: StatusWriter,
-        story: EventRecorder,
-        metrics: Metrics,
+        queue: WorkQueue,
+        executor: Executor,
+        recorder: EventRecorder,
+        view: View,
+        runtime: Runtime,
         *,
-        stale: Callable[[], str],
-        unreadable: Callable[[], str],
-        unfollowed: Callable[[], str],
-        policy_missing: Callable[[], bool],
-        policy_unserved: Callable[[], bool],
-        clock: Callable[[], float],
-        wall: Callable[[], float],
+        decide: Decide = reconcile,
     ) -> None:
-        """`stale` says why the view is not current, `unreadable` what of it can't be read, `unfollowed` which
-        signals beside it do not come; or nothing.
-        """
+        """Nothing is decided yet. `decide` is `reconcile`, or what a test puts in its place."""
         self._store = store
-        self._queue = dirty
-        self._acting = acting
-        self._statuses = statuses
-        self._story = story
-        self._metrics = metrics
-        self._stale = stale
-        self._unreadable = unreadable
-        self._unfollowed = unfollowed
-        self._policy_missing = policy_missing
-        self._policy_unserved = policy_unserved
-        self._clock = clock
-        self._wall = wall
-        self._backoff = PoolBackoff(clock)
+        self._queue = queue
+        self._executor = executor
+        self._recorder = recorder
+        self._metrics = recorder.metrics
+        self._view = view
+        self._clock = runtime.steady
+        self._wall = runtime.wall
+        self._decide_pass = decide
+        self._backoff = PoolBackoff(runtime.steady)
         self._states: dict[str, PoolState] = {}
         self._told: dict[str, PoolStatus] = {}
 
@@ -76,7 +68,7 @@ class Reconciler:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
         while True:
             for pool, at in (await self._queue.take()).items():
-                if self._acting.lost.is_set():
+                if self._executor.lost.is_set():
                     raise NotLeadingError("a write found that leadership is over")
                 if pool in self._store.pools:
                     await self._guarded(pool, at)
@@ -97,9 +89,9 @@ class Reconciler:
         self._backoff.forget(pool)
         self._states.pop(pool, None)
         self._told.pop(pool, None)
-        self._acting.forget(pool)
+        self._executor.forget(pool)
         self._queue.forget(pool)
-        self._story.forget(pool)
+        self._recorder.forget(pool)
 
     async def _guarded(self, name: str, at: float) -> None:
         """Run one pass; if it ends in an unexpected error, leave that pool alone for a while."""
@@ -119,7 +111,7 @@ class Reconciler:
 
     def _leave_alone(self, name: str, error: Exception) -> None:
         seconds = self._backoff.failed(name)
-        self._acting.leave_alone(name)
+        self._executor.leave_alone(name)
         self._queue.add_at(name, self._wall() + seconds)
         self._metrics.pass_failures.labels(name).inc()
         for breach in error.breaches if isinstance(error, InvariantBreachError) else ():
@@ -135,7 +127,7 @@ class Reconciler:
         # How many are moved is told, and written, before the first of them is.
         urgent = bool(moves) and pool.spec.mode is Mode.ENFORCE
         if urgent and (status := self._report(outcome)) is not None:
-            self._acting.move(pool, moves, status)
+            self._executor.move(pool, moves, status)
         # Changes that came in the meantime are read before the next pass, and share it. And what was decided is on its
         # way before it is reported.
         longest = MOVING_PAUSE_SECONDS if urgent else PAUSE_SECONDS
@@ -145,40 +137,42 @@ class Reconciler:
 
     def _decide(self, name: str, at: float) -> PassReport:
         now = self._wall()
-        snapshot = self._store.snapshot(name, stale=self._stale())
+        snapshot = self._store.snapshot(name, stale=self._view.stale())
         pool = snapshot.pool
         state = self._states.get(name)
         if state is None:
             state = restarted(recorded_in(pool), snapshot.moves_since)
         with self._metrics.decision_seconds.time():
-            outcome = reconcile(snapshot, state, now)
+            outcome = self._decide_pass(snapshot, state, now)
         assessment, plan = outcome.assessment, outcome.plan
         self._states[name] = outcome.state
         self._queue.add_at(name, plan.recheck_at)
-        self._acting.look(snapshot, assessment, now)
-        refused = self._acting.trouble(snapshot, plan)
-        gap = admission_gap(pool.spec.admission.mode, missing=self._policy_missing(), unserved=self._policy_unserved())
+        self._executor.look(snapshot, assessment, now)
+        refused = self._executor.trouble(snapshot, plan)
+        gap = admission_gap(
+            pool.spec.admission.mode, missing=self._view.policy_missing(), unserved=self._view.policy_unserved()
+        )
         observed = pool.spec.mode is Mode.OBSERVE
-        announced_bursts = self._story.announced if observed else self._acting.no_news
+        announced_bursts = self._recorder.announced if observed else self._executor.no_news
         report = PassReport(
             snapshot,
             assessment,
             plan,
             outcome.state,
-            Gaps(self._unreadable(), self._unfollowed(), gap),
+            Gaps(self._view.unreadable(), self._view.unfollowed(), gap),
             refused,
             announced_bursts=announced_bursts(name, plan.bursts),
-            announced_moves=observed and self._story.announced(name, plan.moves),
+            announced_moves=observed and self._recorder.announced(name, plan.moves),
         )
         if self._backoff.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
             self._status(report, pool)
         if observed:
             # What was tainted in another mode is freed.
-            self._acting.carry_out(pool, Plan(quarantine={}), at)
-            self._story.observe(pool, plan)
+            self._executor.carry_out(pool, Plan(quarantine={}), at)
+            self._recorder.observe(pool, plan)
         else:
-            self._acting.carry_out(pool, plan, at)
+            self._executor.carry_out(pool, plan, at)
         return report
 
     def _report(self, outcome: PassReport) -> PoolStatus | None:
@@ -190,9 +184,9 @@ class Reconciler:
         before, status = self._status(outcome, pool)
         self._told[pool.name] = status
         self._metrics.passed(outcome, status.conditions)
-        self._story.record_status(pool, before, status)
+        self._recorder.record_status(pool, before, status)
         self._tell_of_nodes(outcome)
-        self._statuses.want(pool, status)
+        self._executor.want_status(pool, status)
         return status
 
     def _status(self, outcome: PassReport, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
@@ -202,6 +196,6 @@ class Reconciler:
         return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
 
     def _tell_of_nodes(self, outcome: PassReport) -> None:
-        again = self._story.record_nodes(outcome, self._wall())
+        again = self._recorder.record_nodes(outcome, self._wall())
         if again is not None:
             self._queue.add_by(outcome.snapshot.pool.name, again)

@@ -8,29 +8,33 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from computepool.app.view import View
+
 TICK_SECONDS: Final = 1.0
 
 
 class StalenessMonitor:
-    """Has all pools looked at when a sign of trouble appears or goes."""
+    """Has all pools looked at when something begins or ceases to be wrong with the view."""
 
     def __init__(
         self,
-        *signs: Callable[[], str],
-        on_turn: Callable[[], None],
+        view: View,
+        *,
+        on_change: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Each sign says what is wrong, or nothing; `on_turn` is called when one turns, not when its words change."""
-        self._signs = signs
-        self._on_turn = on_turn
+        """`on_change` is called when trouble begins or ends, not when its words change."""
+        self._view = view
+        self._on_change = on_change
         self._sleep = sleep
 
     async def run(self) -> None:
         """Look about once a second, until cancelled. The first reading counts as a change: no pass has seen it."""
-        before: list[bool] | None = None
+        before: tuple[bool, ...] | None = None
         while True:
-            now = [bool(sign()) for sign in self._signs]
+            texts = self._view.stale(), self._view.unreadable(), self._view.unfollowed()
+            now = tuple(bool(text) for text in texts)
             if now != before:
                 before = now
-                self._on_turn()
+                self._on_change()
             await self._sleep(TICK_SECONDS)

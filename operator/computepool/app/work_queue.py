@@ -2,27 +2,38 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from computepool.act.tasks import wait_at_most
+
+MINOR_SECONDS: Final = 0.25
+"""How long a minor change may wait for others. In a burst each pod makes two or three of them, and none lets anything
+be decided. Without the wait a third of the processor time of a burst went into passes that found nothing to do."""
 
 
 class WorkQueue:
     """Pools that changed, since when, and pools to be looked at again at a time.
 
-    A pool marked while its pass runs is handed out again afterwards; level-triggered, so marks are not counted.
+    A pool that is added while its pass runs is handed out again afterwards. Passes are level-triggered, so changes are
+    not counted.
     """
 
     def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        """`clock` is monotonic and stamps marks; `wall` is the time of day and rules the timers."""
+        """`clock` is monotonic and stamps changes; `wall` is the time of day and rules the timers."""
         self._clock = clock
         self._wall = wall
-        self._marked: dict[str, float] = {}
+        self._changed: dict[str, float] = {}
+        self._minor: dict[str, float] = {}
         self._timers: dict[str, float] = {}
         self._wake = asyncio.Event()
 
-    def add(self, pool: str, at: float) -> None:
-        """Have a pool looked at; of several marks the earliest time is kept."""
-        self._marked[pool] = min(at, self._marked.get(pool, at))
+    def add(self, pool: str, at: float, *, minor: bool = False) -> None:
+        """Have a pool looked at; of several changes the earliest time is kept.
+
+        `minor`: the change may wait for MINOR_SECONDS, unless another change comes that may not.
+        """
+        changes = self._minor if minor else self._changed
+        changes[pool] = min(at, changes.get(pool, at))
         self._wake.set()
 
     def add_at(self, pool: str, when: float | None) -> None:
@@ -34,20 +45,22 @@ class WorkQueue:
             self._wake.set()
 
     def add_by(self, pool: str, when: float) -> None:
-        """Have a pool looked at again by that time of day; an earlier one that was set stays, overdue or not."""
+        """Have a pool looked at again by that time of day; an earlier time that was set stays, overdue or not."""
         self.add_at(pool, min(when, self._timers.get(pool, when)))
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
-        self._marked.pop(pool, None)
-        self._timers.pop(pool, None)
+        for pools in (self._changed, self._minor, self._timers):
+            pools.pop(pool, None)
 
     async def take(self) -> dict[str, float]:
-        """Wait until there is something to look at; return those pools, each with the time of its first mark."""
+        """Wait until there is something to look at; return those pools, each with the time of its first change."""
         while True:
             self._ring()
-            if self._marked:
-                taken, self._marked = self._marked, {}
+            if self._changed:
+                taken, self._changed = self._changed, {}
+                for pool in taken:
+                    self._minor.pop(pool, None)
                 return taken
             self._wake.clear()
             await wait_at_most(self._wake, self._idle())
@@ -57,6 +70,11 @@ class WorkQueue:
         for pool in [pool for pool, when in self._timers.items() if when <= now]:
             # A timer is its own event: the time it was set for, on the monotonic clock.
             self.add(pool, self._clock() - (now - self._timers.pop(pool)))
+        due = self._clock() - MINOR_SECONDS
+        for pool in [pool for pool, at in self._minor.items() if at <= due]:
+            self.add(pool, self._minor.pop(pool))
 
     def _idle(self) -> float | None:
-        return max(0.0, min(self._timers.values()) - self._wall()) if self._timers else None
+        times = [when - self._wall() for when in self._timers.values()]
+        times += [at + MINOR_SECONDS - self._clock() for at in self._minor.values()]
+        return max(0.0, min(times)) if times else None

@@ -1,6 +1,11 @@
-"""Which nodes are to carry the operator's taint against new pods. No pod is ended by it."""
+"""Which nodes are to carry the operator's taint against new pods. No pod is ended by it.
 
-from collections.abc import Iterable
+A pool says which of its nodes new pods are kept off. Several pools may have the same node: it carries the taint as long
+as any of them wants it. Invariant 4: a node loses the taint only if every pool that has the node was judged under this
+leadership, and none wants it. A pool that is frozen, or not judged yet, leaves its nodes as they are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
@@ -42,3 +47,25 @@ def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     # One reason for all nodes, which does not change as their own troubles do: each change would be a write.
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
     return [(info.node.name, reason) for info in supply.nodes if info.node.name != tried]
+
+
+Wishes = Mapping[str, Mapping[str, Reason] | None]
+"""By pool: the nodes that it wants new pods kept off; None: its nodes are left as they are. A pool that is missing was
+not judged yet."""
+
+
+def union_of(wishes: Wishes, by_age: Sequence[str]) -> dict[str, Reason]:
+    """Return the nodes that any pool wants quarantined. `by_age`: pools, the oldest first, whose reason stands."""
+    union: dict[str, Reason] = {}
+    for pool in reversed(by_age):
+        union.update(wishes.get(pool) or {})
+    return union
+
+
+def may_be_freed(wishes: Wishes, pools: Sequence[str], *, unread: bool) -> bool:
+    """Say whether a node that no pool wants quarantined may lose its taint.
+
+    `pools`: the pools that have the node; `unread`: there are pools that can't be read, which may have it too.
+    """
+    judged = all(wishes.get(pool) is not None for pool in pools)
+    return judged and (bool(pools) or not unread)

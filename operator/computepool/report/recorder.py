@@ -49,7 +49,7 @@ class EventRecorder:
 
     def __init__(self, metrics: Metrics, send: Callable[[Event], None]) -> None:
         """`send` queues an event."""
-        self._metrics = metrics
+        self.metrics = metrics
         self._send = send
         # The decisions of the last pass in mode Observe, by pool.
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
@@ -60,13 +60,13 @@ class EventRecorder:
     def record_bursts(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
         """Record pods that were sent on. `took`: seconds from the event that made them overflow."""
         for burst in bursts:
-            self._metrics.sent_on(pool.name, burst.provider, burst.reason)
+            self.metrics.sent_on(pool.name, burst.provider, burst.reason)
             self._pod_event(pool, burst, "Burst", burst_sentence(burst))
         self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
     def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
         """Record that the API server refused to send `count` pods on."""
-        self._metrics.refused.labels(pool.name).inc(count)
+        self.metrics.refused.labels(pool.name).inc(count)
         self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
         log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
 
@@ -78,7 +78,7 @@ class EventRecorder:
         `result`: one of metrics.RESULTS. `why`: by pod uid, why the pod was not let go.
         """
         for move in moves:
-            self._metrics.moved(pool.name, move.source, move.target, result)
+            self.metrics.moved(pool.name, move.source, move.target, result)
             if result in _LET_GO:
                 self._pod_event(pool, move, str(move.kind), move_sentence(move))
             elif result in _KEPT:
@@ -87,7 +87,7 @@ class EventRecorder:
                 note = f"{kept.help}{answer} It should run on {destination(move)}. {move.reason.help}"
                 self._send(Event(pod_reference(move.pod), kept, str(move.kind), note, warning=True))
         if result == "failed":
-            self._metrics.refused.labels(pool.name).inc(len(moves))
+            self.metrics.refused.labels(pool.name).inc(len(moves))
         if result in _LET_GO:
             self._count_moves(pool, moves, "", "moved")
         level = logging.INFO if result in {*_LET_GO, "dropped"} else logging.WARNING
@@ -151,7 +151,7 @@ class EventRecorder:
         """Drop what is remembered of a pool that is gone."""
         self._node_changes.forget(pool)
         self._announced.pop(pool, None)
-        self._metrics.forget(pool)
+        self.metrics.forget(pool)
 
     def _condition_changed(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)

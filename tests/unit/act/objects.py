@@ -14,7 +14,7 @@ from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
 from computepool.observe.records import Records
 from tests.builders import GPU, POOL, standby_toleration
-from tests.fakes.apiserver import COMPUTEPOOLS, PODS, FakeApiServer
+from tests.fakes.apiserver import COMPUTEPOOLS, PODS, Behaviour, FakeApiServer
 
 Json = dict[str, Any]
 
@@ -100,6 +100,14 @@ def pool_record(item: Mapping[str, Any]) -> ComputePool:
 def stored_pod(server: FakeApiServer, name: str = "web", **how: Any) -> Pod:
     """Create a pod and read it."""
     return pod_record(server.create(PODS, pod(name, **how)))
+
+
+def with_pods(count: int, behaviour: Behaviour | None = None) -> FakeApiServer:
+    """A server with so many pods: p0, p1 and so on."""
+    server = FakeApiServer(behaviour)
+    for number in range(count):
+        server.create(PODS, pod(f"p{number}"))
+    return server
 
 
 def stored_pool(server: FakeApiServer, *providers: Json | str, **how: Any) -> ComputePool:

@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from computepool.act.evictor import DOUBT_SECONDS, PARALLEL, Evictor, Moved
-from computepool.act.fence import NotLeadingError
+from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.decide.plan import Move
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import NotFound
+from computepool.kube.runtime import Runtime
 from computepool.model.moves import MoveKind, PodMove, RequestEvent
 from computepool.model.reasons import Reason
 from tests.builders import NOW, POOL
@@ -56,15 +57,11 @@ class Moves:
         self.known: dict[str, PodMove] = {}
         self.pools: list[str] = []
         self.told: list[tuple[str, str]] = []
+        runtime = Runtime(steady=lambda: self.steady, wall=lambda: self.now, rng=LatestDraw(), sleep=self.delays)
         self.mover = Evictor(
-            client,
-            self.lease,
+            WriteAccess(client, self.lease, runtime),
             self,
             leaving=self.leaving.__contains__,
-            clock=lambda: self.steady,
-            wall=lambda: self.now,
-            rng=LatestDraw(),
-            sleep=self.delays,
         )
 
     # What the mover tells goes through the life of a move: an event that can't happen at its stage is an error.

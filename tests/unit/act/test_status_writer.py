@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from computepool.act.fence import WriteAccess
 from computepool.act.status_writer import StatusWriter, status_patch
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.model.api import (
     AdmissionStatus,
     ComputePool,
@@ -89,10 +91,8 @@ async def writing(*, calm: float = 0.0, retry: float = 0.0) -> AsyncIterator[Wri
         pool = stored_pool(server)
         made: list[Writing] = []
         statuses = StatusWriter(
-            client,
-            lease,
+            WriteAccess(client, lease, Runtime(rng=random.Random(1))),
             lambda fresh: made[0].take(fresh),
-            rng=random.Random(1),
             calm_seconds=calm,
             retry_seconds=retry,
         )

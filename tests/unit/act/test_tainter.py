@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.tainter import PARALLEL, PATIENCE, RETRY_BASE_SECONDS, Tainter, removal_patch, taint_patch
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Node
 from computepool.model.taints import Taint
 from computepool.observe.records import Records
@@ -128,30 +129,27 @@ class Tainting:
         self.server = server
         self.lease = Lease()
         self.delays = Delays()
-        self.wanted: dict[str, str | None] = {}
+        self.wishes: dict[str, str | None] = {}
         self.behind: dict[str, Node] = {}
-        self.written: list[tuple[str, str, int]] = []
+        self.done: list[tuple[str, str, int]] = []
         self.failures = 0
-        self.tainter = Tainter(
-            client,
-            self.lease,
-            node=self._see,
-            wanted=lambda name: self.wanted.get(name, ""),
-            written=lambda node, value, version: self.written.append((node.name, value, version)),
-            failed=self._count,
-            wall=lambda: NOW,
-            rng=LatestDraw(),
-            sleep=self.delays,
-        )
+        runtime = Runtime(wall=lambda: NOW, rng=LatestDraw(), sleep=self.delays)
+        self.tainter = Tainter(WriteAccess(client, self.lease, runtime), self)
 
-    def _see(self, name: str) -> Node | None:
+    def wanted(self, name: str) -> str | None:
+        return self.wishes.get(name, "")
+
+    def written(self, node: Node, value: str, version: int) -> None:
+        self.done.append((node.name, value, version))
+
+    def failed(self) -> None:
+        self.failures += 1
+
+    def node(self, name: str) -> Node | None:
         if name in self.behind:
             return self.behind[name]
         found = [item for item in self.server.items(NODES) if item["metadata"]["name"] == name]
         return read(found[0]) if found else None
-
-    def _count(self) -> None:
-        self.failures += 1
 
     def add(self, name: str, *taints: Json) -> None:
         item = node(name)
@@ -180,15 +178,15 @@ def play(scenario: Callable[[Tainting], Awaitable[None]]) -> None:
 def test_a_node_is_tainted_and_freed_again() -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1", OTHER)
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         await t.tainter.make("n1")
         assert t.value("n1") == "NodeSilent"
-        t.wanted["n1"] = ""
+        t.wishes["n1"] = ""
         await t.tainter.make("n1")
         item = t.server.get(NODES, "n1")
         assert item["spec"]["taints"] == [OTHER]
-        assert [value for _, value, _ in t.written] == ["NodeSilent", ""]
-        assert t.written[-1][2] == int(item["metadata"]["resourceVersion"])
+        assert [value for _, value, _ in t.done] == ["NodeSilent", ""]
+        assert t.done[-1][2] == int(item["metadata"]["resourceVersion"])
 
     play(scenario)
 
@@ -196,10 +194,10 @@ def test_a_node_is_tainted_and_freed_again() -> None:
 def test_a_node_that_is_as_wanted_or_gone_or_to_be_left_alone_is_not_written() -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1", OWN)
-        t.wanted |= {"n1": "NodeSilent", "gone": "NodeSilent"}
+        t.wishes |= {"n1": "NodeSilent", "gone": "NodeSilent"}
         await t.tainter.make("n1")
         await t.tainter.make("gone")
-        t.wanted["n1"] = None
+        t.wishes["n1"] = None
         await t.tainter.make("n1")
         assert t.server.count("patch") == 0
 
@@ -211,7 +209,7 @@ def test_a_list_that_has_changed_is_tried_again_as_it_is_then() -> None:
         t.add("n1")
         t.behind["n1"] = read(t.server.get(NODES, "n1"))
         t.taint("n1", OTHER)
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         making = asyncio.create_task(t.tainter.make("n1"))
         await until(lambda: t.delays.asked == [RETRY_BASE_SECONDS], "the wait")
         assert t.tainter.failing == {}
@@ -229,7 +227,7 @@ def test_a_list_that_has_changed_is_tried_again_as_it_is_then() -> None:
 def test_a_failure_is_told_and_tried_again_for_as_long_as_it_is_wanted(fault: dict[str, Any]) -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1")
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         t.server.fault("patch", **fault)
         making = asyncio.create_task(t.tainter.make("n1"))
         await until(lambda: t.delays.asked == [max(RETRY_BASE_SECONDS, fault.get("retry_after", 0))], "the wait")
@@ -246,11 +244,11 @@ def test_a_failure_is_told_and_tried_again_for_as_long_as_it_is_wanted(fault: di
 def test_what_is_wanted_no_more_is_not_tried_again() -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1")
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         t.server.fault("patch", status=503)
         making = asyncio.create_task(t.tainter.make("n1"))
         await until(lambda: t.delays.asked, "the wait")
-        t.wanted["n1"] = ""
+        t.wishes["n1"] = ""
         t.at_once()
         await making
         assert t.value("n1") is None
@@ -262,7 +260,7 @@ def test_what_is_wanted_no_more_is_not_tried_again() -> None:
 def test_a_patch_that_is_refused_again_and_again_is_told_too() -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1")
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         t.server.fault("patch", status=422, times=PATIENCE)
         t.at_once()
         await t.tainter.make("n1")
@@ -277,7 +275,7 @@ def test_a_node_that_is_seen_and_gone_is_not_asked_for_in_a_loop() -> None:
         t.add("n1")
         t.behind["n1"] = read(t.server.get(NODES, "n1"))
         t.server.delete(NODES, "n1")
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         making = asyncio.create_task(t.tainter.make("n1"))
         await until(lambda: t.delays.asked, "the wait")
         t.behind.clear()
@@ -293,7 +291,7 @@ def test_many_are_written_at_once_within_the_limit() -> None:
         names = [f"n{number}" for number in range(PARALLEL + 5)]
         for name in names:
             t.add(name)
-        t.wanted |= dict.fromkeys(names, "NodeSilent")
+        t.wishes |= dict.fromkeys(names, "NodeSilent")
         gate = asyncio.Event()
         t.server.fault("patch", times=1000, gate=gate)
         making = asyncio.gather(*map(t.tainter.make, names))
@@ -308,7 +306,7 @@ def test_many_are_written_at_once_within_the_limit() -> None:
 def test_without_the_lease_nothing_is_written() -> None:
     async def scenario(t: Tainting) -> None:
         t.add("n1")
-        t.wanted["n1"] = "NodeSilent"
+        t.wishes["n1"] = "NodeSilent"
         t.lease.held = False
         with pytest.raises(NotLeadingError):
             await t.tainter.make("n1")

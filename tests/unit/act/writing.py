@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.pod_patcher import PodPatcher
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Offer
 from tests.builders import NOW
 from tests.fakes.apiserver import FakeApiServer
@@ -96,7 +97,7 @@ async def writing(*, within: float = PATIENCE) -> AsyncIterator[Writing]:
     lease, delays = Lease(), Delays()
     told = Told()
     async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
-        writer = PodPatcher(client, lease, told, wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
+        writer = PodPatcher(WriteAccess(client, lease, Runtime(wall=lambda: NOW, rng=LatestDraw(), sleep=delays)), told)
         try:
             yield Writing(server, client, writer, lease, delays, told)
         finally:

@@ -14,25 +14,15 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from computepool.act.bindings import Bindings
-from computepool.act.evictor import Evictor
-from computepool.act.pod_patcher import PodPatcher
-from computepool.act.status_writer import StatusWriter
-from computepool.app.caches import Caches
-from computepool.app.callbacks import BurstAnswers, MoveAnswers
-from computepool.app.executor import Executor
-from computepool.app.policy import PolicyKeeper
-from computepool.app.pools import Pools
-from computepool.app.quarantine_keeper import Quarantine
-from computepool.app.reconciler import Reconciler
-from computepool.app.work_queue import WorkQueue
+from computepool.act.fence import WriteAccess
+from computepool.app.settings import Settings
+from computepool.app.wiring import Pace, build
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
-from computepool.report.events import EventSink
 from computepool.report.metrics import Metrics
-from computepool.report.recorder import EventRecorder
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.objectstore import Change
 from tests.fakes.waiting import PATIENCE
@@ -63,94 +53,22 @@ class Process:
         self.clock = clock
         self.tasks: set[asyncio.Task[Any]] = set()
         self.waits = 0
-        self._parts: list[asyncio.Task[None]] = []
+        self._life: list[asyncio.Task[None]] = []
         self.lease = Lease()
-        self.metrics = metrics()
         self.client = ApiClient(static_access(server.url), timeout=PATIENCE)
-        rng = random.Random(1)
-        self.dirty = WorkQueue(clock=clock, wall=wall)
-        self.store = store(self.dirty.add, wall=wall, reserved_namespaces=("kube-system",))
-        tuning = Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=PATIENCE, list_timeout=PATIENCE)
-        self.caches = Caches(self.client, self.store, clock=clock, tuning=tuning)
-        self.events = EventSink(self.client, "operator-1", wall=wall, dropped=self.metrics.events_dropped.inc)
-        bindings = Bindings(self.client, self.lease, ("kube-system",))
-        self.policy = PolicyKeeper(bindings, self.store, on_change=self._look_at_all, retry_seconds=RETRY)
-        statuses = StatusWriter(
-            self.client,
-            self.lease,
-            lambda pool: self.pools.refresh(pool),
-            rng=rng,
-            calm_seconds=calm,
-            retry_seconds=RETRY,
+        settings = Settings(
+            namespace="computepool-system", identity="operator-1", retry_seconds=RETRY, stale_seconds=60.0
         )
-        story = EventRecorder(self.metrics, self.events.queue)
-        self.quarantine = Quarantine(
-            self.client,
-            self.lease,
-            self.store,
-            stale=self._stale,
-            unread=lambda: self.pools.unread(),
-            on_change=self._look_at_all,
-            clock=clock,
-            wall=wall,
-            rng=rng,
-            sleep=self._wait,
+        runtime = Runtime(wall=wall, steady=clock, rng=random.Random(1), sleep=self._wait)
+        pace = Pace(
+            reflectors=Tuning(backoff_base=RETRY, backoff_cap=RETRY, inactivity=PATIENCE, list_timeout=PATIENCE),
+            status_calm_seconds=calm,
+            status_retry_seconds=RETRY,
+            policy_retry_seconds=RETRY,
         )
-        self.acting = Executor(
-            self.store,
-            self.dirty,
-            PodPatcher(
-                self.client,
-                self.lease,
-                BurstAnswers(self.store, self.dirty, clock=clock),
-                wall=wall,
-                rng=rng,
-                sleep=self._wait,
-            ),
-            Evictor(
-                self.client,
-                self.lease,
-                MoveAnswers(self.store, self.dirty, clock=clock),
-                leaving=self.store.is_leaving,
-                clock=clock,
-                wall=wall,
-                rng=rng,
-                sleep=self._wait,
-            ),
-            self.quarantine,
-            statuses,
-            story,
-            self.metrics,
-            stale=self._stale,
-            clock=clock,
-        )
-        self.passes = Reconciler(
-            self.store,
-            self.dirty,
-            self.acting,
-            statuses,
-            story,
-            self.metrics,
-            stale=self._stale,
-            unreadable=self.caches.unreadable,
-            unfollowed=lambda: self.caches.unfollowed(60.0),
-            policy_missing=lambda: self.policy.missing,
-            policy_unserved=lambda: self.policy.unserved,
-            clock=clock,
-            wall=wall,
-        )
-        self.pools = Pools(
-            self.client,
-            self.store,
-            clock=clock,
-            gone=self.passes.forget,
-            changed=self.policy.wake,
-            stated=self.passes.stated,
-            retry_seconds=RETRY,
-        )
-
-    def _stale(self) -> str:
-        return self.caches.trouble(60.0)
+        access = WriteAccess(self.client, self.lease, runtime)
+        self.parts = build(settings, access, pace, make_store=store, make_metrics=metrics)
+        self.store, self.metrics, self.pools = self.parts.store, self.parts.metrics, self.parts.pools
 
     def start(self) -> None:
         """Begin this life."""
@@ -162,12 +80,12 @@ class Process:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Add a part that has no end."""
-        self._parts.append(asyncio.get_running_loop().create_task(work))
+        self._life.append(asyncio.get_running_loop().create_task(work))
 
     @property
     def ended(self) -> BaseException | None:
         """What has ended one of its parts; None while nothing has."""
-        failed = [part.exception() for part in self._parts if part.done() and not part.cancelled()]
+        failed = [part.exception() for part in self._life if part.done() and not part.cancelled()]
         return next((error for error in failed if error is not None), None)
 
     def kill(self) -> None:
@@ -186,20 +104,20 @@ class Process:
 
     async def stop(self) -> None:
         """End in good order, as on SIGTERM."""
-        await self.acting.drain(PATIENCE)
-        await self.events.flush(PATIENCE)
+        await self.parts.executor.drain(PATIENCE)
+        await self.parts.events.flush(PATIENCE)
         await self.gone()
 
     async def _live(self) -> None:
-        self.spawn(self.caches.run())
-        self.spawn(self.events.run())
-        await self.caches.wait()
+        self.spawn(self.parts.caches.run())
+        self.spawn(self.parts.events.run())
+        await self.parts.caches.wait()
         self.server.store.listeners.append(self._pool_changed)
         self.spawn(self.pools.run())
         await self.pools.current.wait()
-        self.spawn(self.policy.run())
-        self.spawn(self.passes.run())
-        self.spawn(self.quarantine.run())
+        self.spawn(self.parts.policy.run())
+        self.spawn(self.parts.reconciler.run())
+        self.spawn(self.parts.quarantine.run())
 
     def _pool_changed(self, collection: str, change: Change) -> None:
         if collection == COMPUTEPOOLS:
@@ -211,9 +129,6 @@ class Process:
     async def _wait(self, _seconds: float) -> None:
         await asyncio.sleep(RETRY)
         self.waits += 1
-
-    def _look_at_all(self) -> None:
-        self.store.mark_all(self.clock())
 
 
 def _make_task(

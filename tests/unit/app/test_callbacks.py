@@ -22,8 +22,8 @@ class Marks(WorkQueue):
         super().__init__(clock=lambda: AT, wall=lambda: NOW)
         self.pools: list[str] = []
 
-    def add(self, pool: str, at: float) -> None:
-        assert at == AT
+    def add(self, pool: str, at: float, *, minor: bool = False) -> None:
+        assert (at, minor) == (AT, False)
         self.pools.append(pool)
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
+from computepool.app.election import Candidate as Asking
 from computepool.app.election import Election, LostLeadershipError
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE, until
 
@@ -74,13 +76,13 @@ class Stage:
         made = Candidate(
             Election(
                 self._client,
-                namespace="computepool-system",
-                name="computepool",
-                identity=name,
-                clock=self.clock,
-                wall=lambda: MONDAY + self.clock.now - 1000.0,
-                sleep=sleep,
-                rng=random.Random(1),
+                Asking(namespace="computepool-system", lease="computepool", identity=name),
+                Runtime(
+                    steady=self.clock,
+                    wall=lambda: MONDAY + self.clock.now - 1000.0,
+                    sleep=sleep,
+                    rng=random.Random(1),
+                ),
             )
         )
         self.candidates.append(made)

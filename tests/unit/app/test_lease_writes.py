@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from computepool.app.election import Election
+from computepool.app.election import Candidate, Election
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from tests.fakes.apiserver import LEASES, FakeApiServer
 from tests.fakes.waiting import until
 
@@ -29,13 +30,13 @@ class Stage:
         server.create(LEASES, {"metadata": meta, "spec": spec})
         self.election = Election(
             client,
-            namespace=PLACE[1],
-            name=PLACE[0],
-            identity="me",
-            clock=lambda: 1000.0,
-            wall=lambda: 1_800_000_000.0,
-            sleep=lambda _: asyncio.sleep(0),
-            rng=random.Random(1),
+            Candidate(namespace=PLACE[1], lease=PLACE[0], identity="me"),
+            Runtime(
+                steady=lambda: 1000.0,
+                wall=lambda: 1_800_000_000.0,
+                sleep=lambda _: asyncio.sleep(0),
+                rng=random.Random(1),
+            ),
         )
 
     @property

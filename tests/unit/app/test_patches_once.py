@@ -34,7 +34,7 @@ def test_a_pod_is_not_patched_again_while_its_patch_is_under_way() -> None:
 
 def test_a_pod_is_not_patched_again_while_its_patch_is_not_seen_yet() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        await until(lambda: server.open_watches == len(process.caches.reflectors), "all is watched")
+        await until(lambda: server.open_watches == len(process.parts.caches.reflectors), "all is watched")
         server.disturb("mute", PODS)
         make_pool(server)
         await until(lambda: len(sent(server)) == 3, "all sent")
@@ -65,7 +65,7 @@ def test_places_of_pods_under_way_are_given_to_nobody_else() -> None:
 
 def test_a_pod_that_is_gone_before_its_patch_is_not_patched_over_and_over() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        await until(lambda: server.open_watches == len(process.caches.reflectors), "all is watched")
+        await until(lambda: server.open_watches == len(process.parts.caches.reflectors), "all is watched")
         server.disturb("mute", PODS)
         server.delete(PODS, "new-0", "default")
         make_pool(server)

@@ -38,11 +38,13 @@ class Taking:
             client,
             self.store,
             clock=lambda: self.now,
+            retry_seconds=0.01,
+            relist_seconds=relist_seconds,
+        )
+        self.pools.subscribe(
             gone=self.gone.append,
             changed=self._changed,
             stated=lambda pool: self.stated.append(pool.name),
-            retry_seconds=0.01,
-            relist_seconds=relist_seconds,
         )
 
     def _changed(self) -> None:

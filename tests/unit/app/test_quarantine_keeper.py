@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import pytest
 
-from computepool.act.fence import NotLeadingError
-from computepool.app.quarantine_keeper import Quarantine
+from computepool.act.fence import NotLeadingError, WriteAccess
+from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.runtime import Runtime
 from computepool.model.reasons import Reason
 from computepool.observe.records import Records
 from computepool.observe.store import Store
 from tests.builders import NOW, pool, provider
 from tests.fakes.apiserver import NODES, FakeApiServer
 from tests.fakes.objectstore import Change
+from tests.fakes.view import FakeView
 from tests.fakes.waiting import until
 from tests.unit.act.objects import Json, node
 from tests.unit.act.writing import Delays, LatestDraw, Lease
@@ -35,25 +37,19 @@ class Keeping:
         self.server = server
         self.lease = Lease()
         self.delays = Delays()
-        self.stale = ""
-        self.unread = False
+        self.view = FakeView()
         self.turns = 0
         self.following = True
         self.now = 0.0
         self._witnesses = 0
         self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
-        self.keeper = Quarantine(
-            client,
-            self.lease,
+        runtime = Runtime(steady=lambda: self.now, wall=lambda: NOW, rng=LatestDraw(), sleep=self.delays)
+        self.keeper = QuarantineKeeper(
+            WriteAccess(client, self.lease, runtime),
             self.store,
-            stale=lambda: self.stale,
-            unread=lambda: self.unread,
+            self.view,
             on_change=self._turned,
-            clock=lambda: self.now,
-            wall=lambda: NOW,
-            rng=LatestDraw(),
             refresh_seconds=refresh,
-            sleep=self.delays,
         )
         server.store.listeners.append(self._changed)
         for age, name in ((2000.0, OLD), (1000.0, YOUNG)):
@@ -130,13 +126,13 @@ def play(scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEV
 
 def test_while_a_pool_can_not_be_read_only_nodes_of_other_pools_are_freed() -> None:
     async def scenario(k: Keeping) -> None:
-        k.unread = True
+        k.view.unread_pools = True
         k.add("n1", carries="ProviderSilent")
         k.add("l1", of="lost", carries="ProviderSilent")
         k.want(OLD, {})
         k.want(YOUNG, {})
         await k.becomes(l1=SILENT)
-        k.unread = False
+        k.view.unread_pools = False
         k.keeper.forget("lost")
         await k.becomes()
 
@@ -222,14 +218,14 @@ def test_a_pool_that_does_not_have_the_node_has_no_say_whether_it_loses_the_tain
 
 def test_with_a_view_that_is_not_current_all_is_left_as_it_is() -> None:
     async def scenario(k: Keeping) -> None:
-        k.stale = "the view of nodes is 300 s old"
+        k.view.stale_because = "the view of nodes is 300 s old"
         k.add("n1")
         k.add("n2", of="nobody", carries=str(SILENT))
         k.want(OLD, {"n1": SILENT})
         k.want(YOUNG, {})
         await asyncio.sleep(0)
         assert k.server.calls == []
-        k.stale = ""
+        k.view.stale_because = ""
         k.want(OLD, {"n1": SILENT})
         await k.becomes(n1=SILENT)
 

@@ -98,7 +98,7 @@ def test_a_watch_that_breaks_in_the_middle_of_a_burst_leaves_nobody_behind() -> 
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         make_pool(server, "aws", "nebius")
         await until(
-            lambda: conditions(server) and server.open_watches == len(process.caches.reflectors), "the first look"
+            lambda: conditions(server) and server.open_watches == len(process.parts.caches.reflectors), "the first look"
         )
         names = overflow(server, 20, "first")
         server.disturb("cut", PODS)
@@ -168,6 +168,7 @@ def test_while_the_view_is_not_current_nothing_is_changed_and_the_pool_says_so()
         assert conditions(server)["Saturated"][0] == "Unknown"
         assert sent(server) == {}
         server.bookmark()
+        process.pools.lost("they were not listed for as long")
         touch_node(server, "c1", "wakes the passes")
         await until(lambda: sent(server) == {"new-0": ["nebius"]}, "the view is current again")
         await until(lambda: conditions(server)["Ready"] == ("True", "Reconciled"), "the pool says so")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from computepool.app.staleness import TICK_SECONDS, StalenessMonitor
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.view import FakeView
 from tests.fakes.waiting import until
 from tests.unit.app.cluster import conditions, full, make_pool
 from tests.unit.app.running import Running, Site
@@ -29,12 +29,15 @@ def turns(*ticks: Words) -> list[int]:
         if passed == len(ticks):
             raise asyncio.CancelledError
 
-    def sign(index: int) -> Callable[[], str]:
-        return lambda: ticks[passed][index]
+    class Told(FakeView):
+        def stale(self) -> str:
+            return ticks[passed][0]
 
-    signs = [sign(index) for index in range(len(ticks[0]))]
+        def unreadable(self) -> str:
+            return ticks[passed][1] if len(ticks[passed]) > 1 else ""
+
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(StalenessMonitor(*signs, on_turn=lambda: found.append(passed), sleep=sleep).run())
+        asyncio.run(StalenessMonitor(Told(), on_change=lambda: found.append(passed), sleep=sleep).run())
     return found
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from computepool.app.work_queue import WorkQueue
+from computepool.app.work_queue import MINOR_SECONDS, WorkQueue
 
 MONDAY = 1_800_000_000.0
 
@@ -52,6 +52,35 @@ def test_marked_pools_are_handed_out_once_with_the_time_of_their_first_mark() ->
         assert await nothing_to_take(dirty)
 
     play(scenario)
+
+
+def test_a_minor_change_waits_for_others_unless_one_comes_that_may_not() -> None:
+    async def scenario(dirty: WorkQueue, times: Times) -> None:
+        dirty.add("a", 100.0, minor=True)
+        dirty.add("a", 100.1, minor=True)
+        dirty.add("b", 100.0, minor=True)
+        assert await nothing_to_take(dirty)
+        # The minor change that came before does not make the other one look old.
+        dirty.add("b", 100.2)
+        assert await dirty.take() == {"b": 100.2}
+        assert await nothing_to_take(dirty)
+        times.pass_by(MINOR_SECONDS)
+        assert await dirty.take() == {"a": 100.0}
+        assert await nothing_to_take(dirty)
+
+    play(scenario)
+
+
+def test_a_minor_change_is_looked_at_by_itself_once_its_time_is_over() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        queue = WorkQueue(clock=loop.time, wall=loop.time)
+        began = loop.time()
+        queue.add("a", began, minor=True)
+        assert await queue.take() == {"a": began}
+        assert loop.time() >= began + MINOR_SECONDS
+
+    asyncio.run(run())
 
 
 def test_a_mark_wakes_who_waits() -> None:

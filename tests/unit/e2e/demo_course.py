@@ -1,14 +1,16 @@
-"""A course of the demo as its witness would have seen it, shortened and quicker than any machine; and builders."""
+"""A course of the demo as its recorder would have seen it, shortened and quicker than any machine; and builders."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from e2e.demo.moving import Sight, Turns, failback_of, failover_of
-from e2e.demo.report import Moves, Report, beyond_budgets, burst_of, by_provider, report_of
-from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PodSeen, PoolSeen, Step
+from e2e.demo import report as reporting
+from e2e.demo.moving import Milestones, Observations
+from e2e.demo.report import Moves, Report, burst_of, report_of
+from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, Step
 from e2e.demo.timeline import Block, Timeline, timeline_of
+from e2e.recorder import Life
 
 NODES = {"a-0": "aws", "n-0": "nebius", "c-0": "crusoe"}
 ACCELERATORS = {"aws": 12, "nebius": 4, "crusoe": 8}
@@ -21,18 +23,16 @@ def pod(
     name: str,
     node: str = "",
     *,
-    added: float = 0.0,
+    created: float = 0.0,
     bound: float | None = None,
     born: str = "",
     stays: bool = False,
     app: str = "chat",
-) -> PodSeen:
-    """A pod; bound 10 ms after it was added where a node is given."""
-    seen = PodSeen(name, app, added, frozenset({born} - {""}), may_leave=not stays)
-    seen.node = node
-    seen.bound = bound if bound is not None else (added + 0.01 if node else None)
-    seen.ready = bool(node)
-    return seen
+) -> Life:
+    """A pod; bound 10 ms after it was created where a node is given."""
+    if bound is None and node:
+        bound = created + 0.01
+    return Life(name, name, app, created, frozenset({born} - {""}), not stays, node=node, bound=bound)
 
 
 class Course:
@@ -40,23 +40,23 @@ class Course:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self.pods: list[PodSeen] = []
+        self.pods: list[Life] = []
         self.evictions: list[Eviction] = []
         self.history: list[PoolSeen] = []
         self.events: list[EventSeen] = []
         self.log_lines: list[dict[str, Any]] = [{"message": "leading"}]
-        self.turns = Turns("nebius")
+        self.milestones = Milestones("nebius")
 
-    def make(self, names: str, node: str, at: float, born: str = "") -> list[PodSeen]:
+    def make(self, names: str, node: str, at: float, born: str = "") -> list[Life]:
         """Pods of one letter each, bound at once."""
-        made = [pod(f"chat-{name}", node, added=BEGAN + at, born=born) for name in names]
+        made = [pod(f"chat-{name}", node, created=BEGAN + at, born=born) for name in names]
         self.pods += made
         return made
 
-    def evict(self, one: PodSeen, at: float, *, gone_after: float = 0.02, serving: int = 9, wanted: int = 8) -> None:
+    def evict(self, one: Life, at: float, *, gone_after: float = 0.02, serving: int = 9, wanted: int = 8) -> None:
         """One pod goes by the Eviction API."""
-        one.leaving, one.gone = BEGAN + at, BEGAN + at + gone_after
-        self.evictions.append(Eviction(one, one.leaving, by_api=True, serving=serving, wanted=wanted))
+        one.deleting, one.gone = BEGAN + at, BEGAN + at + gone_after
+        self.evictions.append(Eviction(one, one.deleting, by_api=True, serving=serving, wanted=wanted))
 
     def status(self, at: float, saturated: str = "True", nebius: str = "Closed", reason: str = "") -> None:
         """The pool's status from then on."""
@@ -79,10 +79,10 @@ class Course:
         """The line about moved ones."""
         self.log_sent(at, provider, reason, pods, message="running pods moved", source=source)
 
-    def sight(self) -> Sight:
+    def observed(self) -> Observations:
         """All of it."""
         beats = {node: [BEGAN + n for n in range(61) if node != "n-0" or not 20 < n < 35] for node in NODES}
-        return Sight(self.pods, self.evictions, NODES, "aws", self.history, beats)
+        return Observations(self.pods, self.evictions, NODES, "aws", self.history, beats)
 
 
 def _time(at: float) -> str:
@@ -96,7 +96,7 @@ def course() -> Course:
     seen.status(0.6, "False")
     seen.make("ef", "n-0", 5.0)
     for one in seen.pods[4:6]:
-        one.sent_on["nebius"] = one.added + 0.004
+        one.sent_on["nebius"] = one.created + 0.004
     seen.status(5.1)
     seen.tell(5.1, "PodsOverflow", "New pods may use nebius from their creation on.", "Admission")
     seen.tell(5.1, "PrimarySaturated", "2 pod(s) sent on: 2 to nebius.")
@@ -121,24 +121,13 @@ def course() -> Course:
         seen.evict(old, at)
         seen.make(name, "a-0", at + 0.1)
         seen.log_move(at, "crusoe", "aws", "ComesHome", 1)
-    seen.turns = Turns("nebius", BEGAN + 20, BEGAN + 26, BEGAN + 40, BEGAN + 45, BEGAN + 53)
+    seen.milestones = Milestones("nebius", BEGAN + 20, BEGAN + 26, BEGAN + 40, BEGAN + 45, BEGAN + 53)
     return seen
 
 
 def moves_of(seen: Course) -> Moves:
     """What the report says of it."""
-    sight = seen.sight()
-    failover, failover_ms, silence_ms = failover_of(sight, seen.turns, BEGAN + SIGNAL, LIMITS["failover"])
-    failback = failback_of(sight, seen.turns, LIMITS["failback"])
-    return Moves(
-        failover=failover,
-        failover_ms=failover_ms,
-        silence_ms=silence_ms,
-        moves=failover.moves + failback.moves,
-        pdb_violations=beyond_budgets(seen.evictions),
-        failback=failback,
-        pods_at_end=by_provider(seen.pods, NODES),
-    )
+    return reporting.moves_of(seen.observed(), seen.milestones, BEGAN + SIGNAL, LIMITS, seen.pods)
 
 
 def report(seen: Course, log_lines: list[dict[str, Any]] | None = None) -> Report:
@@ -162,7 +151,7 @@ def timeline(seen: Course) -> Timeline:
     titles = ("It fills", "It bursts", "nebius fails", "nebius recovers", "All come home")
     return timeline_of(
         providers=ACCELERATORS,
-        sight=seen.sight(),
+        observed=seen.observed(),
         taken=[Block("aws", 8, BEGAN, BEGAN + 45, "another team's training")],
         steps=[Step(BEGAN + at, n, t) for n, (at, t) in enumerate(zip((0, 5, 20, 35, 45), titles, strict=True), 1)],
         acts=[Act(BEGAN + 20, "The kubelets of nebius die."), Act(BEGAN + 45, "The training is over.")],

@@ -8,10 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from e2e.demo.moving import Turns, end_of_heartbeats, failback_of, failover_of, most_at_once, most_within, signal_of
+from e2e.demo.moving import (
+    Milestones,
+    end_of_heartbeats,
+    failback_of,
+    failover_of,
+    most_at_once,
+    most_within,
+    signal_of,
+)
 from e2e.demo.report import METHOD
 from e2e.demo.seen import Eviction, PoolSeen
-from e2e.demo.spread import Spread
+from e2e.spread import Spread
 from tests.unit.e2e.demo_course import BEGAN, LIMITS, SIGNAL, WALL, Course, course, moves_of, pod, report
 
 
@@ -26,8 +34,8 @@ def test_a_course_without_trouble_succeeds() -> None:
 
 def test_failover_is_timed_from_the_breaker_and_from_the_last_heartbeat() -> None:
     moves = moves_of(course())
-    assert moves.failover_ms == Spread(260.0, 460.0, 460.0)
-    assert moves.silence_ms == Spread(5760.0, 5960.0, 5960.0)
+    assert moves.failover_ms == Spread(160.0, 260.0, 460.0, 460.0)
+    assert moves.silence_ms == Spread(5660.0, 5760.0, 5960.0, 5960.0)
     assert moves.failover.detected_ms == 5500.0
 
 
@@ -44,22 +52,22 @@ def test_the_signal_is_the_log_line_of_that_providers_breaker_opening() -> None:
 
 
 def test_heartbeats_end_with_the_last_one_before_the_moment() -> None:
-    sight = course().sight()
-    assert end_of_heartbeats(sight, "nebius", BEGAN + SIGNAL) == BEGAN + 20
-    assert end_of_heartbeats(sight, "nebius", BEGAN - 1) is None
+    observed = course().observed()
+    assert end_of_heartbeats(observed, "nebius", BEGAN + SIGNAL) == BEGAN + 20
+    assert end_of_heartbeats(observed, "nebius", BEGAN - 1) is None
 
 
 def test_without_a_signal_there_are_no_times_but_the_moves_are_counted() -> None:
     seen = course()
-    failover, from_signal, _ = failover_of(seen.sight(), seen.turns, None, LIMITS["failover"])
+    failover, from_signal, _ = failover_of(seen.observed(), seen.milestones, None, LIMITS["failover"])
     assert (failover.moves, failover.detected_ms) == (4, 0.0)
-    assert from_signal == Spread(0.0, 0.0, 0.0)
+    assert from_signal == Spread(0.0, 0.0, 0.0, 0.0)
 
 
 def test_a_story_that_ended_before_the_failure_has_no_moves() -> None:
     seen = course()
-    failover, *_ = failover_of(seen.sight(), Turns("nebius"), None, {})
-    failback = failback_of(seen.sight(), Turns("nebius"), {})
+    failover, *_ = failover_of(seen.observed(), Milestones("nebius"), None, {})
+    failback = failback_of(seen.observed(), Milestones("nebius"), {})
     assert (failover.moves, failover.pods, failback.moves) == (0, 0, 0)
     assert not failover.all_left
     assert not failback.all_home
@@ -105,9 +113,9 @@ def test_a_breaker_that_opens_a_second_time_flaps() -> None:
 
 def test_more_at_once_than_the_spec_allows_is_too_fast() -> None:
     seen = course()
-    told = failback_of(seen.sight(), seen.turns, {"maxConcurrentMoves": 0, "perMinute": 30})
+    told = failback_of(seen.observed(), seen.milestones, {"maxConcurrentMoves": 0, "perMinute": 30})
     assert not told.within_rate
-    told = failback_of(seen.sight(), seen.turns, {"maxConcurrentMoves": 1, "perMinute": 6})
+    told = failback_of(seen.observed(), seen.milestones, {"maxConcurrentMoves": 1, "perMinute": 6})
     assert not told.within_rate
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from e2e.demo.report import Burst, burst_of
-from e2e.demo.seen import PodSeen
-from e2e.demo.spread import Spread
+from e2e.recorder import Life
+from e2e.spread import Spread
 from tests.unit.e2e.demo_course import NODES, course, pod, report
 
 
-def _burst(resident: list[PodSeen], overflow: list[PodSeen], log_lines: list[dict[str, Any]] | None = None) -> Burst:
+def _burst(resident: list[Life], overflow: list[Life], log_lines: list[dict[str, Any]] | None = None) -> Burst:
     return burst_of(
         resident=resident,
         pods=[*resident, *overflow],
@@ -29,7 +29,7 @@ def test_a_pod_that_could_tolerate_a_standby_only_later_came_by_patch() -> None:
     burst = _burst([pod("r", "a-0")], [patched, pod("q", "n-0", born="nebius")])
     assert (burst.by.patch, burst.by.admission) == (1, 1)
     assert (burst.overflow_pods, burst.burst_pods) == (2, 2)
-    assert burst.observed_ms == Spread(5.0, 5.0, 5.0)
+    assert burst.observed_ms == Spread(5.0, 5.0, 5.0, 5.0)
     assert burst.pods == {"aws": 1, "nebius": 2}
     assert burst.held
 
@@ -56,19 +56,22 @@ def test_a_batch_in_the_log_counts_once_for_each_of_its_pods() -> None:
         {"message": "burst", "pods": 1, "took_ms": 90.0},
         {"message": "leading"},
     ]
-    assert _burst([], [], lines).burst_ms == Spread(8.0, 8.0, 90.0)
+    assert _burst([], [], lines).burst_ms == Spread(8.0, 8.0, 8.0, 90.0)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
-    assert Spread.of([4.0, 1.0, 3.0, 2.0]) == Spread(2.0, 4.0, 4.0)
-    assert Spread.of([]) == Spread(0.0, 0.0, 0.0)
+    assert Spread.of([4.0, 1.0, 3.0, 2.0]) == Spread(1.0, 2.0, 4.0, 4.0)
+    assert Spread.of([]) == Spread(0.0, 0.0, 0.0, 0.0)
 
 
 def test_bound_is_told_for_each_way_too() -> None:
     slow, quick = pod("p", "n-0", bound=0.5), pod("q", "n-0", bound=0.02, born="nebius")
     burst = _burst([], [slow, quick])
-    assert burst.bound_ms == Spread(20.0, 500.0, 500.0)
-    assert burst.bound_ms_by == {"patch": Spread(500.0, 500.0, 500.0), "admission": Spread(20.0, 20.0, 20.0)}
+    assert burst.bound_ms == Spread(20.0, 20.0, 500.0, 500.0)
+    assert burst.bound_ms_by == {
+        "patch": Spread(500.0, 500.0, 500.0, 500.0),
+        "admission": Spread(20.0, 20.0, 20.0, 20.0),
+    }
 
 
 def test_the_file_is_json_that_says_how_its_numbers_were_got(tmp_path: Path) -> None:

@@ -14,19 +14,9 @@ from tests.fakes.apiserver import PODS, Behaviour, FakeApiServer
 from tests.fakes.following import Following, following
 from tests.fakes.sinks import things
 from tests.fakes.waiting import until
+from tests.unit.act.objects import pod, with_pods
 
 PAGES = Tuning(inactivity=5.0, list_timeout=5.0, page_size=2, streaming=False)
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
-
-
-def with_pods(count: int, behaviour: Behaviour | None = None) -> FakeApiServer:
-    server = FakeApiServer(behaviour)
-    for number in range(count):
-        server.create(PODS, pod(f"p{number}"))
-    return server
 
 
 def play(server: FakeApiServer, scenario: Callable[[Following], Awaitable[None]], **options: Any) -> None:

@@ -14,17 +14,7 @@ from tests.fakes.faults import Mischief
 from tests.fakes.following import Following, following
 from tests.fakes.sinks import Thing, things
 from tests.fakes.waiting import until
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
-
-
-def with_pods(count: int, behaviour: Behaviour | None = None) -> FakeApiServer:
-    server = FakeApiServer(behaviour)
-    for number in range(count):
-        server.create(PODS, pod(f"p{number}"))
-    return server
+from tests.unit.act.objects import pod, with_pods
 
 
 def play(server: FakeApiServer, scenario: Callable[[Following], Awaitable[None]], **options: Any) -> None:

@@ -11,7 +11,7 @@ from computepool.model.api import ComputePool, Condition
 from computepool.model.cluster import Node, Pod
 from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
-from computepool.report.pass_report import AdmissionGap, PassReport, Gaps
+from computepool.report.pass_report import AdmissionGap, Gaps, PassReport
 from tests.builders import NOW, node, pod, pool, snapshot
 
 NO_POLICY = Gaps(admission=AdmissionGap.DEMANDED)

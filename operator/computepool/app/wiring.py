@@ -1,0 +1,120 @@
+"""Builds all parts of a process from its clients, its fence, its clocks and its settings, in an order without loops.
+
+The operator and the tests both use `build`: what ships is what is tested.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from computepool.act.bindings import Bindings
+from computepool.act.evictor import Evictor
+from computepool.act.fence import WriteAccess
+from computepool.act.pod_patcher import PodPatcher
+from computepool.act.status_writer import CALM_SECONDS, RETRY_SECONDS, StatusWriter
+from computepool.app.caches import Caches
+from computepool.app.callbacks import BurstAnswers, MoveAnswers
+from computepool.app.executor import Executor, Writers
+from computepool.app.policy import RETRY_SECONDS as POLICY_RETRY_SECONDS
+from computepool.app.policy import PolicyKeeper
+from computepool.app.pools import Pools
+from computepool.app.quarantine_keeper import QuarantineKeeper
+from computepool.app.reconciler import Reconciler
+from computepool.app.settings import Settings
+from computepool.app.staleness import StalenessMonitor
+from computepool.app.view import ClusterView
+from computepool.app.work_queue import WorkQueue
+from computepool.observe.reflector import Tuning
+from computepool.observe.store import Store
+from computepool.report.events import EventSink
+from computepool.report.metrics import Metrics
+from computepool.report.recorder import EventRecorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast the parts go on; tests are quicker."""
+
+    reflectors: Tuning = field(default_factory=Tuning)
+    status_calm_seconds: float = CALM_SECONDS
+    status_retry_seconds: float = RETRY_SECONDS
+    policy_retry_seconds: float = POLICY_RETRY_SECONDS
+
+
+USUAL_PACE: Final = Pace()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All parts of one process that do not depend on how it leads."""
+
+    queue: WorkQueue
+    store: Store
+    caches: Caches
+    pools: Pools
+    policy: PolicyKeeper
+    view: ClusterView
+    metrics: Metrics
+    events: EventSink
+    quarantine: QuarantineKeeper
+    executor: Executor
+    reconciler: Reconciler
+    staleness: StalenessMonitor
+
+
+def build(
+    settings: Settings,
+    access: WriteAccess,
+    pace: Pace = USUAL_PACE,
+    *,
+    make_store: type[Store] = Store,
+    make_metrics: type[Metrics] = Metrics,
+) -> Parts:
+    """Build the parts; nothing runs yet. `make_store`, `make_metrics`: other classes, for tests that make them fail."""
+    client, runtime = access.client, access.runtime
+    metrics = make_metrics()
+    queue = WorkQueue(clock=runtime.steady, wall=runtime.wall)
+    store = make_store(queue.add, wall=runtime.wall, clock=runtime.steady, reserved_namespaces=settings.reserved)
+
+    def look_at_all() -> None:
+        store.mark_all(runtime.steady())
+
+    caches = Caches(client, store, clock=runtime.steady, tuning=pace.reflectors)
+    pools = Pools(client, store, clock=runtime.steady, retry_seconds=settings.retry_seconds)
+    policy = PolicyKeeper(
+        Bindings(client, access.fence, settings.reserved),
+        store,
+        on_change=look_at_all,
+        retry_seconds=pace.policy_retry_seconds,
+    )
+    view = ClusterView(caches, pools, policy, stale_seconds=settings.stale_seconds)
+    events = EventSink(client, settings.identity, wall=runtime.wall, dropped=metrics.events_dropped.inc)
+    recorder = EventRecorder(metrics, events.queue)
+    quarantine = QuarantineKeeper(access, store, view, on_change=look_at_all)
+    writers = Writers(
+        patcher=PodPatcher(access, BurstAnswers(store, queue, clock=runtime.steady)),
+        evictor=Evictor(access, MoveAnswers(store, queue, clock=runtime.steady), leaving=store.is_leaving),
+        quarantine=quarantine,
+        statuses=StatusWriter(
+            access,
+            pools.refresh,
+            calm_seconds=pace.status_calm_seconds,
+            retry_seconds=pace.status_retry_seconds,
+        ),
+    )
+    executor = Executor(store, queue, writers, recorder, view, clock=runtime.steady)
+    reconciler = Reconciler(store, queue, executor, recorder, view, runtime)
+    pools.subscribe(gone=reconciler.forget, changed=policy.wake, stated=reconciler.stated)
+    return Parts(
+        queue=queue,
+        store=store,
+        caches=caches,
+        pools=pools,
+        policy=policy,
+        view=view,
+        metrics=metrics,
+        events=events,
+        quarantine=quarantine,
+        executor=executor,
+        reconciler=reconciler,
+        staleness=StalenessMonitor(view, on_change=look_at_all, sleep=runtime.sleep),
+    )
