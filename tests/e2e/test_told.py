@@ -60,7 +60,7 @@ def test_a_sick_node_is_named_and_degrades_nothing_and_its_moves_are_counted(sit
         site.break_nodes([unhealthy])
         pools.wait_condition(site, scene.pool, "Degraded", "False", "NodesUnhealthy", says=f"{unhealthy} of {SECOND}")
         (told, *_) = _pool_events(site, scene.pool, "NodeNotReady")
-        assert told["note"].startswith(f"1 node of {SECOND} became sick: {unhealthy} (NodeNotReady")
+        assert told["note"].startswith(f"1 node of {SECOND} became unhealthy: {unhealthy} (NodeNotReady")
         scene.history.wait(lambda: scene.evicted() == there, "its pods to leave")
         _wait_counted(site, scene.pool, there)
 

@@ -147,10 +147,10 @@ class Executor:
         )
         if outcome.done:
             self._refusals.written(pool.name, outcome.done)
-            self._recorder.burst(pool, outcome.done, self._clock() - at)
+            self._recorder.record_bursts(pool, outcome.done, self._clock() - at)
         if outcome.refused and self._is_same(pool):
             message = self._refusals.note(pool.name, outcome.refused)
-            self._recorder.refused(pool, message, len(outcome.refused))
+            self._recorder.record_refusal(pool, message, len(outcome.refused))
             self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
 
@@ -183,7 +183,7 @@ class Executor:
             ("dropped", [move for move, _ in outcome.dropped]),
         ):
             if some:
-                self._recorder.moved(pool, some, result, words)
+                self._recorder.record_moves(pool, some, result, words)
         self._unmoved.answered(pool.name, (*outcome.done, *outcome.gone, *(move for move, _ in outcome.refused)))
         if outcome.failed and self._is_same(pool):
             self._unmoved.note(pool.name, outcome.failed)

@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import msgspec
-
 from computepool.act.fence import NotLeadingError
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
 from computepool.app.view import View
 from computepool.app.work_queue import WorkQueue
+from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import Reconciled, reconcile
 from computepool.kube.runtime import Runtime
@@ -19,11 +18,10 @@ from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
-from computepool.report.logs import log_failure
-from computepool.report.pass_report import PassReport
+from computepool.report.logs import log, log_failure
+from computepool.report.pass_report import Gaps, PassReport, admission_gap
 from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
-from computepool.report.unadmitted import Without, without_policy
 
 _logger = logging.getLogger("computepool")
 SHARE = 0.2
@@ -116,6 +114,10 @@ class Reconciler:
         self._executor.leave_alone(name)
         self._queue.add_at(name, self._wall() + seconds)
         self._metrics.pass_failures.labels(name).inc()
+        for breach in error.breaches if isinstance(error, InvariantBreachError) else ():
+            self._metrics.invariant_breached(name, breach.invariant)
+            facts = {"invariant": breach.invariant, "facts": breach.facts}
+            log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
     async def _one(self, name: str, at: float) -> None:
@@ -147,34 +149,31 @@ class Reconciler:
         self._queue.add_at(name, plan.recheck_at)
         self._executor.look(snapshot, assessment, now)
         refused = self._executor.trouble(snapshot, plan)
-        without = without_policy(
+        gap = admission_gap(
             pool.spec.admission.mode, missing=self._view.policy_missing(), unserved=self._view.policy_unserved()
         )
+        observed = pool.spec.mode is Mode.OBSERVE
+        announced_bursts = self._recorder.announced if observed else self._executor.no_news
         report = PassReport(
             snapshot,
             assessment,
             plan,
             outcome.state,
-            refused=refused,
-            unreadable=self._view.unreadable(),
-            unfollowed=self._view.unfollowed(),
-            policy_missing=without is Without.MISSED,
-            unadmitted=str(without or ""),
+            Gaps(self._view.unreadable(), self._view.unfollowed(), gap),
+            refused,
+            announced_bursts=announced_bursts(name, plan.bursts),
+            announced_moves=observed and self._recorder.announced(name, plan.moves),
         )
         if self._backoff.failing(name):
             # If it is the report that fails, it is to fail before anything is written.
             self._status(report, pool)
-        told, moves_told = self._act(pool, plan, at)
-        return msgspec.structs.replace(report, told=told, moves_told=moves_told)
-
-    def _act(self, pool: ComputePool, plan: Plan, at: float) -> tuple[bool, bool]:
-        """Carry a plan out, as far as the pool's mode lets us; return whether its bursts and its moves are no news."""
-        if pool.spec.mode is Mode.OBSERVE:
+        if observed:
             # What was tainted in another mode is freed.
             self._executor.carry_out(pool, Plan(quarantine={}), at)
-            return not self._recorder.would_burst(pool, plan.bursts), not self._recorder.would_move(pool, plan.moves)
-        self._executor.carry_out(pool, plan, at)
-        return self._executor.no_news(pool.name, plan.bursts), False
+            self._recorder.observe(pool, plan)
+        else:
+            self._executor.carry_out(pool, plan, at)
+        return report
 
     def _report(self, outcome: PassReport) -> PoolStatus | None:
         """Tell what a pass found and did; return the status told, or None for a pool that is gone."""
@@ -185,7 +184,7 @@ class Reconciler:
         before, status = self._status(outcome, pool)
         self._told[pool.name] = status
         self._metrics.passed(outcome, status.conditions)
-        self._recorder.turned(pool, before, status)
+        self._recorder.record_status(pool, before, status)
         self._tell_of_nodes(outcome)
         self._executor.want_status(pool, status)
         return status
@@ -197,6 +196,6 @@ class Reconciler:
         return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
 
     def _tell_of_nodes(self, outcome: PassReport) -> None:
-        again = self._recorder.nodes(outcome, self._wall())
+        again = self._recorder.record_nodes(outcome, self._wall())
         if again is not None:
             self._queue.add_by(outcome.snapshot.pool.name, again)

@@ -1,4 +1,4 @@
-"""`computepool`: run the operator, and look at what it decides."""
+"""`computepool`: run the operator, and show what it decides."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from computepool.cli import cleanup as cleaning
 from computepool.cli import explain as explaining
 from computepool.cli import status as showing
 from computepool.cli.console import make_console
-from computepool.cli.problems import sentence
+from computepool.cli.errors import sentence
 from computepool.cli.view import NotFoundError, current_namespace, load_view
 from computepool.kube.access import AccessError
 from computepool.kube.errors import ApiError
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status` and `explain` need read-only rights; they also work as `kubectl computepool ...`.",
+    "`status` and `explain` only read; all commands also work as `kubectl computepool ...`.",
 )
 DEFAULT_NAMESPACE = "computepool-system"
 Kubeconfig = Annotated[
@@ -40,7 +40,7 @@ Kubeconfig = Annotated[
 
 
 class LogFormat(StrEnum):
-    """Form of the log lines."""
+    """Format of the log lines."""
 
     JSON = "json"
     CONSOLE = "console"
@@ -68,14 +68,14 @@ def run(
         str, typer.Option(help="Name of the Lease that replicas elect a leader with.")
     ] = "computepool",
     lease_seconds: Annotated[
-        float, typer.Option(min=3.0, max=120.0, help="After so long without renewal a standby takes over.")
+        float, typer.Option(min=3.0, max=120.0, help="Seconds without renewal after which another replica takes over.")
     ] = 15.0,
     http_host: Annotated[str, typer.Option(help="Address to serve /healthz, /readyz and /metrics on.")] = "0.0.0.0",
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for those; 0 takes a free one.")] = 8080,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of that address; 0: any free port.")] = 8080,
     log_format: Annotated[LogFormat, typer.Option(help="json for machines, console for people.")] = LogFormat.JSON,
     log_level: Annotated[LogLevel, typer.Option(help="Least severe level that is logged.")] = LogLevel.INFO,
 ) -> None:
-    """Run the operator: elect a leader, watch nodes and pods, burst what the primary can't take."""
+    """Run the operator: elect a leader, watch nodes and pods, burst the pods that the primary can't take."""
     set_up(log_format, log_level)
     settings = Settings(
         namespace=namespace,
@@ -94,7 +94,7 @@ def status(
     pool: Annotated[str | None, typer.Argument(help="Name of one ComputePool; default: all.")] = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show pools, their providers and what waits, as the operator last reported it.
+    """Show pools, their providers and their waiting pods, as the operator last reported them.
 
     Needs the right to list computepools, which the chart adds to the cluster role `view`.
     """
@@ -112,11 +112,11 @@ def explain(
         str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
     ] = DEFAULT_NAMESPACE,
 ) -> None:
-    """Say why a pod is where it is, or why it waits: each provider in order, and what speaks against it.
+    """Say why a pod runs where it runs, or why it waits: each provider in order, and why it was rejected.
 
-    Reads the cluster once and decides as the operator would, without changing anything. What only the running operator
-    knows, that is since when a pod has had a place and was not bound, counts from now. Whether a disruption budget
-    refuses its eviction is read from its events, where those may be listed.
+    Reads the cluster once and decides as the operator would, without changing anything. Only the running operator knows
+    since when the scheduler could have bound a pod; here that time counts from now. The pod's events tell whether a
+    disruption budget refuses its eviction, if they may be listed.
 
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
     the nodes.
@@ -130,12 +130,14 @@ def explain(
 @app.command()
 def cleanup(
     kubeconfig: Kubeconfig = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which nodes carry it, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the nodes that carry the taint, and change nothing.")
+    ] = False,
 ) -> None:
-    """Take the taint computepool.io/unavailable off all nodes, once no operator runs any more.
+    """Take the taint computepool.io/unavailable off all nodes, after the operator is gone.
 
-    The chart runs it when it is uninstalled. By hand it is for an operator that died and does not come back: while
-    one runs, it puts back what it finds failing.
+    The chart runs this when it is uninstalled. Run it by hand after an operator that died and does not come back. An
+    operator that still runs taints unhealthy nodes again.
 
     Needs the right to list and patch nodes.
     """
@@ -144,25 +146,20 @@ def cleanup(
 
 async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
     view = await load_view(kubeconfig, operator_namespace, (namespace, name))
-    explaining.show(explaining.explain(view, namespace, name), make_console())
+    found = explaining.find_pod(view, namespace, name)
+    explaining.show(found, explaining.explain(view, found), make_console())
 
 
 def _run_one(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except ApiError as problem:
-        _fail(sentence(problem))
-    except (AccessError, NotFoundError, cleaning.CleanupError) as problem:
-        _fail(str(problem))
+    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError) as error:
+        _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
+        raise typer.Exit(1) from None
 
 
-def _fail(problem: str) -> NoReturn:
-    _complain(problem)
-    raise typer.Exit(1)
-
-
-def _complain(problem: str) -> None:
-    make_console(stderr=True).print(problem, style="red")
+def _print_error(text: str) -> None:
+    make_console(stderr=True).print(text, style="red")
 
 
 async def _run(settings: Settings) -> int:
@@ -171,8 +168,8 @@ async def _run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         return await run_operator(settings, stop)
-    except (AccessError, ServeError) as problem:
-        _complain(str(problem))
+    except (AccessError, ServeError) as error:
+        _print_error(str(error))
         return 1
 
 

@@ -1,4 +1,4 @@
-"""`computepool status`: pools and their providers, a table."""
+"""`computepool status`: pools and their providers as tables."""
 
 from decimal import Decimal
 
@@ -7,18 +7,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from computepool.cli.console import counted, span
+from computepool.cli.console import make_table
 from computepool.cli.view import NotFoundError, load_pools
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
 from computepool.model.api import BreakerState, BudgetStatus, ComputePool, ConditionStatus, ProviderStatus
 from computepool.model.reasons import Reason
+from computepool.report.conditions import DEGRADED, READY, RESILIENT
+from computepool.report.words import counted, span
 
-_BAD_WHEN = {"Ready": ConditionStatus.FALSE, "Degraded": ConditionStatus.TRUE, "Resilient": ConditionStatus.FALSE}
+_BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
 
 
 async def show(kubeconfig: str | None, name: str | None, console: Console, now: float) -> None:
-    """Print all pools, or one; `now` is the time of day. Raises NotFoundError where there is none of that name."""
+    """Print all pools, or one; `now`: seconds since the epoch. Raises NotFoundError where no pool has that name."""
     async with ApiClient(await load_access(kubeconfig)) as client:
         pools = await load_pools(client)
     if name is not None:
@@ -41,7 +43,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         _say(console, "Not looked at yet: is the operator running?")
         return
     if status.observed_generation < pool.metadata.generation:
-        _say(console, "The spec has changed since; what follows is about the one before.")
+        _say(console, "The spec has changed since; what follows is about the previous spec.")
     console.print(providers_table(pool))
     console.print()
     pending = status.pending
@@ -53,8 +55,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     if status.budget is not None:
         _say(console, _spent(pool, status.budget))
     if status.last_decision is not None:
-        decision = status.last_decision
-        ago = span(now - decision.time.timestamp())
+        decision, ago = status.last_decision, span(now - status.last_decision.time.timestamp())
         console.print()
         _say(console, f"Last decision, {ago} ago: {decision.action} ({decision.reason}). {decision.message}")
 
@@ -85,20 +86,20 @@ def providers_table(pool: ComputePool) -> Table:
 
 
 def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:
-    """Say in a few words whether new pods go there: by its breaker, and by admission as it was decided last."""
+    """Say in a few words whether new pods go there, by its breaker and by the last decision about admission."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            info = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+            text = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
-            info = "on trial"
+            text = "on trial"
         case _:
-            info = "admits" if is_open else ""
-    return ", ".join(word for word in (info, standstill) if word)
+            text = "admits" if is_open else ""
+    return ", ".join(word for word in (text, standstill) if word)
 
 
 def _standstill(pool: ComputePool) -> str:
-    """Say that what stands was decided before, as nothing is now, or no running pod is moved; else nothing."""
-    ready, degraded = pool.status.condition("Ready"), pool.status.condition("Degraded")
+    """Say that nothing is decided now, or that no running pod is moved; empty where neither is so."""
+    ready, degraded = pool.status.condition(READY), pool.status.condition(DEGRADED)
     if ready is not None and ready.status is not ConditionStatus.TRUE:
         return "frozen"
     held_back = degraded is not None and degraded.reason == Reason.TOO_MANY_FAILED
@@ -107,9 +108,7 @@ def _standstill(pool: ComputePool) -> str:
 
 def conditions_table(pool: ComputePool) -> Table:
     """Return a pool's conditions as a table; what a person should look at is red."""
-    table = Table(box=None, pad_edge=True)
-    for heading in ("Condition", "Status", "Reason", "Message"):
-        table.add_column(heading, no_wrap=heading != "Message")
+    table = make_table("Condition", "Status", "Reason", "Message")
     for condition in pool.status.conditions:
         bad = _BAD_WHEN.get(condition.type) is condition.status
         style = "red" if bad else "default"
@@ -118,10 +117,10 @@ def conditions_table(pool: ComputePool) -> Table:
 
 
 def _spent(pool: ComputePool, budget: BudgetStatus) -> str:
-    daily = pool.spec.budget.per_day if pool.spec.budget is not None else None
-    of = f" of {daily}" if daily else ""
-    return f"Spent on standbys on {budget.day} (UTC): {Decimal(budget.spent):.2f}{of}."
+    spec = pool.spec.budget
+    limit = f" of {spec.per_day}" if spec is not None and spec.per_day else ""
+    return f"Spent on standbys on {budget.day} (UTC): {Decimal(budget.spent):.2f}{limit}."
 
 
-def _say(console: Console, words: str) -> None:
-    console.print(Padding(words, (0, 1), expand=False))
+def _say(console: Console, text: str) -> None:
+    console.print(Padding(text, (0, 1), expand=False))

@@ -1,9 +1,10 @@
-"""One read of the cluster, for commands that explain: the same store, filled once."""
+"""One read of the cluster, for `explain`: the operator's own store, filled once."""
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
-from computepool.cli.refused import Refusal, read_refusals
+from computepool.cli.refusals import Refusal, read_refusals
 from computepool.kube import paths
 from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
@@ -25,29 +26,26 @@ _list_contexts = cast("Callable[[str], tuple[Any, Any]]", list_kube_config_conte
 
 
 class NotFoundError(Exception):
-    """What was asked for is not there; the message says what to check."""
+    """A pool or pod that does not exist; the message says what to check."""
 
 
+@dataclass(frozen=True, slots=True)
 class View:
-    """A store, and the time it was read at (seconds since the epoch)."""
+    """One read of the cluster."""
 
-    def __init__(
-        self, store: Store, now: float, reserved: Iterable[str] = (), refusals: tuple[Refusal, ...] | None = ()
-    ) -> None:
-        """All as read; `reserved` are the namespaces that are never managed.
-
-        `refusals`: what was told of a pod's refused evictions; None where that may not be read.
-        """
-        self.store = store
-        self.refusals = refusals
-        self.now = now
-        self.reserved = frozenset(reserved)
+    store: Store
+    now: float
+    """When it was read, in seconds since the epoch."""
+    reserved: frozenset[str]
+    """The namespaces that are never managed."""
+    refusals: Mapping[str, Refusal] | None
+    """Refused evictions by the pod's uid; None where events may not be listed."""
 
 
 async def load_view(kubeconfig: str | None, operator_namespace: str, about: tuple[str, str]) -> View:
-    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError.
+    """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises AccessError or ApiError.
 
-    `about`: namespace and name of the pod whose events are read.
+    `about`: namespace and name of that pod.
     """
     now = time.time()
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
@@ -62,37 +60,31 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
             _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0)),
             _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
         )
-    return View(store, now, reserved, refusals)
+    return View(store, now, frozenset(reserved), refusals)
 
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:
-    """Read all pools, by name; those that this version can't read are left out."""
+    """Read all pools, sorted by name; pools that this version can't read are left out."""
     pools = []
     async for page in client.list_pages(paths.POOLS):
         for raw in page.items:
-            pool = _pool(raw)
-            if pool is not None:
-                pools.append(pool)
+            try:
+                pools.append(ComputePool.from_object(msgspec.json.decode(raw)))
+            except InvalidPool:
+                continue
     return sorted(pools, key=lambda pool: pool.name)
 
 
 def current_namespace(kubeconfig: str | None) -> str:
-    """Return the namespace of the kubeconfig's present context, as kubectl uses it: `default` where there is none."""
-    paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [str(Path(path).expanduser()) for path in paths.split(os.pathsep) if path]
+    """Return the namespace of the kubeconfig's current context, as kubectl does; `default` where it names none."""
+    given = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [str(Path(path).expanduser()) for path in given.split(os.pathsep) if path]
     try:
         _, context = _list_contexts(os.pathsep.join(files))
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
-        # The connection made with this file will say what is wrong with it.
+        # Connecting with this file will report what is wrong with it.
         return "default"
     return str((context or {}).get("context", {}).get("namespace") or "default")
-
-
-def _pool(raw: msgspec.Raw) -> ComputePool | None:
-    try:
-        return ComputePool.from_object(msgspec.json.decode(raw))
-    except InvalidPool:
-        return None
 
 
 async def _fill(
@@ -103,5 +95,5 @@ async def _fill(
             try:
                 put(bytes(raw))
             except (msgspec.ValidationError, ValueError):
-                # The operator can't read it either, and goes on without it.
+                # The operator goes on without objects that it can't read.
                 continue

@@ -1,8 +1,8 @@
-"""Events on pools and pods (events.k8s.io/v1), sent behind the work and never in its way.
+"""Events on pools and pods (events.k8s.io/v1), sent in the background.
 
-Bursts come first: events wait in a bounded queue until nothing new has happened for a moment, are sent one at a time,
-and are counted when dropped. The same event about the same object within a while is sent once; one that says how many
-is added to those of its kind that still wait, and sent whatever was sent before, so that its numbers add up.
+Bursts come first: events wait in a bounded queue until nothing new has happened for a moment, and are sent one at a
+time. Events that do not fit into the queue are dropped and counted. The same event about the same object is sent once
+in REPEAT_SECONDS. An event with a tally is always sent; while it waits, tallies of its kind are added to it.
 """
 
 import asyncio
@@ -20,31 +20,33 @@ from computepool.kube.errors import ApiError
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.logs import log
-from computepool.report.tally import Tally
+from computepool.report.words import Tally
 
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
 REMEMBERED: Final = 20_000
 CALM_SECONDS: Final = 1.0
-"""Without a new event for so long a burst is over: until then its patches, and the scheduler's work that follows them,
+"""Without a new event for so long a burst is over. Until then, its patches and the work of the scheduler that follows
 have the API server to themselves."""
 PATIENCE_SECONDS: Final = 5.0
-"""A burst that goes on for longer is told of while it lasts."""
+"""Events about a burst that takes longer are sent while it lasts."""
 PACE_SECONDS: Final = 0.01
-"""Between one event and the next: no reader is faster, and others use the API server too."""
+"""Between two events: others use the API server too."""
 MAX_NOTE: Final = 1024
 """The API server's limit for an event's note, in bytes."""
 MAX_INSTANCE: Final = 128
 """The API server's limit for reportingInstance."""
 MAX_STEM: Final = 236
-"""What is left of the 253 characters of a name for the subject's own: a point and 16 digits follow."""
+"""Characters of the subject's name in the event's: a name may have 253, and a point and 16 digits follow."""
 CONTROLLER: Final = "computepool.io/operator"
 
 _logger = logging.getLogger(__name__)
+_Kind = tuple[str, str, str, str]
+"""The subject's uid, the action, the reason and the tally's kind."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One thing to tell about one object."""
+    """One event about one object."""
 
     subject: Mapping[str, str]
     """An object reference: apiVersion, kind, name, namespace (empty for a pool), uid."""
@@ -53,9 +55,9 @@ class Event(msgspec.Struct, frozen=True):
     note: str
     warning: bool = False
     state: bool = False
-    """Whether it tells a state that lasts until another is told with the same action."""
+    """Whether it reports a state, which lasts until another event with the same action."""
     tally: Tally | None = None
-    """What the note says in numbers, where it does."""
+    """The counts of the note, if it has any."""
 
 
 class EventSink:
@@ -77,94 +79,89 @@ class EventSink:
         self._dropped = dropped
         self._namespace = namespace
         self._queue: asyncio.Queue[tuple[Event, float]] = asyncio.Queue(QUEUE)
-        # What was told last, and when, by the subject's uid, the action and what tells one event from another.
-        self._told: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
-        # Events with numbers that wait to be sent, by the subject's uid, the action, the reason and the tally's kind.
-        self._adding: dict[_Kind, Event] = {}
-        self._last = float("-inf")
-        self._hurried = asyncio.Event()
+        # The latest text and its time, by the subject's uid, the action and (except for states) the text.
+        self._recent: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+        # Events with a tally that wait to be sent.
+        self._tallied: dict[_Kind, Event] = {}
+        self._last_queued = float("-inf")
+        self._flushing = asyncio.Event()
 
-    def tell(self, event: Event) -> None:
-        """Queue an event unless the same was told a while ago; a state that was left and is back is told again."""
+    def queue(self, event: Event) -> None:
+        """Queue an event unless the same was queued recently. A state that was left and is back is queued again."""
         now = self._wall()
         if event.tally is not None:
             self._add(event, event.tally, now)
             return
-        what = f"{event.reason}: {event.note}"
-        key = (event.subject.get("uid", ""), event.action, "" if event.state else what)
-        last, at = self._told.get(key, ("", float("-inf")))
-        if last == what and now - at < REPEAT_SECONDS:
+        text = f"{event.reason}: {event.note}"
+        key = (event.subject.get("uid", ""), event.action, "" if event.state else text)
+        last, at = self._recent.get(key, ("", float("-inf")))
+        if (last == text and now - at < REPEAT_SECONDS) or not self._put(event, now):
             return
-        if not self._queued(event, now):
-            return
-        self._told[key] = (what, now)
-        self._told.move_to_end(key)
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._recent[key] = (text, now)
+        self._recent.move_to_end(key)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
 
     async def run(self) -> None:
-        """Send until cancelled; an event that can't be sent is logged and let go."""
+        """Send until cancelled. An event that can't be sent is logged and given up."""
         while True:
             event, at = await self._queue.get()
             try:
-                await self._calm(at)
+                await self._wait_for_calm(at)
                 if event.tally is not None:
-                    event = self._adding.pop(_kind(event, event.tally))
-                await self._send(event, at)
-                await self._unhurried(PACE_SECONDS)
+                    event = self._tallied.pop(_kind(event, event.tally))
+                namespace = event.subject.get("namespace") or self._namespace
+                await self._client.create(paths.events(namespace), self._body(event, at))
+                await self._pause(PACE_SECONDS)
             except ApiError as error:
                 log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
             finally:
                 self._queue.task_done()
 
     async def flush(self, seconds: float) -> None:
-        """Wait until all is sent, at most so long."""
-        self._hurried.set()
+        """Send without pauses from now on; wait until all is sent, at most so many seconds."""
+        self._flushing.set()
         try:
             async with asyncio.timeout(seconds):
                 await self._queue.join()
         except TimeoutError:
             log(_logger, logging.WARNING, "events left unsent", events=self._queue.qsize())
 
-    def _queued(self, event: Event, now: float) -> bool:
+    def _put(self, event: Event, now: float) -> bool:
         try:
             self._queue.put_nowait((event, now))
         except asyncio.QueueFull:
             self._dropped()
             return False
-        self._last = now
+        self._last_queued = now
         return True
 
     def _add(self, event: Event, tally: Tally, now: float) -> None:
         kind = _kind(event, tally)
-        waiting = self._adding.get(kind)
+        waiting = self._tallied.get(kind)
         if waiting is None or waiting.tally is None:
-            if self._queued(event, now):
-                self._adding[kind] = event
+            if self._put(event, now):
+                self._tallied[kind] = event
             return
         total = waiting.tally.plus(tally)
-        self._adding[kind] = msgspec.structs.replace(waiting, tally=total, note=str(total))
-        self._last = now
+        self._tallied[kind] = msgspec.structs.replace(waiting, tally=total, note=str(total))
+        self._last_queued = now
 
-    async def _calm(self, told: float) -> None:
-        """Wait until nothing new has been told for a moment, in a hurry not at all."""
-        while not self._hurried.is_set():
+    async def _wait_for_calm(self, queued: float) -> None:
+        """Wait until no event was queued for a moment, but not for long after `queued`, and not while flushing."""
+        while not self._flushing.is_set():
             now = self._wall()
             # A clock that was set back must not hold anything up.
-            if not (0 <= now - self._last < CALM_SECONDS and 0 <= now - told < PATIENCE_SECONDS):
+            if not (0 <= now - self._last_queued < CALM_SECONDS and 0 <= now - queued < PATIENCE_SECONDS):
                 return
-            await self._unhurried(CALM_SECONDS - (now - self._last))
+            await self._pause(CALM_SECONDS - (now - self._last_queued))
 
-    async def _unhurried(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._hurried.wait()
+                await self._flushing.wait()
         except TimeoutError:
             return
-
-    async def _send(self, event: Event, at: float) -> None:
-        namespace = event.subject.get("namespace") or self._namespace
-        await self._client.create(paths.events(namespace), self._body(event, at))
 
     def _body(self, event: Event, at: float) -> dict[str, Any]:
         return {
@@ -180,9 +177,6 @@ class EventSink:
             "note": cut_bytes(event.note, MAX_NOTE),
             "type": "Warning" if event.warning else "Normal",
         }
-
-
-_Kind = tuple[str, str, str, str]
 
 
 def _kind(event: Event, tally: Tally) -> _Kind:

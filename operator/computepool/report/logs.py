@@ -18,7 +18,7 @@ def log(logger: logging.Logger, level: int, message: str, **fields: Any) -> None
 
 
 def log_failure(logger: logging.Logger, message: str, failure: BaseException, /, **fields: Any) -> None:
-    """Write one line about an error that nobody has thought of: what it is, and where it came from."""
+    """Write one line about an unexpected error, with its traceback."""
     logger.error(message, exc_info=failure, extra=_extra({**fields, "error": repr(failure)}))
 
 
@@ -49,7 +49,8 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields = " ".join(f"{name}={_value(value)}" for name, value in getattr(record, _FIELDS, {}).items())
-        text = f"{_time(record):%H:%M:%S.%f}"[:-3] + f" {record.levelname:<7} {record.getMessage()}"
+        time = datetime.fromtimestamp(record.created, UTC)
+        text = f"{time:%H:%M:%S.%f}"[:-3] + f" {record.levelname:<7} {record.getMessage()}"
         if fields:
             text += f"  {fields}"
         if record.exc_info:
@@ -58,20 +59,16 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def set_up(fmt: str, level: str) -> None:
-    """Send all logs to standard error in the form asked for: `json` or `console`."""
+    """Send all logs to standard error in the format `json` or `console`."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if fmt == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    # kopf reports every object and every attempt; the operator says itself why kopf ended.
+    # kopf logs every object and every attempt. The operator logs itself why kopf ended.
     logging.getLogger("kopf").setLevel(logging.CRITICAL)
 
 
 def _value(value: object) -> str:
-    """Quote what would not be read as one value, and keep a message from elsewhere from writing lines of its own."""
+    """Quote text that would not be read as one value. So no foreign message can start a line of its own."""
     text = str(value)
     return text if text.isprintable() and not set(text) & _QUOTED else json.dumps(text)
-
-
-def _time(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)

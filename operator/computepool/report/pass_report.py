@@ -1,33 +1,72 @@
-"""One pass, as the reports see it."""
+"""One pass over a pool, as the reports see it."""
+
+from enum import StrEnum
 
 import msgspec
 
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Plan
+from computepool.model.api import AdmissionMode
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
 
+class AdmissionGap(StrEnum):
+    """Why new pods are not admitted to standbys as they are created, although spec.admission asks for it.
+
+    Pending pods are patched then, which has the same effect a little later. So a gap is a problem only where the pool
+    demands admission (mode Always; WhenSaturated is the default) and the cluster could have the policy.
+    """
+
+    NOT_SERVED = (
+        "New pods are not admitted to standbys as they are created, but patched once they are pending: this API server "
+        "does not serve MutatingAdmissionPolicy v1, which Kubernetes has from 1.36 on."
+    )
+    NOT_INSTALLED = (
+        "New pods are not admitted to standbys as they are created, but patched once they are pending: there is no "
+        "MutatingAdmissionPolicy computepool-burst. Unless the chart's value admissionPolicy.enabled is false, helm "
+        "upgrade installs it."
+    )
+    DEMANDED = "New pods are not admitted to standbys as they are created: Degraded says why."
+    """Not installed either, and spec.admission.mode is Always: the reason PolicyMissing."""
+
+
+def admission_gap(mode: AdmissionMode, *, missing: bool, unserved: bool) -> AdmissionGap | None:
+    """Return the gap of a pool with that mode; None where it has everything that it asks for.
+
+    `missing`: the cluster has no policy. `unserved`: it has none because the API server does not know the kind.
+    """
+    if mode is AdmissionMode.OFF or not missing:
+        return None
+    if unserved:
+        return AdmissionGap.NOT_SERVED
+    return AdmissionGap.DEMANDED if mode is AdmissionMode.ALWAYS else AdmissionGap.NOT_INSTALLED
+
+
+class Gaps(msgspec.Struct, frozen=True):
+    """What the operator can't see or use of the cluster, beside `Snapshot.stale`."""
+
+    unreadable: str = ""
+    """The nodes, pods or namespaces that can't be read, and are missing from the snapshot; empty: none."""
+    unfollowed: str = ""
+    """The signals that do not come (heartbeats, failed pods), why, and what is not noticed without them."""
+    admission: AdmissionGap | None = None
+
+
 class PassReport(msgspec.Struct, frozen=True):
-    """What was seen, what it meant and what was planned; and what the pass could not know."""
+    """The input and the outcome of one pass."""
 
     snapshot: Snapshot
     assessment: Assessment
     plan: Plan
     state: PoolState
     """What the next pass goes on from."""
+    gaps: Gaps = Gaps()
     refused: str = ""
     """The API server's last refusal of a write for this pool; empty once a write has gone through."""
-    told: bool = False
-    """Whether its bursts were told of before: in mode Observe they stand until their pods are bound, and what the API
-    server refused is decided anew at each attempt."""
-    moves_told: bool = False
-    """Whether its moves were told of before: in mode Observe they stand until the pods are gone."""
-    policy_missing: bool = False
-    """Whether the pool asks for burst at admission by itself, and the cluster has no policy for it, but could have."""
-    unadmitted: str = ""
-    """Why new pods are not admitted to standbys as they are created, although spec.admission would have it so."""
-    unreadable: str = ""
-    """What could not be read of nodes, pods or namespaces, and is missing from the snapshot."""
-    unfollowed: str = ""
-    """Which of the signals do not come (heartbeats, failed pods), why, and what is not noticed without."""
+    announced_bursts: bool = False
+    """Whether all bursts of the plan were reported before. In mode Observe a burst is decided again until its pod is
+    bound, and in every mode a burst that the API server has refused."""
+    announced_moves: bool = False
+    """Whether all moves of the plan were reported before. In mode Observe a move is decided again until its pod is
+    gone."""

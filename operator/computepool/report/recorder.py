@@ -1,12 +1,12 @@
-"""Tells what a pass did: events on pools and pods, log lines, counters."""
+"""Records what passes did: events on pools and pods, log lines, counters."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from computepool.decide.plan import Burst, Move
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import (
     BreakerState,
     BreakerStatus,
@@ -16,244 +16,217 @@ from computepool.model.api import (
     PoolStatus,
     ProviderStatus,
 )
-from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason, reason_of
 from computepool.model.references import pod_reference, pool_reference
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
+from computepool.report.node_changes import NodeChanges
 from computepool.report.pass_report import PassReport
-from computepool.report.sicknodes import News, NodeNews
-from computepool.report.tally import Tally
-from computepool.report.trouble import full_stop
-from computepool.report.words import burst_tally, burst_words, in_mode, move_tally, move_words, place_words
+from computepool.report.problems import NAMED_NODES
+from computepool.report.sentences import burst_sentence, burst_tally, destination, in_mode, move_sentence, move_tally
+from computepool.report.words import Tally, full_stop, listed, pod_names
 
 _logger = logging.getLogger("computepool")
-_MOVED = ("moved", "released")
-_HELD = {"refused": Reason.EVICTION_REFUSED, "failed": Reason.WRITE_REFUSED}
-_HALF = BreakerState.HALF_OPEN
-_TRIAL = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
-_TOLD = frozenset({READY, SATURATED, DEGRADED, BUDGET_EXHAUSTED})
-"""Conditions whose turning is an event; Bursting and Resilient follow from them and would only repeat."""
-_TOLD_BY_REASON = frozenset({READY, DEGRADED, BUDGET_EXHAUSTED})
-"""Those of which another reason is news as well: that something worse has come upon what is wrong already. Why the
-primary is saturated changes all the time."""
-_SAID = 3
-"""So many pods are named in a log line."""
-_NO_WORDS: Mapping[str, str] = MappingProxyType({})
+_LET_GO: Final = frozenset({"moved", "released"})
+_KEPT: Final = {"refused": Reason.EVICTION_REFUSED, "failed": Reason.WRITE_REFUSED}
+"""Results of moves whose pod stays against the operator's will, and the reason of its event."""
+_CANARY: Final = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
+_RECORDED_BY_REASON: Final = frozenset({READY, DEGRADED, BUDGET_EXHAUSTED})
+"""Conditions of which another reason is an event as well: something worse has happened. Why the primary is saturated
+changes all the time."""
+_RECORDED: Final = _RECORDED_BY_REASON | {SATURATED}
+"""Conditions whose change is an event; Bursting and Resilient follow from these and would only repeat them."""
+_EXPECTED: Final = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.WITHIN_BUDGET)
+"""Reasons that need no event when a pool is new."""
+_Key = TypeVar("_Key", bound=Hashable)
+_Item = TypeVar("_Item")
 
 
 class EventRecorder:
-    """What happened, told once each."""
+    """Records each thing that happens to a pool once."""
 
-    def __init__(self, metrics: Metrics, tell: Callable[[Event], None]) -> None:
-        """`tell` queues an event."""
+    def __init__(self, metrics: Metrics, send: Callable[[Event], None]) -> None:
+        """`send` queues an event."""
         self.metrics = metrics
-        self._tell = tell
-        self._observed: dict[str, set[tuple[str, str]]] = {}
-        self._unmoved: dict[str, set[str]] = {}
-        self._nodes = NodeNews()
+        self._send = send
+        # The decisions of the last pass in mode Observe, by pool.
+        self._announced: dict[str, frozenset[tuple[str, str]]] = {}
+        self._node_changes = NodeChanges()
 
-    def burst(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
-        """Tell of pods sent on; `took`: seconds from the event that made them overflow."""
+    # --- bursts
+
+    def record_bursts(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
+        """Record pods that were sent on. `took`: seconds from the event that made them overflow."""
         for burst in bursts:
             self.metrics.sent_on(pool.name, burst.provider, burst.reason)
-            self._tell(Event(pod_reference(burst.pod), burst.reason, "Burst", burst_words(burst)))
-        self._pool_burst(pool, bursts, "Burst")
-        self._lines("burst", pool, bursts, took)
+            self._pod_event(pool, burst, "Burst", burst_sentence(burst))
+        self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
-    def would_burst(self, pool: ComputePool, bursts: Sequence[Burst]) -> bool:
-        """Tell what Enforce would have done, once for each pod and provider; return whether there was any news."""
-        told = self._observed.setdefault(pool.name, set())
-        now = {(burst.pod.uid, burst.provider): burst for burst in bursts}
-        told.intersection_update(now)
-        fresh = [burst for key, burst in now.items() if key not in told]
-        told.update(now)
-        for burst in fresh:
-            note = in_mode(pool.spec.mode, burst_words(burst))
-            self._tell(Event(pod_reference(burst.pod), burst.reason, "WouldBurst", note))
-        self._pool_burst(pool, fresh, "WouldBurst")
-        self._lines("would burst", pool, fresh, None)
-        return bool(fresh)
+    def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
+        """Record that the API server refused to send `count` pods on."""
+        self.metrics.refused.labels(pool.name).inc(count)
+        self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
+        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
 
-    def moved(self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str] = _NO_WORDS) -> None:
-        """Tell what became of the evictions of running pods.
+    # --- moves
 
-        `result`: one of metrics.RESULTS; `why`: by pod uid, the API server's words where it did not let the pod go.
+    def record_moves(self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str]) -> None:
+        """Record what became of the requests to let running pods go.
+
+        `result`: one of metrics.RESULTS. `why`: by pod uid, why the pod was not let go.
         """
         for move in moves:
             self.metrics.moved(pool.name, move.source, move.target, result)
-            if result in _MOVED:
-                self._tell(Event(pod_reference(move.pod), move.reason, str(move.kind), move_words(move)))
-            elif result in _HELD:
-                held = _HELD[result]
-                said = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
-                note = f"{held.help}{said} It should run on {place_words(move)}. {move.reason.help}"
-                self._tell(Event(pod_reference(move.pod), held, str(move.kind), note, warning=True))
+            if result in _LET_GO:
+                self._pod_event(pool, move, str(move.kind), move_sentence(move))
+            elif result in _KEPT:
+                kept = _KEPT[result]
+                answer = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
+                note = f"{kept.help}{answer} It should run on {destination(move)}. {move.reason.help}"
+                self._send(Event(pod_reference(move.pod), kept, str(move.kind), note, warning=True))
         if result == "failed":
             self.metrics.refused.labels(pool.name).inc(len(moves))
-        if result in _MOVED:
-            self._pool_moves(pool, moves, "", "moved")
-        level = logging.INFO if result in (*_MOVED, "dropped") else logging.WARNING
-        groups: dict[tuple[str, str, Reason], list[Move]] = {}
+        if result in _LET_GO:
+            self._count_moves(pool, moves, "", "moved")
+        level = logging.INFO if result in {*_LET_GO, "dropped"} else logging.WARNING
+        for (source, target, reason), group in _grouped(moves, lambda m: (m.source, m.target, m.reason)).items():
+            fields: dict[str, Any] = {"source": source, "provider": target, "reason": str(reason), "pods": len(group)}
+            if result not in _LET_GO:
+                first = next((why[move.pod.uid] for move in group if why.get(move.pod.uid)), None)
+                fields |= {"names": pod_names(move.pod for move in group), "error": first}
+            log(_logger, level, f"running pods {result}", pool=pool.name, **fields)
+
+    # --- mode Observe
+
+    def observe(self, pool: ComputePool, plan: Plan) -> None:
+        """Announce what Enforce would have done, once for each pod, and once for each provider it is sent on to."""
+        announced = self._announced.get(pool.name, frozenset())
+        self._announced[pool.name] = frozenset((*map(_key, plan.bursts), *map(_key, plan.moves)))
+        bursts = [burst for burst in plan.bursts if _key(burst) not in announced]
+        moves = [move for move in plan.moves if _key(move) not in announced]
+        for burst in bursts:
+            self._pod_event(pool, burst, "WouldBurst", burst_sentence(burst))
         for move in moves:
-            groups.setdefault((move.source, move.target, move.reason), []).append(move)
-        for (source, target, reason), some in groups.items():
-            fields = {"source": source, "provider": target, "reason": str(reason), "pods": len(some)}
-            log(_logger, level, f"running pods {result}", pool=pool.name, **fields, **_details(some, result, why))
+            self._pod_event(pool, move, f"Would{move.kind}", move_sentence(move))
+        self._count_bursts(pool, bursts, "WouldBurst", "would burst")
+        self._count_moves(pool, moves, "Would", "to be moved")
+        if moves:
+            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(moves))
 
-    def would_move(self, pool: ComputePool, moves: Sequence[Move]) -> bool:
-        """Tell what Enforce would have moved, once for each pod; return whether there was any news."""
-        told = self._unmoved.setdefault(pool.name, set())
-        now = {move.pod.uid: move for move in moves}
-        told.intersection_update(now)
-        fresh = [move for uid, move in now.items() if uid not in told]
-        told.update(now)
-        for move in fresh:
-            note = in_mode(pool.spec.mode, move_words(move))
-            self._tell(Event(pod_reference(move.pod), move.reason, f"Would{move.kind}", note))
-        if fresh:
-            self._pool_moves(pool, fresh, "Would", "to be moved")
-            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(fresh))
-        return bool(fresh)
+    def announced(self, pool: str, decisions: Iterable[Burst | Move]) -> bool:
+        """Say whether the last `observe` had all of these decisions."""
+        return self._announced.get(pool, frozenset()).issuperset(map(_key, decisions))
 
-    def refused(self, pool: ComputePool, message: str, count: int) -> None:
-        """Tell that the API server refused writes."""
-        self.metrics.refused.labels(pool.name).inc(count)
-        self._tell(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
-        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
+    # --- changes of the status and of nodes
 
-    def turned(self, pool: ComputePool, before: PoolStatus, after: PoolStatus) -> None:
-        """Tell of conditions that turned, and of admission opened, moved to another standby, or closed."""
+    def record_status(self, pool: ComputePool, before: PoolStatus, after: PoolStatus) -> None:
+        """Record conditions and breakers that changed, and admission that opened, moved on or closed."""
         for condition in after.conditions:
-            old = before.condition(condition.type)
-            if _worth_telling(old, condition):
-                self._turned(pool, condition)
+            if _is_event(before.condition(condition.type), condition):
+                self._condition_changed(pool, condition)
+        breakers = {provider.name: provider.breaker for provider in before.providers}
         for provider in after.providers:
-            old_breaker = next((one.breaker for one in before.providers if one.name == provider.name), BreakerStatus())
-            if old_breaker.state is not provider.breaker.state:
-                self._breaker(pool, provider)
+            if breakers.get(provider.name, BreakerStatus()).state is not provider.breaker.state:
+                self._breaker_changed(pool, provider)
         if before.admission.tolerations != after.admission.tolerations and after.last_decision:
-            self._admission(pool, before, after, reason_of(after.last_decision.reason))
+            self._admission_changed(pool, before, after, reason_of(after.last_decision.reason))
 
-    def nodes(self, outcome: PassReport, now: float) -> float | None:
-        """Tell of nodes that have become sick and of those that are well again; return when to look for more, if so.
+    def record_nodes(self, report: PassReport, now: float) -> float | None:
+        """Record nodes that have become unhealthy, healthy or gone. Return when to look for more; None: no need.
 
         `now`: seconds since the epoch.
         """
-        pool = outcome.snapshot.pool
-
-        def tell(news: News) -> None:
-            self._tell(Event(pool_reference(pool), news.reason, "Health", news.note, news.unhealthy, state=True))
-            level, what = (logging.WARNING, "nodes sick") if news.unhealthy else (logging.INFO, "nodes well")
-            fields = {"provider": news.provider, "reason": str(news.reason), "nodes": news.nodes, "names": news.names}
-            log(_logger, level, what, pool=pool.name, **fields, detail=news.note)
-
-        return self._nodes.look(outcome, now, tell)
+        subject = pool_reference(report.snapshot.pool)
+        changes, recheck_at = self._node_changes.announce(report, now)
+        for change in changes:
+            names = listed(change.names, NAMED_NODES)
+            fields = {"provider": change.provider, "nodes": len(change.names), "names": names, "detail": change.note}
+            event = Event(subject, change.reason, "Health", change.note, change.unhealthy, state=True)
+            self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
+        return recheck_at
 
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
-        self._nodes.forget(pool)
-        self._observed.pop(pool, None)
-        self._unmoved.pop(pool, None)
+        self._node_changes.forget(pool)
+        self._announced.pop(pool, None)
         self.metrics.forget(pool)
 
-    def _breaker(self, pool: ComputePool, provider: ProviderStatus) -> None:
-        breaker = provider.breaker
-        reason = reason_of(breaker.reason) if breaker.reason else Reason.PROVIDER_WELL
-        if breaker.state is _HALF:
-            # The status keeps why it opened; what happens now is the trial.
-            reason = Reason.CANARY_UNDER_WAY
-        note = f"Breaker of {provider.name} is {breaker.state}. {_TRIAL if breaker.state is _HALF else reason.help}"
-        warning = breaker.state is BreakerState.OPEN and reason is not Reason.DRAINED
-        self._tell(Event(pool_reference(pool), reason, "Breaker", note, warning, state=True))
-        level = logging.WARNING if warning else logging.INFO
-        fields = {"provider": provider.name, "state": str(breaker.state), "reason": str(reason)}
-        log(_logger, level, "breaker", pool=pool.name, **fields)
-
-    def _turned(self, pool: ComputePool, condition: Condition) -> None:
+    def _condition_changed(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
-        note = f"{condition.type} is {condition.status}: {condition.message}"
         by_hand = condition.reason == Reason.DRAINED
-        warning = condition.type in _TOLD_BY_REASON and bad and not by_hand
-        self._tell(Event(pool_reference(pool), reason_of(condition.reason), condition.type, note, warning, state=True))
-        level = logging.WARNING if warning else logging.INFO
-        log(_logger, level, note, pool=pool.name, reason=condition.reason)
+        warning = condition.type in _RECORDED_BY_REASON and bad and not by_hand
+        note = f"{condition.type} is {condition.status}: {condition.message}"
+        reason = reason_of(condition.reason)
+        self._send_and_log(Event(pool_reference(pool), reason, condition.type, note, warning, state=True), note)
 
-    def _admission(self, pool: ComputePool, before: PoolStatus, after: PoolStatus, reason: Reason) -> None:
+    def _breaker_changed(self, pool: ComputePool, provider: ProviderStatus) -> None:
+        state = provider.breaker.state
+        reason = reason_of(provider.breaker.reason) if provider.breaker.reason else Reason.PROVIDER_WELL
+        text = reason.help
+        if state is BreakerState.HALF_OPEN:
+            # The status keeps why the breaker opened; the event is about the trial.
+            reason, text = Reason.CANARY_UNDER_WAY, _CANARY
+        warning = state is BreakerState.OPEN and reason is not Reason.DRAINED
+        note = f"Breaker of {provider.name} is {state}. {text}"
+        event = Event(pool_reference(pool), reason, "Breaker", note, warning, state=True)
+        self._send_and_log(event, "breaker", provider=provider.name, state=str(state))
+
+    def _admission_changed(self, pool: ComputePool, before: PoolStatus, after: PoolStatus, reason: Reason) -> None:
         given = after.admission.tolerations
         name = next((p.name for p in pool.spec.standbys if given and p.effective_tolerations() == given), None)
-        note = f"New pods may use {name} from their creation on." if given else "New pods are left as they are created."
-        self._tell(Event(pool_reference(pool), reason, "Admission", note, state=True))
-        log(
-            _logger,
-            logging.INFO,
-            _admission_words(bool(before.admission.tolerations), bool(given)),
-            pool=pool.name,
-            provider=name,
-            reason=str(reason),
-        )
+        if given:
+            note = f"New pods may use {name} from their creation on."
+            what = "admission moved" if before.admission.tolerations else "admission opened"
+        else:
+            note, what = "New pods are left as they are created.", "admission closed"
+        self._send_and_log(Event(pool_reference(pool), reason, "Admission", note, state=True), what, provider=name)
 
-    def _pool_burst(self, pool: ComputePool, bursts: Sequence[Burst], action: str) -> None:
+    def _send_and_log(self, event: Event, line: str, **fields: Any) -> None:
+        self._send(event)
+        level = logging.WARNING if event.warning else logging.INFO
+        log(_logger, level, line, pool=event.subject["name"], reason=str(event.reason), **fields)
+
+    def _pod_event(self, pool: ComputePool, decision: Burst | Move, action: str, sentence: str) -> None:
+        note = in_mode(pool.spec.mode, sentence)
+        self._send(Event(pod_reference(decision.pod), decision.reason, action, note))
+
+    def _count_bursts(
+        self, pool: ComputePool, bursts: Sequence[Burst], action: str, what: str, **fields: float
+    ) -> None:
         if bursts:
             self._count(pool, bursts[0].reason, action, burst_tally(bursts))
+        for (provider, reason), group in _grouped(bursts, lambda b: (b.provider, b.reason)).items():
+            counts = {"provider": provider, "reason": str(reason), "pods": len(group)}
+            log(_logger, logging.INFO, what, pool=pool.name, **counts, **fields)
 
-    def _pool_moves(self, pool: ComputePool, moves: Sequence[Move], would: str, done: str) -> None:
-        alike: dict[tuple[MoveKind, Reason], list[Move]] = {}
-        for move in moves:
-            alike.setdefault((move.kind, move.reason), []).append(move)
-        for (kind, reason), some in alike.items():
-            self._count(pool, reason, f"{would}{kind}", move_tally(some, done))
+    def _count_moves(self, pool: ComputePool, moves: Sequence[Move], would: str, done: str) -> None:
+        for (kind, reason), group in _grouped(moves, lambda move: (move.kind, move.reason)).items():
+            self._count(pool, reason, f"{would}{kind}", move_tally(group, done))
 
     def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally) -> None:
         tally = msgspec.structs.replace(tally, before=in_mode(pool.spec.mode, ""))
-        self._tell(Event(pool_reference(pool), reason, action, str(tally), tally=tally))
-
-    def _lines(self, what: str, pool: ComputePool, bursts: Sequence[Burst], took: float | None) -> None:
-        groups: dict[tuple[str, Reason], int] = {}
-        for burst in bursts:
-            key = (burst.provider, burst.reason)
-            groups[key] = groups.get(key, 0) + 1
-        took_ms = None if took is None else round(took * 1000, 1)
-        for (provider, reason), pods in groups.items():
-            log(
-                _logger,
-                logging.INFO,
-                what,
-                pool=pool.name,
-                provider=provider,
-                reason=str(reason),
-                pods=pods,
-                took_ms=took_ms,
-            )
+        self._send(Event(pool_reference(pool), reason, action, str(tally), tally=tally))
 
 
-def _admission_words(was_open: bool, is_open: bool) -> str:
-    if not is_open:
-        return "admission closed"
-    return "admission moved" if was_open else "admission opened"
+def _key(decision: Burst | Move) -> tuple[str, str]:
+    return decision.pod.uid, decision.provider if isinstance(decision, Burst) else ""
 
 
-_NO_NEWS = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.WITHIN_BUDGET)
+def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
+    groups: dict[_Key, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
-def _worth_telling(old: Condition | None, new: Condition) -> bool:
-    # A new pool that is ready, not saturated and not degraded is no news.
-    if new.type not in _TOLD or (old is None and new.reason in _NO_NEWS):
+def _is_event(old: Condition | None, new: Condition) -> bool:
+    """Say whether a condition has changed in a way that a person should hear about."""
+    if new.type not in _RECORDED or (old is None and new.reason in _EXPECTED):
         return False
     if new.type == DEGRADED and new.status is not ConditionStatus.TRUE:
-        # Nodes are told of by themselves; and that nothing can be seen, by Ready.
-        over = old is not None and old.status is not ConditionStatus.FALSE
-        return over and new.status is ConditionStatus.FALSE
-    another = old is not None and new.type in _TOLD_BY_REASON and old.reason != new.reason
-    return old is None or old.status is not new.status or another
-
-
-def _details(moves: Sequence[Move], result: str, why: Mapping[str, str]) -> dict[str, str]:
-    """Name pods that were not let go, and say in the API server's words why the first of them was not."""
-    if result in _MOVED:
-        return {}
-    names = ", ".join(f"{move.pod.namespace}/{move.pod.name}" for move in moves[:_SAID])
-    said = next((why[move.pod.uid] for move in moves if why.get(move.pod.uid)), None)
-    return {"names": names, **({"error": said} if said else {})}
+        # Nodes have events of their own, and Ready reports that nothing can be seen.
+        return old is not None and old.status is not ConditionStatus.FALSE and new.status is ConditionStatus.FALSE
+    other_reason = old is not None and new.type in _RECORDED_BY_REASON and old.reason != new.reason
+    return old is None or old.status is not new.status or other_reason

@@ -1,76 +1,78 @@
-"""Sentences about decisions, shared by events, conditions, logs and `explain`."""
+"""Texts about times, counts and lists, shared by conditions, events, logs and commands."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
 
-from computepool.assess.demand.overflow import Hold
-from computepool.decide.plan import Burst, Move
-from computepool.model.api import Mode
-from computepool.model.reasons import Reason
-from computepool.report.tally import Tally
+import msgspec
 
+from computepool.model.cluster import Pod
 
-def in_mode(mode: Mode, words: str) -> str:
-    """Mark what is said of something that was only observed."""
-    return f"Observe: {words}" if mode is Mode.OBSERVE else words
-
-
-def burst_tally(bursts: Sequence[Burst]) -> Tally:
-    """Count how many pods go where; with why the first of them does."""
-    return Tally("pod(s) sent on", Counter(f"to {burst.provider}" for burst in bursts), bursts[0].reason.help)
+LAST_MOMENT: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+"""No date can be later. A status that was written by hand may hold any number."""
+NAMED_PODS: Final = 3
+"""How many pods a text names: more would make it long, and would change with every pod."""
 
 
-def burst_message(bursts: Sequence[Burst]) -> str:
-    """Say how many pods go where, and why the first of them does."""
-    return str(burst_tally(bursts))
+def moment(at: float) -> datetime:
+    """Return seconds since the epoch as a date, the nearest that exists."""
+    return datetime.fromtimestamp(min(max(at, 0.0), LAST_MOMENT), UTC)
 
 
-def options(rejected: Iterable[tuple[str, Reason]]) -> str:
-    """Say which providers were considered before, and why each was rejected: `aws: NoRoom, nebius: Pinned`."""
-    return ", ".join(f"{provider}: {reason}" for provider, reason in rejected)
+def span(seconds: float) -> str:
+    """Write a length of time as a person would: `43 s`, `5 min`, `3 h`, `2 d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
-def burst_words(burst: Burst) -> str:
-    """Say where a pod is sent, and why not to a provider before."""
-    return f"Sent on to {burst.provider}. {burst.reason.help} Considered before: {options(burst.rejected)}."
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: `1 pod`, `2 pods`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def hold_words(hold: Hold) -> str:
-    """Say why a pod waits, and what fit did not look at."""
-    words = hold.reason.help
-    if hold.provider:
-        words += f" Provider: {hold.provider}."
-    if hold.rejected:
-        words += f" Considered: {options(hold.rejected)}."
-    if hold.pod.shape.unmodelled:
-        words += f" Not looked at: {', '.join(hold.pod.shape.unmodelled)}; the scheduler decides on those."
-    return words
+def listed(texts: Sequence[str], most: int) -> str:
+    """Write the first `most` texts, and how many more there are: `n1, n2 and 3 more`."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
-def move_tally(moves: Sequence[Move], done: str = "moved") -> Tally:
-    """Count how many running pods go from where to where; with why the first of them does.
+def pod_names(pods: Iterable[Pod]) -> str:
+    """Name the first few pods by their names: `default/web-0, default/web-1`."""
+    return ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in pods)[:NAMED_PODS])
 
-    `done`: what can be said of them: a decision may still be refused by a disruption budget.
+
+def full_stop(text: str) -> str:
+    """End a sentence that may lack its end, such as a message of the API server."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """A note with counts. Tallies of one kind are added up while they wait to be sent, so that no count is lost.
+
+    `3 running pod(s) moved: 1 from nebius to aws, 2 from nebius to crusoe. The pod's provider has failed.`
     """
-    return Tally(f"running pod(s) {done}", Counter(_way(move) for move in moves), moves[0].reason.help)
 
+    words: str
+    """The things that are counted: `running pod(s) moved`."""
+    counts: Mapping[str, int]
+    """By direction: `from nebius to crusoe`."""
+    after: str
+    """A sentence about all of them."""
+    before: str = ""
 
-def move_message(moves: Sequence[Move], done: str = "moved") -> str:
-    """Say how many running pods go from where to where, and why the first of them does."""
-    return str(move_tally(moves, done))
+    def __str__(self) -> str:
+        """Write the note."""
+        directions = ", ".join(f"{count} {direction}" for direction, count in sorted(self.counts.items()))
+        return f"{self.before}{sum(self.counts.values())} {self.words}: {directions}. {self.after}"
 
+    @property
+    def kind(self) -> str:
+        """All but the counts: tallies of the same kind may be added up."""
+        return f"{self.before}{self.words}. {self.after}"
 
-def move_words(move: Move) -> str:
-    """Say from where to where a running pod is moved, and why."""
-    how = "Released from its lost node" if move.release else "Evicted"
-    instead = "" if move.source == move.target else f" in place of {move.source}"
-    return f"{how}, to run on {place_words(move)}{instead}. {move.reason.help}"
-
-
-def place_words(move: Move) -> str:
-    """Say where the pod that takes the moved one's place should run."""
-    return f"another node of {move.target}" if move.source == move.target else move.target
-
-
-def _way(move: Move) -> str:
-    return f"to {place_words(move)}" if move.source == move.target else f"from {move.source} to {move.target}"
+    def plus(self, other: "Tally") -> "Tally":
+        """Return the sum of two tallies of the same kind."""
+        return msgspec.structs.replace(self, counts=Counter(self.counts) + Counter(other.counts))

@@ -11,6 +11,7 @@ import pytest
 
 from computepool.act.fence import NotLeadingError
 from computepool.app.pool_backoff import FIRST_SECONDS, LONGEST_SECONDS, PoolBackoff
+from computepool.decide.invariants import Breach, InvariantBreachError
 from computepool.model.api import Condition
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
@@ -44,10 +45,10 @@ class BrittleStore(Store):
 class BrittleMetrics(Metrics):
     """Can't tell of one pool."""
 
-    def passed(self, outcome: PassReport, conditions: Iterable[Condition] = ()) -> None:
-        if outcome.snapshot.pool.name == POOL:
+    def passed(self, report: PassReport, conditions: Iterable[Condition] = ()) -> None:
+        if report.snapshot.pool.name == POOL:
             raise RuntimeError("told to fail")
-        super().passed(outcome, conditions)
+        super().passed(report, conditions)
 
 
 def two_pools(server: FakeApiServer, _day: Day | None = None) -> None:
@@ -160,6 +161,30 @@ def test_where_the_pass_over_one_pool_fails_nothing_is_written_about_it_and_the_
         assert failures(process) == 2
         assert [vars(line)["fields"]["seconds"] for line in lines()] == [1.0, 2.0]
         assert lines()[0].exc_info
+
+    play(scenario, two_pools, store=BrittleStore)
+
+
+def test_a_decision_that_breaks_invariants_is_logged_with_its_facts_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    breaches = (Breach(2, "pods go to nebius, which is not used"), Breach(5, "pod default/a leaves for nowhere"))
+
+    def counted(process: Process, invariant: str) -> float | None:
+        labels = {"pool": POOL, "invariant": invariant}
+        return process.metrics.registry.get_sample_value("computepool_invariant_breaches_total", labels)
+
+    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+        await until(lambda: ready(server, POOL), "it is dealt with")
+        poison(process, InvariantBreachError(breaches))
+        wait_for(server, "one", POOL)
+        await until(lambda: failures(process) == 1, "the pass fails")
+        assert [counted(process, number) for number in ("2", "5", "1")] == [1, 1, None]
+        assert sent(server) == {}
+        lines = [vars(one)["fields"] for one in caplog.records if "breaks an invariant" in one.getMessage()]
+        assert [(line["invariant"], line["facts"]) for line in lines] == [
+            (one.invariant, one.facts) for one in breaches
+        ]
 
     play(scenario, two_pools, store=BrittleStore)
 

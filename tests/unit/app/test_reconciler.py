@@ -251,8 +251,8 @@ def test_nodes_that_become_sick_one_after_another_are_told_of_though_nothing_hap
             _lose(server, name)
         await until(lambda: len(_of_nodes(server)) == 2, "the others, after a moment")
         assert _of_nodes(server) == [
-            "1 node of nebius became sick: n2 (NodeUnknown).",
-            "2 nodes of nebius became sick: n3 (NodeUnknown), n4 (NodeUnknown).",
+            "1 node of nebius became unhealthy: n2 (NodeUnknown).",
+            "2 nodes of nebius became unhealthy: n3 (NodeUnknown), n4 (NodeUnknown).",
         ]
 
     play(scenario, before)

@@ -216,7 +216,7 @@ def test_a_pod_that_leaves_a_sick_node_for_another_of_its_provider_says_so(tmp_p
 
     text = explained(tmp_path, "web", before)
     assert "about to be moved to another node of nebius." in text
-    assert f"Node n1 counts as sick: NodeUnknown. {Reason.NODE_UNKNOWN.help}" in text
+    assert f"Node n1 counts as unhealthy: NodeUnknown. {Reason.NODE_UNKNOWN.help}" in text
 
 
 def test_a_pod_that_no_standby_takes_for_want_of_money_says_so(tmp_path: Path) -> None:

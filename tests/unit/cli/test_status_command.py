@@ -122,7 +122,7 @@ def test_a_status_of_an_older_spec_says_so(tmp_path: Path) -> None:
     with shell(tmp_path, before) as sh:
         text = sh.prints("status")
     assert "inference  Observe" in text
-    assert "The spec has changed since; what follows is about the one before." in text
+    assert "The spec has changed since; what follows is about the previous spec." in text
 
 
 def test_all_pools_are_shown_by_name_and_one_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from computepool.decide.plan import Burst, Move
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
@@ -18,28 +19,34 @@ from computepool.report.pass_report import PassReport
 from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
 from tests.builders import NOW, node, pod, pool, provider
-from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
+from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
 OBSERVED = pool(mode="Observe")
 BURST_POOL = pool()
 FAILED = BreakerStatus(state=BreakerState.OPEN, reason="ProviderSilent", failures=1)
 
 
-class Telling:
-    """A story and who was told what."""
+class Recording:
+    """A recorder and the events that it sends."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.metrics = Metrics()
-        self.story = EventRecorder(self.metrics, self.events.append)
+        self.recorder = EventRecorder(self.metrics, self.events.append)
 
     def about(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.subject["kind"] == kind]
 
+    def observed(self, bursts: Sequence[Burst] = (), moves: Sequence[Move] = ()) -> bool:
+        """Have decisions observed; say whether any of them was new."""
+        announced = self.recorder.announced(OBSERVED.name, [*bursts, *moves])
+        self.recorder.observe(OBSERVED, Plan(bursts=tuple(bursts), moves=tuple(moves)))
+        return not announced
+
     def turned(self, of: PassReport, before: PoolStatus | None = None) -> PoolStatus:
         before = before or PoolStatus()
         after = status_of(of, before, AT)
-        self.story.turned(of.snapshot.pool, before, after)
+        self.recorder.record_status(of.snapshot.pool, before, after)
         return after
 
 
@@ -65,8 +72,8 @@ def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_each_pod_sent_on_is_told_to_the_pod_and_all_together_to_the_pool() -> None:
-    t = Telling()
-    t.story.burst(BURST_POOL, [burst("a"), burst("b"), burst("c", "crusoe")], 0.02)
+    t = Recording()
+    t.recorder.record_bursts(BURST_POOL, [burst("a"), burst("b"), burst("c", "crusoe")], 0.02)
     assert [(e.subject["name"], e.reason, e.action) for e in t.about("Pod")] == [
         ("a", "PrimarySaturated", "Burst"),
         ("b", "PrimarySaturated", "Burst"),
@@ -78,15 +85,15 @@ def test_each_pod_sent_on_is_told_to_the_pod_and_all_together_to_the_pool() -> N
 
 
 def test_a_pods_event_names_the_providers_before_and_why_each_was_rejected() -> None:
-    t = Telling()
-    t.story.burst(BURST_POOL, [burst("a")], 0.02)
+    t = Recording()
+    t.recorder.record_bursts(BURST_POOL, [burst("a")], 0.02)
     assert "Sent on to nebius." in t.about("Pod")[0].note
     assert "aws: NoRoom" in t.about("Pod")[0].note
 
 
 def test_a_burst_is_one_line_for_each_provider_and_reason(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    t.story.burst(BURST_POOL, [burst("a"), burst("b"), burst("c", why=Reason.NEXT_PROVIDER)], 0.0213)
+    t = Recording()
+    t.recorder.record_bursts(BURST_POOL, [burst("a"), burst("b"), burst("c", why=Reason.NEXT_PROVIDER)], 0.0213)
     assert lines(caplog) == [
         {
             "message": "burst",
@@ -108,8 +115,8 @@ def test_a_burst_is_one_line_for_each_provider_and_reason(caplog: pytest.LogCapt
 
 
 def test_bursts_are_counted_by_provider_and_reason() -> None:
-    t = Telling()
-    t.story.burst(BURST_POOL, [burst("a"), burst("b")], 0.02)
+    t = Recording()
+    t.recorder.record_bursts(BURST_POOL, [burst("a"), burst("b")], 0.02)
     text = t.metrics.render().decode()
     assert 'computepool_bursts_total{pool="inference",provider="nebius",reason="PrimarySaturated"} 2.0' in text
 
@@ -118,10 +125,10 @@ def test_bursts_are_counted_by_provider_and_reason() -> None:
 
 
 def test_what_would_be_done_is_told_once_for_each_pod(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    assert t.story.would_burst(OBSERVED, [burst("a")])
-    assert not t.story.would_burst(OBSERVED, [burst("a")])
-    assert t.story.would_burst(OBSERVED, [burst("a"), burst("b")])
+    t = Recording()
+    assert t.observed([burst("a")])
+    assert not t.observed([burst("a")])
+    assert t.observed([burst("a"), burst("b")])
     assert [event.subject["name"] for event in t.about("Pod")] == ["a", "b"]
     assert all(event.note.startswith("Observe: ") and event.action == "WouldBurst" for event in t.events)
     assert [line["pods"] for line in lines(caplog)] == [1, 1]
@@ -129,37 +136,37 @@ def test_what_would_be_done_is_told_once_for_each_pod(caplog: pytest.LogCaptureF
 
 
 def test_another_provider_for_the_same_pod_is_told_again() -> None:
-    t = Telling()
-    t.story.would_burst(OBSERVED, [burst("a")])
-    assert t.story.would_burst(OBSERVED, [burst("a", "crusoe")])
+    t = Recording()
+    t.observed([burst("a")])
+    assert t.observed([burst("a", "crusoe")])
 
 
 def test_a_pod_that_no_longer_overflows_is_told_again_when_it_does() -> None:
-    t = Telling()
-    t.story.would_burst(OBSERVED, [burst("a")])
-    assert not t.story.would_burst(OBSERVED, [])
-    assert t.story.would_burst(OBSERVED, [burst("a")])
+    t = Recording()
+    t.observed([burst("a")])
+    assert not t.observed([])
+    assert t.observed([burst("a")])
 
 
 def test_what_would_be_done_is_no_burst_that_was_made() -> None:
-    t = Telling()
-    t.story.would_burst(OBSERVED, [burst("a")])
+    t = Recording()
+    t.observed([burst("a")])
     assert "computepool_bursts_total{" not in t.metrics.render().decode()
 
 
 def test_a_pool_made_anew_is_told_of_anew() -> None:
-    t = Telling()
-    t.story.would_burst(OBSERVED, [burst("a")])
-    t.story.forget("inference")
-    assert t.story.would_burst(OBSERVED, [burst("a")])
+    t = Recording()
+    t.observed([burst("a")])
+    t.recorder.forget("inference")
+    assert t.observed([burst("a")])
 
 
 # -- refusals
 
 
 def test_a_refusal_is_a_warning_on_the_pool_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    t.story.refused(BURST_POOL, "the patch of pod default/a was refused: 422 Invalid: no", 3)
+    t = Recording()
+    t.recorder.record_refusal(BURST_POOL, "the patch of pod default/a was refused: 422 Invalid: no", 3)
     (event,) = t.events
     assert (event.subject["kind"], event.reason, event.warning) == ("ComputePool", "WriteRefused", True)
     assert "422 Invalid: no" in event.note
@@ -172,42 +179,42 @@ def test_a_refusal_is_a_warning_on_the_pool_a_line_and_a_count(caplog: pytest.Lo
 
 
 def test_a_new_pool_where_all_is_well_is_told_to_be_ready_and_nothing_else() -> None:
-    t = Telling()
-    t.turned(outcome(pods=[]))
+    t = Recording()
+    t.turned(report_on(pods=[]))
     assert [(event.action, event.reason) for event in t.events] == [("Ready", "Reconciled")]
 
 
 def test_a_condition_that_stays_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    before = t.turned(outcome(pods=RESIDENTS))
+    t = Recording()
+    before = t.turned(report_on(pods=RESIDENTS))
     t.events.clear()
     caplog.clear()
-    t.turned(outcome(pods=RESIDENTS[:1]), before)
+    t.turned(report_on(pods=RESIDENTS[:1]), before)
     assert t.events == []
     assert lines(caplog) == []
 
 
 def test_saturation_and_its_end_are_told_without_alarm() -> None:
-    t = Telling()
-    before = t.turned(outcome(pods=[]))
+    t = Recording()
+    before = t.turned(report_on(pods=[]))
     t.events.clear()
-    full = t.turned(outcome(pods=[*RESIDENTS, pod("new")]), before)
+    full = t.turned(report_on(pods=[*RESIDENTS, pod("new")]), before)
     told = [event for event in t.events if event.action == "Saturated"]
     assert [(event.reason, event.warning) for event in told] == [("PodsOverflow", False)]
     assert told[0].note.startswith("Saturated is True: aws: 2 of 2")
     t.events.clear()
-    t.turned(outcome(pods=[]), full)
+    t.turned(report_on(pods=[]), full)
     assert [(event.action, event.reason) for event in t.events if event.action == "Saturated"] == [
         ("Saturated", "PrimaryHasRoom")
     ]
 
 
 def test_trouble_is_a_warning_and_its_end_is_not() -> None:
-    t = Telling()
-    well = t.turned(outcome())
+    t = Recording()
+    well = t.turned(report_on())
     t.events.clear()
-    degraded = t.turned(outcome(policy_missing=True), well)
-    t.turned(outcome(), degraded)
+    degraded = t.turned(report_on(gaps=NO_POLICY), well)
+    t.turned(report_on(), degraded)
     assert [(event.reason, event.warning) for event in t.events if event.action == "Degraded"] == [
         ("PolicyMissing", True),
         ("AllWell", False),
@@ -215,11 +222,11 @@ def test_trouble_is_a_warning_and_its_end_is_not() -> None:
 
 
 def test_something_worse_upon_what_is_wrong_already_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    degraded = t.turned(outcome(policy_missing=True))
+    t = Recording()
+    degraded = t.turned(report_on(gaps=NO_POLICY))
     t.events.clear()
     caplog.clear()
-    worse = t.turned(held_back(outcome(policy_missing=True)), degraded)
+    worse = t.turned(held_back(report_on(gaps=NO_POLICY)), degraded)
     (event,) = t.events
     assert (event.action, event.reason, event.warning) == ("Degraded", "TooManyFailed", True)
     assert event.note == (
@@ -227,57 +234,57 @@ def test_something_worse_upon_what_is_wrong_already_is_told(caplog: pytest.LogCa
     )
     assert [line["reason"] for line in lines(caplog)] == ["TooManyFailed"]
     t.events.clear()
-    t.turned(outcome(policy_missing=True), worse)
+    t.turned(report_on(gaps=NO_POLICY), worse)
     assert [event.reason for event in t.events] == ["PolicyMissing"]
 
 
 def test_another_reason_for_saturation_is_no_news() -> None:
-    t = Telling()
-    before = t.turned(outcome(pods=[*RESIDENTS, pod("new")]))
+    t = Recording()
+    before = t.turned(report_on(pods=[*RESIDENTS, pod("new")]))
     t.events.clear()
-    t.turned(outcome(pool(status=before.to_object()), pods=[]), before)
+    t.turned(report_on(pool(status=before.to_object()), pods=[]), before)
     assert not [event for event in t.events if event.action == "Saturated"]
 
 
 def test_a_mode_that_was_changed_is_told() -> None:
-    t = Telling()
-    before = t.turned(outcome(pods=[]))
+    t = Recording()
+    before = t.turned(report_on(pods=[]))
     t.events.clear()
-    t.turned(outcome(OBSERVED, pods=[]), before)
+    t.turned(report_on(OBSERVED, pods=[]), before)
     assert [(event.action, event.reason, event.warning) for event in t.events] == [("Ready", "Observing", False)]
 
 
 def test_a_drain_by_hand_alarms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    t.turned(outcome(pool(provider("aws"), provider("nebius", drain=True), provider("crusoe")), pods=[]))
+    t = Recording()
+    t.turned(report_on(pool(provider("aws"), provider("nebius", drain=True), provider("crusoe")), pods=[]))
     told = [event for event in t.events if event.reason == "Drained"]
     assert [(event.action, event.warning) for event in told] == [("Degraded", False), ("Breaker", False)]
     assert all(one.levelno == logging.INFO for one in caplog.records)
 
 
 def test_a_view_that_is_lost_is_told_once_and_what_was_wrong_before_ends_after_it() -> None:
-    t = Telling()
-    degraded = t.turned(outcome(policy_missing=True))
-    all_silent = t.turned(outcome(seen={"stale": "the view is old"}), degraded)
+    t = Recording()
+    degraded = t.turned(report_on(gaps=NO_POLICY))
+    all_silent = t.turned(report_on(seen={"stale": "the view is old"}), degraded)
     t.events.clear()
-    t.turned(outcome(), all_silent)
+    t.turned(report_on(), all_silent)
     assert [event.reason for event in t.events if event.action == "Degraded"] == ["AllWell"]
     t.events.clear()
-    t.turned(outcome(seen={"stale": "the view is old"}), all_silent)
+    t.turned(report_on(seen={"stale": "the view is old"}), all_silent)
     assert not [event for event in t.events if event.action == "Degraded"]
 
 
 def test_a_pool_that_is_not_ready_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    t.turned(outcome(nodes=[], pods=[]))
+    t = Recording()
+    t.turned(report_on(nodes=[], pods=[]))
     (ready,) = [event for event in t.events if event.action == "Ready"]
     assert ready.warning
     assert any(one.levelno == logging.WARNING and "nodeSelector" in one.getMessage() for one in caplog.records)
 
 
 def test_conditions_that_follow_from_others_are_not_told() -> None:
-    t = Telling()
-    t.turned(outcome(pods=[*RESIDENTS, pod("away", on="n1")]))
+    t = Recording()
+    t.turned(report_on(pods=[*RESIDENTS, pod("away", on="n1")]))
     assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "Admission", "Burst"}
 
 
@@ -287,53 +294,53 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
 def unhealthy(*names: str, well: int = 9) -> PassReport:
     """Of nebius these nodes are sick, beside others that are well."""
     lost = [node(name, ready="Unknown", quarantine="NodeUnknown") for name in names]
-    return outcome(nodes=[*FULL, *(node(f"well-{index}") for index in range(well)), *lost], pods=[])
+    return report_on(nodes=[*FULL, *(node(f"well-{index}") for index in range(well)), *lost], pods=[])
 
 
 def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    t = Telling()
-    assert t.story.nodes(unhealthy(), NOW) is None
+    t = Recording()
+    assert t.recorder.record_nodes(unhealthy(), NOW) is None
     assert t.events == []
-    t.story.nodes(unhealthy("n2"), NOW)
-    t.story.nodes(unhealthy("n2"), NOW + 30)
-    mended = outcome(nodes=[*FULL, node("n2")])
-    t.story.nodes(mended, NOW + 60)
+    t.recorder.record_nodes(unhealthy("n2"), NOW)
+    t.recorder.record_nodes(unhealthy("n2"), NOW + 30)
+    mended = report_on(nodes=[*FULL, node("n2")])
+    t.recorder.record_nodes(mended, NOW + 60)
     assert [(e.subject["kind"], e.action, e.reason, e.warning, e.note) for e in t.events] == [
-        ("ComputePool", "Health", "NodeUnknown", True, "1 node of nebius became sick: n2 (NodeUnknown)."),
-        ("ComputePool", "Health", "NodesWell", False, "1 node of nebius is well again: n2."),
+        ("ComputePool", "Health", "NodeUnknown", True, "1 node of nebius became unhealthy: n2 (NodeUnknown)."),
+        ("ComputePool", "Health", "NodesWell", False, "1 node of nebius is healthy again: n2."),
     ]
     assert [(line["message"], line["provider"], line["names"]) for line in lines(caplog)] == [
-        ("nodes sick", "nebius", "n2"),
-        ("nodes well", "nebius", "n2"),
+        ("nodes unhealthy", "nebius", "n2"),
+        ("nodes healthy", "nebius", "n2"),
     ]
 
 
 def test_a_sick_node_that_is_deleted_is_told_to_be_gone() -> None:
-    t = Telling()
-    t.story.nodes(unhealthy("n2"), NOW)
-    t.story.nodes(unhealthy(), NOW + 60)
+    t = Recording()
+    t.recorder.record_nodes(unhealthy("n2"), NOW)
+    t.recorder.record_nodes(unhealthy(), NOW + 60)
     assert t.events[-1].note == "1 node of nebius is gone: n2."
 
 
 def test_nodes_that_become_sick_one_after_another_are_told_together() -> None:
-    t = Telling()
+    t = Recording()
     names = [f"n{index}" for index in range(2, 9)]
-    t.story.nodes(unhealthy(*names[:1]), NOW)
+    t.recorder.record_nodes(unhealthy(*names[:1]), NOW)
     for index in range(2, 8):
-        due = t.story.nodes(unhealthy(*names[:index]), NOW + index / 10)
+        due = t.recorder.record_nodes(unhealthy(*names[:index]), NOW + index / 10)
         assert due == NOW + 5
     assert len(t.events) == 1
-    assert t.story.nodes(unhealthy(*names), NOW + 5) is None
+    assert t.recorder.record_nodes(unhealthy(*names), NOW + 5) is None
     (_, rest) = t.events
-    assert rest.note.startswith("6 nodes of nebius became sick: n3 (NodeUnknown), n4")
+    assert rest.note.startswith("6 nodes of nebius became unhealthy: n3 (NodeUnknown), n4")
     assert rest.note.endswith(" and 1 more.")
 
 
 def test_while_nothing_can_be_seen_no_node_is_told_of() -> None:
-    t = Telling()
-    assert t.story.nodes(outcome(seen={"stale": "the view is old"}), NOW) is None
+    t = Recording()
+    assert t.recorder.record_nodes(report_on(seen={"stale": "the view is old"}), NOW) is None
     assert t.events == []
 
 
@@ -345,8 +352,8 @@ def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -
 
 
 def test_pods_moved_are_counted_by_why_they_left() -> None:
-    t = Telling()
-    t.story.moved(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved")
+    t = Recording()
+    t.recorder.record_moves(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved", {})
     assert [(e.reason, e.note) for e in t.about("ComputePool")] == [
         (
             "LeavesSickNode",
@@ -357,17 +364,17 @@ def test_pods_moved_are_counted_by_why_they_left() -> None:
 
 
 def test_a_pod_that_stays_with_its_provider_goes_to_another_node_of_it() -> None:
-    t = Telling()
-    t.story.moved(BURST_POOL, [move("a", "nebius")], "moved")
+    t = Recording()
+    t.recorder.record_moves(BURST_POOL, [move("a", "nebius")], "moved", {})
     assert t.about("Pod")[0].note.startswith("Evicted, to run on another node of nebius. ")
     assert t.about("ComputePool")[0].note.startswith("1 running pod(s) moved: 1 to another node of nebius. ")
 
 
 def test_a_refused_eviction_names_the_pods_and_the_budget(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
+    t = Recording()
     said = "The disruption budget web needs 2 healthy pods and has 2 currently"
     moves = [move(name) for name in "abcd"]
-    t.story.moved(BURST_POOL, moves, "refused", {one.pod.uid: said for one in moves})
+    t.recorder.record_moves(BURST_POOL, moves, "refused", {one.pod.uid: said for one in moves})
     assert t.about("ComputePool") == []
     assert t.about("Pod")[0].note == (
         f"{Reason.EVICTION_REFUSED.help} {said}. It should run on crusoe. {Reason.LEAVES_SICK_NODE.help}"
@@ -380,9 +387,9 @@ def test_a_refused_eviction_names_the_pods_and_the_budget(caplog: pytest.LogCapt
 def test_an_eviction_that_failed_is_a_warning_on_the_pod_in_the_api_servers_words_and_a_refused_write(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    t = Telling()
+    t = Recording()
     moves = [move("a"), move("b")]
-    t.story.moved(BURST_POOL, moves, "failed", {moves[0].pod.uid: "403 Forbidden: denied by a guard"})
+    t.recorder.record_moves(BURST_POOL, moves, "failed", {moves[0].pod.uid: "403 Forbidden: denied by a guard"})
     assert [(e.subject["name"], e.reason, e.warning) for e in t.events] == [
         ("a", "WriteRefused", True),
         ("b", "WriteRefused", True),
@@ -392,14 +399,48 @@ def test_an_eviction_that_failed_is_a_warning_on_the_pod_in_the_api_servers_word
     assert 'computepool_write_refusals_total{pool="inference"} 2.0' in t.metrics.render().decode()
 
 
+def test_a_move_that_is_dropped_is_a_line_with_the_reason_and_a_count_and_no_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    t = Recording()
+    dropped = move("a")
+    t.recorder.record_moves(BURST_POOL, [dropped], "dropped", {dropped.pod.uid: "Superseded: the spec has changed"})
+    assert t.events == []
+    assert lines(caplog) == [
+        {
+            "message": "running pods dropped",
+            "pool": "inference",
+            "source": "nebius",
+            "provider": "crusoe",
+            "reason": "LeavesSickNode",
+            "pods": 1,
+            "names": "default/a",
+            "error": "Superseded: the spec has changed",
+        }
+    ]
+    assert caplog.records[0].levelno == logging.INFO
+    labels = {"pool": "inference", "from": "nebius", "to": "crusoe", "result": "dropped"}
+    assert t.metrics.registry.get_sample_value("computepool_moves_total", labels) == 1
+
+
+def test_in_observe_a_move_is_announced_once_for_each_pod(caplog: pytest.LogCaptureFixture) -> None:
+    t = Recording()
+    assert t.observed(moves=[move("a")])
+    assert not t.observed(moves=[move("a")])
+    assert t.observed(moves=[move("a"), move("b")])
+    assert [event.subject["name"] for event in t.about("Pod")] == ["a", "b"]
+    assert {event.action for event in t.events} == {"WouldFailover"}
+    assert [line["pods"] for line in lines(caplog)] == [1, 1]
+
+
 # -- breakers that turn
 
 
 def test_a_provider_on_trial_is_told_as_that_and_not_by_why_it_failed() -> None:
     opened = PoolStatus(providers=(ProviderStatus(name="nebius", breaker=FAILED),))
     trial = FAILED.model_copy(update={"state": BreakerState.HALF_OPEN})
-    t = Telling()
-    t.story.turned(BURST_POOL, opened, PoolStatus(providers=(ProviderStatus(name="nebius", breaker=trial),)))
+    t = Recording()
+    t.recorder.record_status(BURST_POOL, opened, PoolStatus(providers=(ProviderStatus(name="nebius", breaker=trial),)))
     (event,) = t.events
     assert (event.action, event.reason, event.warning) == ("Breaker", "CanaryUnderWay", False)
     assert event.note.startswith("Breaker of nebius is HalfOpen. Nothing is wrong with it any more")
@@ -409,13 +450,13 @@ def test_a_provider_on_trial_is_told_as_that_and_not_by_why_it_failed() -> None:
 
 
 def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    opened = t.turned(outcome(pool(sustain=0)))
+    t = Recording()
+    opened = t.turned(report_on(pool(sustain=0)))
     (event,) = [one for one in t.events if one.action == "Admission"]
     assert (event.reason, event.note) == ("PrimaryAllocated", "New pods may use nebius from their creation on.")
     t.events.clear()
     cleared = pool(sustain=0, clear=0, status=opened.to_object())
-    t.turned(outcome(cleared, pods=[]), opened)
+    t.turned(report_on(cleared, pods=[]), opened)
     (event,) = [one for one in t.events if one.action == "Admission"]
     assert event.reason == "PrimaryHasRoom"
     told = [line for line in lines(caplog) if line["message"].startswith("admission")]
@@ -427,19 +468,19 @@ def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.L
 
 def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
     liqo = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
-    t = Telling()
-    t.turned(outcome(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
+    t = Recording()
+    t.turned(report_on(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
     (event,) = [one for one in t.events if one.action == "Admission"]
     assert "nebius" in event.note
     assert "liqo" not in event.note
 
 
 def test_admission_that_moves_on_to_another_provider_is_told_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
-    t = Telling()
-    before = t.turned(outcome(pool(sustain=0)))
+    t = Recording()
+    before = t.turned(report_on(pool(sustain=0)))
     t.events.clear()
     of: ComputePool = pool(sustain=0, status=before.to_object())
-    after = t.turned(outcome(of, pods=[*RESIDENTS, pod("b", 4, on="n1")]), before)
+    after = t.turned(report_on(of, pods=[*RESIDENTS, pod("b", 4, on="n1")]), before)
     assert after.last_decision is not None
     assert after.last_decision.action == "OpenAdmission"
     assert "crusoe" in after.last_decision.message
@@ -448,5 +489,5 @@ def test_admission_that_moves_on_to_another_provider_is_told_with_its_name(caplo
     (line,) = [one for one in lines(caplog) if one["message"] == "admission moved"]
     assert line["provider"] == "crusoe"
     t.events.clear()
-    t.turned(outcome(of.model_copy(update={"status": after}), pods=[*RESIDENTS, pod("b", 4, on="n1")]), after)
+    t.turned(report_on(of.model_copy(update={"status": after}), pods=[*RESIDENTS, pod("b", 4, on="n1")]), after)
     assert not [event for event in t.events if event.action == "Admission"]

@@ -15,7 +15,7 @@ from computepool.kube.client import ApiClient
 from computepool.model.reasons import Reason
 from computepool.model.references import pod_reference, pool_reference
 from computepool.report.events import QUEUE, REPEAT_SECONDS, Event, EventSink
-from computepool.report.tally import Tally
+from computepool.report.words import Tally
 from tests.builders import pod, pool
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE, until
@@ -34,8 +34,8 @@ class Sending:
     dropped: list[int]
     now: list[float] = field(default_factory=lambda: [1_795_410_000.123456])
 
-    def tell(self, note: str = "Sent on.", *, to: str = "web", action: str = "Burst", **how: Any) -> None:
-        self.sink.tell(Event(pod_reference(pod(to)), Reason.PRIMARY_SATURATED, action, note, **how))
+    def queue(self, note: str = "Sent on.", *, to: str = "web", action: str = "Burst", **how: Any) -> None:
+        self.sink.queue(Event(pod_reference(pod(to)), Reason.PRIMARY_SATURATED, action, note, **how))
 
     async def sent(self) -> list[dict[str, Any]]:
         """All that arrived, once all is sent."""
@@ -67,7 +67,7 @@ def play(scenario: Callable[[Sending], Awaitable[None]], *, instance: str = "ope
 
 def test_an_event_about_a_pod_goes_to_the_pods_namespace_with_all_that_a_reader_needs() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell(warning=True)
+        s.queue(warning=True)
         (event,) = await s.sent()
         (call,) = s.server.calls_of("create")
         assert call.path == "/apis/events.k8s.io/v1/namespaces/default/events"
@@ -83,7 +83,7 @@ def test_an_event_about_a_pod_goes_to_the_pods_namespace_with_all_that_a_reader_
 
 def test_an_event_about_a_pool_goes_to_the_default_namespace_where_describe_looks_for_it() -> None:
     async def scenario(s: Sending) -> None:
-        s.sink.tell(Event(pool_reference(pool()), Reason.ALL_WELL, "Degraded", "Nothing is wrong."))
+        s.sink.queue(Event(pool_reference(pool()), Reason.ALL_WELL, "Degraded", "Nothing is wrong."))
         (event,) = await s.sent()
         assert s.server.calls[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
         assert event["regarding"]["kind"] == "ComputePool"
@@ -95,7 +95,7 @@ def test_an_event_about_a_pool_goes_to_the_default_namespace_where_describe_look
 @pytest.mark.parametrize("name", ["web", "a" * 253, "a" * 235 + "." + "b" * 17, "x" * 234 + "--" + "y" * 17])
 def test_its_name_is_one_that_the_api_server_takes(name: str) -> None:
     async def scenario(s: Sending) -> None:
-        s.tell(to=name)
+        s.queue(to=name)
         (event,) = await s.sent()
         made = event["metadata"]["name"]
         assert len(made) <= 253
@@ -107,8 +107,8 @@ def test_its_name_is_one_that_the_api_server_takes(name: str) -> None:
 
 def test_two_events_about_one_object_have_two_names() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell("one")
-        s.tell("two")
+        s.queue("one")
+        s.queue("two")
         first, second = await s.sent()
         assert first["metadata"]["name"] != second["metadata"]["name"]
 
@@ -121,7 +121,7 @@ def test_a_note_is_cut_to_what_the_api_server_takes(letter: str, length: int) ->
     # It counts bytes.
     async def scenario(s: Sending) -> None:
         note = letter * length
-        s.tell(note)
+        s.queue(note)
         (sent,) = await s.notes()
         assert len(sent.encode()) <= 1024
         if len(note.encode()) <= 1024:
@@ -136,7 +136,7 @@ def test_a_note_is_cut_to_what_the_api_server_takes(letter: str, length: int) ->
 
 def test_a_long_name_of_the_process_is_cut_too() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell()
+        s.queue()
         assert len((await s.sent())[0]["reportingInstance"]) == 128
 
     play(scenario, instance="h" * 200)
@@ -148,7 +148,7 @@ def test_a_long_name_of_the_process_is_cut_too() -> None:
 def test_the_same_event_about_the_same_object_is_sent_once() -> None:
     async def scenario(s: Sending) -> None:
         for _ in range(5):
-            s.tell()
+            s.queue()
         assert len(await s.sent()) == 1
 
     play(scenario)
@@ -156,8 +156,8 @@ def test_the_same_event_about_the_same_object_is_sent_once() -> None:
 
 def test_the_same_event_about_another_object_is_another() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell(to="a")
-        s.tell(to="b")
+        s.queue(to="a")
+        s.queue(to="b")
         assert len(await s.sent()) == 2
 
     play(scenario)
@@ -165,11 +165,11 @@ def test_the_same_event_about_another_object_is_another() -> None:
 
 def test_after_a_while_it_is_sent_again() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell()
+        s.queue()
         s.now[0] += REPEAT_SECONDS - 1
-        s.tell()
+        s.queue()
         s.now[0] += 1
-        s.tell()
+        s.queue()
         assert len(await s.sent()) == 2
 
     play(scenario)
@@ -178,8 +178,8 @@ def test_after_a_while_it_is_sent_again() -> None:
 def test_different_events_in_turn_are_still_sent_once_each() -> None:
     async def scenario(s: Sending) -> None:
         for _ in range(3):
-            s.tell("1 pod(s) sent on.")
-            s.tell("2 pod(s) sent on.")
+            s.queue("1 pod(s) sent on.")
+            s.queue("2 pod(s) sent on.")
         assert len(await s.sent()) == 2
 
     play(scenario)
@@ -189,7 +189,7 @@ def test_a_state_that_was_left_and_is_back_is_told_each_time() -> None:
     # Or the last that a reader sees would be the one that is over.
     async def scenario(s: Sending) -> None:
         for turn in ("True", "True", "False", "True", "True"):
-            s.tell(f"Saturated is {turn}", action="Saturated", state=True)
+            s.queue(f"Saturated is {turn}", action="Saturated", state=True)
         assert await s.notes() == ["Saturated is True", "Saturated is False", "Saturated is True"]
 
     play(scenario)
@@ -197,9 +197,9 @@ def test_a_state_that_was_left_and_is_back_is_told_each_time() -> None:
 
 def test_states_of_different_kinds_do_not_end_each_other() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell("Saturated is True", action="Saturated", state=True)
-        s.tell("Degraded is True", action="Degraded", state=True)
-        s.tell("Saturated is True", action="Saturated", state=True)
+        s.queue("Saturated is True", action="Saturated", state=True)
+        s.queue("Degraded is True", action="Degraded", state=True)
+        s.queue("Saturated is True", action="Saturated", state=True)
         assert len(await s.sent()) == 2
 
     play(scenario)
@@ -215,9 +215,9 @@ def moved(number: int, way: str = "from nebius to crusoe", why: str = "It failed
 
 def test_numbers_are_added_up_while_they_wait() -> None:
     async def scenario(s: Sending) -> None:
-        s.sink.tell(moved(1))
-        s.sink.tell(moved(1))
-        s.sink.tell(moved(2, "from nebius to aws"))
+        s.sink.queue(moved(1))
+        s.sink.queue(moved(1))
+        s.sink.queue(moved(2, "from nebius to aws"))
         assert await s.notes() == ["4 running pod(s) moved: 2 from nebius to aws, 2 from nebius to crusoe. It failed."]
 
     play(scenario)
@@ -226,7 +226,7 @@ def test_numbers_are_added_up_while_they_wait() -> None:
 def test_what_is_counted_is_told_again_although_it_is_word_for_word_the_same() -> None:
     async def scenario(s: Sending) -> None:
         for _ in range(3):
-            s.sink.tell(moved(1))
+            s.sink.queue(moved(1))
             await s.sink.flush(PATIENCE)
         assert await s.notes() == ["1 running pod(s) moved: 1 from nebius to crusoe. It failed."] * 3
 
@@ -235,8 +235,8 @@ def test_what_is_counted_is_told_again_although_it_is_word_for_word_the_same() -
 
 def test_unlike_things_are_not_added_up() -> None:
     async def scenario(s: Sending) -> None:
-        s.sink.tell(moved(1))
-        s.sink.tell(moved(1, why="Its node is sick."))
+        s.sink.queue(moved(1))
+        s.sink.queue(moved(1, why="Its node is sick."))
         assert len(await s.notes()) == 2
 
     play(scenario)
@@ -251,7 +251,7 @@ def test_events_are_sent_in_order_and_one_at_a_time() -> None:
         for gate in answered:
             s.server.fault("create", gate=gate)
         for number in range(10):
-            s.tell(f"{number}")
+            s.queue(f"{number}")
         notes = asyncio.create_task(s.notes())
         for number, gate in enumerate(answered, 1):
             await until(lambda sent=number: s.server.count("create") >= sent, "one more")  # type: ignore[misc]
@@ -265,8 +265,8 @@ def test_events_are_sent_in_order_and_one_at_a_time() -> None:
 def test_an_event_that_can_not_be_sent_is_let_go_and_the_next_one_is_sent(fault: dict[str, Any]) -> None:
     async def scenario(s: Sending) -> None:
         s.server.fault("create", **fault)
-        s.tell("lost")
-        s.tell("sent")
+        s.queue("lost")
+        s.queue("sent")
         await s.sent()
         assert [event["note"] for event in s.server.items(EVENTS)] == ["sent"]
 
@@ -276,7 +276,7 @@ def test_an_event_that_can_not_be_sent_is_let_go_and_the_next_one_is_sent(fault:
 def test_more_events_than_can_wait_are_counted_and_dropped() -> None:
     async def scenario(s: Sending) -> None:
         for number in range(QUEUE + 7):
-            s.tell(f"{number}")
+            s.queue(f"{number}")
         assert len(s.dropped) == 7
 
     play(scenario, runs=False)
@@ -285,9 +285,9 @@ def test_more_events_than_can_wait_are_counted_and_dropped() -> None:
 def test_an_event_that_was_dropped_is_not_taken_for_told() -> None:
     async def scenario(s: Sending) -> None:
         for number in range(QUEUE):
-            s.tell(f"{number}")
-        s.tell("late")
-        s.tell("late")
+            s.queue(f"{number}")
+        s.queue("late")
+        s.queue("late")
         assert len(s.dropped) == 2
 
     play(scenario, runs=False)
@@ -296,7 +296,7 @@ def test_an_event_that_was_dropped_is_not_taken_for_told() -> None:
 def test_a_flush_waits_no_longer_than_it_may() -> None:
     async def scenario(s: Sending) -> None:
         s.server.fault("create", gate=asyncio.Event())
-        s.tell()
+        s.queue()
         async with asyncio.timeout(PATIENCE):
             await s.sink.flush(0.05)
 
@@ -305,7 +305,7 @@ def test_a_flush_waits_no_longer_than_it_may() -> None:
 
 def test_what_is_told_while_nothing_else_happens_is_sent_without_a_flush() -> None:
     async def scenario(s: Sending) -> None:
-        s.tell()
+        s.queue()
         s.now[0] += 60.0
         await until(lambda: s.server.count("create") == 1, "the event")
 

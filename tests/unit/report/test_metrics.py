@@ -10,9 +10,10 @@ from prometheus_client.samples import Sample
 from computepool.decide.plan import BlockedMove
 from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
-from computepool.report.metrics import CONTENT_TYPE, Metrics
+from computepool.report.metrics import CONTENT_TYPE, RESULTS, Metrics
+from computepool.report.pass_report import Gaps
 from tests.builders import node, pod, pool, provider
-from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
+from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
 PRICED = pool(provider("aws", price="12.29"), provider("nebius", price="2.95"), provider("crusoe"))
 
@@ -29,6 +30,7 @@ PROMISED = {
     "computepool_frozen": {"pool"},
     "computepool_held_back": {"pool"},
     "computepool_pass_failures_total": {"pool"},
+    "computepool_invariant_breaches_total": {"pool", "invariant"},
     "computepool_leader": set(),
     "computepool_cache_age_seconds": {"resource"},
 }
@@ -49,11 +51,14 @@ def used() -> Metrics:
     """Metrics after a pass and a burst, with everything in them."""
     metrics = Metrics()
     metrics.follow_age("pods", lambda: 1.5)
-    seen = outcome(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")])
+    seen = report_on(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")])
     metrics.passed(seen, conditions_of(seen, (), AT))
     metrics.sent_on("inference", "nebius", Reason.PRIMARY_SATURATED)
     metrics.refused.labels("inference").inc()
     metrics.pass_failures.labels("inference").inc()
+    metrics.invariant_breached("inference", 5)
+    for result in RESULTS:
+        metrics.moved("inference", "nebius", "crusoe", result)
     return metrics
 
 
@@ -92,7 +97,7 @@ def test_a_pass_shows_what_it_saw() -> None:
 def test_each_condition_is_one_for_the_status_that_it_has() -> None:
     metrics = Metrics()
     for missing, expected in ((False, [0, 1, 0]), (True, [1, 0, 0])):
-        seen = outcome(policy_missing=missing)
+        seen = report_on(gaps=NO_POLICY if missing else Gaps())
         metrics.passed(seen, conditions_of(seen, (), AT))
         found = [
             value(metrics, "computepool_condition", pool="inference", type="Degraded", status=status)
@@ -103,14 +108,14 @@ def test_each_condition_is_one_for_the_status_that_it_has() -> None:
 
 def test_pods_that_can_not_leave_and_pools_that_stand_still_are_told() -> None:
     metrics = Metrics()
-    quiet = outcome()
-    lost = outcome(nodes=[*FULL, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    quiet = report_on()
+    lost = report_on(nodes=[*FULL, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
     blocked = (
         BlockedMove(pod("a", on="n3"), Reason.WOULD_STRAND),
         BlockedMove(pod("b", on="n1"), Reason.EVICTION_REFUSED),
     )
     plan = msgspec.structs.replace(lost.plan, blocked=blocked, held_back="2 of 3")
-    frozen = outcome(seen={"stale": "old"})
+    frozen = report_on(seen={"stale": "old"})
     for of, expected in (
         (quiet, [0, 0, 0, 0]),
         (msgspec.structs.replace(lost, plan=plan), [1, 1, 0, 1]),
@@ -127,7 +132,7 @@ def test_pods_that_can_not_leave_and_pools_that_stand_still_are_told() -> None:
 
 def test_a_primary_of_unknown_state_is_neither_one_nor_nought() -> None:
     metrics = Metrics()
-    metrics.passed(outcome(nodes=[node("n1")], pods=[]))
+    metrics.passed(report_on(nodes=[node("n1")], pods=[]))
     assert value(metrics, "computepool_primary_saturated", pool="inference") == -1
 
 
@@ -144,23 +149,32 @@ def test_a_burst_that_is_counted_after_its_pool_is_gone_goes_with_the_next_forge
     assert not [one for one in samples(metrics) if one.labels.get("pool") == "inference"]
 
 
+def test_a_broken_invariant_is_counted_by_its_number() -> None:
+    metrics = used()
+    metrics.invariant_breached("inference", 2)
+    metrics.invariant_breached("inference", 2)
+    name = "computepool_invariant_breaches_total"
+    assert value(metrics, name, pool="inference", invariant="2") == 2
+    assert value(metrics, name, pool="inference", invariant="5") == 1
+
+
 def test_other_pools_keep_theirs() -> None:
     metrics = used()
-    metrics.passed(outcome(pool(name="training")))
+    metrics.passed(report_on(pool(name="training")))
     metrics.forget("inference")
     assert value(metrics, "computepool_pending_pods", pool="training") == 0
 
 
 def test_a_provider_that_the_pool_lost_leaves_no_series() -> None:
     metrics = used()
-    metrics.passed(outcome(pool(provider("aws"), provider("crusoe"))))
+    metrics.passed(report_on(pool(provider("aws"), provider("crusoe"))))
     assert not [one for one in samples(metrics) if one.labels.get("provider") == "nebius"]
     assert [one for one in samples(metrics) if one.labels.get("provider") == "crusoe"]
 
 
 def test_a_price_that_was_taken_away_takes_the_cost_along() -> None:
     metrics = used()
-    metrics.passed(outcome(pool()))
+    metrics.passed(report_on(pool()))
     assert not [one for one in samples(metrics) if one.name == "computepool_cost_dollars_per_hour"]
 
 

@@ -16,7 +16,7 @@ from computepool.model.state import Breaker, Spend
 from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour, status_of
 from tests.builders import NOW, changed, node, pod, pool, provider
-from tests.unit.report.outcomes import AT, FULL, RESIDENTS, outcome
+from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
 LATER = AT + timedelta(minutes=5)
 NEW = [*RESIDENTS, pod("new-1"), pod("new-2")]
@@ -41,7 +41,7 @@ def decision(status: PoolStatus) -> tuple[str, str, str]:
 
 def test_providers_are_counted_in_the_order_of_the_spec() -> None:
     nodes = [*FULL, node("n2", 4, cordoned=True), node("n3", 4, ready="False")]
-    status = reported(outcome(nodes=nodes, pods=[*NEW, pod("b", 3, on="n1")]))
+    status = reported(report_on(nodes=nodes, pods=[*NEW, pod("b", 3, on="n1")]))
     assert [one.name for one in status.providers] == ["aws", "nebius", "crusoe"]
     assert status.primary == "aws"
     nebius = status.providers[1]
@@ -54,7 +54,7 @@ def test_numbers_that_no_status_can_hold_are_told_as_far_as_it_can() -> None:
     most = 10_000_000
     priced = pool(provider("aws", price="999999"), provider("nebius", price="999999"))
     vast = [node("a1", 10**21, of="aws"), node("n1", 10**21)]
-    status = reported(outcome(priced, vast, [pod("greedy", most + 1), pod("b", 10**20, on="n1")]))
+    status = reported(report_on(priced, vast, [pod("greedy", most + 1), pod("b", 10**20, on="n1")]))
     assert (status.pending.pods, status.pending.accelerators) == (1, most)
     counts = status.providers[1].accelerators
     assert (counts.allocatable, counts.allocated, counts.free) == (most, most, most)
@@ -62,7 +62,7 @@ def test_numbers_that_no_status_can_hold_are_told_as_far_as_it_can() -> None:
 
 
 def test_what_was_written_by_hand_and_is_beyond_all_bounds_is_told_as_far_as_it_can_be() -> None:
-    seen = outcome()
+    seen = report_on()
     late = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW, retry_at=1e18, failures=10_000_001)
     spend = Spend("2026-11-23", Decimal("1e40"), NOW)
     status = reported(msgspec.structs.replace(seen, state=changed(seen.state, breakers={"nebius": late}, spend=spend)))
@@ -78,21 +78,21 @@ def test_a_terminating_pod_is_a_burst_pod_while_its_node_lives_and_not_on_a_lost
     priced = pool(provider("aws"), provider("nebius", price="2"))
     pods = [*RESIDENTS, pod("x", on="n1", deleting=NOW + 20), pod("y", on="n2", deleting=NOW - 600)]
     nodes = [*FULL[:2], node("n2", 4)]
-    there = reported(outcome(priced, nodes, pods))
+    there = reported(report_on(priced, nodes, pods))
     assert (there.burst_pods, there.cost_per_hour) == (2, "4.00")
-    lost = reported(outcome(priced, [*nodes[:2], node("n2", 4, ready="Unknown")], pods))
+    lost = reported(report_on(priced, [*nodes[:2], node("n2", 4, ready="Unknown")], pods))
     assert (lost.burst_pods, lost.cost_per_hour, lost.providers[1].burst_pods) == (1, "2.00", 1)
     assert lost.condition("Bursting") is not None
 
 
 def test_pods_of_the_pool_on_the_primary_are_no_burst_pods() -> None:
-    status = reported(outcome())
+    status = reported(report_on())
     assert status.providers[0].burst_pods == 0
     assert status.burst_pods == 0
 
 
 def test_what_waits_is_counted_in_pods_and_accelerators() -> None:
-    status = reported(outcome(pods=[*RESIDENTS, pod("big", 8), pod("small", 1)]))
+    status = reported(report_on(pods=[*RESIDENTS, pod("big", 8), pod("small", 1)]))
     assert (status.pending.pods, status.pending.accelerators) == (2, 9)
 
 
@@ -108,7 +108,7 @@ def test_what_waits_is_counted_in_pods_and_accelerators() -> None:
 )
 def test_costs_are_exact_and_written_with_cents(price: str, gpus: int, cost: str) -> None:
     priced = pool(provider("aws"), provider("nebius", price=price))
-    status = reported(outcome(priced, [node("a1"), node("n1", 8)], [pod("b", gpus, on="n1")]))
+    status = reported(report_on(priced, [node("a1"), node("n1", 8)], [pod("b", gpus, on="n1")]))
     assert status.providers[1].cost_per_hour == cost
     assert status.cost_per_hour == cost
     assert status.providers[0].cost_per_hour is None
@@ -116,19 +116,19 @@ def test_costs_are_exact_and_written_with_cents(price: str, gpus: int, cost: str
 
 def test_costs_add_up_before_they_are_rounded() -> None:
     priced = pool(provider("aws", price="0.004"), provider("nebius", price="0.004"))
-    status = reported(outcome(priced, pods=[pod("a", on="a1"), pod("b", on="n1")]))
+    status = reported(report_on(priced, pods=[pod("a", on="a1"), pod("b", on="n1")]))
     assert [one.cost_per_hour for one in status.providers] == ["0.00", "0.00"]
     assert status.cost_per_hour == "0.01"
 
 
 def test_a_tenth_of_an_accelerator_costs_a_tenth() -> None:
     priced = pool(provider("aws"), provider("nebius", price="2.95"))
-    of = outcome(priced, pods=[pod("b", on="n1")])
+    of = report_on(priced, pods=[pod("b", on="n1")])
     assert str(cost_per_hour(of.assessment.supplies[1])) == "2.95"
 
 
 def test_without_prices_there_are_no_costs() -> None:
-    status = reported(outcome())
+    status = reported(report_on())
     assert status.cost_per_hour is None
     assert "costPerHour" not in status.to_object()
 
@@ -136,11 +136,11 @@ def test_without_prices_there_are_no_costs() -> None:
 def test_the_generation_is_that_of_the_spec_decided_upon() -> None:
     edited = pool()
     edited = edited.model_copy(update={"metadata": edited.metadata.model_copy(update={"generation": 4})})
-    assert reported(outcome(edited)).observed_generation == 4
+    assert reported(report_on(edited)).observed_generation == 4
 
 
 def test_admission_is_what_the_policy_needs_and_nothing_else() -> None:
-    status = reported(outcome(pods=NEW))
+    status = reported(report_on(pods=NEW))
     assert status.to_object()["admission"] == {
         "tolerations": [
             {"key": "computepool.io/provider", "operator": "Equal", "value": "nebius", "effect": "NoSchedule"}
@@ -150,8 +150,8 @@ def test_admission_is_what_the_policy_needs_and_nothing_else() -> None:
 
 
 def test_admission_stays_as_it_is_while_the_pool_is_frozen() -> None:
-    before = reported(outcome(pods=NEW))
-    frozen = outcome(with_status(pool(), before), pods=NEW, seen={"stale": "pods are not listed yet"})
+    before = reported(report_on(pods=NEW))
+    frozen = report_on(with_status(pool(), before), pods=NEW, seen={"stale": "pods are not listed yet"})
     assert reported(frozen).admission == before.admission
 
 
@@ -159,7 +159,7 @@ def test_admission_stays_as_it_is_while_the_pool_is_frozen() -> None:
 
 
 def test_a_burst_is_the_decision() -> None:
-    assert decision(reported(outcome(pods=NEW))) == (
+    assert decision(reported(report_on(pods=NEW))) == (
         "Burst",
         "PrimarySaturated",
         f"2 pod(s) sent on: 2 to nebius. {Reason.PRIMARY_SATURATED.help}",
@@ -167,19 +167,19 @@ def test_a_burst_is_the_decision() -> None:
 
 
 def test_in_observe_the_decision_says_that_it_was_only_observed() -> None:
-    action, _, message = decision(reported(outcome(pool(mode="Observe"), pods=NEW)))
+    action, _, message = decision(reported(report_on(pool(mode="Observe"), pods=NEW)))
     assert action == "Burst"
     assert message.startswith("Observe: 2 pod(s) sent on")
 
 
 def test_bursts_that_were_told_before_are_no_new_decision() -> None:
-    first = reported(outcome(pool(mode="Observe"), pods=NEW))
-    again = outcome(with_status(pool(mode="Observe"), first), pods=NEW, told=True)
+    first = reported(report_on(pool(mode="Observe"), pods=NEW))
+    again = report_on(with_status(pool(mode="Observe"), first), pods=NEW, announced_bursts=True)
     assert status_of(again, first, LATER) == first
 
 
 def test_opened_admission_is_a_decision_and_says_whom_it_opens_to_and_why() -> None:
-    opened = reported(outcome(pool(sustain=0)))
+    opened = reported(report_on(pool(sustain=0)))
     assert decision(opened) == (
         "OpenAdmission",
         "PrimaryAllocated",
@@ -188,7 +188,7 @@ def test_opened_admission_is_a_decision_and_says_whom_it_opens_to_and_why() -> N
 
 
 def test_admission_that_is_always_open_does_not_blame_the_primary() -> None:
-    opened = reported(outcome(pool(admission="Always"), pods=[]))
+    opened = reported(report_on(pool(admission="Always"), pods=[]))
     assert decision(opened)[2] == ("New pods may use nebius from their creation on. spec.admission.mode is Always.")
 
 
@@ -203,8 +203,8 @@ def test_admission_that_is_always_open_does_not_blame_the_primary() -> None:
 def test_closed_admission_is_a_decision_and_says_why(
     spec: dict[str, Any], nodes: Sequence[Any], pods: Sequence[Any], reason: str, says: str
 ) -> None:
-    before = reported(outcome(pool(sustain=0)))
-    closed = reported(outcome(with_status(pool(sustain=0, **spec), before), nodes, pods))
+    before = reported(report_on(pool(sustain=0)))
+    closed = reported(report_on(with_status(pool(sustain=0, **spec), before), nodes, pods))
     assert closed.admission.tolerations == ()
     action, why, message = decision(closed)
     assert (action, why) == ("CloseAdmission", reason)
@@ -212,40 +212,40 @@ def test_closed_admission_is_a_decision_and_says_why(
 
 
 def test_admission_closed_by_a_rival_names_what_to_change() -> None:
-    before = reported(outcome(pool(sustain=0)))
-    of = outcome(with_status(pool(sustain=0), before), seen={"conflicts": 1, "conflicting_pool": "training"})
+    before = reported(report_on(pool(sustain=0)))
+    of = report_on(with_status(pool(sustain=0), before), seen={"conflicts": 1, "conflicting_pool": "training"})
     assert decision(reported(of))[:2] == ("CloseAdmission", "ClaimedByOlderPool")
 
 
 def test_admission_closed_because_every_standby_is_limited_says_so() -> None:
-    before = reported(outcome(pool(sustain=0)))
+    before = reported(report_on(pool(sustain=0)))
     limited = pool(provider("aws"), provider("nebius", max_accelerators=4), sustain=0)
-    action, reason, message = decision(reported(outcome(with_status(limited, before))))
+    action, reason, message = decision(reported(report_on(with_status(limited, before))))
     assert (action, reason) == ("CloseAdmission", "NoStandbyRoom")
     assert "maxAccelerators" in message
 
 
 @pytest.mark.parametrize(("per_hour", "reason"), [("100", "WithinBudget"), ("0.01", "BudgetExhausted")])
 def test_admission_closed_by_a_budget_says_so(per_hour: str, reason: str) -> None:
-    before = reported(outcome(pool(sustain=0)))
+    before = reported(report_on(pool(sustain=0)))
     priced = pool(provider("aws"), provider("nebius", price="2"), sustain=0, budget={"perHour": per_hour})
-    closed = reported(outcome(with_status(priced, before), FULL[:2], [*RESIDENTS, pod("b", on="n1")]))
+    closed = reported(report_on(with_status(priced, before), FULL[:2], [*RESIDENTS, pod("b", on="n1")]))
     assert decision(closed)[:2] == ("CloseAdmission", reason)
 
 
 def test_admission_closed_for_the_first_pod_of_a_provider_on_trial_says_so() -> None:
-    before = reported(outcome(pool(sustain=0)))
+    before = reported(report_on(pool(sustain=0)))
     trial = BreakerStatus(state=BreakerState.HALF_OPEN, reason="ProviderSilent", since=AT, failures=1, node="n1")
     tried = tuple(p.model_copy(update={"breaker": trial} if p.name == "nebius" else {}) for p in before.providers)
     of = with_status(pool(sustain=0), before.model_copy(update={"providers": tried}))
-    action, reason, message = decision(reported(outcome(of)))
+    action, reason, message = decision(reported(report_on(of)))
     assert (action, reason) == ("CloseAdmission", "CanaryUnderWay")
     assert message.startswith("nebius is on trial")
 
 
 def test_a_pass_without_a_decision_keeps_the_last_one() -> None:
-    before = reported(outcome(pods=NEW))
-    calm = outcome(with_status(pool(), before), pods=[*RESIDENTS, pod("new-1", on="n1"), pod("new-2", on="n1")])
+    before = reported(report_on(pods=NEW))
+    calm = report_on(with_status(pool(), before), pods=[*RESIDENTS, pod("new-1", on="n1"), pod("new-2", on="n1")])
     assert status_of(calm, before, LATER).last_decision == before.last_decision
 
 
@@ -260,9 +260,9 @@ STATES = {
     "pods run on standbys": {"pods": [*RESIDENTS, pod("b", on="n1", sent=[("nebius", NOW - 60)])]},
     "the view is stale": {"pods": NEW, "seen": {"stale": "nodes are not listed yet"}},
     "a write was refused": {"refused": "the patch of pod default/web was refused: 422"},
-    "bursts stand refused": {"pods": NEW, "told": True},
+    "bursts stand refused": {"pods": NEW, "announced_bursts": True},
     "a rival": {"seen": {"conflicts": 2, "conflicting_pool": "training"}},
-    "no policy": {"policy_missing": True},
+    "no policy": {"gaps": NO_POLICY},
 }
 
 
@@ -272,16 +272,16 @@ def test_a_second_pass_over_the_same_gives_an_equal_status(how: dict[str, Any], 
     of = pool(
         provider("aws", price="12.29"), provider("nebius", price="2.95"), provider("crusoe", price="1.5"), mode=mode
     )
-    first = reported(outcome(of, **how))
+    first = reported(report_on(of, **how))
     read_back = with_status(of, first)
     assert read_back.status == first, "what is written is what is read back"
-    again = outcome(read_back, **{**how, "told": True})
+    again = report_on(read_back, **{**how, "announced_bursts": True})
     assert status_of(again, first, LATER) == first
 
 
 def test_time_that_passes_alone_changes_nothing() -> None:
-    first = reported(outcome())
-    later = outcome(with_status(pool(), first), now=NOW + 3600)
+    first = reported(report_on())
+    later = report_on(with_status(pool(), first), now=NOW + 3600)
     turned = {one.type for one in first.conditions} - {"Saturated"}
     after = status_of(later, first, LATER)
     assert {one for one in after.conditions if one.type in turned} == {

@@ -27,6 +27,11 @@ RETRY_CAP_SECONDS: Final = 60.0
 """The longest time between two tries: a disruption budget may let go at any time."""
 
 
+def retry_delay(refused: float) -> float:
+    """Return after how many seconds an eviction is tried again that has been refused for `refused` seconds."""
+    return min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
+
+
 class _Limits(msgspec.Struct, frozen=True):
     kinds: Kinds
     recorded_as: MoveKind
@@ -73,7 +78,7 @@ class MoveLimits:
         if move is None:
             return None
         refused = move.at - (move.at if move.refused_since is None else move.refused_since)
-        at = move.at + min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
+        at = move.at + retry_delay(refused)
         return at if at > self._now else None
 
     def last_refused_at(self, uid: str) -> float:

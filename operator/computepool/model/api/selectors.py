@@ -71,6 +71,12 @@ class SelectorRequirement(ApiModel):
         """Return the requirement in the form that decisions work with."""
         return Requirement(self.key, str(self.operator), self.values)
 
+    @classmethod
+    def from_compiled(cls, requirement: Requirement) -> SelectorRequirement:
+        """The inverse of `compiled`."""
+        operator = SelectorOperator(requirement.operator)
+        return cls(key=requirement.key, operator=operator, values=requirement.values)
+
 
 # Conditions are compared in pairs: the API server does not allow the cost of a comparison of all conditions at once.
 # The rules of a requirement refuse missing and superfluous values, so such requirements pass here.

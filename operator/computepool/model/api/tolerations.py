@@ -94,3 +94,10 @@ class Toleration(ApiModel):
     def compiled(self) -> taints.Toleration:
         """Return the toleration in the form that decisions work with."""
         return taints.Toleration(self.key, str(self.operator), self.value, str(self.effect or ""))
+
+    @classmethod
+    def from_compiled(cls, toleration: taints.Toleration) -> Toleration:
+        """The inverse of `compiled`."""
+        operator = TolerationOperator(toleration.operator or "Equal")
+        effect = TaintEffect(toleration.effect) if toleration.effect else None
+        return cls(key=toleration.key, operator=operator, value=toleration.value, effect=effect)

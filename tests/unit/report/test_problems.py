@@ -1,4 +1,4 @@
-"""What is told of failed providers, of pods that can't leave them, of money and of windows that never open."""
+"""What is reported about failed providers, pods that can't leave them, money and windows that never open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from computepool.model.state import Breaker, Spend
 from computepool.report.pass_report import PassReport
 from computepool.report.status import moves_by_second, status_of
 from tests.builders import NOW, changed, node, pod, pod_move, pool, provider
-from tests.unit.report.outcomes import AT, outcome, said
+from tests.unit.report.passes import AT, report_on, said
 
 OPEN = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, since=NOW, retry_at=NOW + 60, failures=1)
 PRICED = pool(provider("aws"), provider("nebius", price="2.50"), budget={"perHour": "5", "perDay": "100"})
@@ -24,13 +24,13 @@ BURST = [node("a1", 2, of="aws"), node("n1", 4, of="nebius")]
 
 
 def planned(of: PassReport | None = None, **fields: object) -> PassReport:
-    """An outcome whose plan has these fields."""
-    of = of or outcome()
+    """A report whose plan has these fields."""
+    of = of or report_on()
     return msgspec.structs.replace(of, plan=msgspec.structs.replace(of.plan, **fields))
 
 
 def with_breakers(breakers: Mapping[str, Breaker]) -> PassReport:
-    of = outcome()
+    of = report_on()
     return msgspec.structs.replace(of, state=changed(of.state, breakers=breakers))
 
 
@@ -71,7 +71,7 @@ def test_that_nothing_is_moved_because_too_much_failed_is_told_first() -> None:
 def test_a_provider_that_failed_says_when_it_is_tried_again() -> None:
     message = said(with_breakers({"nebius": OPEN}), "Degraded")[2]
     assert message.endswith(
-        "It is tried again at 2027-01-15T08:01:00Z at the earliest, once it has been well for a while."
+        "It is tried again at 2027-01-15T08:01:00Z at the earliest, once it has been healthy for a while."
     )
 
 
@@ -88,7 +88,7 @@ def test_pods_that_can_not_leave_are_told_while_a_breaker_is_open_too() -> None:
 
 
 def test_pods_held_by_a_budget_and_pods_without_room_are_both_told() -> None:
-    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    of = report_on(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
     held = [BlockedMove(pod(f"held-{index}", on="n3"), Reason.EVICTION_REFUSED) for index in range(2)]
     of = planned(of, blocked=(BlockedMove(pod("web", on="n3"), Reason.WOULD_STRAND), *held))
     status, reason, message = said(of, "Degraded")
@@ -97,7 +97,7 @@ def test_pods_held_by_a_budget_and_pods_without_room_are_both_told() -> None:
 
 
 def test_pods_that_stay_for_want_of_money_say_so() -> None:
-    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    of = report_on(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
     unpaid = BlockedMove(
         pod("web", on="n3"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM), ("c", Reason.BUDGET_EXHAUSTED))
     )
@@ -114,7 +114,7 @@ def test_a_drained_provider_is_told_behind_one_that_failed() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])
 def test_pods_that_should_leave_and_cannot_are_named_a_few_of_them(reason: Reason) -> None:
-    of = outcome(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
+    of = report_on(nodes=[*BURST, node("n2"), node("n3", ready="Unknown", quarantine="NodeUnknown")])
     of = planned(of, blocked=tuple(BlockedMove(pod(f"web-{index}", on="n3"), reason) for index in range(9)))
     status, found, message = said(of, "Degraded")
     assert (status, found) == ("True", str(reason))
@@ -133,7 +133,7 @@ def test_pods_that_stay_by_policy_are_no_trouble() -> None:
 
 
 def test_a_window_that_never_opens_is_told() -> None:
-    of = outcome(pool(failback={"policy": "WhenStable", "window": {"schedule": "0 0 30 2 *", "durationSeconds": 60}}))
+    of = report_on(pool(failback={"policy": "WhenStable", "window": {"schedule": "0 0 30 2 *", "durationSeconds": 60}}))
     status, reason, message = said(of, "Degraded")
     assert (status, reason) == ("True", "WindowNeverOpens")
     assert "0 0 30 2 *" in message
@@ -143,19 +143,19 @@ def test_a_window_that_never_opens_is_told() -> None:
 
 
 def test_without_a_budget_nothing_is_exhausted_and_nothing_in_the_status() -> None:
-    assert said(outcome(), "BudgetExhausted")[:2] == ("False", "NoBudget")
-    assert status_of(outcome(), PoolStatus(), AT).budget is None
+    assert said(report_on(), "BudgetExhausted")[:2] == ("False", "NoBudget")
+    assert status_of(report_on(), PoolStatus(), AT).budget is None
 
 
 def test_an_exhausted_budget_is_told_with_its_bounds_and_what_becomes_of_running_pods() -> None:
-    status, reason, message = said(planned(outcome(PRICED, BURST), exhausted=True), "BudgetExhausted")
+    status, reason, message = said(planned(report_on(PRICED, BURST), exhausted=True), "BudgetExhausted")
     assert (status, reason) == ("True", "BudgetExhausted")
     assert "5 an hour and 100 a day" in message
     assert "go on, and cost" in message
 
 
 def spending(spent: str, at: float = NOW, day: str = "2027-01-15") -> PassReport:
-    of = outcome(PRICED, BURST)
+    of = report_on(PRICED, BURST)
     return msgspec.structs.replace(of, state=changed(of.state, spend=Spend(day, Decimal(spent), at)))
 
 
@@ -174,7 +174,7 @@ def test_what_was_spent_is_written_as_it_is_recorded() -> None:
 def test_moves_are_counted_by_second_and_kept_while_none_is_made() -> None:
     recent = ((NOW, MoveKind.FAILOVER), (NOW + 0.5, MoveKind.RESCHEDULE), (NOW + 1, MoveKind.FAILBACK))
     assert [(one.failover, one.failback) for one in moves_by_second(recent)] == [(2, 0), (0, 1)]
-    of = outcome()
+    of = report_on()
     later = msgspec.structs.replace(of, state=changed(of.state, recent_moves=recent))
     status = status_of(planned(later, moves=(move("web"),)), PoolStatus(), AT)
     assert len(status.recent_moves) == 2
@@ -186,7 +186,7 @@ def test_the_last_decision_tells_of_moves_once_in_mode_observe() -> None:
     assert told is not None
     assert (told.action, told.reason) == ("Failover", "LeavesProvider")
     assert told.message.startswith("2 running pod(s) to be moved: 2 from nebius to crusoe.")
-    again = msgspec.structs.replace(planned(moves=(move("a"),)), moves_told=True)
+    again = msgspec.structs.replace(planned(moves=(move("a"),)), announced_moves=True)
     assert status_of(again, PoolStatus(last_decision=told), AT).last_decision == told
 
 
@@ -195,9 +195,9 @@ def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() 
     held = pod_move(again.pod, again.target, source=again.source, at=NOW - 5, refused_since=NOW - 60)
     before = PoolStatus()
     for seen in (held, msgspec.structs.replace(held, request=Request.ASKED)):
-        of = planned(outcome(seen={"moves": (seen,)}), moves=(again,))
+        of = planned(report_on(seen={"moves": (seen,)}), moves=(again,))
         assert status_of(of, before, AT).last_decision is None
-    both = planned(outcome(seen={"moves": (held,)}), moves=(again, move("b")))
+    both = planned(report_on(seen={"moves": (held,)}), moves=(again, move("b")))
     told = status_of(both, before, AT).last_decision
     assert told is not None
     assert told.message.startswith("1 running pod(s) to be moved")

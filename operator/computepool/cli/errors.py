@@ -1,16 +1,16 @@
-"""Errors of a read, as sentences that say what to do."""
+"""Errors of the API server, as sentences that say what to do."""
 
 import re
 
 from computepool.kube.errors import ApiError, Forbidden, NotFound, Unauthorized
 
 NEEDED = "list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks the nodes"
-# aiohttp names the TLS context it used, which helps nobody.
+# aiohttp adds its TLS context to the message, which helps no reader.
 _TLS = re.compile(r" ssl:(<[^>]*>|\S+)")
 
 
 def sentence(error: ApiError) -> str:
-    """Return what to tell a person who ran a command."""
+    """Return the sentence for a person who ran a command."""
     match error:
         case ApiError(status=0, reason="NoConnection" | "Timeout"):
             message = _TLS.sub("", error.message)

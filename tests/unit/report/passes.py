@@ -1,4 +1,4 @@
-"""Outcomes of whole passes, for tests of what is reported: a pool, nodes and pods in, one pass of the core, out."""
+"""Reports on whole passes, for tests: a pool, nodes and pods go in, the core decides once, a report comes out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from computepool.model.api import ComputePool, Condition
 from computepool.model.cluster import Node, Pod
 from computepool.model.state import recorded_in, restarted
 from computepool.report.conditions import conditions_of
-from computepool.report.pass_report import PassReport
+from computepool.report.pass_report import AdmissionGap, Gaps, PassReport
 from tests.builders import NOW, node, pod, pool, snapshot
 
+NO_POLICY = Gaps(admission=AdmissionGap.DEMANDED)
 AT = datetime.fromtimestamp(NOW, UTC)
 
 FULL = [node("a1", 2, of="aws"), node("n1", 4, of="nebius"), node("c1", 4, of="crusoe")]
@@ -22,7 +23,7 @@ RESIDENTS = [pod("old-1", on="a1"), pod("old-2", on="a1")]
 """They fill the primary."""
 
 
-def outcome(
+def report_on(
     of: ComputePool | None = None,
     nodes: Sequence[Node] = FULL,
     pods: Sequence[Pod] = RESIDENTS,
@@ -31,7 +32,7 @@ def outcome(
     seen: dict[str, Any] | None = None,
     **fields: Any,
 ) -> PassReport:
-    """One pass, from what the pool's status has recorded. `seen` and `fields`: more of the snapshot and the outcome."""
+    """One pass, from what the pool's status has recorded. `seen`, `fields`: more of snapshot and report."""
     of = of or pool()
     view = snapshot(of, nodes, pods, **(seen or {}))
     done = reconcile(view, restarted(recorded_in(of)), now)
@@ -39,7 +40,7 @@ def outcome(
 
 
 def condition(of: PassReport, kind: str, before: tuple[Condition, ...] = (), now: datetime = AT) -> Condition:
-    """One condition that the outcome gives."""
+    """One condition of the report."""
     (found,) = [one for one in conditions_of(of, before, now) if one.type == kind]
     return found
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from computepool.cli.console import counted, span
 from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
 from tests.unit.app.cluster import full, make_pool
 from tests.unit.cli.serving import Shell, shell
@@ -88,24 +87,3 @@ def test_the_help_names_the_commands_and_the_rights(tmp_path: Path) -> None:
         text = sh.prints("--help")
         assert all(command in text for command in ("run", "status", "explain"))
         assert "nodes and pods in the whole cluster" in " ".join(sh.prints("explain", "--help").split())
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (-3, "0 s"),
-        (59.6, "60 s"),
-        (119, "119 s"),
-        (120, "2 min"),
-        (7199, "119 min"),
-        (7200, "2 h"),
-        (172800, "2 d"),
-    ],
-)
-def test_lengths_of_time_are_written_for_people(seconds: float, text: str) -> None:
-    assert span(seconds) == text
-
-
-def test_one_is_not_many() -> None:
-    assert (counted(0, "pod"), counted(1, "pod"), counted(2, "pod")) == ("0 pods", "1 pod", "2 pods")

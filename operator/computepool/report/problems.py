@@ -1,0 +1,238 @@
+"""The problems of a pool: everything that a person can do something about.
+
+Degraded reports the worst problem in full and all others in short, so that none of them hides another.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from computepool.decide.move.failover import troubled_infos
+from computepool.decide.move.window import window_problem
+from computepool.decide.plan import BlockedMove
+from computepool.model.api import BreakerState
+from computepool.model.api.base import MAX_MESSAGE
+from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, NodeFault
+from computepool.model.text import cut, rfc3339
+from computepool.report.pass_report import AdmissionGap, PassReport
+from computepool.report.words import counted, full_stop, listed, moment, pod_names
+
+STUCK: Final = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
+"""Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
+NAMED_NODES: Final = 5
+"""How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
+MAX_SHORT: Final = 160
+"""Characters about each problem but the worst."""
+_BREAKER_WORDS: Final = {BreakerState.OPEN: "open", BreakerState.HALF_OPEN: "half-open"}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that a person can do something about."""
+
+    reason: Reason
+    message: str
+    """What is wrong, and what to do."""
+    short: str
+    """The same in a few words, for its place behind a worse problem: `nebius (open)`."""
+
+
+def problems_of(report: PassReport) -> list[Problem]:
+    """Return all problems, worst first."""
+    return [problem for find in _PROBLEMS for problem in find(report)]
+
+
+def message_about(problems: Sequence[Problem]) -> str:
+    """Return the message about these problems, at least one: the first in full, all others in short."""
+    first, *others = problems
+    if not others:
+        return full_stop(first.message)
+    also = " Also " + full_stop("; ".join(f"{problem.reason}: {cut(problem.short, MAX_SHORT)}" for problem in others))
+    # A long first message must not hide that there are other problems.
+    return cut(full_stop(first.message), max(MAX_MESSAGE - len(also), MAX_MESSAGE // 3)) + also
+
+
+def node_problem(report: PassReport) -> Problem | None:
+    """Name the unhealthy nodes of providers that are in use.
+
+    They do not degrade the pool: their pods are moved, and one node in a hundred should wake nobody.
+    """
+    used = {supply.provider.name for supply in report.assessment.supplies if supply.breaker.closed}
+    texts = [
+        describe_fault(f"{name} of {provider}", fault)
+        for provider, nodes in unhealthy_nodes(report).items()
+        if provider in used
+        for name, fault in sorted(nodes.items())
+    ]
+    if not texts:
+        return None
+    subject, gets = ("1 node is", "gets") if len(texts) == 1 else (f"{len(texts)} nodes are", "get")
+    nodes = listed(texts, NAMED_NODES)
+    return Problem(
+        Reason.NODES_UNHEALTHY,
+        f"{subject} unhealthy and {gets} no new pods: {nodes}.",
+        f"{subject} unhealthy: {nodes}",
+    )
+
+
+def unhealthy_nodes(report: PassReport) -> Mapping[str, Mapping[str, NodeFault]]:
+    """Return the faults of unhealthy nodes by provider and node."""
+    return {name: health.unhealthy for name, health in report.assessment.health.providers.items()}
+
+
+def describe_fault(name: str, fault: NodeFault) -> str:
+    """Write a node with its fault: `n4 (NodeCondition: XidErrors)`."""
+    return f"{name} ({fault.reason}: {fault.detail})" if fault.detail else f"{name} ({fault.reason})"
+
+
+def stuck_pods(report: PassReport, reason: Reason) -> list[BlockedMove]:
+    """Return the pods that should leave their node and can't, for one of the reasons `STUCK`."""
+    troubled = {info.node.name for info in troubled_infos(report.assessment)}
+    # A pod that only finds no room to come home is fine where it is.
+    return [
+        blocked
+        for blocked in report.plan.blocked
+        if blocked.reason is reason and (reason is not Reason.WOULD_STRAND or blocked.pod.node in troubled)
+    ]
+
+
+# --- one function for each kind of problem
+
+
+def _held_back(report: PassReport) -> Iterable[Problem]:
+    if why := report.plan.held_back:
+        yield Problem(Reason.TOO_MANY_FAILED, why, "no running pod is moved")
+
+
+def _write_refused(report: PassReport) -> Iterable[Problem]:
+    if answer := report.refused:
+        yield Problem(Reason.WRITE_REFUSED, answer, answer)
+
+
+def _unreadable(report: PassReport) -> Iterable[Problem]:
+    if text := report.gaps.unreadable:
+        advice = "It is left out of all counts: correct it, or use a newer operator."
+        yield Problem(Reason.OBJECTS_UNREADABLE, f"{text}. {advice}", text)
+
+
+def _failed(report: PassReport) -> Iterable[Problem]:
+    if breakers := _not_closed(report, drained=False):
+        name, breaker = next(iter(breakers.items()))
+        reason, states = breaker.reason or Reason.PROVIDER_UNAVAILABLE, _states(breakers)
+        health = report.assessment.health.providers.get(name)
+        detail = f" {health.detail}." if health is not None and health.detail else ""
+        why = f"{name}: {reason.help}{detail}{_next_step(breaker)}"
+        yield Problem(reason, f"provider(s) not in full use: {states}. {why}", states)
+
+
+def _stuck(report: PassReport) -> Iterable[Problem]:
+    for reason in STUCK:
+        if blocked := stuck_pods(report, reason):
+            least = "at least " if report.plan.blocked_left_out else ""
+            pods = f"{least}{counted(len(blocked), 'pod')}, such as {pod_names(move.pod for move in blocked)}"
+            unpaid = any(why is Reason.BUDGET_EXHAUSTED for move in blocked for _, why in move.rejected)
+            money = f" {Reason.BUDGET_EXHAUSTED.help}" if unpaid and reason is Reason.WOULD_STRAND else ""
+            yield Problem(reason, f"{reason.help} That is so for {pods}.{money}", pods)
+
+
+def _drained(report: PassReport) -> Iterable[Problem]:
+    if breakers := _not_closed(report, drained=True):
+        states = _states(breakers)
+        yield Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
+
+
+def _conflict(report: PassReport) -> Iterable[Problem]:
+    if report.snapshot.conflicts:
+        # The number of pods is left out: it changes with every pod, and the status would change with it.
+        older = repr(report.snapshot.conflicting_pool)
+        message = (
+            f"pods that it selects belong to the older pool {older}, which selects them too: narrow spec.workloads of "
+            "one of the two. Until then this pool admits no pod at creation."
+        )
+        yield Problem(Reason.CLAIMED_BY_OLDER_POOL, message, f"pods belong to {older}")
+
+
+def _overlapping_nodes(report: PassReport) -> Iterable[Problem]:
+    if count := report.assessment.overlapping_nodes:
+        nodes = f"{count} node(s)"
+        what = "match the nodeSelector of more than one provider and count for the first: make them disjoint."
+        yield Problem(Reason.NODES_CLAIMED_TWICE, f"{nodes} {what}", nodes)
+
+
+def _missing_accelerator(report: PassReport) -> Iterable[Problem]:
+    resource = report.snapshot.pool.spec.accelerator.resource_name
+    nodes = [info.node for supply in report.assessment.supplies for info in supply.nodes]
+    if nodes and not any(resource in node.capacity or resource in node.allocatable for node in nodes):
+        message = (
+            f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
+            "check spec.accelerator.resourceName and the device plugin on the nodes."
+        )
+        yield Problem(Reason.ACCELERATOR_NOT_FOUND, message, f"no node offers {resource!r}")
+
+
+def _missing_nodes(report: PassReport) -> Iterable[Problem]:
+    supplies = report.assessment.supplies
+    names = ", ".join(s.provider.name for s in supplies if not s.nodes and not s.provider.kind.before_room)
+    if names:
+        message = (
+            f"no node matches the nodeSelector of provider(s) {names}: check the nodes' labels "
+            "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them."
+        )
+        yield Problem(Reason.NO_NODES_MATCH, message, f"provider(s) {names}")
+
+
+def _no_window(report: PassReport) -> Iterable[Problem]:
+    if problem := window_problem(report.snapshot.pool.spec.failback.window):
+        yield Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem)
+
+
+def _unfollowed(report: PassReport) -> Iterable[Problem]:
+    if text := report.gaps.unfollowed:
+        yield Problem(Reason.SIGNALS_MISSING, f"{text}. Everything else goes on.", text)
+
+
+def _missing_policy(report: PassReport) -> Iterable[Problem]:
+    if report.gaps.admission is AdmissionGap.DEMANDED:
+        yield Problem(Reason.POLICY_MISSING, Reason.POLICY_MISSING.help, "pods are burst by patching alone")
+
+
+_PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
+    _held_back,
+    _write_refused,
+    _unreadable,
+    _failed,
+    _stuck,
+    _drained,
+    _conflict,
+    _overlapping_nodes,
+    _missing_accelerator,
+    _missing_nodes,
+    _no_window,
+    _unfollowed,
+    _missing_policy,
+)
+"""Worst first."""
+
+
+def _not_closed(report: PassReport, *, drained: bool) -> Mapping[str, Breaker]:
+    """Return the breakers that are not closed, by provider: of drained providers, or of all others."""
+    breakers = {s.provider.name: report.state.breaker(s.provider.name) for s in report.assessment.supplies}
+    return {
+        name: breaker
+        for name, breaker in breakers.items()
+        if not breaker.closed and (breaker.reason is Reason.DRAINED) is drained
+    }
+
+
+def _states(breakers: Mapping[str, Breaker]) -> str:
+    return ", ".join(f"{name} ({_BREAKER_WORDS[breaker.state]})" for name, breaker in breakers.items())
+
+
+def _next_step(breaker: Breaker) -> str:
+    if breaker.state is BreakerState.HALF_OPEN:
+        return " That is over: it is tried with a first pod."
+    if breaker.retry_at is None:
+        return ""
+    at = rfc3339(moment(breaker.retry_at))
+    return f" It is tried again at {at} at the earliest, once it has been healthy for a while."
