@@ -148,8 +148,8 @@ def test_without_watch_and_list_the_view_is_stale_and_nothing_is_decided_until_p
         assert sent(r.server) == {}
         r.server.faults.clear()
         await until(lambda: len(sent(r.server)) == 3, "all sent")
-        assert await r.get("/readyz") == (200, "ok\n")
-        assert conditions(r.server)["Ready"] == ("True", "Reconciled")
+        await r.says("/readyz", 200, "ok\n")
+        await until(lambda: conditions(r.server)["Ready"] == ("True", "Reconciled"), "the pool says so")
 
     site.play(scenario, with_pool, lease_seconds=1.5)
 
