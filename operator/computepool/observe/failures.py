@@ -122,7 +122,7 @@ class Failures:
     def all(self) -> tuple[Failure, ...]:
         """Return them all, of every node, oldest first on each."""
         now = self._wall()
-        if self._fresh_at is None or not 0 <= now - self._fresh_at < REFRESH_SECONDS:
+        if self._fresh_at is None or now - self._fresh_at >= REFRESH_SECONDS:
             for uid in self._still:
                 self._touch(uid, now)
             self._prune(now - self._window)

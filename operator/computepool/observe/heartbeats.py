@@ -1,13 +1,13 @@
-"""When each node was last heard: the renewals of its Lease, by our own clock.
+"""When each node's last heartbeat was: the renewals of its Lease, by the operator's own clock.
 
 A node's kubelet renews its Lease in kube-node-lease four times in the time that the Lease lasts, every 10 s by default:
 https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 
-What always holds (invariant 4): no node counts as silent for what could not be heard. Silence is counted from the last
-heartbeat or from `listening_since`, whichever is later, and that moves on whenever we could not hear: while the watch
-is broken, when it was listed anew, after this process was stopped or its machine asleep, and when nobody at all has
-been heard for longer than any living node is quiet (an API server or a store that was away: the first node that gets
-through again says nothing about those that have not yet).
+What always holds (invariant 4): no node counts as silent for a time in which its heartbeat could not be received.
+Silence is counted from the last heartbeat or from `listening_since`, whichever is later. `listening_since` moves on
+when heartbeats could not be received: the watch was broken or listed anew, this process was stopped, its machine was
+asleep, or no node's heartbeat came for longer than any living node takes between two. The last case is an API server
+that was away: the first heartbeat that gets through says nothing about the other nodes.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -18,24 +18,25 @@ import msgspec
 from computepool.kube import wire
 
 LATE_SECONDS: Final = 3.0
-"""A tick that comes so late shows that this process did not run in between."""
-DEAF_SECONDS: Final = 2.0
-"""A watch that is away for less is resumed where it ended, and nothing is heard late."""
+"""If no tick came for longer than this, the process did not run in between."""
+GAP_SECONDS: Final = 2.0
+"""A watch that is away for less is resumed where it ended, and no heartbeat is received late."""
 STEP_SECONDS: Final = 0.5
-"""The time of day drifts from a steady clock by less than this between steps."""
-QUIET_SHARE: Final = 0.3
-"""Share of a Lease's duration. No living node is quiet for so long: a quarter passes between renewals."""
+"""The time of day is set forward if it gains more than this on the steady clock between two ticks."""
+GAP_SHARE: Final = 0.3
+"""Share of a Lease's duration. A living node renews sooner than this: a quarter passes between two renewals."""
 LONGER_SHARE: Final = 0.5
 """A Lease that lasts longer than the default is renewed less often (the kubelet's nodeLeaseDurationSeconds). This share
 of the extra duration is allowed before the node counts as silent; two renewals take less."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
-    """A node's Lease. `renewed` is what its renewTime says, only ever compared with what it said before."""
+    """A node's Lease."""
 
     name: str
     resource_version: int
     renewed: str
+    """Its renewTime. It is only compared with the earlier one: it is of the node's clock."""
     seconds: int
     """How long it lasts."""
 
@@ -53,19 +54,19 @@ def read_lease(raw: bytes) -> Lease:
 
 
 class Heartbeats:
-    """By node name. Filled by a reflector, and looked after by `tick`, once a second."""
+    """The last heartbeat by node name. A reflector fills it; `tick` is called once a second."""
 
     def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        """`clock` stamps what the reflector brings and goes on whatever happens; `wall` is the time of day."""
+        """`clock` stamps what the reflector brings; `wall` is the time of day. Neither ever goes back."""
         self._clock = clock
         self._wall = wall
         self._offset = wall() - clock()
         self._ticked = clock()
-        self._deaf_since: float | None = None
+        self._broken_since: float | None = None
         self._listening = wall()
         self._last = self._listening
         self._renewed: dict[str, str] = {}
-        # When each was last heard; moved later for nodes that renew seldom.
+        # By node, in the time of day; moved later for nodes that renew seldom.
         self._beats: dict[str, float] = {}
         self._copy: Mapping[str, float] | None = None
         self._silent: dict[int, frozenset[str]] = {}
@@ -73,15 +74,15 @@ class Heartbeats:
     # --- from the reflector
 
     def sync_started(self, at: float) -> None:
-        """Begin to hear: what was there before the list does not show which nodes live."""
+        """Begin a list: Leases that were there before do not show which nodes live."""
         self._listen_anew(at + self._offset)
 
     def put(self, lease: Lease, at: float) -> None:
-        """Take in a Lease: a heartbeat where it was renewed. The first sight of one counts as such."""
+        """Take in a Lease. If it was renewed, or is seen for the first time, that is a heartbeat."""
         if self._renewed.get(lease.name) == lease.renewed:
             return
         when = at + self._offset
-        if when - self._last > lease.seconds * QUIET_SHARE:
+        if when - self._last > lease.seconds * GAP_SHARE:
             self._listen_anew(when)
         self._last = when
         self._renewed[lease.name] = lease.renewed
@@ -95,49 +96,49 @@ class Heartbeats:
         self._copy = None
 
     def sync_finished(self, at: float) -> None:
-        """Hear from now on."""
+        """End a list: heartbeats are received from now on."""
         self._listen_anew(at + self._offset)
 
     # --- from the app
 
     def tick(self, *, connected: bool) -> None:
-        """Notice what keeps us from hearing. `connected`: whether the watch is open."""
+        """Notice what keeps heartbeats from being received. `connected`: whether the watch is open."""
         self._notice()
         now = self._ticked = self._clock()
-        deaf_since, self._deaf_since = self._deaf_since, None
-        if deaf_since is not None and now - deaf_since >= DEAF_SECONDS:
+        broken_since, self._broken_since = self._broken_since, None
+        if broken_since is not None and now - broken_since >= GAP_SECONDS:
             self._listen_anew(now + self._offset)
         if not connected:
-            self._deaf_since = now if deaf_since is None else deaf_since
+            self._broken_since = now if broken_since is None else broken_since
 
     def changed(self, seconds: int) -> tuple[frozenset[str], bool]:
-        """Return the nodes that fell silent for so many seconds, or were heard again, since the call before.
+        """Return the nodes that fell silent for so many seconds, or beat again, since the call before.
 
-        The second value is true if there are any and at least half of all nodes are, or were, silent. Then every pool
-        has to be looked at: the answer to "is it us who hear nothing?" may have changed.
+        Second value: true if there are any and at least half of the nodes are silent before or after. Then every pool
+        must be checked, because it may have changed whether the fault is on the operator's side.
         """
-        before, after = self._silent.get(seconds, _NOBODY), self.silent(seconds)
+        before, after = self._silent.get(seconds, _NO_NODES), self.silent(seconds)
         self._silent[seconds] = after
-        turned = before ^ after
-        return turned, bool(turned) and 2 * max(len(before), len(after)) >= len(self._beats)
+        changed = before ^ after
+        return changed, bool(changed) and 2 * max(len(before), len(after)) >= len(self._beats)
 
     def keep(self, seconds: Collection[int]) -> None:
-        """Forget what `turned` returned for any other time: asked for again, it starts anew."""
+        """Forget what `changed` returned for any other number of seconds."""
         self._silent = {time: silent for time, silent in self._silent.items() if time in seconds}
 
     # --- what a pass reads
 
     def silent(self, seconds: int) -> frozenset[str]:
-        """Return the nodes that were not heard for so many seconds."""
+        """Return the nodes without a heartbeat for so many seconds."""
         since, limit = self.listening_since, self._wall() - seconds
         if since > limit:
-            return _NOBODY
+            return _NO_NODES
         return frozenset(name for name, when in self._beats.items() if when <= limit)
 
     def seen(self) -> Mapping[str, float]:
-        """Return when each node was last heard, by the time of day; it stays as it is whatever comes later.
+        """Return each node's last heartbeat, in the time of day. Later changes do not touch the mapping.
 
-        Of one whose Lease lasts longer than usual, a time so much later as it may be quiet for longer than others.
+        The time of a node whose Lease lasts longer than the default is later by LONGER_SHARE of the extra duration.
         """
         self._notice()
         if self._copy is None:
@@ -146,7 +147,7 @@ class Heartbeats:
 
     @property
     def listening_since(self) -> float:
-        """Since when everybody is heard, by the time of day."""
+        """Since when every heartbeat is received, in the time of day."""
         self._notice()
         return self._listening
 
@@ -154,21 +155,21 @@ class Heartbeats:
         self._listening = max(self._listening, when)
 
     def _notice(self) -> None:
-        """Find out whether this process was stopped, and whether the time of day was set.
+        """Find out whether this process was stopped, and whether the time of day was set forward.
 
         Called before every use: after a pause, a pass may be the first thing that runs.
         """
         now, wall = self._clock(), self._wall()
         step = wall - now - self._offset
-        if abs(step) > STEP_SECONDS:
-            self._offset += step
+        self._offset += step
+        # Set forward, or asleep while the steady clock stood still: one can't be told from the other.
+        stepped = step > STEP_SECONDS
+        if stepped:
             self._last += step
             self._beats = {name: when + step for name, when in self._beats.items()}
             self._copy = None
-            # Set, or asleep while the steady clock stood still: the one can't be told from the other.
-            self._listening = wall
-        elif now - self._ticked > LATE_SECONDS:
+        if stepped or now - self._ticked > LATE_SECONDS:
             self._listen_anew(wall)
 
 
-_NOBODY: Final[frozenset[str]] = frozenset()
+_NO_NODES: Final[frozenset[str]] = frozenset()

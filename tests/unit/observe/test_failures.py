@@ -191,11 +191,3 @@ def test_what_was_handed_out_is_the_same_until_something_changes_or_it_is_old() 
     clock.now += 1
     assert failures.all() != seen
     assert seen[0].at == NOW
-
-
-def test_a_time_of_day_that_is_set_back_is_borne() -> None:
-    failures, clock = new_failures()
-    failures.stuck(pod("p", on="a1"))
-    failures.all()
-    clock.now -= 500
-    assert ages(failures, clock) == {"uid-default-p": 0}
