@@ -107,10 +107,16 @@ class Cluster:
 
     def end_deleted_pods(self) -> None:
         """Remove the pods whose grace period is over, on nodes that answer."""
-        now = self._clock.now
-        for pod in list(self.pods.values()):
-            if pod.deleting is not None and pod.deleting <= now and self.is_answering(pod):
+        for pod in self._ending():
+            if pod.deleting is not None and pod.deleting <= self._clock.now:
                 self._drop_pod(pod, finished=False)
+
+    def next_end(self) -> float | None:
+        """Return when the next grace period is over on a node that answers; None: no pod is about to end."""
+        return min((pod.deleting for pod in self._ending() if pod.deleting is not None), default=None)
+
+    def _ending(self) -> list[Pod]:
+        return [pod for pod in self.pods.values() if pod.deleting is not None and self.is_answering(pod)]
 
     # --- nodes
 

@@ -70,11 +70,14 @@ class Simulation:
         self.cluster.end_deleted_pods()
 
     def run(self, seconds: float) -> None:
-        """Let time pass, with a pass whenever the operator wants one. Raises NoRestError as `settle` does."""
+        """Let time pass, with passes whenever the operator wants one, or a deleted pod ends.
+
+        Raises NoRestError as `settle` does.
+        """
         end = self.clock.now + seconds
         while self.clock.now < end:
-            recheck_at = self.settle().plan.recheck_at
-            self.wait(end - self.clock.now if recheck_at is None else min(recheck_at, end) - self.clock.now)
+            times = (self.settle().plan.recheck_at, self.cluster.next_end(), end)
+            self.wait(max(0.0, min(at for at in times if at is not None) - self.clock.now))
         self.settle()
 
     def _on_standbys(self) -> int:

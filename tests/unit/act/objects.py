@@ -9,7 +9,7 @@ import msgspec
 
 from computepool.decide.plan import Burst
 from computepool.model.api import PROVIDER_KEY, ComputePool
-from computepool.model.cluster import Pod
+from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
 from computepool.observe.records import Records
@@ -90,6 +90,11 @@ def provider(name: str, **more: Any) -> Json:
 def pod_record(item: Mapping[str, Any]) -> Pod:
     """A stored pod, as the operator reads it."""
     return Records().pod(msgspec.json.encode(item))
+
+
+def node_record(item: Mapping[str, Any]) -> Node:
+    """A stored node, as the operator reads it."""
+    return Records().node(msgspec.json.encode(item))
 
 
 def pool_record(item: Mapping[str, Any]) -> ComputePool:

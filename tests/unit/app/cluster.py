@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 from computepool.model.offers import parse_offers
-from tests.builders import GPU, POOL
+from computepool.simulate.scheduler import fits, left_of, take
+from tests.builders import POOL
 from tests.fakes.apiserver import BINDINGS, COMPUTEPOOLS, NODES, PODS, POLICIES, FakeApiServer
 from tests.fakes.objectstore import Change
-from tests.unit.act.objects import Json, namespace, node, pod, pool
+from tests.unit.act.objects import Json, namespace, node, node_record, pod, pod_record, pool
 
 OFFERS = "computepool.io/offers"
 BURST = "computepool.io/burst"
@@ -131,29 +131,17 @@ class Scheduler:
     def run(self) -> None:
         """Bind what can be bound."""
         self._woken = False
-        for item in self._server.items(PODS):
-            if not item["spec"].get("nodeName"):
-                chosen = next((one for one in self._server.items(NODES) if self._takes(one, item)), None)
-                if chosen is not None:
-                    bound = {**item["spec"], "nodeName": chosen["metadata"]["name"]}
-                    self._server.update(PODS, {**item, "spec": bound, "status": {"phase": "Running"}})
+        nodes = [node_record(item) for item in self._server.items(NODES)]
+        pods = [(pod_record(item), item) for item in self._server.items(PODS)]
+        left = left_of(nodes, [record for record, _ in pods])
+        for waiting, item in pods:
+            chosen = next((one for one in nodes if not waiting.node and fits(waiting.shape, one, left[one.name])), None)
+            if chosen is not None:
+                take(waiting, left[chosen.name])
+                bound = {**item["spec"], "nodeName": chosen.name}
+                self._server.update(PODS, {**item, "spec": bound, "status": {"phase": "Running"}})
 
     def _changed(self, collection: str, _change: Change) -> None:
         if collection in (PODS, NODES) and not self._woken:
             self._woken = True
             asyncio.get_running_loop().call_soon(self.run)
-
-    def _takes(self, one: Json, item: Json) -> bool:
-        name = one["metadata"]["name"]
-        bound = [other for other in self._server.items(PODS) if other["spec"].get("nodeName") == name]
-        free = int(one["status"]["allocatable"][GPU]) - sum(_gpus(other) for other in bound)
-        return _gpus(item) <= free and _tolerates(item["spec"].get("tolerations", []), one["spec"]["taints"])
-
-
-def _gpus(item: Json) -> int:
-    return sum(int(one["resources"]["requests"][GPU]) for one in item["spec"]["containers"])
-
-
-def _tolerates(tolerations: Iterable[Json], taints: Iterable[Json]) -> bool:
-    have = {(one.get("key"), one.get("value")) for one in tolerations}
-    return all((taint["key"], taint["value"]) in have for taint in taints)

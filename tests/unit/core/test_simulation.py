@@ -114,8 +114,9 @@ class Interleaving(RuleBasedStateMachine):
 
     # --- the operator
 
-    @rule(fates=FATES, concluded=st.booleans())
-    def decide(self, fates: list[str], concluded: bool) -> None:
+    @rule(delivered=st.sampled_from((0, 2, None, None)), fates=FATES, concluded=st.booleans())
+    def decide(self, delivered: int | None, fates: list[str], concluded: bool) -> None:
+        self.world.operator.deliver(delivered)
         report = self.world.operator.decide()
         for index, burst in enumerate(report.plan.bursts):
             self.write(burst, fates[index % len(fates)])
@@ -146,9 +147,10 @@ class Interleaving(RuleBasedStateMachine):
         self.world.operator.deliver()
         self.world.operator.give_up_doubted()
 
-    @rule(written=st.integers(0, 4))
-    def crash(self, written: int) -> None:
+    @rule(delivered=st.sampled_from((0, None)), written=st.integers(0, 4))
+    def crash(self, delivered: int | None, written: int) -> None:
         """The operator ends after some of a pass's patches; those that are late are lost, and another takes over."""
+        self.world.operator.deliver(delivered)
         for burst in self.world.operator.decide().plan.bursts[:written]:
             self.world.burst(burst)
         self.restart()

@@ -48,7 +48,9 @@ class World:
     def burst(self, burst: Burst) -> None:
         """Let a patch reach the API server: never one to a provider that the pod tolerates already."""
         there = self.cluster.pods.get(burst.pod.uid)
-        if there is not None and burst.pod.shape.tolerations == there.shape.tolerations:
+        wanted = {*burst.pod.shape.tolerations, *burst.tolerations}
+        # Of a pod that tolerates more by now, the API server refuses the patch.
+        if there is not None and wanted.issuperset(there.shape.tolerations):
             target = next(one for one in self.providers if one.name == burst.provider)
             assert not target.tolerated_by(there.shape), f"{there.name} is sent to {burst.provider} twice"
         self.operator.burst(burst)
