@@ -17,13 +17,12 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "tests/manifests/good/full.ya
 _INTRO = f"""<!-- Made by `make generate` from operator/computepool/model/api: do not edit. -->
 # {KIND} reference
 
-`apiVersion: {API_VERSION}`, `kind: {KIND}`; cluster-scoped; short name `cpool`. The same text is shown by
-`kubectl explain cpool.spec` and so on, without the defaults: those that a pool has taken are in
-`kubectl get cpool NAME --output yaml`.
+`apiVersion: {API_VERSION}`, `kind: {KIND}`; cluster-scoped; short name `cpool`. `kubectl explain cpool.spec` and so on
+show the same text without the defaults; `kubectl get cpool NAME --output yaml` shows the defaults that a pool has.
 
-Durations are whole seconds, shares are whole percents, money is a decimal in quotes. A manifest that breaks a rule is
-refused by the API server with the message given here; so is a field that does not exist. What only the running operator
-can see (no node matches, another pool claims the same pods) is reported in `status.conditions`.
+Durations are whole seconds, shares are whole percents, money is a decimal in quotes. The API server refuses a manifest
+that breaks a rule, with the message given here. It also refuses a field that does not exist. Only the running operator
+can see some problems (no node matches, another pool selects the same pods); it reports them in `status.conditions`.
 
 A pool with every field:
 

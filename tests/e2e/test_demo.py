@@ -115,7 +115,7 @@ def test_the_story_is_told_with_a_table_events_and_explanations(told: tuple[str,
     assert "nebius    standby      2   16/16" in text
     assert "PrimarySaturated" in text
     assert "never leaves the primary" in text
-    assert "The provider's heartbeats have stopped together while those of others go on." in text
+    assert "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on." in text
     assert text.count("$ computepool status") == 3
 
 

@@ -1,6 +1,6 @@
 """The closed set of reasons: one enum for conditions, events, metrics, logs and `computepool explain`.
 
-Every member carries the sentence that the reference and `explain` print; a reason that is not here can't be reported.
+Every member carries the text that the reference and `explain` print. A reason that is not here can't be reported.
 """
 
 from enum import StrEnum
@@ -13,109 +13,133 @@ class Reason(StrEnum):
     help: str
 
     def __new__(cls, value: str, text: str) -> Self:
-        """Keep the sentence beside the value, so that a reason can't be added without one."""
+        """Keep the text beside the value, so that no reason can be added without its text."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.help = text
         return member
 
     # --- the pool as a whole
-    RECONCILED = "Reconciled", "The pool is watched and its spec is acted upon."
-    OBSERVING = "Observing", "The pool is in Observe mode: decisions are reported and nothing is changed."
+    RECONCILED = "Reconciled", "The operator watches the pool and acts on its spec."
+    OBSERVING = "Observing", "The pool is in Observe mode: the operator reports its decisions and changes nothing."
     INVALID_SPEC = (
         "InvalidSpec",
-        "The spec can't be read by this version of the operator; nothing is done until it can.",
+        "This version of the operator can't read the spec, so it does nothing for the pool. Correct the spec, or "
+        "upgrade the operator.",
     )
-    CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so nothing is changed."
-    NO_NODES_MATCH = "NoNodesMatch", "No node matches a provider's nodeSelector; check its labels."
+    CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so the operator changes nothing."
+    NO_NODES_MATCH = (
+        "NoNodesMatch",
+        "No node matches a provider's nodeSelector. Check the selector and the labels of the nodes.",
+    )
     ACCELERATOR_NOT_FOUND = (
         "AcceleratorNotFound",
-        "No node of any provider offers spec.accelerator.resourceName; check the name and the device plugins.",
+        "No node of any provider offers spec.accelerator.resourceName. Check the name and the device plugins.",
     )
     CLAIMED_BY_OLDER_POOL = (
         "ClaimedByOlderPool",
-        "Another, older pool selects the same pods and keeps them; narrow spec.workloads of one of the two.",
+        "An older pool selects the same pods and keeps them. Narrow spec.workloads of one of the two pools.",
     )
     NODES_CLAIMED_TWICE = (
         "NodesClaimedTwice",
-        "A node matches two providers of the pool and counts for the first; make their nodeSelectors disjoint.",
+        "A node matches two providers of the pool and counts for the first of them. Make their nodeSelectors disjoint.",
     )
-    WRITE_REFUSED = "WriteRefused", "The API server refused a write of the operator; the message carries its answer."
+    WRITE_REFUSED = (
+        "WriteRefused",
+        "The API server refused a write of the operator. The message has the API server's answer.",
+    )
     POLICY_MISSING = (
         "PolicyMissing",
-        "spec.admission.mode is Always, and the cluster has no MutatingAdmissionPolicy computepool-burst (switched off "
-        "in the chart, or deleted): install it with helm upgrade. Until then pending pods are patched.",
+        "spec.admission.mode is Always, but the cluster has no MutatingAdmissionPolicy computepool-burst: it is "
+        "switched off in the chart, or was deleted. Install it with helm upgrade; until then the operator patches "
+        "pending pods.",
     )
     OBJECTS_UNREADABLE = (
         "ObjectsUnreadable",
-        "A node, pod or namespace can't be read by this version of the operator and is missing from its view; the "
-        "message names it.",
+        "This version of the operator can't read a node, pod or namespace, so that object is missing from its view. "
+        "The message names the object.",
     )
     SIGNALS_MISSING = (
         "SignalsMissing",
-        "Node Leases or failed pods can't be followed, so silent nodes or black holes are not noticed; the message "
-        "says why.",
+        "The operator can't follow node Leases or failed pods, so it does not notice silent nodes or black holes. The "
+        "message says why.",
     )
     ALL_WELL = "AllWell", "Nothing is wrong."
 
     # --- saturation of the primary
     PRIMARY_ALLOCATED = (
         "PrimaryAllocated",
-        "The primary's accelerators are allocated beyond allocation.enterPercent for sustainSeconds.",
+        "The allocated share of the primary's accelerators has been at or above allocation.enterPercent for "
+        "sustainSeconds.",
     )
     PODS_OVERFLOW = "PodsOverflow", "Pods have waited pendingSeconds and the primary can't take them."
-    PRIMARY_HAS_ROOM = "PrimaryHasRoom", "The primary is below the thresholds."
-    PRIMARY_CLEARING = "PrimaryClearing", "The pressure is off, but not yet for clearSeconds."
+    PRIMARY_HAS_ROOM = "PrimaryHasRoom", "The primary is below the thresholds of saturation."
+    PRIMARY_CLEARING = "PrimaryClearing", "The primary has room again, but not yet for clearSeconds."
     PRIMARY_UNKNOWN = (
         "PrimaryUnknown",
-        "The primary's capacity can't be told, so it counts as neither saturated nor free.",
+        "The primary's capacity is not known, so the primary counts as neither saturated nor free.",
     )
 
     # --- standby capacity
-    STANDBY_HAS_ROOM = "StandbyHasRoom", "A standby provider can take pods now, or make nodes for them."
+    STANDBY_HAS_ROOM = "StandbyHasRoom", "A standby provider can take pods now, or can make nodes for them."
     NO_STANDBY_ROOM = "NoStandbyRoom", "No standby provider can take another pod now."
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."
 
-    # --- a node is sick
+    # --- a node is unhealthy
     NODE_NOT_READY = "NodeNotReady", "The node's Ready condition is False."
-    NODE_UNKNOWN = "NodeUnknown", "The node's Ready condition is Unknown: the control plane has lost it."
+    NODE_UNKNOWN = (
+        "NodeUnknown",
+        "The node's Ready condition is Unknown: the control plane has lost contact with the node.",
+    )
     NODE_SILENT = "NodeSilent", "The node's heartbeat has stopped: its Lease was not renewed for health.silentSeconds."
-    NODE_CONDITION = "NodeCondition", "A condition of the node that health.conditions lists says that it is sick."
-    DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are not allocatable any more."
-    DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node offers none of its accelerators any more."
-    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be taken away."
-    BLACK_HOLE = "BlackHole", "Pods fail at once on the node although it looks ready."
+    NODE_CONDITION = (
+        "NodeCondition",
+        "A condition of the node that health.conditions lists says that the node is unhealthy.",
+    )
+    DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are no longer allocatable."
+    DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node no longer offers any of its accelerators."
+    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be removed."
+    BLACK_HOLE = "BlackHole", "Pods fail immediately on the node, although the node looks ready."
     NODES_UNHEALTHY = (
         "NodesUnhealthy",
-        "Nodes are sick and get no new pods, but no provider has failed for that; the message names them.",
+        "Some nodes are unhealthy and get no new pods, but no provider has failed. The message names the nodes.",
     )
-    NODES_WELL = "NodesWell", "Nodes that were sick are well again, or are gone."
-    RECOVERING = "Recovering", "Nothing is wrong with the node any more, but not yet for health.clearSeconds."
+    NODES_WELL = "NodesWell", "Nodes that were unhealthy are healthy again, or are gone."
+    RECOVERING = (
+        "Recovering",
+        "The node has no fault any more, but not yet for health.clearSeconds. Until then it gets no new pods.",
+    )
 
     # --- a provider's breaker
-    PROVIDER_WELL = "ProviderWell", "The provider is used as it fits."
-    PROVIDER_UNHEALTHY = "ProviderUnhealthy", "At least health.unhealthyPercent of the provider is sick."
-    PROVIDER_SILENT = "ProviderSilent", "The provider's heartbeats have stopped together while those of others go on."
+    PROVIDER_WELL = "ProviderWell", "The provider is used without restriction."
+    PROVIDER_UNHEALTHY = (
+        "ProviderUnhealthy",
+        "At least health.unhealthyPercent of the provider's nodes, or of its accelerators, are unhealthy.",
+    )
+    PROVIDER_SILENT = (
+        "ProviderSilent",
+        "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on.",
+    )
     PROVISIONING_FAILED = (
         "ProvisioningFailed",
-        "The provider did not bind several pods, one after another, within its provisionTimeoutSeconds.",
+        "The provider did not bind several pods in a row within its provisionTimeoutSeconds.",
     )
-    DRAINED = "Drained", "The provider's field drain is true: it is taken out of use by hand."
-    CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider did not come up."
+    DRAINED = "Drained", "The provider's field drain is true: a person has taken the provider out of use."
+    CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
     PROVIDER_UNAVAILABLE = (
         "ProviderUnavailable",
-        "The provider's breaker is open, or all of its nodes are in quarantine: no pod is sent there.",
+        "The provider's breaker is open, or all of its nodes are in quarantine, so no pod is sent there.",
     )
     CANARY_UNDER_WAY = (
         "CanaryUnderWay",
-        "The provider's breaker is half-open, and a first pod is being tried there; others wait or go elsewhere.",
+        "The provider's breaker is half-open, and a first pod is being tried there. Other pods wait or go elsewhere.",
     )
 
     # --- the operator holds back
     ALL_SILENT = (
         "AllSilent",
-        "All heartbeats stopped at once: rather the operator's view is at fault, so nothing is changed.",
+        "All heartbeats stopped at once. The fault is probably in the operator's own view, so nothing is changed.",
     )
     TOO_MANY_FAILED = (
         "TooManyFailed",
@@ -123,110 +147,120 @@ class Reason(StrEnum):
     )
 
     # --- a running pod is moved, or should be and stays
-    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is sick, and another has room for it."
-    LEAVES_PROVIDER = "LeavesProvider", "The pod's provider has failed or is drained, and another has room for it."
+    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is unhealthy, and another node has room for the pod."
+    LEAVES_PROVIDER = (
+        "LeavesProvider",
+        "The pod's provider has failed or is drained, and another provider has room for the pod.",
+    )
     LOST_NODE = (
         "LostNode",
-        "The pod's node is lost, so the pod is deleted; its controller makes another, a StatefulSet only once the pod "
-        "is gone from the API, which may take until the node is back or deleted.",
+        "The pod's node is lost, so the pod is deleted and its controller makes another pod. A StatefulSet does so "
+        "only once the pod is gone from the API, which may take until the node is back or deleted.",
     )
-    MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for one that can run nowhere else."
-    COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds, and takes the pod back."
+    MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
+    COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds and takes the pod back."
     BUDGET_RETURN = "BudgetReturn", "The budget is spent, and the primary takes the pod back."
     WOULD_STRAND = "WouldStrand", "No other provider can take the pod now, so it stays where it is."
     NOT_MOVABLE = (
         "NotMovable",
-        "The pod has no controller that would replace it, or its annotation computepool.io/movable is false; or "
-        "nothing is wrong where it runs, and it asks not to be disrupted or is of a Job without that annotation.",
+        'The pod has no controller that would replace it, or its annotation computepool.io/movable is "false". '
+        "Where nothing is wrong, a pod also stays if it asks not to be disrupted, or if it belongs to a Job and that "
+        'annotation is not "true".',
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",
-        "The pod has volumes or resource claims that may not be there on another provider; if they are, say so by its "
+        "The pod has volumes or resource claims that may not exist on another provider. If they do, set the pod's "
         'annotation computepool.io/movable: "true".',
     )
-    LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods leaves the pod where it is."
-    AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached; the pod's turn comes."
+    LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods says that the pod stays where it is."
+    AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached. The pod waits for its turn."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
     COMES_BACK = (
         "ComesBack",
-        "A pod of the workload was brought home, and the one in its place went to a standby by itself; so all are left "
-        "there, each time for twice as long. Let the template not tolerate the standby, or annotate it with "
-        'computepool.io/movable: "false".',
+        "A pod of the workload was brought home, but its replacement went to a standby by itself; so the workload's "
+        "pods stay there, each time for twice as long. Remove the standby's toleration from the pod template, or "
+        'annotate the template with computepool.io/movable: "false".',
     )
-    QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once its node is seen with the taint."
+    QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (
         "AwaitingVerdict",
-        "The pod's node is silent; its pods leave once the control plane has lost it too, or its whole provider is "
-        "silent.",
+        "The pod's node is silent. Its pods leave once the control plane has lost the node too, or once the whole "
+        "provider is silent.",
     )
     TOLERATES_QUARANTINE = (
         "ToleratesQuarantine",
-        "The pod tolerates the taint computepool.io/unavailable, so another in its place could come back to the same "
-        "node; let it tolerate less.",
+        "The pod tolerates the taint computepool.io/unavailable, so its replacement could come back to the same node. "
+        "Narrow the pod's tolerations.",
     )
-    EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go; it is tried again."
+    EVICTION_REFUSED = "EvictionRefused", "A PodDisruptionBudget does not let the pod go. The operator tries again."
     SUPERSEDED = (
         "Superseded",
-        "The spec has changed since the move was decided, the pool's last pass failed, or the operator stops.",
+        "The spec has changed since the move was decided, the pool's last pass failed, or the operator is stopping.",
     )
-    ALREADY_LEFT = "AlreadyLeft", "The pod is terminating, gone, or on another node by now."
-    WINDOW_NEVER_OPENS = "WindowNeverOpens", "failback.window can't open as it is written; correct it."
+    ALREADY_LEFT = "AlreadyLeft", "The pod is already terminating, gone, or on another node."
+    WINDOW_NEVER_OPENS = (
+        "WindowNeverOpens",
+        "failback.window never opens as it is written. Correct its schedule or time zone.",
+    )
     OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."
-    NOT_STABLE = "NotStable", "The primary has not been well and below saturation for failback.stableSeconds."
+    NOT_STABLE = "NotStable", "The primary has not been healthy and below saturation for failback.stableSeconds yet."
 
     # --- money
     BUDGET_EXHAUSTED = "BudgetExhausted", "The budget does not allow another pod on a standby provider now."
     WITHIN_BUDGET = "WithinBudget", "Spending is within the budget."
     NO_BUDGET = "NoBudget", "The pool has no budget."
 
-    # --- a pod is sent on
-    PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so it may now use a standby provider."
+    # --- a pod is sent to a standby
+    PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so the pod may now use a standby provider."
     NEXT_PROVIDER = (
         "NextProvider",
-        "The provider that the pod was sent to did not take it, so it may now use the next one.",
+        "The provider that the pod was sent to did not take it, so the pod may now use the next provider.",
     )
-    ADMITTED = "Admitted", "The pod got its toleration as it was created, by the admission policy."
+    ADMITTED = "Admitted", "The admission policy gave the pod its toleration when the pod was created."
 
     # --- a pod waits
-    GATED = "Gated", "The pod has scheduling gates: it belongs to somebody else until they are lifted."
+    GATED = "Gated", "The pod has scheduling gates. The operator leaves it alone until the gates are removed."
     TERMINATING = "Terminating", "The pod is being deleted."
     NOMINATED = "Nominated", "The scheduler has made room for the pod by preemption and will bind it."
     FITS_ON_PREFERRED = (
         "FitsOnPreferred",
-        "A preferred provider has room for the pod: the scheduler is about to bind it.",
+        "A preferred provider has room for the pod, and the scheduler is about to bind it.",
     )
-    SOON_FREE = "SoonFree", "Terminating pods on a preferred provider are about to make room for the pod."
-    BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited saturation.pendingSeconds yet."
-    AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent on, and the scheduler is about to bind it."
-    AWAITING_NODES = (
-        "AwaitingNodes",
-        "The provider makes nodes on demand, and is given provisionTimeoutSeconds to do so.",
-    )
-    NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now; the options rejected say why."
-    FROZEN = "Frozen", "The pool's decisions are frozen; its conditions say why."
+    SOON_FREE = "SoonFree", "Terminating pods on a preferred provider will soon make room for the pod."
+    BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited for saturation.pendingSeconds yet."
+    AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent to a provider, and the scheduler is about to bind it."
+    AWAITING_NODES = "AwaitingNodes", "The provider makes nodes on demand and has provisionTimeoutSeconds to do so."
+    NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now. The rejected options say why."
+    FROZEN = "Frozen", "The pool's decisions are frozen. The pool's conditions say why."
 
     # --- a provider was considered for a pod, and rejected
     NOT_ALLOWED = "NotAllowed", "The pod's annotation computepool.io/providers does not list the provider."
     PINNED = "Pinned", "The pod's own nodeSelector or node affinity keeps it off the provider."
-    TAINTED = "Tainted", "The provider's nodes have a taint that neither the pod nor the provider's tolerations cover."
+    TAINTED = (
+        "Tainted",
+        "The provider's nodes have a taint that the pod does not tolerate, even with the provider's tolerations.",
+    )
     NO_NODES = "NoNodes", "The provider has no node that is ready and schedulable."
     NO_ROOM = "NoRoom", "The provider's nodes have no room for the pod."
     TOO_LARGE = "TooLarge", "No node of the provider is large enough for the pod, even if nothing else ran there."
-    AT_MAX_ACCELERATORS = "AtMaxAccelerators", "The pool would use more than capacity.maxAccelerators of the provider."
+    AT_MAX_ACCELERATORS = (
+        "AtMaxAccelerators",
+        "With the pod, the pool would use more than capacity.maxAccelerators of the provider.",
+    )
     NOT_BOUND_IN_TIME = (
         "NotBoundInTime",
-        "The pod was offered to the provider and not bound within its provisionTimeoutSeconds.",
+        "The pod was sent to the provider, but was not bound within the provider's provisionTimeoutSeconds.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 
     # --- where a bound pod runs
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."
     RUNS_ON_STANDBY = "RunsOnStandby", "The pod runs on a standby provider."
-    RUNS_ELSEWHERE = "RunsElsewhere", "The pod runs on a node of no provider of the pool."
+    RUNS_ELSEWHERE = "RunsElsewhere", "The pod runs on a node that belongs to no provider of the pool."
 
 
 def reason_of(value: str) -> Reason:
-    """Return the reason of that name; raises ValueError for what is none."""
+    """Return the reason with this value. Raises ValueError where there is none."""
     for reason in Reason:
         if reason.value == value:
             return reason

@@ -1,4 +1,4 @@
-"""The chart's values: each has a comment and a rule, and no object of the schema takes what it does not know."""
+"""The chart's values: each has a comment and a rule, and no object of the schema accepts unknown fields."""
 
 import json
 import re
@@ -11,35 +11,35 @@ import yaml
 CHART = Path(__file__).resolve().parents[3] / "charts" / "computepool"
 VALUES = (CHART / "values.yaml").read_text()
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-# Handed to every chart by Helm; see its description in the schema.
+# Helm gives it to every chart; see its description in the schema.
 NOT_A_VALUE = {"global"}
 
 Json = dict[str, Any]
 
 
 def _objects(schema: Json, path: str = "") -> Iterator[tuple[str, Json]]:
-    """Every object that the schema describes field by field."""
+    """Yield every object that the schema describes field by field."""
     if "properties" in schema:
         yield path, schema
-    for name, one in schema.get("properties", {}).items():
-        yield from _objects(one, f"{path}.{name}" if path else name)
+    for name, value in schema.get("properties", {}).items():
+        yield from _objects(value, f"{path}.{name}" if path else name)
     if isinstance(schema.get("items"), dict):
         yield from _objects(schema["items"], f"{path}[]")
 
 
 def _values_of(schema: Json, values: Json, path: str = "") -> Iterator[tuple[str, bool]]:
-    """Paths of the values that have a rule of their own, and whether values.yaml gives them."""
-    for name, one in schema["properties"].items():
+    """Yield the paths of the values that have a rule of their own, and whether values.yaml gives them."""
+    for name, value in schema["properties"].items():
         here = f"{path}.{name}" if path else name
         if here in NOT_A_VALUE:
             continue
         yield here, name in values
-        if "required" in one and isinstance(values.get(name), dict):
-            yield from _values_of(one, values[name], here)
+        if "required" in value and isinstance(values.get(name), dict):
+            yield from _values_of(value, values[name], here)
 
 
 def _uncommented(lines: list[str]) -> Iterator[str]:
-    """Lines that set a value and have no comment above them; the heads of groups need none."""
+    """Yield the lines that set a value and have no comment above them. The first lines of groups need no comment."""
     for above, line, below in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
         is_value = re.match(r"( *)[A-Za-z]+:( .+)?$", line)
         is_group = is_value and not is_value[2] and re.match(rf"{is_value[1]}  (#|[A-Za-z])", below)
@@ -48,7 +48,7 @@ def _uncommented(lines: list[str]) -> Iterator[str]:
 
 
 def test_every_object_of_the_schema_is_closed() -> None:
-    assert [path for path, one in _objects(SCHEMA) if one.get("additionalProperties") is not False] == []
+    assert [path for path, value in _objects(SCHEMA) if value.get("additionalProperties") is not False] == []
 
 
 def test_every_value_has_a_rule_and_every_rule_a_value() -> None:
@@ -58,7 +58,7 @@ def test_every_value_has_a_rule_and_every_rule_a_value() -> None:
 
 
 def test_every_value_has_a_comment() -> None:
-    # Inside these, fields are Kubernetes' own.
+    # The fields inside these values are Kubernetes' own.
     foreign = ("nodeSelector", "podSecurityContext", "securityContext", "resources")
     text = re.sub(rf"^({'|'.join(foreign)}):\n(  .*\n)+", r"\1: {}\n", VALUES, flags=re.MULTILINE)
     assert list(_uncommented(text.splitlines())) == []

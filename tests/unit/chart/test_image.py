@@ -1,5 +1,5 @@
-"""The Dockerfile, read as text: there is no Docker engine in the tests. What it copies is there, what it installs is
-checked against a lock, and what runs is nobody in particular.
+"""The Dockerfile, read as text, because the tests have no Docker engine. The copied files exist, the installed packages
+are in a lock with hashes, and the process runs as an ordinary user.
 """
 
 import json
@@ -33,7 +33,7 @@ def _final_stage() -> list[tuple[str, str]]:
 
 
 def _copied() -> list[str]:
-    """What is copied from the build context."""
+    """The paths that are copied from the build context."""
     return [source for rest in _all("COPY") if "--from=" not in rest for source in rest.split()[:-1]]
 
 
@@ -50,12 +50,16 @@ def _ignored(path: str) -> bool:
 def _pins(lock: Path) -> dict[str, frozenset[str]]:
     """Each requirement of a lock, with its hashes."""
     requirements = re.split(r"\n(?=\S)", lock.read_text().replace("\\\n", " "))
-    return {one.split(" ")[0]: frozenset(re.findall(r"--hash=(\S+)", one)) for one in requirements if one.strip()}
+    return {
+        requirement.split(" ")[0]: frozenset(re.findall(r"--hash=(\S+)", requirement))
+        for requirement in requirements
+        if requirement.strip()
+    }
 
 
 def test_everything_that_is_copied_is_there_and_in_the_context() -> None:
     assert _copied()
-    assert [one for one in _copied() if not (REPOSITORY / one).exists() or _ignored(one)] == []
+    assert [path for path in _copied() if not (REPOSITORY / path).exists() or _ignored(path)] == []
 
 
 @pytest.mark.parametrize("path", [".git", ".venv", "build", "tests", "e2e", "charts"])
@@ -80,7 +84,7 @@ def test_what_is_installed_from_an_index_is_checked_against_hashes() -> None:
 def test_the_runtime_lock_is_the_part_of_the_lock_that_runs() -> None:
     runtime, everything = _pins(RUNTIME_LOCK), _pins(LOCK)
     assert runtime.items() <= everything.items()
-    names = {one.split("==")[0] for one in runtime}
+    names = {requirement.split("==")[0] for requirement in runtime}
     project = re.search(
         r"^dependencies = \[(.*?)^\]", (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL
     )

@@ -1,4 +1,4 @@
-"""The fenced blocks of a Markdown file, with the heading they stand under."""
+"""The fenced blocks of a Markdown file, each with the heading above it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Block:
-    """What stands between two fences: its language, its text and the last heading before it."""
+    """A fenced block: its language, its text and the last heading before it."""
 
     language: str
     text: str
     heading: str
 
     def commands(self) -> list[str]:
-        """A shell block's commands, those that go over several lines in one piece."""
+        """The commands of a shell block. Continued lines are joined."""
         return [line.strip() for line in self.text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def blocks(path: Path = README) -> list[Block]:
-    """All fenced blocks, in order."""
+    """All fenced blocks of a file, in order."""
     text = path.read_text()
     headings = [(match.start(), match.group(1)) for match in _HEADING.finditer(_without_blocks(text))]
     found = []
@@ -38,10 +38,10 @@ def blocks(path: Path = README) -> list[Block]:
 
 
 def prose(path: Path = README) -> str:
-    """The text without its fenced blocks."""
+    """The text of a file without its fenced blocks."""
     return _without_blocks(path.read_text())
 
 
 def _without_blocks(text: str) -> str:
-    # Blanks of the same length, so that places stay what they are.
+    # Blanks of the same length keep the offsets of all other text.
     return _FENCE.sub(lambda match: " " * len(match.group(0)), text)

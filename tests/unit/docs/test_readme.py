@@ -1,6 +1,6 @@
-"""What the documents say is so, as far as that can be told without a cluster.
+"""The claims of the documents, as far as they can be checked without a cluster.
 
-tests/e2e/test_readme_commands.py runs the README.
+tests/e2e/test_readme_commands.py runs the commands of the README.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def test_the_manifest_shown_is_the_file_that_is_applied_and_a_valid_pool() -> No
     shown, *_ = (block.text for block in blocks() if block.language == "yaml")
     assert shown == (REPOSITORY / "docs/examples/eks.yaml").read_text()
     pool = ComputePool.from_object(yaml.safe_load(shown))
-    assert [one.name for one in pool.spec.providers] == ["aws", "nebius", "partner"]
+    assert [provider.name for provider in pool.spec.providers] == ["aws", "nebius", "partner"]
 
 
-def test_what_is_shown_of_a_spec_makes_a_valid_pool_of_the_example() -> None:
+def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example() -> None:
     _, *parts = (yaml.safe_load(block.text) for block in blocks() if block.language == "yaml")
     example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
     fields = PoolSpec.model_json_schema()["properties"].keys()
@@ -79,7 +79,7 @@ def test_what_is_shown_of_a_spec_makes_a_valid_pool_of_the_example() -> None:
 
 
 def _contains(whole: Any, part: Any) -> bool:
-    """Whether everything that is written is read: a misspelt field would be left out."""
+    """Whether the operator reads all that is written. It ignores misspelt fields."""
     if isinstance(part, dict):
         return all(key in whole and _contains(whole[key], value) for key, value in part.items())
     return bool(whole == part)
@@ -88,7 +88,7 @@ def _contains(whole: Any, part: Any) -> bool:
 def test_the_table_of_metrics_names_all_of_them() -> None:
     documented = set(re.findall(r"^\| `(computepool_\w+)(?:\{[\w,]+\})?` \|", prose(), re.MULTILINE))
     families = list(Metrics().registry.collect())
-    assert documented == {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    assert documented == {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 
 def test_every_reason_and_condition_named_exists() -> None:
@@ -98,7 +98,7 @@ def test_every_reason_and_condition_named_exists() -> None:
         *(str(kind) for kind in [*RunningPods, *FailbackPolicy]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
-        # The condition of pods that Kubernetes sets on those that are evicted.
+        # Kubernetes sets this condition on evicted pods.
         "DisruptionTarget",
     }
     named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
@@ -119,5 +119,5 @@ def test_every_file_that_is_named_exists(name: str) -> None:
     linked = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}
     named = set(re.findall(r"`([\w./-]+/(?:[\w.-]+\.(?:py|yaml|md|lock))?)`", text))
     roots = (REPOSITORY, REPOSITORY / "operator/computepool")
-    missing = {one for one in linked | named if not any((root / one).exists() for root in roots)}
+    missing = {path for path in linked | named if not any((root / path).exists() for root in roots)}
     assert missing - MADE_BY_RUNNING == set()

@@ -1,4 +1,4 @@
-"""What every API type shares: field naming, leniency, and rules stated once in CEL and once in Python."""
+"""The base of all API types: field names, leniency, and rules that are stated once in CEL and once in Python."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLURAL = "computepools"
 PROVIDER_KEY = f"{GROUP}/provider"
 """Default taint (and usual label) key of a standby provider's nodes; its value is the provider's name."""
 UNAVAILABLE_KEY = f"{GROUP}/unavailable"
-"""Taint key of quarantined nodes. Reserved: no pod may be made to tolerate it."""
+"""Taint key of quarantined nodes. It is reserved: the operator never makes a pod tolerate it."""
 
 MAX_MESSAGE = 1024
 """Longest message kept in status, in characters."""
@@ -45,23 +45,23 @@ _DNS_SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
 QUALIFIED_NAME = rf"^({_DNS_SUBDOMAIN}/)?{_NAME_PART}$"
 """Form of label and taint keys: an optional DNS subdomain and slash, then up to 63 characters."""
 EXTENDED_RESOURCE = rf"^{_DNS_SUBDOMAIN}/{_NAME_PART}$"
-"""Form of an extended resource's name: a qualified name whose domain is not optional."""
+"""Form of an extended resource's name: a qualified name with a domain."""
 LABEL_VALUE = rf"^({_NAME_PART})?$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 """Form of an amount of money: no sign, no exponent, at most six digits on either side of the point."""
 
 
 def fits(pattern: str, text: str) -> bool:
-    """Whether the whole text has the form of the pattern, as RE2 in the API server would see it."""
+    """Return whether the whole text matches the pattern, as RE2 in the API server would."""
     return re.fullmatch(pattern, text) is not None
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing a schema can't say, for the API server (CEL) and for Python.
+    """A rule that a schema can't express, for the API server (CEL) and for Python.
 
-    `field` is the camelCase path below the object that carries the rule ("" for the object itself), `message`
-    a sentence that says what to change, `shows` an optional CEL expression of a text that the message then begins with.
+    `field` is the camelCase path below the object that carries the rule ("" for the object itself). `message` is a
+    sentence that says what to change. `shows` is an optional CEL expression; its text then begins the message.
     """
 
     holds: Callable[[Any], bool]
@@ -71,14 +71,14 @@ class Rule:
     shows: str = ""
 
     def schema(self) -> dict[str, str]:
-        """The rule as an entry of `x-kubernetes-validations`."""
+        """Return the rule as an entry of `x-kubernetes-validations`."""
         entry = {"rule": " ".join(self.cel.split()), "message": self.message}
         if self.shows:
-            # JSON's text literals are CEL's as well. Texts only: the API server's bound for string(int) is too high.
+            # A JSON string is a valid CEL string. Only texts are shown: the API server estimates string(int) too high.
             said = json.dumps('": ' + self.message)
             entry["messageExpression"] = f"'\"' + {self.shows} + {said}"
         if self.field:
-            # The API server takes no index here: the message then has to say which item.
+            # The API server accepts no index here, so the message has to say which item is wrong.
             entry["fieldPath"] = "." + self.field.partition("[")[0]
         return entry
 
@@ -87,21 +87,21 @@ _Predicate = TypeVar("_Predicate", bound=Callable[[Any], bool])
 
 
 def rule(*, cel: str, message: str, field: str = "", shows: str = "") -> Callable[[_Predicate], _Predicate]:
-    """Make the decorated method (True: the object is fine) a `Rule` of its class, beside the CEL that says the same."""
+    """Make the decorated method a `Rule` of its class. It returns True for a valid object, as its CEL does."""
 
     def mark(predicate: _Predicate) -> _Predicate:
-        one = Rule(holds=predicate, cel=cel, message=message, field=field, shows=shows)
-        setattr(predicate, "__rule__", one)  # noqa: B010 - functions have no such attribute for a type checker
+        made = Rule(holds=predicate, cel=cel, message=message, field=field, shows=shows)
+        setattr(predicate, "__rule__", made)  # noqa: B010 - functions have no such attribute for a type checker
         return predicate
 
     return mark
 
 
 class ApiModel(BaseModel):
-    """An object of the API: camelCase outside, snake_case inside, frozen.
+    """An object of the API: frozen, with camelCase names in JSON and snake_case names in Python.
 
-    Unknown fields are ignored, because a newer CRD may serve objects that this code does not know entirely; a typing
-    error in a manifest is refused by the API server's strict decoding instead.
+    Unknown fields are ignored, because a newer CRD may serve objects with fields that this code does not know. The API
+    server's strict decoding refuses misspelt fields in manifests.
     """
 
     model_config = ConfigDict(
@@ -116,26 +116,28 @@ class ApiModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Collect the methods marked by `rule`, in the order they are written."""
+        """Collect the methods that `rule` decorates, in the order of the class body."""
         cls.rules = tuple(member.__rule__ for member in vars(cls).values() if hasattr(member, "__rule__"))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The pydantic schema, with this type's rules as `x-kubernetes-validations`."""
+        """Return the pydantic schema, with this type's rules as `x-kubernetes-validations`."""
         schema = handler(core_schema)
         if cls.rules:
-            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [one.schema() for one in cls.rules]
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [
+                api_rule.schema() for api_rule in cls.rules
+            ]
         return schema
 
     @model_validator(mode="after")
     def _hold_rules(self) -> ApiModel:
-        for one in self.rules:
-            if not one.holds(self):
-                raise PydanticCustomError("rule", one.message, {"field": one.field})
+        for api_rule in self.rules:
+            if not api_rule.holds(self):
+                raise PydanticCustomError("rule", api_rule.message, {"field": api_rule.field})
         return self
 
     def to_object(self) -> dict[str, Any]:
-        """The object as JSON-ready dicts and lists with camelCase keys; what is None is left out."""
+        """Return the object as JSON-ready dicts and lists with camelCase keys. Fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -155,11 +157,12 @@ def _cut_message(text: str) -> str:
 Timestamp = Annotated[
     AwareDatetime, AfterValidator(_to_utc_milliseconds), PlainSerializer(_to_rfc3339, return_type=str)
 ]
-"""A moment in UTC, kept to the millisecond so that what is written compares equal to what is read back."""
+"""A moment in UTC. It has whole milliseconds, so that a written value equals the value that is read back."""
 Message = Annotated[str, BeforeValidator(_cut_message), Field(max_length=MAX_MESSAGE)]
-"""Text for people; longer text is cut, never refused: a status must not fail for being talkative."""
+"""Text for people. Longer text is cut and not refused, so that a long message never keeps a status from being
+stored."""
 Int = Annotated[int, Field(strict=True)]
-"""An integer that is not read from text or booleans, as the API server would not either."""
+"""An integer. Text and booleans are refused, as the API server refuses them."""
 MAX_COUNT = 10_000_000
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 Key = Annotated[str, Field(max_length=253)]

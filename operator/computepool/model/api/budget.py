@@ -1,4 +1,4 @@
-"""What may be spent on standby providers."""
+"""The budget: how much money may be spent on standby providers."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ Amount = Annotated[str, Field(max_length=16)]
 
 
 class OnExhausted(StrEnum):
-    """What becomes of pods that run on standbys when the budget is spent."""
+    """What happens to pods on standbys when the budget is spent."""
 
     HOLD = "Hold"
     RETURN = "Return"
 
 
 class Budget(ApiModel):
-    """What the pool may spend on standby providers, by their pricePerAcceleratorHour.
+    """How much the pool may spend on standby providers, at their pricePerAcceleratorHour.
 
-    Held when a pod is sent on, and when a running pod would cost more where it is moved to. So it bounds failover too:
-    where the primary fails, pods that the budget does not cover wait, or stay where they are.
+    The budget is checked before a pod is sent to a standby, and before a running pod is moved to a provider where it
+    costs more. So the budget limits failover too: if the primary fails, pods that the budget does not cover wait, or
+    stay where they are.
     """
 
     per_hour: Amount | None = None
-    """Most that the pool's pods on standbys may cost in an hour, as a decimal in quotes, such as "200"."""
+    """Limit for the hourly cost of the pool's pods on standbys, as a decimal in quotes, such as "200"."""
     per_day: Amount | None = None
-    """Most that may be spent on standbys in a day (UTC). A pod is sent on only if the rest of the day's budget covers
-    an hour of it and of all that run there."""
+    """Limit for the money spent on standbys in a day (UTC). A pod is sent to a standby only if the rest of the day's
+    budget covers one hour of that pod and of all the pool's pods on standbys."""
     on_exhausted: OnExhausted = OnExhausted.HOLD
-    """Hold: pods that run on standbys go on, and cost; no more are sent. Return: they are brought home too, where the
-    primary has room, under the limits of `failback` and whatever its policy and window say."""
+    """Hold: no more pods are sent to standbys; pods that run there keep running, and keep costing money. Return: these
+    pods are also brought home where the primary has room. The limits of `failback` apply, its policy and window do
+    not."""
 
     @rule(
         cel="has(self.perHour) || has(self.perDay)",
-        message="a budget without an amount bounds nothing: give perHour or perDay, or remove the budget",
+        message="a budget without an amount limits nothing: give perHour or perDay, or remove the budget",
     )
     def _bounds_something(self) -> bool:
         return self.per_hour is not None or self.per_day is not None
@@ -64,9 +66,9 @@ class Budget(ApiModel):
         return self.per_day is None or fits(DECIMAL, self.per_day)
 
     def hourly(self) -> Decimal | None:
-        """The bound of an hour; None where there is none."""
+        """Return the limit for an hour; None without a limit."""
         return None if self.per_hour is None else Decimal(self.per_hour)
 
     def daily(self) -> Decimal | None:
-        """The bound of a day; None where there is none."""
+        """Return the limit for a day; None without a limit."""
         return None if self.per_day is None else Decimal(self.per_day)

@@ -1,4 +1,4 @@
-"""When a node counts as sick, when a whole provider has failed, and how it is trusted again."""
+"""When a node counts as unhealthy, when a provider counts as failed, and how the provider is trusted again."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Seconds = Annotated[Int, Field(ge=0, le=86_400)]
 
 
 class BadStatus(StrEnum):
-    """Which status of a condition is the bad one: components differ."""
+    """The status of a condition that reports a fault. It differs between components."""
 
     TRUE = "True"
     FALSE = "False"
 
 
 class NodeCondition(ApiModel):
-    """A node condition that says that the node is sick, and which of its statuses says so."""
+    """A node condition that reports whether the node is unhealthy, and the status that says so."""
 
     type: Annotated[str, Field(min_length=1, max_length=253)]
     """The condition's type, such as AcceleratedHardwareReady or XIDErrors."""
     bad_status: BadStatus = BadStatus.TRUE
-    """The status that means trouble. True for problem reports (XIDErrors), False for readiness reports
-    (AcceleratedHardwareReady)."""
+    """The status that reports a fault: True for conditions that report problems (XIDErrors), False for conditions that
+    report readiness (AcceleratedHardwareReady)."""
 
     @rule(
         field="type",
@@ -50,40 +50,42 @@ DEFAULT_CONDITIONS = (
     NodeCondition(type="ReadonlyFilesystem"),
     NodeCondition(type="XIDErrors"),
 )
-"""What EKS, AKS and node-problem-detector report of GPU nodes."""
+"""Conditions by which EKS, AKS and node-problem-detector report faults of GPU nodes."""
 DEFAULT_REMOVAL_TAINTS = (
     "aws-node-termination-handler/scheduled-maintenance",
     "aws-node-termination-handler/spot-itn",
     "cloud.google.com/impending-node-termination",
     "node.kubernetes.io/out-of-service",
 )
-"""Taints by which a node's end is announced. Not those of autoscalers, which drain the node themselves."""
+"""Taints that announce a node's removal. Taints of autoscalers are left out: autoscalers drain the node themselves."""
 
 
 class BlackHoles(ApiModel):
-    """Nodes that look ready while pods on them fail at once."""
+    """When a node counts as a black hole: it looks ready, but pods fail on it immediately."""
 
     pods: Annotated[Int, Field(ge=0, le=1_000)] = 3
-    """So many pods that failed at once on a node within `windowSeconds` make it sick. Counted: pods that the kubelet
-    refused (UnexpectedAdmissionError, OutOf...), and pods whose containers fail to start there while pods of the same
-    workload run elsewhere. 0: never."""
+    """Number of pods that must fail immediately on a node within `windowSeconds` for the node to count as unhealthy.
+    Counted are pods that the kubelet refused (UnexpectedAdmissionError, OutOf...), and pods whose containers fail to
+    start there while pods of the same workload run elsewhere. 0: no node counts as a black hole."""
     window_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
-    """Seconds for which a failed pod is counted."""
+    """Seconds for which a failed pod counts."""
 
 
 class Breaker(ApiModel):
-    """Each provider's breaker: open, no pod is sent there; half-open, one node is tried before all are."""
+    """Each provider's breaker. Open: no pod is sent to the provider. Half-open: one node is tried before all nodes are
+    used again.
+    """
 
     failures: Annotated[Int, Field(ge=1, le=1_000)] = 3
-    """So many pods that a standby provider did not bind within its provisionTimeoutSeconds, one after another, open its
-    breaker."""
+    """Number of pods in a row that a standby provider must fail to bind within its provisionTimeoutSeconds for its
+    breaker to open."""
     backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
-    """Seconds that it stays open at least, the first time; doubled each time it opens again without having proved
-    itself, with a jitter of a tenth."""
+    """Seconds that the breaker stays open at least, the first time. The time doubles each time the breaker opens again
+    before the provider has proved itself. It varies by up to a tenth."""
     max_backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 3_600
-    """Longest time that it stays open once nothing is wrong any more."""
+    """Longest time, in seconds, that the breaker stays open once nothing is wrong any more."""
     prove_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 15
-    """Seconds that the first new pod must have been ready on a half-open provider before the breaker closes."""
+    """Seconds that the first new pod on a half-open provider must be ready before the breaker closes."""
 
     @rule(
         field="maxBackoffSeconds",
@@ -96,32 +98,35 @@ class Breaker(ApiModel):
 
 
 class Health(ApiModel):
-    """When a node counts as sick, when a provider counts as failed, and when both count as well again."""
+    """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
 
     unhealthy_percent: Percent = 60
-    """Percent of a provider's nodes, or of its accelerators, that must be sick at once for the provider to count as
-    failed. Also the percent of its accelerators that must be gone from one node for the node to count as sick."""
+    """Percent of a provider's nodes, or of its accelerators, that must be unhealthy at the same time for the provider
+    to count as failed. Also the percent of a node's accelerators that must be gone for the node to count as
+    unhealthy."""
     sustain_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 30
-    """Seconds that a fault of a node must last before the node counts as sick. Faults that were waited for already
-    (status Unknown, silence, announced removal, black holes) count at once."""
+    """Seconds that a fault of a node must last before the node counts as unhealthy. Four faults count at once: status
+    Unknown, silence, an announced removal, and a black hole."""
     clear_seconds: Seconds = 120
-    """Seconds without any fault before a sick node, or a failed provider, counts as well again."""
+    """Seconds without any fault after which an unhealthy node, or a failed provider, counts as healthy again."""
     silent_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 25
-    """Seconds without a heartbeat (the node's Lease, renewed every 10 s) after which a node counts as silent. A
-    provider has failed when `silentPercent` of its nodes are silent while heartbeats of others go on. 0: never."""
+    """Seconds without a heartbeat after which a node counts as silent. The heartbeat is the node's Lease, which is
+    renewed every 10 s. A provider has failed when `silentPercent` of its nodes are silent while heartbeats of other
+    nodes go on. 0: no node counts as silent."""
     silent_percent: Percent = 80
     """Percent of a provider's nodes that must be silent for the provider to count as failed."""
     conditions: Annotated[tuple[NodeCondition, ...], Field(max_length=32)] = DEFAULT_CONDITIONS
-    """Node conditions that make a node sick, beside Ready."""
+    """Node conditions that make a node unhealthy, in addition to Ready."""
     removal_taints: Annotated[tuple[Key, ...], Field(max_length=32)] = DEFAULT_REMOVAL_TAINTS
-    """Keys of taints that announce a node's removal: it counts as sick at once."""
+    """Keys of taints that announce a node's removal. A node with such a taint counts as unhealthy at once."""
     black_holes: BlackHoles = BlackHoles()
-    """Nodes that look ready while pods on them fail at once."""
+    """When a node counts as a black hole: it looks ready, but pods fail on it immediately."""
     breaker: Breaker = Breaker()
     """When a failed provider is tried again."""
     max_unhealthy_percent: Percent = 50
-    """Where more than this percent of the pool's providers have failed at once, the trouble is rather on our side:
-    nothing is moved and no node is quarantined until it is less. A provider drained by hand does not count."""
+    """If more than this percent of the pool's providers have failed at once, the fault is probably in the operator's
+    own view: no running pod is moved and no node is quarantined until fewer providers have failed. A provider that is
+    drained by hand does not count."""
 
     @rule(
         field="conditions",
@@ -129,13 +134,13 @@ class Health(ApiModel):
         message="a condition type is listed twice: keep one of them",
     )
     def _conditions_are_unique(self) -> bool:
-        return len({one.type for one in self.conditions}) == len(self.conditions)
+        return len({condition.type for condition in self.conditions}) == len(self.conditions)
 
     @rule(
         field="removalTaints",
         cel=f"!has(self.removalTaints) || self.removalTaints.all(k, k.matches(r'{QUALIFIED_NAME}'))",
         message="a taint key is an optional domain and a slash, then up to 63 letters, digits, '-', '_' or '.': "
-        "correct the one that is not",
+        "correct the keys that are not",
     )
     def _taints_are_keys(self) -> bool:
         return all(fits(QUALIFIED_NAME, key) for key in self.removal_taints)

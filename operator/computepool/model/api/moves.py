@@ -1,4 +1,4 @@
-"""Moving running pods: off what fails, to make room, and home again."""
+"""Moves of running pods: failover off failing nodes, rescheduling to make room, and failback home."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Moves = Annotated[Int, Field(ge=1, le=10_000)]
 
 
 class RunningPods(StrEnum):
-    """What becomes of pods that run on a provider that has failed, or on a sick node."""
+    """What happens to pods that run on a failed provider or on an unhealthy node."""
 
     MOVE = "Move"
     FROM_UNHEALTHY_NODES = "MoveFromUnhealthyNodes"
@@ -28,35 +28,36 @@ class RunningPods(StrEnum):
 
 
 class LostPods(StrEnum):
-    """What becomes of pods on nodes that are gone without a word."""
+    """What happens to pods on nodes that no longer answer."""
 
     LEAVE = "Leave"
     RELEASE = "Release"
 
 
 class Failover(ApiModel):
-    """How running pods leave what fails. Always by eviction, and only where another provider has room for them.
+    """How running pods leave failing nodes and providers. They leave by eviction, and only if another provider has room
+    for them; only `lostPods` allows deletion.
 
-    Pods without a controller are left alone unless their annotation computepool.io/movable is "true"; any pod whose
-    annotation says "false" is left alone too.
+    A pod without a controller stays unless its annotation computepool.io/movable is "true". A pod whose annotation is
+    "false" always stays.
     """
 
     running_pods: RunningPods = RunningPods.FROM_UNHEALTHY_NODES
-    """MoveFromUnhealthyNodes: pods on sick nodes are moved. Move: where the provider has failed or is drained, those on
-    its other nodes as well. Leave: no running pod is moved."""
+    """MoveFromUnhealthyNodes: pods on unhealthy nodes are moved. Move: if the provider has failed or is drained, pods
+    on its other nodes are moved as well. Leave: no running pod is moved."""
     max_concurrent_moves: Moves = 10
-    """Most pods of the pool that are on their way at once: evicted, and their replacements not bound yet."""
+    """Limit for the pool's moves under way at once: pods that were evicted and whose replacements are not bound yet."""
     per_minute: Moves | None = 60
-    """Most pods of the pool that are evicted in any minute."""
+    """Limit for the evictions of the pool's pods in any minute."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
-    """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. It is tried
-    again after 10 s at first, more and more seldom, and about once a minute in the end."""
+    """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. The operator
+    tries again after 10 s at first, then less and less often, and finally about once a minute."""
     lost_pods: LostPods = LostPods.LEAVE
-    """Release: pods on nodes whose Ready condition has been Unknown for `lostSeconds` are deleted, as the node
-    controller would do minutes later, whatever their disruption budgets say: they do not run any more. The chart's
-    value failover.releaseLostPods gives the operator the right. Leave: they are evicted like others."""
+    """Release: pods on nodes whose Ready condition has been Unknown for `lostSeconds` are deleted, whatever their
+    disruption budgets say. The node controller would do the same minutes later. The operator has the right to do so
+    only with the chart's value failover.releaseLostPods. Leave: such pods are evicted like other pods."""
     lost_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
-    """Seconds of status Unknown after which a node counts as lost."""
+    """Seconds with status Unknown after which a node counts as lost."""
 
 
 class ReschedulePolicy(StrEnum):
@@ -67,15 +68,15 @@ class ReschedulePolicy(StrEnum):
 
 
 class Reschedule(ApiModel):
-    """Making room on a saturated primary for a pending pod that can run nowhere else.
+    """Rescheduling makes room on a saturated primary for a pending pod that can run nowhere else.
 
-    Pods of lower priority are moved to a standby, as few as possible, under the limits of `failover`.
+    Pods of lower priority are moved to a standby: as few as possible, and within the limits of `failover`.
     """
 
     policy: ReschedulePolicy = ReschedulePolicy.NEVER
     """WhenSaturated: pods may be moved. Never: the pending pod waits."""
     pod_selector: LabelSelector = LabelSelector()
-    """Labels of the pods that may be moved; left out or empty, all of the pool."""
+    """Labels of the pods that may be moved. Left out or empty: all pods of the pool."""
 
 
 class FailbackPolicy(StrEnum):
@@ -92,7 +93,7 @@ class Window(ApiModel):
     """When the window opens, in cron's five fields: minute, hour, day of month, month, day of week; such as
     "0 1 * * MON-FRI"."""
     duration_seconds: Annotated[Int, Field(ge=60, le=604_800)]
-    """Seconds for which it stays open."""
+    """Seconds for which the window stays open."""
     time_zone: Annotated[str, Field(max_length=63)] = "UTC"
     """Time zone of the schedule, such as Europe/Berlin."""
 
@@ -117,22 +118,25 @@ class Window(ApiModel):
 
 
 class Failback(ApiModel):
-    """How pods on standbys are brought home, slowly. Whatever the policy, those that end by themselves are not replaced
-    there: new pods prefer the primary.
+    """How running pods on standbys are brought home to the primary, slowly.
+
+    New pods prefer the primary whatever the policy is. So the replacement of a pod that ends by itself on a standby
+    goes home too, if the primary has room.
     """
 
     policy: FailbackPolicy = FailbackPolicy.NEVER
-    """WhenStable: running pods are evicted and find their place on the primary. Never: they stay until they end."""
+    """WhenStable: running pods are evicted, and their replacements run on the primary. Never: pods stay until they
+    end."""
     stable_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 300
-    """Seconds that the primary must have been well and not saturated before any pod is brought home."""
+    """Seconds that the primary must have been healthy and not saturated before any pod is brought home."""
     min_dwell_seconds: Annotated[Int, Field(ge=0, le=604_800)] = 600
-    """Seconds that a pod is left where it is after a move, in any direction. A pod on a node that no longer answers
-    does not run, and may leave sooner."""
+    """Seconds that a pod stays where it is after a move in any direction. A pod on a node that no longer answers may
+    leave sooner."""
     max_concurrent_moves: Moves = 2
-    """Most pods of the pool that are on their way home at once."""
+    """Limit for the pool's pods that are on their way home at once."""
     per_minute: Moves | None = 4
-    """Most pods of the pool that are brought home in any minute."""
+    """Limit for the pool's pods that are brought home in any minute."""
     headroom_percent: Annotated[Int, Field(ge=0, le=100)] = 10
     """Percent of the primary's accelerators that failback leaves free, so that new pods find room at once."""
     window: Window | None = None
-    """When pods may be brought home; left out, at any time."""
+    """When pods may be brought home. Left out: at any time."""

@@ -1,4 +1,4 @@
-"""The ComputePool itself, and reading one from what the API server serves."""
+"""The ComputePool itself, and how it is read from an object of the API server."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_NAME = 51
 
 
 class InvalidPool(ValueError):  # noqa: N818 - it is the pool that is invalid; "Error" would add nothing
-    """An object that is no valid ComputePool.
+    """An object that is not a valid ComputePool.
 
-    `path` says where, as in `spec.providers[1].name`, and `problem` what is wrong there.
+    `path` says where the problem is, such as `spec.providers[1].name`. `problem` says what is wrong there.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -34,22 +34,22 @@ class ObjectMeta(ApiModel):
     name: str
     """Name of the pool."""
     uid: str = ""
-    """Tells this object from an earlier one of the same name."""
+    """Distinguishes this object from an earlier object of the same name."""
     resource_version: str = ""
     """Changes with every write to the object."""
     generation: int = 0
     """Changes with every write to the spec."""
     creation_timestamp: Timestamp | None = None
-    """When the object was created; of two pools that claim a pod, the older one wins."""
+    """When the object was created. If two pools select the same pod, the older pool keeps it."""
     deletion_timestamp: Timestamp | None = None
-    """When deletion was asked for; None unless it was."""
+    """When deletion was requested; None if it was not."""
 
 
 class ComputePool(ApiModel):
-    """A ComputePool names GPU workloads, the providers they may run on in order of preference, and when to use which.
+    """A ComputePool names GPU workloads, their providers in order of preference, and when to use which provider.
 
-    While the first provider, the primary, has room, nothing is changed. When it runs out, pending pods are allowed onto
-    the next provider.
+    While the first provider, the primary, has room, the operator changes nothing. When the primary runs out of room,
+    pending pods are allowed onto the next provider.
     """
 
     metadata: ObjectMeta
@@ -73,9 +73,9 @@ class ComputePool(ApiModel):
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> ComputePool:
-        """Read a ComputePool as served by the API server; fields this version does not know are ignored.
+        """Read a ComputePool as the API server serves it. Fields that this version does not know are ignored.
 
-        A status that can't be read counts as not there: it is the operator's own, and the next pass writes it anew.
+        A status that can't be read is ignored too: the operator owns it, and the next pass writes it anew.
         Raises InvalidPool with the first problem of metadata or spec.
         """
         try:

@@ -1,4 +1,4 @@
-"""One provider of a pool: which nodes are its own, what a pod needs to run there, what it costs."""
+"""One provider of a pool: its nodes, the tolerations that pods need there, its capacity and its price."""
 
 from __future__ import annotations
 
@@ -25,37 +25,41 @@ class CapacityType(StrEnum):
 
 
 class Capacity(ApiModel):
-    """How a provider's capacity comes about, and how much of it may be used."""
+    """Where a provider's capacity comes from, and how much of it the pool may use."""
 
     type: CapacityType = CapacityType.STANDING
-    """Standing: its nodes are there, and pods are sent on only as far as they fit on them. OnDemand: an autoscaler
-    makes nodes for pods that wait, so pods are sent on before there is room."""
+    """Standing: the provider's nodes exist, and pods are sent there only if they fit on these nodes. OnDemand: an
+    autoscaler makes nodes for pods that wait, so pods are sent there before there is room."""
     max_accelerators: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
-    """Most accelerators that this pool's pods may hold on a standby; left out, only its capacity limits them. Not
-    allowed on the primary. Such a standby takes pending pods only, no new ones by admission."""
+    """Limit for the accelerators that this pool's pods hold on a standby. Left out: only the provider's capacity limits
+    them. Not allowed on the primary. A standby with this limit takes pending pods only: admission sends no new pods
+    there."""
 
 
 class Provider(ApiModel):
     """A set of nodes of this cluster that belong together: a cloud's node group, a neocloud, machines on premises."""
 
     name: Name
-    """Name of the provider, a DNS label, unique in the pool. Standby nodes are tainted with it by default."""
+    """Name of the provider: a DNS label, unique in the pool. By default it is the taint's value on a standby's
+    nodes."""
     node_selector: LabelSelector
-    """Labels that the provider's nodes have, and no other provider's nodes. Must not be empty."""
+    """Labels that this provider's nodes have, and that no other provider's nodes have. Must not be empty."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=8)] = ()
-    """Tolerations that a pod needs for this provider's nodes; they are added to a pod that is sent on to it. Left out
+    """Tolerations that a pod needs for this provider's nodes. They are added to each pod that is sent there. Left out
     or empty: computepool.io/provider=<name>:NoSchedule. Not allowed on the first provider, the primary."""
     capacity: Capacity = Capacity()
-    """How the provider's capacity comes about, and how much of it may be used."""
+    """Where the provider's capacity comes from, and how much of it the pool may use."""
     provision_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] | None = None
-    """Seconds that a pod is given to be bound where the provider has room for it, or makes nodes on demand, before it
-    is offered to the next provider as well. Left out: 60 for Standing capacity, 600 for OnDemand."""
+    """Seconds that a pod may wait to be bound here before it is offered to the next provider as well. The time counts
+    while the provider has room for the pod, or makes nodes on demand. Left out: 60 for Standing capacity, 600 for
+    OnDemand."""
     price_per_accelerator_hour: Annotated[str, Field(max_length=16)] | None = None
-    """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95"; same currency in all pools. Used
-    for costs in status and metrics, by budgets, and by placement Cheapest."""
+    """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95". Use the same currency in all pools.
+    The price is used for costs in status and metrics, for budgets, and for placement Cheapest."""
     drain: Annotated[bool, Field(strict=True)] = False
-    """True opens the provider's breaker by hand: no pod is sent there, and running pods leave where
-    `failover.runningPods` is Move; by its default only those on sick nodes do. False lets it be tried again."""
+    """True opens the provider's breaker by hand, so that no pod is sent there. Running pods leave if
+    `failover.runningPods` is Move; with its default, only pods on unhealthy nodes leave. False lets the provider be
+    tried again."""
 
     @rule(
         field="name",
@@ -72,7 +76,7 @@ class Provider(ApiModel):
         cel="(has(self.nodeSelector.matchLabels) && size(self.nodeSelector.matchLabels) > 0) || "
         "(has(self.nodeSelector.matchExpressions) && size(self.nodeSelector.matchExpressions) > 0)",
         message="an empty selector would take every node for this provider: add matchLabels or matchExpressions that "
-        "only this provider's nodes fulfil",
+        "only this provider's nodes match",
     )
     def _selects_some_nodes(self) -> bool:
         return not self.node_selector.empty
@@ -88,9 +92,9 @@ class Provider(ApiModel):
         return self.price_per_accelerator_hour is None or fits(DECIMAL, self.price_per_accelerator_hour)
 
     def effective_tolerations(self) -> tuple[Toleration, ...]:
-        """What a pod must tolerate to run on this standby: the tolerations given, or the default one.
+        """Return the tolerations that a pod needs to run on this standby: those of the spec, or the default.
 
-        Meaningless for the primary, whose pods need none.
+        They have no meaning for the primary, whose pods need none.
         """
         if self.tolerations:
             return self.tolerations
@@ -100,17 +104,17 @@ class Provider(ApiModel):
         return (default,)
 
     def tolerates_as(self, other: Provider) -> bool:
-        """Whether a pod sent on to this standby would tolerate all that the other standby's pods do."""
+        """Return whether a pod sent to this standby also tolerates every taint that pods of the other tolerate."""
         mine, theirs = ([t.compiled() for t in standby.effective_tolerations()] for standby in (self, other))
         return covered(theirs, mine)
 
     def provision_timeout(self) -> int:
-        """Seconds that a pod sent on may wait to be bound before the next provider is offered."""
+        """Return the seconds that a pod may wait to be bound here before it is offered to the next provider."""
         if self.provision_timeout_seconds is not None:
             return self.provision_timeout_seconds
         on_demand = self.capacity.type is CapacityType.ON_DEMAND
         return ON_DEMAND_TIMEOUT_SECONDS if on_demand else STANDING_TIMEOUT_SECONDS
 
     def price(self) -> Decimal | None:
-        """Price of one accelerator for an hour; None where no price is given."""
+        """Return the price of one accelerator for an hour; None without a price."""
         return None if self.price_per_accelerator_hour is None else Decimal(self.price_per_accelerator_hour)

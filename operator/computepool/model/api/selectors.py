@@ -1,4 +1,4 @@
-"""Label selectors, in the form Kubernetes gives them."""
+"""Label selectors, in the form that Kubernetes uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALUE_HELP = (
 
 
 class SelectorOperator(StrEnum):
-    """How a key's value is compared with the values listed."""
+    """How a label's value is compared with the listed values."""
 
     IN = "In"
     NOT_IN = "NotIn"
@@ -68,7 +68,7 @@ class SelectorRequirement(ApiModel):
         return self.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN) or not self.values
 
     def compiled(self) -> Requirement:
-        """The requirement in the form that decisions work with."""
+        """Return the requirement in the form that decisions work with."""
         return Requirement(self.key, str(self.operator), self.values)
 
     @classmethod
@@ -78,8 +78,8 @@ class SelectorRequirement(ApiModel):
         return cls(key=requirement.key, operator=operator, values=requirement.values)
 
 
-# Conditions are compared two by two: comparing all at once would cost the API server more than it allows.
-# What has no values (or values in vain) is refused by the requirement's own rules.
+# Conditions are compared in pairs: the API server does not allow the cost of a comparison of all conditions at once.
+# The rules of a requirement refuse missing and superfluous values, so such requirements pass here.
 _NO_CONTRADICTION = """
 !has(self.matchExpressions) || self.matchExpressions.all(e,
   (!has(self.matchLabels) || !(e.key in self.matchLabels) || (
@@ -97,12 +97,12 @@ _NO_CONTRADICTION = """
 
 
 class LabelSelector(ApiModel):
-    """Selects objects by their labels. All conditions must hold; a selector without any selects everything."""
+    """Selects objects by their labels. All conditions must hold. A selector without conditions selects everything."""
 
     match_labels: Annotated[dict[Key, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
-    """Labels that must be there with exactly these values."""
+    """Labels that an object must have, with exactly these values."""
     match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
-    """Conditions on labels, for what `matchLabels` can't say."""
+    """Conditions on labels that `matchLabels` can't express."""
 
     @rule(
         field="matchLabels",
@@ -131,10 +131,10 @@ class LabelSelector(ApiModel):
 
     @property
     def empty(self) -> bool:
-        """Whether it has no condition, and so selects everything."""
+        """Whether the selector has no condition, and so selects everything."""
         return not self.match_labels and not self.match_expressions
 
     def compiled(self) -> Selector:
-        """The selector in the form that decisions work with: `matchLabels` by key, then the expressions as written."""
+        """Return the selector in the form that decisions work with: labels by key, then expressions as written."""
         exact = (Requirement(key, "In", (value,)) for key, value in sorted(self.match_labels.items()))
         return Selector((*exact, *(expression.compiled() for expression in self.match_expressions)))

@@ -1,4 +1,4 @@
-"""What a person asks for: the spec of a ComputePool."""
+"""The spec of a ComputePool, which people write."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class AdmissionMode(StrEnum):
 
 
 class Accelerator(ApiModel):
-    """The resource that pods ask for and providers run out of."""
+    """The resource that pods request and that providers run out of."""
 
     resource_name: Key = "nvidia.com/gpu"
-    """Name of the extended resource as it stands in a container's limits, such as nvidia.com/gpu or amd.com/gpu."""
+    """Name of the extended resource, as written in a container's limits, such as nvidia.com/gpu or amd.com/gpu."""
 
     @rule(
         field="resourceName",
@@ -64,27 +64,28 @@ class Accelerator(ApiModel):
 
 
 class Workloads(ApiModel):
-    """Which pods belong to the pool, among those that request the accelerator.
+    """Which pods belong to the pool, among the pods that request the accelerator.
 
-    Pods in kube-system and in the operator's own namespace never do.
+    Pods in kube-system and in the operator's own namespace never belong to a pool.
     """
 
     namespace_selector: LabelSelector = LabelSelector()
-    """Labels of the namespaces; left out or empty, all namespaces."""
+    """Labels of the namespaces. Left out or empty: all namespaces."""
     pod_selector: LabelSelector = LabelSelector()
-    """Labels of the pods; left out or empty, all pods of those namespaces."""
+    """Labels of the pods. Left out or empty: all pods of the selected namespaces."""
 
 
 class Allocation(ApiModel):
-    """Saturation by the share of the primary's accelerators that are taken, with a gap against flapping.
+    """Saturation by the allocated share of the primary's accelerators. The gap between the two thresholds prevents
+    flapping.
 
-    Not looked at where the primary's capacity is OnDemand: few nodes, all taken, are normal there.
+    The share is ignored if the primary's capacity is OnDemand: few nodes, all of them full, are normal there.
     """
 
     enter_percent: Annotated[Int, Field(ge=1, le=100)] = 95
-    """Percent of the primary's allocatable accelerators taken at or above which it counts as filling up."""
+    """The primary counts as filling up while this percent of its allocatable accelerators, or more, is allocated."""
     exit_percent: Annotated[Int, Field(ge=0, le=99)] = 80
-    """Percent taken at or below which it counts as having room again. Must be below `enterPercent`."""
+    """The primary has room again while this percent, or less, is allocated. Must be below `enterPercent`."""
 
     @rule(
         field="exitPercent",
@@ -97,29 +98,33 @@ class Allocation(ApiModel):
 
 
 class Saturation(ApiModel):
-    """When the primary counts as saturated: at once when pods overflow, or after a while of being nearly full."""
+    """When the primary counts as saturated: at once when pods overflow, or when it has been nearly full for a while."""
 
     pending_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 5
-    """Seconds a pod that the primary has no room for must have waited to count as overflow. 0: at once, without waiting
-    for the scheduler's verdict."""
+    """Seconds after which a waiting pod that the primary has no room for counts as overflow. 0: at once, without
+    waiting for the scheduler's verdict."""
     allocation: Allocation = Allocation()
-    """The share of the primary's accelerators taken at which it counts as filling up, and as having room again."""
+    """The allocated shares at which the primary counts as filling up, and as having room again."""
     sustain_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 30
-    """Seconds that the share must stay at or above `allocation.enterPercent` before the primary counts as saturated."""
+    """Seconds that the allocated share must stay at or above `allocation.enterPercent` before the primary counts as
+    saturated."""
     clear_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 120
-    """Seconds without overflow and at or below `allocation.exitPercent` before it counts as saturated no more."""
+    """Seconds without overflow, and at or below `allocation.exitPercent`, after which the primary no longer counts as
+    saturated."""
 
 
 class Admission(ApiModel):
-    """Whether new pods tolerate standby providers from their creation, by an admission policy in the API server."""
+    """Whether new pods tolerate standby providers from their creation. An admission policy in the API server adds the
+    tolerations.
+    """
 
     mode: AdmissionMode = AdmissionMode.WHEN_SATURATED
     """WhenSaturated: while the primary is saturated, new pods tolerate the standby providers and prefer the primary.
-    Always: at all times, so that the scheduler itself spills over. "Off", in quotes, as YAML reads a bare Off as false:
-    only pending pods are sent on, one by one."""
+    Always: new pods do so at all times, so the scheduler itself spills over. "Off": only pending pods are sent to
+    standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false."""
 
 
-# Standbys by name, as CEL has no index in its macros; names are unique by a rule of their own.
+# Standbys are told by name, because CEL's macros have no index. Another rule makes names unique.
 _PRIMARY_NAME = "self.providers[0].name"
 _DEFAULT_COVERED = f"""
 self.providers.all(p, p.name == {_PRIMARY_NAME} || (has(p.tolerations) && size(p.tolerations) > 0) ||
@@ -155,34 +160,34 @@ _SAME_SELECTOR = """
 
 
 class PoolSpec(ApiModel):
-    """Workloads, the providers they may run on in order of preference, and when to use which."""
+    """The workloads, their providers in order of preference, and when to use which provider."""
 
     mode: Mode = Mode.ENFORCE
     """Enforce: decide and act. Observe: decide, report and record, but change nothing."""
     accelerator: Accelerator = Accelerator()
-    """The resource that pods ask for and providers run out of."""
+    """The resource that pods request and that providers run out of."""
     workloads: Workloads = Workloads()
-    """Which pods belong to the pool; left out, all that request the accelerator."""
+    """Which pods belong to the pool. Left out: all pods that request the accelerator."""
     providers: Annotated[tuple[Provider, ...], Field(max_length=16)]
-    """Providers in order of preference, 2 to 16. The first is the primary, where workloads run as long as they fit; the
+    """Providers in order of preference, 2 to 16. The first is the primary, where workloads run as long as they fit. The
     others are standbys, whose nodes carry a taint."""
     placement: Placement = Placement.ORDERED
-    """How a standby is chosen for a pod that overflows. Ordered: the first that has room. Cheapest: the one with the
-    lowest price that has room; standbys without a price come last."""
+    """How a standby is chosen for a pod that overflows. Ordered: the first standby that has room. Cheapest: the standby
+    with the lowest price that has room; standbys without a price come last."""
     saturation: Saturation = Saturation()
-    """When the primary counts as saturated, and when no more."""
+    """When the primary counts as saturated, and when it no longer does."""
     admission: Admission = Admission()
     """Whether new pods tolerate standby providers from their creation."""
     health: Health = Health()
-    """When a node counts as sick, when a provider counts as failed, and when both count as well again."""
+    """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
     failover: Failover = Failover()
-    """How running pods leave what fails."""
+    """How running pods leave failing nodes and providers."""
     reschedule: Reschedule = Reschedule()
     """Whether running pods make room on a saturated primary for pods that can run nowhere else."""
     failback: Failback = Failback()
-    """How pods on standbys are brought home."""
+    """How running pods on standbys are brought home to the primary."""
     budget: Budget | None = None
-    """What may be spent on standby providers; left out, their prices bound nothing."""
+    """How much the pool may spend on standby providers. Left out: there is no limit."""
 
     @rule(
         field="providers",
@@ -195,10 +200,10 @@ class PoolSpec(ApiModel):
     @rule(
         field="providers",
         cel="self.providers.all(p, self.providers.exists_one(q, q.name == p.name))",
-        message="every provider needs a name of its own: rename one of those that share a name",
+        message="every provider needs a name of its own: rename one of the providers that share a name",
     )
     def _names_are_unique(self) -> bool:
-        return len({one.name for one in self.providers}) == len(self.providers)
+        return len({provider.name for provider in self.providers}) == len(self.providers)
 
     @rule(
         field="providers",
@@ -207,14 +212,14 @@ class PoolSpec(ApiModel):
         "of each by labels that the other's nodes do not have",
     )
     def _node_selectors_differ(self) -> bool:
-        return all(one.node_selector != other.node_selector for one, other in combinations(self.providers, 2))
+        return all(first.node_selector != second.node_selector for first, second in combinations(self.providers, 2))
 
     @rule(
         field="providers[0].tolerations",
         cel="size(self.providers) == 0 || !has(self.providers[0].tolerations) || "
         "size(self.providers[0].tolerations) == 0",
-        message="the first provider is the primary, whose pods bring what they need: remove its tolerations, or put a "
-        "provider without them first",
+        message="the first provider is the primary, whose pods get no tolerations from the operator: remove its "
+        "tolerations, or put a provider without tolerations first",
     )
     def _primary_needs_no_tolerations(self) -> bool:
         return not self.providers or not self.providers[0].tolerations
@@ -223,42 +228,41 @@ class PoolSpec(ApiModel):
         field="providers[0].capacity.maxAccelerators",
         cel="size(self.providers) == 0 || !has(self.providers[0].capacity.maxAccelerators)",
         message="the first provider is the primary, which pods use without being sent there: remove maxAccelerators, "
-        "which bounds standbys",
+        "which limits standbys only",
     )
-    def _primary_is_not_bounded(self) -> bool:
+    def _primary_has_no_limit(self) -> bool:
         return not self.providers or self.providers[0].capacity.max_accelerators is None
 
     @rule(
         field="providers",
         cel=f"size(self.providers) == 0 || (({_DEFAULT_COVERED}) && ({_COVERED_BY_DEFAULT}) && ({_COVERED}))",
-        message="a pod sent on to one standby would tolerate the nodes of another as well, and could land on either: "
-        "give each standby a taint of its own, and tolerate only that (left out, tolerations are "
+        message="a pod sent to one standby would tolerate the nodes of another as well, and could land on either: "
+        "give each standby a taint of its own, and tolerate only that taint (if left out, the toleration is "
         f"{PROVIDER_KEY}=<name>:NoSchedule)",
     )
     def _tolerations_tell_standbys_apart(self) -> bool:
-        return not any(one.tolerates_as(other) for one, other in permutations(self.standbys, 2))
+        return not any(first.tolerates_as(second) for first, second in permutations(self.standbys, 2))
 
     @rule(
         field="providers",
         cel=f"self.placement != 'Cheapest' || self.providers.exists(p, p.name != {_PRIMARY_NAME} "
         "&& has(p.pricePerAcceleratorHour))",
-        message="placement Cheapest compares prices, and no standby has one: give the standbys a "
+        message="placement Cheapest compares prices, and no standby has a price: give the standbys a "
         "pricePerAcceleratorHour, or use Ordered",
     )
     def _cheapest_knows_prices(self) -> bool:
         return self.placement is not Placement.CHEAPEST or any(
-            one.price_per_accelerator_hour is not None for one in self.standbys
+            standby.price_per_accelerator_hour is not None for standby in self.standbys
         )
 
     @rule(
         field="budget",
         cel="!has(self.budget) || size(self.providers) == 0 || self.providers.all(p, "
         f"p.name == {_PRIMARY_NAME} || has(p.pricePerAcceleratorHour))",
-        message="a budget needs the price of every standby, or it could not be held: give each a "
-        "pricePerAcceleratorHour",
+        message="a budget needs the price of every standby: give each standby a pricePerAcceleratorHour",
     )
     def _budget_knows_prices(self) -> bool:
-        return self.budget is None or all(one.price_per_accelerator_hour is not None for one in self.standbys)
+        return self.budget is None or all(standby.price_per_accelerator_hour is not None for standby in self.standbys)
 
     @property
     def primary(self) -> Provider:
@@ -271,5 +275,5 @@ class PoolSpec(ApiModel):
         return self.providers[1:]
 
     def provider(self, name: str) -> Provider | None:
-        """The provider of that name; None if the pool has none."""
-        return next((one for one in self.providers if one.name == name), None)
+        """Return the provider with this name; None if the pool has none."""
+        return next((provider for provider in self.providers if provider.name == name), None)

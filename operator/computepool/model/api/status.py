@@ -1,4 +1,4 @@
-"""What the operator reports: the status of a ComputePool."""
+"""The status of a ComputePool, which the operator writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from computepool.model.api.tolerations import Toleration
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 Money = Annotated[str, Field(max_length=32)]
 MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
-"""Form of an amount as the operator writes it: that of the spec's, but for sums, which may be larger."""
+"""Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
 MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
@@ -24,7 +24,7 @@ def _list_map(key: str) -> dict[str, object]:
 
 
 class ConditionStatus(StrEnum):
-    """Whether a condition holds. Unknown: the data to tell is missing or stale."""
+    """Whether a condition holds. Unknown: the data that would tell is missing or stale."""
 
     TRUE = "True"
     FALSE = "False"
@@ -32,38 +32,39 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(ApiModel):
-    """One aspect of the pool's state, in the form all Kubernetes conditions have."""
+    """One aspect of the pool's state, in the form of all Kubernetes conditions."""
 
     type: Word
     """What the condition is about, such as Ready, Saturated or Bursting."""
     status: ConditionStatus
-    """True, False or Unknown. Unknown means that data is missing or stale, and is acted on as neither."""
+    """True, False or Unknown. Unknown means that data is missing or stale; the operator treats it as neither True nor
+    False."""
     reason: Word
-    """One word for why, from the documented set of reasons."""
+    """The reason in one word, from the documented set of reasons."""
     message: Message = ""
-    """Why, in plain words, and what to do about it where something can be done."""
+    """The reason in plain words, and what to do about it if something can be done."""
     last_transition_time: Timestamp
     """When `status` last changed."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
-    """The `metadata.generation` of the spec this was found out for."""
+    """The `metadata.generation` of the spec that this condition is about."""
 
 
 class AcceleratorCounts(ApiModel):
     """A provider's accelerators, in devices."""
 
     allocatable: Count = 0
-    """On nodes that can take pods."""
+    """Accelerators on nodes that can take pods."""
     allocated: Count = 0
-    """Of those, taken by pods, of this pool or not."""
+    """Allocatable accelerators that pods hold, of this pool or not."""
     free: Count = 0
-    """Of those, not taken."""
+    """Allocatable accelerators that no pod holds."""
     unhealthy: Count = 0
-    """There but not usable now: gone from the node's allocatable, or on nodes that are sick, not Ready, cordoned, or
-    kept out of use by the breaker."""
+    """Accelerators that exist but can't be used now: gone from the node's allocatable, or on nodes that are unhealthy,
+    not Ready, cordoned, or kept out of use by the breaker."""
 
 
 class BreakerState(StrEnum):
-    """Closed: used as it fits. Open: not used. HalfOpen: one node of it is tried."""
+    """Closed: the provider is used without restriction. Open: it is not used. HalfOpen: one of its nodes is tried."""
 
     CLOSED = "Closed"
     OPEN = "Open"
@@ -71,96 +72,98 @@ class BreakerState(StrEnum):
 
 
 class BreakerStatus(ApiModel):
-    """A provider's breaker. What the next leader goes on from."""
+    """A provider's breaker. The next leader continues from this record."""
 
     state: BreakerState = BreakerState.CLOSED
-    """Closed: the provider is used as it fits. Open: no pod is sent there. HalfOpen: one node of it is tried first."""
+    """Closed: the provider is used without restriction. Open: no pod is sent there. HalfOpen: one node is tried
+    first."""
     reason: Annotated[str, Field(max_length=128)] = ""
-    """One word for why it is not closed, from the documented set of reasons."""
+    """Why the breaker is not closed, in one word from the documented set of reasons."""
     since: Timestamp | None = None
-    """Since when it is in this state."""
+    """When the breaker entered this state."""
     retry_at: Timestamp | None = None
-    """When it is tried again at the earliest, if nothing is wrong by then."""
+    """Earliest time at which the provider is tried again, if nothing is wrong by then."""
     failures: Count = 0
-    """How often it has opened since it last proved itself."""
+    """How often the breaker has opened since the provider last proved itself."""
     node: Annotated[str, Field(max_length=253)] = ""
-    """While half-open: the node that is tried."""
+    """The node that is tried while the breaker is half-open."""
 
 
 class ProviderStatus(ApiModel):
-    """What is known about one provider."""
+    """The operator's view of one provider."""
 
     name: Name
     """Name of the provider, as in the spec."""
     nodes: Count = 0
-    """Nodes that its selector matches."""
+    """Number of nodes that the provider's selector matches."""
     accelerators: AcceleratorCounts = AcceleratorCounts()
-    """Its accelerators, in devices."""
+    """The provider's accelerators, in devices."""
     burst_pods: Count = 0
-    """Pods of this pool that were sent on to it and run or are about to run there."""
+    """Number of this pool's pods that were sent to the provider and run there, or are about to run there."""
     unhealthy_nodes: Count = 0
-    """Nodes of it that count as sick."""
+    """Number of the provider's nodes that count as unhealthy."""
     breaker: BreakerStatus = BreakerStatus()
-    """Whether it is used."""
+    """Whether the provider is used."""
     cost_per_hour: Money | None = None
-    """What this pool's pods cost there in an hour, a decimal; left out where no price is given."""
+    """Hourly cost of this pool's pods at the provider, as a decimal. Left out without a price."""
 
 
 class Pending(ApiModel):
     """Pods of the pool that wait for a node."""
 
     pods: Count = 0
-    """How many pods wait."""
+    """Number of pods that wait."""
     accelerators: Count = 0
-    """How many accelerators they ask for together."""
+    """Number of accelerators that these pods request together."""
 
 
 class AdmissionStatus(ApiModel):
-    """What the admission policy gives to new pods of the pool. Written by the operator, read by the API server."""
+    """What the admission policy adds to new pods of the pool. The operator writes it, and the API server reads it."""
 
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=120)] = ()
-    """Tolerations added to new pods; empty: admission is closed, and new pods are left as they are."""
+    """Tolerations that are added to new pods. Empty: admission is closed, and new pods are left as they are."""
     preference: Annotated[tuple[SelectorRequirement, ...], Field(max_length=32)] = ()
-    """Node labels that new pods prefer while admission is open: those of the primary."""
+    """Node labels that new pods prefer while admission is open: the labels of the primary's nodes."""
 
 
 class BudgetStatus(ApiModel):
-    """What was spent on standbys today. What the next leader goes on from."""
+    """The money spent on standbys today. The next leader continues from this record."""
 
     day: Annotated[str, Field(max_length=10)]
-    """The day (UTC), as 2026-11-23."""
+    """The day (UTC), such as 2026-11-23."""
     spent: Money
-    """Spent in that day up to `time`, a decimal."""
+    """Money spent on that day until `time`, as a decimal."""
     time: Timestamp
-    """Up to when it was reckoned. What came after is reckoned from the cost then, also over a restart."""
+    """The time until which `spent` counts. Later spending is computed from the cost at that time, also after a
+    restart."""
 
 
 class MovesInSecond(ApiModel):
-    """How many pods were evicted in one second."""
+    """Numbers of pods that were evicted in one second."""
 
     time: Timestamp
-    """That second."""
+    """The second."""
     failover: Count = 0
-    """Off what fails, and to make room."""
+    """Evictions for failover, and to make room."""
     failback: Count = 0
-    """On their way home."""
+    """Evictions to bring pods home."""
 
 
 class Decision(ApiModel):
-    """What the operator decided last."""
+    """The operator's last decision."""
 
     time: Timestamp
-    """When."""
+    """When the decision was made."""
     action: Word
-    """What was done, or in mode Observe would have been."""
+    """What was done, or what would have been done in mode Observe."""
     reason: Word
-    """One word for why, from the documented set of reasons."""
+    """The reason in one word, from the documented set of reasons."""
     message: Message = ""
-    """Why, in plain words."""
+    """The reason in plain words."""
 
 
 class PoolStatus(ApiModel):
-    """State of the pool as last observed. Changes only when something that a reader cares about has changed."""
+    """The state of the pool as last observed. It is written only when something that a reader cares about changes."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The `metadata.generation` of the spec that this status is about."""
@@ -169,23 +172,23 @@ class PoolStatus(ApiModel):
     primary: Name | None = None
     """Name of the primary."""
     providers: Annotated[tuple[ProviderStatus, ...], Field(max_length=16, json_schema_extra=_list_map("name"))] = ()
-    """What is known about each provider, in the order of the spec."""
+    """The operator's view of each provider, in the order of the spec."""
     pending: Pending = Pending()
     """Pods of the pool that wait for a node."""
     burst_pods: Count = 0
-    """Pods of this pool on standby providers, all together."""
+    """Number of this pool's pods on all standby providers together."""
     cost_per_hour: Money | None = None
-    """What this pool's pods cost in an hour on all providers with a price, a decimal."""
+    """Hourly cost of this pool's pods on all providers with a price, as a decimal."""
     admission: AdmissionStatus = AdmissionStatus()
-    """What the admission policy gives to new pods."""
+    """What the admission policy adds to new pods."""
     budget: BudgetStatus | None = None
-    """What was spent on standbys today; left out without a budget."""
+    """The money spent on standbys today. Left out without a budget."""
     recent_moves: Annotated[tuple[MovesInSecond, ...], Field(max_length=128)] = ()
-    """Evictions of the last minute before the latest of them, written before they are asked for: no restart or change
-    of leaders makes them more than the spec's perMinute."""
+    """Evictions of the minute before the latest eviction. They are recorded before they are requested, so a restart or
+    a change of leaders never makes them exceed the spec's perMinute."""
     last_decision: Decision | None = None
-    """What the operator decided last, and why."""
+    """The operator's last decision, with its reason."""
 
     def condition(self, type_: str) -> Condition | None:
-        """The condition of that type; None where it has not been reported yet."""
-        return next((one for one in self.conditions if one.type == type_), None)
+        """Return the condition of this type; None if it has not been reported yet."""
+        return next((condition for condition in self.conditions if condition.type == type_), None)

@@ -1,4 +1,4 @@
-"""Tolerations that send a pod on to a standby provider."""
+"""Tolerations that let a pod run on a standby provider."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class TaintEffect(StrEnum):
 
 
 class Toleration(ApiModel):
-    """Lets a pod onto nodes with a matching taint, as in a pod's own tolerations."""
+    """Lets a pod onto nodes with a matching taint, like a toleration in a pod's own spec."""
 
     key: Key
-    """The taint's key. Required: a toleration without key tolerates every taint, and so every node."""
+    """The taint's key. It is required: a toleration without a key tolerates every taint, and so every node."""
     operator: TolerationOperator = TolerationOperator.EQUAL
-    """Equal: the taint's value must be `value`. Exists: any value will do, and `value` must be left out."""
+    """Equal: the taint's value must be `value`. Exists: any value matches, and `value` must be left out."""
     value: LabelValue = ""
     """The taint's value, with operator Equal."""
     effect: TaintEffect | None = None
-    """The taint's effect; left out, all effects of that key are tolerated."""
+    """The taint's effect. Left out: all effects of the key are tolerated."""
 
     @rule(
         field="key",
         cel="size(self.key) > 0",
-        message="a toleration without key tolerates every taint of every node: name the key of the provider's taint",
+        message="a toleration without a key tolerates every taint of every node: give the key of the provider's taint",
     )
     def _has_key(self) -> bool:
         return bool(self.key)
@@ -92,7 +92,7 @@ class Toleration(ApiModel):
         return self.operator is not TolerationOperator.EXISTS or not self.value
 
     def compiled(self) -> taints.Toleration:
-        """The toleration in the form that decisions work with."""
+        """Return the toleration in the form that decisions work with."""
         return taints.Toleration(self.key, str(self.operator), self.value, str(self.effect or ""))
 
     @classmethod
