@@ -98,7 +98,7 @@ class _Pods(_Listing):
     def sync_finished(self, at: float, /) -> None:
         """Look at everything, as for other objects."""
         super().sync_finished(at)
-        self.store.mark_all(at)
+        self.store.enqueue_all(at)
 
 
 class _FailedPods(_Listing):
@@ -135,7 +135,7 @@ class Caches:
             resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
             return Reflector(client, resource, sink, clock=clock, tuning=tuning)
 
-        synced, beats = store.mark_all, store.heartbeats
+        synced, beats = store.enqueue_all, store.heartbeats
         self.reflectors: dict[str, Reflector[Any]] = {
             "namespaces": follow(
                 paths.NAMESPACES,

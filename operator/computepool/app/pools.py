@@ -140,7 +140,7 @@ class Pools:
         if self._error:
             self._error = ""
             # A pass may have found the view stale.
-            self._store.mark_all(self._clock())
+            self._store.enqueue_all(self._clock())
 
     def take(self, obj: Mapping[str, Any]) -> None:
         """Take one pool's object in. A spec that can't be read is logged, and the pool is left alone."""

@@ -75,21 +75,21 @@ def build(
     queue = WorkQueue(clock=runtime.steady, wall=runtime.wall)
     store = make_store(queue.add, wall=runtime.wall, clock=runtime.steady, reserved_namespaces=settings.reserved)
 
-    def look_at_all() -> None:
-        store.mark_all(runtime.steady())
+    def enqueue_all() -> None:
+        store.enqueue_all(runtime.steady())
 
     caches = Caches(client, store, clock=runtime.steady, tuning=pace.reflectors)
     pools = Pools(client, store, clock=runtime.steady, retry_seconds=settings.retry_seconds)
     policy = PolicyKeeper(
         Bindings(client, access.fence, settings.reserved),
         store,
-        on_change=look_at_all,
+        on_change=enqueue_all,
         retry_seconds=pace.policy_retry_seconds,
     )
     view = ClusterView(caches, pools, policy, stale_seconds=settings.stale_seconds)
     events = EventSink(client, settings.identity, wall=runtime.wall, dropped=metrics.events_dropped.inc)
     recorder = EventRecorder(metrics, events.queue)
-    quarantine = QuarantineKeeper(access, store, view, on_change=look_at_all)
+    quarantine = QuarantineKeeper(access, store, view, on_change=enqueue_all)
     writers = Writers(
         patcher=PodPatcher(access, BurstAnswers(store, queue, clock=runtime.steady)),
         evictor=Evictor(access, MoveAnswers(store, queue, clock=runtime.steady), leaving=store.is_leaving),
@@ -116,5 +116,5 @@ def build(
         quarantine=quarantine,
         executor=executor,
         reconciler=reconciler,
-        staleness=StalenessMonitor(view, on_change=look_at_all, sleep=runtime.sleep),
+        staleness=StalenessMonitor(view, on_change=enqueue_all, sleep=runtime.sleep),
     )

@@ -10,7 +10,8 @@ from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
-from computepool.assess.health.nodes import Health, Members, health_of
+from computepool.assess.health.pool_health import Health, health_of
+from computepool.assess.health.providers import Members
 from computepool.assess.times import soonest
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -59,16 +60,16 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     """Return the verdicts on a snapshot. `now`: seconds since the epoch; no time of the state is after it."""
     spec = snapshot.pool.spec
     resource = spec.accelerator.resource_name
-    targets = providers_of(snapshot.pool)
-    members, overlapping_nodes = members_of(snapshot.nodes, targets)
+    providers = providers_of(snapshot.pool)
+    members, overlapping_nodes = members_of(snapshot.nodes, providers)
     health = health_of(snapshot, members, state, now)
-    breakers = breakers_of(snapshot, targets, members, health, state, now)
-    supplies = _supplies(snapshot, targets, members, health, breakers)
+    breakers = breakers_of(snapshot, providers, members, health, state, now)
+    supplies = _supplies(snapshot, providers, members, health, breakers)
     keys = label_keys((*snapshot.waiting, *snapshot.foreign))
     demand = demand_of(
         snapshot.waiting,
         snapshot.in_flight,
-        targets[1:],
+        providers[1:],
         Packer(supplies[0], resource, keys, now),
         pending_seconds=spec.saturation.pending_seconds,
         fitting=state.memory.fitting,
@@ -93,7 +94,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
 
 
 def _supplies(
-    snapshot: Snapshot, targets: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
+    snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
 ) -> tuple[Supply, ...]:
     troubles = health.nodes.items()
     silent = frozenset(
@@ -101,13 +102,13 @@ def _supplies(
     )
     return tuple(
         supply_of(
-            target,
-            members[target.name],
+            provider,
+            members[provider.name],
             snapshot.pool.name,
             snapshot.pool.spec.accelerator.resource_name,
-            breaker=breakers.of[target.name],
-            unhealthy=frozenset(health.providers[target.name].unhealthy),
+            breaker=breakers.of[provider.name],
+            unhealthy=frozenset(health.providers[provider.name].unhealthy),
             silent=silent,
         )
-        for target in targets
+        for provider in providers
     )

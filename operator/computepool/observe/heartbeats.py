@@ -110,7 +110,7 @@ class Heartbeats:
         if not connected:
             self._deaf_since = now if deaf_since is None else deaf_since
 
-    def turned(self, seconds: int) -> tuple[frozenset[str], bool]:
+    def changed(self, seconds: int) -> tuple[frozenset[str], bool]:
         """Return the nodes that fell silent for so many seconds, or were heard again, since the call before.
 
         The second value is true if there are any and at least half of all nodes are, or were, silent. Then every pool
@@ -121,7 +121,7 @@ class Heartbeats:
         turned = before ^ after
         return turned, bool(turned) and 2 * max(len(before), len(after)) >= len(self._beats)
 
-    def asked_for(self, seconds: Collection[int]) -> None:
+    def keep(self, seconds: Collection[int]) -> None:
         """Forget what `turned` returned for any other time: asked for again, it starts anew."""
         self._silent = {time: silent for time, silent in self._silent.items() if time in seconds}
 

@@ -18,6 +18,7 @@ import msgspec
 
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
+from computepool.model.cluster import Node
 from computepool.model.quantity import MILLI
 from tests.builders import GPU, NOW, node, pool, provider, shape
 from tests.unit.core.fleet import Fleet
@@ -79,20 +80,20 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def play(name: str, days: float = 31.0) -> Outcome:
     """Play the trace, or its first days, with one of `VARIANTS`; raises AssertionError if a limit is broken."""
-    fleet = Fleet(_pool(VARIANTS[name]), {**_nodes("a", GPUS // NODE), **_nodes("n", STANDBY_NODES)})
+    fleet = Fleet(_pool(VARIANTS[name]), [*_nodes("a", GPUS // NODE), *_nodes("n", STANDBY_NODES)])
     changes = list(loads(days))
     ends = [*(load.at for load in changes[1:]), days * DAY]
     for load, end in zip(changes, ends, strict=True):
         _adjust(fleet, load)
-        fleet.run(NOW + end - fleet.now)
-    of_each = Counter(one.lineage for one in fleet.evictions)
+        fleet.run(NOW + end - fleet.clock.now)
+    of_each, sent = Counter(eviction.lineage for eviction in fleet.evictions), fleet.sent()
     return Outcome(
         name=name,
-        bursts=len(set(fleet.bursts)),
+        bursts=len(set(sent)),
         moves=len(fleet.evictions),
-        in_vain=len(fleet.bursts) - len(set(fleet.bursts)),
+        in_vain=len(sent) - len(set(sent)),
         most=max(of_each.values(), default=0),
-        standby_hours=fleet.used / 3600,
+        standby_hours=fleet.standby_seconds / 3600,
     )
 
 
@@ -121,20 +122,21 @@ def overloads() -> int:
 
 
 def _pool(spec: dict[str, Any]) -> ComputePool:
-    return pool(provider("aws"), provider("nebius"), **spec)
+    # Every workload on the standby is to have been burst by a decision, so that it is counted.
+    return pool(provider("aws"), provider("nebius"), admission="Off", **spec)
 
 
-def _nodes(letter: str, count: int) -> dict[str, Any]:
-    return {f"{letter}{index}": node(f"{letter}{index}", NODE) for index in range(count)}
+def _nodes(letter: str, count: int) -> list[Node]:
+    return [node(f"{letter}{index}", NODE) for index in range(count)]
 
 
 def _adjust(fleet: Fleet, load: Load) -> None:
     """Make as many pods as are asked for, and end the oldest of those that are not."""
     for size, count in load.pods.items():
         there = sorted(
-            (one for one in fleet.pods.values() if request_of(one, GPU) == size * MILLI),
-            key=lambda one: (not one.node, int(fleet.lineage[one.uid].split("-")[0][1:]), one.name),
+            (pod for pod in fleet.pods() if request_of(pod, GPU) == size * MILLI),
+            key=lambda pod: (not pod.node, int(fleet.lineage_of(pod.uid).split("-")[0][1:]), pod.name),
         )
-        fleet.finish(one.uid for one in there[: max(0, len(there) - count)])
+        fleet.finish(pod.uid for pod in there[: max(0, len(there) - count)])
         for _ in range(count - len(there)):
             fleet.create(1, SHAPES[size], after=0.0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from computepool.assess.breakers.breaker import BreakerInput, Rules, Step, step
 from computepool.assess.health.faults import Fault
-from computepool.assess.health.hysteresis import Times, due, node_fault_of
-from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.health.hysteresis import Times, node_fault_of, recheck_at
+from computepool.assess.health.providers import ProviderHealth
 from computepool.assess.health.silence import silence_of
 from computepool.assess.times import soonest
 from computepool.model.api import BreakerState, ComputePool
@@ -85,7 +85,7 @@ def test_before_the_time_to_recheck_at_a_node_stays_as_it_is(
     for passed, fault in story:
         now += passed
         one = node_fault_of(one, fault, TIMES, now)
-    again = None if one is None else due(one, TIMES)
+    again = None if one is None else recheck_at(one, TIMES)
     later = now + share * ((3600 if again is None else again) - now)
     after = node_fault_of(one, fault, TIMES, later)
     assert (one is not None and one.unhealthy) is (after is not None and after.unhealthy)

@@ -30,7 +30,7 @@ def test_a_provider_fails_when_so_many_of_its_nodes_are_sick(lost: int, failing:
     watch.see(0, [*some(lost, ready="Unknown"), *some(10 - lost, lost)])
     assert watch.provider().known
     assert watch.provider().failing is (Reason.PROVIDER_UNHEALTHY if failing else None)
-    assert watch.provider().detail == (f"{lost} of 10 nodes are sick" if failing else "")
+    assert watch.provider().detail == (f"{lost} of 10 nodes are unhealthy" if failing else "")
 
 
 def test_nodes_whose_faults_do_not_count_yet_do_not_fail_their_provider() -> None:
@@ -52,7 +52,7 @@ def test_cordoned_nodes_that_are_upgraded_do_not_fail_their_provider(how: dict[s
     watch.see(1001, [*some(5, cordoned=True, **how), *some(5, 5, ready="Unknown")])
     assert watch.provider().failing is None
     watch.see(1002, [*some(4, cordoned=True, **how), *some(6, 4, ready="Unknown")])
-    assert watch.provider().detail == "6 of 10 nodes are sick"
+    assert watch.provider().detail == "6 of 10 nodes are unhealthy"
 
 
 def test_cordoned_nodes_that_the_control_plane_has_lost_fail_their_provider() -> None:

@@ -5,17 +5,16 @@ once nothing happens any more, nothing is done any more and everybody who can ru
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from computepool.model.accelerators import request_of
-from computepool.model.quantity import MILLI
-from tests.builders import GPU, node, provider, shape
-from tests.unit.core.passes import Decided
-from tests.unit.core.world import World, would_tolerate
+from computepool.decide.plan import Burst
+from computepool.model.cluster import Shape
+from tests.builders import node, provider, shape
+from tests.unit.core.world import World
 
 SHAPES = (
     shape(1),
@@ -25,122 +24,10 @@ SHAPES = (
     shape(1, selector={"computepool.io/provider": "crusoe"}),
     shape(2, selector={"computepool.io/provider": "aws"}),
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """Something that happens; printed as it is when an example fails."""
-
-    what: str
-    details: tuple[Any, ...] = ()
-
-
-def step(what: str, *details: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
-    return st.tuples(*details).map(lambda drawn: Step(what, drawn))
-
-
-NUMBER = st.integers(0, 99)
+NODES = ("a1", "a2", "n1", "n2", "c1", "l1")
 REFUSALS = st.sampled_from(((), (), (), ("aws",), ("nebius",), ("aws", "nebius", "lambda")))
 ALLOWED = st.sampled_from((None, None, None, (), ("crusoe",)))
-PODS = step("create", st.integers(1, 4), st.sampled_from(SHAPES), st.integers(0, 1), ALLOWED, REFUSALS)
-PLAIN_PODS = step("create", st.integers(2, 6), st.sampled_from(SHAPES[:4]), st.just(0), st.none(), REFUSALS)
-STEPS = st.one_of(
-    PODS,
-    PLAIN_PODS,
-    step("look", st.lists(st.sampled_from(("write", "write", "lose", "hang")), max_size=4), st.booleans()),
-    step("crash", st.integers(0, 4)),
-    step("deliver", st.sampled_from((1, 3, None, None))),
-    step("schedule", NUMBER, st.sampled_from((0.3, 1.0))),
-    step("finish", NUMBER),
-    step("terminate", NUMBER),
-    step("turn", NUMBER, st.sampled_from(({"ready": "Unknown"}, {"ready": "True"}, {"unschedulable": True}))),
-    step("wait", st.sampled_from((1.0, 7.0, 61.0))),
-)
-
-
-class Play:
-    """Steps on a world."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.created = 0
-        self.hanging: list[Any] = []
-
-    def do(self, one: Step) -> None:
-        getattr(self, one.what)(*one.details)
-        self.world.check()
-
-    def create(self, count: int, of: Any, priority: int, allowed: Any, refused_by: tuple[str, ...]) -> None:
-        # What everybody else knows of a pod decides alone, unless it has a constraint that they do not know.
-        refusals = refused_by if of.unmodelled else ()
-        for _ in range(count):
-            self.created += 1
-            self.world.create(f"p{self.created}", of, refusals, priority=priority, allowed=allowed)
-
-    def look(self, fates: list[str], concluded: bool) -> None:
-        plan = self.world.look()
-        for index, burst in enumerate(plan.bursts):
-            fate = fates[index % len(fates)] if fates else "write"
-            if fate == "write":
-                self.world.write(burst)
-            elif fate == "lose":
-                self.world.lose(burst)
-            else:
-                self.hanging.append(burst)
-            self.world.check()
-        if concluded:
-            self.world.conclude(plan)
-
-    def crash(self, written: int) -> None:
-        """The operator ends after some of a pass's patches; those that hang are lost, and another takes over."""
-        for burst in self.world.look().bursts[:written]:
-            self.world.write(burst)
-        self.hanging.clear()
-        self.world.start()
-
-    def deliver(self, count: int | None) -> None:
-        self.world.deliver(count)
-        if self.hanging:
-            self.world.write(self.hanging.pop(0))
-
-    def schedule(self, seed: int, share: float) -> None:
-        self.world.schedule(random.Random(seed), share)
-
-    def finish(self, number: int) -> None:
-        if self.world.pods:
-            self.world.finish(list(self.world.pods)[number % len(self.world.pods)])
-
-    def terminate(self, number: int) -> None:
-        if self.world.pods:
-            self.world.terminate(list(self.world.pods)[number % len(self.world.pods)])
-
-    def turn(self, number: int, state: dict[str, Any]) -> None:
-        self.world.turn(list(self.world.nodes)[number % len(self.world.nodes)], **state)
-
-    def wait(self, seconds: float) -> None:
-        self.world.now += seconds
-
-    def settle(self) -> Decided:
-        """Let everything come to rest: nothing more happens, what is under way arrives, time passes as asked."""
-        while self.hanging:
-            self.world.write(self.hanging.pop())
-        order = random.Random(0)
-        for _ in range(300):
-            self.world.deliver()
-            bound = self.world.schedule(order)
-            self.world.deliver()
-            plan = self.world.look()
-            for burst in plan.bursts:
-                self.world.write(burst)
-            self.world.conclude(plan)
-            self.world.check()
-            if bound or plan.bursts or plan.label_fixes:
-                continue
-            if plan.recheck_at is None:
-                return plan
-            assert plan.recheck_at > self.world.now
-            self.world.now = plan.recheck_at
-        raise AssertionError("there is no end to it")
+FATES = st.lists(st.sampled_from(("write", "lose", "delay", "doubt", "doubt in vain")), min_size=1, max_size=4)
 
 
 def new_world(*, limited: bool, grows: bool, pending: int, admission: str) -> World:
@@ -154,56 +41,142 @@ def new_world(*, limited: bool, grows: bool, pending: int, admission: str) -> Wo
     return World(providers, nodes, pending=pending, admission=admission)
 
 
-def served(play: Play, plan: Decided) -> None:
-    """Nobody waits who could run: neither where it may go already, nor where it might have been sent."""
-    world = play.world
-    frozen = bool(plan.frozen)
-    waiting = [one for one in world.pods.values() if not one.node]
-    for one in waiting:
-        assert not any(world.feasible(one, there) for there in world.nodes.values()), one.name
-        for target in world.targets[1:]:
-            barred = one.allowed is not None and target.name not in one.allowed
-            failed = not frozen and not plan.state.breaker(target.name).closed
-            if frozen or barred or failed or target.tolerated_by(one.shape):
-                continue
-            if target.limit is not None:
-                needed = world.committed(target) + request_of(one, GPU) // MILLI
-                if needed * MILLI > target.limit:
-                    continue
-            others = [other for other in waiting if other is not one and target.tolerated_by(other.shape)]
-            there = [n for n in world.nodes.values() if world.target_of(n) is target]
-            if not others:
-                assert not any(world.fits(would_tolerate(one.shape, target), n) for n in there), (one.name, target.name)
-            if target.kind.before_room:
-                assert target.contradicts(one.shape), (one.name, target.name)
+class Interleaving(RuleBasedStateMachine):
+    """The cluster and the operator, each going on at its own pace."""
+
+    @initialize(
+        options=st.fixed_dictionaries(
+            {
+                "limited": st.booleans(),
+                "grows": st.booleans(),
+                "pending": st.sampled_from((0, 5)),
+                "admission": st.sampled_from(("WhenSaturated", "Always", "Off")),
+            }
+        ),
+        of=st.sampled_from(SHAPES[:4]),
+        refused_by=REFUSALS,
+    )
+    def begin(self, options: dict[str, Any], of: Shape, refused_by: tuple[str, ...]) -> None:
+        self.world = new_world(**options)
+        self.created = 0
+        # The primary is full, and more is asked for.
+        self.create(4, SHAPES[1], 0, None, ())
+        self.schedule(0, 1.0)
+        self.create(4, of, 0, None, refused_by)
+
+    # --- the cluster
+
+    @rule(
+        count=st.integers(1, 4),
+        of=st.sampled_from(SHAPES),
+        priority=st.integers(0, 1),
+        allowed=ALLOWED,
+        refused_by=REFUSALS,
+    )
+    def create(self, count: int, of: Shape, priority: int, allowed: Any, refused_by: tuple[str, ...]) -> None:
+        # What everybody else knows of a pod decides alone, unless it has a constraint that they do not know.
+        refusals = refused_by if of.unmodelled else ()
+        for _ in range(count):
+            self.created += 1
+            self.world.create(f"p{self.created}", of, refusals, priority=priority, allowed=allowed)
+
+    @rule(count=st.integers(2, 6), of=st.sampled_from(SHAPES[:4]), refused_by=REFUSALS)
+    def create_plain_pods(self, count: int, of: Shape, refused_by: tuple[str, ...]) -> None:
+        self.create(count, of, 0, None, refused_by)
+
+    @rule(seed=st.integers(0, 99), share=st.sampled_from((0.3, 1.0)))
+    def schedule(self, seed: int, share: float) -> None:
+        self.world.scheduler.run_at_random(random.Random(seed), share)
+
+    @precondition(lambda self: self.world.cluster.pods)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        self.world.cluster.finish_pod(self.any_pod(data))
+
+    @precondition(lambda self: self.world.cluster.pods)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        self.world.cluster.delete_pod(self.any_pod(data))
+
+    @rule(
+        name=st.sampled_from(NODES),
+        state=st.sampled_from(({"ready": "Unknown"}, {"ready": "True"}, {"unschedulable": True})),
+    )
+    def turn(self, name: str, state: dict[str, Any]) -> None:
+        self.world.cluster.update_node(name, **state)
+
+    @rule(seconds=st.sampled_from((1.0, 7.0, 61.0)))
+    def wait(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+
+    def any_pod(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.world.cluster.pods)))
+
+    # --- the operator
+
+    @rule(fates=FATES, concluded=st.booleans())
+    def decide(self, fates: list[str], concluded: bool) -> None:
+        report = self.world.operator.decide()
+        for index, burst in enumerate(report.plan.bursts):
+            self.write(burst, fates[index % len(fates)])
+        if concluded:
+            self.world.operator.conclude(report)
+
+    def write(self, burst: Burst, fate: str) -> None:
+        match fate:
+            case "write":
+                self.world.burst(burst)
+            case "lose":
+                self.world.operator.lose(burst)
+            case "delay":
+                self.world.late.append(burst)
+            case _:
+                self.world.operator.doubt(burst, arrives=fate == "doubt")
+        self.world.check()
+
+    @rule(count=st.sampled_from((1, 3, None, None)))
+    def deliver(self, count: int | None) -> None:
+        self.world.operator.deliver(count)
+        if self.world.late:
+            self.world.burst(self.world.late.pop(0))
+
+    @rule()
+    def give_up_doubted_writes(self) -> None:
+        """What has come by then is seen."""
+        self.world.operator.deliver()
+        self.world.operator.give_up_doubted()
+
+    @rule(written=st.integers(0, 4))
+    def crash(self, written: int) -> None:
+        """The operator ends after some of a pass's patches; those that are late are lost, and another takes over."""
+        for burst in self.world.operator.decide().plan.bursts[:written]:
+            self.world.burst(burst)
+        self.restart()
+
+    def restart(self) -> None:
+        self.world.late.clear()
+        self.world.operator.restart()
+
+    @rule()
+    def come_to_rest(self) -> None:
+        self.give_up_doubted_writes()
+        report = self.world.settle()
+        self.world.check_served(report)
+
+        before = len(self.world.operator.bursts)
+        self.restart()
+        self.world.check_served(self.world.settle())
+        # A provider that had failed it may try again: of nodes never seen ready it does not know that they once were.
+        tried = any(not breaker.closed for breaker in report.state.recorded.breakers.values())
+        now = len(self.world.operator.bursts)
+        assert tried or now == before, "a new leader, with nothing new to see, does something"
+
+    # --- what holds at every moment
+
+    @invariant()
+    def limits_hold_whatever_the_operator_knows(self) -> None:
+        self.world.check()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.data_too_large])
-@given(
-    st.fixed_dictionaries(
-        {
-            "limited": st.booleans(),
-            "grows": st.booleans(),
-            "pending": st.sampled_from((0, 5)),
-            "admission": st.sampled_from(("WhenSaturated", "Always", "Off")),
-        }
-    ),
-    st.lists(PODS | PLAIN_PODS, min_size=2, max_size=4),
-    st.lists(STEPS, min_size=8, max_size=30),
-)
-def test_any_interleaving_of_the_cluster_and_an_operator_that_stops_anywhere(
-    options: dict[str, Any], load: list[Step], steps: list[Step]
-) -> None:
-    play = Play(new_world(**options))
-    for one in (*load, *steps):
-        play.do(one)
-    plan = play.settle()
-    note(f"{play.world.bursts} bursts")
-    served(play, plan)
-
-    before = play.world.bursts
-    play.world.start()
-    served(play, play.settle())
-    # A provider that had failed it may try again: of nodes never seen ready it does not know that they once were.
-    tried = any(not breaker.closed for breaker in plan.state.recorded.breakers.values())
-    assert tried or play.world.bursts == before, "a new leader, with nothing new to see, does something"
+Interleaving.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
+TestInterleaving = Interleaving.TestCase

@@ -17,7 +17,7 @@ def three(**options: Any) -> Fleet:
     """Three providers with room for eight each, and four pods on each of them."""
     fleet = Fleet(
         pool(pending=0, clear=10, health=HEALTH, failover={"runningPods": "Move", "perMinute": None}, **options),
-        {name: node(name, 4) for name in ("a1", "a2", "n1", "n2", "c1", "c2")},
+        [node(name, 4) for name in ("a1", "a2", "n1", "n2", "c1", "c2")],
     )
     for provider_, selected in (("aws", None), ("nebius", ("nebius",)), ("crusoe", ("crusoe",))):
         of = shape(1, selector={"computepool.io/provider": provider_})
@@ -32,23 +32,23 @@ def three(**options: Any) -> Fleet:
 def test_the_third_keeps_its_pods(pair: str, state: str, gap: float) -> None:
     fleet = three()
     (third,) = {"a": "aws", "n": "nebius", "c": "crusoe"}.keys() - set(pair)
-    there = {one.uid for one in fleet.pods.values() if one.node.startswith(third)}
+    there = {pod.uid for pod in fleet.pods() if pod.node.startswith(third)}
     assert len(there) == 4
     for letter in pair:
-        for name in fleet.nodes:
+        for name in fleet.cluster.nodes:
             if name.startswith(letter):
                 fleet.turn(name, ready=state)
         fleet.settle()
         fleet.wait(gap)
     fleet.run(200)
-    assert there <= {one.uid for one in fleet.pods.values() if one.node.startswith(third)}
+    assert there <= {pod.uid for pod in fleet.pods() if pod.node.startswith(third)}
     assert fleet.evictions == []
 
 
 def test_what_can_go_elsewhere_leaves_the_first_that_fails_and_stays_when_the_second_does() -> None:
     fleet = Fleet(
         pool(pending=0, health=HEALTH, failover={"perMinute": None}),
-        {name: node(name, 4) for name in ("a1", "n1", "c1")},
+        [node(name, 4) for name in ("a1", "n1", "c1")],
     )
     fleet.create(4, shape(1))
     fleet.settle()
@@ -59,14 +59,14 @@ def test_what_can_go_elsewhere_leaves_the_first_that_fails_and_stays_when_the_se
     for _ in range(5):
         fleet.settle()
         fleet.wait(2)
-    assert Counter(fleet.provider_of(one.node) for one in fleet.pods.values()) == {"aws": 4, "crusoe": 3}
+    assert Counter(fleet.cluster.provider_of(pod.node) for pod in fleet.pods()) == {"aws": 4, "crusoe": 3}
     moved = len(fleet.evictions)
     fleet.turn("c1", ready="False")
     for _ in range(5):
         fleet.settle()
         fleet.wait(2)
     assert len(fleet.evictions) == moved
-    assert fleet.look().held_back
+    assert fleet.step().plan.held_back
 
 
 @pytest.mark.parametrize("period", [20.0, 90.0, 400.0])
@@ -78,11 +78,11 @@ def test_load_that_comes_and_goes_moves_a_workload_once_a_dwell_window_at_most(p
         clear=10,
         failback={"policy": "WhenStable", "stableSeconds": 30, "minDwellSeconds": 300, "perMinute": None},
     )
-    fleet = Fleet(of, {name: node(name, 4) for name in ("a1", "a2", "n1", "n2")})
+    fleet = Fleet(of, [node(name, 4) for name in ("a1", "a2", "n1", "n2")])
     for _ in range(round(4000 / period)):
-        fleet.create(10 - len(fleet.pods), shape(1))
+        fleet.create(10 - len(fleet.pods()), shape(1))
         fleet.run(period / 2)
-        fleet.finish(sorted(one.uid for one in fleet.on("aws"))[:7])
+        fleet.finish(sorted(pod.uid for pod in fleet.cluster.pods_on("aws"))[:7])
         fleet.run(period / 2)
     assert fleet.evictions
 
@@ -99,7 +99,7 @@ def test_a_provider_that_comes_and_goes_moves_a_workload_once_a_dwell_window_at_
         failover={"runningPods": "Move", "perMinute": None},
         failback={"policy": "WhenStable", "stableSeconds": 5, "minDwellSeconds": 120, "perMinute": None},
     )
-    fleet = Fleet(of, {name: node(name, 4) for name in ("a1", "n1", "c1")})
+    fleet = Fleet(of, [node(name, 4) for name in ("a1", "n1", "c1")])
     fleet.create(7, shape(1))
     fleet.settle()
     fleet.wait(200)
@@ -107,4 +107,4 @@ def test_a_provider_that_comes_and_goes_moves_a_workload_once_a_dwell_window_at_
         fleet.turn("n1", ready="False" if turn % 2 == 0 else "True")
         fleet.run(seconds)
     assert fleet.evictions
-    assert all(one.node for one in fleet.pods.values())
+    assert all(pod.node for pod in fleet.pods())

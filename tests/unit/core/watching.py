@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.health.providers import ProviderHealth
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod

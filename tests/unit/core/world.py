@@ -1,224 +1,82 @@
-"""A cluster with a scheduler and an operator that may stop at any instruction, in plain values.
+"""A simulated cluster whose operator sees late, loses writes and may stop at any instruction, and what always holds.
 
-The operator is the real store and the real passes; what it writes reaches the cluster one patch at a time, and what
-changes in the cluster reaches the operator when it is delivered. A new operator knows only what the cluster shows.
+The scheduler binds in any order, and refuses some pods for reasons that nobody else knows.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from computepool.act.patches import BURST_DELETION_COST
-from computepool.assess.capacity.providers import Provider, providers_of
-from computepool.decide.plan import Admission, Burst, LabelFix
+from computepool.assess.capacity.providers import Provider
+from computepool.decide.plan import Burst
 from computepool.model.accelerators import request_of
-from computepool.model.cluster import Node, Offer, Pod, Shape
-from computepool.model.keys import BURST_LABEL
-from computepool.model.offers import with_offer
+from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.quantity import MILLI
-from computepool.model.state import Breaker, recorded_in, restarted
-from computepool.model.taints import Toleration, tolerated
-from computepool.observe.store import Store
-from tests.builders import GPU, NOW, POOL, namespace, pod, pool, with_tolerations
-from tests.unit.core.passes import Decided, decided
+from computepool.report.pass_report import PassReport
+from computepool.simulate.clock import Clock
+from computepool.simulate.cluster import Cluster, Event, PodChanged
+from computepool.simulate.operator import Operator
+from computepool.simulate.scheduler import Scheduler, fits
+from tests.builders import GPU, NOW, pod, pool
 
-Change = tuple[str, Any]
+GRACE = 30.0
+"""Seconds that a pod which is asked to end holds its place at most."""
+MOST_PASSES = 300
 
 
 class World:
-    """The cluster as it is, and the operator that is running now."""
+    """The parts of a simulation, each played alone; `check` holds at every moment."""
 
     def __init__(self, providers: Sequence[dict[str, Any]], nodes: Iterable[Node], **spec: Any) -> None:
-        self.now = NOW
-        self.nodes = {node.name: node for node in nodes}
-        self.pods: dict[str, Pod] = {}
-        self.refused_by: dict[str, frozenset[str]] = {}
-        """By pod uid: providers that the scheduler never binds it to, for reasons that nobody else knows."""
-        self.admission = Admission()
-        self.saturated = "Unknown"
-        self.breakers: Mapping[str, Breaker] = {}
-        self.bursts = 0
-        self._spec = (tuple(providers), spec)
-        self._versions = itertools.count(10)
-        self._unseen: list[Change] = []
-        self.targets = providers_of(pool(*providers, **spec))
-        self.start()
-
-    # -- the operator
-
-    def start(self) -> None:
-        """Let a new operator take over, which lists everything; whatever the one before had in memory is lost."""
-        self._unseen.clear()
-        self.store = Store(lambda _pool, _at: None, wall=lambda: self.now)
-        self.store.put_namespace(namespace(), 0.0)
-        for node in self.nodes.values():
-            self.store.put_node(node, 0.0)
-        for one in self.pods.values():
-            self.store.put_pod(one, 0.0)
-        providers, spec = self._spec
-        self.pool = pool(*providers, status=self._status(), **spec)
-        self.store.put_pool(self.pool, 0.0)
-        self.state = restarted(recorded_in(self.pool))
-
-    def look(self) -> Decided:
-        """Decide, and note what is under way, as one uninterrupted step."""
-        plan = decided(self.store.snapshot(POOL), self.state, self.now)
-        self.state = plan.state
-        for burst in plan.bursts:
-            self.store.in_flight.start(burst.pod.uid, Offer(burst.provider, self.now))
-        return plan
-
-    def conclude(self, plan: Decided) -> None:
-        """Carry out what comes last in a pass: marks and the status."""
-        for mark in plan.label_fixes:
-            self._mark(mark)
-        self.admission = plan.admission
-        self.saturated = {True: "True", False: "False", None: "Unknown"}[plan.state.recorded.saturated]
-        self.breakers = plan.state.recorded.breakers
-
-    def write(self, burst: Burst) -> None:
-        """Let one patch reach the API server, which refuses what would take a toleration away."""
-        uid, flights = burst.pod.uid, self.store.in_flight
-        there = self.pods.get(uid)
-        wanted = (*burst.pod.shape.tolerations, *burst.tolerations)
-        if there is None or not set(wanted) >= set(there.shape.tolerations):
-            flights.drop(uid)
-            return
-        target = next(one for one in self.targets if one.name == burst.provider)
-        assert not target.tolerated_by(there.shape), f"{there.name} is sent to {burst.provider} twice"
-        self.bursts += 1
-        self._change(
-            there,
-            shape=with_tolerations(bare(there.shape), *wanted),
-            labels={**there.labels, BURST_LABEL: burst.provider},
-            offers=with_offer(there.offers, Offer(burst.provider, self.now)),
-            deletion_cost=there.deletion_cost or BURST_DELETION_COST,
-        )
-        held = self.store.pod(uid)
-        flights.written(uid, self.pods[uid].resource_version, held.resource_version if held else 0)
-
-    def lose(self, burst: Burst) -> None:
-        """Let one patch fail: the operator learns it, and may decide anew."""
-        self.store.in_flight.drop(burst.pod.uid)
-
-    def deliver(self, count: int | None = None) -> None:
-        """Let the operator see what has changed, the first `count` of it or all."""
-        seen, self._unseen = self._unseen[:count], self._unseen[len(self._unseen[:count]) :]
-        for kind, item in seen:
-            match kind:
-                case "pod":
-                    self.store.put_pod(item, 0.0)
-                case "gone":
-                    self.store.drop_pod(item, 0.0)
-                case _:
-                    self.store.put_node(item, 0.0)
-
-    def _mark(self, mark: LabelFix) -> None:
-        there = self.pods.get(mark.pod.uid)
-        if there is not None:
-            others = {key: value for key, value in there.labels.items() if key != BURST_LABEL}
-            self._change(there, labels={**others, BURST_LABEL: mark.provider} if mark.provider else others)
-
-    def _status(self) -> dict[str, Any]:
-        condition = {
-            "type": "Saturated",
-            "status": self.saturated,
-            "reason": "PodsOverflow",
-            "lastTransitionTime": "2026-11-23T05:00:00Z",
-        }
-        given = [
-            {"key": t.key, "operator": t.operator, "value": t.value, "effect": t.effect}
-            for t in self.admission.tolerations
-        ]
-        providers = [{"name": name, "breaker": written(breaker)} for name, breaker in self.breakers.items()]
-        return {"conditions": [condition], "admission": {"tolerations": given}, "providers": providers}
-
-    # -- everybody else
+        self.clock = Clock(NOW)
+        self.cluster = Cluster(pool(*providers, **spec), nodes, self.clock, grace_seconds=GRACE)
+        self.scheduler = Scheduler(self.cluster)
+        self.operator = Operator(self.cluster, self.clock)
+        self.providers = self.cluster.providers
+        self.late: list[Burst] = []
+        """Bursts whose patch has not reached the API server yet."""
+        self._tolerations: dict[str, frozenset[Any]] = {}
+        self.cluster.listeners.append(self._see)
 
     def create(self, name: str, shape: Shape, refused_by: Iterable[str] = (), **fields: Any) -> None:
-        """Create a pod; while admission is open, it tolerates what the policy gives to those without their own say."""
-        given = self.admission.tolerations if fields.get("allowed") is None else ()
-        made = pod(
-            name,
-            shaped=with_tolerations(shape, *given),
-            created=self.now,
-            since=self.now,
-            resource_version=next(self._versions),
-            **fields,
-        )
-        if made.uid not in self.pods:
-            self.refused_by[made.uid] = frozenset(refused_by)
-            self._put(made)
+        """Create a pod; the scheduler never binds it to the providers in `refused_by`."""
+        made = self.cluster.create_pod(pod(name, shaped=shape, **fields))
+        self.scheduler.refused_by[made.uid] = frozenset(refused_by)
 
-    def finish(self, uid: str) -> None:
-        """A pod ends."""
-        if self.pods.pop(uid, None) is not None:
-            self._unseen.append(("gone", uid))
+    def burst(self, burst: Burst) -> None:
+        """Let a patch reach the API server: never one to a provider that the pod tolerates already."""
+        there = self.cluster.pods.get(burst.pod.uid)
+        if there is not None and burst.pod.shape.tolerations == there.shape.tolerations:
+            target = next(one for one in self.providers if one.name == burst.provider)
+            assert not target.tolerated_by(there.shape), f"{there.name} is sent to {burst.provider} twice"
+        self.operator.burst(burst)
+        self.check()
 
-    def terminate(self, uid: str) -> None:
-        """A pod is asked to end within half a minute; one that is bound holds its place until `finish`."""
-        one = self.pods[uid]
-        if not one.node:
-            self.finish(uid)
-        elif one.deleting is None:
-            self._change(one, deleting=self.now + 30)
-
-    def turn(self, name: str, **state: Any) -> None:
-        """A node changes its state."""
-        node = msgspec.structs.replace(self.nodes[name], resource_version=next(self._versions), **state)
-        self.nodes[name] = node
-        self._unseen.append(("node", node))
-
-    def schedule(self, order: random.Random, share: float = 1.0) -> int:
-        """Let the scheduler try a share of the pods, in any order, on any node that takes them; count the bound."""
-        waiting = [one for one in self.pods.values() if not one.node]
-        bound = 0
-        for one in order.sample(waiting, round(len(waiting) * share)):
-            places = [node for node in self.nodes.values() if self.feasible(one, node)]
-            if places:
-                self._change(one, node=order.choice(places).name)
-                bound += 1
-            elif not one.unschedulable:
-                self._change(one, unschedulable=True)
-        return bound
-
-    def feasible(self, one: Pod, node: Node) -> bool:
-        """Whether the scheduler would bind a pod to a node."""
-        target = self.target_of(node)
-        refused = target is not None and target.name in self.refused_by[one.uid]
-        return not refused and self.fits(one.shape, node)
-
-    def fits(self, shape: Shape, node: Node) -> bool:
-        """Whether a pod fits on a node by all that is known to everybody."""
-        used: dict[str, int] = {}
-        for other in self.pods.values():
-            if other.node == node.name:
-                for name, amount in other.shape.requests:
-                    used[name] = used.get(name, 0) + amount
-        room = all(node.allocatable.get(name, 0) - used.get(name, 0) >= amount for name, amount in shape.requests)
-        return (
-            node.usable and room and shape.admits(node.name, node.labels) and tolerated(node.taints, shape.tolerations)
-        )
-
-    def target_of(self, node: Node) -> Provider | None:
-        """The provider of a node."""
-        return next((target for target in self.targets if target.selector.matches(node.labels)), None)
-
-    def _change(self, one: Pod, **fields: Any) -> None:
-        self._put(msgspec.structs.replace(one, resource_version=next(self._versions), **fields))
-
-    def _put(self, one: Pod) -> None:
-        before = self.pods.get(one.uid)
-        if before is not None:
-            assert set(before.shape.tolerations) <= set(one.shape.tolerations), f"{one.name} lost a toleration"
-        self.pods[one.uid] = one
-        self._unseen.append(("pod", one))
+    def settle(self) -> PassReport:
+        """Let everything come to rest: nothing more happens, what is under way arrives, time passes as asked."""
+        while self.late:
+            self.burst(self.late.pop())
+        order = random.Random(0)
+        for _ in range(MOST_PASSES):
+            self.operator.deliver()
+            before = self.cluster.version
+            self.scheduler.run_at_random(order)
+            self.operator.deliver()
+            report = self.operator.decide()
+            for burst in report.plan.bursts:
+                self.burst(burst)
+            self.operator.conclude(report)
+            self.check()
+            if self.cluster.version != before:
+                continue
+            recheck_at = report.plan.recheck_at
+            if recheck_at is None:
+                return report
+            assert recheck_at > self.clock.now
+            self.clock.advance(recheck_at - self.clock.now)
+        raise AssertionError("there is no end to it")
 
     # -- what has to hold
 
@@ -226,35 +84,45 @@ class World:
         """What the pool's pods hold on a provider, or may hold there without any further decision; in devices."""
         return sum(
             request_of(one, GPU) // MILLI
-            for one in self.pods.values()
-            if (self.target_of(self.nodes[one.node]) is target if one.node else target.tolerated_by(one.shape))
+            for one in self.cluster.pods.values()
+            if (self.cluster.provider_of(one.node) == target.name if one.node else target.tolerated_by(one.shape))
         )
 
     def check(self) -> None:
         """Limits hold at every moment, whatever the operator knows of it."""
-        for target in self.targets:
+        for target in self.providers:
             if target.limit is not None:
                 assert self.committed(target) * MILLI <= target.limit, f"more than maxAccelerators of {target.name}"
 
+    def check_served(self, report: PassReport) -> None:
+        """Nobody waits who could run: neither where it may go already, nor where it might have been sent."""
+        left = self.scheduler.left()
+        nodes = list(self.cluster.nodes.values())
+        waiting = self.cluster.waiting_pods()
+        for one in waiting:
+            assert not any(self.scheduler.takes(one, node, left) for node in nodes), one.name
+            for target in self.providers[1:]:
+                if not self._is_open(one, target, report):
+                    continue
+                wanted = self.cluster.tolerating(one.shape, (*one.shape.tolerations, *target.tolerations))
+                others = [other for other in waiting if other is not one and target.tolerated_by(other.shape)]
+                there = [node for node in nodes if self.cluster.provider_of(node.name) == target.name]
+                if not others:
+                    assert not any(fits(wanted, node, left[node.name]) for node in there), (one.name, target.name)
+                if target.kind.before_room:
+                    assert target.contradicts(one.shape), (one.name, target.name)
 
-def written(breaker: Breaker) -> dict[str, Any]:
-    """A breaker as the pool's status has it."""
-    times = {"since": breaker.since or None, "retryAt": breaker.retry_at}
-    return {
-        "state": str(breaker.state),
-        "reason": str(breaker.reason or ""),
-        "failures": breaker.failures,
-        "node": breaker.node,
-        **{key: datetime.fromtimestamp(at, UTC).isoformat() for key, at in times.items() if at is not None},
-    }
+    def _is_open(self, one: Pod, target: Provider, report: PassReport) -> bool:
+        """Whether the pod might still be sent to the provider, room or not."""
+        failed = not report.state.breaker(target.name).closed
+        if report.plan.frozen or failed or not one.allows(target.name) or target.tolerated_by(one.shape):
+            return False
+        needed = self.committed(target) * MILLI + request_of(one, GPU)
+        return target.limit is None or needed <= target.limit
 
-
-def bare(shape: Shape) -> Shape:
-    """The shape without its tolerations."""
-    return Shape(shape.requests, shape.node_selector, shape.affinity, (), shape.unmodelled)
-
-
-def would_tolerate(shape: Shape, target: Provider) -> Shape:
-    """The shape as it would be once it was sent to a provider."""
-    missing: tuple[Toleration, ...] = tuple(t for t in target.tolerations if t not in shape.tolerations)
-    return with_tolerations(shape, *missing)
+    def _see(self, event: Event) -> None:
+        match event:
+            case PodChanged(changed):
+                had, has = self._tolerations.get(changed.uid, frozenset()), frozenset(changed.shape.tolerations)
+                assert had <= has, f"{changed.name} lost a toleration"
+                self._tolerations[changed.uid] = has

@@ -18,7 +18,7 @@ AT = 5.0
 WORLD = (pool(), namespace(), node("a1"), node("n1"), node("x1", of="elsewhere"), pod("p"), pod("q", on="a1"))
 
 
-class Marks(list[tuple[str, float]]):
+class Enqueued(list[tuple[str, float]]):
     """Who was told to look, and at what time."""
 
     def pools(self) -> set[str]:
@@ -33,18 +33,18 @@ class Clock:
         return self.now
 
 
-def new_store(label_fixes: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
-    told = Marks() if label_fixes is None else label_fixes
+def new_store(enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:
+    told = Enqueued() if enqueued is None else enqueued
     return Store(lambda name, at: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"])
 
 
-def filled(*items: Any, label_fixes: Marks | None = None, wall: Callable[[], float] | None = None) -> Store:
+def filled(*items: Any, enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:
     """A store that was given these, in this order."""
-    store = new_store(label_fixes, wall)
+    store = new_store(enqueued, wall)
     for item in items:
         put(store, item)
-    if label_fixes is not None:
-        label_fixes.clear()
+    if enqueued is not None:
+        enqueued.clear()
     return store
 
 

@@ -65,8 +65,8 @@ def test_a_new_offer_takes_no_doubt_over_from_the_one_before() -> None:
 
 
 def test_the_watch_ends_the_doubt_and_has_the_pool_looked_at() -> None:
-    label_fixes: list[str] = []
-    store = Store(lambda name, _at: label_fixes.append(name), wall=lambda: NOW)
+    enqueued: list[str] = []
+    store = Store(lambda name, _at: enqueued.append(name), wall=lambda: NOW)
     store.put_pool(pool(), 1.0)
     store.put_namespace(namespace(), 1.0)
     store.put_pod(WAITING, 1.0)
@@ -74,7 +74,7 @@ def test_the_watch_ends_the_doubt_and_has_the_pool_looked_at() -> None:
     store.in_flight.doubted(WAITING.uid, WAITING)
     store.put_pod(seen(unschedulable=True, version=15), 2.0)
     assert store.snapshot(POOL).in_flight == {WAITING.uid: Offer("nebius", NOW)}
-    label_fixes.clear()
+    enqueued.clear()
     store.put_pod(seen(("nebius", NOW)), 3.0)
     assert store.snapshot(POOL).in_flight == {}
-    assert set(label_fixes) == {POOL}
+    assert set(enqueued) == {POOL}

@@ -69,9 +69,9 @@ class Listener:
         self.time.steady += seconds
         self.time.day += seconds
 
-    def turned(self, seconds: int = SILENT) -> tuple[set[str], bool]:
-        names, anybody = self.beats.turned(seconds)
-        return set(names), anybody
+    def changed(self, seconds: int = SILENT) -> tuple[set[str], bool]:
+        names, concerns_all = self.beats.changed(seconds)
+        return set(names), concerns_all
 
     @property
     def silent(self) -> set[str]:
@@ -285,27 +285,27 @@ def test_what_counts_as_a_gap_follows_from_how_long_the_lease_lasts() -> None:
 def test_those_who_fell_silent_or_were_heard_again_are_told_once() -> None:
     listener = Listener(nodes=tuple("abcdefgh"))
     listener.wait(SILENT, beating=tuple("abcdefg"))
-    assert listener.turned() == ({"h"}, False)
-    assert listener.turned() == (set(), False)
+    assert listener.changed() == ({"h"}, False)
+    assert listener.changed() == (set(), False)
     listener.renew("h")
-    assert listener.turned() == ({"h"}, False)
+    assert listener.changed() == ({"h"}, False)
 
 
 def test_each_number_of_seconds_is_told_by_itself() -> None:
     listener = Listener(nodes=tuple("abcdefgh"))
     listener.wait(12, beating=tuple("abcdefg"))
-    assert listener.turned(10)[0] == {"h"}
-    assert listener.turned()[0] == set()
+    assert listener.changed(10)[0] == {"h"}
+    assert listener.changed()[0] == set()
 
 
 def test_where_half_are_silent_whoever_turns_concerns_everybody() -> None:
     listener = Listener(nodes=tuple("abcd"))
     listener.wait(SILENT, beating=("a", "b"))
-    assert listener.turned() == ({"c", "d"}, True)
+    assert listener.changed() == ({"c", "d"}, True)
     listener.wait(1)
-    assert listener.turned() == (set(), False)
+    assert listener.changed() == (set(), False)
     listener.renew("c")
-    assert listener.turned() == ({"c"}, True)
+    assert listener.changed() == ({"c"}, True)
 
 
 # -- always

@@ -7,7 +7,7 @@ import pytest
 
 from computepool.model.cluster import Offer
 from tests.builders import GPU, NOW, namespace, node, pod, pool, shape
-from tests.unit.observe.storing import AT, WORLD, Clock, Marks, changed, filled, new_store, put, use_of, waiting
+from tests.unit.observe.storing import AT, WORLD, Clock, Enqueued, changed, filled, new_store, put, use_of, waiting
 
 # -- what a snapshot holds
 
@@ -80,14 +80,14 @@ def test_pods_on_a_node_that_is_gone_are_astray_until_they_are_gone_too() -> Non
 
 
 def test_a_node_that_was_not_seen_has_the_owners_of_its_pods_recheck_at_when_it_comes_and_goes() -> None:
-    label_fixes = Marks()
-    store = filled(pool(), namespace(), pod("p", on="x1"), label_fixes=label_fixes)
+    enqueued = Enqueued()
+    store = filled(pool(), namespace(), pod("p", on="x1"), enqueued=enqueued)
     put(store, node("x1", of="elsewhere"))
-    assert label_fixes.pools() == {"inference"}
+    assert enqueued.pools() == {"inference"}
     assert store.snapshot("inference").on_unknown_nodes == ()
-    label_fixes.clear()
+    enqueued.clear()
     store.drop_node("x1", AT)
-    assert label_fixes.pools() == {"inference"}
+    assert enqueued.pools() == {"inference"}
 
 
 def test_a_pool_that_is_not_there_has_no_snapshot() -> None:

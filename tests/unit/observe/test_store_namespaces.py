@@ -6,7 +6,7 @@ import time
 
 from computepool.observe.store import Store
 from tests.builders import namespace, pod, pool
-from tests.unit.observe.storing import AT, Marks, filled, put
+from tests.unit.observe.storing import AT, Enqueued, filled, put
 
 SELECTS = pool(workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
 
@@ -25,16 +25,16 @@ def test_a_namespace_that_changes_takes_all_of_its_pods_along_and_no_others() ->
 
 
 def test_pods_that_are_gone_are_not_concerned() -> None:
-    label_fixes = Marks()
+    enqueued = Enqueued()
     gone = pod("gone", namespace="one")
-    store = filled(SELECTS, namespace("one"), gone, pod("blocked", namespace="one"), label_fixes=label_fixes)
+    store = filled(SELECTS, namespace("one"), gone, pod("blocked", namespace="one"), enqueued=enqueued)
     store.drop_pod(gone.uid, AT)
     put(store, namespace("one", team="ml"))
     assert waiting(store) == ["blocked"]
     store.drop_pod(store.snapshot("inference").waiting[0].uid, AT)
-    label_fixes.clear()
+    enqueued.clear()
     put(store, namespace("one"))
-    assert label_fixes == []
+    assert enqueued == []
 
 
 def test_many_namespaces_cost_the_same_beside_many_pods_as_beside_a_few() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from computepool.model.cluster import Offer
 from computepool.model.keys import BURST_LABEL
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
-from tests.unit.observe.storing import AT, Marks, changed, filled, put, use_of, waiting
+from tests.unit.observe.storing import AT, Enqueued, changed, filled, put, use_of, waiting
 
 OLD = pool(provider("aws"), provider("nebius"), name="old", created=NOW - 2000)
 YOUNG = pool(provider("aws"), provider("nebius"), name="young", created=NOW - 1000)
@@ -71,13 +71,13 @@ def test_a_pool_that_counts_another_accelerator_counts_anew() -> None:
 
 
 def test_pods_change_pools_with_their_namespaces_labels() -> None:
-    label_fixes = Marks()
+    enqueued = Enqueued()
     mine = pool(workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
-    store = filled(mine, namespace(), pod("p"), label_fixes=label_fixes)
+    store = filled(mine, namespace(), pod("p"), enqueued=enqueued)
     assert waiting(store) == []
     store.put_namespace(namespace(team="ml"), AT)
     assert waiting(store) == ["p"]
-    assert label_fixes.pools() == {"inference"}
+    assert enqueued.pools() == {"inference"}
     store.put_namespace(namespace(team="web"), AT)
     assert waiting(store) == []
 

@@ -17,7 +17,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.observe.records import Namespace
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, namespace, node, pod, pool, provider
-from tests.unit.observe.storing import AT, Marks, filled, new_store, put
+from tests.unit.observe.storing import AT, Enqueued, filled, new_store, put
 
 NAMES = ("a", "b", "c", "d")
 LABELS: tuple[dict[str, str], ...] = (
@@ -180,11 +180,11 @@ def test_whatever_has_happened_the_store_shows_what_there_is(events: list[Any]) 
 @often
 @given(EVENTS)
 def test_every_pool_whose_snapshot_changes_is_told_to_look(events: list[Any]) -> None:
-    label_fixes = Marks()
-    store, truth = new_store(label_fixes), Truth()
+    enqueued = Enqueued()
+    store, truth = new_store(enqueued), Truth()
     for event in events:
         before = {name: plain(store.snapshot(name)) for name in truth.pools}
-        label_fixes.clear()
+        enqueued.clear()
         happen(store, truth, event)
         for name in truth.pools:
             after = plain(store.snapshot(name))
@@ -193,7 +193,7 @@ def test_every_pool_whose_snapshot_changes_is_told_to_look(events: list[Any]) ->
             more_foreign = {**was, "foreign": after["foreign"]} == after and set(was["foreign"]) <= set(
                 after["foreign"]
             )
-            assert was == after or more_foreign or name in label_fixes.pools(), (name, event)
+            assert was == after or more_foreign or name in enqueued.pools(), (name, event)
 
 
 @often

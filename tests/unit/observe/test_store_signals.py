@@ -12,7 +12,7 @@ from computepool.observe.failures import FailedPod
 from computepool.observe.heartbeats import Lease
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool, provider
-from tests.unit.observe.storing import AT, Clock, Marks, changed, put
+from tests.unit.observe.storing import AT, Clock, Enqueued, changed, put
 
 NODES = (node("a1"), node("a2"), node("n1"), node("n2"), node("x1", of="elsewhere"))
 
@@ -21,16 +21,16 @@ class Scene:
     """A store whose clocks the test moves."""
 
     def __init__(self, *items: Any) -> None:
-        self.label_fixes = Marks()
+        self.enqueued = Enqueued()
         self.clock = Clock()
-        self.store = Store(lambda name, at: self.label_fixes.append((name, at)), wall=self.clock, clock=self.clock)
+        self.store = Store(lambda name, at: self.enqueued.append((name, at)), wall=self.clock, clock=self.clock)
         for item in items or (pool(), namespace(), *NODES):
             put(self.store, item)
         self.store.heartbeats.sync_started(self.clock.now)
         self.beat(*(one.name for one in NODES))
         self.store.heartbeats.sync_finished(self.clock.now)
         self.tick()
-        self.label_fixes.clear()
+        self.enqueued.clear()
 
     def beat(self, *names: str) -> None:
         for name in names:
@@ -38,9 +38,9 @@ class Scene:
 
     def tick(self, *, connected: bool = True) -> set[str]:
         """Tick; return who is told to look."""
-        self.label_fixes.clear()
+        self.enqueued.clear()
         self.store.tick(AT, connected=connected)
-        return self.label_fixes.pools()
+        return self.enqueued.pools()
 
     def wait(self, seconds: int, *beating: str) -> set[str]:
         """Let time go by; return who was told to look meanwhile."""
@@ -106,7 +106,7 @@ def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
     assert scene.wait(30, "x1") == {"inference"}
     scene.beat("x1")
     scene.wait(26)
-    scene.label_fixes.clear()
+    scene.enqueued.clear()
     scene.beat("x1")
     # Nobody of the pool, but the one who tells that it is not we who are deaf.
     assert scene.tick() == {"inference"}
@@ -140,7 +140,7 @@ def failed(uid: str, on: str = "a1", *, created: float = NOW) -> FailedPod:
 def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> None:
     scene = Scene(pool(), pool(provider("crusoe"), provider("tertiary"), name="other"), namespace(), *NODES)
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
-    assert scene.label_fixes == [("inference", AT)]
+    assert scene.enqueued == [("inference", AT)]
     expected = (Failure("u1", "a1", "rs", NOW, refused=True),)
     assert scene.store.snapshot("inference").failures == expected
     assert scene.store.snapshot("other").failures == expected
@@ -149,10 +149,10 @@ def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> No
 def test_a_pod_that_is_known_to_have_failed_wakes_nobody() -> None:
     scene = Scene()
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
-    scene.label_fixes.clear()
+    scene.enqueued.clear()
     scene.store.put_failed_pod(failed("u1"), AT, listed=True)
     scene.store.put_failed_pod(failed("u2", created=NOW - 100_000), AT, listed=True)
-    assert scene.label_fixes == []
+    assert scene.enqueued == []
 
 
 def test_failures_are_kept_for_the_longest_window_of_any_pool() -> None:
@@ -174,9 +174,9 @@ def test_a_pod_that_does_not_start_tells_of_its_node_whoever_it_belongs_to(names
     scene = Scene()
     starting = pod("p", on="a1", namespace=namespace_of_pod, owner="rs")
     put(scene.store, starting)
-    scene.label_fixes.clear()
+    scene.enqueued.clear()
     put(scene.store, changed(starting, failing=True))
-    assert scene.label_fixes.pools() == {"inference"}
+    assert scene.enqueued.pools() == {"inference"}
     seen = scene.store.snapshot("inference").failures
     assert seen == (Failure(starting.uid, "a1", "rs", NOW, refused=False),)
 
@@ -201,34 +201,34 @@ def test_a_strangers_pod_that_becomes_ready_wakes_nobody() -> None:
     scene = Scene()
     stranger = pod("p", 0, on="a1", namespace="kube-system")
     scene.store = Store(
-        lambda name, at: scene.label_fixes.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
+        lambda name, at: scene.enqueued.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
     )
     for item in (pool(), namespace(), *NODES, stranger):
         put(scene.store, item)
-    scene.label_fixes.clear()
+    scene.enqueued.clear()
     put(scene.store, changed(stranger, ready=True))
-    assert scene.label_fixes == []
+    assert scene.enqueued == []
     put(scene.store, changed(stranger, ready=True, deleting=NOW + 30))
-    assert scene.label_fixes.pools() == {"inference"}
+    assert scene.enqueued.pools() == {"inference"}
 
 
 def test_a_pod_of_the_pool_that_becomes_ready_has_the_pool_look() -> None:
     scene = Scene()
     own = pod("p", on="n1")
     put(scene.store, own)
-    scene.label_fixes.clear()
+    scene.enqueued.clear()
     put(scene.store, changed(own, ready=True))
-    assert scene.label_fixes.pools() == {"inference"}
+    assert scene.enqueued.pools() == {"inference"}
 
 
 def test_a_node_condition_that_turns_has_the_pool_look_and_one_that_stands_does_not() -> None:
     scene = Scene()
     unhealthy = changed(NODES[0], conditions=(("XIDErrors", "True"),))  # type: ignore[arg-type]
     put(scene.store, unhealthy)
-    assert scene.label_fixes.pools() == {"inference"}
-    scene.label_fixes.clear()
+    assert scene.enqueued.pools() == {"inference"}
+    scene.enqueued.clear()
     put(scene.store, changed(unhealthy))
-    assert scene.label_fixes == []
+    assert scene.enqueued == []
 
 
 # -- moves

@@ -9,7 +9,7 @@ import pytest
 from computepool.model.taints import Toleration
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
-from tests.unit.observe.storing import Marks, changed, filled, put
+from tests.unit.observe.storing import Enqueued, changed, filled, put
 
 
 def workloads(of: str) -> dict[str, Any]:
@@ -21,8 +21,8 @@ THEIRS = pool(name="theirs", workloads=workloads("theirs"))
 ADMITTED = pod("admitted", labels={"of": "theirs"}, tolerates=["nebius"])
 
 
-def two(*more: Any, label_fixes: Marks | None = None) -> Store:
-    return filled(MINE, THEIRS, namespace(), node("n1"), *more, label_fixes=label_fixes)
+def two(*more: Any, enqueued: Enqueued | None = None) -> Store:
+    return filled(MINE, THEIRS, namespace(), node("n1"), *more, enqueued=enqueued)
 
 
 def foreign(store: Store) -> list[str]:
@@ -63,10 +63,10 @@ def test_once_its_gates_are_lifted_a_pod_holds_its_place() -> None:
 
 @pytest.mark.parametrize("end", [{"node": "n1"}, {"deleting": NOW}, {"finished": True}], ids=str)
 def test_a_place_that_is_given_up_has_every_pool_looked_at(end: dict[str, Any]) -> None:
-    label_fixes = Marks()
-    store = two(ADMITTED, label_fixes=label_fixes)
+    enqueued = Enqueued()
+    store = two(ADMITTED, enqueued=enqueued)
     put(store, changed(ADMITTED, **end))
-    assert "mine" in label_fixes.pools()
+    assert "mine" in enqueued.pools()
     assert foreign(store) == []
 
 

@@ -18,7 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.health.providers import ProviderHealth
 from computepool.model.api import Breaker as BreakerSpec
 from computepool.model.api import BreakerState
 from computepool.model.api import Health as HealthSpec

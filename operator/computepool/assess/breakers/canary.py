@@ -6,7 +6,7 @@ from heapq import nsmallest
 from computepool.assess.breakers.breaker import BreakerInput
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.faults import leaving
-from computepool.assess.health.nodes import ProviderHealth
+from computepool.assess.health.providers import ProviderHealth
 from computepool.model.accelerators import accelerators_of
 from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.snapshot import Snapshot
@@ -15,7 +15,7 @@ from computepool.model.state import Breaker
 
 def breaker_input(
     snapshot: Snapshot,
-    target: Provider,
+    provider: Provider,
     infos: Sequence[NodeInfo],
     health: ProviderHealth,
     breaker: Breaker,
@@ -23,13 +23,13 @@ def breaker_input(
 ) -> BreakerInput:
     """Return what is seen of a provider. `infos`: its nodes; `not_bound`: how many pods it did not bind in time."""
     if breaker.closed:
-        return BreakerInput(health, target.drain, not_bound, makes_nodes=target.kind.before_room)
+        return BreakerInput(health, provider.drain, not_bound, makes_nodes=provider.kind.before_room)
     resource = snapshot.pool.spec.accelerator.resource_name
     healthy = [info for info in infos if info.node.name not in health.unhealthy]
-    new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, target.name) >= int(breaker.since)]
+    new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, provider.name) >= int(breaker.since)]
     candidates = [info for info in healthy if info.node.usable and not leaving(info.node)]
-    coming = [pod for pod in snapshot.waiting if _waits_for(pod, target, breaker)]
-    canary = _canary(candidates, breaker, resource, coming if target.kind.before_room and not new else ())
+    coming = [pod for pod in snapshot.waiting if _waits_for(pod, provider, breaker)]
+    canary = _canary(candidates, breaker, resource, coming if provider.kind.before_room and not new else ())
     if canary is not None and not accelerators_of(canary, resource).free:
         # A provider that is full has no place for a new pod: there the pods that run show that it works.
         new += _pods([canary], snapshot.pool.name)
@@ -41,14 +41,14 @@ def breaker_input(
     )
     return BreakerInput(
         health=health,
-        drained=target.drain,
+        drained=provider.drain,
         not_bound=not_bound,
         node="" if canary is None else canary.node.name,
-        makes_nodes=target.kind.before_room,
+        makes_nodes=provider.kind.before_room,
         tried=bool(new or coming),
         ready=ready,
         failing=not ready and (refused or any(pod.failing for pod in new)),
-        timeout=target.timeout,
+        timeout=provider.timeout,
     )
 
 
@@ -98,12 +98,12 @@ def _pods(infos: Iterable[NodeInfo], pool: str) -> list[Pod]:
     return [pod for pod in members_on(infos, pool) if pod.deleting is None]
 
 
-def _waits_for(pod: Pod, target: Provider, breaker: Breaker) -> bool:
+def _waits_for(pod: Pod, provider: Provider, breaker: Breaker) -> bool:
     """Say whether the pod was sent there since the breaker changed, and waits to be bound.
 
     Pods that may have no place there do not count, nor pods that the scheduler does not look at.
     """
     if pod.shape.unmodelled or pod.gated or pod.deleting is not None:
         return False
-    at = pod.offered(target.name)
-    return at is not None and at >= breaker.since and target.tolerated_by(pod.shape)
+    at = pod.offered(provider.name)
+    return at is not None and at >= breaker.since and provider.tolerated_by(pod.shape)

@@ -30,7 +30,7 @@ class NotBound(msgspec.Struct, frozen=True):
 
 def not_bound_in_time(
     snapshot: Snapshot,
-    targets: Sequence[Provider],
+    providers: Sequence[Provider],
     members: Mapping[str, Sequence[NodeInfo]],
     state: PoolState,
     now: float,
@@ -40,11 +40,11 @@ def not_bound_in_time(
     bound: dict[str, float] = {}
     dues: list[float] = []
     memory = state.memory
-    for target in targets:
-        if target.primary:
+    for provider in providers:
+        if provider.primary:
             continue
-        name = target.name
-        late = _late(snapshot, target, memory.fitting, dues, now)
+        name = provider.name
+        late = _late(snapshot, provider, memory.fitting, dues, now)
         before = memory.not_bound.get(name, frozenset())
         if not late and not before:
             continue
@@ -60,13 +60,13 @@ def not_bound_in_time(
 
 
 def _late(
-    snapshot: Snapshot, target: Provider, fitting: Fitting, dues: list[float], now: float
+    snapshot: Snapshot, provider: Provider, fitting: Fitting, dues: list[float], now: float
 ) -> list[tuple[Pod, float]]:
     """Return the pods whose time is over, and when each was offered; add to `dues` when others' time will be."""
     late = []
     for pod in snapshot.waiting:
-        at = _offered(pod, target)
-        due = None if at is None else _due(pod, target, at, fitting)
+        at = _offered(pod, provider)
+        due = None if at is None else _due(pod, provider, at, fitting)
         if at is None or due is None:
             continue
         if now >= due:
@@ -76,18 +76,18 @@ def _late(
     return late
 
 
-def _offered(pod: Pod, target: Provider) -> float | None:
+def _offered(pod: Pod, provider: Provider) -> float | None:
     """Return when the pod could first use the provider; None where it can't, or belongs to somebody else for now."""
     if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled:
         return None
-    return pod.offered_since(target.name) if target.tolerated_by(pod.shape) else None
+    return pod.offered_since(provider.name) if provider.tolerated_by(pod.shape) else None
 
 
-def _due(pod: Pod, target: Provider, at: float, fitting: Fitting) -> float | None:
-    since = fitting.get((pod.uid, target.name))
+def _due(pod: Pod, provider: Provider, at: float, fitting: Fitting) -> float | None:
+    since = fitting.get((pod.uid, provider.name))
     if since is not None:
-        return max(at, since) + target.timeout
-    return at + target.timeout if target.kind.before_room and not target.contradicts(pod.shape) else None
+        return max(at, since) + provider.timeout
+    return at + provider.timeout if provider.kind.before_room and not provider.contradicts(pod.shape) else None
 
 
 def _bound(infos: Sequence[NodeInfo], pool: str, provider: str) -> float:

@@ -12,7 +12,8 @@ from computepool.assess.breakers.breaker import BreakerInput, Rules, exceeded_of
 from computepool.assess.breakers.canary import breaker_input
 from computepool.assess.breakers.not_bound import not_bound_in_time
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.nodes import Health, Members
+from computepool.assess.health.pool_health import Health
+from computepool.assess.health.providers import Members
 from computepool.assess.times import soonest
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, PoolState
@@ -37,24 +38,24 @@ class Breakers(msgspec.Struct, frozen=True):
 
 
 def breakers_of(
-    snapshot: Snapshot, targets: Sequence[Provider], members: Members, health: Health, state: PoolState, now: float
+    snapshot: Snapshot, providers: Sequence[Provider], members: Members, health: Health, state: PoolState, now: float
 ) -> Breakers:
     """Return the breakers after one step, each from its own state and from what is seen of its provider."""
-    before = {target.name: state.breaker(target.name) for target in targets}
+    before = {provider.name: state.breaker(provider.name) for provider in providers}
     if snapshot.stale or health.all_silent:
         # What stands while nothing can be seen is the state; the timers start anew.
         return Breakers(before, {}, state.memory.not_bound, state.memory.last_bound_offer)
-    not_bound = not_bound_in_time(snapshot, targets, members, state, now)
+    not_bound = not_bound_in_time(snapshot, providers, members, state, now)
     seen = {
-        target.name: breaker_input(
+        provider.name: breaker_input(
             snapshot,
-            target,
-            members[target.name],
-            health.providers[target.name],
-            before[target.name],
-            len(not_bound.pods.get(target.name, ())),
+            provider,
+            members[provider.name],
+            health.providers[provider.name],
+            before[provider.name],
+            len(not_bound.pods.get(provider.name, ())),
         )
-        for target in targets
+        for provider in providers
     }
     spec = snapshot.pool.spec.health
     rules = {name: Rules(spec, f"{snapshot.pool.name}/{name}") for name in before}
@@ -65,7 +66,7 @@ def breakers_of(
     )
     # Counted by what would be open, so that a provider that is about to be tried again does not count.
     failed = [name for name, (one, _) in free.items() if has_failed(one, seen[name]) or _suspect(name, health, seen)]
-    exceeded = exceeded_of(failed, len(targets), spec.max_unhealthy_percent)
+    exceeded = exceeded_of(failed, len(providers), spec.max_unhealthy_percent)
     after = calm if exceeded else free
     # What was counted is counted for one change: a breaker that has just changed starts from nothing.
     changed = {

@@ -150,18 +150,18 @@ class Packer:
         return reason
 
     def _rejection(self, shape: Shape) -> Reason:
-        target = self.supply.provider
+        provider = self.supply.provider
         admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
         if not admitting:
-            present_only = self.supply.nodes and not target.kind.before_room
-            return Reason.PINNED if present_only or target.contradicts(shape) else self._no_room()
-        tolerations = shape.tolerations + target.tolerations
+            present_only = self.supply.nodes and not provider.kind.before_room
+            return Reason.PINNED if present_only or provider.contradicts(shape) else self._no_room()
+        tolerations = shape.tolerations + provider.tolerations
         # What passes with a node's state keeps the pod off for now, not off the provider.
         lasting = [[taint for taint in node.taints if not _passing(taint)] for node in admitting]
         open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
-        if not target.kind.before_room and self._too_large(shape, open_to):
+        if not provider.kind.before_room and self._too_large(shape, open_to):
             return Reason.TOO_LARGE
         return self._no_room()
 

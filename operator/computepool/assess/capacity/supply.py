@@ -48,15 +48,15 @@ class Supply(msgspec.Struct, frozen=True):
         return bool(self.nodes) or self.provider.kind.before_room
 
 
-def members_of(nodes: Sequence[NodeInfo], targets: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], int]:
+def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], int]:
     """Return the nodes of each provider, and how many nodes match more than one.
 
     A node that matches several providers counts for the first.
     """
-    members: dict[str, list[NodeInfo]] = {target.name: [] for target in targets}
+    members: dict[str, list[NodeInfo]] = {provider.name: [] for provider in providers}
     overlapping_nodes = 0
     for info in nodes:
-        matching = [target.name for target in targets if target.selector.matches(info.node.labels)]
+        matching = [provider.name for provider in providers if provider.selector.matches(info.node.labels)]
         if matching:
             members[matching[0]].append(info)
             overlapping_nodes += len(matching) > 1

@@ -83,7 +83,7 @@ def demand_of(
 
     `fitting` is what the pass before returned, so that a pod the scheduler refuses although it fits is noticed.
     """
-    by_name = {target.name: target for target in standbys}
+    by_name = {provider.name: provider for provider in standbys}
     sorter = _Sorter(primary, pending_seconds, fitting, now)
     sent: list[tuple[Pod, Offer]] = []
     for pod in in_order(waiting):
@@ -106,16 +106,16 @@ def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[s
     offer = in_flight.get(pod.uid)
     if offer is not None and offer.provider in standbys:
         return offer
-    target = standbys.get(pod.burst)
+    provider = standbys.get(pod.burst)
     # The tolerations are the truth: a label without them, after the pool was edited, sends nobody anywhere.
-    if target is None or not target.tolerated_by(pod.shape):
+    if provider is None or not provider.tolerated_by(pod.shape):
         return None
-    return Offer(target.name, pod.offered_since(target.name))
+    return Offer(provider.name, pod.offered_since(provider.name))
 
 
-def fit_since(fitted: Fitting, pod: Pod, target: Provider, now: float) -> float:
+def fit_since(fitted: Fitting, pod: Pod, provider: Provider, now: float) -> float:
     """Return since when the pod fits on the provider without being bound: from now on where that is new."""
-    return fitted.get((pod.uid, target.name), now)
+    return fitted.get((pod.uid, provider.name), now)
 
 
 def _not_ours(pod: Pod) -> Reason | None:
@@ -131,13 +131,13 @@ class _Sorter:
 
     def __init__(self, primary: Packer, pending_seconds: int, fitting: Fitting, now: float) -> None:
         self._primary = primary
-        self._target = primary.supply.provider
+        self._provider = primary.supply.provider
         self._fitted = fitting
         self._now = now
         self.held: list[Hold] = []
         self.overflow: list[Overflow] = []
         self.fitting: dict[tuple[str, str], float] = {}
-        self._patience = self._target.kind.seconds_for_room(float(pending_seconds), self._target.timeout)
+        self._patience = self._provider.kind.seconds_for_room(float(pending_seconds), self._provider.timeout)
 
     def sort(self, pod: Pod) -> None:
         if self._refused(pod):
@@ -149,7 +149,7 @@ class _Sorter:
             return
         soon = self._primary.place_soon(pod.shape)
         if soon is not None:
-            self.held.append(Hold(pod, Reason.SOON_FREE, self._target.name, until=soon))
+            self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=soon))
             return
         self.overflow.append(self._overflowing(pod))
 
@@ -160,19 +160,19 @@ class _Sorter:
     def _placed(self, pod: Pod) -> Hold | None:
         if not self._primary.place(pod.shape):
             return None
-        since = fit_since(self._fitted, pod, self._target, self._now)
-        self.fitting[pod.uid, self._target.name] = since
-        due = since + self._target.timeout
+        since = fit_since(self._fitted, pod, self._provider, self._now)
+        self.fitting[pod.uid, self._provider.name] = since
+        due = since + self._provider.timeout
         # Once that is over only the scheduler's word changes anything, and its word comes as an event.
         until = due if due > self._now else None
-        return Hold(pod, Reason.FITS_ON_PREFERRED, self._target.name, until=until)
+        return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=until)
 
     def _refused(self, pod: Pod) -> bool:
         """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
-        since = fit_since(self._fitted, pod, self._target, self._now)
-        if not pod.unschedulable or self._now < since + self._target.timeout:
+        since = fit_since(self._fitted, pod, self._provider, self._now)
+        if not pod.unschedulable or self._now < since + self._provider.timeout:
             return False
-        self.fitting[pod.uid, self._target.name] = since
+        self.fitting[pod.uid, self._provider.name] = since
         return True
 
     def _overflowing(self, pod: Pod) -> Overflow:
@@ -182,5 +182,5 @@ class _Sorter:
         due = pod.since + patience
         if self._now >= due:
             return Overflow(pod, why)
-        wait = Reason.AWAITING_NODES if self._target.kind.before_room else Reason.BELOW_PENDING_SECONDS
+        wait = Reason.AWAITING_NODES if self._provider.kind.before_room else Reason.BELOW_PENDING_SECONDS
         return Overflow(pod, why, wait, due)

@@ -1,6 +1,5 @@
 """What is wrong with one node right now: the worst of its faults, and whether it counts at once."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -15,7 +14,7 @@ from computepool.model.reasons import Reason
 AUTOSCALER_TAINTS: Final = frozenset(
     {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}
 )
-"""Taints of nodes that an autoscaler is taking away: it drains them itself, and nothing is wrong with them."""
+"""Taints of nodes that an autoscaler takes away: it drains them itself, and they have no fault."""
 NODE_FAULTS: Final = frozenset(
     {
         Reason.NODE_SILENT,
@@ -28,44 +27,44 @@ NODE_FAULTS: Final = frozenset(
         Reason.DEVICES_MISSING,
     }
 )
-"""Every fault that makes a single node sick."""
+"""Every fault that makes a single node unhealthy."""
 JOINING_FAULTS: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
-"""What is no fault in a node that has not been ready yet: it is just joining."""
-
+"""States that are no fault of a node that has not been ready yet: it is just joining."""
 UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
-"""What a cordoned node goes through while it is upgraded: a provider that does that node by node does not fail."""
+"""States of a cordoned node while it is upgraded: a provider that upgrades node by node does not fail."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong with a node. `at_once`: what shows it was waited for already."""
+    """What is wrong with a node."""
 
     reason: Reason
     detail: str = ""
     at_once: bool = False
+    """Whether it counts at once, because its sign has lasted long enough already."""
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What `spec.health` says about single nodes, in the form that many nodes are checked against."""
+    """The rules of `spec.health` for single nodes, compiled once for many nodes."""
 
     resource: str
     pool: str
     bad: frozenset[tuple[str, str]]
-    """Type and status of conditions that mean trouble."""
+    """Type and status of conditions that are a fault."""
     removal: frozenset[str]
     """Keys of taints that announce a node's end."""
     leaving: frozenset[str]
     """Keys of taints by which autoscalers take a node away."""
     percent: int
-    """Percent of a node's accelerators that must be gone."""
+    """A node with at least this percent of its accelerators gone has a fault."""
 
 
 def rules_of(health: HealthSpec, pool: str, resource: str) -> Rules:
-    """Compile the rules of one pool. A taint that the spec lists as an announcement is one, an autoscaler's too."""
+    """Compile the rules of one pool. A taint of an autoscaler that the spec lists as an announcement is a fault."""
     removal = frozenset(health.removal_taints)
     return Rules(
         resource=resource,
         pool=pool,
-        bad=frozenset((one.type, str(one.bad_status)) for one in health.conditions),
+        bad=frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions),
         removal=removal,
         leaving=AUTOSCALER_TAINTS - removal,
         percent=health.unhealthy_percent,
@@ -73,25 +72,28 @@ def rules_of(health: HealthSpec, pool: str, resource: str) -> Rules:
 
 
 def leaving(node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS) -> bool:
-    """Say whether the node is being taken away as planned: no supply, and nothing is wrong with it."""
+    """Say whether the node is taken away as planned: then it is no supply, and has no fault."""
     return node.deleting or _first(node, taints) is not None
 
 
 class FastPath:
-    """Tells in a moment of most nodes that nothing can be wrong with them, so that a pass over thousands is cheap.
+    """Finds at little cost that most nodes have no fault, so that a pass over thousands of nodes is cheap.
 
-    For one pass only: taints and conditions are told apart by identity, which most nodes share.
+    It lives for one pass only: taints and conditions are told apart by identity, because most nodes share them.
     """
 
     def __init__(self, rules: Rules) -> None:
-        """Start knowing nothing."""
+        """Start without any known taints and conditions."""
         self._resource = rules.resource
-        self._telling = rules.removal | rules.leaving | {UNAVAILABLE_KEY}
+        self._notable = rules.removal | rules.leaving | {UNAVAILABLE_KEY}
         self._bad = rules.bad
         self._plain: dict[tuple[int, int], bool] = {}
 
-    def well(self, info: NodeInfo) -> bool:
-        """Say whether the node is ready, has all its accelerators, and no taint or condition tells of anything."""
+    def has_no_fault(self, info: NodeInfo) -> bool:
+        """Say whether the node is ready, has all its accelerators, and has no taint or condition to look into.
+
+        False: `fault_of` has to look.
+        """
         node = info.node
         if node.ready != "True" or node.deleting:
             return False
@@ -101,15 +103,15 @@ class FastPath:
         key = (id(node.taints), id(node.conditions))
         plain = self._plain.get(key)
         if plain is None:
-            plain = self._bad.isdisjoint(node.conditions) and _first(node, self._telling) is None
+            plain = self._bad.isdisjoint(node.conditions) and _first(node, self._notable) is None
             self._plain[key] = plain
         return plain
 
 
-def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed: int = 0) -> Fault | None:
-    """Return the worst fault of a node; None where nothing is wrong.
+def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed_pods: int = 0) -> Fault | None:
+    """Return the worst fault of a node; None if it has none.
 
-    `silent`: its heartbeat has stopped; `failed`: how many pods failed at once on it, if so many that they count.
+    `silent`: its heartbeat has stopped; `failed_pods`: how many pods failed at once on it, 0 if too few to count.
     """
     node = info.node
     if silent:
@@ -118,32 +120,29 @@ def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed: int 
         return Fault(Reason.NODE_UNKNOWN, "", at_once=True)
     if node.taints and (key := _first(node, rules.removal)) is not None:
         return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
-    if failed:
-        return Fault(Reason.BLACK_HOLE, f"{failed} pods failed at once", at_once=True)
+    if failed_pods:
+        return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
     if node.ready != "True":
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
-        return Fault(Reason.NODE_CONDITION, _named(one for one in node.conditions if one in rules.bad))
-    return _devices(info, rules)
+        bad = [condition for condition in node.conditions if condition in rules.bad]
+        return Fault(Reason.NODE_CONDITION, ", ".join(f"{kind}={status}" for kind, status in bad))
+    return _device_fault(info, rules)
 
 
-def _devices(info: NodeInfo, rules: Rules) -> Fault | None:
+def _device_fault(info: NodeInfo, rules: Rules) -> Fault | None:
     accelerators = accelerators_of(info, rules.resource)
-    has, gone = accelerators.capacity, accelerators.missing
-    if not has:
-        # A node that was never told to have any is no fault, unless pods of the pool hold some of it.
+    capacity, missing = accelerators.capacity, accelerators.missing
+    if not capacity:
+        # A node that never had accelerators has no fault, unless pods of the pool hold some there.
         share = info.shares.get(rules.pool)
         return Fault(Reason.DEVICE_PLUGIN_GONE) if share is not None and share.accelerators else None
-    if gone == has:
+    if missing == capacity:
         return Fault(Reason.DEVICE_PLUGIN_GONE)
-    if gone and 100 * gone >= rules.percent * has:
-        return Fault(Reason.DEVICES_MISSING, f"{gone // MILLI} of {has // MILLI}")
+    if missing and 100 * missing >= rules.percent * capacity:
+        return Fault(Reason.DEVICES_MISSING, f"{missing // MILLI} of {capacity // MILLI}")
     return None
 
 
 def _first(node: Node, keys: frozenset[str]) -> str | None:
     return next((taint.key for taint in node.taints if taint.key in keys), None)
-
-
-def _named(conditions: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{kind}={status}" for kind, status in conditions)

@@ -1,9 +1,9 @@
-"""How long a node has been in trouble: faults have to last, and so has a recovery.
+"""How long a node's fault has lasted: a fault counts only after it has lasted, and so does a recovery.
 
-- The timer of a fault runs on when the fault is seen again, or turns into another.
-- A gap shorter than clearSeconds does not start it anew either; in a node that is not sick yet, the gap does not count
-  towards sustainSeconds: a node that fails for a second every minute is not failing continuously.
-- What is sick stays sick until nothing was wrong with it for clearSeconds.
+- The timer of a fault goes on when the fault is seen again, or turns into another fault.
+- A gap shorter than clearSeconds does not restart the timer. Before the node counts as unhealthy, the gap does not
+  count towards sustainSeconds: a node that fails for a second every minute does not fail continuously.
+- An unhealthy node stays unhealthy until it had no fault for clearSeconds.
 """
 
 from collections.abc import Mapping
@@ -16,41 +16,41 @@ from computepool.model.state import NodeFault
 
 
 class Times(msgspec.Struct, frozen=True):
-    """The seconds that matter."""
+    """How long a fault and a recovery have to last, in seconds."""
 
     sustain: float
     clear: float
 
 
 def node_fault_of(before: NodeFault | None, fault: Fault | None, times: Times, now: float) -> NodeFault | None:
-    """Return the node's trouble now; None where it is well."""
+    """Return the node's fault as it counts now; None for a healthy node. `fault`: the fault that is seen now."""
     if before is not None and before.clear_since is not None and now >= before.clear_since + times.clear:
         before = None
     if fault is None:
         if before is None:
             return None
-        return before if before.clear_since is not None else _replaced(before, clear_since=now)
+        return before if before.clear_since is not None else _with_clear_since(before, now)
     since = now if before is None else _since(before, now)
-    was_sick = before is not None and before.unhealthy
-    unhealthy = was_sick or fault.at_once or now >= since + times.sustain
+    was_unhealthy = before is not None and before.unhealthy
+    unhealthy = was_unhealthy or fault.at_once or now >= since + times.sustain
     return NodeFault(fault.reason, fault.detail, since, unhealthy)
 
 
-def due(one: NodeFault, times: Times) -> float | None:
-    """Return when time alone changes what the trouble counts for."""
-    if one.clear_since is not None:
-        return one.clear_since + times.clear if one.unhealthy else None
-    return None if one.unhealthy else one.since + times.sustain
+def recheck_at(fault: NodeFault, times: Times) -> float | None:
+    """Return when time alone changes what the fault counts for."""
+    if fault.clear_since is not None:
+        return fault.clear_since + times.clear if fault.unhealthy else None
+    return None if fault.unhealthy else fault.since + times.sustain
 
 
 def quarantined_before(reason: Reason, now: float) -> NodeFault:
-    """Return the trouble of a node that was found in quarantine: well as soon as it has been so for clearSeconds."""
+    """Return the fault of a node that was found in quarantine: the node is healthy after clearSeconds without one."""
     return NodeFault(reason, "in quarantine already", since=now, unhealthy=True, clear_since=now)
 
 
-def held(before: Mapping[str, NodeFault]) -> Mapping[str, NodeFault]:
-    """Return what stands while nothing can be seen: the sick stay so, and every timer starts anew."""
-    return {name: _replaced(one, clear_since=None) for name, one in before.items() if one.unhealthy}
+def frozen_faults(before: Mapping[str, NodeFault]) -> Mapping[str, NodeFault]:
+    """Return the faults that stand while nothing can be seen: unhealthy nodes stay so, and every timer starts anew."""
+    return {name: _with_clear_since(fault, None) for name, fault in before.items() if fault.unhealthy}
 
 
 def _since(before: NodeFault, now: float) -> float:
@@ -59,5 +59,5 @@ def _since(before: NodeFault, now: float) -> float:
     return before.since + max(0.0, now - before.clear_since)
 
 
-def _replaced(one: NodeFault, clear_since: float | None) -> NodeFault:
-    return one if one.clear_since == clear_since else msgspec.structs.replace(one, clear_since=clear_since)
+def _with_clear_since(fault: NodeFault, clear_since: float | None) -> NodeFault:
+    return fault if fault.clear_since == clear_since else msgspec.structs.replace(fault, clear_since=clear_since)

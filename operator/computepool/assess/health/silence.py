@@ -1,8 +1,8 @@
-"""Which nodes' heartbeats have stopped, and whether it is rather us who do not hear.
+"""Which nodes' heartbeats have stopped, and whether the operator itself has lost sight of them all.
 
-Heartbeats are the renewals of node Leases, by our own clock. A node whose Lease was never seen is not silent: it can't
-be told. Nobody was silent before we listened. Where all heartbeats of the cluster stop at once, the trouble is on our
-side (invariant 4): nobody counts as silent then.
+A heartbeat is the renewal of a node's Lease, timed by the operator's own clock. A node whose Lease was never seen can't
+be judged, so it is not silent. A node counts as silent only for a time in which the operator was listening. If all
+heartbeats of the cluster stop at once, the fault is on the operator's side (invariant 4), and no node counts as silent.
 """
 
 from collections.abc import Mapping
@@ -10,48 +10,52 @@ from typing import Final
 
 import msgspec
 
-QUIET_SHARE: Final = 0.55
-"""A node that is not heard for this share of `silent_seconds` is quiet: with the default, longer than kubelets take
-between two heartbeats, and less than what two that died together may differ by."""
+LATE_SHARE: Final = 0.55
+"""A node is late when its last heartbeat is older than this share of `silent_seconds`. With the default, that is longer
+than a kubelet takes between two heartbeats, and shorter than the last heartbeats of two nodes that died together can
+lie apart."""
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Who is silent in the whole cluster."""
+    """The silent nodes of the whole cluster."""
 
     silent: frozenset[str] = frozenset()
-    """Names of nodes; none while we are blind."""
-    quiet: frozenset[str] = frozenset()
-    """Names of nodes that may be about to be silent; looked for only where others are."""
+    """Names of nodes; empty while all nodes are silent."""
+    late: frozenset[str] = frozenset()
+    """Names of nodes that may be about to fall silent; worked out only while other nodes are silent."""
     beating: int = 0
-    """How many nodes are heard."""
+    """The number of nodes whose heartbeats go on."""
     all_silent: str = ""
-    """Why no verdict can be trusted, for people; empty where they can."""
+    """Why no verdict can be trusted, for people; empty while verdicts can be trusted."""
     recheck_at: float | None = None
-    """When the next node falls silent, if it is not heard before."""
+    """When the next node falls silent, unless its heartbeat comes before."""
 
 
 def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_seconds: int, now: float) -> Silence:
-    """Return who is silent. `silent_seconds`: after how long; 0: never."""
+    """Return the silent nodes.
+
+    `heartbeats`: by node, the time of the last one; `silent_seconds`: after how long a node is silent, 0 for never.
+    """
     if not heartbeats or not silent_seconds:
         return Silence()
-    last = now - silent_seconds
-    if listening_since > last:
+    latest_silent = now - silent_seconds
+    if listening_since > latest_silent:
         return Silence(beating=len(heartbeats), recheck_at=listening_since + silent_seconds)
-    silent = frozenset(name for name, at in heartbeats.items() if at <= last)
+    silent = frozenset(name for name, at in heartbeats.items() if at <= latest_silent)
     if len(silent) == len(heartbeats):
-        return Silence(all_silent=_blind(len(silent), silent_seconds))
-    soonest = min(at for at in heartbeats.values() if at > last)
-    quiet = _quiet(heartbeats, last, now - QUIET_SHARE * silent_seconds) if silent else frozenset()
-    return Silence(silent, quiet, len(heartbeats) - len(silent), recheck_at=soonest + silent_seconds)
+        return Silence(all_silent=_all_silent(len(silent), silent_seconds))
+    oldest = min(at for at in heartbeats.values() if at > latest_silent)
+    late = _last_seen(heartbeats, latest_silent, now - LATE_SHARE * silent_seconds) if silent else frozenset()
+    return Silence(silent, late, len(heartbeats) - len(silent), recheck_at=oldest + silent_seconds)
 
 
-def _quiet(heartbeats: Mapping[str, float], after: float, until: float) -> frozenset[str]:
+def _last_seen(heartbeats: Mapping[str, float], after: float, until: float) -> frozenset[str]:
     return frozenset(name for name, at in heartbeats.items() if after < at <= until)
 
 
-def _blind(count: int, seconds: int) -> str:
+def _all_silent(count: int, seconds: int) -> str:
     whose = "the only node's heartbeat has" if count == 1 else f"the heartbeats of all {count} nodes have"
     return (
-        f"{whose} stopped for {seconds} s: rather the operator does not see them. Check the API server, the operator's "
+        f"{whose} stopped for {seconds} s: probably the operator can't see them. Check the API server, the operator's "
         "network and its right to read Leases in kube-node-lease"
     )

@@ -10,7 +10,7 @@ import pytest
 from computepool.model.api import PoolStatus
 from computepool.model.cluster import Offer
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
-from tests.unit.observe.storing import AT, WORLD, Marks, changed, filled, put
+from tests.unit.observe.storing import AT, WORLD, Enqueued, changed, filled, put
 
 P, Q = WORLD[5], WORLD[6]
 
@@ -38,9 +38,9 @@ P, Q = WORLD[5], WORLD[6]
     ids=str,
 )
 def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
-    label_fixes = Marks()
-    put(filled(*WORLD, label_fixes=label_fixes), event)
-    assert ("inference", AT) in label_fixes
+    enqueued = Enqueued()
+    put(filled(*WORLD, enqueued=enqueued), event)
+    assert ("inference", AT) in enqueued
 
 
 @pytest.mark.parametrize(
@@ -60,41 +60,41 @@ def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
     ids=str,
 )
 def test_a_change_that_concerns_nobody_wakes_nobody(event: Any) -> None:
-    label_fixes = Marks()
-    put(filled(*WORLD, label_fixes=label_fixes), event)
-    assert label_fixes == []
+    enqueued = Enqueued()
+    put(filled(*WORLD, enqueued=enqueued), event)
+    assert enqueued == []
 
 
 def test_what_is_gone_has_the_pool_looked_at() -> None:
-    label_fixes = Marks()
-    store = filled(*WORLD, label_fixes=label_fixes)
+    enqueued = Enqueued()
+    store = filled(*WORLD, enqueued=enqueued)
     for drop, key in ((store.drop_pod, P.uid), (store.drop_pod, Q.uid), (store.drop_node, "n1")):
         drop(key, AT)
-        assert label_fixes.pools() == {"inference"}
-        label_fixes.clear()
+        assert enqueued.pools() == {"inference"}
+        enqueued.clear()
     store.drop_node("x1", AT)
     store.drop_pod("unknown", AT)
     store.drop_pool("unknown", AT)
-    assert label_fixes == []
+    assert enqueued == []
 
 
 def test_a_write_that_has_landed_has_the_pool_looked_at_though_nothing_else_changed() -> None:
-    label_fixes = Marks()
-    store = filled(*WORLD, label_fixes=label_fixes)
+    enqueued = Enqueued()
+    store = filled(*WORLD, enqueued=enqueued)
     store.in_flight.start(P.uid, Offer("nebius", NOW))
     store.in_flight.written(P.uid, P.resource_version + 1, P.resource_version)
     put(store, changed(P))
-    assert label_fixes.pools() == {"inference"}
+    assert enqueued.pools() == {"inference"}
     assert P.uid not in store.in_flight
 
 
 def test_a_place_that_another_pools_pod_gives_up_has_everybody_looked_at() -> None:
-    label_fixes = Marks()
+    enqueued = Enqueued()
     theirs = pool(
         provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
     )
     mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
     sent = pod("sent", labels={"of": "theirs"}, sent=[("nebius", NOW)])
-    store = filled(mine, theirs, namespace(), sent, label_fixes=label_fixes)
+    store = filled(mine, theirs, namespace(), sent, enqueued=enqueued)
     put(store, changed(sent, node="elsewhere"))
-    assert "inference" in label_fixes.pools()
+    assert "inference" in enqueued.pools()

@@ -1,0 +1,107 @@
+"""What is wrong with a pool's nodes and providers, and since when.
+
+Invariant 4: what can't be judged is neither healthy nor failing. A provider without nodes, a node without a heartbeat
+and a view that is not current make nothing fail. If all heartbeats stop at once, every verdict stays as it was.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from computepool.assess.health.black_holes import black_holes
+from computepool.assess.health.faults import rules_of
+from computepool.assess.health.hysteresis import Times, frozen_faults, recheck_at
+from computepool.assess.health.nodes import NodeInspection, faults_among
+from computepool.assess.health.providers import (
+    NO_FAULTS,
+    Heartbeats,
+    Members,
+    ProviderHealth,
+    provider_health,
+    suspect_providers,
+)
+from computepool.assess.health.silence import silence_of
+from computepool.assess.times import soonest
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import NodeFault, PoolState
+
+SUSPECT_SECONDS = 1.0
+"""How often the pool is checked while a provider may be about to fall silent."""
+SILENT_SECONDS = 5.0
+"""How often the pool is checked while a node is silent: no event announces that its heartbeat is back."""
+EARLY_SECONDS = 1.0
+"""The heartbeat tracker reports each new silence once, and that report can be slightly early. So the pool is checked
+again at the moment of a silence that is nearer than this."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The verdict on all nodes of a pool."""
+
+    nodes: Mapping[str, NodeFault] = NO_FAULTS
+    """By node: every fault, also a fault that does not count yet. The next pass goes on from it."""
+    providers: Mapping[str, ProviderHealth] = MappingProxyType({})
+    """By provider: every provider of the pool."""
+    all_silent: str = ""
+    """Why no verdict can be trusted, for people; empty while verdicts can be trusted."""
+    recheck_at: float | None = None
+    """When time alone may change a verdict, in seconds since the epoch."""
+    suspect: frozenset[str] = frozenset()
+    """Providers whose other nodes may soon be silent too: heartbeats that stop together are missed one by one. They
+    count as failed in the blast-radius check."""
+    joined: frozenset[str] | None = None
+    """Nodes that have been ready, as far as this process knows; None before the first pass. Other nodes just join."""
+
+
+def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Health:
+    """Return the verdicts on the nodes of a pool's providers, and on the providers."""
+    spec = snapshot.pool.spec.health
+    silence = silence_of(snapshot.heartbeats, snapshot.listening_since, spec.silent_seconds, now)
+    if snapshot.stale or silence.all_silent:
+        return _frozen_health(members, state, silence.all_silent, now)
+    resource = snapshot.pool.spec.accelerator.resource_name
+    times = Times(spec.sustain_seconds, spec.clear_seconds)
+    holes = black_holes(snapshot.failures, members, spec.black_holes, now)
+    rules = rules_of(spec, snapshot.pool.name, resource)
+    inspection = NodeInspection(rules, times, silence.silent, holes.failed_pods, state, now)
+    providers = {
+        name: provider_health(
+            inspection.inspect(name, infos),
+            inspection.faults,
+            Heartbeats(snapshot.heartbeats, silence, infos),
+            resource,
+            spec,
+        )
+        for name, infos in members.items()
+    }
+    any_silent = any(name in silence.silent for name in inspection.faults)
+    while_silent = now + SILENT_SECONDS if any_silent else None
+    # The store wakes the pool when a node falls silent, so no recheck is scheduled unless that moment is near.
+    next_silent = silence.recheck_at
+    if not any_silent and next_silent is not None and next_silent > now + EARLY_SECONDS:
+        next_silent = None
+    suspect = frozenset[str]()
+    if any_silent:
+        suspect = suspect_providers(members, snapshot.heartbeats, silence, spec.silent_percent)
+    if suspect:
+        while_silent = now + SUSPECT_SECONDS
+    of_faults = (recheck_at(fault, times) for fault in inspection.faults.values())
+    return Health(
+        nodes=inspection.faults,
+        providers=providers,
+        recheck_at=soonest(now, [next_silent, holes.recheck_at, while_silent, *of_faults]),
+        suspect=suspect,
+        joined=frozenset(inspection.joined),
+    )
+
+
+def _frozen_health(members: Members, state: PoolState, all_silent: str, now: float) -> Health:
+    """Return the verdict while nothing can be judged: unhealthy nodes stay unhealthy, and no provider fails."""
+    faults = frozen_faults(state.memory.node_faults)
+    return Health(
+        nodes=faults,
+        providers={name: ProviderHealth(unhealthy=faults_among(infos, faults)) for name, infos in members.items()},
+        all_silent=all_silent,
+        recheck_at=now + SILENT_SECONDS if all_silent else None,
+        joined=state.memory.joined,
+    )

@@ -1,0 +1,131 @@
+"""Whether a provider fails, judged by the faults of its nodes."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from computepool.assess.health.faults import UPGRADE_FAULTS
+from computepool.assess.health.nodes import CountedNodes, faults_among
+from computepool.assess.health.silence import Silence
+from computepool.model.accelerators import accelerators_of
+from computepool.model.api import Health as HealthSpec
+from computepool.model.cluster import NodeInfo
+from computepool.model.quantity import MILLI
+from computepool.model.reasons import Reason
+from computepool.model.state import NodeFault
+
+NO_FAULTS: Mapping[str, NodeFault] = MappingProxyType({})
+Members = Mapping[str, Sequence[NodeInfo]]
+"""By provider: its nodes."""
+
+
+class ProviderHealth(msgspec.Struct, frozen=True):
+    """The verdict on one provider."""
+
+    unhealthy: Mapping[str, NodeFault] = NO_FAULTS
+    """By node: the faults of its unhealthy nodes."""
+    failing: Reason | None = None
+    """PROVIDER_SILENT or PROVIDER_UNHEALTHY while it fails."""
+    detail: str = ""
+    """How much of it fails, for people."""
+    known: bool = False
+    """Whether it can be judged: a provider without nodes is neither healthy nor failing."""
+    troubled: bool = False
+    """Whether it would fail if the faults of this moment counted at once. Recovery is timed from the end of that."""
+
+
+class Heartbeats(msgspec.Struct, frozen=True):
+    """The cluster's heartbeats, as one provider's verdict needs them."""
+
+    last_seen: Mapping[str, float]
+    """By node of the whole cluster."""
+    silence: Silence
+    members: Sequence[NodeInfo]
+    """All of the provider's nodes, also nodes that do not count in its verdict."""
+
+    def beat_elsewhere(self) -> bool:
+        """Say whether the heartbeat of any node outside of the provider goes on."""
+        names = (info.node.name for info in self.members)
+        inside = sum(1 for name in names if name in self.last_seen and name not in self.silence.silent)
+        return self.silence.beating > inside
+
+
+def provider_health(
+    counted: CountedNodes, faults: Mapping[str, NodeFault], heartbeats: Heartbeats, resource: str, spec: HealthSpec
+) -> ProviderHealth:
+    """Return the verdict on a provider. `faults`: by node; `resource`: the accelerator's name."""
+    if not counted.unusual:
+        return ProviderHealth(known=bool(counted.infos))
+    found = faults_among(counted.unusual, faults)
+    unhealthy = {name: fault for name, fault in found.items() if fault.unhealthy}
+    at_present = {name: fault for name, fault in found.items() if fault.clear_since is None}
+    # A node in an upgrade is unhealthy, and counts as one of the provider's nodes, but not as one that has failed.
+    upgraded = {
+        info.node.name
+        for info in counted.unusual
+        if info.node.unschedulable and _may_be_upgrade(found.get(info.node.name))
+    }
+    # Nodes whose fault does not count yet are left out: a device plugin that restarts everywhere is no failure.
+    missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in found)
+    failing, detail = _verdict(counted.infos, _without(unhealthy, upgraded), missing, heartbeats, resource, spec)
+    troubled, _ = _verdict(counted.infos, _without(at_present, upgraded), missing, heartbeats, resource, spec)
+    return ProviderHealth(unhealthy, failing, detail, known=True, troubled=troubled is not None)
+
+
+def suspect_providers(
+    members: Members, last_seen: Mapping[str, float], silence: Silence, percent: int
+) -> frozenset[str]:
+    """Return the providers that fail as silent if their late nodes fall silent too. `percent`: silentPercent."""
+    if not silence.late:
+        return frozenset()
+    missed = silence.silent | silence.late
+    names = {name: [info.node.name for info in infos if info.node.name in last_seen] for name, infos in members.items()}
+    return frozenset(
+        name
+        for name, nodes in names.items()
+        if _is_representative(len(nodes), len(members[name]))
+        and _reaches(sum(node in missed for node in nodes), len(nodes), percent)
+    )
+
+
+def _may_be_upgrade(fault: NodeFault | None) -> bool:
+    return fault is not None and fault.reason in UPGRADE_FAULTS
+
+
+def _without(faults: Mapping[str, NodeFault], names: set[str]) -> Mapping[str, NodeFault]:
+    return {name: fault for name, fault in faults.items() if name not in names} if names else faults
+
+
+def _verdict(
+    infos: Sequence[NodeInfo],
+    unhealthy: Mapping[str, NodeFault],
+    missing: int,
+    heartbeats: Heartbeats,
+    resource: str,
+    spec: HealthSpec,
+) -> tuple[Reason | None, str]:
+    """Say whether a provider fails with these unhealthy nodes. `missing`: accelerators missing on the other nodes."""
+    if not unhealthy and not missing:
+        return None, ""
+    silent = sum(1 for fault in unhealthy.values() if fault.reason is Reason.NODE_SILENT)
+    if silent and heartbeats.beat_elsewhere():
+        with_lease = sum(1 for info in infos if info.node.name in heartbeats.last_seen)
+        if _is_representative(with_lease, len(infos)) and _reaches(silent, with_lease, spec.silent_percent):
+            return Reason.PROVIDER_SILENT, f"{silent} of {with_lease} nodes have fallen silent"
+    if _reaches(len(unhealthy), len(infos), spec.unhealthy_percent):
+        return Reason.PROVIDER_UNHEALTHY, f"{len(unhealthy)} of {len(infos)} nodes are unhealthy"
+    capacity = {info.node.name: accelerators_of(info, resource).capacity for info in infos}
+    total, lost = sum(capacity.values()), missing + sum(capacity[name] for name in unhealthy)
+    if _reaches(lost, total, spec.unhealthy_percent):
+        return Reason.PROVIDER_UNHEALTHY, f"{lost // MILLI} of {total // MILLI} accelerators are gone"
+    return None, ""
+
+
+def _is_representative(with_lease: int, count: int) -> bool:
+    """Say whether enough nodes have a Lease to judge all of a provider's nodes by them."""
+    return 2 * with_lease >= count
+
+
+def _reaches(part: int, whole: int, percent: int) -> bool:
+    return part > 0 and 100 * part >= percent * whole

@@ -1,0 +1,74 @@
+"""Which pools select each pod, and which of them keeps it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from computepool.assess.demand.claims import Claimant, claim, claimants
+from computepool.model.api import ComputePool
+from computepool.model.cluster import Pod
+from computepool.model.labels import Labels
+from computepool.observe.records import Namespace
+
+
+class Claims:
+    """By pod uid: the pools that select the pod. The first of them is the oldest, and keeps it."""
+
+    def __init__(self, reserved_namespaces: Iterable[str]) -> None:
+        """Start empty. Pods in `reserved_namespaces` belong to no pool."""
+        self._reserved = frozenset(reserved_namespaces)
+        self._namespaces: dict[str, Labels] = {}
+        self._claimants: tuple[Claimant, ...] = ()
+        self._by_uid: dict[str, tuple[str, ...]] = {}
+        # By pool that selects pods and does not keep them: how many each older pool keeps.
+        self._conflicts: dict[str, Counter[str]] = {}
+
+    def set_pools(self, pools: Iterable[ComputePool]) -> None:
+        """Set the pools. The claims of known pods stand until they are found anew."""
+        self._claimants = claimants(pools)
+
+    def put_namespace(self, namespace: Namespace) -> bool:
+        """Add or replace a namespace; return whether its labels changed."""
+        if self._namespaces.get(namespace.name) == namespace.labels:
+            return False
+        self._namespaces[namespace.name] = namespace.labels
+        return True
+
+    def drop_namespace(self, name: str) -> bool:
+        """Forget a namespace; return whether it was known."""
+        return self._namespaces.pop(name, None) is not None
+
+    def find(self, pod: Pod) -> tuple[str, ...]:
+        """Return the pools that select the pod by what is known now, the oldest first."""
+        return () if pod.namespace in self._reserved else claim(pod, self._claimants, self._namespaces)
+
+    def of(self, uid: str) -> tuple[str, ...]:
+        """Return the pools that select the pod by what was known when `put` was called, the oldest first."""
+        return self._by_uid.get(uid, ())
+
+    def owner(self, uid: str) -> str:
+        """Return the pool that keeps the pod, or an empty string."""
+        pools = self._by_uid.get(uid)
+        return pools[0] if pools else ""
+
+    def put(self, uid: str, pools: tuple[str, ...]) -> None:
+        """Note the pools that select a pod, in place of what was noted before."""
+        before = self._by_uid.get(uid)
+        self._by_uid[uid] = pools
+        if before:
+            self._count(before, -1)
+        if len(pools) > 1:
+            self._count(pools, 1)
+
+    def drop(self, uid: str) -> None:
+        """Forget a pod."""
+        self._count(self._by_uid.pop(uid, ()), -1)
+
+    def conflicts(self, pool: str) -> tuple[int, str]:
+        """Return how many pods the pool selects that older pools keep, and the oldest of these pools."""
+        kept_by: Mapping[str, int] = self._conflicts.get(pool, {})
+        older = (claimant.pool for claimant in self._claimants if kept_by.get(claimant.pool))
+        return sum(kept_by.values()), next(older, "")
+
+    def _count(self, pools: tuple[str, ...], change: int) -> None:
+        for pool in pools[1:]:
+            self._conflicts.setdefault(pool, Counter())[pools[0]] += change

@@ -1,0 +1,84 @@
+"""A simulated cluster that is played from one pass to the next: nothing is late, and no write is lost."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from computepool.model.accelerators import requested_by
+from computepool.model.api import ComputePool
+from computepool.model.cluster import Node
+from computepool.model.quantity import MILLI
+from computepool.report.pass_report import PassReport
+from computepool.simulate.clock import Clock
+from computepool.simulate.cluster import Cluster
+from computepool.simulate.operator import Operator
+from computepool.simulate.owners import Owners
+from computepool.simulate.scheduler import Scheduler
+
+REPLACED_WITHIN_SECONDS: Final = 30.0
+"""Owners create what is missing before so much time passes."""
+MOST_PASSES: Final = 60
+"""A cluster that has not come to rest after so many passes never will."""
+
+
+class NoRestError(Exception):
+    """The parts of the cluster go on for ever although no time passes: a defect of the operator."""
+
+
+class Simulation:
+    """A cluster, and everything that acts on it."""
+
+    def __init__(self, pool: ComputePool, nodes: Iterable[Node], now: float, *, grace_seconds: float = 0.0) -> None:
+        """Begin with idle nodes at `now` (seconds since the epoch), and an operator that has just started.
+
+        `grace_seconds`: how long evicted pods take to end.
+        """
+        self.clock = Clock(now)
+        self.cluster = Cluster(pool, nodes, self.clock, grace_seconds=grace_seconds)
+        self.owners = Owners(self.cluster)
+        self.scheduler = Scheduler(self.cluster)
+        self.operator = Operator(self.cluster, self.clock)
+        self.standby_seconds = 0.0
+        """For how long devices of standbys were held: seconds of all devices together."""
+
+    def step(self) -> PassReport:
+        """Let the operator see everything, decide once and carry it out."""
+        self.operator.deliver()
+        report = self.operator.decide()
+        self.operator.carry_out(report)
+        return report
+
+    def settle(self) -> PassReport:
+        """Let owners, scheduler and operator act in turn until only time can change anything; return the last pass.
+
+        Raises NoRestError where that does not come.
+        """
+        for _ in range(MOST_PASSES):
+            self.owners.replace_missing()
+            before = self.cluster.version
+            self.scheduler.run()
+            report = self.step()
+            if self.cluster.version == before and not self.owners.missing:
+                return report
+        raise NoRestError(f"not at rest after {MOST_PASSES} passes")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; deleted pods end whose grace period is over by then."""
+        if seconds > REPLACED_WITHIN_SECONDS:
+            self.owners.replace_missing()
+        self.standby_seconds += seconds * self._on_standbys()
+        self.clock.advance(seconds)
+        self.cluster.end_deleted_pods()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, with a pass whenever the operator wants one. Raises NoRestError as `settle` does."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            recheck_at = self.settle().plan.recheck_at
+            self.wait(end - self.clock.now if recheck_at is None else min(recheck_at, end) - self.clock.now)
+        self.settle()
+
+    def _on_standbys(self) -> int:
+        resource = self.cluster.pool.spec.accelerator.resource_name
+        primary = self.cluster.providers[0].name
+        pods = (pod for pod in self.cluster.pods.values() if pod.node and self.cluster.provider_of(pod.node) != primary)
+        return requested_by(pods, resource) // MILLI
