@@ -60,7 +60,7 @@ def test_a_burst_is_told_on_the_pool_and_on_the_pod(full: Site) -> None:
             full.namespace,
             what="an event on the pod",
         )
-        assert "Sent on to nebius" in told[0]["note"]
+        assert "Sent to nebius" in told[0]["note"]
         assert "aws: NoRoom" in told[0]["note"]
         names = pool["metadata"]["name"]
         full.api.wait_for(

@@ -157,7 +157,7 @@ def test_a_burst_pod_says_where_it_was_sent(scene: Site, viewer: Path) -> None:
     text = _prints(viewer, "explain", "chat-0", "-n", scene.namespace)
     assert f"{scene.namespace}/chat-0  1 nvidia.com/gpu  priority 0  pool {scene.namespace}" in text
     assert "Runs on nebius" in text
-    assert " nebius    Offered  The pod was sent on to this provider" in text
+    assert " nebius    Offered  The pod was sent to this provider" in text
 
 
 def test_a_waiting_pod_lists_the_providers_in_order_with_their_reasons(scene: Site, viewer: Path) -> None:

@@ -63,7 +63,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     else:
         found = _waiting(pod, plan, view.now, observed=observed)
     offers = tuple(
-        (offer.provider, "Offered", f"The pod was sent on to this provider {span(view.now - offer.at)} ago.")
+        (offer.provider, "Offered", f"The pod was sent to this provider {span(view.now - offer.at)} ago.")
         for offer in pod.offers
     )
     return Explanation(found.headline, found.reason, found.rows or offers, (*notes, *found.notes), claims[0])
@@ -147,7 +147,7 @@ def _moving(runs: str, move: Move, view: View, notes: tuple[str, ...], *, observ
 def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation:
     if (burst := _about(pod, plan.bursts)) is not None:
         chosen = (burst.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
-        headline = f"{'Would be' if observed else 'About to be'} sent on to {burst.provider}."
+        headline = f"{'Would be' if observed else 'About to be'} sent to {burst.provider}."
         return Explanation(headline, burst.reason, (*_rows(burst.rejected), chosen))
     waits = f"Has waited for {span(now - pod.since)}"
     if (hold := _about(pod, plan.holds)) is not None:

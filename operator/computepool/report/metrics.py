@@ -53,7 +53,7 @@ class Metrics:
         self._held_back = gauge("held_back", "1 while too much has failed to move any running pod, else 0", "pool")
 
         # --- what was done, and what went wrong
-        self._bursts = counter("bursts_total", "Pods sent on", "pool", "provider", "reason")
+        self._bursts = counter("bursts_total", "Pods sent to a standby", "pool", "provider", "reason")
         self._moves = counter("moves_total", f"Moves: {', '.join(RESULTS)}", "pool", "from", "to", "result")
         self.refused = counter("write_refusals_total", "Writes that the API server refused", "pool")
         self.pass_failures = counter("pass_failures_total", "Passes that ended in an unexpected error", "pool")
@@ -99,8 +99,8 @@ class Metrics:
         """Count what became of the request to let a running pod go: one of `RESULTS`."""
         self._moves.labels(pool, source, target, result).inc()
 
-    def sent_on(self, pool: str, provider: str, reason: Reason) -> None:
-        """Count a pod that was sent on."""
+    def sent_to_standby(self, pool: str, provider: str, reason: Reason) -> None:
+        """Count a pod that was sent to a standby."""
         self._providers.setdefault(pool, set()).add(provider)
         self._bursts.labels(pool, provider, str(reason)).inc()
 

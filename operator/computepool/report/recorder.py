@@ -58,14 +58,14 @@ class EventRecorder:
     # --- bursts
 
     def record_bursts(self, pool: ComputePool, bursts: Sequence[Burst], took: float) -> None:
-        """Record pods that were sent on. `took`: seconds from the event that made them overflow."""
+        """Record pods that were sent to a standby. `took`: seconds from the event that made them overflow."""
         for burst in bursts:
-            self.metrics.sent_on(pool.name, burst.provider, burst.reason)
+            self.metrics.sent_to_standby(pool.name, burst.provider, burst.reason)
             self._pod_event(pool, burst, "Burst", burst_sentence(burst))
         self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
     def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
-        """Record that the API server refused to send `count` pods on."""
+        """Record that the API server refused to send `count` pods to a standby."""
         self.metrics.refused.labels(pool.name).inc(count)
         self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
         log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
@@ -101,7 +101,7 @@ class EventRecorder:
     # --- mode Observe
 
     def observe(self, pool: ComputePool, plan: Plan) -> None:
-        """Announce what Enforce would have done, once for each pod, and once for each provider it is sent on to."""
+        """Announce what Enforce would have done, once for each pod, and once for each provider that it is sent to."""
         announced = self._announced.get(pool.name, frozenset())
         self._announced[pool.name] = frozenset((*map(_key, plan.bursts), *map(_key, plan.moves)))
         bursts = [burst for burst in plan.bursts if _key(burst) not in announced]

@@ -15,13 +15,13 @@ def in_mode(mode: Mode, text: str) -> str:
 
 def burst_tally(bursts: Sequence[Burst]) -> Tally:
     """Count how many pods go to each provider. The reason is that of the first pod."""
-    return Tally("pod(s) sent on", Counter(f"to {burst.provider}" for burst in bursts), bursts[0].reason.help)
+    return Tally("pod(s) sent to standbys", Counter(f"to {burst.provider}" for burst in bursts), bursts[0].reason.help)
 
 
 def burst_sentence(burst: Burst) -> str:
     """Say where a pod is sent, and why each preferred provider was rejected."""
     considered = ", ".join(f"{provider}: {reason}" for provider, reason in burst.rejected)
-    return f"Sent on to {burst.provider}. {burst.reason.help} Considered before: {considered}."
+    return f"Sent to {burst.provider}. {burst.reason.help} Considered before: {considered}."
 
 
 def move_tally(moves: Sequence[Move], done: str = "moved") -> Tally:

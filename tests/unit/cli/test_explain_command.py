@@ -88,8 +88,8 @@ def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path:
     assert "Runs on crusoe, node c1." in text
     assert "RunsOnStandby" in text
     assert rows(text) == [["nebius", "Offered"], ["crusoe", "Offered"]]
-    assert "sent on to this provider 2 h ago." in text
-    assert "sent on to this provider 3 min ago." in text
+    assert "sent to this provider 2 h ago." in text
+    assert "sent to this provider 3 min ago." in text
 
 
 def test_a_burst_pod_that_is_not_brought_home_yet_says_why(tmp_path: Path) -> None:
@@ -265,13 +265,13 @@ def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_pat
 
 def test_a_pod_about_to_be_sent_on_says_where(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster())
-    assert "About to be sent on to nebius." in text
+    assert "About to be sent to nebius." in text
     assert rows(text) == [["aws", "NoRoom"], ["nebius", "Chosen"]]
 
 
 def test_in_observe_it_says_what_would_be_done(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster(pool={"mode": "Observe"}))
-    assert "Would be sent on to nebius." in text
+    assert "Would be sent to nebius." in text
     assert Reason.OBSERVING.help in text
 
 
@@ -432,7 +432,7 @@ def test_objects_that_can_not_be_read_do_not_stand_in_the_way(tmp_path: Path) ->
         server.create(PODS, {"metadata": {"name": "odd", "namespace": "default"}, "spec": {"containers": "none"}})
         server.create(NODES, {"metadata": {"name": "odd"}, "status": {"allocatable": {"cpu": "many"}}})
 
-    assert "About to be sent on to nebius." in explained(tmp_path, "web", before)
+    assert "About to be sent to nebius." in explained(tmp_path, "web", before)
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

@@ -41,7 +41,12 @@ STATUS: dict[str, Any] = {
     "burstPods": 6,
     "costPerHour": "214.34",
     "admission": {"tolerations": [TOLERATION], "preference": []},
-    "lastDecision": {"time": SINCE, "action": "Burst", "reason": "PrimarySaturated", "message": "6 pod(s) sent on."},
+    "lastDecision": {
+        "time": SINCE,
+        "action": "Burst",
+        "reason": "PrimarySaturated",
+        "message": "6 pod(s) sent to standbys.",
+    },
 }
 
 
@@ -73,7 +78,7 @@ def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) 
         " Saturated  True    PodsOverflow  aws: 16 of 16 accelerators allocated (100 %).",
     ]
     assert lines[-1].startswith(" Last decision, ")
-    assert lines[-1].endswith(" ago: Burst (PrimarySaturated). 6 pod(s) sent on.")
+    assert lines[-1].endswith(" ago: Burst (PrimarySaturated). 6 pod(s) sent to standbys.")
 
 
 def test_words_are_printed_as_they_are_brackets_and_colons_included(tmp_path: Path) -> None:

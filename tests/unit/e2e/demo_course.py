@@ -99,7 +99,7 @@ def course() -> Course:
         one.sent_on["nebius"] = one.created + 0.004
     seen.status(5.1)
     seen.tell(5.1, "PodsOverflow", "New pods may use nebius from their creation on.", "Admission")
-    seen.tell(5.1, "PrimarySaturated", "2 pod(s) sent on: 2 to nebius.")
+    seen.tell(5.1, "PrimarySaturated", "2 pod(s) sent to standbys: 2 to nebius.")
     seen.log_sent(5.1, "nebius", "PrimarySaturated", 2, message="burst")
     seen.make("gh", "n-0", 8.0, born="nebius")
     seen.make("ij", "c-0", 9.0, born="crusoe")

@@ -80,14 +80,14 @@ def test_each_pod_sent_on_is_told_to_the_pod_and_all_together_to_the_pool() -> N
         ("c", "PrimarySaturated", "Burst"),
     ]
     (told,) = t.about("ComputePool")
-    assert told.note.startswith("3 pod(s) sent on: 1 to crusoe, 2 to nebius.")
+    assert told.note.startswith("3 pod(s) sent to standbys: 1 to crusoe, 2 to nebius.")
     assert not told.warning
 
 
 def test_a_pods_event_names_the_providers_before_and_why_each_was_rejected() -> None:
     t = Recording()
     t.recorder.record_bursts(BURST_POOL, [burst("a")], 0.02)
-    assert "Sent on to nebius." in t.about("Pod")[0].note
+    assert "Sent to nebius." in t.about("Pod")[0].note
     assert "aws: NoRoom" in t.about("Pod")[0].note
 
 

@@ -178,8 +178,8 @@ def test_after_a_while_it_is_sent_again() -> None:
 def test_different_events_in_turn_are_still_sent_once_each() -> None:
     async def scenario(s: Sending) -> None:
         for _ in range(3):
-            s.queue("1 pod(s) sent on.")
-            s.queue("2 pod(s) sent on.")
+            s.queue("1 pod(s) sent to standbys.")
+            s.queue("2 pod(s) sent to standbys.")
         assert len(await s.sent()) == 2
 
     play(scenario)

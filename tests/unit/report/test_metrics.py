@@ -53,7 +53,7 @@ def used() -> Metrics:
     metrics.follow_age("pods", lambda: 1.5)
     seen = report_on(PRICED, pods=[*RESIDENTS, pod("away", 3, on="n1"), pod("new")])
     metrics.passed(seen, conditions_of(seen, (), AT))
-    metrics.sent_on("inference", "nebius", Reason.PRIMARY_SATURATED)
+    metrics.sent_to_standby("inference", "nebius", Reason.PRIMARY_SATURATED)
     metrics.refused.labels("inference").inc()
     metrics.pass_failures.labels("inference").inc()
     metrics.invariant_breached("inference", 5)
@@ -144,7 +144,7 @@ def test_a_pool_that_is_gone_leaves_no_series() -> None:
 
 def test_a_burst_that_is_counted_after_its_pool_is_gone_goes_with_the_next_forgetting() -> None:
     metrics = Metrics()
-    metrics.sent_on("inference", "nebius", Reason.NEXT_PROVIDER)
+    metrics.sent_to_standby("inference", "nebius", Reason.NEXT_PROVIDER)
     metrics.forget("inference")
     assert not [one for one in samples(metrics) if one.labels.get("pool") == "inference"]
 

@@ -18,13 +18,13 @@ def burst(name: str, to: str, *rejected: tuple[str, Reason]) -> Burst:
 
 def test_a_group_of_bursts_is_counted_by_provider() -> None:
     bursts = [burst("a", "nebius"), burst("b", "crusoe"), burst("c", "nebius")]
-    assert str(burst_tally(bursts)) == f"3 pod(s) sent on: 1 to crusoe, 2 to nebius. {WHY.help}"
+    assert str(burst_tally(bursts)) == f"3 pod(s) sent to standbys: 1 to crusoe, 2 to nebius. {WHY.help}"
 
 
 def test_one_burst_names_the_providers_considered_before_in_order() -> None:
     one = burst("a", "crusoe", ("aws", Reason.NO_ROOM), ("nebius", Reason.AT_MAX_ACCELERATORS))
     assert burst_sentence(one) == (
-        f"Sent on to crusoe. {WHY.help} Considered before: aws: NoRoom, nebius: AtMaxAccelerators."
+        f"Sent to crusoe. {WHY.help} Considered before: aws: NoRoom, nebius: AtMaxAccelerators."
     )
 
 

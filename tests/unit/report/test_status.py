@@ -162,14 +162,14 @@ def test_a_burst_is_the_decision() -> None:
     assert decision(reported(report_on(pods=NEW))) == (
         "Burst",
         "PrimarySaturated",
-        f"2 pod(s) sent on: 2 to nebius. {Reason.PRIMARY_SATURATED.help}",
+        f"2 pod(s) sent to standbys: 2 to nebius. {Reason.PRIMARY_SATURATED.help}",
     )
 
 
 def test_in_observe_the_decision_says_that_it_was_only_observed() -> None:
     action, _, message = decision(reported(report_on(pool(mode="Observe"), pods=NEW)))
     assert action == "Burst"
-    assert message.startswith("Observe: 2 pod(s) sent on")
+    assert message.startswith("Observe: 2 pod(s) sent to standbys")
 
 
 def test_bursts_that_were_told_before_are_no_new_decision() -> None:
