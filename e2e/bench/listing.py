@@ -103,7 +103,7 @@ async def _measure(fill: Callable[[str], Awaitable[tuple[int, int]]], url: str, 
 async def _ours(url: str) -> tuple[int, int]:
     """Fill the operator's caches; return how many pods and nodes they hold."""
     collector.begin()
-    store = Store(lambda _pool, _at: None, wall=time.time)
+    store = Store(lambda _pool, _at, **_: None, wall=time.time)
     store.put_pool(_pool(), time.monotonic())
     async with ApiClient(static_access(url)) as client:
         caches = Caches(client, store, clock=time.monotonic)

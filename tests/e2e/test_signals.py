@@ -54,7 +54,7 @@ class Seen:
 @asynccontextmanager
 async def seeing(site: Site) -> AsyncIterator[Seen]:
     marked: list[str] = []
-    store = Store(lambda name, _at: marked.append(name), wall=time.time)
+    store = Store(lambda name, _at, **_: marked.append(name), wall=time.time)
     spec = pools.pool_of(site, ["aws", "nebius"], POOL, health={"silentSeconds": 3})["spec"]
     metadata = {"name": POOL, "uid": POOL, "resourceVersion": "1", "generation": 1}
     store.put_pool(ComputePool.from_object({"metadata": metadata, "spec": spec}), 0.0)

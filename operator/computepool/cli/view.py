@@ -49,7 +49,7 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
     """
     now = time.time()
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
-    store = Store(lambda _pool, _at: None, wall=lambda: now, reserved_namespaces=reserved)
+    store = Store(lambda _pool, _at, **_: None, wall=lambda: now, reserved_namespaces=reserved)
     records = Records()
     async with ApiClient(await load_access(kubeconfig)) as client:
         for pool in await load_pools(client):

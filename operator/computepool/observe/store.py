@@ -5,6 +5,7 @@ Everything handed out is frozen; an object that changes is replaced as a whole, 
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -22,7 +23,12 @@ from computepool.observe.inflight import InFlight
 from computepool.observe.moves import Moves
 from computepool.observe.records import Namespace
 
-Enqueue = Callable[[str, float], None]
+
+class Enqueue(Protocol):
+    """Has a pool looked at because of a change; `minor`: the change lets nothing be decided, and may wait."""
+
+    def __call__(self, pool: str, at: float, /, *, minor: bool = False) -> None:
+        """Take a pool, by name, and the time of the change on the monotonic clock."""
 
 
 class Store:
@@ -36,7 +42,7 @@ class Store:
         clock: Callable[[], float] = time.monotonic,
         reserved_namespaces: Iterable[str] = (),
     ) -> None:
-        """Start empty. `enqueue(pool, at)` is called for each pool that a change concerns.
+        """Start empty. `enqueue` is called for each pool that a change concerns.
 
         `wall` is the time of day, `clock` the steady clock that stamps what comes in. Pods in `reserved_namespaces`
         count where they run, and belong to no pool.
@@ -89,10 +95,9 @@ class Store:
         self.failures.keep(max(windows, default=LONGEST_SECONDS))
         self.enqueue_all(at)
 
-    def enqueue_all(self, at: float) -> None:
+    def enqueue_all(self, at: float, *, minor: bool = False) -> None:
         """Have every pool looked at again."""
-        for name in self._pools:
-            self._enqueue(name, at)
+        self._enqueue_pools(self._pools, at, minor=minor)
 
     # --- namespaces
 
@@ -160,15 +165,16 @@ class Store:
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
         pools = self._claims.of(pod.uid)
+        minor = before is not None and _is_minor(before, pod, landed=landed)
         if before is not None:
             if not landed and _same(before, pod, claimed=bool(pools)):
                 return
-            self._remove(before, pools, at)
+            self._remove(before, pools, at, minor=minor)
         if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claims.find(pod)
             self._claims.put(pod.uid, pools)
         self._note_may_burst_unpatched(pod, pools)
-        self._add(pod, pools, at)
+        self._add(pod, pools, at, minor=minor)
 
     def drop_pod(self, uid: str, at: float, *, listed: bool = False) -> None:
         """Forget a pod. `listed`: because a list lacks it."""
@@ -229,16 +235,16 @@ class Store:
         else:
             self._may_burst_unpatched.discard(pod.uid)
 
-    def _add(self, pod: Pod, pools: tuple[str, ...], at: float | None) -> None:
+    def _add(self, pod: Pod, pools: tuple[str, ...], at: float | None, *, minor: bool = False) -> None:
         self._pod_index.add(pod, pools)
-        self._pod_changed(pod, pools, at)
+        self._pod_changed(pod, pools, at, minor=minor)
 
-    def _remove(self, pod: Pod, pools: tuple[str, ...], at: float | None) -> None:
+    def _remove(self, pod: Pod, pools: tuple[str, ...], at: float | None, *, minor: bool = False) -> None:
         self._pod_index.remove(pod, pools)
         if at is not None and self._holds_place(pod):
             # The place that every other pool has kept for it may be free now.
-            self.enqueue_all(at)
-        self._pod_changed(pod, pools, at)
+            self.enqueue_all(at, minor=minor)
+        self._pod_changed(pod, pools, at, minor=minor)
 
     def _holds_place(self, pod: Pod) -> bool:
         """Say whether every pool keeps a place for the pod: it was sent to a provider, or may go, and is not bound."""
@@ -246,16 +252,16 @@ class Store:
             return False
         return bool(pod.burst) or pod.uid in self.in_flight or pod.uid in self._may_burst_unpatched
 
-    def _pod_changed(self, pod: Pod, pools: tuple[str, ...], at: float | None) -> None:
+    def _pod_changed(self, pod: Pod, pools: tuple[str, ...], at: float | None, *, minor: bool) -> None:
         if node := pod.node or pod.nominated:
             self._infos.pop(node, None)
-            self._enqueue_pools(self._node_index.pools_of(node), at)
-        self._enqueue_pools(pools, at)
+            self._enqueue_pools(self._node_index.pools_of(node), at, minor=minor)
+        self._enqueue_pools(pools, at, minor=minor)
 
-    def _enqueue_pools(self, pools: Iterable[str], at: float | None) -> None:
+    def _enqueue_pools(self, pools: Iterable[str], at: float | None, *, minor: bool = False) -> None:
         if at is not None:
             for pool in pools:
-                self._enqueue(pool, at)
+                self._enqueue(pool, at, minor=minor)
 
     # --- what time brings
 
@@ -391,3 +397,16 @@ def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     if not claimed and (before.ready is not after.ready or before.failing is not after.failing):
         before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing)
     return msgspec.structs.replace(before, resource_version=after.resource_version) == after
+
+
+def _is_minor(before: Pod, after: Pod, *, landed: bool) -> bool:
+    """Say whether a change of a pod lets nothing be decided at once, so that a pass about it may wait for others.
+
+    These are the steps of every pod that starts: our patch is seen (`landed`), the scheduler binds the pod, and the pod
+    becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
+    """
+    if before.gated or after.deleting is not None or after.failing:
+        return False
+    if not before.node:
+        return landed or bool(after.node)
+    return _same(msgspec.structs.replace(before, ready=after.ready), after, claimed=True)

@@ -62,7 +62,7 @@ class Operator:
         cluster, clock = self._cluster, self._clock
         self._undelivered.clear()
         self._doubted = set()
-        self.store = Store(lambda _pool, _at: None, wall=clock, clock=clock)
+        self.store = Store(lambda _pool, _at, **_: None, wall=clock, clock=clock)
         for name in {"default", *(pod.namespace for pod in cluster.pods.values())}:
             self.store.put_namespace(Namespace(name, cluster.version, {"kubernetes.io/metadata.name": name}), clock.now)
         for node in cluster.nodes.values():

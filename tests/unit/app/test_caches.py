@@ -50,7 +50,7 @@ def failed(name: str, reason: str, on: str = "a1") -> JsonObject:
 def play(scenario: Callable[[Following], Awaitable[None]], server: FakeApiServer | None = None) -> None:
     async def run() -> None:
         marked: list[str] = []
-        store = Store(lambda name, _at: marked.append(name), wall=time.time)
+        store = Store(lambda name, _at, **_: marked.append(name), wall=time.time)
         served = server or cluster()
         async with served, ApiClient(static_access(served.url)) as client:
             caches = Caches(client, store, clock=time.monotonic, tuning=Tuning(backoff_base=0.01, backoff_cap=0.05))

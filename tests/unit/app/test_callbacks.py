@@ -32,7 +32,7 @@ class Scene:
 
     def __init__(self, one: Pod) -> None:
         self.pod = one
-        self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
+        self.store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
         self.store.put_namespace(namespace(), AT)
         self.store.put_pool(pool(), AT)
         self.store.put_node(node("a1"), AT)

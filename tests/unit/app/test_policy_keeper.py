@@ -29,7 +29,7 @@ class Keeping:
         self.server = server
         self.lease = Lease()
         self.turns = 0
-        self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
+        self.store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
         bindings = Bindings(client, self.lease, ("kube-system",))
         self.keeper = PolicyKeeper(
             bindings, self.store, on_change=self._turned, refresh_seconds=refresh, retry_seconds=0.01

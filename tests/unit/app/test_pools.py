@@ -32,7 +32,7 @@ class Taking:
         self.marked: list[str] = []
         self.gone: list[str] = []
         self.changes = 0
-        self.store = Store(lambda name, _at: self.marked.append(name), wall=lambda: NOW)
+        self.store = Store(lambda name, _at, **_: self.marked.append(name), wall=lambda: NOW)
         self.stated: list[str] = []
         self.pools = Pools(
             client,

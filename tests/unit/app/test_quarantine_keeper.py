@@ -42,7 +42,7 @@ class Keeping:
         self.following = True
         self.now = 0.0
         self._witnesses = 0
-        self.store = Store(lambda _pool, _at: None, wall=lambda: NOW)
+        self.store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
         runtime = Runtime(steady=lambda: self.now, wall=lambda: NOW, rng=LatestDraw(), sleep=self.delays)
         self.keeper = QuarantineKeeper(
             WriteAccess(client, self.lease, runtime),

@@ -35,7 +35,9 @@ class Clock:
 
 def new_store(enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:
     told = Enqueued() if enqueued is None else enqueued
-    return Store(lambda name, at: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"])
+    return Store(
+        lambda name, at, **_: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"]
+    )
 
 
 def filled(*items: Any, enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:

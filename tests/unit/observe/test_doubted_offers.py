@@ -66,7 +66,7 @@ def test_a_new_offer_takes_no_doubt_over_from_the_one_before() -> None:
 
 def test_the_watch_ends_the_doubt_and_has_the_pool_looked_at() -> None:
     enqueued: list[str] = []
-    store = Store(lambda name, _at: enqueued.append(name), wall=lambda: NOW)
+    store = Store(lambda name, _at, **_: enqueued.append(name), wall=lambda: NOW)
     store.put_pool(pool(), 1.0)
     store.put_namespace(namespace(), 1.0)
     store.put_pod(WAITING, 1.0)

@@ -23,7 +23,7 @@ class Scene:
     def __init__(self, *items: Any) -> None:
         self.enqueued = Enqueued()
         self.clock = Clock()
-        self.store = Store(lambda name, at: self.enqueued.append((name, at)), wall=self.clock, clock=self.clock)
+        self.store = Store(lambda name, at, **_: self.enqueued.append((name, at)), wall=self.clock, clock=self.clock)
         for item in items or (pool(), namespace(), *NODES):
             put(self.store, item)
         self.store.heartbeats.sync_started(self.clock.now)
@@ -201,7 +201,9 @@ def test_a_strangers_pod_that_becomes_ready_wakes_nobody() -> None:
     scene = Scene()
     stranger = pod("p", 0, on="a1", namespace="kube-system")
     scene.store = Store(
-        lambda name, at: scene.enqueued.append((name, at)), wall=scene.clock, reserved_namespaces=["kube-system"]
+        lambda name, at, **_: scene.enqueued.append((name, at)),
+        wall=scene.clock,
+        reserved_namespaces=["kube-system"],
     )
     for item in (pool(), namespace(), *NODES, stranger):
         put(scene.store, item)
