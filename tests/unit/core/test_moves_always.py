@@ -159,5 +159,5 @@ class Moving(RuleBasedStateMachine):
         self.fleet.check()
 
 
-Moving.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+Moving.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
 TestMoving = Moving.TestCase
