@@ -68,7 +68,7 @@ class Cluster:
         created = float(int(self._clock.now))
         shape = pod.shape
         if pod.allowed is None:
-            missing = tuple(one for one in self.admission.tolerations if one not in shape.tolerations)
+            missing = tuple(wanted for wanted in self.admission.tolerations if wanted not in shape.tolerations)
             shape = self.tolerating(shape, (*shape.tolerations, *missing))
         return self._put_pod(msgspec.structs.replace(pod, shape=shape, created=created, since=created))
 
