@@ -9,6 +9,7 @@ from computepool.assess.capacity.providers import providers_of
 from computepool.decide.plan import Admission
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod, Shape
+from computepool.model.taints import Toleration
 from computepool.simulate.clock import Clock
 
 
@@ -67,7 +68,7 @@ class Cluster:
         created = float(int(self._clock.now))
         shape = pod.shape
         if pod.allowed is None:
-            missing = tuple(one for one in self.admission.tolerations if one not in shape.tolerations)
+            missing = tuple(wanted for wanted in self.admission.tolerations if wanted not in shape.tolerations)
             shape = self.tolerating(shape, (*shape.tolerations, *missing))
         return self._put_pod(msgspec.structs.replace(pod, shape=shape, created=created, since=created))
 
@@ -142,7 +143,7 @@ class Cluster:
         """Say whether the node that a pod is bound to answers."""
         return self.nodes[pod.node].ready != "Unknown"
 
-    def tolerating(self, shape: Shape, tolerations: tuple[Any, ...]) -> Shape:
+    def tolerating(self, shape: Shape, tolerations: tuple[Toleration, ...]) -> Shape:
         """Return the shape with these tolerations in place of its own. Equal shapes are one, as in the operator."""
         made = msgspec.structs.replace(shape, tolerations=tolerations)
         return self._shapes.setdefault(made, made)

@@ -14,7 +14,7 @@ from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Admission, Burst, LabelFix, Move
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import UNAVAILABLE_KEY, Mode
-from computepool.model.cluster import Offer
+from computepool.model.cluster import Offer, Pod
 from computepool.model.keys import BURST_LABEL, QUARANTINE_EFFECT
 from computepool.model.moves import PodMove
 from computepool.model.offers import with_offer
@@ -63,12 +63,10 @@ class Operator:
         self._undelivered.clear()
         self._doubted = set()
         self.store = Store(lambda _pool, _at, **_: None, wall=clock, clock=clock)
-        for name in {"default", *(pod.namespace for pod in cluster.pods.values())}:
-            self.store.put_namespace(Namespace(name, cluster.version, {"kubernetes.io/metadata.name": name}), clock.now)
         for node in cluster.nodes.values():
             self.store.put_node(node, clock.now)
         for pod in cluster.pods.values():
-            self.store.put_pod(pod, clock.now, listed=True)
+            self._see(pod, listed=True)
         self.store.put_pool(cluster.pool, clock.now)
         self.state = restarted(recorded_in(cluster.pool), self.store.moves.since(self._name))
         self._told = cluster.pool.status
@@ -79,11 +77,17 @@ class Operator:
         for _ in range(len(self._undelivered) if count is None else min(count, len(self._undelivered))):
             match self._undelivered.popleft():
                 case PodChanged(pod):
-                    self.store.put_pod(pod, now)
+                    self._see(pod, listed=False)
                 case PodGone(pod):
                     self.store.drop_pod(pod.uid, now)
                 case NodeChanged(node):
                     self.store.put_node(node, now)
+
+    def _see(self, pod: Pod, *, listed: bool) -> None:
+        # Namespaces have no labels but their names here.
+        labels = {"kubernetes.io/metadata.name": pod.namespace}
+        self.store.put_namespace(Namespace(pod.namespace, 0, labels), self._clock.now)
+        self.store.put_pod(pod, self._clock.now, listed=listed)
 
     # --- one pass
 

@@ -89,7 +89,7 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     """Anything that a pass may find; the view is current."""
     count = draw(st.integers(2, len(PROVIDERS)))
     standbys = [draw(_STANDBY) for _ in range(count - 1)]
-    priced = any(one["price"] for one in standbys)
+    priced = any(standby["price"] for standby in standbys)
     of = pool(
         provider("aws", on_demand=draw(_weighted((5, False), (1, True)))),
         *(provider(name, **options) for name, options in zip(PROVIDERS[1:], standbys, strict=False)),
@@ -102,8 +102,8 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     pods: list[Pod] = []
     for name in PROVIDERS[:count]:
         for index, made in enumerate(draw(st.lists(_NODE, min_size=1 if name == "aws" else 0, max_size=3))):
-            one, bound = _node(f"{name}-{index}", name, *made)
-            nodes.append(one)
+            built, bound = _node(f"{name}-{index}", name, *made)
+            nodes.append(built)
             pods += bound
     fitting: dict[tuple[str, str], float] = {}
     flying: dict[str, Offer] = {}

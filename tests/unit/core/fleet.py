@@ -34,7 +34,7 @@ class Eviction:
     """A pod that was let go."""
 
     lineage: str
-    """What stays the same when an owner makes another pod in the place of one."""
+    """What stays the same when an owner makes another pod in its place."""
     at: float
     kind: MoveKind
     dead: bool
@@ -177,7 +177,7 @@ class Fleet(Simulation):
     def hourly(self) -> Decimal:
         """What pods on standbys cost, and those that may go there without any further decision."""
         cost = Decimal(0)
-        standbys = sorted(self.cluster.providers[1:], key=lambda one: one.price or Decimal(0), reverse=True)
+        standbys = sorted(self.cluster.providers[1:], key=lambda standby: standby.price or Decimal(0), reverse=True)
         for pod in self.pods():
             if pod.deleting is None:
                 where = next((standby for standby in standbys if self._may_be_on(pod, standby)), None)

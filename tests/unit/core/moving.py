@@ -14,7 +14,7 @@ from tests.builders import NOW, node, pod, pool_state
 
 QUARANTINE = Taint(UNAVAILABLE_KEY, "NodeNotReady", "NoSchedule")
 CALM = pool_state(Saturation(False), stable_since=NOW - 10_000)
-"""A primary that has been well and free for long."""
+"""A primary that has been healthy and free for long."""
 
 
 def sick_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) -> Node:
@@ -23,7 +23,7 @@ def sick_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) ->
 
 
 def sickness(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, NodeFault]:
-    """These nodes' trouble, as the pass before has found it."""
+    """These nodes' faults, as the pass before has found them."""
     return {name: NodeFault(reason, "", since, unhealthy=True) for name in names}
 
 
@@ -45,21 +45,21 @@ def owned(name: str, gpus: int = 1, *, on: str, age: float = 7200, **fields: Any
 
 def moved_to(plan: Plan) -> dict[str, str]:
     """Pods that are moved, by name, and where to."""
-    return {one.pod.name: one.target for one in plan.moves}
+    return {move.pod.name: move.target for move in plan.moves}
 
 
 def blocked(plan: Plan) -> dict[str, Reason]:
     """Pods that stay, by name, and why."""
-    return {one.pod.name: one.reason for one in plan.blocked}
+    return {move.pod.name: move.reason for move in plan.blocked}
 
 
 def stay_of(plan: Plan, name: str) -> BlockedMove:
     """How one pod stays."""
-    (found,) = [one for one in plan.blocked if one.pod.name == name]
+    (found,) = [move for move in plan.blocked if move.pod.name == name]
     return found
 
 
 def move_of(plan: Plan, name: str) -> Move:
     """How one pod is moved."""
-    (found,) = [one for one in plan.moves if one.pod.name == name]
+    (found,) = [move for move in plan.moves if move.pod.name == name]
     return found

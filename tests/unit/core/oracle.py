@@ -26,7 +26,7 @@ class Oracle:
         self.seen = seen
         self.pool = seen.pool
         self.providers = self._order()
-        failed = [one.name for one in self.providers if self._fails(one.name)]
+        failed = [provider.name for provider in self.providers if self._fails(provider.name)]
         self.failed = [] if len(failed) > 1 and 2 * len(failed) > len(self.providers) else failed
         """Providers that are out of use: those that fail, where not most of them fail at once."""
 
@@ -35,7 +35,7 @@ class Oracle:
         primary, *standbys = self.pool.spec.providers
         if self.pool.spec.placement == "Cheapest":
             unknown = float("inf")
-            standbys.sort(key=lambda one: float(one.price_per_accelerator_hour or unknown))
+            standbys.sort(key=lambda standby: float(standby.price_per_accelerator_hour or unknown))
         return [primary, *standbys]
 
     def _fails(self, name: str) -> bool:
@@ -95,7 +95,7 @@ class Oracle:
         seen: set[tuple[int, tuple[tuple[tuple[str, int], ...], ...]]] = set()
 
         def place(position: int, left: list[Left]) -> Iterator[list[Left]]:
-            state = (position, tuple(tuple(sorted(one.items())) for one in left))
+            state = (position, tuple(tuple(sorted(on_node.items())) for on_node in left))
             if state in seen:
                 return
             seen.add(state)
@@ -170,7 +170,8 @@ def _asks_for(shape: Shape, node: Node) -> bool:
 
 def _tolerates(tolerations: Sequence[Toleration], node: Node) -> bool:
     return all(
-        taint.effect == "PreferNoSchedule" or any(_covers(one, taint.key, taint.value) for one in tolerations)
+        taint.effect == "PreferNoSchedule"
+        or any(_covers(toleration, taint.key, taint.value) for toleration in tolerations)
         for taint in node.taints
     )
 

@@ -32,36 +32,36 @@ def decided(seen: Snapshot, state: PoolState | None = None, now: float = NOW) ->
 
 def sent_to(plan: Plan) -> dict[str, str]:
     """Pods sent on, by name, and where to."""
-    return {one.pod.name: one.provider for one in plan.bursts}
+    return {burst.pod.name: burst.provider for burst in plan.bursts}
 
 
 def holds(plan: Plan) -> dict[str, Reason]:
     """Pods that wait, by name, and why."""
-    return {one.pod.name: one.reason for one in plan.holds}
+    return {hold.pod.name: hold.reason for hold in plan.holds}
 
 
 def waits_for(plan: Plan) -> dict[str, str]:
     """Pods that wait for a provider, by name."""
-    return {one.pod.name: one.provider for one in plan.holds if one.provider}
+    return {hold.pod.name: hold.provider for hold in plan.holds if hold.provider}
 
 
 def hold_of(plan: Plan, name: str) -> Hold:
     """How one pod waits."""
-    (found,) = [one for one in plan.holds if one.pod.name == name]
+    (found,) = [hold for hold in plan.holds if hold.pod.name == name]
     return found
 
 
 def burst_of(plan: Plan, name: str) -> Burst:
     """How one pod is sent on."""
-    (found,) = [one for one in plan.bursts if one.pod.name == name]
+    (found,) = [burst for burst in plan.bursts if burst.pod.name == name]
     return found
 
 
 def flying(*pods: Pod, to: str, at: float = NOW) -> dict[str, Offer]:
     """Offers under way to these pods."""
-    return {one.uid: Offer(to, at) for one in pods}
+    return {pod.uid: Offer(to, at) for pod in pods}
 
 
 def names(pods: Iterable[Pod]) -> list[str]:
     """The pods' names."""
-    return [one.name for one in pods]
+    return [pod.name for pod in pods]

@@ -1,4 +1,4 @@
-"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are told anew each time."""
+"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are given anew each time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Watch:
     def see(self, now: float, nodes: Sequence[Node], pods: Sequence[Pod] = (), **fields: Any) -> Assessment:
         """One pass. `fields`: further ones of the snapshot; times in them are seconds since the epoch."""
         outcome = reconcile(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
-        # Which pods have had places, and since when, is told and not played.
+        # Which pods have had places, and since when, is given and not played.
         self.found, self.state = outcome.assessment, changed(outcome.state, fitting=self.state.memory.fitting)
         return self.found
 
@@ -35,12 +35,12 @@ class Watch:
         self.state = restarted(self.state.recorded)
 
     def sickness(self, name: str) -> NodeFault | None:
-        """A node's trouble, sick or not."""
+        """A node's fault, whether or not the node counts as unhealthy."""
         return self.found.health.nodes.get(name)
 
     def unhealthy(self, provider: str = "aws") -> dict[str, Reason]:
-        """The nodes of a provider that count as sick, and why."""
-        return {name: one.reason for name, one in self.provider(provider).unhealthy.items()}
+        """The nodes of a provider that count as unhealthy, and why."""
+        return {name: fault.reason for name, fault in self.provider(provider).unhealthy.items()}
 
     def provider(self, name: str = "aws") -> ProviderHealth:
         """A provider's health."""
@@ -56,7 +56,7 @@ class Watch:
 
     def usable(self, name: str = "aws") -> list[str]:
         """Names of the nodes of a provider that count as supply."""
-        (supply,) = [one for one in self.found.supplies if one.provider.name == name]
+        (supply,) = [supply for supply in self.found.supplies if supply.provider.name == name]
         return [info.node.name for info in supply.usable]
 
 

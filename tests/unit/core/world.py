@@ -19,7 +19,8 @@ from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster, Event, PodChanged
 from computepool.simulate.operator import Operator
 from computepool.simulate.scheduler import Scheduler, fits
-from tests.builders import GPU, NOW, pod, pool
+from tests.builders import GPU, NOW, pool
+from tests.builders import pod as new_pod
 
 GRACE = 30.0
 """Seconds that a pod which is asked to end holds its place at most."""
@@ -42,7 +43,7 @@ class World:
 
     def create(self, name: str, shape: Shape, refused_by: Iterable[str] = (), **fields: Any) -> None:
         """Create a pod; the scheduler never binds it to the providers in `refused_by`."""
-        made = self.cluster.create_pod(pod(name, shaped=shape, **fields))
+        made = self.cluster.create_pod(new_pod(name, shaped=shape, **fields))
         self.scheduler.refused_by[made.uid] = frozenset(refused_by)
 
     def burst(self, burst: Burst) -> None:
@@ -51,7 +52,7 @@ class World:
         wanted = {*burst.pod.shape.tolerations, *burst.tolerations}
         # Of a pod that tolerates more by now, the API server refuses the patch.
         if there is not None and wanted.issuperset(there.shape.tolerations):
-            target = next(one for one in self.providers if one.name == burst.provider)
+            target = next(provider for provider in self.providers if provider.name == burst.provider)
             assert not target.tolerated_by(there.shape), f"{there.name} is sent to {burst.provider} twice"
         self.operator.burst(burst)
         self.check()
@@ -85,9 +86,9 @@ class World:
     def committed(self, target: Provider) -> int:
         """What the pool's pods hold on a provider, or may hold there without any further decision; in devices."""
         return sum(
-            request_of(one, GPU) // MILLI
-            for one in self.cluster.pods.values()
-            if (self.cluster.provider_of(one.node) == target.name if one.node else target.tolerated_by(one.shape))
+            request_of(pod, GPU) // MILLI
+            for pod in self.cluster.pods.values()
+            if (self.cluster.provider_of(pod.node) == target.name if pod.node else target.tolerated_by(pod.shape))
         )
 
     def check(self) -> None:
@@ -101,25 +102,25 @@ class World:
         left = self.scheduler.left()
         nodes = list(self.cluster.nodes.values())
         waiting = self.cluster.waiting_pods()
-        for one in waiting:
-            assert not any(self.scheduler.takes(one, node, left) for node in nodes), one.name
+        for pod in waiting:
+            assert not any(self.scheduler.takes(pod, node, left) for node in nodes), pod.name
             for target in self.providers[1:]:
-                if not self._is_open(one, target, report):
+                if not self._is_open(pod, target, report):
                     continue
-                wanted = self.cluster.tolerating(one.shape, (*one.shape.tolerations, *target.tolerations))
-                others = [other for other in waiting if other is not one and target.tolerated_by(other.shape)]
+                wanted = self.cluster.tolerating(pod.shape, (*pod.shape.tolerations, *target.tolerations))
+                others = [other for other in waiting if other is not pod and target.tolerated_by(other.shape)]
                 there = [node for node in nodes if self.cluster.provider_of(node.name) == target.name]
                 if not others:
-                    assert not any(fits(wanted, node, left[node.name]) for node in there), (one.name, target.name)
+                    assert not any(fits(wanted, node, left[node.name]) for node in there), (pod.name, target.name)
                 if target.kind.before_room:
-                    assert target.contradicts(one.shape), (one.name, target.name)
+                    assert target.contradicts(pod.shape), (pod.name, target.name)
 
-    def _is_open(self, one: Pod, target: Provider, report: PassReport) -> bool:
+    def _is_open(self, pod: Pod, target: Provider, report: PassReport) -> bool:
         """Whether the pod might still be sent to the provider, room or not."""
         failed = not report.state.breaker(target.name).closed
-        if report.plan.frozen or failed or not one.allows(target.name) or target.tolerated_by(one.shape):
+        if report.plan.frozen or failed or not pod.allows(target.name) or target.tolerated_by(pod.shape):
             return False
-        needed = self.committed(target) * MILLI + request_of(one, GPU)
+        needed = self.committed(target) * MILLI + request_of(pod, GPU)
         return target.limit is None or needed <= target.limit
 
     def _see(self, event: Event) -> None:
