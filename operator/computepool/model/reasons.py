@@ -1,6 +1,6 @@
 """The closed set of reasons: one enum for conditions, events, metrics, logs and `computepool explain`.
 
-Every member carries the sentence that the reference and `explain` print; a reason that is not here can't be reported.
+Every member carries the sentence that the reference and `explain` print; no other reason can be reported.
 """
 
 from enum import StrEnum
@@ -68,7 +68,7 @@ class Reason(StrEnum):
     PRIMARY_CLEARING = "PrimaryClearing", "The pressure is off, but not yet for clearSeconds."
     PRIMARY_UNKNOWN = (
         "PrimaryUnknown",
-        "The primary's capacity can't be told, so it counts as neither saturated nor free.",
+        "The primary's capacity is unknown, so it counts as neither saturated nor free.",
     )
 
     # --- standby capacity
@@ -77,25 +77,25 @@ class Reason(StrEnum):
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."
 
-    # --- a node is sick
+    # --- a node is unhealthy
     NODE_NOT_READY = "NodeNotReady", "The node's Ready condition is False."
     NODE_UNKNOWN = "NodeUnknown", "The node's Ready condition is Unknown: the control plane has lost it."
     NODE_SILENT = "NodeSilent", "The node's heartbeat has stopped: its Lease was not renewed for health.silentSeconds."
-    NODE_CONDITION = "NodeCondition", "A condition of the node that health.conditions lists says that it is sick."
+    NODE_CONDITION = "NodeCondition", "A condition of the node that health.conditions lists says that it is unhealthy."
     DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are not allocatable any more."
     DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node offers none of its accelerators any more."
     REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be taken away."
     BLACK_HOLE = "BlackHole", "Pods fail at once on the node although it looks ready."
     NODES_UNHEALTHY = (
         "NodesUnhealthy",
-        "Nodes are sick and get no new pods, but no provider has failed for that; the message names them.",
+        "Nodes are unhealthy and get no new pods, but their providers have not failed; the message names them.",
     )
-    NODES_WELL = "NodesWell", "Nodes that were sick are well again, or are gone."
-    RECOVERING = "Recovering", "Nothing is wrong with the node any more, but not yet for health.clearSeconds."
+    NODES_WELL = "NodesWell", "Nodes that were unhealthy are healthy again, or are gone."
+    RECOVERING = "Recovering", "The node has no fault any more, but not yet for health.clearSeconds."
 
     # --- a provider's breaker
     PROVIDER_WELL = "ProviderWell", "The provider is used as it fits."
-    PROVIDER_UNHEALTHY = "ProviderUnhealthy", "At least health.unhealthyPercent of the provider is sick."
+    PROVIDER_UNHEALTHY = "ProviderUnhealthy", "At least health.unhealthyPercent of the provider is unhealthy."
     PROVIDER_SILENT = "ProviderSilent", "The provider's heartbeats have stopped together while those of others go on."
     PROVISIONING_FAILED = (
         "ProvisioningFailed",
@@ -115,7 +115,7 @@ class Reason(StrEnum):
     # --- the operator holds back
     ALL_SILENT = (
         "AllSilent",
-        "All heartbeats stopped at once: rather the operator's view is at fault, so nothing is changed.",
+        "All heartbeats stopped at once: probably the operator's view is at fault, so nothing is changed.",
     )
     TOO_MANY_FAILED = (
         "TooManyFailed",
@@ -123,14 +123,17 @@ class Reason(StrEnum):
     )
 
     # --- a running pod is moved, or should be and stays
-    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is sick, and another has room for it."
-    LEAVES_PROVIDER = "LeavesProvider", "The pod's provider has failed or is drained, and another has room for it."
+    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is unhealthy, and another node has room for it."
+    LEAVES_PROVIDER = (
+        "LeavesProvider",
+        "The pod's provider has failed or is drained, and another provider has room for it.",
+    )
     LOST_NODE = (
         "LostNode",
         "The pod's node is lost, so the pod is deleted; its controller makes another, a StatefulSet only once the pod "
         "is gone from the API, which may take until the node is back or deleted.",
     )
-    MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for one that can run nowhere else."
+    MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds, and takes the pod back."
     BUDGET_RETURN = "BudgetReturn", "The budget is spent, and the primary takes the pod back."
     WOULD_STRAND = "WouldStrand", "No other provider can take the pod now, so it stays where it is."
@@ -172,7 +175,7 @@ class Reason(StrEnum):
     ALREADY_LEFT = "AlreadyLeft", "The pod is terminating, gone, or on another node by now."
     WINDOW_NEVER_OPENS = "WindowNeverOpens", "failback.window can't open as it is written; correct it."
     OUTSIDE_WINDOW = "OutsideWindow", "The failback window is closed."
-    NOT_STABLE = "NotStable", "The primary has not been well and below saturation for failback.stableSeconds."
+    NOT_STABLE = "NotStable", "The primary has not been healthy and below saturation for failback.stableSeconds."
 
     # --- money
     BUDGET_EXHAUSTED = "BudgetExhausted", "The budget does not allow another pod on a standby provider now."
@@ -188,7 +191,7 @@ class Reason(StrEnum):
     ADMITTED = "Admitted", "The pod got its toleration as it was created, by the admission policy."
 
     # --- a pod waits
-    GATED = "Gated", "The pod has scheduling gates: it belongs to somebody else until they are lifted."
+    GATED = "Gated", "The pod has scheduling gates: another controller is in charge of it until they are lifted."
     TERMINATING = "Terminating", "The pod is being deleted."
     NOMINATED = "Nominated", "The scheduler has made room for the pod by preemption and will bind it."
     FITS_ON_PREFERRED = (
@@ -226,7 +229,7 @@ class Reason(StrEnum):
 
 
 def reason_of(value: str) -> Reason:
-    """Return the reason of that name; raises ValueError for what is none."""
+    """Return the reason of that name. Raises ValueError if this version has no such reason."""
     for reason in Reason:
         if reason.value == value:
             return reason
