@@ -31,7 +31,9 @@ def black(seen: Sequence[Failure], pods: Sequence[Pod] = (), now: float = 0, **r
 
 
 @pytest.mark.parametrize(("count", "unhealthy"), [(2, []), (3, ["a1"]), (7, ["a1"])])
-def test_so_many_pods_that_the_kubelet_refused_make_their_node_sick_at_once(count: int, unhealthy: list[str]) -> None:
+def test_so_many_pods_that_the_kubelet_refused_make_their_node_unhealthy_at_once(
+    count: int, unhealthy: list[str]
+) -> None:
     assert black(failures(count, refused=True)) == unhealthy
 
 
@@ -51,7 +53,7 @@ def test_a_black_hole_is_looked_at_when_the_next_of_its_pods_is_too_old() -> Non
     assert found.recheck_at == NOW + 200
 
 
-def test_it_is_sick_until_it_was_well_for_clear_seconds() -> None:
+def test_a_black_hole_is_unhealthy_until_clear_seconds_passed_without_a_failure() -> None:
     watch = Watch(pool(health={"clearSeconds": 120}))
     seen = tuple(failures(3, refused=True))
     for now, unhealthy in ((0, True), (300, True), (419, True), (420, False)):

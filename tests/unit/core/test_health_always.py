@@ -53,7 +53,7 @@ def test_a_fault_that_is_seen_again_or_turns_into_another_never_restarts_its_tim
 
 @often
 @given(st.lists(st.tuples(steps, st.sampled_from((None, *SLOW, WAITED_FOR))), max_size=20))
-def test_sick_comes_after_enough_trouble_and_goes_after_enough_time_without_any(
+def test_a_node_is_unhealthy_after_a_long_enough_fault_until_a_long_enough_recovery(
     story: list[tuple[float, Fault | None]],
 ) -> None:
     now, one = NOW, None
@@ -113,7 +113,7 @@ def untold(draw: st.DrawFn) -> Sequence[Node]:
 
 @often
 @given(st.lists(st.tuples(steps, untold()), min_size=1, max_size=5), st.sampled_from((0, 30)))
-def test_what_can_not_be_told_is_never_failing(story: list[tuple[float, Sequence[Node]]], sustain: int) -> None:
+def test_a_provider_that_can_not_be_judged_never_fails(story: list[tuple[float, Sequence[Node]]], sustain: int) -> None:
     watch, now = Watch(pool(health={"sustainSeconds": sustain})), 0.0
     for passed, nodes in story:
         now += passed

@@ -127,7 +127,7 @@ def test_pods_that_were_admitted_with_the_toleration_count_from_their_creation()
     assert not watch.breaker("nebius").closed
 
 
-def test_pods_that_are_somebody_elses_do_not_count() -> None:
+def test_pods_in_other_hands_do_not_count() -> None:
     pods = [sent("gated", gated=True), sent("ending", deleting=NOW + 100), sent("promised", nominated="n1")]
     watch = watching(*pods, failures=1)
     watch.see(1000, NODES, pods)

@@ -167,7 +167,7 @@ def test_a_pod_does_not_wait_for_one_that_is_stuck() -> None:
     assert list(overflowing(found)) == ["p"]
 
 
-def test_one_that_waits_for_a_place_soon_free_keeps_nobody_off_what_is_free_now() -> None:
+def test_a_pod_that_waits_for_a_place_soon_free_keeps_no_pod_off_a_place_that_is_free_now() -> None:
     found = demand(pod("x", 4, on="a1", deleting=NOW + 10), pod("big", 8), pod("small", 4, waited=30))
     assert held(found) == {"big": Reason.SOON_FREE, "small": Reason.FITS_ON_PREFERRED}
 
@@ -237,7 +237,7 @@ def test_a_pod_that_was_sent_on_is_known_by_its_label_and_its_toleration() -> No
     assert not found.overflow
 
 
-def test_a_label_without_the_toleration_sends_nobody_anywhere() -> None:
+def test_a_label_without_the_toleration_sends_no_pod_anywhere() -> None:
     found = demand(HOLDER, pod("p", burst="nebius"))
     assert list(overflowing(found)) == ["p"]
 

@@ -63,7 +63,7 @@ def test_a_quarantine_keeps_a_pod_off_for_now_and_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize("breaker", [OPEN, HALF_OPEN])
-def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: Breaker) -> None:
+def test_a_provider_that_failed_and_lost_its_nodes_freezes_no_pool(breaker: Breaker) -> None:
     before = pool_state(Saturation(True), breakers={"aws": breaker})
     found = decided(snapshot(pool(), [node("n1")], [pod("p", waited=0)]), before, NOW + 3600)
     assert not found.frozen
@@ -72,6 +72,6 @@ def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: B
     assert found.state.breaker("aws").state is breaker.state
 
 
-def test_one_that_was_drained_may_lose_its_nodes() -> None:
+def test_a_drained_provider_may_lose_its_nodes() -> None:
     drained = pool(provider("aws", drain=True), provider("nebius"))
     assert sent_to(decided(snapshot(drained, [node("n1")], [pod("p", waited=0)]))) == {"p": "nebius"}

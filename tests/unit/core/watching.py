@@ -1,4 +1,4 @@
-"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are told anew each time."""
+"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are given anew each time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.builders import NOW, changed, pool, snapshot
 
 
 class Watch:
-    """What one leader makes of a pool; `now` is the time of the next pass, in seconds after NOW."""
+    """One leader's passes over a pool. `now` is the time of the next pass, in seconds after NOW."""
 
     def __init__(self, of: ComputePool | None = None, state: PoolState | None = None) -> None:
         self.pool = of or pool()
@@ -26,21 +26,21 @@ class Watch:
     def see(self, now: float, nodes: Sequence[Node], pods: Sequence[Pod] = (), **fields: Any) -> Assessment:
         """One pass. `fields`: further ones of the snapshot; times in them are seconds since the epoch."""
         outcome = reconcile(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
-        # Which pods have had places, and since when, is told and not played.
+        # The test sets which pods have had places, and since when.
         self.found, self.state = outcome.assessment, changed(outcome.state, fitting=self.state.memory.fitting)
         return self.found
 
     def restart(self) -> None:
-        """Let another leader take over, which knows nothing but what is in the status."""
+        """Let another leader take over, which knows only the status."""
         self.state = restarted(self.state.recorded)
 
-    def sickness(self, name: str) -> NodeFault | None:
-        """A node's trouble, sick or not."""
+    def fault(self, name: str) -> NodeFault | None:
+        """A node's fault, whether it counts yet or not."""
         return self.found.health.nodes.get(name)
 
     def unhealthy(self, provider: str = "aws") -> dict[str, Reason]:
-        """The nodes of a provider that count as sick, and why."""
-        return {name: one.reason for name, one in self.provider(provider).unhealthy.items()}
+        """The unhealthy nodes of a provider, and why."""
+        return {name: fault.reason for name, fault in self.provider(provider).unhealthy.items()}
 
     def provider(self, name: str = "aws") -> ProviderHealth:
         """A provider's health."""
@@ -56,10 +56,10 @@ class Watch:
 
     def usable(self, name: str = "aws") -> list[str]:
         """Names of the nodes of a provider that count as supply."""
-        (supply,) = [one for one in self.found.supplies if one.provider.name == name]
+        (supply,) = [found for found in self.found.supplies if found.provider.name == name]
         return [info.node.name for info in supply.usable]
 
 
 def beating(now: float, *names: str) -> Mapping[str, float]:
-    """Heartbeats of these nodes, last heard so many seconds after NOW."""
+    """The last heartbeats of these nodes, so many seconds after NOW."""
     return dict.fromkeys(names, NOW + now)

@@ -44,7 +44,7 @@ def names(moves: Moves) -> list[str]:
 # -- forgotten
 
 
-def test_of_too_many_the_oldest_are_forgotten_and_when_the_latest_of_them_was_made_is_told() -> None:
+def test_of_too_many_moves_the_oldest_are_forgotten_and_the_time_of_the_newest_forgotten_is_kept() -> None:
     clock = Clock()
     moves = under_way(clock, remembered=2)
     for number in range(3):
@@ -56,7 +56,7 @@ def test_of_too_many_the_oldest_are_forgotten_and_when_the_latest_of_them_was_ma
     assert (names(moves), moves.forgotten(POOL)) == (["p2", "p3"], NOW + UNDER_WAY_SECONDS)
 
 
-def test_those_that_may_be_under_way_are_not_forgotten() -> None:
+def test_moves_that_may_be_under_way_are_not_forgotten() -> None:
     clock = Clock()
     moves = under_way(clock, remembered=2)
     for number in range(5):
@@ -64,7 +64,7 @@ def test_those_that_may_be_under_way_are_not_forgotten() -> None:
     assert (len(names(moves)), moves.forgotten(POOL)) == (5, None)
 
 
-def test_those_whose_dwell_is_over_are_forgotten_which_matters_if_it_is_made_longer() -> None:
+def test_moves_are_forgotten_after_their_dwell_and_that_matters_if_the_dwell_is_made_longer() -> None:
     clock = Clock()
     moves = under_way(clock)
     evict(moves, "old", clock.now)
@@ -172,7 +172,7 @@ def test_a_pod_left_when_its_move_began_until_it_is_seen_to() -> None:
     assert (moves.order, order(moves)) == (3, {"one": 3, "two": 2})
 
 
-def test_of_a_refused_move_that_is_asked_for_again_what_appeared_before_replaces_nobody() -> None:
+def test_a_pod_that_appeared_before_a_second_request_of_a_refused_move_is_no_replacement() -> None:
     moves = under_way(Clock())
     held = pod("held", on="n1", owner="rs")
     ask(moves, held, NOW)
@@ -181,7 +181,7 @@ def test_of_a_refused_move_that_is_asked_for_again_what_appeared_before_replaces
     assert order(moves) == {"held": 2}
 
 
-def test_of_one_that_was_let_go_and_is_asked_for_again_the_replacement_may_have_appeared() -> None:
+def test_a_pod_that_appeared_before_a_second_request_after_it_was_let_go_may_be_the_replacement() -> None:
     moves = under_way(Clock())
     one = evict(moves, "stuck", NOW)
     evict(moves, "p", NOW)
