@@ -27,7 +27,7 @@ def packer(
     targets = providers_of(pool(*providers))
     members, _ = members_of(infos(nodes, bound), targets)
     supply = supply_of(targets[index], members[name], POOL, GPU)
-    return Packer(supply, GPU, label_keys([pod("x", shaped=one) for one in tried]), NOW)
+    return Packer(supply, GPU, label_keys([pod("x", shaped=tried_shape) for tried_shape in tried]), NOW)
 
 
 def fits(what: Shape, *nodes: Node, bound: Sequence[Pod] = (), index: int = 0, **options: Any) -> bool:
@@ -156,8 +156,8 @@ def test_a_shape_that_found_no_place_does_not_keep_smaller_ones_from_theirs() ->
 
 def test_shapes_search_on_where_they_stopped_and_see_what_others_took() -> None:
     made = packer([node("a1", 4), node("a2", 4), node("a3", 4)])
-    assert [made.place(one) for one in (shape(3), shape(2), shape(1), shape(2), shape(3), shape(1))] == [True] * 6
-    assert [made.place(one) for one in (shape(1), shape(2))] == [False, False]
+    assert [made.place(shaped) for shaped in (shape(3), shape(2), shape(1), shape(2), shape(3), shape(1))] == [True] * 6
+    assert [made.place(shaped) for shaped in (shape(1), shape(2))] == [False, False]
 
 
 def test_nodes_that_differ_only_in_labels_that_no_pod_asks_for_are_alike() -> None:
@@ -172,7 +172,7 @@ def test_label_keys_are_all_that_selectors_read() -> None:
         shape(selector={"zone": "a"}),
         shape(affinity=[term(Requirement("gpu", "Exists")), term(name="a1")]),
     ]
-    assert label_keys([pod("x", shaped=one) for one in read]) == {"zone", "gpu", "metadata.name"}
+    assert label_keys([pod("x", shaped=shaped) for shaped in read]) == {"zone", "gpu", "metadata.name"}
 
 
 @pytest.mark.parametrize(("amount", "left"), [(1, True), (4, True), (5, False)])

@@ -116,7 +116,7 @@ def test_if_all_nodes_are_silent_at_once_no_node_is_unhealthy_and_the_pool_freez
     assert "all 10 nodes" in found.all_silent
     assert watch.unhealthy() == watch.unhealthy("nebius") == {}
     assert watch.provider("nebius").failing is None
-    assert {one.closed for one in found.breakers.of.values()} == {True}
+    assert {breaker.closed for breaker in found.breakers.of.values()} == {True}
     assert found.recheck_at is not None
     plan = decided(snapshot(watch.pool, NODES, [*FULL, pod("p")], heartbeats=beating(0, *AWS, *NEBIUS)), now=NOW + 30)
     assert plan.frozen == found.all_silent

@@ -31,7 +31,7 @@ def test_pods_overflow_at_once_while_it_is_open(on_demand: bool) -> None:
 
 def test_pods_that_do_not_fit_on_the_node_that_is_tried_go_elsewhere_at_once() -> None:
     found = watching(HALF_OPEN).see(1, NODES, [pod("tried", 8, waited=1), pod("other", 8, waited=0)])
-    assert [(one.pod.name, one.reason) for one in found.demand.held] == [("tried", Reason.FITS_ON_PREFERRED)]
+    assert [(hold.pod.name, hold.reason) for hold in found.demand.held] == [("tried", Reason.FITS_ON_PREFERRED)]
     (overflow,) = found.demand.overflow
     assert (overflow.pod.name, overflow.why, overflow.wait) == ("other", Reason.CANARY_UNDER_WAY, None)
 

@@ -38,7 +38,7 @@ def ask(moves: Moves, one: Pod, at: float, of: str = POOL) -> None:
 
 
 def names(moves: Moves) -> list[str]:
-    return [one.pod.name for one in moves.of(POOL)]
+    return [move.pod.name for move in moves.of(POOL)]
 
 
 # -- forgotten
@@ -106,12 +106,14 @@ def test_a_move_that_comes_to_nothing_leaves_an_earlier_refusal_as_it_was() -> N
     moves.refused(held.uid, NOW)
     clock.now += 60
     ask(moves, held, clock.now)
-    assert [(one.request, one.refused_since) for one in moves.of(POOL)] == [(Request.ASKED, NOW)]
+    assert [(move.request, move.refused_since) for move in moves.of(POOL)] == [(Request.ASKED, NOW)]
     moves.failed(held.uid)
-    assert [(one.request, one.refused_since, one.at) for one in moves.of(POOL)] == [(Request.REFUSED, NOW, NOW + 60)]
+    assert [(move.request, move.refused_since, move.at) for move in moves.of(POOL)] == [
+        (Request.REFUSED, NOW, NOW + 60)
+    ]
     ask(moves, held, clock.now)
     moves.refused(held.uid, clock.now)
-    assert [one.refused_since for one in moves.of(POOL)] == [NOW]
+    assert [move.refused_since for move in moves.of(POOL)] == [NOW]
 
 
 def test_a_pod_that_was_let_go_stays_so_whatever_becomes_of_another_request() -> None:
@@ -122,7 +124,7 @@ def test_a_pod_that_was_let_go_stays_so_whatever_becomes_of_another_request() ->
     ask(moves, gone, clock.now)
     moves.failed(gone.uid)
     moves.failed("unknown")
-    assert [(one.let_go, one.at) for one in moves.of(POOL)] == [(True, NOW)]
+    assert [(move.let_go, move.at) for move in moves.of(POOL)] == [(True, NOW)]
 
 
 def test_a_pod_that_changes_its_pool_is_moved_by_one_of_them_alone_and_its_refusal_goes_with_it() -> None:
@@ -134,12 +136,12 @@ def test_a_pod_that_changes_its_pool_is_moved_by_one_of_them_alone_and_its_refus
     clock.now += 200
     ask(moves, held, clock.now, "other")
     assert (moves.of(POOL), moves.forgotten(POOL)) == ((), None)
-    assert [one.refused_since for one in moves.of("other")] == [NOW]
+    assert [move.refused_since for move in moves.of("other")] == [NOW]
     moves.let_go(held.uid, clock.now)
     clock.now += 110
     moves.prune(POOL, 0.0)
     moves.prune("other", 0.0)
-    assert [one.let_go for one in moves.of("other")] == [True]
+    assert [move.let_go for move in moves.of("other")] == [True]
     ask(moves, held, clock.now)
     assert (names(moves), moves.of("other"), moves.forgotten("other")) == (["held"], (), NOW + 200)
 
@@ -159,7 +161,7 @@ def test_a_pool_that_is_gone_leaves_nothing() -> None:
 
 
 def order(moves: Moves) -> dict[str, int]:
-    return {one.pod.name: one.order for one in moves.of(POOL)}
+    return {move.pod.name: move.order for move in moves.of(POOL)}
 
 
 def test_a_pod_left_when_its_move_began_until_it_is_seen_to() -> None:

@@ -43,10 +43,10 @@ def test_another_pools_pods_that_were_sent_on_are_foreign_while_they_are_not_bou
     sent = changed(sent, labels={"of": "theirs", BURST_LABEL: "nebius"})
     store = filled(mine, theirs, namespace(), node("n1"), sent, flying, home)
     store.in_flight.start(flying.uid, Offer("nebius", NOW))
-    assert sorted(one.name for one in store.snapshot("mine").foreign) == ["flying", "sent"]
+    assert sorted(foreign.name for foreign in store.snapshot("mine").foreign) == ["flying", "sent"]
     assert store.snapshot("theirs").foreign == ()
     put(store, changed(sent, node="n1"))
-    assert [one.name for one in store.snapshot("mine").foreign] == ["flying"]
+    assert [foreign.name for foreign in store.snapshot("mine").foreign] == ["flying"]
 
 
 def test_a_pool_without_the_edited_selector_gives_its_pods_back() -> None:

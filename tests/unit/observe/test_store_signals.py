@@ -27,7 +27,7 @@ class Scene:
         for item in items or (pool(), namespace(), *NODES):
             put(self.store, item)
         self.store.heartbeats.sync_started(self.clock.now)
-        self.beat(*(one.name for one in NODES))
+        self.beat(*(member.name for member in NODES))
         self.store.heartbeats.sync_finished(self.clock.now)
         self.tick()
         self.enqueued.clear()
@@ -62,7 +62,7 @@ def patient(name: str, seconds: int, *providers: dict[str, Any]) -> Any:
 
 def test_a_quiet_cluster_enqueues_no_pool() -> None:
     scene = Scene()
-    assert scene.wait(60, *(one.name for one in NODES)) == set()
+    assert scene.wait(60, *(member.name for member in NODES)) == set()
 
 
 def test_a_pool_is_enqueued_when_its_node_falls_silent_and_when_it_beats_again() -> None:
