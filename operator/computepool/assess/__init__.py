@@ -1,1 +1,1 @@
-"""Snapshot to verdicts: what capacity there is, what waits for it, and whether the primary is saturated. Pure."""
+"""Turns a snapshot into verdicts: the capacity, its health, the waiting pods, and whether the primary is saturated."""

@@ -1,4 +1,4 @@
-"""The verdicts on one snapshot, gathered in one place."""
+"""All verdicts on one snapshot, gathered in one place."""
 
 from types import MappingProxyType
 
@@ -21,7 +21,7 @@ NO_BREAKERS = Breakers(MappingProxyType({}), MappingProxyType({}), MappingProxyT
 
 
 class Assessment(msgspec.Struct, frozen=True):
-    """What one snapshot means."""
+    """The verdicts on one snapshot."""
 
     supplies: tuple[Supply, ...]
     """One per provider, in the order of the spec."""
@@ -43,12 +43,12 @@ class Assessment(msgspec.Struct, frozen=True):
 
     @property
     def exceeded(self) -> str:
-        """Why no running pod is moved and no node quarantined: too many providers have failed at once. Else empty."""
+        """Why no running pod is moved and no node quarantined: too many providers failed at once. Empty otherwise."""
         return self.breakers.exceeded
 
     @property
     def all_silent(self) -> str:
-        """Why the whole pool freezes: all heartbeats stopped at once. Else empty."""
+        """Why the whole pool freezes: all heartbeats stopped at once. Empty otherwise."""
         return self.health.all_silent
 
     def supply(self, provider: str) -> Supply | None:
@@ -96,9 +96,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
 def _supplies(
     snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
 ) -> tuple[Supply, ...]:
-    troubles = health.nodes.items()
     silent = frozenset(
-        node for node, trouble in troubles if trouble.reason is Reason.NODE_SILENT and trouble.clear_since is None
+        node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.clear_since is None
     )
     return tuple(
         supply_of(

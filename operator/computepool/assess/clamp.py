@@ -1,6 +1,6 @@
-"""Times of the state that lie in the future, because a clock was set back, brought back to now.
+"""Brings times of the state that lie in the future back to now: the clock of an earlier leader was ahead.
 
-Otherwise whatever waits for such a time would wait for as long as the clock was set back by.
+Otherwise whatever waits for such a time would wait for as long as that clock was ahead.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,22 +33,22 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             pressure_since=_past(memory.pressure_since, now),
             relief_since=_past(memory.relief_since, now),
             fitting=_each(memory.fitting, lambda _, at: min(at, now)),
-            node_faults=_each(memory.node_faults, lambda _, trouble: _sickness(trouble, now)),
+            node_faults=_each(memory.node_faults, lambda _, fault: _node_fault(fault, now)),
             breaker_timers=_each(memory.breaker_timers, lambda _, timers: _timers(timers, now)),
             last_bound_offer=_each(memory.last_bound_offer, lambda _, at: min(at, now)),
             stable_since=_past(memory.stable_since, now),
             moved_before=_past(memory.moved_before, now),
-            failed_returns=_each(memory.failed_returns, lambda _, relapse: _relapse(relapse, now)),
+            failed_returns=_each(memory.failed_returns, lambda _, failed: _failed_return(failed, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
         ),
     )
 
 
-def _sickness(trouble: NodeFault, now: float) -> NodeFault:
-    if trouble.since <= now and (trouble.clear_since is None or trouble.clear_since <= now):
-        return trouble
-    since, clear_since = min(trouble.since, now), _past(trouble.clear_since, now)
-    return msgspec.structs.replace(trouble, since=since, clear_since=clear_since)
+def _node_fault(fault: NodeFault, now: float) -> NodeFault:
+    if fault.since <= now and (fault.clear_since is None or fault.clear_since <= now):
+        return fault
+    since, clear_since = min(fault.since, now), _past(fault.clear_since, now)
+    return msgspec.structs.replace(fault, since=since, clear_since=clear_since)
 
 
 def _breaker(breaker: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:
@@ -66,14 +66,14 @@ def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
     return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now))
 
 
-def _relapse(relapse: FailedReturn, now: float) -> FailedReturn:
-    return relapse if relapse.at <= now else msgspec.structs.replace(relapse, at=now)
+def _failed_return(failed: FailedReturn, now: float) -> FailedReturn:
+    return failed if failed.at <= now else msgspec.structs.replace(failed, at=now)
 
 
 def _moves(recent: RecentMoves, now: float) -> RecentMoves:
-    """Return moves of the future as made just now: else they would count for ever, and keep other pods from moving.
+    """Return moves of the future as made just now. Otherwise they would keep other pods from moving until then.
 
-    They are recorded in whole seconds, and moves of the second in which a leader took over are rounded up.
+    Moves are recorded in whole seconds, and moves of the second in which a leader took over are rounded up.
     """
     if all(at <= now + 1.0 for at, _ in recent):
         return recent
@@ -85,6 +85,6 @@ def _past(at: float | None, now: float) -> float | None:
 
 
 def _each(of: Mapping[Key, Value], changed: Callable[[Key, Value], Value]) -> Mapping[Key, Value]:
-    """Return the same mapping where nothing changes, which is nearly always."""
+    """Return the mapping with its values changed; the same mapping if no value changes, as is nearly always so."""
     after = {key: changed(key, value) for key, value in of.items()}
     return of if all(after[key] is value for key, value in of.items()) else after

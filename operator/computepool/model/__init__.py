@@ -1,1 +1,1 @@
-"""The words of the project: API types, snapshot records and reasons. Pure: no client, no loop, no clock."""
+"""The types of the project: API, snapshot, state and reasons. Pure: no client, no loop, no clock."""

@@ -1,4 +1,4 @@
-"""The only readers of an accelerator's amount: what a node has, and what a pod requests. Amounts are in thousandths."""
+"""The only readers of accelerators: how many a node has, and how many a pod requests. Amounts are in thousandths."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,9 +13,9 @@ def accelerators_of(info: NodeInfo, resource: str) -> Accelerators:
     return info.accelerators.get(resource, NO_ACCELERATORS)
 
 
-def request_of(asking: Pod | Shape, resource: str) -> int:
+def request_of(subject: Pod | Shape, resource: str) -> int:
     """Return how much of the accelerator a pod requests."""
-    shape = asking.shape if isinstance(asking, Pod) else asking
+    shape = subject.shape if isinstance(subject, Pod) else subject
     for name, amount in shape.requests:
         if name == resource:
             return amount

@@ -1,4 +1,4 @@
-"""Frozen records of pods and nodes, and of what is bound to a node.
+"""Frozen records of pods and nodes, and of the pods on each node.
 
 Resources are mappings of resource name to thousandths (see `quantity`); times are seconds since the epoch. Records hold
 only what decisions need: a hundred thousand of them fit in memory.
@@ -20,15 +20,15 @@ Amounts = tuple[tuple[str, int], ...]
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What decides where a pod fits. Equal shapes are decided once, so reflectors intern them."""
+    """Everything that decides where a pod fits. Equal shapes are decided once, so reflectors share them."""
 
     requests: Amounts
     node_selector: tuple[tuple[str, str], ...] = ()
     affinity: tuple[Term, ...] | None = None
-    """Required node affinity, terms ORed; None is no constraint, () matches no node."""
+    """Required node affinity, with its terms ORed. None is no constraint; () matches no node."""
     tolerations: tuple[Toleration, ...] = ()
     unmodelled: tuple[str, ...] = ()
-    """Constraints that fit does not model, by their names in the pod's spec; reasons name them."""
+    """Constraints that the packing does not model, by their names in the pod's spec. Messages name them."""
 
     def admits(self, name: str, labels: Labels) -> bool:
         """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""
@@ -37,9 +37,9 @@ class Shape(msgspec.Struct, frozen=True):
         return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
 
     def alternatives(self) -> tuple[Selector, ...]:
-        """Return what it asks of a node's labels: one of these selectors has to match.
+        """Return the selectors on a node's labels, at least one of which has to match.
 
-        Terms that name a node are left out: no other node can satisfy them, whatever its labels.
+        Terms that name a node are left out: no other node can satisfy them.
         """
         own = tuple(Requirement(key, "In", (value,)) for key, value in self.node_selector)
         if self.affinity is None:
@@ -48,14 +48,14 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
-    """That a pod was sent on to a provider, and when."""
+    """A pod was sent on to a provider."""
 
     provider: str
     at: float
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """A pod, as far as decisions need it."""
+    """A pod, with the fields that decisions need."""
 
     uid: str
     namespace: str
@@ -65,7 +65,7 @@ class Pod(msgspec.Struct, frozen=True):
     labels: Labels
     created: float
     since: float
-    """Since when it waits to be bound: its creation, or later the moment its last gate was seen lifted."""
+    """Since when it waits to be bound: its creation, or the later moment when its last gate was seen lifted."""
     priority: int = 0
     node: str = ""
     nominated: str = ""
@@ -73,30 +73,30 @@ class Pod(msgspec.Struct, frozen=True):
     unschedulable: bool = False
     """Whether the scheduler has said Unschedulable; its message is never read."""
     deleting: float | None = None
-    """When it is to be gone at the latest (deletionTimestamp); None while it stays."""
+    """When it should be gone (deletionTimestamp); None while it is not deleted."""
     finished: bool = False
-    """Whether it has succeeded or failed, and holds nothing any more."""
+    """Whether it has succeeded or failed, and holds no resources any more."""
     offers: tuple[Offer, ...] = ()
     allowed: tuple[str, ...] | None = None
-    """The standby providers its owner allows; None allows all."""
+    """The standby providers that its annotation allows; None allows all."""
     deletion_cost: str | None = None
     owner: str = ""
-    """The uid of its controller; empty: nobody makes another in its place."""
+    """The uid of its controller; empty if no controller replaces it."""
     owner_kind: str = ""
     movable: bool | None = None
-    """What its annotation computepool.io/movable says; None where it says nothing."""
+    """The value of its annotation computepool.io/movable; None without one."""
     appeared: int = 0
-    """When it was first seen, in the order of which `Moving.left` is."""
+    """Event number at which this process first saw the pod: the same counter as `PodMove.order`."""
     do_not_disrupt: bool = False
-    """Whether it asks autoscalers not to be disrupted, which is honoured for every move that is not a failover."""
+    """Whether it asks autoscalers not to disrupt it. Every move except a failover honours that."""
     ready: bool = False
     """Whether its Ready condition is True."""
     failing: bool = False
-    """Whether a container of it does not start, or ends again and again."""
+    """Whether any of its containers does not start, or ends again and again."""
 
     @property
     def burst(self) -> str:
-        """The provider that its label names, or an empty string."""
+        """The standby provider that its label names, or an empty string."""
         return self.labels.get(BURST_LABEL, "")
 
     def allows(self, standby: str) -> bool:
@@ -108,13 +108,13 @@ class Pod(msgspec.Struct, frozen=True):
         return next((offer.at for offer in self.offers if offer.provider == provider), None)
 
     def offered_since(self, provider: str) -> float:
-        """Return since when it may use a provider that it tolerates: its offer, or else since it waits."""
+        """Return since when it may use a provider that it tolerates: its offer, or the start of its wait."""
         at = self.offered(provider)
         return self.since if at is None else at
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node, as far as it can take pods."""
+    """A node, with the fields that decisions need."""
 
     name: str
     resource_version: int
@@ -136,7 +136,7 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def quarantine(self) -> str | None:
-        """The value of the taint that is the operator's own, key and effect; None where it carries none."""
+        """The value of the taint with the operator's own key and effect; None if it carries no such taint."""
         for taint in self.taints:
             if taint.key == UNAVAILABLE_KEY and taint.effect == QUARANTINE_EFFECT:
                 return taint.value
@@ -144,35 +144,35 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
-        """Whether new pods may go there at all; a node that is not Ready is no supply."""
+        """Whether new pods may go there: it is Ready, and neither cordoned nor deleted."""
         return self.ready == "True" and not self.unschedulable and not self.deleting
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What one pool's pods hold on one node."""
+    """One pool's pods on one node."""
 
     members: tuple[Pod, ...]
     """The pool's pods that are bound to it and request the pool's accelerator."""
     accelerators: int
-    """What they hold of it, in thousandths."""
+    """How much of the accelerator they hold, in thousandths."""
     burst_labels: frozenset[str]
-    """Every value of their burst label, an empty string for those without."""
+    """Every value of their burst label; an empty string for pods without the label."""
 
 
 class Accelerators(msgspec.Struct, frozen=True, gc=False):
     """One node's accelerators of one kind, in thousandths."""
 
     capacity: int = 0
-    """How many the node has: its capacity, or what is allocatable where that is more."""
+    """The node's capacity, or its allocatable amount if that is larger."""
     allocatable: int = 0
     used: int = 0
     """Held by pods that are bound to the node, of any pool."""
     free: int = 0
-    """Allocatable, and neither held nor promised to a nominated pod; never below zero."""
+    """Allocatable, and neither held by a pod nor promised to a nominated pod; never below zero."""
 
     @property
     def missing(self) -> int:
-        """How many of them are not allocatable."""
+        """The accelerators that are not allocatable."""
         return self.capacity - self.allocatable
 
 
@@ -180,15 +180,15 @@ NO_SHARES: Final[Mapping[str, Share]] = MappingProxyType({})
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node and everything bound to it, replaced as a whole when either changes. Made by `node_info`."""
+    """A node with the pods bound to it, replaced as a whole when either changes. Made by `node_info`."""
 
     node: Node
     pods: tuple[Pod, ...]
     used: Resources
     left: Resources
-    """Allocatable less what is bound or nominated; below zero where a node shrank under its pods."""
+    """Allocatable minus bound and nominated pods' requests; below zero if a node shrank under its pods."""
     leaving: tuple[Pod, ...]
-    """The pods among them that are terminating: they hold their resources until they are gone."""
+    """The terminating pods among `pods`: they hold their resources until they are gone."""
     shares: Mapping[str, Share]
     """By pool name."""
     accelerators: Mapping[str, Accelerators]
@@ -203,7 +203,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
 def node_info(
     node: Node, pods: Iterable[Pod] = (), nominated: Iterable[Pod] = (), shares: Mapping[str, Share] = NO_SHARES
 ) -> NodeInfo:
-    """Sum up what is bound to a node. `nominated`: pods that the scheduler will bind there after a preemption."""
+    """Sum up the pods on a node. `nominated`: pods that the scheduler will bind there after a preemption."""
     bound = tuple(pods)
     used = _total(bound)
     taken = _total((*bound, *nominated))

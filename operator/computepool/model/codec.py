@@ -1,6 +1,6 @@
-"""Snapshots, states and outcomes of passes as bytes, to be stored and read back (MessagePack).
+"""Stores snapshots, states and outcomes of passes as bytes (MessagePack), and reads them back.
 
-What is read back equals what was stored, and decides the same: `reconcile` gives an equal outcome.
+A value that is read back equals the stored value, and `reconcile` gives an equal outcome for it.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def encode(value: msgspec.Struct) -> bytes:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Read back what `encode` has written. Raises msgspec.ValidationError for what is no value of this kind."""
+    """Read back a value that `encode` has written. Raises msgspec.ValidationError if it is of another kind."""
     return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_plain)
 
 

@@ -40,11 +40,11 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
     def excludes(self, other: "Requirement") -> bool:
         """Say whether no labels can satisfy both this requirement and the other.
 
-        Gt and Lt are not looked into: they count as excluding nothing.
+        Gt and Lt are not compared: they count as excluding no labels.
         """
         if self.key != other.key or not _SET_BASED.issuperset((self.operator, other.operator)):
             return False
-        # Beside the values named, the label can be absent, or have a value that neither names (no value has a space).
+        # Apart from the named values, a label can be absent, or have a value that neither names: none has a space.
         candidates: list[Labels] = [{}, *({self.key: value} for value in (" ", *self.values, *other.values))]
         return not any(self.matches(labels) and other.matches(labels) for labels in candidates)
 
@@ -63,7 +63,7 @@ def _integer(text: str) -> int | None:
 
 
 class Selector(msgspec.Struct, frozen=True, gc=False):
-    """A label selector: all requirements hold; none selects everything."""
+    """A label selector: all requirements have to hold. Without requirements it selects everything."""
 
     requirements: tuple[Requirement, ...] = ()
 
@@ -74,7 +74,7 @@ class Selector(msgspec.Struct, frozen=True, gc=False):
     def excludes(self, other: "Selector") -> bool:
         """Say whether a requirement of this selector excludes a requirement of the other: no labels match both.
 
-        Requirements are compared two by two: three that only together match no labels are not found.
+        Requirements are compared in pairs, so three that only together match no labels are not found.
         """
         return any(mine.excludes(theirs) for mine in self.requirements for theirs in other.requirements)
 
@@ -89,6 +89,6 @@ class Term(msgspec.Struct, frozen=True, gc=False):
         """Say whether the node satisfies the term; an empty term matches no node, as in the scheduler."""
         if not self.expressions and not self.fields:
             return False
-        return all(e.matches(labels) for e in self.expressions) and all(
-            f.key == "metadata.name" and f.matches({"metadata.name": name}) for f in self.fields
+        return all(need.matches(labels) for need in self.expressions) and all(
+            need.key == "metadata.name" and need.matches({"metadata.name": name}) for need in self.fields
         )

@@ -1,21 +1,21 @@
-r"""The life of a move, all of it: its stages, the events that lead from one to the next, and what causes each event.
+r"""The whole life of a move: its stages, the events that lead from stage to stage, and the cause of each event.
 
-A move is the eviction of one running pod and what comes of it. Two sources tell of it. Each drives a machine of its
-own, because an answer of the API server may come before or after what the watch shows.
+A move is the eviction of one running pod and its consequences. Two sources report on it. Each drives its own state
+machine, because an answer of the API server may come before or after the matching event of the watch.
 
-`Request`, driven by `act` (act/mover.py, app/executor.py): the request to let the pod go.
+`Request`, driven by `act` (act/evictor.py, app/executor.py): the request to let the pod go.
 
     Decided -> Recorded -> Asked -> LetGo
                                 \-> Refused -> Decided ...
-    Dropped and Failed end a request that came to nothing: the move is taken back, to what was known of the pod before.
+    Dropped and Failed end a request that came to nothing: the move is taken back, and the pod's earlier move stands.
 
-`Outcome`, driven by `observe` (observe/moves.py): what is seen of the pod and of its replacement.
+`Outcome`, driven by `observe` (observe/moves.py): how the pod and its replacement are seen.
 
     Runs -> Left -> Replaced -> Ready
                 \-> Elsewhere, NotReplaced
 
-All that affects either machine is in this file. An event that is not in the table of its machine is a defect of the
-operator, and raises UnexpectedEventError. Whoever counts moves reads the properties of `PodMove`; no other file
+Everything that affects either machine is in this file. An event that is not in the table of its machine is a defect of
+the operator, and raises UnexpectedEventError. Code that counts moves reads the properties of `PodMove`; no other file
 compares stages.
 """
 
@@ -28,7 +28,7 @@ import msgspec
 from computepool.model.cluster import Pod
 
 PENDING_SECONDS: Final = 120.0
-"""For so long after its pod was let go, a move counts as under way while its replacement is not bound."""
+"""After its pod was let go, a move counts as under way for this long while its replacement is not bound."""
 
 
 class MoveKind(StrEnum):
@@ -40,20 +40,20 @@ class MoveKind(StrEnum):
 
 
 class Request(StrEnum):
-    """What became of the request to let the pod go."""
+    """The state of the request to let the pod go."""
 
     DECIDED = "Decided"
     """A pass decided it. The status that counts it is not written yet."""
     RECORDED = "Recorded"
     """The status counts it. The eviction waits for its turn."""
     ASKED = "Asked"
-    """The eviction is sent, and not answered."""
+    """The eviction is sent and not answered yet."""
     REFUSED = "Refused"
     """A disruption budget keeps the pod. It is asked for again later."""
     LET_GO = "LetGo"
     """The API server has let the pod go."""
     DROPPED = "Dropped"
-    """The last look found no more reason for it, or no place."""
+    """The last check found no reason for it any more, or no place."""
     FAILED = "Failed"
     """The status was not written, the API server gave another answer or none, or leadership ended."""
 
@@ -62,45 +62,45 @@ class RequestEvent(StrEnum):
     """What happens to a request."""
 
     DECIDE = "decide"
-    """A pass decides the move again (Mover.start)."""
+    """A pass decides the move again (Evictor)."""
     RECORD = "record"
     """The API server has stored the status that counts it (Executor)."""
     ASK = "ask"
-    """Its turn has come, and the last look found it right (Mover)."""
+    """Its turn has come, and the last check found it right (Evictor)."""
     LET_GO = "let go"
     """The API server accepts the eviction or the deletion."""
     REFUSE = "refuse"
     """The API server refuses it because of a PodDisruptionBudget."""
     DROP = "drop"
-    """Its turn has come, and the last look found it wrong."""
+    """Its turn has come, and the last check found it wrong."""
     FAIL = "fail"
     """Any other answer, after the wait that it calls for."""
 
 
 class Outcome(StrEnum):
-    """What is seen of the pod and of its replacement."""
+    """How the pod and its replacement are seen."""
 
     RUNS = "Runs"
     """The pod is on its node."""
     LEFT = "Left"
     """The pod is terminating or gone, and its replacement is not bound."""
     REPLACED = "Replaced"
-    """The replacement is bound on the provider that was meant."""
+    """The replacement is bound on the target provider."""
     READY = "Ready"
     """The replacement is Ready there."""
     ELSEWHERE = "LandedElsewhere"
-    """The replacement is bound, on another provider than was meant."""
+    """The replacement is bound on another provider than the target."""
     NOT_REPLACED = "NotReplaced"
     """No replacement was bound in time, or no owner makes one."""
 
 
 class OutcomeEvent(StrEnum):
-    """What is seen."""
+    """What happens to the pod and its replacement, as the watch shows it."""
 
     LEAVE = "leave"
     """The watch shows the pod terminating, or gone."""
     BIND = "bind"
-    """The replacement is bound on the provider that was meant."""
+    """The replacement is bound on the target provider."""
     BIND_ELSEWHERE = "bind elsewhere"
     """The replacement is bound on another provider."""
     BECOME_READY = "become ready"
@@ -147,25 +147,25 @@ class PodMove(msgspec.Struct, frozen=True):
     """One move. This process remembers it; a restart forgets it, and waits instead."""
 
     pod: Pod
-    """As it was when the move was decided."""
+    """The pod at the time of the decision."""
     source: str
     """The provider that it leaves."""
     target: str
-    """The provider that is meant to take it."""
+    """The provider that should take it."""
     kind: MoveKind
     at: float
-    """When it was decided; once the pod was let go or refused, when that was answered. Seconds since the epoch."""
+    """When it was decided; after an answer of the API server, the time of that answer. Seconds since the epoch."""
     request: Request = Request.DECIDED
     outcome: Outcome = Outcome.RUNS
     refused_since: float | None = None
-    """Since when disruption budgets refuse it; None where they do not."""
+    """Since when disruption budgets refuse it; None if they do not."""
     order: int = 0
     """Event number at which the pod left; until that is seen, at which the move began. A pod with
     `appeared >= order` may be its replacement."""
     replacement: str = ""
     """The uid of the pod that replaces it, once that is seen."""
     earlier: "PodMove | None" = None
-    """What was known of the pod's move before it was decided again."""
+    """The pod's earlier move, before it was decided again."""
 
     # --- events
 
@@ -184,9 +184,9 @@ class PodMove(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, outcome=after, **fields)
 
     def taken_back(self) -> "PodMove | None":
-        """Return what is known once this request has come to nothing; None: as if it had never begun.
+        """Return the move that stands after this request has come to nothing; None if there is none.
 
-        That the pod was let go before, or refused, stands. A refused pod waits from this attempt on.
+        A pod that was let go or refused before stays so. A refused pod waits from this attempt on.
         """
         if self.earlier is None or self.earlier.let_go:
             return self.earlier
@@ -201,7 +201,7 @@ class PodMove(msgspec.Struct, frozen=True):
 
     @property
     def unanswered(self) -> bool:
-        """Whether the pod may be let go at any moment, and that is not known yet."""
+        """Whether the pod may be let go at any moment, without an answer so far."""
         return self.request in UNANSWERED
 
     @property
@@ -216,11 +216,11 @@ class PodMove(msgspec.Struct, frozen=True):
 
     @property
     def refused(self) -> bool:
-        """Whether disruption budgets keep the pod, also while it is asked for once more."""
+        """Whether disruption budgets keep the pod, also during a new attempt."""
         return not self.let_go and self.refused_since is not None
 
     def is_recent(self, now: float) -> bool:
-        """Say whether nothing else is to be decided about the pod."""
+        """Say whether no other decision about the pod is due."""
         return self.unanswered or (self.let_go and now < self.at + PENDING_SECONDS)
 
     def is_under_way(self, now: float) -> bool:

@@ -1,7 +1,7 @@
-"""The annotation `computepool.io/offers`: where a pod was sent on, and when, in order.
+"""The annotation `computepool.io/offers`: the providers that a pod was sent on to, with times, in order.
 
-`nebius=2026-11-23T05:00:00.123Z,crusoe=2026-11-23T05:01:00.456Z`. It lets a restarted operator go on where the one
-before stopped (invariant 8), and tells a person the pod's history.
+Example: `nebius=2026-11-23T05:00:00.123Z,crusoe=2026-11-23T05:01:00.456Z`. A restarted operator continues from it
+(invariant 8), and people read the pod's history in it.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from computepool.model.text import rfc3339
 
 
 def parse_offers(text: str) -> tuple[Offer, ...]:
-    """Read the annotation. What can't be read is dropped: the tolerations are the truth, this is their history."""
+    """Read the annotation. Unreadable parts are dropped: the tolerations are the truth, this is only their history."""
     offers = []
     for part in text.split(","):
         provider, _, stamp = part.partition("=")
@@ -28,14 +28,14 @@ def render_offers(offers: Iterable[Offer]) -> str:
 
 
 def with_offer(offers: Iterable[Offer], new: Offer) -> tuple[Offer, ...]:
-    """Add an offer; an earlier one to the same provider gives way."""
+    """Add an offer in place of an earlier offer of the same provider."""
     return (*(offer for offer in offers if offer.provider != new.provider), new)
 
 
 def _parse_time(stamp: str) -> float | None:
     try:
         time = datetime.fromisoformat(stamp.strip())
-        # In UTC, or the first and last day of the calendar could be read and not be written again.
+        # In UTC, because times of the calendar's first and last day could not be written again otherwise.
         return time.astimezone(UTC).timestamp() if time.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None

@@ -31,7 +31,7 @@ _FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)
 def parse(text: str) -> int:
     """Return a quantity such as `8`, `500m`, `1.5Gi` or `1e3` in thousandths, rounded up as Kubernetes does.
 
-    Raises ValueError for what is no quantity.
+    Raises ValueError for any other text.
     """
     form = _FORM.fullmatch(text)
     if form is None or form[2] not in _SUFFIX:
@@ -40,5 +40,5 @@ def parse(text: str) -> int:
 
 
 def whole(milli: int) -> int:
-    """Return thousandths as whole units, rounded up: what a reader of accelerator counts expects."""
+    """Return thousandths as whole units, rounded up, as readers of accelerator counts expect."""
     return -(-milli // MILLI)

@@ -1,4 +1,4 @@
-"""Everything that one pass over one pool decides on."""
+"""The input of one pass over one pool."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,39 +17,39 @@ class Failure(msgspec.Struct, frozen=True):
     node: str
     owner: str
     at: float
-    """When that was seen."""
+    """When the failure was seen."""
     refused: bool
-    """Whether the kubelet itself refused it; otherwise its containers did not start."""
+    """Whether the kubelet refused it; otherwise its containers did not start."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything that one pass over one pool decides on; nothing else is read in the middle of a decision."""
+    """The whole input of one pass over one pool: no decision reads anything else of the cluster."""
 
     pool: ComputePool
     nodes: tuple[NodeInfo, ...]
     waiting: tuple[Pod, ...] = ()
     """The pool's own pods that request its accelerator and are not bound."""
     foreign: tuple[Pod, ...] = ()
-    """Pods of other pools that were sent on and are not bound: they hold their places too."""
+    """Pods of other pools that were sent on and are not bound: they hold places too."""
     in_flight: Mapping[str, Offer] = MappingProxyType({})
-    """By pod uid: offers whose write is under way, or done and not seen yet; own and other pools'."""
+    """By pod uid, of all pools: offers whose write is under way, or made but not seen yet."""
     on_unknown_nodes: tuple[Pod, ...] = ()
-    """The pool's own pods that are bound to nodes not seen: not yet, or no more."""
+    """The pool's own pods that are bound to nodes that are not seen yet, or no longer."""
     conflicts: int = 0
-    """How many pods the pool selects that an older pool keeps, waiting or bound."""
+    """The number of pods, waiting or bound, that the pool selects and an older pool keeps."""
     conflicting_pool: str = ""
-    """The name of that older pool; of several, the oldest."""
+    """The name of that older pool; the oldest if there are several."""
     stale: str = ""
-    """Why the view is not current; empty while it is."""
+    """Why the view is not current; empty while it is current."""
     heartbeats: Mapping[str, float] = MappingProxyType({})
-    """By node, of the whole cluster: when its Lease was last seen renewed, by our own clock."""
+    """By node of the whole cluster: when its Lease was last seen renewed, by the operator's own clock."""
     listening_since: float = 0.0
-    """Since when heartbeats are followed without a gap: nobody was silent before."""
+    """Since when heartbeats are received without a gap: silence is counted from then at the earliest."""
     failures: tuple[Failure, ...] = ()
     """Pods that failed at once, on any node, for as long as any pool counts them."""
     moves: tuple[PodMove, ...] = ()
     """The pool's moves, for as long as their pod's dwell lasts or their eviction is under way."""
     moves_since: float = 0.0
-    """Since when `moves` is complete: what another leader moved before is not in it."""
+    """Since when `moves` is complete: moves of an earlier leader are not in it."""
     moves_forgotten: float | None = None
-    """When the latest of this process's own moves was made that are not in `moves` any more."""
+    """The time of the newest move of this process that is no longer in `moves`; None if all are there."""

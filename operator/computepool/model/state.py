@@ -1,11 +1,11 @@
-"""What one pass over a pool hands to the next: a part that the pool's status records, and a part that dies with us.
+"""What one pass over a pool hands to the next: a part that the status records, and a part that dies with the process.
 
 `Recorded` outlives the process: it survives the way into a status and back unchanged (invariant 8). `Memory` holds
 timers and counts that start anew after a restart, which only ever makes the operator wait longer.
 
-How long a pod has waited is no such timer (`Pod.since`), and there a restart can make the wait shorter: no object
-records when a gate was lifted, so a new process counts from the pod's creation. At worst a pod that was gated for long
-is sent on without the wait for `saturation.pendingSeconds`, and even then only if the primary can't take it.
+The wait of a pod (`Pod.since`) is no such timer: a restart can make it shorter, because no object records when a gate
+was lifted, and a new process counts from the pod's creation. At worst a pod that was gated for long is sent on without
+waiting for `saturation.pendingSeconds`, and even then only if the primary can't take it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
 Fitting = Mapping[tuple[str, str], float]
-"""By pod uid and provider: since when a waiting pod has had a place there by our account, and was not bound."""
+"""By pod uid and provider: since when a waiting pod has a place there by our account without being bound."""
 RecentMoves = tuple[tuple[float, MoveKind], ...]
 """When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
 that make room count as failover, whose limits they share."""
@@ -44,7 +44,7 @@ class Breaker(msgspec.Struct, frozen=True):
     retry_at: float | None = None
     """When it may be half-open at the earliest."""
     failures: int = 0
-    """How often it has opened since the provider last proved itself."""
+    """How often it has opened since the provider's last proof."""
     node: str = ""
     """While half-open: the node that is tried."""
 
@@ -55,7 +55,7 @@ class Breaker(msgspec.Struct, frozen=True):
 
 
 class Spend(msgspec.Struct, frozen=True):
-    """The money that was spent on standbys in one day."""
+    """The money spent on standbys in one day."""
 
     day: str
     """In UTC, as 2026-11-23."""
@@ -63,18 +63,18 @@ class Spend(msgspec.Struct, frozen=True):
     """Until `at`, with six decimals."""
     at: float
     rate: Decimal = Decimal(0)
-    """What the pool's pods on standbys cost in an hour since `at`, in whole cents."""
+    """The hourly cost of the pool's pods on standbys since `at`, in whole cents."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
     """The part of the state that the pool's status records."""
 
     saturated: bool | None = None
-    """The last verdict on the primary; None while it is unknown."""
+    """The last verdict on the primary; None if unknown."""
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
     breakers: Mapping[str, Breaker] = MappingProxyType({})
-    """By provider; a provider that is missing here has a closed breaker and never failed."""
+    """By provider. A missing provider has a closed breaker and never failed."""
     spend: Spend | None = None
     """None without a budget."""
     recent_moves: RecentMoves = ()
@@ -85,12 +85,12 @@ class Saturation(msgspec.Struct, frozen=True):
     """The verdict on the primary, and the timers of its next change."""
 
     saturated: bool | None = None
-    """None while it can't be told."""
+    """None while it is unknown."""
     reason: Reason = Reason.PRIMARY_UNKNOWN
     pressure_since: float | None = None
-    """Since when the pressure lasts that would make it saturated; None without such pressure."""
+    """Since when there is pressure that would make it saturated; None without pressure."""
     relief_since: float | None = None
-    """Since when the relief lasts that would end saturation; None without relief."""
+    """Since when there is relief that would end saturation; None without relief."""
 
 
 class BreakerTimers(msgspec.Struct, frozen=True):
@@ -99,30 +99,30 @@ class BreakerTimers(msgspec.Struct, frozen=True):
     proving_since: float | None = None
     """While half-open: since when a new pod is ready on the node that is tried."""
     clear_since: float | None = None
-    """While open: since when nothing is wrong with the provider."""
+    """While open: since when the provider has no fault."""
 
 
 class NodeFault(msgspec.Struct, frozen=True):
-    """A node's trouble. The same trouble seen again, or another before it was well for long enough, keeps `since`."""
+    """A node's fault over time. `since` stays if the fault returns, or turns into another, before a full recovery."""
 
     reason: Reason
     detail: str
-    """What exactly: the condition's type, the taint's key, a count."""
+    """The condition's type, the taint's key, or a count."""
     since: float
-    """Since when something is wrong with it."""
+    """Since when the node has a fault."""
     unhealthy: bool
-    """Whether that has lasted long enough to count."""
+    """Whether the fault has lasted long enough to count."""
     clear_since: float | None = None
-    """Since when nothing is wrong any more; None while something is."""
+    """Since when the fault is gone; None while it lasts."""
 
 
 class FailedReturn(msgspec.Struct, frozen=True):
-    """That a workload was brought home and went to a standby again by itself."""
+    """A workload was brought home, and its new pod went to a standby again by itself."""
 
     times: int
-    """How often, one after another."""
+    """How often that happened in a row."""
     at: float
-    """When that was seen last."""
+    """When it was last seen."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -134,29 +134,29 @@ class Memory(msgspec.Struct, frozen=True):
     """As in `Saturation`."""
     fitting: Fitting = MappingProxyType({})
     node_faults: Mapping[str, NodeFault] = MappingProxyType({})
-    """By node: those with trouble, or that had it not long ago."""
+    """By node: faults that last, or that ended not long ago."""
     breaker_timers: Mapping[str, BreakerTimers] = MappingProxyType({})
     """By provider."""
     not_bound: Mapping[str, frozenset[str]] = MappingProxyType({})
-    """By provider: uids of pods that it did not bind in time, since it last bound one."""
+    """By provider: uids of pods that it did not bind in time since it last bound a pod."""
     last_bound_offer: Mapping[str, float] = MappingProxyType({})
-    """By provider, while pods wait there too long: when the latest pod that it has bound was offered to it."""
+    """By provider with pods that wait too long: when the latest pod that it has bound was offered to it."""
     joined: frozenset[str] | None = None
     """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
     stable_since: float | None = None
-    """Since when the primary is well and not saturated; None while it is not."""
+    """Since when the primary is healthy and not saturated; None otherwise."""
     moved_before: float | None = None
-    """When an earlier leader last moved a pod; None where none did. After a restart `recent_moves` tells it."""
+    """When an earlier leader last moved a pod; None if it moved none. `recent_moves` gives it after a restart."""
     rate: Decimal | None = None
-    """The hourly cost of pods on standbys before it is rounded to cents; None: the recorded rate is all we know."""
+    """The hourly cost of pods on standbys before rounding to cents; None if only the recorded rate is known."""
     failed_returns: Mapping[str, FailedReturn] = MappingProxyType({})
-    """By owner: workloads that were brought home in vain not long ago."""
+    """By owner of a workload that was brought home in vain not long ago."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
 
 
 class PoolState(msgspec.Struct, frozen=True):
-    """What one pass over a pool goes on from."""
+    """The state that one pass over a pool starts from."""
 
     recorded: Recorded = Recorded()
     memory: Memory = Memory()
@@ -167,10 +167,10 @@ class PoolState(msgspec.Struct, frozen=True):
 
 
 def restarted(recorded: Recorded, took_over: float = inf) -> PoolState:
-    """Return the state of a process that knows only what is recorded.
+    """Return the state of a process that knows only the recorded part.
 
-    `took_over`: when this process began to lead. All recorded moves were made before that, whatever the clock of the
-    earlier leader said.
+    `took_over`: when this process began to lead. All recorded moves were made before then, whatever the earlier
+    leader's clock said.
     """
     latest = took_over if took_over == inf else ceil(took_over) - 1.0
     moves = tuple(sorted((min(at, latest), kind) for at, kind in recorded.recent_moves))
@@ -178,11 +178,13 @@ def restarted(recorded: Recorded, took_over: float = inf) -> PoolState:
 
 
 def recorded_in(pool: ComputePool) -> Recorded:
-    """Read back from a pool's status what an earlier pass has recorded. What can't be read counts as not recorded."""
+    """Read the recorded part back from a pool's status. Unreadable entries count as not recorded."""
     condition = pool.status.condition("Saturated")
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
     given = set(pool.status.admission.tolerations)
-    admitting = next((p.name for p in pool.spec.standbys if given.issuperset(p.effective_tolerations())), "")
+    admitting = next(
+        (standby.name for standby in pool.spec.standbys if given.issuperset(standby.effective_tolerations())), ""
+    )
     providers = pool.status.providers
     return Recorded(
         saturated=saturated,
@@ -199,7 +201,7 @@ def in_cents(amount: Decimal) -> Decimal:
 
 
 def _breaker(written: BreakerStatus) -> Breaker:
-    """Read a breaker back; a reason that this version does not know leaves it without one, not without its state."""
+    """Read a breaker back. It keeps its state even if this version does not know its reason."""
     return Breaker(
         state=written.state,
         reason=next((reason for reason in Reason if reason.value == written.reason), None),
@@ -211,7 +213,7 @@ def _breaker(written: BreakerStatus) -> Breaker:
 
 
 def _spend(pool: ComputePool) -> Spend | None:
-    """Read back what was spent, and the rate at which it has gone on since."""
+    """Read back the amount spent, and the hourly cost since."""
     budget, primary = pool.status.budget, pool.spec.primary.name
     if budget is None or (spent := _amount(budget.spent)) is None:
         return None
@@ -224,7 +226,7 @@ def _rate(provider: ProviderStatus) -> Decimal:
 
 
 def _amount(text: str | None) -> Decimal | None:
-    """Read an amount; None for text that we never write: anybody with the right may write a status."""
+    """Read an amount; None for text that the operator never writes: other clients may write a status too."""
     return Decimal(text) if text is not None and fits(MONEY, text) else None
 
 

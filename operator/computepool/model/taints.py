@@ -17,7 +17,7 @@ class Taint(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def blocks(self) -> bool:
-        """Whether it keeps new pods off its node; PreferNoSchedule only asks."""
+        """Whether it keeps new pods off its node; PreferNoSchedule does not."""
         return self.effect in ("NoSchedule", "NoExecute")
 
     @property
@@ -31,11 +31,11 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
 
     key: str = ""
     operator: str = ""
-    """Equal or Exists; empty is Equal, and kept as it is, so that the list can be written back unchanged."""
+    """Equal or Exists. Empty means Equal, and stays empty so that the list can be written back unchanged."""
     value: str = ""
     effect: str = ""
     seconds: int | None = None
-    """tolerationSeconds; what it limits happens to running pods only."""
+    """tolerationSeconds; it limits running pods only."""
 
     def tolerates(self, taint: Taint) -> bool:
         """Say whether a pod with this toleration may go to a node with the taint."""
@@ -46,7 +46,7 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
 
         The operator of `other` must be Equal or Exists, and Exists where it has no key, as the API server demands.
         """
-        # An empty key or effect of the other stands for all keys or effects: only an empty one here admits that.
+        # An empty key or effect of the other stands for all of them, so only an empty key or effect here covers it.
         admits = self._admits(other.key, other.value, other.effect)
         return admits and (self.operator == "Exists" or other.operator != "Exists")
 
@@ -58,9 +58,9 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
 
 def tolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> bool:
     """Say whether the tolerations together tolerate every taint that blocks new pods."""
-    return all(not taint.blocks or any(t.tolerates(taint) for t in tolerations) for taint in taints)
+    return all(not taint.blocks or any(toleration.tolerates(taint) for toleration in tolerations) for taint in taints)
 
 
 def covered(wanted: Sequence[Toleration], tolerations: Sequence[Toleration]) -> bool:
     """Say whether each of the wanted tolerations is covered by one of the tolerations."""
-    return all(any(have.covers(want) for have in tolerations) for want in wanted)
+    return all(any(given.covers(need) for given in tolerations) for need in wanted)

@@ -9,7 +9,7 @@ def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
     """Return a time as `2026-11-23T05:00:00Z`.
 
     `time` is a datetime in UTC, or seconds since the epoch. `timespec` is the precision, as `datetime.isoformat` names
-    it; smaller fractions are cut off.
+    it. Smaller fractions are cut off.
     """
     if not isinstance(time, datetime):
         time = datetime.fromtimestamp(time, UTC)

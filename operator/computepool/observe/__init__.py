@@ -1,1 +1,1 @@
-"""The cluster to a snapshot: reflectors, records and the store they fill."""
+"""Turns the cluster into snapshots: reflectors, records, and the store that they fill."""

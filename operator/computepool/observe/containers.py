@@ -7,16 +7,16 @@ from computepool.kube.wire import ContainerStatus
 _NOT_STARTING: Final = frozenset(
     ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "PreCreateHookError", "PreStartHookError")
 )
-"""Why a container waits, where it was tried and did not start or ends again and again. The kubelet writes the error of
-its last attempt: pkg/kubelet/container/sync_result.go, pkg/kubelet/kuberuntime/kuberuntime_container.go. Left out is
-what the workload's author has to mend: images, PostStartHookError, and CreateContainerConfigError (no such ConfigMap or
-Secret)."""
+"""Reasons why a container waits that was tried and did not start, or ends again and again. The kubelet writes the error
+of its last attempt: pkg/kubelet/container/sync_result.go, pkg/kubelet/kuberuntime/kuberuntime_container.go. Errors that
+the workload's author has to mend are left out: images, PostStartHookError, and CreateContainerConfigError (no such
+ConfigMap or Secret)."""
 START_ERRORS: Final = frozenset(("StartError", "ContainerCannotRun"))
-"""Why a container terminated that never ran, in the words of containerd and of Docker."""
+"""Reasons why a container terminated without ever running, in the words of containerd and of Docker."""
 
 
 def any_not_starting(containers: list[ContainerStatus] | None) -> bool:
-    """Say whether one of the containers does not start, or ends again and again."""
+    """Say whether any of the containers does not start, or ends again and again."""
     for container in containers or ():
         state = container.state
         if state is None:

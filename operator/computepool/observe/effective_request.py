@@ -1,4 +1,4 @@
-"""What a pod requests in all, as the scheduler counts it."""
+"""The total request of a pod, as the scheduler counts it."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -13,7 +13,7 @@ _CACHED: Final = 50_000
 
 
 def effective_request(spec: PodSpec) -> Amounts:
-    """Return what a pod requests as the scheduler counts it, in thousandths, with the pod itself as one of `pods`.
+    """Return the total request of a pod in thousandths, with the pod itself as one of the resource `pods`.
 
     max(sum of containers and sidecars, max over init containers with the sidecars started so far) + overhead; a
     request of the pod as a whole takes the place of its containers'. Source: component-helpers resource.PodRequests.
@@ -30,7 +30,7 @@ def effective_request(spec: PodSpec) -> Amounts:
 def _effective_request(
     containers: tuple[_Items, ...], inits: tuple[tuple[bool, _Items], ...], pod: _Items, overhead: _Items
 ) -> Amounts:
-    """Reckon it once for all pods of a workload. `inits`: whether each is a sidecar, and its request."""
+    """Compute the total once for all pods of a workload. `inits`: whether each is a sidecar, and its request."""
     total = _sum(_parsed(request) for request in containers)
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}

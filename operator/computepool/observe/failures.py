@@ -1,7 +1,7 @@
-"""Pods that failed at once, by the node that failed them: what tells a black hole from a node that is merely busy.
+"""Pods that failed at once, by node: they tell a black hole from a node that is merely busy.
 
-Two kinds (`Failure.refused`): pods that the kubelet refused, which end as Failed at once; and pods whose containers do
-not start, for as long as that lasts.
+There are two kinds (`Failure.refused`): pods that the kubelet refused, which end as Failed at once; and pods whose
+containers do not start, for as long as that lasts.
 """
 
 from collections.abc import Callable
@@ -28,22 +28,25 @@ REFUSALS: Final = frozenset(
     )
 )
 """Reasons, besides OutOf<resource>, with which a kubelet refuses a pod that the scheduler took to fit there. Source:
-admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out is what lies in the
-pod (PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported and the like), what a taint
-says anyway (TaintToleration), and Evicted, which is said of pods that have run for long too. TopologyAffinityError too:
-a healthy node whose free devices are on several NUMA nodes gives it again and again, as the scheduler does not know."""
+admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out are:
+- reasons that lie in the pod: PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported
+  and the like;
+- TaintToleration, because a taint says it anyway;
+- Evicted, because pods that have run for long get it too;
+- TopologyAffinityError: a healthy node whose free devices are on several NUMA nodes gives it again and again, because
+  the scheduler does not know of that."""
 OUT_OF: Final = "OutOf"
 
 PER_NODE: Final = 1_000
-"""As many as a pool can ask for; of more, the oldest are forgotten."""
+"""The largest number that a pool can ask for. If there are more, the oldest are forgotten."""
 LONGEST_SECONDS: Final = 86_400.0
 """The longest window that a pool can ask for."""
 REFRESH_SECONDS: Final = 10.0
-"""A pod that still fails counts as seen just now, or so long ago."""
+"""The time of a pod that still fails is renewed this often."""
 
 
 class FailedPod(msgspec.Struct, frozen=True, gc=False):
-    """A pod that has ended as Failed. `counts`: whether it failed at once, on a node."""
+    """A pod that has ended as Failed."""
 
     uid: str
     resource_version: int
@@ -51,14 +54,16 @@ class FailedPod(msgspec.Struct, frozen=True, gc=False):
     owner: str
     created: float
     refused: bool
+    """Whether the kubelet refused it."""
     counts: bool
+    """Whether it failed at once, on a node."""
 
 
 _FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
 
 
 def read_failed_pod(raw: bytes) -> FailedPod:
-    """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for what is none."""
+    """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for anything else."""
     obj = _FAILED_POD.decode(raw)
     meta, status = obj.metadata, obj.status
     refused = status.reason in REFUSALS or status.reason.startswith(OUT_OF)
@@ -75,7 +80,7 @@ def read_failed_pod(raw: bytes) -> FailedPod:
 
 
 class Failures:
-    """By node, each pod once, for as long as the longest window of any pool."""
+    """The failures by node, each pod once, for as long as the longest window of any pool."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         """Start empty. `wall` is the time of day."""
@@ -83,8 +88,8 @@ class Failures:
         self._window = LONGEST_SECONDS
         self._by_node: dict[str, dict[str, Failure]] = {}
         self._node_of: dict[str, str] = {}
-        # The pods whose containers do not start even now.
-        self._still: set[str] = set()
+        # The pods whose containers still do not start.
+        self._failing: set[str] = set()
         self._tuple: tuple[Failure, ...] = ()
         self._fresh_at: float | None = None
 
@@ -94,36 +99,36 @@ class Failures:
         self._fresh_at = None
 
     def ended(self, pod: FailedPod, *, listed: bool) -> bool:
-        """Note a pod that has ended as Failed; return whether that is news.
+        """Note a pod that has ended as Failed; return whether that was not known.
 
         `listed`: it was found in a list, so the time of its failure was not seen. A pod that failed at once did so soon
-        after its creation, which is taken for the time.
+        after its creation, so that time is taken.
         """
         known = self._failure(pod.uid)
-        if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._still):
+        if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._failing):
             return False
         now = self._wall()
         at = known.at if known else min(now, pod.created) if listed else now
-        self._still.discard(pod.uid)
+        self._failing.discard(pod.uid)
         return at > now - self._window and self._add(Failure(pod.uid, pod.node, pod.owner, at, pod.refused))
 
     def stuck(self, pod: Pod) -> None:
-        """Note a pod whose containers do not start; from now on it fails until it is said to have `recovered`."""
-        self._still.add(pod.uid)
+        """Note a pod whose containers do not start. It fails from now on until `recovered` is called."""
+        self._failing.add(pod.uid)
         self._add(Failure(pod.uid, pod.node, pod.owner, self._wall(), refused=False))
 
     def recovered(self, uid: str) -> None:
-        """Note that a pod does not fail any more, or is gone: its failure stays, and ages from now on."""
-        if uid in self._still:
+        """Note that a pod no longer fails, or is gone. Its failure stays, and ages from now on."""
+        if uid in self._failing:
             self._touch(uid, self._wall())
-            self._still.discard(uid)
+            self._failing.discard(uid)
             self._fresh_at = None
 
     def all(self) -> tuple[Failure, ...]:
-        """Return them all, of every node, oldest first on each."""
+        """Return the failures of every node, the oldest first on each node."""
         now = self._wall()
         if self._fresh_at is None or now - self._fresh_at >= REFRESH_SECONDS:
-            for uid in self._still:
+            for uid in self._failing:
                 self._touch(uid, now)
             self._prune(now - self._window)
             self._tuple = tuple(failure for failures in self._by_node.values() for failure in failures.values())

@@ -162,7 +162,7 @@ class Heartbeats:
         now, wall = self._clock(), self._wall()
         step = wall - now - self._offset
         self._offset += step
-        # Set forward, or asleep while the steady clock stood still: one can't be told from the other.
+        # The time of day was set forward, or the machine slept while the steady clock stood still.
         stepped = step > STEP_SECONDS
         if stepped:
             self._last += step

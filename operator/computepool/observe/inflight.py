@@ -1,7 +1,7 @@
-"""Offers whose write is under way, or was answered, clearly or not, and is not seen in the watch yet.
+"""Offers whose write is under way, or is answered but not seen in the watch yet.
 
-Between a decision and the watch event that shows it, a pass must not decide the same again and must count the place as
-taken. Invariant 8: this is only a memory of the last milliseconds; a restarted operator reads the same from the pods.
+Between a decision and the watch event that shows it, a pass must not repeat the decision, and must count the place as
+taken. Invariant 8: this is only a memory of the last milliseconds. A restarted operator reads the same from the pods.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ ROUNDING_SECONDS = 0.001
 
 
 class InFlight:
-    """By pod uid."""
+    """The offers that the watch does not show yet, by pod uid."""
 
     def __init__(self) -> None:
-        """Start with nothing under way."""
+        """Start without offers."""
         self._offers: dict[str, Offer] = {}
         self._awaited: dict[str, int] = {}
         self._doubted: set[str] = set()
@@ -37,7 +37,7 @@ class InFlight:
         return self.seen(uid, seen)
 
     def seen(self, uid: str, version: int) -> bool:
-        """Forget the offer once the pod was seen at or after the version that the write made."""
+        """Forget the offer if the pod was seen at or after the version that the write made; say whether so."""
         awaited = self._awaited.get(uid)
         if awaited is None or version < awaited:
             return False
@@ -45,13 +45,13 @@ class InFlight:
         return True
 
     def doubted(self, uid: str, pod: Pod | None) -> bool:
-        """Note that it is not known whether the write was made; return whether `pod`, as last seen, shows it."""
+        """Note that it is unknown whether the write was made; return whether `pod`, as last seen, shows it."""
         if uid in self._offers:
             self._doubted.add(uid)
         return pod is not None and self.shown(pod)
 
     def shown(self, pod: Pod) -> bool:
-        """Forget a doubted offer once the pod was seen with it. Any other change of the pod says nothing about it."""
+        """Forget a doubted offer if the pod shows it; say whether so. Other changes of the pod do not settle it."""
         if pod.uid not in self._doubted:
             return False
         offer = self._offers[pod.uid]

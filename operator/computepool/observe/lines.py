@@ -1,9 +1,9 @@
-"""Lines out of a byte stream that is cut anywhere."""
+"""Joins the chunks of a byte stream into lines."""
 
 from __future__ import annotations
 
 MAX_LINE = 64 * 1024 * 1024
-"""Bytes. etcd refuses objects beyond a few MB, so a longer line is no event: give up rather than fill the memory."""
+"""In bytes. etcd refuses objects beyond a few MB, so a longer line is no event and is given up."""
 
 
 class LineTooLongError(Exception):
@@ -23,7 +23,7 @@ class LineSplitter:
         self._held = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the lines that this chunk completes, without their line ends; empty ones are left out.
+        """Return the lines that this chunk completes, without their line ends and without empty lines.
 
         Raises LineTooLongError.
         """

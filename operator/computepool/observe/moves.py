@@ -1,9 +1,9 @@
 """The moves that this process has begun, until they are too old for limits and dwell to count them.
 
-Invariant 8: this is a memory of one process. A successor has none of it. It knows since when it watches itself, and
-counts young pods as moved until then (`Snapshot.moves_since`). `Snapshot.moves_forgotten` is the time of the newest
-move dropped from memory. Dwell is measured from it when the dwell was lengthened, or when there were more moves than
-are kept.
+Invariant 8: this is the memory of one process, and its successor starts without it. The successor knows when it began
+to watch, and counts young pods as moved before then (`Snapshot.moves_since`). `Snapshot.moves_forgotten` is the time of
+the newest move dropped from memory. Dwell is measured from it if the dwell was lengthened, or if there were more moves
+than are kept.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,37 +16,37 @@ from computepool.model.moves import Outcome, OutcomeEvent, PodMove, RequestEvent
 from computepool.observe.replacements import ProviderOf, follow
 
 REMEMBERED: Final = 10_000
-"""Moves of one pool that are remembered. Of more, the oldest are forgotten, unless they are not answered or may be
-under way."""
+"""How many moves of one pool are remembered. If there are more, the oldest are forgotten, except moves that are
+unanswered or may be under way."""
 UNDER_WAY_SECONDS: Final = 300.0
-"""Moves are remembered at least so long, however short the dwell: limits count the moves that are under way."""
+"""Moves are remembered at least this long, however short the dwell: limits count moves under way."""
 
 
 class Moves:
-    """Moves by pool, and in each pool by pod uid. Act and the store tell it what happens; see `model.moves`."""
+    """Moves by pool, and in each pool by pod uid. `act` and the store report events; see `model.moves`."""
 
     def __init__(self, wall: Callable[[], float], *, remembered: int = REMEMBERED) -> None:
-        """Remember from now on, so many moves of each pool. `wall` is the time of day, and never goes back."""
+        """Remember from now on, `remembered` moves of each pool. `wall` is the time of day, and never goes back."""
         self._wall = wall
         self._remembered = remembered
         self._since = wall()
-        # By pool: since when its moves are followed without a gap, where that is later than for all.
+        # By pool: since when its moves are followed without a gap, if that is later than for all pools.
         self._taken: dict[str, float] = {}
         self._forgotten: dict[str, float] = {}
         self._by_pool: dict[str, dict[str, PodMove]] = {}
-        # The one pool that has a move of the pod.
+        # By pod uid: the one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
         self.order = 0
-        """The event number: goes up with each move that begins, and with each moved pod that is seen leaving."""
+        """The event number: it grows with each move that begins, and with each moved pod that is seen leaving."""
 
     # --- pools
 
     def begin(self) -> None:
-        """Remember from now on: another process has led until now, and its moves are not known here."""
+        """Remember from now on: another process has led until now, and its moves are unknown here."""
         self._since = self._wall()
 
     def take(self, pool: str) -> None:
-        """Follow a pool from now on: moves of an earlier pool of that name are not known any more."""
+        """Follow a new pool from now on: moves of an earlier pool of that name are unknown."""
         self._taken[pool] = self._wall()
 
     def since(self, pool: str) -> float:
@@ -54,7 +54,7 @@ class Moves:
         return max(self._since, self._taken.get(pool, 0.0))
 
     def forgotten(self, pool: str) -> float | None:
-        """Return when the latest move was made that is no longer known; None where all are known."""
+        """Return when the newest forgotten move was made; None if no move was forgotten."""
         return self._forgotten.get(pool)
 
     def forget(self, pool: str) -> None:
@@ -68,14 +68,14 @@ class Moves:
     # --- from act
 
     def start(self, pool: str, move: PodMove) -> None:
-        """Note a move that was decided. A pod that was refused before keeps since when, in another pool too."""
+        """Note a move that was decided. A pod that was refused before stays refused since then, in any pool."""
         uid = move.pod.uid
         before = self._take_out(uid, pool)
         self.order += 1
         if before is None:
             move = msgspec.structs.replace(move, order=self.order)
         else:
-            # What replaces a pod that was let go may have appeared since.
+            # The replacement of a pod that was let go may have appeared since.
             order = before.order if before.let_go else self.order
             fields = {"target": move.target, "source": move.source, "kind": move.kind, "pod": move.pod, "at": move.at}
             earlier = msgspec.structs.replace(before, earlier=None)
@@ -107,7 +107,7 @@ class Moves:
             self._request(uid, RequestEvent.REFUSE, at=at, refused_since=since, earlier=None)
 
     def dropped(self, uid: str) -> None:
-        """Take a move back: its turn had come, and it was no longer right."""
+        """Take a move back: when its turn came, it was no longer right."""
         self._take_back(uid, RequestEvent.DROP)
 
     def failed(self, uid: str) -> None:
@@ -117,7 +117,7 @@ class Moves:
     # --- from the watch
 
     def left(self, uid: str) -> None:
-        """Note that a pod is just now seen leaving, if it is moved: pods that appeared before do not replace it."""
+        """Note that a pod is seen leaving. If it is moved, pods that appeared before do not replace it."""
         move = self._find(uid)
         if move is not None:
             self.order += 1
@@ -147,7 +147,7 @@ class Moves:
         return self._pool_of.get(uid)
 
     def prune(self, pool: str, dwell: float) -> None:
-        """Forget a pool's moves that were last asked for longer ago than its dwell, and are not under way."""
+        """Forget a pool's moves that are older than `dwell` seconds and not under way."""
         before = self._wall() - max(UNDER_WAY_SECONDS, dwell)
         for move in [move for move in self._by_pool.get(pool, {}).values() if _is_over(move, before)]:
             self._forget(pool, move)
@@ -175,7 +175,7 @@ class Moves:
         self._remove(move.pod.uid)
 
     def _take_out(self, uid: str, pool: str) -> PodMove | None:
-        """Return what is known of a pod's last move, which the next one takes the place of."""
+        """Take out and return a pod's last move, to make place for the next move."""
         move = self._find(uid)
         if move is None:
             return None

@@ -1,7 +1,7 @@
-"""JSON of the API server to slim records: only the fields that decisions need, equal parts shared.
+"""Decodes JSON of the API server into slim records: only the fields that decisions need, with equal parts shared.
 
-A pod is read hundreds of times a second, and a hundred thousand of them in one list: `kube/wire.py` names no field that
-is not needed here.
+Hundreds of pods are read every second, and a hundred thousand in one list: `kube/wire.py` names only the fields that
+are needed here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +25,11 @@ T = TypeVar("T")
 _INTERN_LIMIT: Final = 50_000
 
 _BOOLEANS: Final = {"true": True, "false": False}
-_UNDISTURBED: Final = (
+_DO_NOT_DISRUPT: Final = (
     ("karpenter.sh/do-not-disrupt", "true"),
     ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
 )
-"""Annotations, and their values, by which a pod asks autoscalers to leave it where it is."""
+"""Annotations, with their values, by which a pod asks autoscalers to leave it where it is."""
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -51,14 +51,14 @@ class Records:
         self._shared: dict[Any, Any] = {}
 
     def pod(self, raw: bytes) -> Pod:
-        """Read a pod; raises msgspec.ValidationError or ValueError for what is none."""
+        """Read a pod; raises msgspec.ValidationError or ValueError for anything else."""
         obj = self._pods.decode(raw)
         meta, spec, status = obj.metadata, obj.spec, obj.status
         annotations = meta.annotations or {}
         created = _seconds(meta.creation_timestamp) or 0.0
         allowed = annotations.get(PROVIDERS_ANNOTATION)
         owner, owner_kind = self._share(controller_of(meta.owner_references))
-        unschedulable, ready = _verdicts(status.conditions)
+        unschedulable, ready = _unschedulable_and_ready(status.conditions)
         return Pod(
             uid=meta.uid,
             namespace=self._share(meta.namespace),
@@ -81,13 +81,13 @@ class Records:
             owner=owner,
             owner_kind=owner_kind,
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
-            do_not_disrupt=bool(annotations) and any(annotations.get(key) == said for key, said in _UNDISTURBED),
+            do_not_disrupt=bool(annotations) and any(annotations.get(key) == value for key, value in _DO_NOT_DISRUPT),
             ready=ready,
             failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
         )
 
     def node(self, raw: bytes) -> Node:
-        """Read a node; raises msgspec.ValidationError or ValueError for what is none."""
+        """Read a node; raises msgspec.ValidationError or ValueError for anything else."""
         obj = self._nodes.decode(raw)
         meta, spec, status = obj.metadata, obj.spec, obj.status
         ready = next((c.status for c in status.conditions or () if c.type == "Ready"), "Unknown")
@@ -107,7 +107,7 @@ class Records:
         )
 
     def namespace(self, raw: bytes) -> Namespace:
-        """Read a namespace; raises msgspec.ValidationError or ValueError for what is none."""
+        """Read a namespace; raises msgspec.ValidationError or ValueError for anything else."""
         meta = self._namespaces.decode(raw).metadata
         return Namespace(meta.name, int(meta.resource_version), dict(meta.labels or {}))
 
@@ -138,7 +138,7 @@ class Records:
 
     def _share_as(self, key: object, value: T) -> T:
         if len(self._shared) > _INTERN_LIMIT:
-            # Shapes come and go for as long as the process runs; sharing anew is cheap, keeping all for ever is not.
+            # Shapes come and go while the process runs. To share anew is cheap; to keep all of them for ever is not.
             self._shared.clear()
         shared: T = self._shared.setdefault(key, value)
         return shared
@@ -160,7 +160,7 @@ def _requirements(expressions: Sequence[wire.SelectorRequirement] | None) -> tup
 
 
 def _unmodelled(spec: wire.PodSpec) -> Iterable[str]:
-    """Name the constraints that fit does not know, by their field in the pod's spec."""
+    """Yield the constraints that fit does not model, by their field in the pod's spec."""
     affinity = spec.affinity
     for name, part in (
         ("podAffinity", affinity and affinity.pod_affinity),
@@ -178,7 +178,7 @@ def _unmodelled(spec: wire.PodSpec) -> Iterable[str]:
         yield "resourceClaims"
 
 
-def _verdicts(conditions: list[wire.Condition] | None) -> tuple[bool, bool]:
+def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[bool, bool]:
     """Return whether the scheduler says Unschedulable, and whether the pod is Ready."""
     unschedulable = ready = False
     for condition in conditions or ():
@@ -190,7 +190,7 @@ def _verdicts(conditions: list[wire.Condition] | None) -> tuple[bool, bool]:
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:
-    """Return the controller's uid and kind; empty where there is none."""
+    """Return the controller's uid and kind; empty if there is none."""
     return next(((owner.uid, owner.kind) for owner in references or () if owner.controller), ("", ""))
 
 

@@ -1,11 +1,11 @@
-"""A reflector keeps a sink equal to what the API server holds of one resource, whatever happens in between.
+"""A reflector keeps a sink equal to the API server's objects of one resource, whatever happens in between.
 
-List, then watch from the list's resourceVersion; after a lost connection resume from the last event; where the server
-no longer holds that version (410 Gone) list anew, and tell the sink of everything that vanished in between.
+It lists, then watches from the list's resourceVersion. After a lost connection it resumes from the last event. If the
+server no longer holds that version (410 Gone), it lists anew, and deletes from the sink what vanished in between.
 The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 
 What always holds:
-1. The sink hears of every key's last change, in the server's order; an older state never follows a newer one.
+1. The sink gets every key's last change, in the server's order; an older state never follows a newer one.
 2. Deletes are never guessed: a key is deleted on the server's word, or because a list *complete to its end* lacks it.
 3. After `sync_finished` the keys of the sink are the keys of that list.
 """
@@ -35,28 +35,28 @@ T_contra = TypeVar("T_contra", contravariant=True)
 GRACE_SECONDS = 30.0
 """How much longer than asked for a watch may last before it is given up as stuck."""
 BARREN_LIMIT = 3
-"""Watches in a row that were accepted and brought nothing. More is not patience but blindness: a server restored from a
-backup counts versions from an earlier number on, and says nothing until it has caught up."""
+"""After this many accepted watches in a row without an event, the reflector lists anew. A server restored from a backup
+counts versions from an earlier number on, and sends no event until it has caught up."""
 SETTLE_SECONDS = 1.0
-"""How long a resumed watch must stay open to count as current without an event: that its version is Gone is told in an
-event, right after a good status."""
+"""How long a resumed watch must stay open to count as current without an event. If its version is Gone, the server says
+so in an event, right after a good status."""
 CAUGHT_UP = 64 * 1024
-"""Bytes. A chunk of a watch that is larger was not all that waited, and the next is read at once."""
+"""In bytes. After a larger chunk of a watch more data is waiting, so the next chunk is read at once."""
 STALL_LIMIT = 2
-"""Streaming lists in a row that broke off before the next attempt is made page by page."""
+"""After this many streaming lists in a row that broke off, the next attempt lists page by page."""
 
-# Ways of saying that there is no streaming list: not enabled, too old, or a proxy that refuses the query.
+# Answers that mean there is no streaming list: not enabled, too old, or a proxy that refuses the query.
 _REFUSALS = (400, 405, 406, 415, 422)
 
 
 class Sink(Protocol[T_contra]):
-    """Where the objects go. All methods are quick and do not wait; an exception ends the reflector.
+    """Takes the objects. All methods return quickly without waiting; an exception ends the reflector.
 
     `at` is the monotonic time at which the bytes arrived.
     """
 
     def sync_started(self, at: float) -> None:
-        """Open a complete list. Opened again before `sync_finished`, the earlier attempt was given up."""
+        """Begin a complete list. A second call before `sync_finished` means that the earlier attempt was given up."""
 
     def upsert(self, key: str, item: T_contra, at: float, /) -> None:
         """Store a new state. During a sync every object comes, equal or not, and counts as changed."""
@@ -70,7 +70,7 @@ class Sink(Protocol[T_contra]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource(Generic[T]):
-    """What to follow, and how to read it.
+    """A resource to follow, and how to read its objects.
 
     `decode` turns the JSON of one object into a record; it gets a view of a larger buffer and must keep no reference to
     it. `key` names the object for ever (its uid, or namespace/name); `version` is its resourceVersion as an integer.
@@ -107,7 +107,7 @@ class Tuning:
     max_line: int = MAX_LINE
     streaming: bool = True
     rest: float = 0.0
-    """Events are read at most once in so many seconds, at the cost of hearing them later by that. Lists are not."""
+    """Events are read at most once in this many seconds, so they arrive later by that time. Lists are read at once."""
 
 
 class Reflector(Generic[T]):
@@ -156,16 +156,16 @@ class Reflector(Generic[T]):
 
     @property
     def unread(self) -> str:
-        """What could not be read of what there is now: a sentence about the first object; empty where all could be."""
+        """A sentence about the first object that could not be read; empty while every object could be read."""
         return self._unread.text
 
     @property
     def connected(self) -> bool:
-        """Whether a watch is open, so that changes are heard as they happen."""
+        """Whether a watch is open, so that changes arrive as they happen."""
         return self._live_since is not None
 
     def age(self, now: float) -> float:
-        """Seconds since the sink was last known to be complete and connected; infinite before the first sync.
+        """Return the seconds since the sink was last complete and connected; infinite before the first sync.
 
         It grows while the connection is lost and while a list is repeated. On a healthy but quiet watch it reaches
         about 60 s, the interval of bookmarks.
@@ -176,7 +176,7 @@ class Reflector(Generic[T]):
         return now - current_at
 
     async def run(self) -> None:
-        """Follow the resource until cancelled; every failure is counted, told in `last_error`, and tried again."""
+        """Follow the resource until cancelled. Every failure is counted, kept in `last_error`, and tried again."""
         while True:
             error: errors.ApiError | None = None
             try:
@@ -187,7 +187,7 @@ class Reflector(Generic[T]):
             await self._pause(error)
 
     async def _attempt(self) -> None:
-        """One connection's worth of progress: a list, or a watch, or (streaming) both."""
+        """Make one connection: a list, or a watch, or (streaming) both."""
         if self._barren >= BARREN_LIMIT and self.resource_version is not None:
             self._forget()
         if self.resource_version is not None:
@@ -205,13 +205,13 @@ class Reflector(Generic[T]):
             self.errors += 1
 
     def _forget(self) -> None:
-        """Give up the place in the stream of events: what happened since is only to be had by a new list."""
+        """Give up the position in the stream of events: only a new list shows what happened since."""
         self.resource_version = None
         self._barren = 0
         self.relists += 1
 
     async def _pause(self, error: errors.ApiError | None) -> None:
-        """Wait before the next attempt, unless this one was a list done or a watch that ended in good order."""
+        """Wait before the next attempt, except after a complete list or a watch that ended in good order."""
         since, self._live_since = self._live_since, None
         lived = 0.0 if since is None else self._clock() - since
         healthy = lived >= self._tuning.healthy_after
@@ -224,7 +224,7 @@ class Reflector(Generic[T]):
         await self._sleep(self._backoff.next(error))
 
     def _explained(self, error: errors.ApiError) -> str:
-        """Say what fails in words that name the next step."""
+        """Explain the failure, and name the next step."""
         name = self._resource.name
         doing = f"cannot {'list' if self.resource_version is None else 'watch'} {name}"
         if isinstance(error, errors.Forbidden):
@@ -256,7 +256,7 @@ class Reflector(Generic[T]):
         await self._sync_finished(watchevents.version_number(version, self._request), self._clock())
 
     async def _list_streaming(self) -> None:
-        """List by a watch that first sends what there is, and goes on as a watch."""
+        """List by a watch that first sends all objects, and goes on as a watch."""
         try:
             await self._watch({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}, initial=True)
             if self.resource_version is None:
@@ -270,7 +270,7 @@ class Reflector(Generic[T]):
             self.streaming = False
 
     def _works_again(self) -> None:
-        """Take back what was said of failures; that an object could not be read stays true."""
+        """Clear the last error, except that of an object that could not be read."""
         self.last_error = self._unread.text or None
 
     def _sync_started(self, at: float) -> None:
@@ -329,7 +329,7 @@ class Reflector(Generic[T]):
             raise errors.garbled(error, request=self._request) from error
 
     def _handle(self, line: bytes, at: float) -> int | None:
-        """Take in one event; return the list's version where it ends a streaming list."""
+        """Take in one event; return the list's version if the event ends a streaming list."""
         event = watchevents.event(line, self._request)
         if event.type == "ERROR":
             raise watchevents.error(event.object, self._request)
@@ -350,7 +350,7 @@ class Reflector(Generic[T]):
             return None
         if bookmark.initial_end:
             return bookmark.version
-        # A server that knows the streaming list sends no other bookmark before that one.
+        # A server with streaming lists sends no other bookmark before the one that ends the list.
         raise errors.BadRequest(400, "NoStreamingList", "sendInitialEvents was ignored", request=self._request)
 
     # -- objects
@@ -377,7 +377,7 @@ class Reflector(Generic[T]):
         key, version, _ = read
         held = self._known if self._seen is None else self._seen
         self._advance(version)
-        # DELETED carries the version of the deletion; older than what is held, it speaks of an earlier life of the key.
+        # DELETED carries the version of the deletion. An older version than the known one means an earlier object.
         if held.get(key, version + 1) > version:
             self.stale_events += 1
             return
@@ -386,10 +386,10 @@ class Reflector(Generic[T]):
         self._sink.delete(key, at)
 
     def _held(self, key: str) -> int:
-        """Return the version that an event must exceed to be news.
+        """Return the version that an event must exceed to count.
 
-        Events come in the order of their versions, so for a key not held it is the last version seen at all: otherwise
-        an event sent again after its object's end would bring it back to life. A list starts from nothing.
+        Events come in the order of their versions, so for an unknown key it is the last version seen of any key.
+        Otherwise an event that is sent again after its object's end would bring the object back. A list starts empty.
         """
         if self._seen is not None:
             return self._seen.get(key, -1)
@@ -400,7 +400,7 @@ class Reflector(Generic[T]):
             self.resource_version = version
 
     def _read(self, raw: bytes) -> tuple[str, int, T] | None:
-        """Decode an object, or count it as undecodable: one odd object must not cost the sight of all others."""
+        """Decode an object, or count it as undecodable: one bad object must not hide all others."""
         resource = self._resource
         try:
             item = resource.decode(raw)

@@ -1,8 +1,8 @@
-"""Which pod replaces a moved pod, and what became of it: the events of a move's outcome, read from the pods.
+"""Which pod replaces a moved pod, and what became of that pod: the events of a move's outcome, read from the pods.
 
-No object says which pod replaces which. It follows from the owner and from the order of appearance: the first of an
-owner's moves is matched with the first pod that appeared since its pod left, and so on. Times do not tell it: a pod's
-creation has whole seconds, of another clock, and the API server's answer may come long after the replacement.
+No object says which pod replaces which. It follows from the owner and from the order of appearance: an owner's first
+move is matched with the first pod that appeared since its pod left, and so on. Times can't show it: a pod's creation
+time has whole seconds, by another clock, and the API server's answer may come long after the replacement.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from computepool.model.cluster import Pod
 from computepool.model.moves import PENDING_SECONDS, Outcome, OutcomeEvent, PodMove
 
 ProviderOf = Callable[[Pod], str | None]
-"""The provider on whose node a bound pod is: empty for a node of no provider, None while its node is not seen."""
+"""Returns the provider of a bound pod's node: empty for a node of no provider, None while the node is not seen."""
 
 
 def follow(
@@ -28,7 +28,7 @@ def follow(
     `pods` gives the pool's pods, bound and waiting; `pod_of` finds a pod by uid; `now` is in seconds since the epoch.
     """
     moved = {move.pod.uid: move for move in moves}
-    after = [_looked_at(move, moved.keys(), pod_of) for move in moves]
+    after = [_seen(move, moved.keys(), pod_of) for move in moves]
     replacements = _matched(after, pods) if any(_awaits(move, now) for move in after) else {}
     return [
         _replaced(move, replacements[move.pod.uid], moved, provider_of)
@@ -38,7 +38,7 @@ def follow(
     ]
 
 
-def _looked_at(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | None]) -> PodMove:
+def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | None]) -> PodMove:
     """Note that the pod has left, and what became of the replacement that is known."""
     if move.outcome is Outcome.RUNS:
         pod = pod_of(move.pod.uid)
@@ -48,7 +48,7 @@ def _looked_at(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod 
     replacement = pod_of(move.replacement)
     if replacement is not None:
         return move.on_outcome(OutcomeEvent.BECOME_READY) if replacement.ready else move
-    # A replacement that was moved on has replaced the pod all the same.
+    # A replacement that was moved on has still replaced the pod.
     return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="")
 
 
@@ -61,14 +61,14 @@ def _matched(moves: Sequence[PodMove], pods: Callable[[], Iterable[Pod]]) -> dic
     waiting = sorted((move for move in moves if move.outcome is Outcome.LEFT and move.pod.owner), key=_order)
     taken = {move.replacement for move in moves if move.outcome is not Outcome.LEFT}
     candidates: dict[str, list[Pod]] = {move.pod.owner: [] for move in waiting}
-    # Moved pods first, as they were: a pod that was moved on has replaced another all the same.
+    # Moved pods come first, in their earlier state: a pod that was moved on has still replaced another pod.
     known = {move.pod.uid: move.pod for move in moves}
     known |= {pod.uid: pod for pod in pods() if pod.uid not in known}
     for pod in known.values():
         if pod.owner in candidates and pod.uid not in taken:
             candidates[pod.owner].append(pod)
     for found in candidates.values():
-        # The first to appear is the last of the list; where that can't be told, the bound pods were first.
+        # The first pod to appear is the last of the list; if that is unknown, bound pods came first.
         found.sort(key=lambda pod: (pod.appeared, pod.created, not pod.node, pod.uid), reverse=True)
     matched: dict[str, Pod] = {}
     for move in waiting:
@@ -97,6 +97,7 @@ def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: Pr
 
 
 def _given_up(move: PodMove, now: float) -> PodMove:
+    """Give up waiting for a replacement after PENDING_SECONDS, or at once if no owner makes one."""
     over = move.let_go and now >= move.at + PENDING_SECONDS
     if move.outcome is not Outcome.LEFT or not (over or not move.pod.owner):
         return msgspec.structs.replace(move, replacement="") if move.outcome is Outcome.LEFT else move

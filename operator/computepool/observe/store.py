@@ -281,7 +281,7 @@ class Store:
                 self._enqueue_changed(seconds, names, at)
 
     def _enqueue_changed(self, seconds: int, names: list[str], at: float) -> None:
-        """Enqueue the pools among `names` with a node that fell silent for so many seconds, or is heard again."""
+        """Enqueue the pools among `names` with a node that fell silent for so many seconds, or beats again."""
         changed, concerns_all = self.heartbeats.changed(seconds)
         concerned = {pool for node in changed for pool in self._node_index.pools_of(node)}
         self._enqueue_pools((name for name in names if concerns_all or name in concerned), at)

@@ -1,4 +1,4 @@
-"""The lines of a watch, decoded as far as a reflector needs: the object itself stays JSON."""
+"""Decodes the lines of a watch as far as a reflector needs: the object itself stays JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Bookmark(msgspec.Struct, frozen=True):
-    """Everything up to `version` has been sent; `initial_end` ends the initial events of a streaming list."""
+    """Everything up to `version` has been sent. `initial_end`: it ends the initial events of a streaming list."""
 
     version: int
     initial_end: bool
@@ -24,21 +24,21 @@ _STATUS = msgspec.json.Decoder(wire.Status)
 
 
 def event(line: bytes, request: str) -> WatchEvent:
-    """Decode a line. Raises Unavailable for what is no event: the stream can't be trusted any further."""
+    """Decode a line. Raises Unavailable if it is no event: then the stream can't be trusted any further."""
     return errors.decoded(_EVENT, line, request=request)
 
 
 def bookmark(raw: bytes, request: str) -> Bookmark:
-    """Decode a BOOKMARK's object. Raises Unavailable for what is none."""
+    """Decode a BOOKMARK's object. Raises Unavailable for anything else."""
     meta = errors.decoded(_BOOKMARK, raw, request=request).metadata
     initial_end = (meta.annotations or {}).get(INITIAL_EVENTS_END) == "true"
     return Bookmark(version_number(meta.resource_version, request), initial_end)
 
 
 def error(raw: bytes, request: str) -> errors.ApiError:
-    """Return what an ERROR line says, as the error that the same answer to a request would be.
+    """Return the error of an ERROR line, as if it were the answer to a request.
 
-    Raises Unavailable for what is no Status.
+    Raises Unavailable if the object is no Status.
     """
     return errors.from_status(errors.decoded(_STATUS, raw, request=request), request=request)
 

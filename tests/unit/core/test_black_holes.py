@@ -26,12 +26,14 @@ def black(seen: Sequence[Failure], pods: Sequence[Pod] = (), now: float = 0, **r
     """The nodes that are sick for it."""
     watch = Watch(pool(health={"blackHoles": {"pods": 3, "windowSeconds": 300, **rules}}))
     watch.see(now, NODES, pods, failures=tuple(seen))
-    assert all(one.reason is Reason.BLACK_HOLE for one in watch.state.memory.node_faults.values())
+    assert all(fault.reason is Reason.BLACK_HOLE for fault in watch.state.memory.node_faults.values())
     return sorted(watch.state.memory.node_faults)
 
 
 @pytest.mark.parametrize(("count", "unhealthy"), [(2, []), (3, ["a1"]), (7, ["a1"])])
-def test_so_many_pods_that_the_kubelet_refused_make_their_node_sick_at_once(count: int, unhealthy: list[str]) -> None:
+def test_so_many_pods_that_the_kubelet_refused_make_their_node_unhealthy_at_once(
+    count: int, unhealthy: list[str]
+) -> None:
     assert black(failures(count, refused=True)) == unhealthy
 
 
@@ -51,7 +53,7 @@ def test_a_black_hole_is_looked_at_when_the_next_of_its_pods_is_too_old() -> Non
     assert found.recheck_at == NOW + 200
 
 
-def test_it_is_sick_until_it_was_well_for_clear_seconds() -> None:
+def test_a_black_hole_is_unhealthy_until_clear_seconds_passed_without_a_failure() -> None:
     watch = Watch(pool(health={"clearSeconds": 120}))
     seen = tuple(failures(3, refused=True))
     for now, unhealthy in ((0, True), (300, True), (419, True), (420, False)):
@@ -74,12 +76,14 @@ def test_a_workload_that_fails_wherever_it_is_tried_blames_no_node() -> None:
 
 
 def test_a_provider_that_refuses_everything_is_to_blame() -> None:
-    seen = [one for on in ("n1", "n2") for owner in ("web", "batch") for one in failures(2, on, owner, refused=True)]
+    seen = [
+        failure for on in ("n1", "n2") for owner in ("web", "batch") for failure in failures(2, on, owner, refused=True)
+    ]
     assert black(seen) == ["n1", "n2"]
 
 
 def test_one_workload_that_several_nodes_refuse_and_that_runs_nowhere_does_not_empty_its_provider() -> None:
-    everywhere = [one for on in ("a0", "a1", "a2", "a3") for one in failures(3, on, refused=True)]
+    everywhere = [failure for on in ("a0", "a1", "a2", "a3") for failure in failures(3, on, refused=True)]
     assert black(everywhere) == []
     # It says something of the node that refused others as well.
     assert black([*everywhere, *failures(1, "a1", "batch", refused=True)]) == ["a1"]

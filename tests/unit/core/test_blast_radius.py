@@ -20,7 +20,7 @@ OPEN = BreakerState.OPEN
 
 def nodes(*lost: str, of: str = "anc") -> list[Node]:
     """Two nodes of each provider, lost where their letter says so."""
-    return [node(f"{one}{index}", ready="Unknown" if one in lost else "True") for one in of for index in range(2)]
+    return [node(f"{name}{index}", ready="Unknown" if name in lost else "True") for name in of for index in range(2)]
 
 
 def watching(*drained: str, **health: Any) -> Watch:

@@ -73,7 +73,7 @@ def test_it_opens_when_the_provider_fails_and_says_when_it_is_tried_again() -> N
     assert watch.breaker("aws").closed
 
 
-def test_a_single_sick_node_does_not_open_it() -> None:
+def test_a_single_unhealthy_node_does_not_open_it() -> None:
     watch = watching()
     watch.see(0, [*AWS, *NEBIUS[:3], LOST[3]])
     assert watch.breaker("nebius").closed
@@ -238,7 +238,7 @@ def test_it_opens_again_for_twice_as_long_when_the_new_pod_fails(pods: list[Pod]
     assert NOW + 10 + 360 <= found.retry_at <= NOW + 10 + 440
 
 
-def test_one_pod_that_fails_beside_one_that_is_ready_is_its_own_fault() -> None:
+def test_a_pod_that_fails_beside_a_ready_pod_does_not_fail_the_canary() -> None:
     watch = half_open()
     watch.see(10, [*AWS, *NEBIUS], [fresh(failing=True), fresh("good", on="n0", ready=True)])
     assert watch.timers("nebius").proving_since == NOW + 10
@@ -372,7 +372,7 @@ def test_a_provider_that_is_drained_while_open_is_not_tried() -> None:
         assert watch.breaker("nebius").state is OPEN
 
 
-def test_one_that_opened_for_sickness_and_was_drained_then_says_so_once_it_is_well() -> None:
+def test_a_breaker_that_opened_for_a_fault_says_drained_once_only_the_drain_is_left() -> None:
     watch = opened(failures=2, retry_at=100, drain=True, clearSeconds=60)
     for now, reason in ((0, Reason.PROVIDER_UNHEALTHY), (99, Reason.PROVIDER_UNHEALTHY), (100, Reason.DRAINED)):
         watch.see(now, [*AWS, *NEBIUS])
@@ -385,7 +385,7 @@ def test_one_that_opened_for_sickness_and_was_drained_then_says_so_once_it_is_we
     assert watch.breaker("nebius").state is HALF_OPEN
 
 
-def test_a_drained_one_that_is_still_sick_says_that() -> None:
+def test_a_drained_provider_that_is_still_unhealthy_says_that() -> None:
     watch = opened(drain=True, clearSeconds=60)
     nodes = [node(f"n{index}", ready="Unknown", quarantine="x") for index in range(4)]
     for now in (0, 60, 10_000):

@@ -23,7 +23,7 @@ def test_a_pool_without_selectors_claims_every_pod_that_requests_its_accelerator
     assert claims(pod("a"), of("p")) == ("p",)
 
 
-def test_a_pod_without_the_accelerator_belongs_to_nobody() -> None:
+def test_a_pod_without_the_accelerator_belongs_to_no_pool() -> None:
     assert claims(pod("a", 0), of("p")) == ()
     assert claims(pod("a", shaped=shape(2, resource="amd.com/gpu")), of("p")) == ()
 
@@ -35,7 +35,7 @@ def test_pods_are_claimed_by_their_own_labels_and_their_namespaces() -> None:
     assert claims(pod("a", labels={"app": "web"}, namespace="other"), mine, namespaces={"other": {}}) == ()
 
 
-def test_of_two_pools_the_older_one_keeps_the_pod_and_both_are_told() -> None:
+def test_the_older_of_two_pools_keeps_the_pod_and_both_are_returned() -> None:
     assert claims(pod("a"), of("young", age=10), of("old", age=20)) == ("old", "young")
 
 
@@ -55,7 +55,7 @@ def test_of_an_unseen_namespace_the_name_is_known() -> None:
     assert claims(pod("a"), of("p"), namespaces={}) == ("p",)
 
 
-def test_a_pod_is_nobodys_while_labels_of_its_namespace_that_matter_are_unseen() -> None:
+def test_a_pod_belongs_to_no_pool_while_labels_of_its_namespace_that_matter_are_unseen() -> None:
     unrestricted = {"matchExpressions": [{"key": "restricted", "operator": "DoesNotExist"}]}
     assert claims(pod("a"), of("p", namespaceSelector=unrestricted), namespaces={}) == ()
 

@@ -27,7 +27,7 @@ def packer(
     targets = providers_of(pool(*providers))
     members, _ = members_of(infos(nodes, bound), targets)
     supply = supply_of(targets[index], members[name], POOL, GPU)
-    return Packer(supply, GPU, label_keys([pod("x", shaped=one) for one in tried]), NOW)
+    return Packer(supply, GPU, label_keys([pod("x", shaped=tried_shape) for tried_shape in tried]), NOW)
 
 
 def fits(what: Shape, *nodes: Node, bound: Sequence[Pod] = (), index: int = 0, **options: Any) -> bool:
@@ -102,13 +102,13 @@ def test_node_selector_and_affinity_both_have_to_match() -> None:
     assert not fits(shape(selector={"gpu": "h100"}, affinity=[term(ZONE_A)]), node("a1", labels={"zone": "a"}))
 
 
-def test_a_taint_keeps_off_who_does_not_tolerate_it() -> None:
+def test_a_taint_keeps_off_pods_that_do_not_tolerate_it() -> None:
     tainted = node("a1", taints=[Taint("team", "ml", "NoSchedule")])
     assert not fits(shape(), tainted)
     assert fits(shape(tolerations=[Toleration("team", "Exists")]), tainted)
 
 
-def test_a_taint_that_only_asks_keeps_nobody_off() -> None:
+def test_a_prefer_no_schedule_taint_keeps_no_pod_off() -> None:
     assert fits(shape(), node("a1", taints=[Taint("team", "ml", "PreferNoSchedule")]))
 
 
@@ -156,11 +156,11 @@ def test_a_shape_that_found_no_place_does_not_keep_smaller_ones_from_theirs() ->
 
 def test_shapes_search_on_where_they_stopped_and_see_what_others_took() -> None:
     made = packer([node("a1", 4), node("a2", 4), node("a3", 4)])
-    assert [made.place(one) for one in (shape(3), shape(2), shape(1), shape(2), shape(3), shape(1))] == [True] * 6
-    assert [made.place(one) for one in (shape(1), shape(2))] == [False, False]
+    assert [made.place(shaped) for shaped in (shape(3), shape(2), shape(1), shape(2), shape(3), shape(1))] == [True] * 6
+    assert [made.place(shaped) for shaped in (shape(1), shape(2))] == [False, False]
 
 
-def test_nodes_that_differ_only_in_labels_that_nobody_asks_for_are_alike() -> None:
+def test_nodes_that_differ_only_in_labels_that_no_pod_asks_for_are_alike() -> None:
     nodes = [node("a1", labels={"rack": "1"}), node("a2", labels={"rack": "2", "zone": "a"})]
     one = shape(8, affinity=[term(ZONE_A)])
     made = packer(nodes, [], [one])
@@ -172,7 +172,7 @@ def test_label_keys_are_all_that_selectors_read() -> None:
         shape(selector={"zone": "a"}),
         shape(affinity=[term(Requirement("gpu", "Exists")), term(name="a1")]),
     ]
-    assert label_keys([pod("x", shaped=one) for one in read]) == {"zone", "gpu", "metadata.name"}
+    assert label_keys([pod("x", shaped=shaped) for shaped in read]) == {"zone", "gpu", "metadata.name"}
 
 
 @pytest.mark.parametrize(("amount", "left"), [(1, True), (4, True), (5, False)])
@@ -230,7 +230,7 @@ def test_a_place_that_is_soon_free_is_promised_once() -> None:
     assert [made.place_soon(shape(4)) is not None for _ in range(3)] == [True, True, False]
 
 
-def test_a_promise_keeps_nobody_off_what_is_free_now() -> None:
+def test_a_promise_keeps_no_pod_off_a_place_that_is_free_now() -> None:
     made = packer([node("a1")], [leaving("x", 4, "a1", 5)])
     assert made.place_soon(shape(8)) is not None
     assert made.place(shape(4))
@@ -243,7 +243,7 @@ def test_what_is_taken_now_is_not_promised_any_more() -> None:
     assert made.place_soon(shape(4)) is not None
 
 
-def test_a_place_is_only_soon_free_for_who_may_go_there() -> None:
+def test_a_place_is_only_soon_free_for_pods_that_may_go_there() -> None:
     nodes = [node("a1", taints=[Taint("team", "ml", "NoSchedule")]), node("a2", labels={"zone": "b"})]
     bound = [leaving("x", 8, "a1", 5), leaving("y", 8, "a2", 5)]
     assert soon(shape(8, selector={"zone": "a"}), *nodes, bound=bound) is None

@@ -76,7 +76,7 @@ def test_these_are_no_faults(fine: Node) -> None:
     watch = watching()
     for now in (0, 1000):
         watch.see(now, [fine, *WELL])
-        assert watch.sickness("a1") is None
+        assert watch.fault("a1") is None
 
 
 def test_a_fault_says_what_it_is_about() -> None:
@@ -99,7 +99,7 @@ def test_conditions_and_taints_are_those_of_the_spec() -> None:
     assert watch.unhealthy() == {"a1": Reason.REMOVAL_ANNOUNCED}
 
 
-def test_the_worst_fault_is_told() -> None:
+def test_the_worst_fault_is_reported() -> None:
     watch = watching(sustainSeconds=0)
     bad = {"XIDErrors": "True"}
     watch.see(0, [node("a1", 0, capacity=8, ready="Unknown", conditions=bad), *WELL])
@@ -124,7 +124,7 @@ def test_one_fault_after_another_is_one_trouble() -> None:
     watch.see(0, [node("a1", ready="False"), *WELL])
     watch.see(20, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
     watch.see(30, [node("a1", 0, capacity=8), *WELL])
-    assert watch.sickness("a1") == NodeFault(Reason.DEVICE_PLUGIN_GONE, "", NOW, unhealthy=True)
+    assert watch.fault("a1") == NodeFault(Reason.DEVICE_PLUGIN_GONE, "", NOW, unhealthy=True)
 
 
 def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:
@@ -143,10 +143,10 @@ def test_a_long_gap_restarts_the_timer() -> None:
     watch.see(0, [ill, *WELL])
     watch.see(29, [node("a1"), *WELL])
     watch.see(149, [ill, *WELL])
-    assert watch.sickness("a1") == NodeFault(Reason.NODE_NOT_READY, "", NOW + 149, unhealthy=False)
+    assert watch.fault("a1") == NodeFault(Reason.NODE_NOT_READY, "", NOW + 149, unhealthy=False)
 
 
-def test_what_is_sick_is_well_after_clear_seconds_without_a_fault() -> None:
+def test_an_unhealthy_node_is_healthy_after_clear_seconds_without_a_fault() -> None:
     watch, ill = watching(clearSeconds=120), node("a1", ready="Unknown")
     watch.see(0, [ill, *WELL])
     found = watch.see(10, [node("a1"), *WELL])
@@ -157,7 +157,7 @@ def test_what_is_sick_is_well_after_clear_seconds_without_a_fault() -> None:
     watch.see(229.9, [node("a1"), *WELL])
     assert watch.provider().unhealthy["a1"].since == NOW
     watch.see(230, [node("a1"), *WELL])
-    assert watch.sickness("a1") is None
+    assert watch.fault("a1") is None
 
 
 def test_a_node_that_is_gone_is_forgotten() -> None:
@@ -167,7 +167,7 @@ def test_a_node_that_is_gone_is_forgotten() -> None:
     assert dict(watch.state.memory.node_faults) == {}
 
 
-def test_a_sick_node_is_no_supply_and_neither_is_one_in_quarantine_or_on_its_way_out() -> None:
+def test_a_node_that_is_unhealthy_or_in_quarantine_or_taken_away_is_no_supply() -> None:
     watch = watching()
     leaving = node("a2", taints=[Taint("karpenter.sh/disrupted", "", "NoSchedule")])
     watch.see(0, [node("a1", taints=[Taint("node.kubernetes.io/out-of-service")]), leaving, *WELL[1:]])
@@ -180,18 +180,18 @@ def test_a_sick_node_is_no_supply_and_neither_is_one_in_quarantine_or_on_its_way
 
 
 @pytest.mark.parametrize("young", [node("a1", 0, ready="False"), node("a1", 0, ready="Unknown"), node("a1", 0)])
-def test_a_node_that_is_just_joining_is_not_sick(young: Node) -> None:
+def test_a_node_that_is_just_joining_is_not_unhealthy(young: Node) -> None:
     watch = Watch(pool(health={"sustainSeconds": 0}))
     watch.see(0, WELL)
     for now in (1, 500):
         watch.see(now, [young, *WELL])
-        assert watch.sickness("a1") is None
+        assert watch.fault("a1") is None
     watch.see(501, [node("a1"), *WELL])
     watch.see(502, [node("a1", ready="False"), *WELL])
     assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
 
 
-def test_a_provider_whose_nodes_are_all_just_joining_can_not_be_told() -> None:
+def test_a_provider_whose_nodes_are_all_just_joining_can_not_be_judged() -> None:
     watch = Watch(pool())
     watch.see(0, WELL)
     watch.see(1, [*WELL, node("n1", ready="Unknown"), node("n2", ready="False")])
@@ -199,7 +199,7 @@ def test_a_provider_whose_nodes_are_all_just_joining_can_not_be_told() -> None:
     assert watch.provider("nebius").failing is None
 
 
-def test_a_new_node_whose_hardware_reports_trouble_is_sick() -> None:
+def test_a_new_node_whose_hardware_reports_a_fault_is_unhealthy() -> None:
     watch = Watch(pool(health={"sustainSeconds": 0}))
     watch.see(0, WELL)
     watch.see(1, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
@@ -209,13 +209,13 @@ def test_a_new_node_whose_hardware_reports_trouble_is_sick() -> None:
 # -- after a restart
 
 
-def test_at_the_first_look_a_lost_node_with_pods_is_sick_and_one_without_may_just_be_joining() -> None:
+def test_in_the_first_pass_a_lost_node_with_pods_is_unhealthy_and_a_node_without_may_just_be_joining() -> None:
     watch = Watch()
     watch.see(0, [node("a1", ready="Unknown"), node("a0", ready="Unknown"), *WELL], [pod("p", on="a1")])
     assert watch.unhealthy() == {"a1": Reason.NODE_UNKNOWN}
 
 
-def test_a_node_found_in_quarantine_is_sick_until_it_was_well_for_clear_seconds() -> None:
+def test_a_node_found_in_quarantine_is_unhealthy_until_clear_seconds_passed_without_a_fault() -> None:
     watch = Watch(pool(health={"clearSeconds": 120}))
     tainted = node("a1", quarantine="NodeNotReady")
     watch.see(0, [tainted, *WELL])
@@ -225,10 +225,10 @@ def test_a_node_found_in_quarantine_is_sick_until_it_was_well_for_clear_seconds(
     # Its taint is seen until somebody has taken it away, which makes nobody sick again.
     for now in (120, 121):
         watch.see(now, [tainted, *WELL])
-        assert watch.sickness("a1") is None
+        assert watch.fault("a1") is None
 
 
-def test_a_quarantine_that_the_breaker_explains_makes_no_node_sick() -> None:
+def test_a_quarantine_that_the_breaker_explains_makes_no_node_unhealthy() -> None:
     opened = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, NOW - 10, NOW + 50, 1)
     for value, state in (
         ("ProviderSilent", pool_state()),
@@ -237,4 +237,4 @@ def test_a_quarantine_that_the_breaker_explains_makes_no_node_sick() -> None:
     ):
         watch = Watch(state=state)
         watch.see(0, [node("a1", quarantine=value), *WELL])
-        assert watch.sickness("a1") is None
+        assert watch.fault("a1") is None

@@ -53,7 +53,7 @@ def test_a_fault_that_is_seen_again_or_turns_into_another_never_restarts_its_tim
 
 @often
 @given(st.lists(st.tuples(steps, st.sampled_from((None, *SLOW, WAITED_FOR))), max_size=20))
-def test_sick_comes_after_enough_trouble_and_goes_after_enough_time_without_any(
+def test_a_node_is_unhealthy_after_a_long_enough_fault_until_a_long_enough_recovery(
     story: list[tuple[float, Fault | None]],
 ) -> None:
     now, one = NOW, None
@@ -113,7 +113,7 @@ def untold(draw: st.DrawFn) -> Sequence[Node]:
 
 @often
 @given(st.lists(st.tuples(steps, untold()), min_size=1, max_size=5), st.sampled_from((0, 30)))
-def test_what_can_not_be_told_is_never_failing(story: list[tuple[float, Sequence[Node]]], sustain: int) -> None:
+def test_a_provider_that_can_not_be_judged_never_fails(story: list[tuple[float, Sequence[Node]]], sustain: int) -> None:
     watch, now = Watch(pool(health={"sustainSeconds": sustain})), 0.0
     for passed, nodes in story:
         now += passed
@@ -294,7 +294,7 @@ RUNNING = st.tuples(st.sampled_from(("a0", "n0", "c1")), AGES, st.booleans())
 def scenes(draw: st.DrawFn) -> dict[str, Any]:
     """What one pass sees of two nodes of each provider: faults, silence, new pods, pods that wait, failures."""
     nodes = [node(f"{of}{index}", **draw(st.sampled_from(STATES))) for of in "anc" for index in range(2)]
-    heard = {one.name: NOW - draw(st.sampled_from((0, 0, 0, 20, 400))) for one in nodes}
+    last_seen = {member.name: NOW - draw(st.sampled_from((0, 0, 0, 20, 400))) for member in nodes}
     running = [
         pod(f"p{index}", on=on, created=NOW - age, ready=ready, failing=not ready and age < 50)
         for index, (on, age, ready) in enumerate(draw(st.lists(RUNNING, max_size=3)))
@@ -304,7 +304,7 @@ def scenes(draw: st.DrawFn) -> dict[str, Any]:
     ]
     failed = draw(st.lists(st.tuples(st.sampled_from(("a0", "n1")), AGES), max_size=4))
     failures = tuple(Failure(f"f{i}", on, "web", NOW - age, refused=True) for i, (on, age) in enumerate(failed))
-    return {"nodes": nodes, "pods": [*running, *waiting], "heartbeats": heard, "failures": failures}
+    return {"nodes": nodes, "pods": [*running, *waiting], "heartbeats": last_seen, "failures": failures}
 
 
 def breakers() -> st.SearchStrategy[Breaker | Step]:
@@ -363,8 +363,14 @@ def verdicts(watch: Watch) -> object:
     """All that others act on."""
     found = watch.found
     return (
-        {name: (sorted(one.unhealthy), one.failing, one.known) for name, one in found.health.providers.items()},
-        {name: (one.state, one.since, one.node, one.failures) for name, one in found.breakers.of.items()},
-        {one.provider.name: [info.node.name for info in one.usable] for one in found.supplies},
+        {
+            name: (sorted(health.unhealthy), health.failing, health.known)
+            for name, health in found.health.providers.items()
+        },
+        {
+            name: (breaker.state, breaker.since, breaker.node, breaker.failures)
+            for name, breaker in found.breakers.of.items()
+        },
+        {supply.provider.name: [info.node.name for info in supply.usable] for supply in found.supplies},
         (found.exceeded, found.all_silent, found.breakers.not_bound),
     )

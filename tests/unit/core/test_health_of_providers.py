@@ -25,7 +25,7 @@ def watching(count: int = 10, **health: Any) -> Watch:
 
 
 @pytest.mark.parametrize(("lost", "failing"), [(0, False), (1, False), (5, False), (6, True), (10, True)])
-def test_a_provider_fails_when_so_many_of_its_nodes_are_sick(lost: int, failing: bool) -> None:
+def test_a_provider_fails_when_so_many_of_its_nodes_are_unhealthy(lost: int, failing: bool) -> None:
     watch = watching(unhealthyPercent=60)
     watch.see(0, [*some(lost, ready="Unknown"), *some(10 - lost, lost)])
     assert watch.provider().known
@@ -98,7 +98,7 @@ def test_recovery_is_timed_from_when_enough_of_it_is_well() -> None:
     assert len(watch.unhealthy()) == 5
 
 
-def test_a_provider_without_nodes_can_not_be_told() -> None:
+def test_a_provider_without_nodes_can_not_be_judged() -> None:
     watch = watching()
     watch.see(0, some(10))
     assert (watch.provider("nebius").known, watch.provider("nebius").failing) == (False, None)

@@ -30,7 +30,7 @@ def watching(*fitting: Pod, on_demand: bool = False, since: float = 0, **breaker
         provider("crusoe"),
         health={"breaker": {"failures": 3, **breaker}},
     )
-    return Watch(of, pool_state(fitting={(one.uid, "nebius"): NOW + since for one in fitting}))
+    return Watch(of, pool_state(fitting={(fit_pod.uid, "nebius"): NOW + since for fit_pod in fitting}))
 
 
 def test_so_many_pods_that_were_not_bound_in_time_open_the_breaker() -> None:
@@ -127,7 +127,7 @@ def test_pods_that_were_admitted_with_the_toleration_count_from_their_creation()
     assert not watch.breaker("nebius").closed
 
 
-def test_pods_that_are_somebody_elses_do_not_count() -> None:
+def test_pods_in_other_hands_do_not_count() -> None:
     pods = [sent("gated", gated=True), sent("ending", deleting=NOW + 100), sent("promised", nominated="n1")]
     watch = watching(*pods, failures=1)
     watch.see(1000, NODES, pods)
@@ -144,6 +144,6 @@ def test_what_was_offered_before_the_breaker_changed_is_not_counted_again() -> N
 
 def test_the_primary_is_not_counted() -> None:
     pods = [pod(f"p{index}") for index in range(3)]
-    watch = Watch(pool(), pool_state(fitting={(one.uid, "aws"): NOW for one in pods}))
+    watch = Watch(pool(), pool_state(fitting={(held_pod.uid, "aws"): NOW for held_pod in pods}))
     watch.see(1000, NODES, pods)
     assert watch.breaker("aws").closed

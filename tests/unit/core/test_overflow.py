@@ -36,7 +36,7 @@ def held(found: Demand) -> dict[str, Reason]:
 
 
 def overflowing(found: Demand) -> dict[str, tuple[Reason, Reason | None]]:
-    return {one.pod.name: (one.why, one.wait) for one in found.overflow}
+    return {overflow.pod.name: (overflow.why, overflow.wait) for overflow in found.overflow}
 
 
 # -- the order
@@ -51,7 +51,7 @@ def test_pods_come_by_priority_then_age_then_name() -> None:
         pod("urgent", waited=0, priority=1),
         pod("later", waited=9, priority=-1),
     ]
-    assert [(one.namespace, one.name) for one in in_order(pods)] == [
+    assert [(queued.namespace, queued.name) for queued in in_order(pods)] == [
         ("default", "urgent"),
         ("another", "a"),
         ("default", "a"),
@@ -64,7 +64,7 @@ def test_pods_come_by_priority_then_age_then_name() -> None:
 def test_the_primary_is_given_to_the_first_in_order() -> None:
     found = demand(pod("old", 8, waited=90), pod("young", 8, waited=60), pod("urgent", 8, waited=10, priority=5))
     assert held(found) == {"urgent": Reason.FITS_ON_PREFERRED}
-    assert [one.pod.name for one in found.overflow] == ["old", "young"]
+    assert [overflow.pod.name for overflow in found.overflow] == ["old", "young"]
 
 
 def test_a_pod_behind_a_big_one_that_overflows_still_gets_what_is_left() -> None:
@@ -167,7 +167,7 @@ def test_a_pod_does_not_wait_for_one_that_is_stuck() -> None:
     assert list(overflowing(found)) == ["p"]
 
 
-def test_one_that_waits_for_a_place_soon_free_keeps_nobody_off_what_is_free_now() -> None:
+def test_a_pod_that_waits_for_a_place_soon_free_keeps_no_pod_off_a_place_that_is_free_now() -> None:
     found = demand(pod("x", 4, on="a1", deleting=NOW + 10), pod("big", 8), pod("small", 4, waited=30))
     assert held(found) == {"big": Reason.SOON_FREE, "small": Reason.FITS_ON_PREFERRED}
 
@@ -233,11 +233,11 @@ def test_pending_seconds_longer_than_the_autoscalers_time_are_kept() -> None:
 
 def test_a_pod_that_was_sent_on_is_known_by_its_label_and_its_toleration() -> None:
     found = demand(HOLDER, pod("p", sent=[("nebius", NOW - 7)]))
-    assert [(one.pod.name, one.offer) for one in found.sent] == [("p", Offer("nebius", NOW - 7))]
+    assert [(sent.pod.name, sent.offer) for sent in found.sent] == [("p", Offer("nebius", NOW - 7))]
     assert not found.overflow
 
 
-def test_a_label_without_the_toleration_sends_nobody_anywhere() -> None:
+def test_a_label_without_the_toleration_sends_no_pod_anywhere() -> None:
     found = demand(HOLDER, pod("p", burst="nebius"))
     assert list(overflowing(found)) == ["p"]
 

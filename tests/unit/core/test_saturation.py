@@ -81,7 +81,7 @@ def test_a_moment_without_pressure_starts_its_time_anew() -> None:
     assert verdict(seen(*load(8)), before) == (NO, None)
 
 
-def test_pods_of_anybody_fill_the_primary() -> None:
+def test_pods_of_any_pool_or_none_fill_the_primary() -> None:
     assert verdict(seen(*load(8), *(pod(f"y{i}", on="a2") for i in range(8)), sustain=0), NO)[0].saturated
 
 
@@ -126,7 +126,7 @@ def test_relief_without_clear_seconds_counts_at_once() -> None:
 
 
 @pytest.mark.parametrize("before", [YES, NO, Saturation(False, HOME, pressure_since=NOW - 20)], ids=str)
-def test_a_primary_that_can_not_be_told_is_neither_and_every_timer_starts_anew(before: Saturation) -> None:
+def test_a_primary_of_unknown_capacity_is_neither_and_every_timer_starts_anew(before: Saturation) -> None:
     unknown, again = verdict(seen(pod("p"), nodes=(node("n1"),)), before)
     assert unknown == Saturation(None, Reason.PRIMARY_UNKNOWN)
     assert again is None

@@ -1,4 +1,4 @@
-"""Heartbeats: who is silent, which provider has fallen silent, and when it is rather us who do not hear."""
+"""Heartbeats: which nodes and providers are silent, and when the fault is on the operator's side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fell_silent(watch: Watch, now: float, *names: str, since: float = 0, **field
 def test_a_node_is_silent_after_silent_seconds() -> None:
     watch = watching(silentSeconds=25)
     fell_silent(watch, 20, "a1")
-    # The next one to fall silent is news: it is no reason to look before, save a moment before.
+    # The store wakes the pool when a node falls silent, so no recheck is scheduled unless that moment is near.
     assert watch.found.recheck_at is None
     fell_silent(watch, 24.9, "a1")
     assert watch.unhealthy() == {}
@@ -57,7 +57,7 @@ def test_a_node_without_a_heartbeat_ever_is_not_silent() -> None:
     assert watch.unhealthy() == {}
 
 
-def test_nobody_was_silent_before_we_listened() -> None:
+def test_no_node_is_silent_for_a_time_before_the_operator_listened() -> None:
     watch = watching()
     fell_silent(watch, 100, "a1", listening_since=NOW + 90)
     assert watch.unhealthy() == {}
@@ -65,7 +65,7 @@ def test_nobody_was_silent_before_we_listened() -> None:
     assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
 
 
-def test_a_silent_node_that_is_heard_again_is_well_after_clear_seconds() -> None:
+def test_a_silent_node_that_beats_again_is_healthy_after_clear_seconds() -> None:
     watch = watching(clearSeconds=60)
     fell_silent(watch, 30, "a1")
     fell_silent(watch, 40)
@@ -110,13 +110,13 @@ def test_any_node_of_the_cluster_shows_that_we_hear() -> None:
     assert not watch.found.all_silent
 
 
-def test_where_everything_is_silent_at_once_nothing_is_sick_and_the_pool_freezes() -> None:
+def test_if_all_nodes_are_silent_at_once_no_node_is_unhealthy_and_the_pool_freezes() -> None:
     watch = watching()
     found = watch.see(30, NODES, heartbeats=beating(0, *AWS, *NEBIUS))
     assert "all 10 nodes" in found.all_silent
     assert watch.unhealthy() == watch.unhealthy("nebius") == {}
     assert watch.provider("nebius").failing is None
-    assert {one.closed for one in found.breakers.of.values()} == {True}
+    assert {breaker.closed for breaker in found.breakers.of.values()} == {True}
     assert found.recheck_at is not None
     plan = decided(snapshot(watch.pool, NODES, [*FULL, pod("p")], heartbeats=beating(0, *AWS, *NEBIUS)), now=NOW + 30)
     assert plan.frozen == found.all_silent
@@ -124,7 +124,7 @@ def test_where_everything_is_silent_at_once_nothing_is_sick_and_the_pool_freezes
     assert plan.quarantine is None
 
 
-def test_while_we_are_blind_what_was_sick_stays_so_and_every_timer_starts_anew() -> None:
+def test_while_all_nodes_are_silent_unhealthy_nodes_stay_so_and_every_timer_starts_anew() -> None:
     watch = watching(sustainSeconds=30, clearSeconds=60)
     fell_silent(watch, 30, "a1")
     fell_silent(watch, 40)
@@ -137,9 +137,9 @@ def test_while_we_are_blind_what_was_sick_stays_so_and_every_timer_starts_anew()
     assert watch.unhealthy() == {}
 
 
-def test_a_cluster_without_heartbeats_is_not_blind() -> None:
+def test_a_cluster_without_heartbeats_is_not_all_silent() -> None:
     assert silence_of({}, 0, 25, NOW).all_silent == ""
 
 
-def test_the_only_node_being_silent_is_told_in_the_singular() -> None:
+def test_the_message_about_the_only_node_is_in_the_singular() -> None:
     assert silence_of({"a1": NOW - 25}, 0, 25, NOW).all_silent.startswith("the only node's heartbeat")

@@ -55,7 +55,7 @@ def test_a_place_that_the_scheduler_has_promised_by_preemption_is_not_free() -> 
     assert found.allocated == 0
 
 
-def test_a_primary_without_nodes_can_not_be_told_unless_its_nodes_are_made_on_demand() -> None:
+def test_the_capacity_of_a_primary_without_nodes_is_unknown_unless_it_makes_nodes_on_demand() -> None:
     assert not supply().known
     assert supply(on_demand=True).known
     assert supply(node("a1", ready="Unknown")).known
@@ -65,7 +65,7 @@ def test_a_primary_whose_nodes_are_all_unusable_is_full() -> None:
     assert percent(supply(node("a1", ready="Unknown"))) == 100
 
 
-def test_a_node_of_two_providers_counts_for_the_first_and_is_told() -> None:
+def test_a_node_of_two_providers_counts_for_the_first_and_is_reported() -> None:
     of = pool(provider("aws"), provider("nebius", labels={"gpu": "h100"}))
     found, overlapping_nodes = members_of(infos([node("a1", labels={"gpu": "h100"})], ()), providers_of(of))
     assert {name: len(members) for name, members in found.items()} == {"aws": 1, "nebius": 0}
@@ -88,7 +88,7 @@ def test_terminating_pods_run_until_they_are_gone_unless_their_node_is_lost() ->
     assert (silent.pods, silent.accelerators, silent.ending, silent.held) == (1, MILLI, MILLI, 4 * MILLI)
 
 
-def test_pods_that_nobody_ends_count_on_a_lost_node_too() -> None:
+def test_pods_that_are_not_terminating_count_on_a_lost_node_too() -> None:
     found = supply(node("a1", ready="Unknown"), pods=(pod("x", 3, on="a1"),))
     assert (found.pods, found.accelerators, found.ending) == (1, 3 * MILLI, 0)
 

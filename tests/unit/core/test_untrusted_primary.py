@@ -31,7 +31,7 @@ def test_pods_overflow_at_once_while_it_is_open(on_demand: bool) -> None:
 
 def test_pods_that_do_not_fit_on_the_node_that_is_tried_go_elsewhere_at_once() -> None:
     found = watching(HALF_OPEN).see(1, NODES, [pod("tried", 8, waited=1), pod("other", 8, waited=0)])
-    assert [(one.pod.name, one.reason) for one in found.demand.held] == [("tried", Reason.FITS_ON_PREFERRED)]
+    assert [(hold.pod.name, hold.reason) for hold in found.demand.held] == [("tried", Reason.FITS_ON_PREFERRED)]
     (overflow,) = found.demand.overflow
     assert (overflow.pod.name, overflow.why, overflow.wait) == ("other", Reason.CANARY_UNDER_WAY, None)
 
@@ -63,7 +63,7 @@ def test_a_quarantine_keeps_a_pod_off_for_now_and_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize("breaker", [OPEN, HALF_OPEN])
-def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: Breaker) -> None:
+def test_a_provider_that_failed_and_lost_its_nodes_freezes_no_pool(breaker: Breaker) -> None:
     before = pool_state(Saturation(True), breakers={"aws": breaker})
     found = decided(snapshot(pool(), [node("n1")], [pod("p", waited=0)]), before, NOW + 3600)
     assert not found.frozen
@@ -72,6 +72,6 @@ def test_one_that_has_lost_its_nodes_with_its_failure_freezes_nothing(breaker: B
     assert found.state.breaker("aws").state is breaker.state
 
 
-def test_one_that_was_drained_may_lose_its_nodes() -> None:
+def test_a_drained_provider_may_lose_its_nodes() -> None:
     drained = pool(provider("aws", drain=True), provider("nebius"))
     assert sent_to(decided(snapshot(drained, [node("n1")], [pod("p", waited=0)]))) == {"p": "nebius"}

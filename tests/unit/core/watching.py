@@ -16,7 +16,7 @@ from tests.builders import NOW, changed, pool, snapshot
 
 
 class Watch:
-    """What one leader makes of a pool; `now` is the time of the next pass, in seconds after NOW."""
+    """One leader's passes over a pool. `now` is the time of the next pass, in seconds after NOW."""
 
     def __init__(self, of: ComputePool | None = None, state: PoolState | None = None) -> None:
         self.pool = of or pool()
@@ -26,20 +26,20 @@ class Watch:
     def see(self, now: float, nodes: Sequence[Node], pods: Sequence[Pod] = (), **fields: Any) -> Assessment:
         """One pass. `fields`: further ones of the snapshot; times in them are seconds since the epoch."""
         outcome = reconcile(snapshot(self.pool, nodes, pods, **fields), self.state, NOW + now)
-        # Which pods have had places, and since when, is given and not played.
+        # The test sets which pods have had places, and since when.
         self.found, self.state = outcome.assessment, changed(outcome.state, fitting=self.state.memory.fitting)
         return self.found
 
     def restart(self) -> None:
-        """Let another leader take over, which knows nothing but what is in the status."""
+        """Let another leader take over, which knows only the status."""
         self.state = restarted(self.state.recorded)
 
-    def sickness(self, name: str) -> NodeFault | None:
-        """A node's fault, whether or not the node counts as unhealthy."""
+    def fault(self, name: str) -> NodeFault | None:
+        """A node's fault, whether it counts yet or not."""
         return self.found.health.nodes.get(name)
 
     def unhealthy(self, provider: str = "aws") -> dict[str, Reason]:
-        """The nodes of a provider that count as unhealthy, and why."""
+        """The unhealthy nodes of a provider, and why."""
         return {name: fault.reason for name, fault in self.provider(provider).unhealthy.items()}
 
     def provider(self, name: str = "aws") -> ProviderHealth:
@@ -56,10 +56,10 @@ class Watch:
 
     def usable(self, name: str = "aws") -> list[str]:
         """Names of the nodes of a provider that count as supply."""
-        (supply,) = [supply for supply in self.found.supplies if supply.provider.name == name]
+        (supply,) = [found for found in self.found.supplies if found.provider.name == name]
         return [info.node.name for info in supply.usable]
 
 
 def beating(now: float, *names: str) -> Mapping[str, float]:
-    """Heartbeats of these nodes, last heard so many seconds after NOW."""
+    """The last heartbeats of these nodes, so many seconds after NOW."""
     return dict.fromkeys(names, NOW + now)

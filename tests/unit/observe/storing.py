@@ -1,4 +1,4 @@
-"""A store that was given things, and who was told to look for that."""
+"""A store filled with objects, and the pools that it enqueued for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORLD = (pool(), namespace(), node("a1"), node("n1"), node("x1", of="elsewhere")
 
 
 class Enqueued(list[tuple[str, float]]):
-    """Who was told to look, and at what time."""
+    """The pools that were enqueued, each with the time."""
 
     def pools(self) -> set[str]:
         return {name for name, _ in self}
@@ -34,14 +34,14 @@ class Clock:
 
 
 def new_store(enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:
-    told = Enqueued() if enqueued is None else enqueued
+    calls = Enqueued() if enqueued is None else enqueued
     return Store(
-        lambda name, at, **_: told.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"]
+        lambda name, at, **_: calls.append((name, at)), wall=wall or Clock(), reserved_namespaces=["kube-system"]
     )
 
 
 def filled(*items: Any, enqueued: Enqueued | None = None, wall: Callable[[], float] | None = None) -> Store:
-    """A store that was given these, in this order."""
+    """A store with these objects, put in this order."""
     store = new_store(enqueued, wall)
     for item in items:
         put(store, item)
@@ -61,14 +61,14 @@ def put(store: Store, item: Any) -> None:
         store.put_node(item, AT)
 
 
-def changed(one: Pod, **fields: Any) -> Pod:
-    return msgspec.structs.replace(one, resource_version=one.resource_version + 1, **fields)
+def changed(before: Pod, **fields: Any) -> Pod:
+    return msgspec.structs.replace(before, resource_version=before.resource_version + 1, **fields)
 
 
-def use_of(store: Store, name: str, of: str = "inference") -> NodeInfo:
+def info_of(store: Store, name: str, of: str = "inference") -> NodeInfo:
     (found,) = [info for info in store.snapshot(of).nodes if info.node.name == name]
     return found
 
 
 def waiting(store: Store, of: str = "inference") -> list[str]:
-    return sorted(one.name for one in store.snapshot(of).waiting)
+    return sorted(pod.name for pod in store.snapshot(of).waiting)

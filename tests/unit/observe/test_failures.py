@@ -42,7 +42,7 @@ def new_failures() -> tuple[Failures, Clock]:
 
 
 def ages(failures: Failures, clock: Clock) -> dict[str, float]:
-    return {one.uid: clock.now - one.at for one in failures.all()}
+    return {failure.uid: clock.now - failure.at for failure in failures.all()}
 
 
 # -- reading
@@ -143,7 +143,7 @@ def test_each_node_keeps_so_many_and_forgets_the_oldest() -> None:
     failures.ended(failed("other", "n1"), listed=False)
     for number in range(PER_NODE + 3):
         failures.ended(failed(f"u{number}"), listed=False)
-    kept = [one.uid for one in failures.all() if one.node == "a1"]
+    kept = [failure.uid for failure in failures.all() if failure.node == "a1"]
     assert kept == [f"u{number}" for number in range(3, PER_NODE + 3)]
     assert len(failures.all()) == PER_NODE + 1
 
@@ -179,7 +179,7 @@ def test_a_pod_that_did_not_start_and_then_ended_counts_once() -> None:
     failures.ended(failed(stuck.uid, refused=False), listed=False)
     failures.recovered(stuck.uid)
     clock.now += 100
-    assert [one.uid for one in failures.all()] == [stuck.uid]
+    assert [failure.uid for failure in failures.all()] == [stuck.uid]
 
 
 def test_what_was_handed_out_is_the_same_until_something_changes_or_it_is_old() -> None:

@@ -1,4 +1,4 @@
-"""Who was heard when, and who counts as silent: never for what we could not hear."""
+"""The last heartbeat of each node, and which nodes are silent: never for a time when none could be received."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDING = 0.001
 
 @dataclass
 class Time:
-    """A steady clock and a time of day, that go together unless somebody sets the one."""
+    """A steady clock and a time of day, that go together unless a test sets one of them."""
 
     steady: float = 1000.0
     day: float = NOW
@@ -57,7 +57,7 @@ class Listener:
             self.beats.put(lease, self.time.steady)
 
     def wait(self, seconds: float, *, connected: bool = True, beating: tuple[str, ...] = ()) -> None:
-        """Let time go by in seconds of ticks; those who beat do so every ten of them."""
+        """Let time go by in seconds of ticks; the beating nodes do so every ten of them."""
         for passed in range(1, round(seconds) + 1):
             self.time.steady += 1
             self.time.day += 1
@@ -100,10 +100,10 @@ def test_what_is_no_lease_is_refused(raw: bytes) -> None:
         read_lease(raw)
 
 
-# -- hearing
+# -- heartbeats
 
 
-def test_a_node_is_silent_that_was_not_heard_for_so_long_while_others_were() -> None:
+def test_a_node_without_a_heartbeat_for_so_long_is_silent_while_others_beat() -> None:
     listener = Listener()
     listener.wait(SILENT - 1, beating=("a", "b"))
     assert listener.silent == set()
@@ -158,7 +158,7 @@ def test_what_was_handed_out_stays_and_is_copied_only_when_something_changed() -
     assert listener.beats.seen()["a"] == NOW + 1
 
 
-# -- what could not be heard
+# -- while heartbeats can not be received
 
 
 def test_listening_begins_with_the_end_of_the_list() -> None:
@@ -183,7 +183,7 @@ def test_a_list_that_is_repeated_begins_anew() -> None:
     assert listener.silent == {"b", "c"}
 
 
-def test_nobody_is_silent_while_the_watch_is_broken_and_then_for_as_long_as_anybody_may_be() -> None:
+def test_no_node_is_silent_while_the_watch_is_broken_or_for_silent_seconds_after_that() -> None:
     listener = Listener()
     listener.wait(SILENT, connected=False)
     listener.wait(SILENT)
@@ -192,7 +192,7 @@ def test_nobody_is_silent_while_the_watch_is_broken_and_then_for_as_long_as_anyb
     assert Listener().silent == set()
 
 
-def test_a_watch_that_is_broken_for_good_makes_nobody_silent_however_long_that_lasts() -> None:
+def test_a_watch_that_is_broken_for_good_never_makes_a_node_silent() -> None:
     listener = Listener()
     for _ in range(5):
         listener.wait(SILENT, connected=False)
@@ -264,7 +264,7 @@ def test_a_time_of_day_that_goes_slower_for_a_while_is_no_gap_and_silence_is_cou
     assert listener.silent == {"c"}
 
 
-def test_the_first_who_is_heard_after_all_were_quiet_says_nothing_about_those_who_are_not_yet() -> None:
+def test_the_first_heartbeat_after_a_gap_of_all_says_nothing_about_the_other_nodes() -> None:
     listener = Listener()
     # The API server is away: nobody can renew, and the watch stays open.
     listener.wait(SILENT + 5)
@@ -275,7 +275,7 @@ def test_the_first_who_is_heard_after_all_were_quiet_says_nothing_about_those_wh
     assert listener.silent == {"b", "c"}
 
 
-def test_the_only_node_left_is_heard_every_ten_seconds_and_that_is_no_gap() -> None:
+def test_the_heartbeats_of_the_only_node_left_every_ten_seconds_are_no_gap() -> None:
     listener = Listener()
     listener.wait(60, beating=("a",))
     assert listener.beats.listening_since == NOW
@@ -293,10 +293,10 @@ def test_what_counts_as_a_gap_follows_from_how_long_the_lease_lasts() -> None:
     assert slow.beats.listening_since == NOW
 
 
-# -- who turned
+# -- what changed
 
 
-def test_those_who_fell_silent_or_were_heard_again_are_told_once() -> None:
+def test_a_node_that_falls_silent_or_beats_again_is_reported_once() -> None:
     listener = Listener(nodes=tuple("abcdefgh"))
     listener.wait(SILENT, beating=tuple("abcdefg"))
     assert listener.changed() == ({"h"}, False)
@@ -305,14 +305,14 @@ def test_those_who_fell_silent_or_were_heard_again_are_told_once() -> None:
     assert listener.changed() == ({"h"}, False)
 
 
-def test_each_number_of_seconds_is_told_by_itself() -> None:
+def test_each_number_of_seconds_is_reported_by_itself() -> None:
     listener = Listener(nodes=tuple("abcdefgh"))
     listener.wait(12, beating=tuple("abcdefg"))
     assert listener.changed(10)[0] == {"h"}
     assert listener.changed()[0] == set()
 
 
-def test_where_half_are_silent_whoever_turns_concerns_everybody() -> None:
+def test_while_half_of_the_nodes_are_silent_every_change_concerns_all_pools() -> None:
     listener = Listener(nodes=tuple("abcd"))
     listener.wait(SILENT, beating=("a", "b"))
     assert listener.changed() == ({"c", "d"}, True)
@@ -336,7 +336,9 @@ _STEPS = st.one_of(
 
 
 @given(st.lists(_STEPS, max_size=20))
-def test_the_silent_are_those_whose_heartbeat_and_our_listening_are_both_so_old(steps: list[tuple[str, float]]) -> None:
+def test_a_node_is_silent_if_its_heartbeat_and_the_start_of_listening_are_both_so_old(
+    steps: list[tuple[str, float]],
+) -> None:
     listener = Listener()
     for what, how in steps:
         match what:

@@ -38,13 +38,13 @@ def ask(moves: Moves, one: Pod, at: float, of: str = POOL) -> None:
 
 
 def names(moves: Moves) -> list[str]:
-    return [one.pod.name for one in moves.of(POOL)]
+    return [move.pod.name for move in moves.of(POOL)]
 
 
 # -- forgotten
 
 
-def test_of_too_many_the_oldest_are_forgotten_and_when_the_latest_of_them_was_made_is_told() -> None:
+def test_of_too_many_moves_the_oldest_are_forgotten_and_the_time_of_the_newest_forgotten_is_kept() -> None:
     clock = Clock()
     moves = under_way(clock, remembered=2)
     for number in range(3):
@@ -56,7 +56,7 @@ def test_of_too_many_the_oldest_are_forgotten_and_when_the_latest_of_them_was_ma
     assert (names(moves), moves.forgotten(POOL)) == (["p2", "p3"], NOW + UNDER_WAY_SECONDS)
 
 
-def test_those_that_may_be_under_way_are_not_forgotten() -> None:
+def test_moves_that_may_be_under_way_are_not_forgotten() -> None:
     clock = Clock()
     moves = under_way(clock, remembered=2)
     for number in range(5):
@@ -64,7 +64,7 @@ def test_those_that_may_be_under_way_are_not_forgotten() -> None:
     assert (len(names(moves)), moves.forgotten(POOL)) == (5, None)
 
 
-def test_those_whose_dwell_is_over_are_forgotten_which_matters_if_it_is_made_longer() -> None:
+def test_moves_are_forgotten_after_their_dwell_and_that_matters_if_the_dwell_is_made_longer() -> None:
     clock = Clock()
     moves = under_way(clock)
     evict(moves, "old", clock.now)
@@ -106,12 +106,14 @@ def test_a_move_that_comes_to_nothing_leaves_an_earlier_refusal_as_it_was() -> N
     moves.refused(held.uid, NOW)
     clock.now += 60
     ask(moves, held, clock.now)
-    assert [(one.request, one.refused_since) for one in moves.of(POOL)] == [(Request.ASKED, NOW)]
+    assert [(move.request, move.refused_since) for move in moves.of(POOL)] == [(Request.ASKED, NOW)]
     moves.failed(held.uid)
-    assert [(one.request, one.refused_since, one.at) for one in moves.of(POOL)] == [(Request.REFUSED, NOW, NOW + 60)]
+    assert [(move.request, move.refused_since, move.at) for move in moves.of(POOL)] == [
+        (Request.REFUSED, NOW, NOW + 60)
+    ]
     ask(moves, held, clock.now)
     moves.refused(held.uid, clock.now)
-    assert [one.refused_since for one in moves.of(POOL)] == [NOW]
+    assert [move.refused_since for move in moves.of(POOL)] == [NOW]
 
 
 def test_a_pod_that_was_let_go_stays_so_whatever_becomes_of_another_request() -> None:
@@ -122,7 +124,7 @@ def test_a_pod_that_was_let_go_stays_so_whatever_becomes_of_another_request() ->
     ask(moves, gone, clock.now)
     moves.failed(gone.uid)
     moves.failed("unknown")
-    assert [(one.let_go, one.at) for one in moves.of(POOL)] == [(True, NOW)]
+    assert [(move.let_go, move.at) for move in moves.of(POOL)] == [(True, NOW)]
 
 
 def test_a_pod_that_changes_its_pool_is_moved_by_one_of_them_alone_and_its_refusal_goes_with_it() -> None:
@@ -134,12 +136,12 @@ def test_a_pod_that_changes_its_pool_is_moved_by_one_of_them_alone_and_its_refus
     clock.now += 200
     ask(moves, held, clock.now, "other")
     assert (moves.of(POOL), moves.forgotten(POOL)) == ((), None)
-    assert [one.refused_since for one in moves.of("other")] == [NOW]
+    assert [move.refused_since for move in moves.of("other")] == [NOW]
     moves.let_go(held.uid, clock.now)
     clock.now += 110
     moves.prune(POOL, 0.0)
     moves.prune("other", 0.0)
-    assert [one.let_go for one in moves.of("other")] == [True]
+    assert [move.let_go for move in moves.of("other")] == [True]
     ask(moves, held, clock.now)
     assert (names(moves), moves.of("other"), moves.forgotten("other")) == (["held"], (), NOW + 200)
 
@@ -159,7 +161,7 @@ def test_a_pool_that_is_gone_leaves_nothing() -> None:
 
 
 def order(moves: Moves) -> dict[str, int]:
-    return {one.pod.name: one.order for one in moves.of(POOL)}
+    return {move.pod.name: move.order for move in moves.of(POOL)}
 
 
 def test_a_pod_left_when_its_move_began_until_it_is_seen_to() -> None:
@@ -172,7 +174,7 @@ def test_a_pod_left_when_its_move_began_until_it_is_seen_to() -> None:
     assert (moves.order, order(moves)) == (3, {"one": 3, "two": 2})
 
 
-def test_of_a_refused_move_that_is_asked_for_again_what_appeared_before_replaces_nobody() -> None:
+def test_a_pod_that_appeared_before_a_second_request_of_a_refused_move_is_no_replacement() -> None:
     moves = under_way(Clock())
     held = pod("held", on="n1", owner="rs")
     ask(moves, held, NOW)
@@ -181,7 +183,7 @@ def test_of_a_refused_move_that_is_asked_for_again_what_appeared_before_replaces
     assert order(moves) == {"held": 2}
 
 
-def test_of_one_that_was_let_go_and_is_asked_for_again_the_replacement_may_have_appeared() -> None:
+def test_a_pod_that_appeared_before_a_second_request_after_it_was_let_go_may_be_the_replacement() -> None:
     moves = under_way(Clock())
     one = evict(moves, "stuck", NOW)
     evict(moves, "p", NOW)

@@ -134,7 +134,7 @@ def test_what_a_pod_does_not_say_is_empty() -> None:
 
 
 @pytest.mark.parametrize(("text", "allowed"), [("", ()), (" , ", ()), ("a", ("a",))])
-def test_an_allow_list_may_be_empty_and_then_allows_nobody(text: str, allowed: tuple[str, ...]) -> None:
+def test_an_empty_allow_list_allows_no_provider(text: str, allowed: tuple[str, ...]) -> None:
     assert read_pod(annotations={"computepool.io/providers": text}).allowed == allowed
 
 
@@ -282,6 +282,6 @@ def test_a_pod_as_the_api_server_serves_it_is_read() -> None:
     assert len(found.shape.tolerations) == 2
 
 
-def test_fields_that_nobody_needs_do_not_matter_whatever_they_hold() -> None:
+def test_unneeded_fields_may_hold_anything() -> None:
     found = read_pod({"containers": [{"image": 3, "env": [{}]}], "future": {"x": [1]}}, status={"hostIP": 7})
     assert found.name == "p"

@@ -185,7 +185,7 @@ def test_an_answer_that_is_no_list_is_asked_for_again(body: bytes) -> None:
     play(server, scenario, tuning=PAGES)
 
 
-def test_what_changed_and_vanished_while_nobody_watched_is_told_after_a_relist_and_all_else_again() -> None:
+def test_a_relist_brings_what_changed_and_vanished_without_a_watch_and_every_other_object_again() -> None:
     async def scenario(f: Following) -> None:
         await f.watching()
         await unseen(

@@ -7,7 +7,7 @@ import pytest
 
 from computepool.model.cluster import Offer
 from tests.builders import GPU, NOW, namespace, node, pod, pool, shape
-from tests.unit.observe.storing import AT, WORLD, Clock, Enqueued, changed, filled, new_store, put, use_of, waiting
+from tests.unit.observe.storing import AT, WORLD, Clock, Enqueued, changed, filled, info_of, new_store, put, waiting
 
 # -- what a snapshot holds
 
@@ -21,14 +21,14 @@ def test_nodes_and_pods_are_found_in_whatever_order_they_come() -> None:
     pieces = [pool(), namespace(), node("a1"), pod("p", 2, on="a1"), pod("q")]
     for order in (pieces, pieces[::-1]):
         store = filled(*order)
-        assert use_of(store, "a1").used[GPU] == 2000
+        assert info_of(store, "a1").used[GPU] == 2000
         assert waiting(store) == ["q"]
 
 
 def test_a_node_is_charged_with_every_pod_on_it_and_shares_tell_the_pools_own() -> None:
     own, other = pod("own", 2, on="a1", burst="nebius"), pod("other", 1, on="a1", namespace="kube-system")
     tiny = pod("tiny", shaped=shape(0, more={"cpu": 1}), on="a1")
-    info = use_of(filled(pool(), namespace(), node("a1"), own, other, tiny), "a1")
+    info = info_of(filled(pool(), namespace(), node("a1"), own, other, tiny), "a1")
     assert (info.used[GPU], info.used["cpu"], info.used["pods"]) == (3000, 1000, 3000)
     assert info.shares["inference"].members == (own,)
     assert info.shares["inference"].accelerators == 2000
@@ -38,7 +38,7 @@ def test_a_node_is_charged_with_every_pod_on_it_and_shares_tell_the_pools_own() 
 def test_a_finished_pod_holds_nothing() -> None:
     one = pod("p", 8, on="a1")
     store = filled(pool(), namespace(), node("a1"), one, changed(one, finished=True))
-    assert use_of(store, "a1").used == {}
+    assert info_of(store, "a1").used == {}
     assert store.sizes() == (1, 0)
 
 
@@ -46,15 +46,15 @@ def test_a_pod_that_is_bound_waits_no_more() -> None:
     one = pod("p", 8)
     store = filled(pool(), namespace(), node("a1"), one, changed(one, node="a1"))
     assert waiting(store) == []
-    assert use_of(store, "a1").left[GPU] == 0
+    assert info_of(store, "a1").left[GPU] == 0
 
 
 def test_a_nomination_takes_the_place_and_gives_it_back() -> None:
     one = pod("p", 8, nominated="a1")
     store = filled(pool(), namespace(), node("a1"), one)
-    assert use_of(store, "a1").left[GPU] == 0
+    assert info_of(store, "a1").left[GPU] == 0
     put(store, changed(one, nominated=""))
-    assert use_of(store, "a1").left[GPU] == 8000
+    assert info_of(store, "a1").left[GPU] == 8000
 
 
 def test_pods_in_reserved_namespaces_belong_to_no_pool() -> None:

@@ -1,4 +1,4 @@
-"""Who is told to look: each pool that a change concerns, and nobody else."""
+"""Which pools are enqueued: each pool that a change concerns, and no other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_change_that_concerns_a_pool_has_it_looked_at(event: Any) -> None:
     ],
     ids=str,
 )
-def test_a_change_that_concerns_nobody_wakes_nobody(event: Any) -> None:
+def test_a_change_that_concerns_no_pool_enqueues_no_pool(event: Any) -> None:
     enqueued = Enqueued()
     put(filled(*WORLD, enqueued=enqueued), event)
     assert enqueued == []
@@ -88,7 +88,7 @@ def test_a_write_that_has_landed_has_the_pool_looked_at_though_nothing_else_chan
     assert P.uid not in store.in_flight
 
 
-def test_a_place_that_another_pools_pod_gives_up_has_everybody_looked_at() -> None:
+def test_a_place_that_another_pools_pod_gives_up_enqueues_every_pool() -> None:
     enqueued = Enqueued()
     theirs = pool(
         provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}

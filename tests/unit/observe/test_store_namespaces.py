@@ -12,7 +12,7 @@ SELECTS = pool(workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
 
 
 def waiting(store: Store) -> list[str]:
-    return sorted(one.name for one in store.snapshot("inference").waiting)
+    return sorted(waiting_pod.name for waiting_pod in store.snapshot("inference").waiting)
 
 
 def test_a_namespace_that_changes_takes_all_of_its_pods_along_and_no_others() -> None:

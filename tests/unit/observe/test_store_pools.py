@@ -5,18 +5,18 @@ from __future__ import annotations
 from computepool.model.cluster import Offer
 from computepool.model.keys import BURST_LABEL
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
-from tests.unit.observe.storing import AT, Enqueued, changed, filled, put, use_of, waiting
+from tests.unit.observe.storing import AT, Enqueued, changed, filled, info_of, put, waiting
 
 OLD = pool(provider("aws"), provider("nebius"), name="old", created=NOW - 2000)
 YOUNG = pool(provider("aws"), provider("nebius"), name="young", created=NOW - 1000)
 
 
-def test_the_older_pool_keeps_the_pod_and_the_younger_is_told_how_many_and_by_whom() -> None:
+def test_the_older_pool_keeps_the_pod_and_the_younger_gets_the_count_and_the_name() -> None:
     store = filled(YOUNG, OLD, namespace(), node("a1"), pod("p"), pod("q", on="a1"))
     assert (waiting(store, "old"), waiting(store, "young")) == (["p"], [])
     assert (store.snapshot("old").conflicts, store.snapshot("old").conflicting_pool) == (0, "")
     assert (store.snapshot("young").conflicts, store.snapshot("young").conflicting_pool) == (2, "old")
-    assert use_of(store, "a1", "young").shares.keys() == {"old"}
+    assert info_of(store, "a1", "young").shares.keys() == {"old"}
 
 
 def test_of_several_rivals_the_oldest_is_named_whatever_came_last() -> None:
@@ -32,7 +32,7 @@ def test_a_pod_goes_to_the_next_pool_when_the_older_one_is_gone() -> None:
     store = filled(YOUNG, OLD, namespace(), node("a1"), pod("p"), pod("q", on="a1"))
     store.drop_pool("old", AT)
     assert waiting(store, "young") == ["p"]
-    assert use_of(store, "a1", "young").shares.keys() == {"young"}
+    assert info_of(store, "a1", "young").shares.keys() == {"young"}
     assert store.snapshot("young").conflicts == 0
 
 
@@ -43,10 +43,10 @@ def test_another_pools_pods_that_were_sent_on_are_foreign_while_they_are_not_bou
     sent = changed(sent, labels={"of": "theirs", BURST_LABEL: "nebius"})
     store = filled(mine, theirs, namespace(), node("n1"), sent, flying, home)
     store.in_flight.start(flying.uid, Offer("nebius", NOW))
-    assert sorted(one.name for one in store.snapshot("mine").foreign) == ["flying", "sent"]
+    assert sorted(foreign.name for foreign in store.snapshot("mine").foreign) == ["flying", "sent"]
     assert store.snapshot("theirs").foreign == ()
     put(store, changed(sent, node="n1"))
-    assert [one.name for one in store.snapshot("mine").foreign] == ["flying"]
+    assert [foreign.name for foreign in store.snapshot("mine").foreign] == ["flying"]
 
 
 def test_a_pool_without_the_edited_selector_gives_its_pods_back() -> None:
@@ -56,15 +56,15 @@ def test_a_pool_without_the_edited_selector_gives_its_pods_back() -> None:
     )
     put(store, narrowed)
     assert waiting(store, "old") == []
-    assert use_of(store, "a1", "old").shares == {}
+    assert info_of(store, "a1", "old").shares == {}
 
 
 def test_a_pool_that_counts_another_accelerator_counts_anew() -> None:
     both = shape(1, more={"amd.com/gpu": 3})
     store = filled(pool(), namespace(), node("a1"), pod("p", shaped=both, on="a1"))
-    assert use_of(store, "a1").shares["inference"].accelerators == 1000
+    assert info_of(store, "a1").shares["inference"].accelerators == 1000
     put(store, pool(accelerator={"resourceName": "amd.com/gpu"}))
-    assert use_of(store, "a1").shares["inference"].accelerators == 3000
+    assert info_of(store, "a1").shares["inference"].accelerators == 3000
 
 
 # -- namespaces

@@ -179,7 +179,7 @@ def test_whatever_has_happened_the_store_shows_what_there_is(events: list[Any]) 
 
 @often
 @given(EVENTS)
-def test_every_pool_whose_snapshot_changes_is_told_to_look(events: list[Any]) -> None:
+def test_every_pool_whose_snapshot_changes_is_enqueued(events: list[Any]) -> None:
     enqueued = Enqueued()
     store, truth = new_store(enqueued), Truth()
     for event in events:

@@ -27,7 +27,7 @@ class Scene:
         for item in items or (pool(), namespace(), *NODES):
             put(self.store, item)
         self.store.heartbeats.sync_started(self.clock.now)
-        self.beat(*(one.name for one in NODES))
+        self.beat(*(member.name for member in NODES))
         self.store.heartbeats.sync_finished(self.clock.now)
         self.tick()
         self.enqueued.clear()
@@ -60,12 +60,12 @@ def patient(name: str, seconds: int, *providers: dict[str, Any]) -> Any:
 # -- silence
 
 
-def test_a_quiet_cluster_wakes_nobody() -> None:
+def test_a_quiet_cluster_enqueues_no_pool() -> None:
     scene = Scene()
-    assert scene.wait(60, *(one.name for one in NODES)) == set()
+    assert scene.wait(60, *(member.name for member in NODES)) == set()
 
 
-def test_a_pool_looks_when_a_node_of_it_falls_silent_and_when_it_is_heard_again() -> None:
+def test_a_pool_is_enqueued_when_its_node_falls_silent_and_when_it_beats_again() -> None:
     scene = Scene()
     assert scene.wait(24, "a1", "a2", "n1", "x1") == set()
     assert scene.wait(1) == {"inference"}
@@ -75,7 +75,7 @@ def test_a_pool_looks_when_a_node_of_it_falls_silent_and_when_it_is_heard_again(
     assert scene.tick() == set()
 
 
-def test_each_pool_is_told_by_its_own_seconds_and_only_of_its_own_nodes() -> None:
+def test_each_pool_is_enqueued_by_its_own_seconds_and_for_its_own_nodes_only() -> None:
     aws, nebius = provider("aws"), provider("nebius")
     scene = Scene(
         namespace(),
@@ -92,7 +92,7 @@ def test_each_pool_is_told_by_its_own_seconds_and_only_of_its_own_nodes() -> Non
     assert scene.wait(1) == {"slow"}
 
 
-def test_after_an_edit_to_and_fro_those_who_are_silent_are_told_of_again() -> None:
+def test_after_an_edit_to_and_fro_silent_nodes_are_reported_again() -> None:
     scene = Scene(namespace(), *NODES, patient("inference", 25))
     assert scene.wait(25, "a1", "a2", "n1", "x1") == {"inference"}
     put(scene.store, patient("inference", 60))
@@ -101,7 +101,7 @@ def test_after_an_edit_to_and_fro_those_who_are_silent_are_told_of_again() -> No
     assert scene.tick() == {"inference"}
 
 
-def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
+def test_while_most_nodes_are_silent_any_heartbeat_enqueues_every_pool() -> None:
     scene = Scene()
     assert scene.wait(30, "x1") == {"inference"}
     scene.beat("x1")
@@ -112,7 +112,7 @@ def test_where_most_are_silent_every_pool_looks_whoever_is_heard() -> None:
     assert scene.tick() == {"inference"}
 
 
-def test_a_pass_sees_the_heartbeats_of_the_whole_cluster_and_since_when_they_are_heard() -> None:
+def test_a_pass_sees_the_heartbeats_of_the_whole_cluster_and_since_when_they_are_received() -> None:
     scene = Scene()
     scene.wait(10, "a1")
     seen = scene.store.snapshot("inference")
@@ -122,7 +122,7 @@ def test_a_pass_sees_the_heartbeats_of_the_whole_cluster_and_since_when_they_are
     assert seen.heartbeats["a2"] == NOW
 
 
-def test_while_the_watch_is_broken_nobody_falls_silent() -> None:
+def test_while_the_watch_is_broken_no_node_falls_silent() -> None:
     scene = Scene()
     for _ in range(60):
         scene.clock.now += 1
@@ -146,7 +146,7 @@ def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> No
     assert scene.store.snapshot("other").failures == expected
 
 
-def test_a_pod_that_is_known_to_have_failed_wakes_nobody() -> None:
+def test_a_pod_that_is_known_to_have_failed_enqueues_no_pool() -> None:
     scene = Scene()
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
     scene.enqueued.clear()
@@ -170,7 +170,7 @@ def test_failures_are_kept_for_the_longest_window_of_any_pool() -> None:
 
 
 @pytest.mark.parametrize("namespace_of_pod", ["default", "kube-system"])
-def test_a_pod_that_does_not_start_tells_of_its_node_whoever_it_belongs_to(namespace_of_pod: str) -> None:
+def test_a_pod_of_any_owner_that_does_not_start_counts_for_its_node(namespace_of_pod: str) -> None:
     scene = Scene()
     starting = pod("p", on="a1", namespace=namespace_of_pod, owner="rs")
     put(scene.store, starting)
@@ -197,7 +197,7 @@ def test_a_pod_that_starts_at_last_or_is_gone_stays_a_failure_for_the_window() -
 # -- changes that nobody reads
 
 
-def test_a_strangers_pod_that_becomes_ready_wakes_nobody() -> None:
+def test_a_pod_of_no_pool_that_becomes_ready_enqueues_no_pool() -> None:
     scene = Scene()
     stranger = pod("p", 0, on="a1", namespace="kube-system")
     scene.store = Store(
@@ -223,7 +223,7 @@ def test_a_pod_of_the_pool_that_becomes_ready_has_the_pool_look() -> None:
     assert scene.enqueued.pools() == {"inference"}
 
 
-def test_a_node_condition_that_turns_has_the_pool_look_and_one_that_stands_does_not() -> None:
+def test_a_node_condition_enqueues_the_pool_only_when_it_changes() -> None:
     scene = Scene()
     unhealthy = changed(NODES[0], conditions=(("XIDErrors", "True"),))  # type: ignore[arg-type]
     put(scene.store, unhealthy)

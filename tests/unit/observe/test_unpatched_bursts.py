@@ -26,7 +26,7 @@ def two(*more: Any, enqueued: Enqueued | None = None) -> Store:
 
 
 def foreign(store: Store) -> list[str]:
-    return [one.name for one in store.snapshot("mine").foreign]
+    return [foreign.name for foreign in store.snapshot("mine").foreign]
 
 
 def test_a_pod_that_the_policy_admitted_holds_its_place_in_other_pools_before_anybody_has_labelled_it() -> None:

@@ -45,7 +45,7 @@ def test_each_is_forgotten_by_itself() -> None:
 
 
 @pytest.mark.parametrize("unusual", [b"?", b"[]", b'{"metadata": 7}', b'{"metadata": {"uid": 7}}'])
-def test_one_that_does_not_even_say_who_it_is_stands_until_the_next_list(unusual: bytes) -> None:
+def test_an_unreadable_object_without_a_uid_stands_until_the_next_list(unusual: bytes) -> None:
     unread = noted()
     unread.note(unusual, BROKEN)
     assert unread.text == "cannot read one of the pods: Expected `str`, got `int`"
@@ -85,7 +85,7 @@ def play(server: FakeApiServer, scenario: Callable[[Following], Awaitable[None]]
     asyncio.run(run())
 
 
-def test_one_that_comes_by_watch_is_named_until_it_can_be_read() -> None:
+def test_an_unreadable_object_from_the_watch_is_named_until_it_can_be_read() -> None:
     server = FakeApiServer()
 
     async def scenario(f: Following) -> None:
@@ -98,7 +98,7 @@ def test_one_that_comes_by_watch_is_named_until_it_can_be_read() -> None:
     play(server, scenario)
 
 
-def test_one_that_was_listed_is_named_until_it_is_deleted() -> None:
+def test_an_unreadable_object_from_a_list_is_named_until_it_is_deleted() -> None:
     server = FakeApiServer()
     server.create(PODS, odd_pod(7))
 

@@ -1,1 +1,1 @@
-"""Each provider's circuit breaker: whether the provider is used, and how it is tried again after a failure. Pure."""
+"""Each provider's circuit breaker: whether the provider is used, and how it is tried again after a failure."""

@@ -1,16 +1,16 @@
-"""A provider's circuit breaker: one step from its state before and what is seen now.
+"""A provider's circuit breaker: one step, from its state before and what is seen now.
 
 Closed -> Open      The provider fails, or did not bind several pods in time, or is drained by hand.
-Open -> HalfOpen    Its backoff is over, nothing was wrong for clearSeconds, and it has a node to try.
+Open -> HalfOpen    Its backoff is over, it had no fault for clearSeconds, and it has a node to try.
 HalfOpen -> Closed  (a) A new pod was ready there for proveSeconds; or
-                    (b) nothing is wrong, and for the time of `_unproven_until` no pod came, or a pod gave no result (it
-                    waits for an image, say). Without (b) its nodes would be kept from everybody for want of a pod that
-                    tells. In (b) the failures are kept, so the next backoff is longer.
-HalfOpen -> Open    The provider fails again, or the new pod does; the next backoff is twice as long.
+                    (b) it has no fault, and until `_unproven_until` no pod came, or the pod gave no result (its image
+                    is still pulled, for example). Without (b) the provider would stay unused for want of a pod that
+                    proves it. In (b) the failures are kept, so the next backoff is longer.
+HalfOpen -> Open    The provider or the new pod fails; the next backoff is twice as long.
 
-Invariant 8: the status records all that a step needs, except `BreakerTimers`. These start anew after a restart, so a
-restart never makes a breaker half-open or closed sooner. While too many providers have failed at once, no breaker opens
-unless by hand.
+Invariant 8: the status records all that a step needs, except `BreakerTimers`. These timers start anew after a restart,
+so a restart never makes a breaker half-open or closed sooner. While too many providers have failed at once, a breaker
+opens only by hand.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,9 +26,9 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, BreakerTimers
 
 JITTER = 0.1
-LACKING = frozenset({Reason.DRAINED, Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED})
-"""Reasons of an open breaker while the pods that run there may be well: it was drained by hand, or had no room for new
-pods. That may last for hours, and is no sign that the operator's own view is at fault."""
+NO_FAULT_OF_PODS = frozenset({Reason.DRAINED, Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED})
+"""Reasons of an open breaker while the pods that run there may be healthy: the provider was drained by hand, or had no
+room for new pods. That may last for hours, and does not suggest that the operator's own view is at fault."""
 NO_TIMERS = BreakerTimers()
 _DOUBLINGS = 32
 _MILLISECONDS = 3
@@ -37,14 +37,14 @@ Step = tuple[Breaker, BreakerTimers]
 
 
 class BreakerInput(msgspec.Struct, frozen=True):
-    """What is seen of a provider, as far as its breaker depends on it."""
+    """What a provider's breaker depends on."""
 
     health: ProviderHealth
     drained: bool = False
     not_bound: int = 0
-    """How many pods it did not bind in time, one after another, since its breaker last changed."""
+    """How many pods it did not bind in time, in a row, since its breaker last changed."""
     node: str = ""
-    """The node to try; empty where no node takes pods."""
+    """The node to try; empty if no node takes pods."""
     makes_nodes: bool = False
     """Whether it makes nodes on demand, so that it can be tried without a node."""
     tried: bool = False
@@ -52,9 +52,9 @@ class BreakerInput(msgspec.Struct, frozen=True):
     ready: bool = False
     """Whether a new pod is ready on it."""
     failing: bool = False
-    """Whether a new pod failed on it, and none is ready."""
+    """Whether a new pod failed on it, and no new pod is ready."""
     timeout: float = 0.0
-    """Seconds that a pod sent there has to be bound."""
+    """How many seconds a pod that was sent there is given to be bound."""
 
     @property
     def can_be_tried(self) -> bool:
@@ -63,11 +63,11 @@ class BreakerInput(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the spec says about one breaker."""
+    """The rules of the spec for one breaker."""
 
     health: HealthSpec
     key: str
-    """A unique name of the breaker, which seeds its jitter."""
+    """The unique name of the breaker; it seeds the jitter."""
 
     def backoff(self, failures: int) -> float:
         """Return for how many seconds the breaker stays open after so many failures."""
@@ -88,7 +88,7 @@ def step(
 
 
 def rechecks(breaker: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules) -> Sequence[float]:
-    """Return when time alone may change the breaker, in seconds since the epoch; times that are over have no effect."""
+    """Return when time alone may change the breaker, in seconds since the epoch. Past times have no effect."""
     if breaker.state is BreakerState.OPEN and timers.clear_since is not None:
         return [max(breaker.retry_at or 0.0, timers.clear_since + rules.health.clear_seconds)]
     if breaker.state is BreakerState.HALF_OPEN:
@@ -99,7 +99,7 @@ def rechecks(breaker: Breaker, timers: BreakerTimers, seen: BreakerInput, rules:
 
 
 def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
-    """Explain that more than one provider, and more than `percent` of them, failed at once; else return nothing."""
+    """Explain that more than one provider, and more than `percent` of them, failed at once; empty otherwise."""
     names = sorted(failed)
     if len(names) < 2 or 100 * len(names) <= percent * providers:
         return ""
@@ -113,17 +113,17 @@ def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
 def has_failed(breaker: Breaker, seen: BreakerInput) -> bool:
     """Say whether the provider counts as failed: its breaker opened because it was unhealthy, or it fails now.
 
-    A drained provider does not count. Nor does one whose nodes are all gone: it can't recover from that by itself, and
+    A drained provider does not count. A provider without nodes does not count either: it can't recover by itself, and
     would count for ever.
     """
-    unhealthy = breaker.state is BreakerState.OPEN and breaker.reason not in LACKING and seen.health.known
+    unhealthy = breaker.state is BreakerState.OPEN and breaker.reason not in NO_FAULT_OF_PODS and seen.health.known
     return not seen.drained and (unhealthy or seen.health.failing is not None)
 
 
 def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
     """Return for how many seconds a breaker stays open: doubled each time, up to maxBackoffSeconds.
 
-    The jitter is a tenth at most. It follows from the key, so that every pass and every leader gets the same.
+    The jitter is a tenth at most. It follows from the key, so that every pass and every leader gets the same value.
     """
     digest = blake2b(f"{key}/{failures}".encode(), digest_size=4).digest()
     share = int.from_bytes(digest, "big") / 0xFFFF_FFFF
@@ -133,7 +133,7 @@ def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
 
 def _opened(before: Breaker, reason: Reason, rules: Rules, now: float) -> Breaker:
     failures = before.failures + 1
-    # The status holds milliseconds, and what is decided has to survive the way there and back.
+    # The status holds milliseconds, and this time has to survive the way into the status and back.
     retry_at = round(now + rules.backoff(failures), _MILLISECONDS)
     return Breaker(BreakerState.OPEN, reason, now, retry_at, failures)
 
@@ -160,11 +160,11 @@ def _from_open(
     clear = None if seen.health.troubled else timers.clear_since
     if clear is None and not seen.health.troubled:
         clear = now
-    over = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + rules.health.clear_seconds))
-    if seen.drained and over and failing is None and not by_hand:
-        # From now on nothing but the drain keeps it open.
+    waited = by_hand or (clear is not None and now >= max(before.retry_at or 0.0, clear + rules.health.clear_seconds))
+    if seen.drained and waited and failing is None and not by_hand:
+        # From now on only the drain keeps it open.
         return _drained(before, now), NO_TIMERS
-    if seen.drained or not over or failing is not None or not seen.can_be_tried:
+    if seen.drained or not waited or failing is not None or not seen.can_be_tried:
         return before, BreakerTimers(clear_since=clear)
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=seen.node), NO_TIMERS
 

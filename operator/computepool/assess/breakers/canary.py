@@ -1,4 +1,4 @@
-"""What a breaker depends on: the node that is tried, and what became of the pods that came there since."""
+"""The canary of a half-open breaker: the node that is tried, and what became of the pods that came there since."""
 
 from collections.abc import Iterable, Sequence
 from heapq import nsmallest
@@ -21,20 +21,23 @@ def breaker_input(
     breaker: Breaker,
     not_bound: int,
 ) -> BreakerInput:
-    """Return what is seen of a provider. `infos`: its nodes; `not_bound`: how many pods it did not bind in time."""
+    """Return what a provider's breaker depends on.
+
+    `infos`: the provider's nodes; `not_bound`: how many pods it did not bind in time.
+    """
     if breaker.closed:
         return BreakerInput(health, provider.drain, not_bound, makes_nodes=provider.kind.before_room)
     resource = snapshot.pool.spec.accelerator.resource_name
     healthy = [info for info in infos if info.node.name not in health.unhealthy]
-    new = [pod for pod in _pods(healthy, snapshot.pool.name) if came_at(pod, provider.name) >= int(breaker.since)]
+    new = [pod for pod in _staying(healthy, snapshot.pool.name) if came_at(pod, provider.name) >= int(breaker.since)]
     candidates = [info for info in healthy if info.node.usable and not leaving(info.node)]
     coming = [pod for pod in snapshot.waiting if _waits_for(pod, provider, breaker)]
     canary = _canary(candidates, breaker, resource, coming if provider.kind.before_room and not new else ())
     if canary is not None and not accelerators_of(canary, resource).free:
-        # A provider that is full has no place for a new pod: there the pods that run show that it works.
-        new += _pods([canary], snapshot.pool.name)
+        # A full node has no place for a new pod: there the running pods show that it works.
+        new += _staying([canary], snapshot.pool.name)
     ready = any(pod.ready for pod in new)
-    # New pods are kept off all other nodes of the provider, so a failure there tells nothing of it.
+    # New pods are kept off all other nodes of the provider, so a failure there says nothing about it.
     tried = {breaker.node, "" if canary is None else canary.node.name}
     refused = any(
         failure.refused and failure.at >= breaker.since and failure.node in tried for failure in snapshot.failures
@@ -53,39 +56,39 @@ def breaker_input(
 
 
 def came_at(pod: Pod, provider: str) -> float:
-    """Return when the pod could first go to the provider, in seconds since the epoch; creation has whole seconds."""
+    """Return when the pod could first go to the provider, in seconds since the epoch. Creation has whole seconds."""
     at = pod.offered(provider)
     return pod.created if at is None else max(pod.created, at)
 
 
 def canary_runs(infos: Iterable[NodeInfo], pool: str, provider: str, breaker: Breaker) -> bool:
-    """Say whether a pod of the pool came to these nodes since the half-open provider is tried, and is to prove it."""
-    return any(came_at(pod, provider) >= int(breaker.since) for pod in _pods(infos, pool))
+    """Say whether a pod of the pool came to these nodes since the breaker is half-open: this pod is the canary."""
+    return any(came_at(pod, provider) >= int(breaker.since) for pod in _staying(infos, pool))
 
 
 def _canary(candidates: Sequence[NodeInfo], breaker: Breaker, resource: str, coming: Iterable[Pod]) -> NodeInfo | None:
-    """Return the node to try: the same as before while it can be, else one with much free.
+    """Return the node to try: the same node as before if possible, otherwise a node with much free.
 
-    `coming`: pods that a new node may have been made for. Where the same node has no place for them, they get theirs.
+    `coming`: pods that a new node may have been made for. If the same node has no place for them, that node is tried.
     """
     same = next((info for info in candidates if info.node.name == breaker.node), None)
     if same is None:
-        return _next(candidates, breaker.failures, resource)
+        return _next_node(candidates, breaker.failures, resource)
     stuck = next((pod for pod in coming if not _has_place(same, pod)), None)
     return same if stuck is None else next((info for info in candidates if _has_place(info, stuck)), same)
 
 
-def _next(candidates: Sequence[NodeInfo], failures: int, resource: str) -> NodeInfo | None:
-    """Return the node of the next trial: the emptiest node first, and after each failure the node that follows.
+def _next_node(candidates: Sequence[NodeInfo], failures: int, resource: str) -> NodeInfo | None:
+    """Return the node of the next trial: the emptiest node first, and after each failure the next emptiest.
 
-    Otherwise a bad node, which is empty since nothing runs there, would be tried for ever.
+    Otherwise a bad node, which is empty because no pod runs there, would be tried for ever.
     """
     free = {info.node.name: accelerators_of(info, resource).free for info in candidates}
-    able = [info for info in candidates if free[info.node.name]] or candidates
-    if not able:
+    with_room = [info for info in candidates if free[info.node.name]] or candidates
+    if not with_room:
         return None
-    turn = max(0, failures - 1) % len(able)
-    return nsmallest(turn + 1, able, key=lambda info: (-free[info.node.name], info.node.name))[turn]
+    turn = max(0, failures - 1) % len(with_room)
+    return nsmallest(turn + 1, with_room, key=lambda info: (-free[info.node.name], info.node.name))[turn]
 
 
 def _has_place(info: NodeInfo, pod: Pod) -> bool:
@@ -94,14 +97,14 @@ def _has_place(info: NodeInfo, pod: Pod) -> bool:
     )
 
 
-def _pods(infos: Iterable[NodeInfo], pool: str) -> list[Pod]:
+def _staying(infos: Iterable[NodeInfo], pool: str) -> list[Pod]:
     return [pod for pod in members_on(infos, pool) if pod.deleting is None]
 
 
 def _waits_for(pod: Pod, provider: Provider, breaker: Breaker) -> bool:
     """Say whether the pod was sent there since the breaker changed, and waits to be bound.
 
-    Pods that may have no place there do not count, nor pods that the scheduler does not look at.
+    Two kinds of pods do not count: pods that may have no place there, and pods that the scheduler leaves aside.
     """
     if pod.shape.unmodelled or pod.gated or pod.deleting is not None:
         return False

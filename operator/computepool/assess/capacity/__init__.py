@@ -1,1 +1,1 @@
-"""What a provider has, and where a pod fits. Pure."""
+"""The capacity of each provider, and which pods fit there."""

@@ -1,9 +1,9 @@
-"""Whether pods fit on a provider's nodes: a packing that only ever fills up.
+"""Whether pods fit on a provider's nodes: a packing that only fills up.
 
-What is modelled: resources, nodeSelector, required node affinity, taints and tolerations. The rest is named in
-`Shape.unmodelled`, and the scheduler has the last word.
+The packing models resources, nodeSelector, required node affinity, taints and tolerations. `Shape.unmodelled` names
+the pod's other constraints, and the scheduler has the last word.
 
-Invariant 2 is kept here: a place given to one pod is taken from the node's remainder before the next pod is tried,
+This file keeps invariant 2: a place given to one pod is taken from the node's remainder before the next pod is tried,
 so the pods placed never request more than what was free.
 """
 
@@ -19,14 +19,14 @@ from computepool.model.reasons import Reason
 from computepool.model.taints import Taint, tolerated
 
 SOON_SECONDS = 30.0
-"""A terminating pod that is gone within this counts as soon free: the default grace period."""
+"""A terminating pod that is gone within this time makes its place soon free: the default grace period."""
 SLACK_SECONDS = 5.0
-"""Allowed at both ends: the time is the API server's, whose clock may be ahead of ours, or behind; the event of the
-deletion takes a moment to get here; and a node needs a moment after the grace period until the pod is gone."""
+"""Allowed at both ends. The time is the API server's, and its clock may be ahead of ours or behind. The event of the
+deletion takes a moment to arrive. After the grace period, a node needs a moment until the pod is gone."""
 
 
 def label_keys(pods: Iterable[Pod]) -> frozenset[str]:
-    """Return every node label that the pods' selectors read: nodes alike in these are decided once."""
+    """Return every node label that the pods' selectors read: nodes with equal values are decided once."""
     keys: set[str] = set()
     for shape in {id(pod.shape): pod.shape for pod in pods}.values():
         keys.update(key for key, _ in shape.node_selector)
@@ -43,9 +43,9 @@ _NAME = "metadata.name"
 class Packer:
     """Places pods, one after another, on the usable nodes of one provider.
 
-    Capacity only shrinks between two rollbacks, so a node that can't take a shape now can't take it later: each shape's
-    search goes on where it stopped, and placing any number of pods looks at each node once per shape. Nodes that are
-    alike in taints and in the labels that any pod asks for are of one kind, and selectors are read once per shape and
+    Capacity only shrinks between two rollbacks, so a node that can't take a shape now can't take it later. Each shape's
+    search goes on where it stopped, so placing any number of pods looks at each node once per shape. Nodes with equal
+    taints, and equal values of the labels that pods ask for, are of one kind. Selectors are read once per shape and
     kind.
     """
 
@@ -53,20 +53,20 @@ class Packer:
         """Start with what is free. `keys`: `label_keys` of every pod that will be tried."""
         self.supply = supply
         self._now = now
-        # The fullest first: small pods fill gaps, and empty nodes stay whole for big ones.
         self._resource = resource
+        # The fullest node first: small pods fill gaps, and empty nodes stay whole for big pods.
         order = sorted((accelerators_of(info, resource).free, info.node.name, info) for info in supply.usable)
-        self._uses = [info for _, _, info in order]
+        self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys
         self._kinds = {_kind_of(info.node, keys): info.node for info in supply.nodes}
-        self._kind = [_kind_of(info.node, keys) for info in self._uses]
+        self._kind = [_kind_of(info.node, keys) for info in self._infos]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
         self._cursor: dict[tuple[int, bool], int] = {}
         self._taken = 0
-        # What each change of a cursor has replaced, and which node gave a place to which shape.
+        # By change of a cursor: its key, the value before, the node that gave a place if any, and the shape.
         self._journal: list[tuple[tuple[int, bool], int | None, int | None, Shape]] = []
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
@@ -74,15 +74,15 @@ class Packer:
 
     @property
     def taken(self) -> int:
-        """How much of the accelerator was given to pods so far, in thousandths."""
+        """The accelerators given to pods so far, in thousandths."""
         return self._taken
 
     def savepoint(self) -> int:
-        """Return what `rollback` needs to undo every `place` from now on; promises of `place_soon` are not undone."""
+        """Return a mark for `rollback`, which undoes every `place` from now on. Promises of `place_soon` stay."""
         return len(self._journal)
 
     def rollback(self, savepoint: int) -> None:
-        """Take back the places that were given since."""
+        """Take back the places that were given since the savepoint."""
         while len(self._journal) > savepoint:
             key, cursor, index, shape = self._journal.pop()
             if cursor is None:
@@ -94,11 +94,11 @@ class Packer:
                 _add(self._left[index], shape)
 
     def remainders(self) -> Iterable[tuple[NodeInfo, Resources]]:
-        """Return the nodes, and what is left of each."""
-        return [(info, self._remainder(index)) for index, info in enumerate(self._uses)]
+        """Return the nodes with their remaining resources."""
+        return [(info, self._remainder(index)) for index, info in enumerate(self._infos)]
 
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
-        """Give the pod a place if one is free. `as_is`: with its own tolerations only."""
+        """Give the pod a place if there is one; say whether there was. `as_is`: with its own tolerations only."""
         key = (id(shape), as_is)
         candidates = self._candidates_of(shape, as_is)
         start = before = self._cursor.get(key)
@@ -120,7 +120,7 @@ class Packer:
     def place_soon(self, shape: Shape) -> float | None:
         """Promise the pod a place that terminating pods are about to leave; return when to look again, or None.
 
-        What is free already stays so for those behind it that fit now: the scheduler keeps nothing for it either.
+        Places that are free now stay free for later pods: the scheduler does not keep them for this pod either.
         """
         soon = self._soon_free()
         if not soon:
@@ -133,14 +133,14 @@ class Packer:
             index = candidates[0]
             if _fits(shape, _sum(self._remainder(index), soon[index])):
                 _subtract(soon[index], shape)
-                return min(pod.deleting or 0.0 for pod in _leaving(self._uses[index], self._now)) + SLACK_SECONDS
+                return min(pod.deleting or 0.0 for pod in _leaving(self._infos[index], self._now)) + SLACK_SECONDS
             candidates.popleft()
         return None
 
     def has_left(self, resource: str, amount: int) -> bool:
-        """Say whether any node has that much of a resource left."""
-        # From the emptiest: the first look nearly always answers.
-        return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._uses))))
+        """Say whether any node has this amount of a resource left, in thousandths."""
+        # The emptiest node first: it nearly always answers.
+        return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._infos))))
 
     def why_not(self, shape: Shape) -> Reason:
         """Say why `place` returned False; the same for every pod of the shape."""
@@ -156,8 +156,8 @@ class Packer:
             present_only = self.supply.nodes and not provider.kind.before_room
             return Reason.PINNED if present_only or provider.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + provider.tolerations
-        # What passes with a node's state keeps the pod off for now, not off the provider.
-        lasting = [[taint for taint in node.taints if not _passing(taint)] for node in admitting]
+        # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
+        lasting = [[taint for taint in node.taints if not _is_transient(taint)] for node in admitting]
         open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
@@ -166,18 +166,18 @@ class Packer:
         return self._no_room()
 
     def _too_large(self, shape: Shape, kinds: Iterable[Node]) -> bool:
-        """Say whether no node of these kinds could hold the pod, even if nothing else ran there."""
+        """Say whether every node of these kinds is too small for the pod, even if it were empty."""
         wanted = {_kind_of(node, self._keys) for node in kinds}
-        told = False
+        known = False
         for info in self.supply.nodes:
-            # What a device plugin that is restarted takes away for a moment counts.
+            # Capacity, since a device plugin that restarts takes the allocatable accelerators away for a moment.
             accelerators = accelerators_of(info, self._resource).capacity
             if _kind_of(info.node, self._keys) in wanted:
-                told = told or accelerators > 0
+                known = known or accelerators > 0
                 if _fits(shape, {**info.node.allocatable, self._resource: accelerators}):
                     return False
-        # Where nobody offers any accelerator it can't be told how many there would be.
-        return told
+        # If no node offers any accelerator, the size of a node is unknown.
+        return known
 
     def _no_room(self) -> Reason:
         if not self.supply.breaker.closed:
@@ -185,7 +185,7 @@ class Packer:
             return Reason.CANARY_UNDER_WAY if half_open else Reason.PROVIDER_UNAVAILABLE
         if self.supply.usable:
             return Reason.NO_ROOM
-        # Another pool may hold the provider's nodes in quarantine, though this one finds nothing wrong with them.
+        # Another pool may hold the provider's nodes in quarantine although this pool finds them healthy.
         quarantined = self.supply.nodes and all(info.node.quarantined for info in self.supply.nodes)
         return Reason.PROVIDER_UNAVAILABLE if quarantined else Reason.NO_NODES
 
@@ -207,19 +207,19 @@ class Packer:
 
     def _remainder(self, index: int) -> Resources:
         own = self._left.get(index)
-        return self._uses[index].left if own is None else own
+        return self._infos[index].left if own is None else own
 
     def _take(self, index: int, shape: Shape) -> None:
         left = self._left.get(index)
         if left is None:
-            left = self._left[index] = dict(self._uses[index].left)
+            left = self._left[index] = dict(self._infos[index].left)
         self._taken += request_of(shape, self._resource)
         _subtract(left, shape)
 
     def _soon_free(self) -> dict[int, dict[str, int]]:
         if self._soon is None:
             self._soon = {}
-            for index, info in enumerate(self._uses):
+            for index, info in enumerate(self._infos):
                 for pod in _leaving(info, self._now):
                     sums = self._soon.setdefault(index, {})
                     for name, amount in pod.shape.requests:
@@ -228,12 +228,12 @@ class Packer:
 
 
 def _leaving(info: NodeInfo, now: float) -> Sequence[Pod]:
-    # One whose time is over and that is still there is stuck: it frees nothing soon.
+    # A pod that is still there after its time is stuck, and frees no place soon.
     first, last = now - SLACK_SECONDS, now + SOON_SECONDS + SLACK_SECONDS
     return [pod for pod in info.leaving if pod.deleting is not None and first < pod.deleting <= last]
 
 
-def _passing(taint: Taint) -> bool:
+def _is_transient(taint: Taint) -> bool:
     return taint.transient or taint.key == UNAVAILABLE_KEY
 
 
@@ -242,7 +242,7 @@ def _kind_of(node: Node, keys: frozenset[str]) -> object:
 
 
 def _fits(shape: Shape, left: Resources) -> bool:
-    # A loop: the busiest line of a pass, and a generator costs three times as much.
+    # This is the busiest line of a pass: a generator costs three times as much as a loop.
     for name, amount in shape.requests:  # noqa: SIM110
         if left.get(name, 0) < amount:
             return False

@@ -1,4 +1,4 @@
-"""The kinds of capacity that a provider can have. A new kind is a new value here, and no other file asks for a kind."""
+"""The kinds of capacity that a provider can have. A new kind is a new value here; no other file compares kinds."""
 
 from typing import Final
 
@@ -8,12 +8,12 @@ from computepool.model.api import CapacityType
 
 
 class CapacityKind(msgspec.Struct, frozen=True):
-    """What the operator has to know of a kind of capacity: three answers."""
+    """The operator's three questions about a kind of capacity, with their answers."""
 
     before_room: bool
-    """May a pod be sent before there is room? Then missing room is no rejection, and few full nodes are no pressure."""
+    """May a pod be sent before there is room? Then lack of room rejects no pod, and full nodes are no pressure."""
     room_is_made_by: str
-    """How is room made? Words for people, to follow a provider's name; empty where room only comes as pods leave."""
+    """How is room made? Words for people, after a provider's name; empty if room only comes when pods leave."""
 
     def seconds_for_room(self, pending_seconds: float, timeout: float) -> float:
         """How long is a pod given to find room there, before it may go elsewhere?

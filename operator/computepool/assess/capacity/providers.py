@@ -1,4 +1,4 @@
-"""A pool's providers in the form that fit and placement work with."""
+"""A pool's providers, compiled from its spec."""
 
 from decimal import Decimal
 
@@ -17,17 +17,16 @@ class Provider(msgspec.Struct, frozen=True):
     """One provider of a pool."""
 
     index: int
-    """Its place in spec.providers: 0 is the primary."""
+    """Its position in spec.providers: 0 is the primary."""
     name: str
     selector: Selector
     tolerations: tuple[Toleration, ...]
-    """What a pod needs to run there; none for the primary."""
+    """The tolerations that a pod needs to run there; none for the primary."""
     kind: CapacityKind
-    """What the operator has to know of its kind of capacity."""
     limit: int | None
     """maxAccelerators, in thousandths."""
     timeout: float
-    """Seconds that a pod sent there is given to be bound."""
+    """How many seconds a pod that was sent there is given to be bound."""
     price: Decimal | None
     drain: bool = False
     """Whether it is taken out of use by hand."""
@@ -38,13 +37,13 @@ class Provider(msgspec.Struct, frozen=True):
         return self.index == 0
 
     def tolerated_by(self, shape: Shape) -> bool:
-        """Say whether the pod has every toleration of the provider already: nothing is left to add."""
+        """Say whether the pod has every toleration of the provider already."""
         return covered(self.tolerations, shape.tolerations)
 
     def contradicts(self, shape: Shape) -> bool:
         """Say whether no node of the provider, present or future, can satisfy the pod's own selectors.
 
-        To be asked where no present node does: nodes that a pod's affinity names are not looked for here.
+        Ask only if no present node satisfies them: this does not look for nodes that the pod's affinity names.
         """
         return all(self.selector.excludes(alternative) for alternative in shape.alternatives())
 
@@ -62,7 +61,7 @@ def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[P
     standbys = providers[1:]
     if not cheapest:
         return standbys
-    return tuple(sorted(standbys, key=lambda one: (one.price is None, one.price or Decimal(0), one.index)))
+    return tuple(sorted(standbys, key=lambda by: (by.price is None, by.price or Decimal(0), by.index)))
 
 
 def _provider(index: int, spec: ProviderSpec) -> Provider:

@@ -1,4 +1,4 @@
-"""What a provider has: its nodes, what they hold, and what is left."""
+"""The supply of a provider: its nodes, the accelerators in use there, and the free accelerators."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,40 +16,40 @@ CLOSED: Final = Breaker()
 
 
 class Supply(msgspec.Struct, frozen=True):
-    """One provider's capacity in one pool's accelerator; amounts in thousandths."""
+    """One provider's capacity in one pool's accelerator. Amounts are in thousandths."""
 
     provider: Provider
     nodes: tuple[NodeInfo, ...]
     usable: tuple[NodeInfo, ...]
-    """The only nodes that count as supply: Ready, not cordoned, not on their way out, not sick, not in quarantine, and
-    none where the provider's breaker is open, one where it is half-open."""
+    """The nodes that count as supply: Ready, healthy, and neither cordoned nor taken away nor in quarantine. An open
+    breaker leaves no node, a half-open breaker one."""
     allocatable: int
     allocated: int
-    """Held on usable nodes by any pod, the pool's or not."""
+    """Held on usable nodes by pods of any pool or none."""
     free: int
     unusable: int
-    """Capacity that can't be used: on unusable nodes, or reported by the node as not allocatable."""
+    """Capacity on unusable nodes, and capacity that a usable node reports as not allocatable."""
     pods: int
-    """The pool's own pods bound to its nodes, but not those that end on a lost node: nobody hears of them any more, and
-    until the node is back or deleted they are seen as terminating."""
+    """The pool's own pods bound to its nodes, without terminating pods on lost nodes: no event tells of their end, and
+    they are seen as terminating until the node is back or deleted."""
     accelerators: int
-    """What those pods hold."""
+    """Held by these pods."""
     ending: int
-    """What those of them hold that are terminating."""
+    """Held by the terminating pods among them."""
     held: int
-    """What all of the pool's pods bound to its nodes hold, those on lost nodes included."""
+    """Held by all of the pool's pods bound to its nodes, pods on lost nodes included."""
     breaker: Breaker = CLOSED
     unhealthy: frozenset[str] = frozenset()
-    """Names of its nodes that count as sick."""
+    """Names of its unhealthy nodes."""
 
     @property
     def known(self) -> bool:
-        """Whether its capacity can be told: no node at all is no answer, unless nodes are made on demand."""
+        """Whether its capacity is known: it has a node, or makes nodes on demand."""
         return bool(self.nodes) or self.provider.kind.before_room
 
 
 def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], int]:
-    """Return the nodes of each provider, and how many nodes match more than one.
+    """Return the nodes of each provider, and how many nodes match more than one provider.
 
     A node that matches several providers counts for the first.
     """
@@ -73,9 +73,9 @@ def supply_of(
     unhealthy: frozenset[str] = frozenset(),
     silent: frozenset[str] = frozenset(),
 ) -> Supply:
-    """Return what a provider with these nodes has.
+    """Return the supply of a provider with these nodes.
 
-    `unhealthy`: names of those that count as sick; `silent`: of those that are not heard now.
+    `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now.
     """
     usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
     usable_accelerators = [accelerators_of(info, resource) for info in usable]
@@ -102,7 +102,7 @@ def supply_of(
 
 
 def _ending(members: Sequence[NodeInfo], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
-    """Return the pool's terminating pods: pods on nodes that live, and pods on lost nodes."""
+    """Return the pool's terminating pods: first on living nodes, then on lost nodes."""
     living: list[Pod] = []
     lost: list[Pod] = []
     for info in members:

@@ -1,4 +1,4 @@
-"""Which pool a pod belongs to: of those that select it, the oldest."""
+"""Which pool a pod belongs to: the oldest pool that selects it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,7 +14,7 @@ NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 
 class Claimant(msgspec.Struct, frozen=True):
-    """What a pool selects."""
+    """A pool with its selectors."""
 
     pool: str
     resource: str
@@ -24,21 +24,21 @@ class Claimant(msgspec.Struct, frozen=True):
     def claims(self, pod: Pod, namespace: Labels | None) -> bool | None:
         """Say whether the pool selects the pod: it requests the accelerator, and both selectors match.
 
-        None: that hangs on labels of a namespace that was not seen yet (`namespace` is None).
+        None: it depends on labels of a namespace that was not seen yet (`namespace` is None).
         """
         if not request_of(pod, self.resource) or not self.pods.matches(pod.labels):
             return False
         if namespace is not None:
             return self.namespaces.matches(namespace)
         name = {NAME_LABEL: pod.namespace}
-        known = [one.matches(name) for one in self.namespaces.requirements if one.key == NAME_LABEL]
-        if not all(known):
+        by_name = [need.matches(name) for need in self.namespaces.requirements if need.key == NAME_LABEL]
+        if not all(by_name):
             return False
-        return True if len(known) == len(self.namespaces.requirements) else None
+        return True if len(by_name) == len(self.namespaces.requirements) else None
 
 
 def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
-    """Return what each pool selects, the oldest pool first; equally old ones by name."""
+    """Return the pools with their selectors, the oldest first; pools of equal age by name."""
     return tuple(
         Claimant(
             pool=pool.name,
@@ -46,22 +46,22 @@ def claimants(pools: Iterable[ComputePool]) -> tuple[Claimant, ...]:
             namespaces=pool.spec.workloads.namespace_selector.compiled(),
             pods=pool.spec.workloads.pod_selector.compiled(),
         )
-        for pool in sorted(pools, key=lambda p: (str(p.metadata.creation_timestamp or ""), p.name))
+        for pool in sorted(pools, key=lambda pool: (str(pool.metadata.creation_timestamp or ""), pool.name))
     )
 
 
 def claim(pod: Pod, by_age: Iterable[Claimant], namespaces: Mapping[str, Labels]) -> tuple[str, ...]:
-    """Return the pools that select the pod, the one that keeps it first.
+    """Return the pools that select the pod, the oldest first: it keeps the pod.
 
-    Of a namespace that was not seen yet only its name is known, which every namespace carries as a label. Where an
-    older pool may select the pod by other labels, nobody gets it before they are seen.
+    A namespace that was not seen yet has one known label, its name. If an older pool may select the pod by other
+    labels, no pool gets the pod before these labels are seen.
     """
     labels = namespaces.get(pod.namespace)
     found: list[str] = []
-    for one in by_age:
-        claims = one.claims(pod, labels)
+    for claimant in by_age:
+        claims = claimant.claims(pod, labels)
         if claims:
-            found.append(one.pool)
+            found.append(claimant.pool)
         elif claims is None and not found:
             return ()
     return tuple(found)

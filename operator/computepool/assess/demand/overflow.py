@@ -1,4 +1,4 @@
-"""Which waiting pods the primary takes, which have to wait a little, and which overflow."""
+"""Which waiting pods the primary takes, which pods have to wait a little, and which pods overflow."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ from computepool.model.state import Fitting
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A pod that stays as it is: why, which providers were rejected and why, and when to look again."""
+    """A pod that stays as it is, with the reason and the rejected providers."""
 
     pod: Pod
     reason: Reason
@@ -20,6 +20,7 @@ class Hold(msgspec.Struct, frozen=True):
     """The provider that it waits for."""
     rejected: tuple[tuple[str, Reason], ...] = ()
     until: float | None = None
+    """When to check again."""
 
 
 class Overflow(msgspec.Struct, frozen=True):
@@ -29,9 +30,9 @@ class Overflow(msgspec.Struct, frozen=True):
     why: Reason
     """Why the primary was rejected."""
     wait: Reason | None = None
-    """Why it may not be sent on yet; None: it may."""
+    """Why it may not be sent on yet; None if it may."""
     until: float | None = None
-    """When it may."""
+    """When it may be sent on."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -40,32 +41,32 @@ class Sent(msgspec.Struct, frozen=True):
     pod: Pod
     offer: Offer
     home: Hold | None
-    """How it waits for the primary, if it fits there after all, beside those that were never sent."""
+    """Its hold on the primary, if it fits there after all. Such pods are placed after pods that were never sent."""
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """The pool's waiting pods, sorted into what can be done about them."""
+    """The pool's waiting pods, sorted by what can be done about them."""
 
     held: tuple[Hold, ...]
     sent: tuple[Sent, ...]
     overflow: tuple[Overflow, ...]
     fitting: Fitting
-    """For pods that fit on the primary: since when."""
+    """For pods that fit on the primary: since when they fit."""
 
     @property
     def pressing(self) -> int:
         """How many pods overflow because the primary is full, and have waited long enough to be sent on."""
-        return sum(1 for o in self.overflow if o.wait is None and o.why in FULL | UNTRUSTED)
+        return sum(1 for pod in self.overflow if pod.wait is None and pod.why in FULL | UNTRUSTED)
 
 
 FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES})
-"""Rejections that say something about the primary's capacity, not about the pod."""
+"""Rejections because of the primary's capacity, not because of the pod."""
 UNTRUSTED = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CANARY_UNDER_WAY})
-"""Rejections by the primary's breaker: nothing is gained by waiting."""
+"""Rejections by the primary's breaker: the pod need not wait."""
 
 
 def in_order(pods: Iterable[Pod]) -> list[Pod]:
-    """Sort by priority, then age; equal ones by name, so that every pass sees the same order."""
+    """Sort by priority, then age, then name, so that every pass sees the same order."""
     return sorted(pods, key=lambda pod: (-pod.priority, pod.created, pod.namespace, pod.name))
 
 
@@ -79,24 +80,24 @@ def demand_of(
     fitting: Fitting,
     now: float,
 ) -> Demand:
-    """Pack the primary with the pods that were not sent on, in order, and sort the rest by what they wait for.
+    """Pack the primary, in order, with the pods that were not sent on, and sort the other pods by what they wait for.
 
-    `fitting` is what the pass before returned, so that a pod the scheduler refuses although it fits is noticed.
+    `fitting` is the value that the pass before returned. It shows pods that the scheduler refuses although they fit.
     """
-    by_name = {provider.name: provider for provider in standbys}
+    by_name = {standby.name: standby for standby in standbys}
     sorter = _Sorter(primary, pending_seconds, fitting, now)
     sent: list[tuple[Pod, Offer]] = []
     for pod in in_order(waiting):
-        if (reason := _not_ours(pod)) is not None:
+        if (reason := _untouchable_because(pod)) is not None:
             sorter.held.append(Hold(pod, reason))
         elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
             sent.append((pod, offer))
         elif (offer := in_flight.get(pod.uid)) is not None:
-            # Under way to a provider that the pool has lost meanwhile: what was written has to be seen first.
+            # It was sent to a provider that the pool has lost since. The write has to be seen first.
             sorter.held.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
         else:
             sorter.sort(pod)
-    # After the others: one that was sent on can go either way, they can't.
+    # After the other pods: a pod that was sent on can run on either provider, the others only here.
     onward = tuple(Sent(pod, offer, sorter.take_back(pod)) for pod, offer in sent)
     return Demand(tuple(sorter.held), onward, tuple(sorter.overflow), sorter.fitting)
 
@@ -107,18 +108,18 @@ def _current_offer(pod: Pod, in_flight: Mapping[str, Offer], standbys: Mapping[s
     if offer is not None and offer.provider in standbys:
         return offer
     provider = standbys.get(pod.burst)
-    # The tolerations are the truth: a label without them, after the pool was edited, sends nobody anywhere.
+    # The tolerations are the truth: after the pool was edited, a label without them sends no pod anywhere.
     if provider is None or not provider.tolerated_by(pod.shape):
         return None
     return Offer(provider.name, pod.offered_since(provider.name))
 
 
 def fit_since(fitted: Fitting, pod: Pod, provider: Provider, now: float) -> float:
-    """Return since when the pod fits on the provider without being bound: from now on where that is new."""
+    """Return since when the pod fits on the provider without being bound: since now if that is new."""
     return fitted.get((pod.uid, provider.name), now)
 
 
-def _not_ours(pod: Pod) -> Reason | None:
+def _untouchable_because(pod: Pod) -> Reason | None:
     if pod.deleting is not None:
         return Reason.TERMINATING
     if pod.gated:
@@ -127,7 +128,7 @@ def _not_ours(pod: Pod) -> Reason | None:
 
 
 class _Sorter:
-    """The state of one walk over the queue."""
+    """Sorts the waiting pods in one walk over the queue."""
 
     def __init__(self, primary: Packer, pending_seconds: int, fitting: Fitting, now: float) -> None:
         self._primary = primary
@@ -163,7 +164,7 @@ class _Sorter:
         since = fit_since(self._fitted, pod, self._provider, self._now)
         self.fitting[pod.uid, self._provider.name] = since
         due = since + self._provider.timeout
-        # Once that is over only the scheduler's word changes anything, and its word comes as an event.
+        # Afterwards only the scheduler's refusal changes anything, and it comes as an event.
         until = due if due > self._now else None
         return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=until)
 
@@ -177,7 +178,7 @@ class _Sorter:
 
     def _overflowing(self, pod: Pod) -> Overflow:
         why = self._primary.why_not(pod.shape)
-        # A pod that can never run on the primary, or not as long as its breaker is open, has nothing to wait for there.
+        # A pod that can never run on the primary, or not while its breaker is open, does not wait for it.
         patience = self._patience if why in FULL else 0.0
         due = pod.since + patience
         if self._now >= due:

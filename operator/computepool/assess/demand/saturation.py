@@ -1,12 +1,14 @@
-"""Whether the primary is saturated: two ways in, one way out, each lasting long enough to be believed.
+"""Whether the primary is saturated.
 
-In, at once: pods overflow, that is, they have waited pendingSeconds and the primary has no room for them.
-In, at once: its breaker is not closed, whatever waits.
-In, after sustainSeconds: its accelerators are allocated to enterPercent or more, before anything has to wait.
-Out, after clearSeconds: nothing overflows and allocation is at exitPercent or less.
+It becomes saturated:
+- at once, if pods overflow: they have waited pendingSeconds and the primary has no room for them;
+- at once, if its breaker is not closed;
+- after sustainSeconds with enterPercent of its accelerators or more allocated.
 
-Invariant 4: a primary whose capacity can't be told is neither saturated nor free, and every timer starts anew. One
-whose breaker is not closed takes no pods whatever can be told of it, also once its nodes are gone.
+It stops being saturated after clearSeconds without overflow and with exitPercent of its accelerators or less allocated.
+
+Invariant 4: a primary of unknown capacity is neither saturated nor free, and every timer starts anew. A primary whose
+breaker is not closed takes no pods, also once its nodes are gone.
 """
 
 from computepool.assess.capacity.supply import Supply
@@ -18,7 +20,7 @@ from computepool.model.state import Saturation
 def saturation_of(
     before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
 ) -> tuple[Saturation, float | None]:
-    """Return the verdict and when to look again (None: when something changes).
+    """Return the verdict and when to check again (None: when something changes).
 
     `pressing` is how many pods overflow and may be sent on.
     """
@@ -32,7 +34,7 @@ def saturation_of(
 
 
 def percent(supply: Supply) -> int:
-    """Return the share of usable accelerators that is allocated, rounded down; 100 where none is usable."""
+    """Return the percent of usable accelerators that is allocated, rounded down; 100 if none is usable."""
     return 100 * supply.allocated // supply.allocatable if supply.allocatable else 100
 
 
@@ -41,7 +43,7 @@ def _entering(
 ) -> tuple[Saturation, float | None]:
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None
-    # Where nodes are made on demand, few nodes that are all in use are the normal state and no pressure.
+    # A provider that makes nodes on demand normally has few nodes, all in use: that is no pressure.
     loaded = percent(primary) >= thresholds.allocation.enter_percent and not primary.provider.kind.before_room
     if not loaded:
         return Saturation(False, Reason.PRIMARY_HAS_ROOM), None
@@ -55,7 +57,7 @@ def _entering(
 def _leaving(
     before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
 ) -> tuple[Saturation, float | None]:
-    # An on-demand primary has no allocation to fall: there the queue alone tells.
+    # The allocation of an on-demand primary need not fall: only the queue shows relief.
     relieved = primary.provider.kind.before_room or percent(primary) <= thresholds.allocation.exit_percent
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None

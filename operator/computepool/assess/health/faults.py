@@ -1,4 +1,4 @@
-"""What is wrong with one node right now: the worst of its faults, and whether it counts at once."""
+"""The worst fault that one node has right now, and whether it counts at once."""
 
 from typing import Final
 
