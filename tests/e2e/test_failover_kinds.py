@@ -76,7 +76,7 @@ def test_a_node_whose_condition_tells_of_broken_devices_is_left_until_it_is_mend
         count = sum(one.node == unhealthy for one in scene.history.here("work"))
         _set_condition(site, unhealthy, "XIDErrors", "True")
         brisk.wait_quarantined(site, [unhealthy], "NodeCondition")
-        scene.history.wait(lambda: scene.evicted() == count, "the sick node's pods to be evicted")
+        scene.history.wait(lambda: scene.evicted() == count, "the unhealthy node's pods to be evicted")
         _set_condition(site, unhealthy, "XIDErrors", "False")
         brisk.wait_quarantined(site, [])
         site.wait_bound(COUNT, labels=WORK)
@@ -89,7 +89,7 @@ def test_a_node_whose_devices_are_gone_is_left(site: Site) -> None:
         count = sum(one.node == unhealthy for one in scene.history.here("work"))
         allocatable = {"status": {"allocatable": {objects.ACCELERATOR: "0"}}}
         site.api.patch("nodes", unhealthy, allocatable, subresource="status")
-        scene.history.wait(lambda: scene.evicted() == count, "the sick node's pods to be evicted")
+        scene.history.wait(lambda: scene.evicted() == count, "the unhealthy node's pods to be evicted")
         # The taint would keep off the DaemonSet's pod that brings them back.
         brisk.wait_quarantined(site, [])
 

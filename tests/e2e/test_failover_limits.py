@@ -36,7 +36,7 @@ def test_an_eviction_refused_for_longer_than_its_time_is_a_condition_of_the_pool
     with away(site, count=4, failover={"evictionTimeoutSeconds": 1}) as scene:
         site.create(objects.disruption_budget("none", {"app": "work"}, max_unavailable=0))
         _wait_budget(site, allowed=0)
-        # A sick node in place of a drain, which would be the first thing that the condition tells.
+        # An unhealthy node in place of a drain, which would be the first thing that the condition tells.
         unhealthy = scene.nodes[SECOND][0]
         brisk.set_spec(site, scene.pool, {"health": {"unhealthyPercent": 100}})
         site.break_nodes([unhealthy])

@@ -68,7 +68,7 @@ def test_one_node_that_is_not_ready_is_left_and_used_again_once_it_is_well(site:
         on_sick = {one.name for one in scene.history.here("work") if one.node == unhealthy}
         site.break_nodes([unhealthy])
         brisk.wait_quarantined(site, [unhealthy], "NodeNotReady")
-        scene.history.wait(lambda: scene.evicted() == len(on_sick), "the sick node's pods to be evicted")
+        scene.history.wait(lambda: scene.evicted() == len(on_sick), "the unhealthy node's pods to be evicted")
         _wait_running(site, COUNT)
         assert {one.name for one in scene.history.evicted("work")} == on_sick
         site.mend_nodes([unhealthy])

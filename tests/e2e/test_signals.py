@@ -162,7 +162,7 @@ def test_conditions_are_seen_and_stay_beside_those_of_the_kubelet(site: Site) ->
     play(site, scenario)
 
 
-def test_devices_that_are_sick_are_capacity_and_not_allocatable_and_a_plugin_that_is_gone_is_neither(
+def test_devices_that_are_unhealthy_are_capacity_and_not_allocatable_and_a_plugin_that_is_gone_is_neither(
     site: Site,
 ) -> None:
     (name,) = site.add_nodes("aws", gpus=8)
@@ -174,7 +174,7 @@ def test_devices_that_are_sick_are_capacity_and_not_allocatable_and_a_plugin_tha
     async def scenario(seen: Seen) -> None:
         assert devices(seen) == (8, 8)
         await asyncio.to_thread(site.set_devices, [name], 5)
-        await seen.until(lambda: devices(seen) == (8, 5), "three are sick")
+        await seen.until(lambda: devices(seen) == (8, 5), "three are unhealthy")
         await asyncio.to_thread(site.set_devices, [name], 0)
         await seen.until(lambda: devices(seen) == (8, 0), "the plugin has died")
         await asyncio.to_thread(site.lose_plugin, [name])

@@ -1,4 +1,4 @@
-"""What is told, on a real API server, of pods that can't leave and of nodes that are sick."""
+"""What is told, on a real API server, of pods that can't leave and of nodes that are unhealthy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_refused_eviction_names_its_budget_to_whoever_asks(site: Site, operato
         assert drained["type"] == "Normal"
 
 
-def test_a_sick_node_is_named_and_degrades_nothing_and_its_moves_are_counted(site: Site) -> None:
+def test_an_unhealthy_node_is_named_and_degrades_nothing_and_its_moves_are_counted(site: Site) -> None:
     with away(site, count=4, health={"unhealthyPercent": 100, "clearSeconds": 1}) as scene:
         pods = site.api.list("pods", site.namespace, labels=WORK)
         unhealthy = pods[0]["spec"]["nodeName"]

@@ -47,7 +47,7 @@ class Move(msgspec.Struct, frozen=True):
     source: str
     """The provider it runs on."""
     target: str
-    """The provider that has room for it, itself with its sick nodes left out perhaps."""
+    """The provider that has room for it, itself with its unhealthy nodes left out perhaps."""
     kind: MoveKind
     reason: Reason
     release: bool = False

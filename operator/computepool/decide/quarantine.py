@@ -19,8 +19,9 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
     """Return the nodes that new pods are kept off, and why.
 
     These are: all nodes of a provider whose breaker is open, all nodes but the tried node of a half-open provider, and
-    sick nodes. Nodes that offer none of the accelerator are left out: no pod of a pool goes there, but the taint would
-    also keep off the DaemonSet's pod that brings the accelerators back, on a new node or after an update, for ever.
+    unhealthy nodes. Nodes that offer none of the accelerator are left out: no pod of a pool goes there, but the taint
+    would also keep off, for ever, the DaemonSet's pod that brings the accelerators back after an update or on a new
+    node.
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
@@ -42,7 +43,7 @@ def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     breaker = supply.breaker
     if breaker.closed:
         return ()
-    # A sick node that is tried all the same keeps its own reason: it was chosen before it fell sick.
+    # An unhealthy node that is tried all the same keeps its own reason: it was chosen before it became unhealthy.
     tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""
     # One reason for all nodes, which does not change as their own troubles do: each change would be a write.
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE

@@ -232,10 +232,10 @@ def _toleration(to: str) -> Json:
     return {"key": "computepool.io/provider", "operator": "Equal", "value": to, "effect": "NoSchedule"}
 
 
-# -- nodes that become sick
+# -- nodes that become unhealthy
 
 
-def test_nodes_that_become_sick_one_after_another_are_told_of_though_nothing_happens() -> None:
+def test_nodes_that_become_unhealthy_one_after_another_are_told_of_though_nothing_happens() -> None:
     def before(server: FakeApiServer, _day: Day) -> None:
         full(server)
         for number in range(2, 9):

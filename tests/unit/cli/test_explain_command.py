@@ -201,7 +201,7 @@ def test_where_events_may_not_be_listed_it_says_what_it_can_not_know(tmp_path: P
     assert "Its events may not be listed" in text
 
 
-def test_a_pod_that_leaves_a_sick_node_for_another_of_its_provider_says_so(tmp_path: Path) -> None:
+def test_a_pod_that_leaves_a_unhealthy_node_for_another_of_its_provider_says_so(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         full(server)
         for name in ("n2", "n3"):

@@ -17,12 +17,12 @@ CALM = pool_state(Saturation(False), stable_since=NOW - 10_000)
 """A primary that has been healthy and free for long."""
 
 
-def sick_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) -> Node:
+def unhealthy_node(name: str, gpus: int = 8, *, seen: bool = True, **options: Any) -> Node:
     """A node that is not ready, with the operator's taint if that is `seen`."""
     return node(name, gpus, **{"ready": "False", "taints": [QUARANTINE] if seen else [], **options})
 
 
-def sickness(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, NodeFault]:
+def faults_of(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, NodeFault]:
     """These nodes' faults, as the pass before has found them."""
     return {name: NodeFault(reason, "", since, unhealthy=True) for name in names}
 

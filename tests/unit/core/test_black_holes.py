@@ -23,7 +23,7 @@ def failures(count: int, on: str = "a1", owner: str = "web", at: float = 0, *, r
 
 
 def black(seen: Sequence[Failure], pods: Sequence[Pod] = (), now: float = 0, **rules: Any) -> list[str]:
-    """The nodes that are sick for it."""
+    """The nodes that are unhealthy for it."""
     watch = Watch(pool(health={"blackHoles": {"pods": 3, "windowSeconds": 300, **rules}}))
     watch.see(now, NODES, pods, failures=tuple(seen))
     assert all(fault.reason is Reason.BLACK_HOLE for fault in watch.state.memory.node_faults.values())

@@ -15,7 +15,7 @@ from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, Saturation, Spend
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import CALM, blocked, moved_to, opened, owned, sick_node, sickness, stay_of
+from tests.unit.core.moving import CALM, blocked, faults_of, moved_to, opened, owned, stay_of, unhealthy_node
 from tests.unit.core.passes import Decided, decided, hold_of, holds, sent_to
 
 PRICED = (provider("aws"), provider("nebius", price="2"), provider("crusoe", price="4"))
@@ -176,9 +176,9 @@ def test_a_pool_without_a_budget_reckons_nothing() -> None:
 
 def test_a_move_costs_what_it_adds() -> None:
     of = pool(*PRICED, budget={"perHour": "8"})
-    nodes = [node("a1"), sick_node("n1", 2), node("n2", 2), node("c1", 2)]
+    nodes = [node("a1"), unhealthy_node("n1", 2), node("n2", 2), node("c1", 2)]
     pods = [pod("full", 8, on="a1"), owned("web", 2, on="n1"), pod("x", 2, on="n2")]
-    state = pool_state(node_faults=sickness("n1"))
+    state = pool_state(node_faults=faults_of("n1"))
     # 8 are spent; to crusoe it would cost 4 more.
     plan = decided(snapshot(of, nodes, pods), state)
     assert stay_of(plan, "web").rejected[-1] == ("crusoe", Reason.BUDGET_EXHAUSTED)

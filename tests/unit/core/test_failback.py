@@ -17,14 +17,14 @@ from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, 
 from tests.unit.core.moving import (
     CALM,
     blocked,
+    faults_of,
     half_open,
     move_of,
     moved_to,
     opened,
     owned,
-    sick_node,
-    sickness,
     stay_of,
+    unhealthy_node,
 )
 from tests.unit.core.passes import Decided, decided
 
@@ -153,8 +153,8 @@ def test_who_can_run_only_there_is_at_home_there() -> None:
 
 
 def test_pods_in_trouble_are_failovers() -> None:
-    state = changed(CALM, node_faults=sickness("n1"))
-    plan = home(owned("web", on="n1"), state=state, nodes=[node("a1"), sick_node("n1"), node("n2")])
+    state = changed(CALM, node_faults=faults_of("n1"))
+    plan = home(owned("web", on="n1"), state=state, nodes=[node("a1"), unhealthy_node("n1"), node("n2")])
     assert move_of(plan, "web").kind is MoveKind.FAILOVER
 
 

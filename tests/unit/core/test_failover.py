@@ -15,38 +15,38 @@ from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, 
 from tests.unit.core.moving import (
     QUARANTINE,
     blocked,
+    faults_of,
     move_of,
     moved_to,
     opened,
     owned,
-    sick_node,
-    sickness,
     stay_of,
+    unhealthy_node,
 )
 from tests.unit.core.passes import Decided, decided, holds, sent_to
 
-SICK = pool_state(node_faults=sickness("n1"))
+UNHEALTHY = pool_state(node_faults=faults_of("n1"))
 
 
 def off_n1(
     *pods: Any,
     more: Any = (),
-    state: PoolState = SICK,
+    state: PoolState = UNHEALTHY,
     seen: bool = True,
     ready: str = "False",
     heard: Mapping[str, float] | None = None,
     **spec: Any,
 ) -> Decided:
-    """One pass where nebius's first node is sick, its second one, `more` nodes and the primary are well.
+    """One pass where nebius's first node is unhealthy, its second one, `more` nodes and the primary are well.
 
     `heard`: heartbeats, by node.
     """
-    nodes = [node("a1"), sick_node("n1", seen=seen, ready=ready), node("n2"), *more]
+    nodes = [node("a1"), unhealthy_node("n1", seen=seen, ready=ready), node("n2"), *more]
     of = spec.pop("of", None) or pool(**spec)
     return decided(snapshot(of, nodes, pods, heartbeats=heard or {}), state)
 
 
-def test_a_pod_leaves_a_sick_node_for_the_primary_if_that_has_room() -> None:
+def test_a_pod_leaves_a_unhealthy_node_for_the_primary_if_that_has_room() -> None:
     plan = off_n1(owned("web", on="n1"))
     assert moved_to(plan) == {"web": "aws"}
     move = move_of(plan, "web")
@@ -115,7 +115,7 @@ def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
 
 
 def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
-    silent = pool_state(node_faults=sickness("n1", reason=Reason.NODE_SILENT))
+    silent = pool_state(node_faults=faults_of("n1", reason=Reason.NODE_SILENT))
     heard = {"a1": NOW, "n1": NOW - 60, "n2": NOW}
     for seen in (False, True):
         restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True", heard=heard)
@@ -145,8 +145,8 @@ def test_a_pod_that_would_come_back_to_the_same_node_stays(toleration: Toleratio
     assert blocked(plan) == ({} if moves else {"web": Reason.TOLERATES_QUARANTINE})
     assert bool(plan.moves) is moves
     # Without accelerators to offer, the node takes nobody, whoever tolerates what.
-    bare = sick_node("n1", 0)
-    assert decided(snapshot(pool(), [node("a1"), bare, node("n2")], [web]), SICK).moves
+    bare = unhealthy_node("n1", 0)
+    assert decided(snapshot(pool(), [node("a1"), bare, node("n2")], [web]), UNHEALTHY).moves
 
 
 def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> None:
@@ -208,8 +208,8 @@ def test_a_pod_goes_only_where_its_owner_lets_it() -> None:
     ],
 )
 def test_what_becomes_of_pods_of_a_provider_that_has_failed(policy: str, moved: set[str]) -> None:
-    state = pool_state(node_faults=sickness("n1", "n3"), breakers={"nebius": opened()})
-    nodes = [node("a1"), sick_node("n1"), sick_node("n3"), node("n2", taints=[QUARANTINE])]
+    state = pool_state(node_faults=faults_of("n1", "n3"), breakers={"nebius": opened()})
+    nodes = [node("a1"), unhealthy_node("n1"), unhealthy_node("n3"), node("n2", taints=[QUARANTINE])]
     pods = [owned("unhealthy", on="n1"), owned("well", on="n2")]
     plan = decided(snapshot(pool(failover={"runningPods": policy}), nodes, pods), state)
     assert set(moved_to(plan)) == moved
@@ -231,7 +231,7 @@ def test_a_node_that_is_well_again_keeps_its_pods_and_its_quarantine(policy: str
 
 
 def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_bad() -> None:
-    state = SICK
+    state = UNHEALTHY
     for ready, moves in (("True", False), ("False", True), ("True", False), ("False", True)):
         plan = off_n1(owned("web", on="n1"), state=state, ready=ready)
         assert bool(plan.moves) is moves
@@ -239,8 +239,8 @@ def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_ba
 
 
 def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_still_has_unless_it_is_drained() -> None:
-    pods = [owned("was-sick", on="n1"), owned("well", on="n2")]
-    nodes = [node("a1"), sick_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
+    pods = [owned("was-unhealthy", on="n1"), owned("well", on="n2")]
+    nodes = [node("a1"), unhealthy_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
     state = pool_state(node_faults=RECOVERED, breakers={"nebius": opened()})
 
     def plan(policy: str, *, drain: bool) -> Decided:
@@ -248,11 +248,11 @@ def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_sti
         return decided(snapshot(of, nodes, pods), state)
 
     kept = plan("Move", drain=False)
-    assert blocked(kept) == {"was-sick": Reason.RECOVERING, "well": Reason.RECOVERING}
+    assert blocked(kept) == {"was-unhealthy": Reason.RECOVERING, "well": Reason.RECOVERING}
     assert set(kept.quarantine or ()) == {"n1", "n2"}
-    assert set(moved_to(plan("Move", drain=True))) == {"was-sick", "well"}
+    assert set(moved_to(plan("Move", drain=True))) == {"was-unhealthy", "well"}
     by_hand = plan("MoveFromUnhealthyNodes", drain=True)
-    assert blocked(by_hand) == {"was-sick": Reason.RECOVERING, "well": Reason.LEFT_BY_POLICY}
+    assert blocked(by_hand) == {"was-unhealthy": Reason.RECOVERING, "well": Reason.LEFT_BY_POLICY}
 
 
 def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
@@ -292,7 +292,7 @@ def test_a_refused_eviction_is_tried_again_and_reported_in_the_end(
 ) -> None:
     web = owned("web", on="n1")
     refused = pod_move(web, "aws", at=asked, refused_since=since)
-    plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moves=(refused,)), SICK)
+    plan = decided(snapshot(pool(), [node("a1"), unhealthy_node("n1")], [web], moves=(refused,)), UNHEALTHY)
     assert bool(plan.moves) is moves
     assert blocked(plan) == ({"web": Reason.EVICTION_REFUSED} if reported else {})
     assert moves or (plan.recheck_at is not None and plan.recheck_at <= asked + 60)
@@ -303,7 +303,7 @@ def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
     tries: list[dict[str, Any]] = [{}, {"refused_since": NOW - 10}]
     for fields in tries:
         asked = pod_move(web, "aws", at=NOW - 1, request=Request.ASKED, **fields)
-        plan = decided(snapshot(pool(), [node("a1"), sick_node("n1")], [web], moves=(asked,)), SICK)
+        plan = decided(snapshot(pool(), [node("a1"), unhealthy_node("n1")], [web], moves=(asked,)), UNHEALTHY)
         assert (plan.moves, plan.blocked) == ((), ())
 
 
@@ -312,13 +312,13 @@ def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
 
 def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> None:
     web = owned("web", on="n1")
-    nodes = [node("a1"), sick_node("n1", ready="Unknown")]
+    nodes = [node("a1"), unhealthy_node("n1", ready="Unknown")]
     seen = snapshot(pool(failover={"lostPods": "Release"}), nodes, [web])
-    state = changed(SICK, unknown_since={"n1": NOW - 59})
+    state = changed(UNHEALTHY, unknown_since={"n1": NOW - 59})
     plan = decided(seen, state)
     assert not move_of(plan, "web").release
     assert plan.recheck_at == NOW + 1
-    lost = changed(SICK, unknown_since={"n1": NOW - 60})
+    lost = changed(UNHEALTHY, unknown_since={"n1": NOW - 60})
     assert move_of(decided(seen, lost), "web").release
     assert move_of(decided(seen, lost), "web").reason is Reason.LOST_NODE
     kept = snapshot(pool(), nodes, [web])
@@ -337,8 +337,8 @@ def test_a_node_is_unknown_since_it_was_first_seen_so() -> None:
 
 
 def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> None:
-    state = pool_state(node_faults=sickness("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
-    nodes = [node("a1"), sick_node("n1"), sick_node("c1"), node("l1", of="lambda")]
+    state = pool_state(node_faults=faults_of("n1", "c1"), breakers={"nebius": opened(), "crusoe": opened()})
+    nodes = [node("a1"), unhealthy_node("n1"), unhealthy_node("c1"), node("l1", of="lambda")]
     of = pool(
         provider("aws"), provider("nebius"), provider("crusoe"), provider("lambda"), health={"maxUnhealthyPercent": 40}
     )
@@ -350,7 +350,7 @@ def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> N
 
 
 def test_a_view_that_is_stale_moves_nobody() -> None:
-    seen = snapshot(pool(), [node("a1"), sick_node("n1")], [owned("web", on="n1")], stale="lost")
-    plan = decided(seen, SICK)
+    seen = snapshot(pool(), [node("a1"), unhealthy_node("n1")], [owned("web", on="n1")], stale="lost")
+    plan = decided(seen, UNHEALTHY)
     assert plan.frozen
     assert (plan.moves, plan.blocked, plan.quarantine) == ((), (), None)

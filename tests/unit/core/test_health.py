@@ -1,4 +1,4 @@
-"""When a node counts as sick, and when it is well again."""
+"""When a node counts as unhealthy, and when it is well again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch
 
 WELL = [node(f"a{index}") for index in range(2, 10)]
-"""Others, so that one sick node is no failure of its provider."""
+"""Others, so that one unhealthy node is no failure of its provider."""
 
 
 def watching(first: Node | None = None, **health: Any) -> Watch:
@@ -222,7 +222,7 @@ def test_a_node_found_in_quarantine_is_unhealthy_until_clear_seconds_passed_with
     assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
     watch.see(119.9, [tainted, *WELL])
     assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
-    # Its taint is seen until somebody has taken it away, which makes nobody sick again.
+    # Its taint is seen until somebody has taken it away, which makes nobody unhealthy again.
     for now in (120, 121):
         watch.see(now, [tainted, *WELL])
         assert watch.fault("a1") is None

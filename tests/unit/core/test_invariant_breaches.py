@@ -18,7 +18,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness
+from tests.unit.core.moving import faults_of, half_open, opened, owned, unhealthy_node
 from tests.unit.core.passes import decided
 
 PROVIDERS = (
@@ -26,7 +26,7 @@ PROVIDERS = (
     provider("nebius", max_accelerators=4, price="1"),
     provider("crusoe", price="1"),
 )
-NODES = [sick_node("a1"), node("a2", 2), node("n1", 4), node("c1", 4)]
+NODES = [unhealthy_node("a1"), node("a2", 2), node("n1", 4), node("c1", 4)]
 HEALTHY = [node("a1"), node("a2", 2), node("n1", 4), node("c1", 4)]
 PENDING = [pod(f"p{index}", 2) for index in range(2)]
 WEB = owned("web", 2, on="a1")
@@ -52,7 +52,7 @@ def checked(
     """Check the plan that a pass makes, changed in one way."""
     of = pool(*PROVIDERS, **spec)
     view: Snapshot = snapshot(of, nodes, [*PENDING, WEB], **(seen or {}))
-    unhealthy = sickness("a1") if nodes is NODES else {}
+    unhealthy = faults_of("a1") if nodes is NODES else {}
     state: PoolState = pool_state(node_faults=unhealthy, breakers=breakers or {})
     plan = decided(view, state)
     context = Context(view, plan.assessment, state, NOW)

@@ -6,7 +6,7 @@ import msgspec
 
 from computepool.model.reasons import Reason
 from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import moved_to, opened, owned, sick_node, sickness, stay_of
+from tests.unit.core.moving import faults_of, moved_to, opened, owned, stay_of, unhealthy_node
 from tests.unit.core.passes import decided, holds, sent_to
 
 
@@ -30,8 +30,8 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
     # only one that the budget covers.
     gone, runs = owned("gone", on="a1", age=60), owned("runs", on="a2")
     dear = provider("nebius", price="1")
-    state = pool_state(node_faults=sickness("a1", "a2"), breakers={"aws": opened()})
-    nodes = [sick_node("a1"), sick_node("a2"), node("n1")]
+    state = pool_state(node_faults=faults_of("a1", "a2"), breakers={"aws": opened()})
+    nodes = [unhealthy_node("a1"), unhealthy_node("a2"), node("n1")]
     for of, beside in (
         (pool(provider("aws"), dear, budget={"perHour": "1"}), ()),
         (pool(provider("aws"), dear), (pod("full", 7, on="n1"),)),
@@ -50,9 +50,9 @@ def test_a_move_whose_target_fails_has_its_next_place_before_others_are_moved() 
 def test_a_move_whose_standby_fails_has_its_next_place_kept() -> None:
     gone, runs = owned("gone", on="n1", age=60), owned("runs", on="n2")
     of = pool(provider("aws"), provider("nebius"), provider("crusoe"))
-    state = pool_state(node_faults=sickness("n1", "n2"), breakers={"nebius": opened()})
+    state = pool_state(node_faults=faults_of("n1", "n2"), breakers={"nebius": opened()})
     full = (pod("full", 8, on="a1"), pod("most", 7, on="c1"))
-    seen = snapshot(of, [node("a1"), sick_node("n1"), sick_node("n2"), node("c1")], [runs, *full])
+    seen = snapshot(of, [node("a1"), unhealthy_node("n1"), unhealthy_node("n2"), node("c1")], [runs, *full])
     assert moved_to(decided(seen, state)) == {"runs": "crusoe"}
     flown = (pod_move(gone, "nebius", at=NOW - 1, order=1),)
     assert moved_to(decided(msgspec.structs.replace(seen, moves=flown), state)) == {}

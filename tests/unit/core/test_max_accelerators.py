@@ -9,7 +9,7 @@ from computepool.decide.plan import Plan
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
-from tests.unit.core.moving import moved_to, owned, sick_node, sickness
+from tests.unit.core.moving import faults_of, moved_to, owned, unhealthy_node
 from tests.unit.core.passes import burst_of, decided, flying, holds, sent_to
 
 HOLDER = pod("holder", 8, on="a1")
@@ -106,8 +106,8 @@ def test_one_that_moves_within_the_provider_leaves_its_place_to_its_replacement(
 ) -> None:
     of = pool(provider("aws"), provider("nebius", max_accelerators=3))
     pods = [owned(f"w{index}", on="n1", owner=f"rs-{index}") for index in range(3)]
-    nodes = [node("a1", 1), sick_node("n1", ready=ready), node("n2")]
-    state = pool_state(node_faults=sickness("n1"))
+    nodes = [node("a1", 1), unhealthy_node("n1", ready=ready), node("n2")]
+    state = pool_state(node_faults=faults_of("n1"))
     under_way = (pod_move(pods[0], "nebius", at=NOW - 1, source="nebius"),)
     ending = msgspec.structs.replace(pods[0], deleting=NOW + 30)
     seen = snapshot(of, nodes, [ending, *pods[1:], pod("full", 1, on="a1")], moves=under_way)

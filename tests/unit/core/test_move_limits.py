@@ -11,17 +11,19 @@ from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, snapshot
-from tests.unit.core.moving import owned, sick_node, sickness, stay_of
+from tests.unit.core.moving import faults_of, owned, stay_of, unhealthy_node
 from tests.unit.core.passes import Decided, decided
 
-SICK = pool_state(node_faults=sickness("n1"))
+UNWELL = pool_state(node_faults=faults_of("n1"))
 LEAVING = [owned(f"p{index}", on="n1", owner=f"rs-{index}") for index in range(6)]
 
 
-def passed(*more: Any, at_once: int = 4, per_minute: int | None = 5, state: PoolState = SICK, **fields: Any) -> Decided:
-    """One pass with six pods on a sick node, and room for all of them."""
+def passed(
+    *more: Any, at_once: int = 4, per_minute: int | None = 5, state: PoolState = UNWELL, **fields: Any
+) -> Decided:
+    """One pass with six pods on an unhealthy node, and room for all of them."""
     of = pool(failover={"maxConcurrentMoves": at_once, "perMinute": per_minute})
-    return decided(snapshot(of, [node("a1", 16), sick_node("n1")], [*LEAVING, *more], **fields), state)
+    return decided(snapshot(of, [node("a1", 16), unhealthy_node("n1")], [*LEAVING, *more], **fields), state)
 
 
 def gone(index: int, *, ago: float, **fields: Any) -> Any:
@@ -160,7 +162,7 @@ def test_moves_home_have_limits_of_their_own() -> None:
 
 
 def recorded(*ago: float) -> PoolState:
-    return changed(SICK, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
+    return changed(UNWELL, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
 
 
 def test_what_an_earlier_leader_moved_in_the_last_minute_counts() -> None:
@@ -185,8 +187,8 @@ def test_a_pod_that_should_have_ended_long_ago_is_on_a_dead_node_and_no_longer_o
 
 def test_a_move_in_the_second_of_taking_over_is_not_read_as_an_earlier_leaders() -> None:
     took_over = NOW + 0.2
-    seen = snapshot(pool(), [node("a1"), sick_node("n1")], LEAVING[:1], moves_since=took_over)
-    (recorded_at, _), *others = decided(seen, SICK, NOW + 0.4).state.recorded.recent_moves
+    seen = snapshot(pool(), [node("a1"), unhealthy_node("n1")], LEAVING[:1], moves_since=took_over)
+    (recorded_at, _), *others = decided(seen, UNWELL, NOW + 0.4).state.recorded.recent_moves
     assert recorded_at >= took_over
     assert not others
 
@@ -195,7 +197,7 @@ def test_a_move_in_the_second_of_taking_over_is_not_read_as_an_earlier_leaders()
 def test_what_is_recorded(policy: str) -> None:
     of = pool(mode=policy)
     state = recorded(100, 40, 3)
-    plan = decided(snapshot(of, [node("a1"), sick_node("n1")], LEAVING[:2]), state, NOW + 0.7)
+    plan = decided(snapshot(of, [node("a1"), unhealthy_node("n1")], LEAVING[:2]), state, NOW + 0.7)
     own = ((NOW, MoveKind.FAILOVER),) * 2 if policy == "Enforce" else ()
     # Those more than a minute older than the latest are forgotten, and no others: a new leader goes by the latest.
     assert plan.state.recorded.recent_moves == (*recorded(40, 3).recorded.recent_moves, *own)
@@ -203,9 +205,9 @@ def test_what_is_recorded(policy: str) -> None:
 
 def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
     refused = pod_move(LEAVING[0], "aws", at=NOW - 11, refused_since=NOW - 11)
-    of, nodes = pool(), [node("a1"), sick_node("n1")]
+    of, nodes = pool(), [node("a1"), unhealthy_node("n1")]
     seen = snapshot(of, nodes, LEAVING[:1], moves=(refused,))
-    state = SICK
+    state = UNWELL
     for tenth in range(5):
         plan = decided(seen, state, NOW + tenth / 10)
         assert len(plan.moves) == 1
@@ -217,8 +219,8 @@ def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_i
     def refused(ago: float) -> tuple[Any, ...]:
         return tuple(pod_move(one, "aws", at=NOW - ago, refused_since=NOW - ago) for one in LEAVING[:2])
 
-    of, nodes = pool(), [node("a1"), sick_node("n1")]
-    plan = decided(snapshot(of, nodes, LEAVING[:2], moves=refused(11)), SICK)
+    of, nodes = pool(), [node("a1"), unhealthy_node("n1")]
+    plan = decided(snapshot(of, nodes, LEAVING[:2], moves=refused(11)), UNWELL)
     # Both may be let go at once: a successor has to count both.
     assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),) * 2
     # They were refused, and two more are asked for in the same second: never more than two were let go.

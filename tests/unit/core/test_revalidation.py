@@ -14,9 +14,9 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Saturation
 from tests.builders import GPU, NOW, node, pool, pool_state, snapshot
-from tests.unit.core.moving import half_open, opened, owned, sick_node, sickness
+from tests.unit.core.moving import faults_of, half_open, opened, owned, unhealthy_node
 
-SICK, WELL = sick_node("a1"), node("a1")
+UNHEALTHY, WELL = unhealthy_node("a1"), node("a1")
 LEAVES = Move(owned("p", 2, on="a1"), "aws", "nebius", MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE)
 COMES = Move(owned("p", 2, on="n1"), "nebius", "aws", MoveKind.FAILBACK, Reason.COMES_HOME)
 
@@ -29,7 +29,7 @@ def found(
     **breakers: Breaker,
 ) -> Assessment:
     """The verdicts of the latest pass."""
-    state = pool_state(Saturation(saturated), node_faults=sickness(*unhealthy), breakers=breakers)
+    state = pool_state(Saturation(saturated), node_faults=faults_of(*unhealthy), breakers=breakers)
     return assess(snapshot(pool(), nodes, pods), state, NOW)
 
 
@@ -37,13 +37,13 @@ def holds(move: Move, assessment: Assessment) -> bool:
     return Revalidation(assessment, GPU, NOW).why_not(move) is None
 
 
-def test_a_pod_leaves_a_node_that_is_still_sick_for_one_that_still_has_room() -> None:
-    assert holds(LEAVES, found([SICK, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
-    assert not holds(LEAVES, found([SICK, node("n1", 1)], [LEAVES.pod], unhealthy=["a1"]))
+def test_a_pod_leaves_a_node_that_is_still_unhealthy_for_one_that_still_has_room() -> None:
+    assert holds(LEAVES, found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
+    assert not holds(LEAVES, found([UNHEALTHY, node("n1", 1)], [LEAVES.pod], unhealthy=["a1"]))
 
 
 def test_each_that_passes_takes_its_place_from_the_next() -> None:
-    recheck = Revalidation(found([SICK, node("n1", 3)], [LEAVES.pod], unhealthy=["a1"]), GPU, NOW)
+    recheck = Revalidation(found([UNHEALTHY, node("n1", 3)], [LEAVES.pod], unhealthy=["a1"]), GPU, NOW)
     assert [recheck.why_not(LEAVES), recheck.why_not(LEAVES)] == [None, Reason.NO_ROOM]
 
 
@@ -52,19 +52,19 @@ def test_a_pod_stays_on_a_node_that_is_well_by_now() -> None:
 
 
 def test_a_pod_leaves_a_well_node_only_while_its_provider_has_failed() -> None:
-    lost = [sick_node("a2"), sick_node("a3")]
+    lost = [unhealthy_node("a2"), unhealthy_node("a3")]
     failing = found([WELL, *lost, node("n1")], [LEAVES.pod], unhealthy=["a2", "a3"], aws=opened())
     assert holds(LEAVES, failing)
     assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=opened()))
     assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], aws=half_open("a1")))
 
 
-def test_a_pod_stays_on_a_node_that_was_sick_and_is_well_since_a_moment() -> None:
+def test_a_pod_stays_on_a_node_that_was_unhealthy_and_is_well_since_a_moment() -> None:
     assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
 
 
 def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
-    seen = found([SICK, node("n1")], [LEAVES.pod], unhealthy=["a1"])
+    seen = found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"])
     replace = msgspec.structs.replace
     all_silent = replace(seen, health=replace(seen.health, all_silent="all heartbeats have stopped"))
     exceeded = replace(seen, breakers=replace(seen.breakers, exceeded="2 of 3 providers have failed"))
@@ -82,4 +82,4 @@ def test_nobody_comes_home_once_the_primary_is_saturated_save_the_first_that_it_
 
 def test_a_provider_that_the_pool_has_lost_takes_nobody() -> None:
     lost = msgspec.structs.replace(LEAVES, target="elsewhere")
-    assert not holds(lost, found([SICK, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
+    assert not holds(lost, found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"]))

@@ -218,10 +218,10 @@ def test_what_can_not_be_seen_is_not_told_to_be_well(how: dict[str, Any], reason
     assert said(report_on(seen=how), "Degraded")[:2] == ("Unknown", reason)
 
 
-# -- nodes that are sick
+# -- nodes that are unhealthy
 
 
-def test_a_sick_node_of_a_provider_in_use_is_named_and_does_not_degrade_the_pool() -> None:
+def test_an_unhealthy_node_of_a_provider_in_use_is_named_and_does_not_degrade_the_pool() -> None:
     seen = report_on(nodes=[*FULL, node("n2"), node("n3"), node("n4", ready="Unknown", quarantine="NodeUnknown")])
     assert said(seen, "Degraded") == (
         "False",
@@ -230,7 +230,7 @@ def test_a_sick_node_of_a_provider_in_use_is_named_and_does_not_degrade_the_pool
     )
 
 
-def test_sick_nodes_are_counted_and_some_are_named_with_what_is_wrong() -> None:
+def test_unhealthy_nodes_are_counted_and_some_are_named_with_what_is_wrong() -> None:
     aws = [node(f"a{index}", of="aws") for index in range(2, 20)]
     going = [node(f"g{index}", of="aws", taints=[Taint("gone-soon", "", "NoSchedule")]) for index in range(7)]
     health = {"removalTaints": ["gone-soon"]}
@@ -242,7 +242,7 @@ def test_sick_nodes_are_counted_and_some_are_named_with_what_is_wrong() -> None:
     assert message.endswith(" and 2 more.")
 
 
-def test_beside_something_worse_sick_nodes_are_told_too() -> None:
+def test_beside_something_worse_unhealthy_nodes_are_told_too() -> None:
     seen = report_on(
         nodes=[*FULL, node("n2"), node("n3"), node("n4", ready="Unknown", quarantine="NodeUnknown")],
         gaps=NO_POLICY,

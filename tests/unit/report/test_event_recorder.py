@@ -288,16 +288,16 @@ def test_conditions_that_follow_from_others_are_not_told() -> None:
     assert {event.action for event in t.events} <= {"Ready", "Saturated", "Degraded", "Admission", "Burst"}
 
 
-# -- nodes that become sick
+# -- nodes that become unhealthy
 
 
 def unhealthy(*names: str, well: int = 9) -> PassReport:
-    """Of nebius these nodes are sick, beside others that are well."""
+    """Of nebius these nodes are unhealthy, beside others that are well."""
     lost = [node(name, ready="Unknown", quarantine="NodeUnknown") for name in names]
     return report_on(nodes=[*FULL, *(node(f"well-{index}") for index in range(well)), *lost], pods=[])
 
 
-def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
+def test_a_node_that_becomes_unhealthy_is_named_with_what_is_wrong_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     t = Recording()
@@ -317,14 +317,14 @@ def test_a_node_that_becomes_sick_is_named_with_what_is_wrong_and_so_is_its_end(
     ]
 
 
-def test_a_sick_node_that_is_deleted_is_told_to_be_gone() -> None:
+def test_an_unhealthy_node_that_is_deleted_is_told_to_be_gone() -> None:
     t = Recording()
     t.recorder.record_nodes(unhealthy("n2"), NOW)
     t.recorder.record_nodes(unhealthy(), NOW + 60)
     assert t.events[-1].note == "1 node of nebius is gone: n2."
 
 
-def test_nodes_that_become_sick_one_after_another_are_told_together() -> None:
+def test_nodes_that_become_unhealthy_one_after_another_are_told_together() -> None:
     t = Recording()
     names = [f"n{index}" for index in range(2, 9)]
     t.recorder.record_nodes(unhealthy(*names[:1]), NOW)

@@ -236,7 +236,7 @@ def test_what_is_counted_is_told_again_although_it_is_word_for_word_the_same() -
 def test_unlike_things_are_not_added_up() -> None:
     async def scenario(s: Sending) -> None:
         s.sink.queue(moved(1))
-        s.sink.queue(moved(1, why="Its node is sick."))
+        s.sink.queue(moved(1, why="Its node is unhealthy."))
         assert len(await s.notes()) == 2
 
     play(scenario)

@@ -1,12 +1,12 @@
-"""Running pods leave what fails: sick nodes, and all nodes of a provider that has failed, as failover.runningPods says.
+"""Running pods leave unhealthy nodes, and all nodes of a failed provider, as failover.runningPods says.
 
 A pod is moved only off a node that is seen with the taint, or that offers no accelerators any more: only then does the
 scheduler send its replacement elsewhere. A pod never leaves a node that is merely silent: a kubelet that is restarted
 does not renew its Lease for a while, and the pods run on.
 
 Nor does a pod leave a node that is well again, although the node stays in quarantine for clearSeconds more: the pod
-runs, and an eviction would only end it. A node that flaps stays sick all the while, so its pods leave in every moment
-in which it is bad.
+runs, and an eviction would only end it. A node that flaps stays unhealthy all the while, so its pods leave in every
+moment in which it is bad.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,18 +60,18 @@ def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
         return True
     if not gives_up(supply):
         return False
-    # While a provider still fails, pods also leave its nodes that were never sick, if the policy says so.
+    # While a provider still fails, pods also leave its nodes that were never unhealthy, if the policy says so.
     troubled = assessment.health.providers[supply.provider.name].troubled
     return supply.provider.drain or (node not in supply.unhealthy and troubled)
 
 
 def _bad(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether a node counts as sick, and something is wrong with it at this moment."""
-    sickness = _sickness(assessment, supply, node)
-    return sickness is not None and sickness.clear_since is None
+    """Say whether a node counts as unhealthy, and something is wrong with it at this moment."""
+    fault = _fault_of(assessment, supply, node)
+    return fault is not None and fault.clear_since is None
 
 
-def _sickness(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
+def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
     return assessment.health.providers[supply.provider.name].unhealthy.get(node)
 
 
@@ -131,14 +131,14 @@ def _awaits_verdict(planner: MovePlanner, candidate: Candidate) -> bool:
     """Say whether silence alone speaks against the node: not its status, and not its provider's other nodes."""
     if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
-    sickness = _sickness(planner.context.assessment, candidate.supply, candidate.info.node.name)
-    return sickness is not None and sickness.reason is Reason.NODE_SILENT
+    fault = _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
+    return fault is not None and fault.reason is Reason.NODE_SILENT
 
 
 def _is_dead(planner: MovePlanner, candidate: Candidate) -> bool:
     node = candidate.info.node
-    sickness = _sickness(planner.context.assessment, candidate.supply, node.name)
-    dead = sickness is not None and sickness.clear_since is None and sickness.reason in DEAD
+    fault = _fault_of(planner.context.assessment, candidate.supply, node.name)
+    dead = fault is not None and fault.clear_since is None and fault.reason in DEAD
     return node.ready == "Unknown" or dead
 
 
