@@ -159,8 +159,9 @@ class Store:
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
-        pools = self._claims.of(pod.uid)
+        pools: tuple[str, ...] = ()
         if before is not None:
+            pools = self._claims.of(pod.uid)
             if not landed and _same(before, pod, claimed=bool(pools)):
                 return
             self._remove(before, pools, at)
