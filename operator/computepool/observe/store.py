@@ -164,11 +164,13 @@ class Store:
         self._pods[pod.uid] = pod
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
-        pools = self._claims.of(pod.uid)
-        minor = before is not None and _is_minor(before, pod, landed=landed)
+        pools: tuple[str, ...] = ()
+        minor = False
         if before is not None:
+            pools = self._claims.of(pod.uid)
             if not landed and _same(before, pod, claimed=bool(pools)):
                 return
+            minor = _is_minor(before, pod, landed=landed)
             self._remove(before, pools, at, minor=minor)
         if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claims.find(pod)
