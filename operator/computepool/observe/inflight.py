@@ -52,14 +52,18 @@ class InFlight:
 
     def shown(self, pod: Pod) -> bool:
         """Forget a doubted offer if the pod shows it; say whether so. Other changes of the pod do not settle it."""
-        if pod.uid not in self._doubted:
-            return False
-        offer = self._offers[pod.uid]
-        at = pod.offered(offer.provider)
-        if at is None or at < offer.at - ROUNDING_SECONDS:
+        if pod.uid not in self._doubted or not self.carried_by(pod):
             return False
         self.drop(pod.uid)
         return True
+
+    def carried_by(self, pod: Pod) -> bool:
+        """Say whether the pod carries the offer to it that is under way, answered or not."""
+        offer = self._offers.get(pod.uid)
+        if offer is None:
+            return False
+        at = pod.offered(offer.provider)
+        return at is not None and at >= offer.at - ROUNDING_SECONDS
 
     def drop(self, uid: str) -> None:
         """Forget the offer: the write failed, or the pod is gone."""

@@ -162,6 +162,7 @@ class Store:
             if self.moves.order:
                 pod = msgspec.structs.replace(pod, appeared=self.moves.order)
         self._pods[pod.uid] = pod
+        ours = self.in_flight.carried_by(pod)
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
         pools: tuple[str, ...] = ()
@@ -170,7 +171,7 @@ class Store:
             pools = self._claims.of(pod.uid)
             if not landed and _same(before, pod, claimed=bool(pools)):
                 return
-            minor = _is_minor(before, pod, landed=landed)
+            minor = _is_minor(before, pod, ours=ours)
             self._remove(before, pools, at, minor=minor)
         if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claims.find(pod)
@@ -401,14 +402,14 @@ def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     return msgspec.structs.replace(before, resource_version=after.resource_version) == after
 
 
-def _is_minor(before: Pod, after: Pod, *, landed: bool) -> bool:
+def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
     """Say whether a change of a pod lets nothing be decided at once, so that a pass about it may wait for others.
 
-    These are the steps of every pod that starts: our patch is seen (`landed`), the scheduler binds the pod, and the pod
-    becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
+    These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, and the
+    pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
     """
     if before.gated or after.deleting is not None or after.failing:
         return False
     if not before.node:
-        return landed or bool(after.node)
+        return ours or bool(after.node)
     return _same(msgspec.structs.replace(before, ready=after.ready), after, claimed=True)
