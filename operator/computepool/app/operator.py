@@ -104,7 +104,7 @@ class Operator:
                 ("policy", _after(listed, self.parts.policy.run)),
                 ("passes", _after(listed, self.parts.reconciler.run)),
                 ("quarantine", _after(listed, self.parts.quarantine.run)),
-                ("ticks", _after(listed, self.parts.staleness.run)),
+                ("ticks", _after(listed, self._check_view)),
                 ("stop", stop.wait()),
             )
         ]
@@ -118,6 +118,11 @@ class Operator:
             for task in parts:
                 task.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _check_view(self) -> None:
+        while True:
+            self.parts.reconciler.check_view()
+            await asyncio.sleep(1.0)
 
     async def _heartbeat(self) -> None:
         while True:

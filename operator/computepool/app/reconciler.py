@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from computepool.act.fence import NotLeadingError
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
-from computepool.app.view import View
+from computepool.app.view import View, faults_of
 from computepool.app.work_queue import WorkQueue
 from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
@@ -63,6 +63,7 @@ class Reconciler:
         self._backoff = PoolBackoff(runtime.steady)
         self._states: dict[str, PoolState] = {}
         self._told: dict[str, PoolStatus] = {}
+        self._view_faults: dict[str, tuple[bool, bool, bool]] = {}
 
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
@@ -84,11 +85,22 @@ class Reconciler:
         if told is not None and told != pool.status:
             self._queue.add(pool.name, self._clock())
 
+    def check_view(self) -> None:
+        """Have the pools looked at whose last pass saw other faults of the view. To be called about once a second.
+
+        No event shows that a view becomes old: without this the pools would go on saying that all is in order.
+        """
+        faults = faults_of(self._view)
+        for pool in self._store.pools:
+            if self._view_faults.get(pool) != faults:
+                self._queue.add(pool, self._clock())
+
     def forget(self, pool: str) -> None:
         """Drop everything about a pool that is gone."""
         self._backoff.forget(pool)
         self._states.pop(pool, None)
         self._told.pop(pool, None)
+        self._view_faults.pop(pool, None)
         self._executor.forget(pool)
         self._queue.forget(pool)
         self._recorder.forget(pool)
@@ -137,6 +149,7 @@ class Reconciler:
 
     def _decide(self, name: str, at: float) -> PassReport:
         now = self._wall()
+        self._view_faults[name] = faults_of(self._view)
         snapshot = self._store.snapshot(name, stale=self._view.stale())
         pool = snapshot.pool
         state = self._states.get(name)

@@ -29,6 +29,11 @@ class View(Protocol):
         """Say whether the API server knows no such policies."""
 
 
+def faults_of(view: View) -> tuple[bool, bool, bool]:
+    """Say whether the view is stale, whether objects in it can't be read, and whether signals do not come."""
+    return bool(view.stale()), bool(view.unreadable()), bool(view.unfollowed())
+
+
 class ClusterView:
     """The view as the caches, the pools and the policy show it."""
 

@@ -20,7 +20,6 @@ from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
-from computepool.app.staleness import StalenessMonitor
 from computepool.app.view import ClusterView
 from computepool.app.work_queue import WorkQueue
 from computepool.observe.reflector import Tuning
@@ -58,7 +57,6 @@ class Parts:
     quarantine: QuarantineKeeper
     executor: Executor
     reconciler: Reconciler
-    staleness: StalenessMonitor
 
 
 def build(
@@ -116,5 +114,4 @@ def build(
         quarantine=quarantine,
         executor=executor,
         reconciler=reconciler,
-        staleness=StalenessMonitor(view, on_change=enqueue_all, sleep=runtime.sleep),
     )

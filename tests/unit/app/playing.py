@@ -65,13 +65,13 @@ def play(
 
 async def passes_of(process: Process, count: int = 1) -> None:
     """Wait for so many further passes; something must just have happened that has the pool looked at."""
-    goal = _passes(process) + count
-    await until(lambda: _passes(process) >= goal, f"{count} more passes")
+    goal = passes(process) + count
+    await until(lambda: passes(process) >= goal, f"{count} more passes")
 
 
-def _passes(process: Process) -> float:
-    found = process.metrics.registry.get_sample_value("computepool_decision_seconds_count")
-    return found or 0.0
+def passes(process: Process) -> float:
+    """How many passes have decided."""
+    return process.metrics.registry.get_sample_value("computepool_decision_seconds_count") or 0.0
 
 
 def many(server: FakeApiServer, _day: Day) -> None:

@@ -11,7 +11,7 @@ from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.act.objects import pool_record
 from tests.unit.app.cluster import conditions, make_pool, overflow, status, touch_node
-from tests.unit.app.playing import Day, passes_of, play
+from tests.unit.app.playing import Day, passes, passes_of, play
 from tests.unit.app.process import Process
 from tests.unit.app.test_pools import Taking
 from tests.unit.app.test_pools import play as play_pools
@@ -20,10 +20,6 @@ from tests.unit.app.test_pools import play as play_pools
 def write_status(server: FakeApiServer, **edit: Any) -> None:
     item = server.get(COMPUTEPOOLS, POOL)
     server.update(COMPUTEPOOLS, {**item, "status": {**item["status"], **edit}})
-
-
-def passes(process: Process) -> float:
-    return process.metrics.registry.get_sample_value("computepool_decision_seconds_count") or 0.0
 
 
 def writes(server: FakeApiServer) -> int:

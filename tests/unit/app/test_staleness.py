@@ -2,56 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from computepool.app.staleness import TICK_SECONDS, StalenessMonitor
-from tests.fakes.apiserver import FakeApiServer
-from tests.fakes.view import FakeView
+from tests.fakes.apiserver import NODES, FakeApiServer
 from tests.fakes.waiting import until
-from tests.unit.app.cluster import conditions, full, make_pool
+from tests.unit.act.objects import node
+from tests.unit.app.cluster import conditions, full, make_pool, touch_node
+from tests.unit.app.playing import Day, passes, play
+from tests.unit.app.process import Process
 from tests.unit.app.running import Running, Site
 
-Words = tuple[str, ...]
 
+def test_a_pass_that_saw_other_faults_of_the_view_is_repeated_and_no_other_pass() -> None:
+    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+        check = process.parts.reconciler.check_view
+        await until(lambda: conditions(server).get("Degraded") == ("False", "AllWell"), "all is well")
+        unusual = node("odd")
+        unusual["metadata"]["labels"]["odd"] = 7
+        server.create(NODES, unusual)
+        await until(lambda: bool(process.parts.view.unreadable()), "it is read")
+        touch_node(server, "c1", "wakes the passes")
+        await until(lambda: conditions(server)["Degraded"] == ("True", "ObjectsUnreadable"), "a pass has seen it")
+        before = passes(process)
+        check()
+        server.delete(NODES, "odd")
+        await until(lambda: not process.parts.view.unreadable(), "it is gone")
+        assert passes(process) == before, "nothing had changed since the last pass"
+        # The fault came and went since the check before: only the pass has seen it.
+        check()
+        await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "it is taken back")
 
-def turns(*ticks: Words) -> list[int]:
-    """At which of these ticks all pools were looked at; each tick is what the signs say then."""
-    found: list[int] = []
-    passed = 0
+    def before(server: FakeApiServer, _day: Day) -> None:
+        full(server)
+        make_pool(server)
 
-    async def sleep(seconds: float) -> None:
-        nonlocal passed
-        assert seconds == TICK_SECONDS
-        passed += 1
-        if passed == len(ticks):
-            raise asyncio.CancelledError
-
-    class Told(FakeView):
-        def stale(self) -> str:
-            return ticks[passed][0]
-
-        def unreadable(self) -> str:
-            return ticks[passed][1] if len(ticks[passed]) > 1 else ""
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(StalenessMonitor(Told(), on_change=lambda: found.append(passed), sleep=sleep).run())
-    return found
-
-
-def test_what_is_found_first_may_be_news() -> None:
-    assert turns(("",)) == [0]
-    assert turns(("old",)) == [0]
-
-
-def test_each_turn_is_one_look_and_other_words_for_it_are_none() -> None:
-    assert turns(("",), ("",), ("61 s old",), ("62 s old",), ("",), ("",)) == [0, 2, 4]
-
-
-def test_each_sign_turns_by_itself() -> None:
-    assert turns(("", ""), ("old", ""), ("old", "odd"), ("", "odd"), ("", "odd")) == [0, 1, 2, 3]
+    play(scenario, before)
 
 
 async def _lively(server: FakeApiServer) -> None:
