@@ -52,7 +52,7 @@ INTENT = Way(
 EVICTION = Way("", "pods/eviction", "CREATE")
 """A pod is evicted."""
 SENT_ON = Way("", "pods", "UPDATE", "size(object.spec.tolerations) > size(oldObject.spec.tolerations)")
-"""A pod is sent on: it gets a toleration."""
+"""A pod is sent to a standby: it gets a toleration."""
 
 
 class Gate:

@@ -90,7 +90,7 @@ def wait_sent(site: Site, labels: str = "app=new") -> None:
         lambda found: any(map(_offered, found)),
         site.namespace,
         labels=labels,
-        what="the first pod sent on",
+        what="the first pod sent to a standby",
     )
 
 

@@ -62,7 +62,7 @@ class Script(ABC):
     """Watches pods, and patches some of them."""
 
     def __init__(self, connection: Connection, provider: str) -> None:
-        """Send pods on to `provider`."""
+        """Send pods to `provider`."""
         # The API server has given each pod two tolerations already, so there is a list to add to.
         patch = [{"op": "add", "path": "/spec/tolerations/-", "value": provider_toleration(provider)}]
         self._toleration = msgspec.json.encode(patch)
@@ -114,7 +114,7 @@ class OnUnschedulable(Script):
     """Patches each pod once the scheduler has given up on it."""
 
     def __init__(self, connection: Connection, provider: str) -> None:
-        """Send pods on to `provider`."""
+        """Send pods to `provider`."""
         super().__init__(connection, provider)
         self._seen: set[str] = set()
 

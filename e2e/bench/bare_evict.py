@@ -32,7 +32,7 @@ class EmptyingScript(Script):
     """Empties a provider when it is told to."""
 
     def __init__(self, connection: Connection, provider: str, at_once: int, per_minute: int) -> None:
-        """New pods are sent on to `provider`."""
+        """New pods are sent to `provider`."""
         super().__init__(connection, provider)
         self._ways = asyncio.Semaphore(at_once)
         self._lately = asyncio.Semaphore(per_minute)

@@ -42,7 +42,7 @@ def _row(outcome: Outcome, without: int) -> Row:
         # What the governor is for: fewer moves than without it.
         limit=float(without) if outcome.name == "governed" else None,
         detail=(
-            f"{outcome.bursts} workloads sent on, {outcome.in_vain} of them again after they came home, "
+            f"{outcome.bursts} workloads sent to a standby, {outcome.in_vain} of them again after they came home, "
             f"{outcome.standby_hours:,.0f} GPU hours on the standby"
         ),
     )

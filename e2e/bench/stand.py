@@ -134,6 +134,6 @@ def _busy(pids: Sequence[int]) -> float:
 def _sample(name: str, asked: float, begin: float, life: Life | None) -> Sample:
     if life is None or life.bound is None:
         raise WaitTimeoutError(f"pod {name} was not bound in {BOUND_SECONDS:g} s")
-    # A pod that had the toleration from the start was not sent on.
+    # A pod that had the toleration from the start was not sent to a standby.
     sent_on = min(life.sent_on.values(), default=life.created) - life.created
     return Sample((life.bound - asked) * 1000, sent_on * 1000, (life.bound - begin) * 1000)

@@ -27,8 +27,8 @@ AXIS = 26.0
 CHARACTER = 6.4
 WAYS = {
     Way.START: "at home from the start",
-    Way.PATCH: "sent on by patch",
-    Way.ADMISSION: "sent on at admission",
+    Way.PATCH: "sent by patch",
+    Way.ADMISSION: "sent at admission",
     Way.FAILOVER: "moved off a failed provider",
     Way.HOME: "came home",
 }

@@ -21,7 +21,7 @@ from e2e.recorder import Life
 
 # Heartbeats come every second here; a gap so long in all of a provider's is one that a person should see.
 SILENCE = 3.0
-# What the operator's log says of pods that it sent on or moved, and the actions of the events that tell of the same.
+# The operator's log lines about pods that it sent to a standby or moved, and the actions of their events.
 BURST, MOVED = "burst", "running pods moved"
 LOGGED = frozenset({"Burst", *MoveKind})
 # Decisions of one reason that follow each other so closely are told as one.
@@ -289,7 +289,7 @@ def _sent(lines: Iterable[Mapping[str, Any]], wall_began: float) -> list[Mark]:
 
 def _sending(pods: int, source: str, target: str, reason: str) -> str:
     count = "1 pod" if pods == 1 else f"{pods} pods"
-    way = f"moved from {source} to {target}" if source else f"sent on to {target}"
+    way = f"moved from {source} to {target}" if source else f"sent to {target}"
     return f"{count} {way}. {reason_of(reason).help}"
 
 

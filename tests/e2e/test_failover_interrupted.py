@@ -124,7 +124,9 @@ def _after_the_replacement_was_made(scene: Scene) -> Iterator[None]:
 @contextmanager
 def _after_the_replacement_was_sent_on(scene: Scene) -> Iterator[None]:
     with _stopped(scene, SCHEDULER):
-        scene.history.wait(lambda: any(one.sent_on for one in scene.history.lives("work")[COUNT:]), "the first sent on")
+        scene.history.wait(
+            lambda: any(one.sent_on for one in scene.history.lives("work")[COUNT:]), "the first sent to a standby"
+        )
         assert all(one.bound is None for one in scene.history.lives("work")[COUNT:])
         yield
 

@@ -65,7 +65,7 @@ def _burst_begins(site: Site) -> None:
         lambda pods: sum(objects.provider_toleration("nebius") in pod["spec"]["tolerations"] for pod in pods) > 0,
         site.namespace,
         labels="app=new",
-        what="the first pod sent on",
+        what="the first pod sent to a standby",
     )
 
 

@@ -48,7 +48,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
-    """A pod was sent on to a provider."""
+    """A pod was sent to a provider."""
 
     provider: str
     at: float

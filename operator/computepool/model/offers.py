@@ -1,4 +1,4 @@
-"""The annotation `computepool.io/offers`: the providers that a pod was sent on to, with times, in order.
+"""The annotation `computepool.io/offers`: the providers that a pod was sent to, with times, in order.
 
 Example: `nebius=2026-11-23T05:00:00.123Z,crusoe=2026-11-23T05:01:00.456Z`. A restarted operator continues from it
 (invariant 8), and people read the pod's history in it.

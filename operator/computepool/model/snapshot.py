@@ -30,7 +30,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     waiting: tuple[Pod, ...] = ()
     """The pool's own pods that request its accelerator and are not bound."""
     foreign: tuple[Pod, ...] = ()
-    """Pods of other pools that were sent on and are not bound: they hold places too."""
+    """Pods of other pools that were sent to a standby and are not bound: they hold places too."""
     in_flight: Mapping[str, Offer] = MappingProxyType({})
     """By pod uid, of all pools: offers whose write is under way, or made but not seen yet."""
     on_unknown_nodes: tuple[Pod, ...] = ()

@@ -4,8 +4,8 @@
 timers and counts that start anew after a restart, which only ever makes the operator wait longer.
 
 The wait of a pod (`Pod.since`) is no such timer: a restart can make it shorter, because no object records when a gate
-was lifted, and a new process counts from the pod's creation. At worst a pod that was gated for long is sent on without
-waiting for `saturation.pendingSeconds`, and even then only if the primary can't take it.
+was lifted, and a new process counts from the pod's creation. At worst a pod that was gated for long is sent to a
+standby without waiting for `saturation.pendingSeconds`, and even then only if the primary can't take it.
 """
 
 from collections.abc import Iterable, Mapping

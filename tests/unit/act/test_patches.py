@@ -1,4 +1,4 @@
-"""What is written on a pod that is sent on, and on one whose label is put right."""
+"""What is written on a pod that is sent to a standby, and on one whose label is put right."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def offers(server: FakeApiServer, name: str) -> list[str]:
 
 
 def sent(server: FakeApiServer) -> dict[str, list[str]]:
-    """The pods that were sent on, and where to."""
+    """The pods that were sent to a standby, and where to."""
     names = [item["metadata"]["name"] for item in server.items(PODS)]
     return {name: found for name in names if (found := offers(server, name))}
 

@@ -142,13 +142,13 @@ def test_a_pod_not_bound_in_time_is_offered_to_the_next_provider_though_nothing_
     # Since when a pod has had its place is remembered by the process, so it is the day that goes on.
     async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         make_pool(server)
-        await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent on")
+        await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent to a standby")
         for turn in range(2):
             touch_node(server, "c1", str(turn))
             await passes_of(process)
         day.ahead += 3600
         touch_node(server, "c1", "wakes the timers")
-        await until(lambda: sent(server) == {"new-0": ["nebius", "crusoe"]}, "sent on again")
+        await until(lambda: sent(server) == {"new-0": ["nebius", "crusoe"]}, "sent again")
 
     play(scenario, lambda server, _: full(server, 1))
 

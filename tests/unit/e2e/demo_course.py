@@ -72,7 +72,7 @@ class Course:
         self.events.append(EventSeen(_time(at), "ComputePool", "inference", reason, message, action))
 
     def log_sent(self, at: float, provider: str, reason: str, pods: int, **fields: str) -> None:
-        """A line of the operator's log about pods that were sent on or moved."""
+        """A line of the operator's log about pods that were sent to a standby or moved."""
         self.log_lines.append({"time": _time(at), "provider": provider, "reason": reason, "pods": pods, **fields})
 
     def log_move(self, at: float, source: str, provider: str, reason: str, pods: int) -> None:

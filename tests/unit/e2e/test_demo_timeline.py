@@ -111,7 +111,7 @@ def test_bursts_are_told_once_with_all_their_pods() -> None:
     seen = course()
     seen.log_sent(5.4, "nebius", "PrimarySaturated", 3, message="burst")
     (mark,) = [mark for mark in timeline(seen).marks if mark.reason == "PrimarySaturated"]
-    assert mark.text.startswith("5 pods sent on to nebius. The primary can't take the pod")
+    assert mark.text.startswith("5 pods sent to nebius. The primary can't take the pod")
 
 
 def test_what_the_demo_did_is_marked_too(drawn: Timeline) -> None:

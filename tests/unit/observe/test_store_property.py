@@ -189,7 +189,7 @@ def test_every_pool_whose_snapshot_changes_is_enqueued(events: list[Any]) -> Non
         for name in truth.pools:
             after = plain(store.snapshot(name))
             was = before.get(name, {})
-            # Another pool's pod that was sent on only takes a place, which makes nobody do more.
+            # Another pool's pod that was sent to a standby only takes a place, which makes nobody do more.
             more_foreign = {**was, "foreign": after["foreign"]} == after and set(was["foreign"]) <= set(
                 after["foreign"]
             )

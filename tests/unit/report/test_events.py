@@ -34,7 +34,7 @@ class Sending:
     dropped: list[int]
     now: list[float] = field(default_factory=lambda: [1_795_410_000.123456])
 
-    def queue(self, note: str = "Sent on.", *, to: str = "web", action: str = "Burst", **how: Any) -> None:
+    def queue(self, note: str = "Sent to a standby.", *, to: str = "web", action: str = "Burst", **how: Any) -> None:
         self.sink.queue(Event(pod_reference(pod(to)), Reason.PRIMARY_SATURATED, action, note, **how))
 
     async def sent(self) -> list[dict[str, Any]]:

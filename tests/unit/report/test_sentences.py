@@ -29,8 +29,8 @@ def test_one_burst_names_the_providers_considered_before_in_order() -> None:
 
 
 def test_what_is_only_observed_says_so() -> None:
-    assert in_mode(Mode.OBSERVE, "Sent on.") == "Observe: Sent on."
-    assert in_mode(Mode.ENFORCE, "Sent on.") == "Sent on."
+    assert in_mode(Mode.OBSERVE, "Sent to a standby.") == "Observe: Sent to a standby."
+    assert in_mode(Mode.ENFORCE, "Sent to a standby.") == "Sent to a standby."
 
 
 def move(name: str, to: str, *, release: bool = False) -> Move:

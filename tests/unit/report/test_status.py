@@ -256,7 +256,7 @@ STATES = {
     "one place left": {"pods": RESIDENTS[:1]},
     "no nodes at all": {"nodes": [], "pods": []},
     "pods wait that fit nowhere": {"pods": [*RESIDENTS, pod("huge", 64)]},
-    "pods were sent on and wait": {"pods": [*RESIDENTS, pod("sent", sent=[("nebius", NOW - 1)])]},
+    "pods were sent to a standby and wait": {"pods": [*RESIDENTS, pod("sent", sent=[("nebius", NOW - 1)])]},
     "pods run on standbys": {"pods": [*RESIDENTS, pod("b", on="n1", sent=[("nebius", NOW - 60)])]},
     "the view is stale": {"pods": NEW, "seen": {"stale": "nodes are not listed yet"}},
     "a write was refused": {"refused": "the patch of pod default/web was refused: 422"},

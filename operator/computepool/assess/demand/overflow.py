@@ -30,13 +30,13 @@ class Overflow(msgspec.Struct, frozen=True):
     why: Reason
     """Why the primary was rejected."""
     wait: Reason | None = None
-    """Why it may not be sent on yet; None if it may."""
+    """Why it may not be sent to a standby yet; None if it may."""
     until: float | None = None
-    """When it may be sent on."""
+    """When it may be sent to a standby."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A pod that was sent on to a standby provider and is not bound."""
+    """A pod that was sent to a standby provider and is not bound."""
 
     pod: Pod
     offer: Offer
@@ -55,7 +55,7 @@ class Demand(msgspec.Struct, frozen=True):
 
     @property
     def pressing(self) -> int:
-        """How many pods overflow because the primary is full, and have waited long enough to be sent on."""
+        """How many pods overflow because the primary is full, and have waited long enough to be sent to a standby."""
         return sum(1 for pod in self.overflow if pod.wait is None and pod.why in FULL | UNTRUSTED)
 
 
@@ -80,7 +80,7 @@ def demand_of(
     fitting: Fitting,
     now: float,
 ) -> Demand:
-    """Pack the primary, in order, with the pods that were not sent on, and sort the other pods by what they wait for.
+    """Pack the primary, in order, with the pods that were not sent to a standby, and sort the others by their wait.
 
     `fitting` is the value that the pass before returned. It shows pods that the scheduler refuses although they fit.
     """
@@ -97,7 +97,7 @@ def demand_of(
             sorter.held.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
         else:
             sorter.sort(pod)
-    # After the other pods: a pod that was sent on can run on either provider, the others only here.
+    # After the other pods: a pod that was sent to a standby can run on either provider, the others only here.
     onward = tuple(Sent(pod, offer, sorter.take_back(pod)) for pod, offer in sent)
     return Demand(tuple(sorter.held), onward, tuple(sorter.overflow), sorter.fitting)
 
@@ -155,7 +155,7 @@ class _Sorter:
         self.overflow.append(self._overflowing(pod))
 
     def take_back(self, pod: Pod) -> Hold | None:
-        """Give a pod that was sent on a place, unless the scheduler has refused it here."""
+        """Give a pod that was sent to a standby a place, unless the scheduler has refused it here."""
         return None if self._refused(pod) else self._placed(pod)
 
     def _placed(self, pod: Pod) -> Hold | None:

@@ -22,7 +22,7 @@ def saturation_of(
 ) -> tuple[Saturation, float | None]:
     """Return the verdict and when to check again (None: when something changes).
 
-    `pressing` is how many pods overflow and may be sent on.
+    `pressing` is how many pods overflow and may be sent to a standby.
     """
     if not primary.breaker.closed:
         return Saturation(True, Reason.PROVIDER_UNAVAILABLE), None
