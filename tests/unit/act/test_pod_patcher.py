@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.pod_patcher import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
+from computepool.act.pod_patcher import DOUBT_SECONDS, LABEL_FIXES_PARALLEL, PARALLEL, Written
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.cluster import Offer
@@ -338,7 +338,7 @@ def test_marks_leave_the_api_server_to_bursts() -> None:
         w.server.fault("patch", times=100, gate=answered)
         label_fixes = [LabelFix(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
         marking = asyncio.create_task(w.writer.mark(label_fixes))
-        await until(lambda: w.server.count("patch") == MARKS_PARALLEL, "a few marks")
+        await until(lambda: w.server.count("patch") == LABEL_FIXES_PARALLEL, "a few marks")
         w.server.faults.clear()
         outcome = await carried_out(w, *several(w, 1))
         assert len(outcome.done) == 1
