@@ -113,7 +113,7 @@ class _FailedPods(_Listing):
 
 
 class Caches:
-    """The reflectors; the view is current when those of nodes, pods and namespaces are."""
+    """The reflectors. The view is current when the lists of nodes, pods and namespaces are."""
 
     def __init__(
         self, client: ApiClient, store: Store, *, clock: Callable[[], float], tuning: Tuning | None = None

@@ -34,7 +34,7 @@ _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
 KOPF_SECONDS = 60.0
-"""Longest delay before kopf starts anew."""
+"""Longest delay before kopf starts again."""
 WARM_CONNECTIONS = 8
 """Connections kept open while nothing happens: enough for the first pods of a burst, and few for the API server."""
 

@@ -52,32 +52,33 @@ class PoolWatch:
             log(_logger, logging.WARNING, "kopf ended, starting it anew", error=problem, seconds=round(delay, 2))
             await asyncio.sleep(delay)
 
-    async def _run_kopf(self, ours: asyncio.AbstractEventLoop) -> str:
+    async def _run_kopf(self, main_loop: asyncio.AbstractEventLoop) -> str:
         """Run kopf until it ends; return the reason.
 
         kopf has its own thread and loop. Outside the main thread it does not handle SIGTERM and SIGINT.
         """
         stop: Future[None] = Future()
         try:
-            await asyncio.to_thread(lambda: asyncio.run(self._kopf(ours, stop)))
+            await asyncio.to_thread(lambda: asyncio.run(self._kopf(main_loop, stop)))
         except Exception as error:  # noqa: BLE001 - the process goes on after any error
             return repr(error)
         finally:
             stop.cancel()
         return "no reason given"
 
-    async def _kopf(self, ours: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
-        """Run kopf until it ends or `stop` is done. Raises kopf's errors. `ours` is the loop of all other parts."""
-        given: Credentials | None = None
+    async def _kopf(self, main_loop: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
+        """Run kopf until it ends or `stop` is done. Raises kopf's errors. All other parts run in `main_loop`."""
+        handed_out: Credentials | None = None
 
         async def login(**_: Any) -> kopf.AiohttpSession | None:
-            nonlocal given
+            nonlocal handed_out
             # kopf asks again if the API server refuses these (401), and ends if it gets no others.
-            given = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._credentials(given), ours))
-            return None if given is None else _session(given)
+            renewal = asyncio.run_coroutine_threadsafe(self._credentials(handed_out), main_loop)
+            handed_out = await asyncio.wrap_future(renewal)
+            return None if handed_out is None else _session(handed_out)
 
         async def on_event(event: Mapping[str, Any], **_: Any) -> None:
-            ours.call_soon_threadsafe(self._pools.heard, event["type"] or "", event["object"])
+            main_loop.call_soon_threadsafe(self._pools.heard, event["type"] or "", event["object"])
 
         registry = kopf.OperatorRegistry()
         # A login that fails gives no credentials, so that kopf ends: it would repeat the login only after a minute.
