@@ -97,7 +97,7 @@ class PodPatcher:
         """
         return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
-    async def mark(self, label_fixes: Iterable[LabelFix]) -> None:
+    async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> None:
         """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt."""
         new = [fix for fix in label_fixes if fix.pod.uid not in self._fixing]
         self._fixing.update(fix.pod.uid for fix in new)

@@ -103,7 +103,7 @@ class Executor:
         if plan.bursts:
             self._spawn(self._burst(pool, self._patcher.start(plan.bursts), at))
         elif plan.label_fixes:
-            self._spawn(self._patcher.mark(plan.label_fixes))
+            self._spawn(self._patcher.fix_labels(plan.label_fixes))
 
     def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         """Evict pods after `status`, which counts these moves, is written."""

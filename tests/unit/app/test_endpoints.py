@@ -13,7 +13,7 @@ from computepool.app.endpoints import HealthServer, ServeError
 
 
 class Serving:
-    """A health server whose checks say what a test wants them to."""
+    """A health server whose checks return the values that a test sets."""
 
     def __init__(self) -> None:
         self.dead = ""
