@@ -1,1 +1,1 @@
-"""A plan to the cluster: every write the operator makes, each fenced by leadership and safe to repeat."""
+"""The writes that carry out plans: each asks the fence first and is safe to repeat."""

@@ -1,11 +1,12 @@
-"""The admission policy's Binding of each pool: which pods the policy looks at, and whose status it reads.
+"""The admission policy's Binding of each pool: which pods the policy checks, and which pool's status it reads.
 
-A Binding is owned by the *policy*, not by the pool: `helm uninstall` removes the policy, and the garbage collector
-removes the Bindings with it, operator or not. A deleted pool's Binding is removed by the operator; until then it does
-nothing, as it reads a pool that is not there.
+The *policy* owns a Binding, not the pool: after `helm uninstall` has removed the policy, the garbage collector removes
+the Bindings without the operator. The operator removes a deleted pool's Binding. Until then the Binding has no effect,
+because its pool does not exist.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -26,26 +27,26 @@ _RESOURCES = msgspec.json.Decoder(wire.ApiResourceList)
 
 
 class Bindings:
-    """Keeps one Binding per enforcing pool, where the cluster has the policy."""
+    """Keeps one Binding for each enforcing pool, if the cluster has the policy."""
 
     def __init__(self, client: ApiClient, fence: Fence, reserved_namespaces: Iterable[str]) -> None:
-        """Pods in `reserved_namespaces` are never looked at."""
+        """The policy never checks pods in `reserved_namespaces`."""
         self._client = client
         self._fence = fence
         self._reserved = sorted(reserved_namespaces)
         self.served = True
-        """Whether the API server knows such policies, as the last sync that found none has seen it."""
-        # By name: the body last written, and its version. A Binding of any other version was changed by somebody else.
-        self._kept: dict[str, tuple[bytes, str]] = {}
+        """Whether the API server serves such policies, as the last sync without a policy found it."""
+        # By name: the body last written, and its version. Another version means that another client changed it.
+        self._written: dict[str, tuple[bytes, str]] = {}
 
     async def sync(self, pools: Mapping[str, ComputePool]) -> bool:
-        """Create, replace and delete Bindings until they are those of `pools`; return whether the policy is there.
+        """Create, replace and delete Bindings to match `pools`; return whether the policy exists.
 
-        Raises ApiError where the API server does not answer or refuses.
+        Raises ApiError and NotLeadingError.
         """
         policy = await self._policy_uid()
         if policy is None:
-            self._kept.clear()
+            self._written.clear()
             return False
         wanted = {
             binding_name(pool.name): self._binding(pool, policy)
@@ -57,8 +58,8 @@ class Bindings:
             await self._delete(name)
         for name, body in wanted.items():
             encoded = msgspec.json.encode(body, order="deterministic")
-            if self._kept.get(name) != (encoded, existing.get(name)):
-                self._kept[name] = encoded, await self._put(name, body, exists=name in existing)
+            if self._written.get(name) != (encoded, existing.get(name)):
+                self._written[name] = encoded, await self._put(name, body, exists=name in existing)
         return True
 
     async def _policy_uid(self) -> str | None:
@@ -70,7 +71,7 @@ class Bindings:
         return decoded(_OBJECT, answer, request=f"GET {_POLICY_PATH}").metadata.uid
 
     async def _is_served(self) -> bool:
-        """Ask whether there could be a policy: an API server answers the same 404 where it does not know the kind."""
+        """Say whether the API server serves the kind: without it, the answer to a GET is the same 404."""
         try:
             answer = await self._client.get(paths.ADMISSION_GROUP)
         except NotFound:
@@ -79,24 +80,24 @@ class Bindings:
         return any(resource.name == paths.POLICY_RESOURCE for resource in resources)
 
     async def _existing(self) -> dict[str, str]:
-        """Return the versions of ours by name."""
+        """Return the resourceVersions of the operator's Bindings by name."""
         selector = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
         answer = await self._client.get(paths.BINDINGS, {"labelSelector": selector})
         items = decoded(_LIST, answer, request=f"GET {paths.BINDINGS}").items
         return {item.metadata.name: item.metadata.resource_version for item in items}
 
     async def _put(self, name: str, body: dict[str, Any], *, exists: bool) -> str:
-        """Create it or make it what it should be; return the version that came of it."""
+        """Create or update a Binding; return its new resourceVersion."""
         self._fence.check()
         path = f"{paths.BINDINGS}/{name}"
         if not exists:
             try:
                 answer = await self._client.create(paths.BINDINGS, body)
             except AlreadyExists:
-                # There is one of that name that does not say it is ours.
+                # A Binding of that name lacks the operator's label.
                 exists = True
         if exists:
-            # Whole parts are put in place of what is there: a merge would keep labels that the selector lost.
+            # Replace whole parts: a merge patch would keep labels that the selector has lost.
             meta = body["metadata"]
             ops = [
                 {"op": "add", "path": "/spec", "value": body["spec"]},
@@ -108,11 +109,9 @@ class Bindings:
 
     async def _delete(self, name: str) -> None:
         self._fence.check()
-        self._kept.pop(name, None)
-        try:
+        self._written.pop(name, None)
+        with suppress(NotFound):
             await self._client.delete(f"{paths.BINDINGS}/{name}")
-        except NotFound:
-            return
 
     def _binding(self, pool: ComputePool, policy_uid: str) -> dict[str, Any]:
         workloads = pool.spec.workloads
@@ -156,9 +155,7 @@ def _selector(selector: LabelSelector) -> dict[str, Any]:
     return {
         "matchLabels": dict(selector.match_labels),
         "matchExpressions": [
-            {"key": e.key, "operator": str(e.operator), "values": list(e.values)}
-            if e.values
-            else {"key": e.key, "operator": str(e.operator)}
-            for e in selector.match_expressions
+            {"key": term.key, "operator": str(term.operator), **({"values": list(term.values)} if term.values else {})}
+            for term in selector.match_expressions
         ],
     }

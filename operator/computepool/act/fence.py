@@ -8,19 +8,19 @@ from computepool.kube.runtime import Runtime
 
 
 class NotLeadingError(Exception):
-    """This process does not hold the lease, or can't be sure that it still does; nothing was written."""
+    """This process does not hold the Lease, or can't be sure of it; nothing was written."""
 
 
 class Fence(Protocol):
     """Says, without asking the API server, whether this process may write now."""
 
     def check(self) -> None:
-        """Return if it may; raise NotLeadingError if not."""
+        """Raise NotLeadingError unless this process may write now."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteAccess:
-    """What every writer needs."""
+    """The client, fence and runtime that every writer needs."""
 
     client: ApiClient
     fence: Fence

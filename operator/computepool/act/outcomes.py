@@ -1,4 +1,4 @@
-"""What became of many writes, put together from what became of each."""
+"""Joins the outcomes of single writes."""
 
 from collections.abc import Iterable
 from itertools import chain

@@ -1,11 +1,11 @@
-"""The patches, as plain values.
+"""The patches of pods, as plain values.
 
-Pods are patched by JSON merge patch with `metadata.uid` and the full list of tolerations, and without resourceVersion:
-- another pod of the same name is refused (409, the uid is a precondition);
-- a toleration that was added in the meantime is not lost: the list lacks it, and the API server refuses an update that
+Each is a JSON merge patch with `metadata.uid` and the full list of tolerations, without resourceVersion:
+- the API server refuses it for another pod of the same name (409, the uid is a precondition);
+- a toleration that another client has added is kept: the list lacks it, and the API server refuses an update that
   removes a toleration (422); the next pass sees the new list;
-- written twice it changes nothing;
-- the scheduler, which writes the pod's status at the same moment, does not make it fail. A resourceVersion would.
+- a second write of the same patch changes nothing;
+- it succeeds while the scheduler writes the pod's status; with a resourceVersion it would fail then.
 """
 
 from typing import Any
@@ -17,28 +17,31 @@ from computepool.model.offers import render_offers, with_offer
 from computepool.model.taints import Toleration
 
 BURST_DELETION_COST = "-100"
-"""Below the default of 0: a ReplicaSet that scales down gives the standby's capacity back first."""
+"""Below the default of 0, so that a ReplicaSet that scales down frees the standby first."""
 
 
 def burst_patch(burst: Burst, now: float) -> dict[str, Any]:
-    """Send a pod on: the missing tolerations, the label, the offer, and a low deletion cost unless it has one."""
+    """Return the patch that sends a pod to a standby; `now` is in seconds since the epoch.
+
+    It adds the missing tolerations, the label, the offer, and a low deletion cost if the pod has none.
+    """
     pod = burst.pod
     annotations = {OFFERS_ANNOTATION: render_offers(with_offer(pod.offers, Offer(burst.provider, now)))}
     if pod.deletion_cost is None:
         annotations[DELETION_COST_ANNOTATION] = BURST_DELETION_COST
-    tolerations = [render_toleration(t) for t in (*pod.shape.tolerations, *burst.tolerations)]
+    tolerations = [render_toleration(toleration) for toleration in (*pod.shape.tolerations, *burst.tolerations)]
     return {
         "metadata": {"uid": pod.uid, "labels": {BURST_LABEL: burst.provider}, "annotations": annotations},
         "spec": {"tolerations": tolerations},
     }
 
 
-def label_patch(mark: LabelFix) -> dict[str, Any]:
-    """Make a bound pod's label, and the deletion cost if it is ours, say where it runs."""
-    metadata: dict[str, Any] = {"uid": mark.pod.uid, "labels": {BURST_LABEL: mark.provider or None}}
-    if mark.provider and mark.pod.deletion_cost is None:
+def label_patch(fix: LabelFix) -> dict[str, Any]:
+    """Return the patch that corrects a bound pod's label, and its deletion cost unless its user has set it."""
+    metadata: dict[str, Any] = {"uid": fix.pod.uid, "labels": {BURST_LABEL: fix.provider or None}}
+    if fix.provider and fix.pod.deletion_cost is None:
         metadata["annotations"] = {DELETION_COST_ANNOTATION: BURST_DELETION_COST}
-    elif not mark.provider and mark.pod.deletion_cost == BURST_DELETION_COST:
+    elif not fix.provider and fix.pod.deletion_cost == BURST_DELETION_COST:
         metadata["annotations"] = {DELETION_COST_ANNOTATION: None}
     return {"metadata": metadata}
 

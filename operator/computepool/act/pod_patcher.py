@@ -1,7 +1,7 @@
-"""Carries out a plan's bursts and marks: in parallel, fenced, each failure mapped once to waiting or giving up.
+"""Carries out a plan's bursts and label fixes, in parallel.
 
-Invariant 8: nothing is kept here that the pods do not show. A process that dies between two patches has sent some pods
-on and not others; the next leader reads which from the pods themselves.
+Invariant 8: the pods themselves show which of them were sent to a standby. If the process dies between two patches, the
+next leader reads this from the pods.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from computepool.kube.retry import Backoffs
 from computepool.model.cluster import Offer, Pod
 
 PARALLEL = 32
-"""Patches under way at once: enough to keep an API server busy, few enough to leave it room for others."""
-MARKS_PARALLEL = 4
+"""Limit for bursts under way at once: enough to keep an API server busy, and few enough for its other clients."""
+LABEL_FIXES_PARALLEL = 4
 _logger = logging.getLogger(__name__)
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
 DOUBT_SECONDS = 15.0
-"""How long a patch without a clear answer keeps its place, unless the watch shows it sooner.
+"""How long a patch without a clear answer keeps its place, unless the watch shows the patch sooner.
 
-The API server may have stored it all the same, or be about to: released at once, the place would be given away twice.
-The API server drops a request whose client is gone, and its watch shows within seconds what it did store."""
+The API server may have stored the patch, or may still do it. If the place were free at once, two pods could get it. The
+API server drops a request whose client is gone, and its watch shows a stored patch within seconds."""
 _STORED = msgspec.json.Decoder(wire.Stored)
 
 
 class BurstCallbacks(Protocol):
-    """What the writer tells as it goes. Each patch that was started is answered by `written` or `failed`."""
+    """Gets the progress of each patch. Each started patch ends with `written` or `failed`."""
 
     def start(self, uid: str, offer: Offer) -> None:
         """The patch of a pod is about to be sent."""
@@ -45,14 +45,14 @@ class BurstCallbacks(Protocol):
         """The patch made this resourceVersion of the pod."""
 
     def doubted(self, uid: str) -> None:
-        """The patch may have been written: the watch may show it. `failed` follows."""
+        """It is unknown whether the patch was written. `failed` follows."""
 
     def failed(self, uid: str) -> None:
         """The patch was not written."""
 
 
 class Written(NamedTuple):
-    """What became of one pass's bursts; each field is in the plan's order."""
+    """One pass's bursts by result; each field is in the plan's order."""
 
     done: tuple[Burst, ...] = ()
     refused: tuple[tuple[Burst, ApiError], ...] = ()
@@ -62,11 +62,7 @@ class Written(NamedTuple):
 class PodPatcher:
     """Patches pods."""
 
-    def __init__(
-        self,
-        access: WriteAccess,
-        callbacks: BurstCallbacks,
-    ) -> None:
+    def __init__(self, access: WriteAccess, callbacks: BurstCallbacks) -> None:
         """Nothing is written yet."""
         self._client = access.client
         self._fence = access.fence
@@ -74,9 +70,10 @@ class PodPatcher:
         self._wall = access.runtime.wall
         self._sleep = access.runtime.sleep
         self._slots = asyncio.Semaphore(PARALLEL)
-        self._mark_slots = asyncio.Semaphore(MARKS_PARALLEL)
+        self._fix_slots = asyncio.Semaphore(LABEL_FIXES_PARALLEL)
         self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=access.runtime.rng)
-        self._marking: set[str] = set()
+        # The uids of pods whose label fixes are under way or wait for another attempt.
+        self._fixing: set[str] = set()
         self._tasks = BackgroundTasks()
         self._releases: dict[str, asyncio.Task[None]] = {}
 
@@ -86,7 +83,7 @@ class PodPatcher:
         now = self._wall()
         for burst in started:
             if (release := self._releases.pop(burst.pod.uid, None)) is not None:
-                # It was meant for the offer before, which was seen on the pod in the meantime.
+                # The release belongs to the previous offer, which the watch has shown on the pod.
                 release.cancel()
             self._callbacks.start(burst.pod.uid, Offer(burst.provider, now))
         return started
@@ -94,20 +91,20 @@ class PodPatcher:
     async def burst(
         self, bursts: tuple[Burst, ...], *, wanted: Callable[[], bool], answered: Callable[[], None]
     ) -> Written:
-        """Send the pods on, for as long as that is `wanted`: a pool may go while its pods queue here.
+        """Send the pods to standbys while `wanted` returns true: the pool may be deleted while its pods queue here.
 
-        `answered` is called as each patch has gone through. Raises NotLeadingError as soon as leadership is in doubt.
+        `answered` is called after each successful patch. Raises NotLeadingError as soon as leadership is in doubt.
         """
         return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
-    async def mark(self, label_fixes: Iterable[LabelFix]) -> None:
-        """Correct labels, a few at a time; a pod whose correction is under way, or to be tried again, is left alone."""
-        fresh = [mark for mark in label_fixes if mark.pod.uid not in self._marking]
-        self._marking.update(mark.pod.uid for mark in fresh)
-        await asyncio.gather(*(self._mark(mark) for mark in fresh))
+    async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> None:
+        """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt."""
+        new = [fix for fix in label_fixes if fix.pod.uid not in self._fixing]
+        self._fixing.update(fix.pod.uid for fix in new)
+        await asyncio.gather(*(self._fix_label(fix) for fix in new))
 
     async def settle(self) -> None:
-        """Drop the waits for retries; called at the end."""
+        """Cancel the waits for retries. Call this at the end."""
         await self._tasks.cancel()
 
     async def _burst(self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None]) -> Written:
@@ -115,55 +112,52 @@ class PodPatcher:
         try:
             async with self._slots:
                 if not wanted():
-                    self._give_up(pod.uid)
+                    self._backoffs.reset(pod.uid)
+                    self._callbacks.failed(pod.uid)
                     return Written()
                 self._fence.check()
                 version = await self._patch(pod, burst_patch(burst, self._wall()))
         except (NotFound, Conflict) as error:
-            # Until the watch says so too, the next pass would find it waiting and send it on again.
-            self._later(pod.uid, error)
+            # Until the watch shows this, the next pass would see the pod wait and send it again.
+            self._release_later(pod.uid, error)
             return Written(gone=(burst,))
         except Unavailable as error:
-            self._later(pod.uid, error, at_least=DOUBT_SECONDS)
+            self._release_later(pod.uid, error, at_least=DOUBT_SECONDS)
             self._callbacks.doubted(pod.uid)
             return Written(refused=((burst, error),))
         except ApiError as error:
-            self._later(pod.uid, error)
+            self._release_later(pod.uid, error)
             return Written(refused=((burst, error),))
         self._backoffs.reset(pod.uid)
         self._callbacks.written(pod.uid, version)
         answered()
         return Written(done=(burst,))
 
-    async def _mark(self, mark: LabelFix) -> None:
-        async with self._mark_slots:
+    async def _fix_label(self, fix: LabelFix) -> None:
+        async with self._fix_slots:
             self._fence.check()
             try:
-                await self._patch(mark.pod, label_patch(mark))
+                await self._patch(fix.pod, label_patch(fix))
             except ApiError as error:
-                # The label is for readers: that it is late is no condition of the pool.
-                _logger.info("label of %s/%s not corrected: %s", mark.pod.namespace, mark.pod.name, error)
-                self._later(mark.pod.uid, error)
+                # Only people read the label, so the pool's conditions do not show that it is late.
+                _logger.info("label of %s/%s not corrected: %s", fix.pod.namespace, fix.pod.name, error)
+                self._release_later(fix.pod.uid, error)
             else:
-                self._backoffs.reset(mark.pod.uid)
-                self._marking.discard(mark.pod.uid)
+                self._backoffs.reset(fix.pod.uid)
+                self._fixing.discard(fix.pod.uid)
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = paths.pod(pod.namespace, pod.name)
         answer = await self._client.merge_patch(path, body, {"fieldManager": "computepool"}, metadata_only=True)
         return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)
 
-    def _give_up(self, uid: str) -> None:
-        self._backoffs.reset(uid)
-        self._callbacks.failed(uid)
-
-    def _later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:
-        """Let the pod be decided again after a while; until then its place stays taken and it is left alone."""
+    def _release_later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:
+        """Let passes decide on the pod again after a delay. Until then its place stays taken."""
         delay = self._backoffs.next(uid, error, at_least=at_least)
         self._releases[uid] = self._tasks.spawn(self._release(uid, delay))
 
     async def _release(self, uid: str, delay: float) -> None:
         await self._sleep(delay)
         self._releases.pop(uid, None)
-        self._marking.discard(uid)
+        self._fixing.discard(uid)
         self._callbacks.failed(uid)

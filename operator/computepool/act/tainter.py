@@ -1,11 +1,11 @@
-"""Puts the operator's taint on nodes and takes it off again, other taints untouched.
+"""Adds the operator's taint to nodes and removes it, and leaves other taints alone.
 
-A node's list of taints is atomic: every kind of merge patch writes the whole list. That would drop taints added in the
-meantime, and each taint's `timeAdded`, which the records do not hold. So single elements are changed, by JSON Patch.
-The API server refuses a change (422) if the list differs from the one that was seen:
-- added at the end of a list that has others: the API server refuses a second taint of the same key and effect;
-- added where there was no list: only to that very version of the node;
-- changed or removed at its index: only if that is the operator's own taint, by key and effect.
+A node's list of taints is atomic: every kind of merge patch writes the whole list. That would drop taints that others
+have just added, and each taint's `timeAdded`, which the records lack. So JSON Patch changes single elements. If the
+list is not as it was seen, the API server refuses the patch (422):
+- to add a taint to a list: a second taint of the same key and effect is refused;
+- to add a list: only on the same version of the node;
+- to change or remove a taint at its index: only if its key and effect are the operator's.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ PARALLEL: Final = 32
 RETRY_BASE_SECONDS: Final = 0.25
 RETRY_CAP_SECONDS: Final = 30.0
 PATIENCE: Final = 3
-"""Refusals of one node's patch, one after another, that the view of it may explain: it lags behind by milliseconds."""
+"""Refusals of a node's patch in a row after which the node counts as failing. The view's lag explains fewer."""
 
 Operations = list[dict[str, Any]]
 _STORED: Final = msgspec.json.Decoder(wire.Stored)
 
 
 def taint_patch(node: Node, value: str, now: float) -> Operations:
-    """Return the JSON Patch that makes the operator's taint say `value`, or takes it off where that is empty.
+    """Return the JSON Patch that gives the operator's taint the value, or removes the taint if `value` is empty.
 
-    No operations: it is so already. `now` (seconds since the epoch) is when it was added, for people to read.
+    The patch is empty if nothing is to change. `now`, in seconds since the epoch, becomes `timeAdded`.
     """
-    index = next((at for at, taint in enumerate(node.taints) if _own(taint)), None)
+    index = next((index for index, taint in enumerate(node.taints) if _is_own(taint)), None)
     if index is None:
         return _added(node, value, now) if value else []
     if not value:
@@ -53,16 +53,16 @@ def taint_patch(node: Node, value: str, now: float) -> Operations:
 
 
 def removal_patch(taints: Sequence[Taint]) -> Operations:
-    """Return the JSON Patch that takes off all taints with the operator's key, whatever their effect."""
+    """Return the JSON Patch that removes all taints with the operator's key, of any effect."""
     operations: Operations = []
-    # From the end, so that each is still where it was seen.
+    # From the end, so that the indexes of the other taints stay.
     for index in reversed(range(len(taints))):
         if taints[index].key == UNAVAILABLE_KEY:
             operations += [*_still_at(index, taints), {"op": "remove", "path": f"/spec/taints/{index}"}]
     return operations
 
 
-def _own(taint: Taint) -> bool:
+def _is_own(taint: Taint) -> bool:
     return taint.key == UNAVAILABLE_KEY and taint.effect == QUARANTINE_EFFECT
 
 
@@ -84,23 +84,23 @@ def _still_at(index: int, taints: Sequence[Taint]) -> Operations:
 
 
 class TaintWishes(Protocol):
-    """Which taint each node is to have. It is asked anew before each attempt."""
+    """The wanted taint of each node. The tainter asks before each attempt."""
 
     def node(self, name: str) -> Node | None:
-        """Return the node as it is seen now; None where it is gone."""
+        """Return the node as the store has it; None if it is gone."""
 
     def wanted(self, name: str) -> str | None:
-        """Return the value of the taint that it is to have: empty for none, None to leave it as it is."""
+        """Return the wanted value of the taint: empty for no taint, None to leave the node as it is."""
 
     def written(self, node: Node, value: str, version: int) -> None:
-        """The API server has stored the taint, which made this resourceVersion."""
+        """The API server has stored the taint as this resourceVersion of the node."""
 
     def failed(self) -> None:
         """`Tainter.failing` has grown."""
 
 
 class Tainter:
-    """Gives nodes the taint that is wanted, many nodes at once."""
+    """Gives nodes the wanted taint, many nodes in parallel."""
 
     def __init__(self, access: WriteAccess, wishes: TaintWishes) -> None:
         """Nothing is written yet."""
@@ -113,11 +113,11 @@ class Tainter:
 
     @property
     def failing(self) -> Mapping[str, ApiError]:
-        """The nodes whose taint could not be made what is wanted yet, and what was answered last."""
+        """The last error of each node whose taint could not be written yet, by the node's name."""
         return self._failing
 
     async def make(self, name: str) -> None:
-        """Try until the node is as wanted, or gone, or to be left alone. Raises NotLeadingError."""
+        """Try until the node has the wanted taint, is gone, or is to be left alone. Raises NotLeadingError."""
         backoff = Backoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._runtime.rng)
         try:
             while (error := await self._attempt(name)) is not None:
@@ -130,7 +130,7 @@ class Tainter:
             self._failing.pop(name, None)
 
     async def _attempt(self, name: str) -> ApiError | None:
-        """Write once, if anything is to be written; return what it failed with."""
+        """Write once, if the taint is to change; return the error."""
         async with self._slots:
             node, value = self._wishes.node(name), self._wishes.wanted(name)
             if node is None or value is None or not (patch := taint_patch(node, value, self._runtime.wall())):

@@ -1,8 +1,9 @@
-"""Background tasks: every one is held until it ends, no failure is lost, and none outlives its owner."""
+"""Background tasks whose failures are reported, and which end with their owner."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ def _log_failure(error: BaseException | None) -> None:
 
 
 class BackgroundTasks:
-    """The background tasks of one owner, each on its own: one that fails does not end the others.
+    """The background tasks of one owner. When one fails, the others go on.
 
-    `asyncio.TaskGroup` does not fit here: it cancels all tasks when one fails, and lives as long as a block of code.
+    `asyncio.TaskGroup` does not fit: it cancels all tasks when one fails, and is bound to a block of code.
     """
 
     def __init__(self) -> None:
@@ -25,30 +26,30 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        """Return how many have not ended."""
+        """Return the number of tasks that have not ended."""
         return len(self._tasks)
 
     def spawn(
         self, work: Coroutine[Any, Any, None], ended: Callable[[BaseException | None], None] = _log_failure
     ) -> asyncio.Task[None]:
-        """Start a task. Once it has ended, `ended` gets its exception, or None; it is not called after a cancellation.
+        """Start a task. When it ends, `ended` gets its exception, or None. After a cancellation `ended` is not called.
 
-        Without `ended` a failure is logged.
+        By default a failure is logged.
         """
-        # The loop itself holds tasks weakly: without this reference a task may be collected before it ends.
+        # The event loop holds tasks weakly. Without this reference a task may be collected before it ends.
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, ended))
         return task
 
     async def join(self) -> None:
-        """Wait until all have ended, also those started during the wait. Cancelling the wait leaves them running."""
+        """Wait until all tasks have ended, also new ones. If the wait is cancelled, the tasks go on."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def cancel(self) -> None:
-        """Cancel all, and wait until they have ended."""
-        # Again while there are any: a task that has just ended may have started another.
+        """Cancel all tasks, and wait until they have ended."""
+        # A task that has just ended may have started another.
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -61,9 +62,7 @@ class BackgroundTasks:
 
 
 async def wait_at_most(event: asyncio.Event, seconds: float | None) -> None:
-    """Wait until the event is set, but no longer than so many seconds; None: however long it takes."""
-    try:
+    """Wait until the event is set, at most for `seconds`; None: without a limit."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return

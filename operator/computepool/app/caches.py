@@ -1,7 +1,7 @@
-"""The reflectors of nodes, pods, namespaces and heartbeats, all feeding one store, and how current they are.
+"""The reflectors of nodes, pods, namespaces and heartbeats, which feed one store, and how current they are.
 
-Nodes, pods and namespaces are the view that decisions need. Heartbeats and failed pods are signals: without them less
-is noticed, which is told, and all else goes on.
+Decisions need the view of nodes, pods and namespaces. Heartbeats and failed pods are signals. Without a signal some
+faults are not noticed. The pools report that, and passes go on.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from computepool.observe.store import Store
 
 
 class _Versioned(Protocol):
-    """What all records have."""
+    """A record of an object."""
 
     @property
     def resource_version(self) -> int: ...
@@ -35,11 +35,11 @@ FAILED: Final = {"fieldSelector": "status.phase=Failed"}
 LEASES_NAME: Final = "node leases"
 FAILED_NAME: Final = "failed pods"
 SIGNALS: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
-"""What decisions can do without, and what is missing then. All other resources are the view that decisions need."""
+"""The resources that decisions do not need, each with the effect of its absence. The others are the view."""
 SIGNALS_SECONDS: Final = 2.0
-"""How long they are waited for at the start."""
+"""The longest wait for signals at the start."""
 LEASE_REST_SECONDS: Final = 0.5
-"""How long heartbeats may wait to be read: 5,000 nodes send 500 a second."""
+"""Pause between two readings of heartbeats: 5,000 nodes send 500 a second."""
 
 
 @dataclass(frozen=True)
@@ -52,35 +52,35 @@ class _StoreSink(Generic[T]):
     started: Callable[[float], None] = lambda _at: None
 
     def sync_started(self, at: float, /) -> None:
-        """A list begins; the store is kept equal object by object."""
+        """A list begins."""
         self.started(at)
 
     def upsert(self, _key: str, item: T, at: float, /) -> None:
-        """Store it."""
+        """Store the object."""
         self.put(item, at)
 
     def delete(self, key: str, at: float) -> None:
-        """Forget it."""
+        """Forget the object."""
         self.drop(key, at)
 
     def sync_finished(self, at: float) -> None:
-        """Look at everything: a change missed in between shows in no single event."""
+        """The list is complete."""
         self.synced(at)
 
 
 @dataclass
 class _Listing:
-    """Knows what was found in a list, which says nothing of when it happened: perhaps long ago."""
+    """Knows which objects came from a list: their changes may have happened long ago."""
 
     store: Store
     listing: bool = field(default=True, init=False)
 
     def sync_started(self, _at: float, /) -> None:
-        """What comes now may be old."""
+        """From now on objects come from a list."""
         self.listing = True
 
     def sync_finished(self, _at: float, /) -> None:
-        """What comes now happens now."""
+        """From now on objects come from a watch."""
         self.listing = False
 
 
@@ -88,15 +88,15 @@ class _Pods(_Listing):
     """Hands pods to the store."""
 
     def upsert(self, _key: str, pod: Pod, at: float, /) -> None:
-        """Store it."""
+        """Store the pod."""
         self.store.put_pod(pod, at, listed=self.listing)
 
     def delete(self, key: str, at: float) -> None:
-        """Forget it."""
+        """Forget the pod."""
         self.store.drop_pod(key, at, listed=self.listing)
 
     def sync_finished(self, at: float, /) -> None:
-        """Look at everything, as for other objects."""
+        """Queue all pools: no event shows a change that was missed."""
         super().sync_finished(at)
         self.store.enqueue_all(at)
 
@@ -105,24 +105,24 @@ class _FailedPods(_Listing):
     """Notes pods that failed."""
 
     def upsert(self, _key: str, pod: FailedPod, at: float, /) -> None:
-        """Note it."""
+        """Note the pod."""
         self.store.put_failed_pod(pod, at, listed=self.listing)
 
     def delete(self, key: str, at: float) -> None:
-        """Keep it all the same: that it failed stays true, and its controller tidies up at once."""
+        """Keep the note: controllers delete failed pods at once."""
 
 
 class Caches:
-    """The reflectors; the view is current when those of nodes, pods and namespaces are."""
+    """The reflectors. The view is current when the lists of nodes, pods and namespaces are."""
 
     def __init__(
         self, client: ApiClient, store: Store, *, clock: Callable[[], float], tuning: Tuning | None = None
     ) -> None:
-        """Nothing runs yet. `tuning`: times and sizes of the reflectors, other than their defaults."""
+        """`tuning` replaces the default times and sizes of the reflectors. `clock` is monotonic."""
         records = Records()
         self._clock = clock
         self._store = store
-        usual = tuning or Tuning()
+        common = tuning or Tuning()
 
         def follow(
             path: str,
@@ -130,7 +130,7 @@ class Caches:
             key: Callable[[T], str],
             sink: Sink[T],
             query: Mapping[str, str] = MappingProxyType({}),
-            tuning: Tuning = usual,
+            tuning: Tuning = common,
         ) -> Reflector[T]:
             resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
             return Reflector(client, resource, sink, clock=clock, tuning=tuning)
@@ -156,19 +156,19 @@ class Caches:
                 read_lease,
                 lambda lease: lease.name,
                 _StoreSink(beats.put, lambda name, _at: beats.drop(name), beats.sync_finished, beats.sync_started),
-                tuning=replace(usual, rest=LEASE_REST_SECONDS),
+                tuning=replace(common, rest=LEASE_REST_SECONDS),
             ),
         }
 
     async def run(self) -> None:
-        """Follow them all until cancelled."""
+        """Follow all resources until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for reflector in self.reflectors.values():
                 tasks.create_task(reflector.run())
             tasks.create_task(self._settle())
 
     async def wait(self) -> None:
-        """Wait until each has delivered its first complete list; for the signals only a moment longer."""
+        """Wait for the first complete list of each resource of the view, then at most SIGNALS_SECONDS for signals."""
         for reflector in self._view.values():
             await reflector.synced.wait()
         try:
@@ -179,25 +179,25 @@ class Caches:
             return
 
     def age(self, resource: str) -> float:
-        """Return for how many seconds a resource's view is not known to be current."""
+        """Return the seconds since a resource's view was last known to be current."""
         return self.reflectors[resource].age(self._clock())
 
     def tick(self) -> None:
-        """Have the store look for what shows in no event; to be called about once a second."""
+        """Have the store check for changes that no event shows. Call this about once a second."""
         self._store.tick(self._clock(), connected=self.reflectors[LEASES_NAME].connected)
 
     def trouble(self, limit: float) -> str:
-        """Say what of the view is missing or older than `limit` seconds and why; nothing where all is current."""
+        """Return which part of the view is missing, or older than `limit` seconds, and why; empty if none is."""
         for name, reflector in self._view.items():
             if not reflector.synced.is_set():
                 return f"{name} are not listed yet{_because(reflector)}"
             if reflector.age(self._clock()) > limit:
-                # Without its age, which a metric has: it moves with every look, and the status with it.
+                # A metric has the age itself. Here it would change the status in each pass.
                 return f"the view of {name} is older than {limit:.0f} s{_because(reflector)}"
         return ""
 
     def unfollowed(self, limit: float) -> str:
-        """Say which signals have not come for `limit` seconds, why, and what is not noticed without; or nothing."""
+        """Return which signals are missing for `limit` seconds, why, and the effect; empty if none is."""
         return "; ".join(
             f"{name} can't be followed{_because(self.reflectors[name])}; {loss}"
             for name, loss in SIGNALS.items()
@@ -205,7 +205,7 @@ class Caches:
         )
 
     def unreadable(self) -> str:
-        """Say of which resources objects can't be read, and what is wrong with the first of each; or nothing."""
+        """Return which resources have objects that can't be read, with the first error of each; empty if none has."""
         return "; ".join(reflector.unread for reflector in self.reflectors.values() if reflector.unread)
 
     @property
@@ -214,7 +214,7 @@ class Caches:
 
     def _is_lost(self, reflector: Reflector[Any], limit: float) -> bool:
         if not reflector.synced.is_set():
-            # At the start it is just not there yet, until something is wrong.
+            # At the start the list is only late, unless there is an error.
             return reflector.last_error is not None
         return reflector.age(self._clock()) > limit
 

@@ -1,7 +1,7 @@
-"""The writers' callbacks: each answer to a write is noted in the store, and the pools that it concerns are looked at.
+"""The writers' callbacks: they note each answer to a write in the store, and queue the pools that it concerns.
 
-An answer may come after the last event of the watch. Then only the callback has the pool looked at; without it, a place
-that was kept for the pod would stay taken.
+An answer may come after the last event of the watch. Then only the callback queues the pool. Without it, a place that
+was kept for the pod would stay taken.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,13 +12,22 @@ from computepool.model.moves import PodMove
 from computepool.observe.store import Store
 
 
-class BurstAnswers:
-    """Notes what becomes of patches that burst pods: `act.writer.BurstCallbacks`."""
+class _Answers:
+    """Queues pools after an answer."""
 
     def __init__(self, store: Store, queue: WorkQueue, *, clock: Callable[[], float]) -> None:
         """`clock` is monotonic."""
         self._store = store
-        self._looked_at = _Looks(queue, clock)
+        self._queue = queue
+        self._clock = clock
+
+    def _enqueue(self, pools: Iterable[str]) -> None:
+        for pool in pools:
+            self._queue.add(pool, self._clock())
+
+
+class BurstAnswers(_Answers):
+    """Notes the answers to patches that burst pods: `act.pod_patcher.BurstCallbacks`."""
 
     def start(self, uid: str, offer: Offer) -> None:
         """The write begins."""
@@ -30,72 +39,54 @@ class BurstAnswers:
         self._store.in_flight.written(uid, version, pod.resource_version if pod else 0)
 
     def doubted(self, uid: str) -> None:
-        """Nobody knows whether the write was made."""
+        """It is unknown whether the API server stored the write."""
         if self._store.in_flight.doubted(uid, self._store.pod(uid)):
-            self._looked_at(self._store.claims_of(uid)[:1])
+            self._enqueue(self._store.claims_of(uid)[:1])
 
     def failed(self, uid: str) -> None:
-        """The write was not made."""
+        """The API server did not store the write."""
         self._store.in_flight.drop(uid)
-        self._looked_at(self._store.claims_of(uid)[:1])
+        self._enqueue(self._store.claims_of(uid)[:1])
 
 
-class MoveAnswers:
-    """Notes what becomes of evictions: `act.mover.MoveCallbacks`."""
-
-    def __init__(self, store: Store, queue: WorkQueue, *, clock: Callable[[], float]) -> None:
-        """`clock` is monotonic."""
-        self._store = store
-        self._moves = store.moves
-        self._looked_at = _Looks(queue, clock)
+class MoveAnswers(_Answers):
+    """Notes the answers to evictions: `act.evictor.MoveCallbacks`."""
 
     def start(self, pool: str, move: PodMove) -> None:
         """A pass decided the move."""
-        self._moves.start(pool, move)
+        self._store.moves.start(pool, move)
 
     def recorded(self, uid: str) -> None:
-        """The status that counts it is written."""
-        self._moves.recorded(uid)
+        """The status that counts the move is written."""
+        self._store.moves.recorded(uid)
 
     def asked(self, uid: str) -> None:
         """The eviction is sent."""
-        self._moves.asked(uid)
+        self._store.moves.asked(uid)
 
     def let_go(self, uid: str, at: float) -> None:
         """The API server has let the pod go."""
-        self._moves.let_go(uid, at)
+        self._store.moves.let_go(uid, at)
         if self._store.is_leaving(uid):
-            self._looked_at(self._concerned(uid))
+            self._enqueue(self._concerned(uid))
 
     def refused(self, uid: str, at: float) -> None:
         """A disruption budget keeps the pod."""
-        self._moves.refused(uid, at)
+        self._store.moves.refused(uid, at)
 
     def dropped(self, uid: str) -> None:
-        """The last look found it wrong."""
+        """The revalidation rejected the move."""
         concerned = self._concerned(uid)
-        self._moves.dropped(uid)
-        self._looked_at(concerned)
+        self._store.moves.dropped(uid)
+        self._enqueue(concerned)
 
     def failed(self, uid: str) -> None:
-        """It came to nothing."""
+        """The eviction failed, or was never sent."""
         concerned = self._concerned(uid)
-        self._moves.failed(uid)
-        self._looked_at(concerned)
+        self._store.moves.failed(uid)
+        self._enqueue(concerned)
 
     def _concerned(self, uid: str) -> set[str]:
-        """Return the pool that moves the pod, and the pool that it belongs to by now, if any."""
-        mover = self._moves.pool_of(uid)
+        """Return the pool that moves the pod, and the pool that the pod belongs to now, if any."""
+        mover = self._store.moves.pool_of(uid)
         return {*self._store.claims_of(uid)[:1], *(() if mover is None else (mover,))}
-
-
-class _Looks:
-    """Has pools looked at."""
-
-    def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
-        self._queue = queue
-        self._clock = clock
-
-    def __call__(self, pools: Iterable[str]) -> None:
-        for pool in pools:
-            self._queue.add(pool, self._clock())

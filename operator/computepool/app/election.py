@@ -1,14 +1,13 @@
-"""Leader election on one Lease, with a fence that every write asks.
+"""Leader election on one Lease, and the fence that every write asks.
 
-The official client's election does not fit: it stamps naive local time, has no deadline for an attempt, dies of a lost
-connection, and can't say whether leadership is certain *now*. The protocol is client-go's
-(k8s.io/client-go/tools/leaderelection); its Lease is the one that kubectl and others show.
+The official client's election does not fit. It stamps local time without a zone, has no deadline for an attempt, ends
+when a connection is lost, and can't say whether leadership is certain *now*. The protocol is client-go's
+(k8s.io/client-go/tools/leaderelection).
 
-What always holds (invariant 7): this process writes only while less than `renew` seconds have passed since it *sent*
-the last renewal that was accepted; another takes over only after it has seen the Lease unchanged for `duration`
-seconds. As renew < duration, no two write at once, as long as their clocks run at about the same speed. A process that
-was paused finds its time over when it wakes, before it writes anything; so does one whose machine was suspended, as its
-clock counts that time too (`uptime.py`).
+Invariant 7: this process writes only within `renew` seconds after it *sent* its last accepted renewal. Another process
+takes over only after it has seen the Lease unchanged for `duration` seconds. As renew < duration, two processes never
+write at once, if their clocks run at about the same speed. A process that was paused finds the fence closed when it
+wakes. This is also true after the machine was suspended, because the clock counts that time (`uptime.py`).
 """
 
 import logging
@@ -33,16 +32,16 @@ class Timing:
     """Seconds, with client-go's defaults."""
 
     duration: float = 15.0
-    """A Lease not renewed for so long may be taken by another."""
+    """After this time without a renewal, another process may take the Lease."""
     renew: float = 10.0
-    """A leader that could not renew for so long stops leading."""
+    """After this time without a renewal, the leader stops leading."""
     retry: float = 2.0
-    """Between attempts."""
+    """Delay between attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """Who asks for which Lease."""
+    """A process and the Lease that it wants."""
 
     namespace: str
     lease: str
@@ -51,14 +50,14 @@ class Candidate:
 
 
 class LostLeadershipError(Exception):
-    """The Lease could not be renewed in time, or another holds it; the process must end."""
+    """The Lease could not be renewed in time, or another process holds it; this process must end."""
 
 
 _LEASE = msgspec.json.Decoder(Lease)
 
 
 class Election:
-    """One candidate for one Lease; also the fence of everything this process writes."""
+    """One candidate for one Lease, and the fence of all writes of this process."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Election:
         *,
         timing: Timing | None = None,
     ) -> None:
-        """`runtime.steady` decides: it must go on while the machine sleeps. The time of day is written for people."""
+        """`runtime.steady` must go on while the machine is suspended. `runtime.wall` only stamps the Lease."""
         self._client = client
         self._candidate = candidate
         self._path = f"{paths.leases(candidate.namespace)}/{candidate.lease}"
@@ -88,7 +87,7 @@ class Election:
 
     @property
     def error(self) -> str:
-        """What the last attempt failed with; empty after one that got an answer."""
+        """The error of the last attempt; empty if the API server answered."""
         return self._error
 
     def check(self) -> None:
@@ -103,7 +102,7 @@ class Election:
         log(_logger, logging.INFO, "leading", lease=self._candidate.lease, identity=self._candidate.identity)
 
     async def hold(self) -> None:
-        """Renew until leadership is lost; raises LostLeadershipError then."""
+        """Renew until leadership is lost. Raises LostLeadershipError."""
         while True:
             await self._sleep(self._timing.retry)
             while not await self._attempt():
@@ -112,7 +111,7 @@ class Election:
                 await self._sleep(self._timing.retry * self._rng.uniform(0.1, 0.5))
 
     async def release(self) -> None:
-        """Give the Lease back, so that the standby need not wait for it to expire."""
+        """Give the Lease back, so that another replica can take it at once."""
         if not self.leading:
             return
         self._valid_until = float("-inf")
@@ -145,7 +144,7 @@ class Election:
             return True
         mine = lease.spec.holder_identity == self._candidate.identity
         if not mine and not self._expired(lease):
-            # Another was quicker after we lost it: what we thought to hold is over.
+            # Another process holds the Lease, so this process leads no longer.
             self._valid_until = float("-inf")
             return False
         now = self._stamp()
@@ -162,7 +161,7 @@ class Election:
         return True
 
     async def _swap(self, lease: Lease, *, within: float) -> None:
-        """Write the spec over exactly the version that was read (else Conflict), and leave all else as it is."""
+        """Write the spec over exactly the version that was read. Raises Conflict if the Lease has changed."""
         body = {
             "metadata": {"resourceVersion": lease.metadata.resource_version},
             "spec": msgspec.to_builtins(lease.spec),
@@ -188,7 +187,7 @@ class Election:
         await self._client.create(paths.leases(self._candidate.namespace), body, within=self._patience())
 
     def _expired(self, lease: Lease) -> bool:
-        """Say whether its holder gave it back, or was not seen to renew it for its duration by our own clock."""
+        """Say whether the holder gave the Lease back, or did not renew it for its duration by this process's clock."""
         if not lease.spec.holder_identity:
             return True
         version = lease.metadata.resource_version
@@ -198,7 +197,7 @@ class Election:
         return self._clock() - self._seen[1] >= duration
 
     def _patience(self) -> float:
-        # Two calls make an attempt, and several attempts must fit into the time to renew.
+        # An attempt makes two calls, and several attempts must fit into `renew` seconds.
         return max(0.5, self._timing.renew / 4)
 
     def _stamp(self) -> str:

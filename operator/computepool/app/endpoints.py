@@ -7,18 +7,18 @@ from aiohttp import web
 from computepool.report.metrics import CONTENT_TYPE
 
 Check = Callable[[], str]
-"""Returns what is wrong, or an empty string."""
+"""Returns the problem, or an empty string."""
 
 
 class ServeError(Exception):
-    """The address can't be listened on; the message says which, why, and what to do."""
+    """The server can't listen on its address; the message says on which, why, and what to do."""
 
 
 class HealthServer:
-    """Serves the three endpoints until closed. Nothing else is served, and nothing is written."""
+    """Serves the three endpoints until closed."""
 
     def __init__(self, host: str, port: int, *, alive: Check, ready: Check, metrics: Callable[[], bytes]) -> None:
-        """`port` 0 takes a free one; see `port` after `start`."""
+        """`port` 0 takes a free port, which the attribute `port` gives after `start`."""
         self._host = host
         self._wanted = port
         self._app = web.Application()
@@ -29,7 +29,7 @@ class HealthServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen; raises ServeError where that is not possible, such as on a port that is taken."""
+        """Listen. Raises ServeError if that is not possible, for example on a port that is taken."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._wanted)
         try:
@@ -47,8 +47,8 @@ class HealthServer:
 
 def _endpoint(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        wrong = check()
-        return web.Response(status=503 if wrong else 200, text=f"{wrong or 'ok'}\n")
+        problem = check()
+        return web.Response(status=503 if problem else 200, text=f"{problem or 'ok'}\n")
 
     return answer
 

@@ -1,4 +1,4 @@
-"""Carries out what passes decide, behind them: each write is a task, held to the spec it was decided by."""
+"""Carries out plans in the background. Each write is a task, and is dropped if the pool's spec has changed since."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from computepool.app.view import View
 from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
-from computepool.decide.plan import Burst, LabelFix, Move, Plan
+from computepool.decide.plan import Burst, Move, Plan
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.reasons import Reason
@@ -69,54 +69,54 @@ class Executor:
         self._refusals = Refusals()
         self._unmoved = FailedMoves()
         self.lost = asyncio.Event()
-        """Set where a write found that leadership is over."""
+        """Set when a write has found that leadership is over."""
 
-    def look(self, snapshot: Snapshot, assessment: Assessment, now: float) -> None:
-        """Take the latest pass's verdicts, which moves that wait for their turn are held against."""
+    def hold_verdicts(self, snapshot: Snapshot, assessment: Assessment, now: float) -> None:
+        """Keep the latest pass's verdicts, against which waiting moves are revalidated."""
         resource = snapshot.pool.spec.accelerator.resource_name
         self._latest[snapshot.pool.name] = Revalidation(assessment, resource, now)
         self._left_alone.discard(snapshot.pool.name)
 
     def leave_alone(self, pool: str) -> None:
-        """Begin no write more about a pool until it is looked at again; its nodes stay as they are."""
+        """Begin no more writes for a pool until its next pass; the taints of its nodes stay as they are."""
         self._left_alone.add(pool)
         self._quarantine.want(pool, None)
 
     def trouble(self, snapshot: Snapshot, plan: Plan) -> str:
-        """Say what the API server refuses of what the pool needs; empty where it refuses nothing."""
+        """Return which of the pool's writes the API server refuses; empty if there are none."""
         if snapshot.pool.spec.mode is Mode.OBSERVE:
             self._unmoved.forget(snapshot.pool.name)
-        found = (
+        troubles = (
             self._refusals.standing(snapshot),
             self._unmoved.standing(snapshot, plan),
             self._quarantine.trouble(snapshot.pool.name),
         )
-        return "; ".join(filter(None, found))
+        return "; ".join(filter(None, troubles))
 
-    def no_news(self, pool: str, bursts: tuple[Burst, ...]) -> bool:
-        """Say whether these bursts were told of before: what was refused is decided anew at each attempt."""
+    def are_known_refusals(self, pool: str, bursts: tuple[Burst, ...]) -> bool:
+        """Say whether all these bursts repeat refused ones, which were reported then."""
         return self._refusals.known(pool, bursts)
 
     def carry_out(self, pool: ComputePool, plan: Plan, at: float) -> None:
-        """Send pods on, or correct labels, and have nodes quarantined. `at`: when the pass was asked for."""
+        """Send pods to standbys, or correct labels, and quarantine nodes. `at`: monotonic time of the pass's cause."""
         self._quarantine.want(pool.name, plan.quarantine)
         if plan.bursts:
             self._spawn(self._burst(pool, self._patcher.start(plan.bursts), at))
         elif plan.label_fixes:
-            self._spawn(self._mark(plan.label_fixes))
+            self._spawn(self._patcher.fix_labels(plan.label_fixes))
 
     def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
-        """Let running pods go, once `status`, which counts them, is written."""
+        """Evict pods after `status`, which counts these moves, is written."""
         started = self._evictor.start(pool.name, moves)
         if started:
             self._spawn(self._move(pool, started, status))
 
     def want_status(self, pool: ComputePool, status: PoolStatus) -> None:
-        """Have a pool's status written, soon."""
+        """Have a pool's status written soon."""
         self._statuses.want(pool, status)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the writes under way, at most so long; those that have not begun are left to the next leader."""
+        """Wait at most `seconds` for the writes under way; the next leader makes those that have not begun."""
         self._stopping = True
         try:
             async with asyncio.timeout(seconds):
@@ -154,16 +154,13 @@ class Executor:
             self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
 
-    async def _mark(self, label_fixes: tuple[LabelFix, ...]) -> None:
-        await self._patcher.mark(label_fixes)
-
     async def _move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
-        # Invariants 6 and 8: how many were moved is in the cluster before the first of them is, so that no successor
-        # moves more than the spec allows.
+        # Invariants 6 and 8: the count of moves is in the cluster before the first eviction, so that the next leader
+        # keeps within the limits.
         try:
             await self._statuses.put(pool, status)
         except ApiError as error:
-            # Not at once: what keeps the count from being written (the pool is gone, say) may do so for long.
+            # The cause may last, as where the pool is gone. So the retry is not immediate.
             self._evictor.put_off(moves, error)
             log(_logger, logging.WARNING, "moves put off, their count is not written", pool=pool.name, error=str(error))
             return
@@ -174,17 +171,18 @@ class Executor:
         words = {move.pod.uid: budget_words(error) for move, error in outcome.refused}
         words.update((move.pod.uid, f"{why}: {why.help}") for move, why in outcome.dropped)
         words.update((move.pod.uid, str(error)) for move, error in outcome.failed)
-        for result, some in (
+        refused = [move for move, _ in outcome.refused]
+        for result, of_result in (
             ("moved", [move for move in outcome.done if not move.release]),
             ("released", [move for move in outcome.done if move.release]),
-            ("refused", [move for move, _ in outcome.refused]),
+            ("refused", refused),
             ("gone", outcome.gone),
             ("failed", [move for move, _ in outcome.failed]),
             ("dropped", [move for move, _ in outcome.dropped]),
         ):
-            if some:
-                self._recorder.record_moves(pool, some, result, words)
-        self._unmoved.answered(pool.name, (*outcome.done, *outcome.gone, *(move for move, _ in outcome.refused)))
+            if of_result:
+                self._recorder.record_moves(pool, of_result, result, words)
+        self._unmoved.answered(pool.name, (*outcome.done, *outcome.gone, *refused))
         if outcome.failed and self._is_same(pool):
             self._unmoved.note(pool.name, outcome.failed)
         if pool.name in self._store.pools:
@@ -192,7 +190,7 @@ class Executor:
         self._forget_if_gone(pool)
 
     def _why_not(self, pool: ComputePool, move: Move) -> Reason | None:
-        """Look once more, just before the eviction: at the view, the spec, the pod and its target."""
+        """Return why a move is no longer right just before the eviction, by the view, the spec, the pod, the target."""
         if self._view.stale():
             return Reason.CACHE_STALE
         latest = self._latest.get(pool.name)
@@ -204,7 +202,7 @@ class Executor:
         return latest.why_not(move)
 
     def _still_wanted(self, pool: ComputePool) -> bool:
-        """Say whether a write that waited for its turn is to be sent: not under another spec than it was decided by."""
+        """Say whether a waiting write may be sent: only under the spec by which it was decided."""
         return not self._stopping and pool.name not in self._left_alone and self._is_same(pool)
 
     def _is_same(self, pool: ComputePool) -> bool:
@@ -213,7 +211,7 @@ class Executor:
 
     def _forget_if_gone(self, pool: ComputePool) -> None:
         if pool.name not in self._store.pools:
-            # What was counted of a pool that is gone by now would stay for ever.
+            # Otherwise the metrics of a deleted pool would stay.
             self._recorder.forget(pool.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -227,5 +225,5 @@ class Executor:
 
 
 def _spec_of(pool: ComputePool) -> tuple[str, int]:
-    """Return what tells one spec of a pool from another."""
+    """Return the uid and generation, which identify one spec of a pool."""
     return pool.metadata.uid, pool.metadata.generation

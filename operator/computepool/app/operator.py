@@ -1,11 +1,11 @@
 """The operator process, from start to clean stop.
 
 1. Serve health and metrics.
-2. Fill the caches, leading or not: a standby that takes over decides at once.
+2. Fill the caches, so that a replica that takes over decides at once.
 3. Wait for the Lease.
 4. While leading: kopf brings the pools, passes decide, Bindings follow the pools.
-5. On SIGTERM finish the writes under way, tell what is left to tell, give the Lease back. On a lost Lease end at once:
-   a fresh process is the simplest state there is.
+5. On SIGTERM finish the writes under way, send the remaining events, give the Lease back. On a lost Lease end at once,
+   because a new process has the simplest state.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ _logger = logging.getLogger("computepool")
 DRAIN_SECONDS = 5.0
 FLUSH_SECONDS = 3.0
 KOPF_SECONDS = 60.0
-"""Longest delay before kopf starts anew."""
+"""Longest delay before kopf starts again."""
 WARM_CONNECTIONS = 8
-"""Kept open while nothing happens: enough for the first pods of a burst, and few beside the API server's watches."""
+"""Connections kept open while nothing happens: enough for the first pods of a burst, and few for the API server."""
 
 
 class Operator:
-    """One process: it leads or stands by, and its parts run as long as they should."""
+    """One process, which leads or waits for the Lease."""
 
     def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
-        """`lease_client` is the election's own, so that a burst of patches never delays a renewal."""
+        """Only the election uses `lease_client`, so that a burst of patches never delays a renewal."""
         runtime = Runtime(wall=NeverBack())
         uptime = replace(runtime, steady=uptime_clock())
         candidate = Candidate(namespace=settings.namespace, lease=settings.lease_name, identity=settings.identity)
         self._client = client
         self._clock = runtime.steady
-        self._slowest = settings.lease_seconds
+        self._max_beat_seconds = settings.lease_seconds
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
         self.parts = build(settings, WriteAccess(client, self.election, runtime))
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
@@ -62,7 +62,7 @@ class Operator:
             self.parts.metrics.follow_age(resource, partial(self.parts.caches.age, resource))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set; raises LostLeadershipError or NotLeadingError where leadership is over."""
+        """Run until `stop` is set. Raises LostLeadershipError or NotLeadingError when leadership is over."""
         await self.health.start()
         log(_logger, logging.INFO, "serving health and metrics", port=self.health.port)
         async with asyncio.TaskGroup() as background:
@@ -92,10 +92,10 @@ class Operator:
         await self._work(stop)
 
     async def _work(self, stop: asyncio.Event) -> None:
-        """Do what only the leader does until told to stop, or until one part of it ends."""
-        # Where the pools can't be listed yet, the lease is kept all the same.
+        """Run the leader's tasks until `stop` is set or one of them ends."""
+        # The other tasks wait for the first list of pools. The Lease is renewed meanwhile.
         listed = self.parts.pools.current
-        parts = [
+        tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
@@ -109,15 +109,15 @@ class Operator:
             )
         ]
         try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if task.get_name() != "stop":
                     task.result()
                     raise NotLeadingError(f"{task.get_name()} ended by itself")
         finally:
-            for task in parts:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _check_view(self) -> None:
         while True:
@@ -131,8 +131,8 @@ class Operator:
             await asyncio.sleep(1.0)
 
     def _alive(self) -> str:
-        late = self._clock() - self._beat
-        return f"the loop has not come round for {late:.0f} s" if late > self._slowest else ""
+        silent = self._clock() - self._beat
+        return f"the event loop has not run for {silent:.0f} s" if silent > self._max_beat_seconds else ""
 
     def _render(self) -> bytes:
         self.parts.metrics.leader.set(int(self.election.leading))
@@ -148,10 +148,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> int:
             await Operator(settings, access, client, lease_client).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
-            return_code = 1
+            exit_code = 1
         else:
-            return_code = 0
-    return return_code
+            exit_code = 0
+    return exit_code
 
 
 def _timing(duration: float) -> Timing:
@@ -166,15 +166,15 @@ async def _after(event: asyncio.Event, work: Callable[[], Coroutine[Any, Any, No
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Run something unless told to stop first; say whether it came to its end."""
-    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    """Run `work` until it ends or `stop` is set; return whether it ended. Raises the errors of `work`."""
+    tasks = worker, _ = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if worker.done():
+            worker.result()
             return True
         return False
     finally:
-        for one in (task, stopped):
-            one.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Keeps the Bindings of burst at admission equal to the pools, behind the work."""
+"""Keeps the admission policy's Bindings equal to the pools, in the background."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _logger = logging.getLogger("computepool")
 
 
 class PolicyKeeper:
-    """Syncs the Bindings when pools change, and now and then: the policy itself comes and goes with the chart."""
+    """Syncs the Bindings when pools change, and once a minute, because the chart may add or remove the policy."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class PolicyKeeper:
         refresh_seconds: float = REFRESH_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """`on_change` is called when the policy has come or gone, or the API server has learnt or lost its kind."""
+        """`on_change` is called when `missing` or `unserved` changes."""
         self._bindings = bindings
         self._store = store
         self._on_change = on_change
@@ -37,14 +37,14 @@ class PolicyKeeper:
         self._wake = asyncio.Event()
         self.missing = False
         self.unserved = False
-        """Whether it is missing because the API server knows no such policies."""
+        """Whether the policy is missing because the API server does not serve its kind."""
 
     def wake(self) -> None:
         """Sync soon: pools have changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Sync until cancelled. Raises NotLeadingError where leadership is over."""
+        """Sync until cancelled. Raises NotLeadingError when leadership is over."""
         while True:
             self._wake.clear()
             wait = self._refresh_seconds

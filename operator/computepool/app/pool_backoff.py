@@ -1,6 +1,6 @@
-"""Pools whose pass failed in an unexpected way: each is left alone for longer and longer.
+"""Growing delays for pools whose passes fail in an unexpected way.
 
-One broken pool must not end the leader, which all other pools need, nor every leader that comes after it.
+One broken pool must not end the leader, because the other pools need it.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class PoolBackoff:
         return seconds
 
     def remaining(self, pool: str) -> float:
-        """Return for how many seconds more to leave the pool alone."""
+        """Return the seconds until the pool may be tried again; 0 if it may be tried now."""
         return max(0.0, self._due[pool] - self._clock()) if pool in self._due else 0.0
 
     def failing(self, pool: str) -> bool:

@@ -1,7 +1,7 @@
-"""kopf, watching ComputePools and nothing else: no finalizers, no annotations, no events of its own.
+"""kopf's watch of ComputePools, without finalizers, annotations and events.
 
-kopf gives up where the API server refuses it for more than a moment or ends a watch with an error. It then starts anew,
-and the process goes on. Until all pools have been listed after that, the view of them is stale.
+kopf ends if the API server refuses its requests for more than a moment, or ends a watch with an error. Then it is
+started again, and the process goes on. The view of pools is stale until all pools have been listed again.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from computepool.report.logs import log
 
 WATCH_SECONDS: Final = 290
 REPEAT_SECONDS: Final = 1.0
-"""kopf waits so long and repeats a request that failed. If that fails too, kopf ends."""
+"""kopf repeats a failed request after this delay. If that fails too, kopf ends."""
 STEADY_SECONDS: Final = 300.0
-"""If kopf has run for so long, the delay before it starts anew is short again."""
+"""If kopf has run for this time, the next delay before a start is short again."""
 _logger = logging.getLogger("computepool")
 
 
 class PoolWatch:
-    """Runs kopf, and starts it anew whenever it ends."""
+    """Runs kopf, and starts it again whenever it ends."""
 
     def __init__(self, access: Access, pools: Pools, *, identity: str, backoff: Backoff) -> None:
-        """`pools` take the events; `backoff` gives the delays before kopf starts anew."""
+        """`pools` takes the events; `backoff` gives the delays before kopf starts again."""
         self._access = access
         self._pools = pools
         self._identity = identity
@@ -41,7 +41,7 @@ class PoolWatch:
         """Keep kopf running until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            # kopf never watches a resource that is not served when it starts.
+            # kopf never watches a resource that the API server does not serve when kopf starts.
             await self._pools.current.wait()
             began = loop.time()
             problem = await self._run_kopf(loop)
@@ -52,32 +52,33 @@ class PoolWatch:
             log(_logger, logging.WARNING, "kopf ended, starting it anew", error=problem, seconds=round(delay, 2))
             await asyncio.sleep(delay)
 
-    async def _run_kopf(self, ours: asyncio.AbstractEventLoop) -> str:
-        """Run kopf until it ends, and return why it did.
+    async def _run_kopf(self, main_loop: asyncio.AbstractEventLoop) -> str:
+        """Run kopf until it ends; return the reason.
 
-        kopf has a thread and a loop of its own. It takes SIGTERM and SIGINT for itself only in the main thread.
+        kopf has its own thread and loop. Outside the main thread it does not handle SIGTERM and SIGINT.
         """
         stop: Future[None] = Future()
         try:
-            await asyncio.to_thread(lambda: asyncio.run(self._kopf(ours, stop)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process goes on
+            await asyncio.to_thread(lambda: asyncio.run(self._kopf(main_loop, stop)))
+        except Exception as error:  # noqa: BLE001 - the process goes on after any error
             return repr(error)
         finally:
             stop.cancel()
         return "no reason given"
 
-    async def _kopf(self, ours: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
-        """Run kopf until it ends or `stop` is done; raises kopf's errors. All else belongs to the loop `ours`."""
-        given: Credentials | None = None
+    async def _kopf(self, main_loop: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
+        """Run kopf until it ends or `stop` is done. Raises kopf's errors. All other parts run in `main_loop`."""
+        handed_out: Credentials | None = None
 
         async def login(**_: Any) -> kopf.AiohttpSession | None:
-            nonlocal given
-            # kopf asks again when these are refused (401). It ends if there are no others.
-            given = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._credentials(given), ours))
-            return None if given is None else _session(given)
+            nonlocal handed_out
+            # kopf asks again if the API server refuses these (401), and ends if it gets no others.
+            renewal = asyncio.run_coroutine_threadsafe(self._credentials(handed_out), main_loop)
+            handed_out = await asyncio.wrap_future(renewal)
+            return None if handed_out is None else _session(handed_out)
 
         async def on_event(event: Mapping[str, Any], **_: Any) -> None:
-            ours.call_soon_threadsafe(self._pools.heard, event["type"] or "", event["object"])
+            main_loop.call_soon_threadsafe(self._pools.heard, event["type"] or "", event["object"])
 
         registry = kopf.OperatorRegistry()
         # A login that fails gives no credentials, so that kopf ends: it would repeat the login only after a minute.
@@ -89,7 +90,7 @@ class PoolWatch:
             clusterwide=True,
             standalone=True,
             priority=0,
-            # Left to itself, kopf asks for the user's name, which a container's numeric user need not have.
+            # By default kopf asks for the user's name, and a container's numeric user may have none.
             identity=cast("Any", self._identity),
         )
         ended, _ = await asyncio.wait([*tasks, asyncio.wrap_future(stop)], return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +99,7 @@ class PoolWatch:
                 task.result()
 
     async def _credentials(self, refused: Credentials | None) -> Credentials | None:
-        """Return credentials other than `refused`, or None if there are no others by now. Raises AccessError."""
+        """Return credentials other than `refused`, or None if there are no others. Raises AccessError."""
         current = self._access.credentials
         if current is not refused and not self._access.expired():
             return current
@@ -115,7 +116,7 @@ def _session(credentials: Credentials) -> kopf.AiohttpSession:
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    # The definition is installed with the operator: it need not be allowed to watch all definitions.
+    # The chart installs the CRD, so the operator needs no right to watch all CRDs.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
     settings.networking.error_backoffs = [REPEAT_SECONDS]

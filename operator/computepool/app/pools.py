@@ -1,10 +1,10 @@
-"""ComputePools into the store, from kopf's watch and from lists.
+"""Puts ComputePools into the store, from kopf's watch and from lists.
 
-kopf does not report a pool that was deleted while its watch was broken. A deleted pool must not be acted upon, so all
-pools are listed at the start, once a minute, and whenever kopf ends.
+kopf does not report a pool that was deleted while its watch was broken. The operator must not act for a deleted pool,
+so it lists all pools at the start, once a minute, and whenever kopf ends.
 
-Watch events, lists and the answers to our own writes come in any order. What always holds: a deleted pool does not come
-back, and an older state never replaces a newer one.
+Watch events, lists and the answers to the operator's writes come in any order. In each order a deleted pool stays
+deleted, and an older state never replaces a newer one.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _logger = logging.getLogger("computepool")
 
 
 class Pools:
-    """Takes pools in, from wherever they come, says which are gone, and whether the view of them is current."""
+    """Takes pools in, reports which are gone, and knows whether the view of pools is current."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Pools:
         retry_seconds: float,
         relist_seconds: float = RELIST_SECONDS,
     ) -> None:
-        """A list that failed is repeated after `retry_seconds`."""
+        """A failed list is repeated after `retry_seconds`. `clock` is monotonic."""
         self._client = client
         self._store = store
         self._clock = clock
@@ -48,22 +48,22 @@ class Pools:
         self._retry_seconds = retry_seconds
         self._relist_seconds = relist_seconds
         self.current = asyncio.Event()
-        """Set by a complete list; cleared when changes are no longer followed."""
+        """Set by a complete list; cleared when the watch is lost."""
         self._listed_at = 0.0
         self._error = ""
         self._relist_now = asyncio.Event()
-        # The uids of pools that were deleted since the last list began: it may still have them.
+        # The uids of pools that were deleted since the last list began: the list may still contain them.
         self._deleted: set[str] = set()
-        # By uid: pools that are there and can't be read; what they want is not known.
+        # The uids of existing pools that can't be read.
         self._unread: set[str] = set()
 
     def subscribe(
         self, *, gone: Callable[[str], None], changed: Callable[[], None], stated: Callable[[ComputePool], None]
     ) -> None:
-        """Have it told to others what changes.
+        """Set the callbacks.
 
-        `gone(name)`: a pool is no more; `changed()`: the set of pools or a spec has changed; `stated(pool)`: a pool has
-        changed in the cluster, so that its status may be written by somebody else.
+        `gone(name)`: a pool was deleted; `changed()`: the set of pools or a spec has changed; `stated(pool)`: a pool
+        has changed in the cluster, perhaps because another client wrote its status.
         """
         self._gone, self._changed, self._stated = gone, changed, stated
 
@@ -84,14 +84,14 @@ class Pools:
             self.remove(held.name)
 
     async def relist(self) -> None:
-        """Read all pools; raises ApiError where that fails."""
+        """Read all pools. Raises ApiError."""
         before = {pool.metadata.uid for pool in self._store.pools.values()}
         self._deleted.clear()
         items = [msgspec.json.decode(raw) async for page in self._client.list_pages(paths.POOLS) for raw in page.items]
         listed = {item["metadata"]["uid"] for item in items}
         self._unread &= listed
         for pool in list(self._store.pools.values()):
-            # One that came while the list was under way may be younger than the list.
+            # A pool that came during the list may be newer than the list.
             if pool.metadata.uid in before - listed:
                 self.remove(pool.name)
         for item in items:
@@ -115,15 +115,15 @@ class Pools:
                     await self._relist_now.wait()
 
     def lost(self, problem: str) -> None:
-        """Note that changes are not followed: the view is stale until all pools have been listed anew."""
+        """Note that the watch is lost: the view is stale until all pools have been listed again."""
         self._error = problem
         self.current.clear()
         self._relist_now.set()
 
     def trouble(self, limit: float) -> str:
-        """Say why the view is stale or was not listed for `limit` seconds; nothing if it is current.
+        """Return why the view is stale, or was not listed for `limit` seconds; empty if it is current.
 
-        Nothing either before the first list is tried: a standby lists no pools.
+        Also empty before the first attempt to list, because only the leader lists pools.
         """
         because = f": {self._error}" if self._error else ""
         if not self.current.is_set():
@@ -132,7 +132,7 @@ class Pools:
         return f"the view of pools is older than {limit:.0f} s{because}" if late else ""
 
     def _listed(self, began: float) -> None:
-        # A list that was under way when `lost` was called may lack what has happened since; another list follows.
+        # A list that was under way when `lost` was called may lack later changes. Another list follows.
         if self._relist_now.is_set():
             return
         self._listed_at = began
@@ -143,14 +143,14 @@ class Pools:
             self._store.enqueue_all(self._clock())
 
     def take(self, obj: Mapping[str, Any]) -> None:
-        """Take one pool's object in. A spec that can't be read is logged, and the pool is left alone."""
+        """Take one pool's object in. A pool that can't be read is logged, and the operator does nothing for it."""
         meta = obj["metadata"]
         name = meta["name"]
         try:
             pool = ComputePool.from_object({"metadata": meta, "spec": obj["spec"], "status": obj.get("status", {})})
         except (InvalidPool, KeyError) as problem:
             log(_logger, logging.ERROR, "pool can't be read, nothing is done for it", pool=name, error=str(problem))
-            # Before its nodes are looked at, which are to stay as they are.
+            # Note this first: from now on the taints of its nodes must stay as they are.
             self._unread.add(meta["uid"])
             self.remove(name)
             return
@@ -161,13 +161,13 @@ class Pools:
             self._stated(pool)
 
     def refresh(self, pool: ComputePool) -> None:
-        """Take in how a write of ours left a pool, unless it is gone by now."""
+        """Take in a pool as the operator's own write left it, unless the pool is gone."""
         held = self._store.pools.get(pool.name)
         if held is not None and held.metadata.uid == pool.metadata.uid:
             self._put(pool)
 
     def _put(self, pool: ComputePool) -> bool:
-        """Take a pool in; an older state than the one held is ignored. Return whether it was news."""
+        """Take a pool in unless the store has a newer state; return whether the state is new."""
         before = self._store.pools.get(pool.name)
         same = before is not None and before.metadata.uid == pool.metadata.uid
         if before is not None and same and _version(pool) < _version(before):
@@ -190,7 +190,7 @@ class Pools:
 
 
 def _ignored(*_: object) -> None:
-    """Nobody has subscribed."""
+    """Stands for a callback before `subscribe`."""
 
 
 def _version(pool: ComputePool) -> int:

@@ -1,9 +1,9 @@
-"""Which nodes carry the operator's taint: the union of what all pools want.
+"""Keeps the operator's taint on the nodes that any pool wants to quarantine.
 
-The rule is in `decide.quarantine`: `union_of` and `may_be_freed`. A new leader never frees a node that it has not
-judged itself. Nodes that no pool has any more are freed, unless a pool can't be read: it may have them.
+The rule is in `decide.quarantine`: `union_of` and `may_be_freed`. A new leader frees only nodes that it has judged
+itself. A node that has left all pools is freed too, but not while a pool can't be read: the node may be in that pool.
 
-Level-triggered: whenever a pool says what it wants, that is compared with what was seen of the nodes.
+This is level-triggered: after each pass the wanted taints are compared with those that the watch shows.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from computepool.observe.store import Store
 from computepool.report.logs import log
 
 REFRESH_SECONDS: Final = 60.0
-"""How often it looks without being told to: a node that leaves all pools is in no pool's pass."""
+"""Time between two comparisons without a pass: a node that has left all pools is in no pool's pass."""
 SHOWN_WITHIN_SECONDS: Final = 15.0
-"""How long the watch is waited for to show what was written, before it is held against the node again."""
+"""Longest wait for the watch to show a written taint. After it the node's taint is compared again."""
 _logger = logging.getLogger("computepool")
 
 
 class QuarantineKeeper:
-    """Keeps the taints what all pools together want."""
+    """Keeps the taints as all pools together want them."""
 
     def __init__(
         self,
@@ -42,30 +42,31 @@ class QuarantineKeeper:
         on_change: Callable[[], None],
         refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        """While the view is stale, all taints are left as they are. `on_change`: `trouble` has begun or ended."""
+        """While the view is stale, all taints stay as they are. `on_change`: `trouble` has begun or ended."""
         self._store = store
         self._view = view
         self._on_change = on_change
         self._clock = access.runtime.steady
         self._refresh_seconds = refresh_seconds
         self._tainter = Tainter(access, self)
-        # What each pool wants: None while it wants all left as it is. One that is not there was not judged yet.
+        # By pool: the wanted taints by node. None: leave them as they are. Without an entry: no pass has judged yet.
         self._wants: dict[str, Mapping[str, Reason] | None] = {}
         self._union: Mapping[str, Reason] | None = None
-        # By node: the version that a write made and the watch has not shown yet, and since when.
+        # By node: the version that a write made and that the watch has not shown yet, and the time of the write.
         self._awaited: dict[str, tuple[int, float]] = {}
         # Nodes whose taint is being written.
         self._busy: set[str] = set()
         self._failure: BaseException | None = None
         self._tasks = BackgroundTasks()
-        self._done: Counter[str] = Counter()
+        # By value of the taint, empty for none: number of nodes written since the last log line.
+        self._written: Counter[str] = Counter()
         self._troubled = False
         self._wake = asyncio.Event()
 
     def want(self, pool: str, nodes: Mapping[str, Reason] | None) -> None:
-        """Say which nodes are to carry the taint as far as this pool goes; None: leave its nodes as they are.
+        """Set which nodes this pool wants to carry the taint, and why; None: leave its nodes as they are.
 
-        To be called on each pass, whether or not anything has changed: it is cheap, and has the nodes looked at.
+        Call this in each pass, also without a change: it starts the comparison of the nodes, which is cheap.
         """
         if pool not in self._wants or self._wants[pool] != nodes:
             self._wants[pool] = None if nodes is None else dict(nodes)
@@ -73,52 +74,52 @@ class QuarantineKeeper:
         self._wake.set()
 
     def forget(self, pool: str) -> None:
-        """Want nothing more for a pool that is gone."""
+        """Drop a pool that is gone."""
         self._wants.pop(pool, None)
         self._union = None
         self._wake.set()
 
     def trouble(self, pool: str) -> str:
-        """Say what keeps the nodes of a pool from carrying, or losing, the taint; empty where nothing does."""
+        """Return why nodes of a pool could not get, or lose, the taint; empty if none failed."""
         failing = [name for name in self._tainter.failing if pool in self._store.pools_of_node(name)]
         if not failing:
             return ""
         return f"{len(failing)} node(s) can't be tainted or freed: {self._tainter.failing[failing[0]]}"
 
-    # --- asked and told by the tainter
+    # --- The tainter calls these: `act.tainter.TaintWishes`.
 
     def node(self, name: str) -> Node | None:
-        """Return the node as it is seen now."""
+        """Return the node as the store has it."""
         return self._store.node(name)
 
     def wanted(self, name: str) -> str | None:
-        """Return the value of the taint that a node is to have: empty for none, None to leave it as it is."""
+        """Return the wanted value of a node's taint: empty for no taint, None to leave the node as it is."""
         return None if self._view.stale() else self._wanted(name)
 
     def written(self, node: Node, value: str, version: int) -> None:
-        """Note that a taint is written; until the watch shows that version, the node is left alone."""
-        self._done[value] += 1
-        now = self._store.node(node.name)
-        if now is not None and now.resource_version < version:
+        """Note that a taint is written. The node is left alone until the watch shows that version."""
+        self._written[value] += 1
+        seen = self._store.node(node.name)
+        if seen is not None and seen.resource_version < version:
             self._awaited[node.name] = version, self._clock()
 
     def failed(self) -> None:
-        """Look again: there is trouble to report."""
+        """Wake `run`, which reports the trouble."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep the taints until cancelled. Raises NotLeadingError where leadership is over."""
+        """Keep the taints until cancelled. Raises NotLeadingError when leadership is over."""
         try:
             while True:
                 self._wake.clear()
-                self._look()
-                self._tell()
+                self._start_writes()
+                self._report()
                 await wait_at_most(self._wake, self._refresh_seconds)
         finally:
             await self._tasks.cancel()
 
-    def _look(self) -> None:
-        """Start on each node that is not as wanted and not worked on already."""
+    def _start_writes(self) -> None:
+        """Start a write for each node whose taint is not as wanted and not being written."""
         wanted, seen = self._wanted_by_all(), self._store.tainted()
         if wanted == seen or self._view.stale():
             return
@@ -132,7 +133,7 @@ class QuarantineKeeper:
         if node is None:
             self._awaited.pop(name, None)
             return False
-        # A taint without a value, as may be made by hand, counts as a taint.
+        # A taint without a value, perhaps made by hand, counts as a taint.
         return value is not None and (value or None) != node.quarantine and not self._is_awaited(node)
 
     def _is_awaited(self, node: Node) -> bool:
@@ -159,22 +160,22 @@ class QuarantineKeeper:
         return str((pool.metadata.creation_timestamp if pool else None) or ""), name
 
     def _ended(self, name: str, error: BaseException | None) -> None:
-        # Also looked at again: the want may have changed after the last attempt had begun.
+        # The wanted taint may have changed since the last attempt began.
         self._wake.set()
         if error is None:
             self._busy.discard(name)
         else:
             self._failure = error
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._failure is not None:
             raise self._failure
-        for value, nodes in self._done.items():
+        for value, nodes in self._written.items():
             if value:
                 log(_logger, logging.INFO, "nodes quarantined", reason=value, nodes=nodes)
             else:
                 log(_logger, logging.INFO, "nodes freed", nodes=nodes)
-        self._done.clear()
+        self._written.clear()
         if bool(self._tainter.failing) != self._troubled:
             self._troubled = not self._troubled
             self._on_change()

@@ -1,4 +1,4 @@
-"""One pass over one pool: observe, assess, decide, act, report; and the loop that runs passes while we lead."""
+"""Passes: take a snapshot of one pool, decide, act and report. The loop runs passes while this process leads."""
 
 import asyncio
 import logging
@@ -25,19 +25,18 @@ from computepool.report.status import status_of
 
 _logger = logging.getLogger("computepool")
 SHARE = 0.2
-"""Of the time, about this much goes into deciding while changes keep coming; the rest is for reading and writing."""
+"""Part of the time that decisions take while changes keep coming. The rest is for reading and writing."""
 PAUSE_SECONDS = 0.03
-"""However long a pass took, the next one waits no longer."""
+"""The longest pause after a pass."""
 MOVING_PAUSE_SECONDS = 0.25
-"""Save after one that begins moves. Each such pass has its status written first, and what replaces pods that are moved
-is admitted as it should be: nothing waits for passes then, and the fewer there are, the faster all is over."""
-
+"""The longest pause after a pass that begins moves. Such a pass writes its status before its evictions, and the
+replacements get their tolerations at admission. So nothing waits for the next pass, and fewer passes end sooner."""
 
 Decide = Callable[[Snapshot, PoolState, float], Reconciled]
 
 
 class Reconciler:
-    """Looks at every pool that changed, one after another, and carries out what is decided."""
+    """Makes a pass over every pool that changed, one pool after another."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Reconciler:
         *,
         decide: Decide = reconcile,
     ) -> None:
-        """Nothing is decided yet. `decide` is `reconcile`, or what a test puts in its place."""
+        """`decide` is `reconcile`, or a test's replacement of it."""
         self._store = store
         self._queue = queue
         self._executor = executor
@@ -62,7 +61,7 @@ class Reconciler:
         self._decide_pass = decide
         self._backoff = PoolBackoff(runtime.steady)
         self._states: dict[str, PoolState] = {}
-        self._told: dict[str, PoolStatus] = {}
+        self._reported: dict[str, PoolStatus] = {}
         self._view_faults: dict[str, tuple[bool, bool, bool]] = {}
 
     async def run(self) -> None:
@@ -75,20 +74,20 @@ class Reconciler:
                     await self._guarded(pool, at)
 
     def stated(self, pool: ComputePool) -> None:
-        """Have a pool looked at whose status in the cluster differs from what was reported last.
+        """Queue a pool if its status in the cluster differs from the status that was reported last.
 
-        Our own write can cause this once, which costs a pass that writes nothing new. It can't loop, even if the API
-        server stores a status otherwise than it was sent: answers to our writes do not come here, and a write that
-        changes nothing makes no event.
+        The operator's own write can cause one such pass, which writes nothing new. There is no loop, even if the API
+        server stores a status other than the one it got: answers to the operator's writes do not come here, and a write
+        that changes nothing makes no event.
         """
-        told = self._told.get(pool.name)
-        if told is not None and told != pool.status:
+        reported = self._reported.get(pool.name)
+        if reported is not None and reported != pool.status:
             self._queue.add(pool.name, self._clock())
 
     def check_view(self) -> None:
-        """Have the pools looked at whose last pass saw other faults of the view. To be called about once a second.
+        """Queue the pools whose last pass saw other faults of the view. Call this about once a second.
 
-        No event shows that a view becomes old: without this the pools would go on saying that all is in order.
+        No event shows that a view becomes old. Without this check the pools' conditions would stay as they are.
         """
         faults = faults_of(self._view)
         for pool in self._store.pools:
@@ -99,7 +98,7 @@ class Reconciler:
         """Drop everything about a pool that is gone."""
         self._backoff.forget(pool)
         self._states.pop(pool, None)
-        self._told.pop(pool, None)
+        self._reported.pop(pool, None)
         self._view_faults.pop(pool, None)
         self._executor.forget(pool)
         self._queue.forget(pool)
@@ -112,10 +111,10 @@ class Reconciler:
             self._queue.add_at(name, self._wall() + remaining)
             return
         try:
-            await self._one(name, at)
+            await self._run_pass(name, at)
         except NotLeadingError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other pools go on
+        except Exception as error:  # noqa: BLE001 - after any error the other pools go on
             if name in self._store.pools:
                 self._leave_alone(name, error)
         else:
@@ -132,83 +131,84 @@ class Reconciler:
             log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
-    async def _one(self, name: str, at: float) -> None:
+    async def _run_pass(self, name: str, at: float) -> None:
         began = self._clock()
-        outcome = self._decide(name, at)
-        pool, moves = outcome.snapshot.pool, outcome.plan.moves
-        # How many are moved is told, and written, before the first of them is.
+        report = self._decide(name)
+        pool, moves = report.snapshot.pool, report.plan.moves
+        if self._backoff.failing(name):
+            # A report that can't be made must fail before anything is written.
+            self._status(report, pool)
+        self._carry_out(report, at)
+        # The status must count the moves before the first eviction.
         urgent = bool(moves) and pool.spec.mode is Mode.ENFORCE
-        if urgent and (status := self._report(outcome)) is not None:
+        if urgent and (status := self._publish(report)) is not None:
             self._executor.move(pool, moves, status)
-        # Changes that came in the meantime are read before the next pass, and share it. And what was decided is on its
-        # way before it is reported.
+        # During the pause the writes begin, and changes arrive that the next pass shares.
         longest = MOVING_PAUSE_SECONDS if urgent else PAUSE_SECONDS
         await asyncio.sleep(min(longest, (self._clock() - began) * (1 / SHARE - 1)))
         if not urgent:
-            self._report(outcome)
+            self._publish(report)
 
-    def _decide(self, name: str, at: float) -> PassReport:
+    def _decide(self, name: str) -> PassReport:
         now = self._wall()
         self._view_faults[name] = faults_of(self._view)
         snapshot = self._store.snapshot(name, stale=self._view.stale())
-        pool = snapshot.pool
         state = self._states.get(name)
         if state is None:
-            state = restarted(recorded_in(pool), snapshot.moves_since)
+            state = restarted(recorded_in(snapshot.pool), snapshot.moves_since)
         with self._metrics.decision_seconds.time():
-            outcome = self._decide_pass(snapshot, state, now)
-        assessment, plan = outcome.assessment, outcome.plan
-        self._states[name] = outcome.state
-        self._queue.add_at(name, plan.recheck_at)
-        self._executor.look(snapshot, assessment, now)
+            decided = self._decide_pass(snapshot, state, now)
+        self._states[name] = decided.state
+        self._queue.add_at(name, decided.plan.recheck_at)
+        self._executor.hold_verdicts(snapshot, decided.assessment, now)
+        return self._report_of(snapshot, decided)
+
+    def _report_of(self, snapshot: Snapshot, decided: Reconciled) -> PassReport:
+        pool, plan = snapshot.pool, decided.plan
         refused = self._executor.trouble(snapshot, plan)
         gap = admission_gap(
             pool.spec.admission.mode, missing=self._view.policy_missing(), unserved=self._view.policy_unserved()
         )
         observed = pool.spec.mode is Mode.OBSERVE
-        announced_bursts = self._recorder.announced if observed else self._executor.no_news
-        report = PassReport(
+        announced_bursts = self._recorder.announced if observed else self._executor.are_known_refusals
+        return PassReport(
             snapshot,
-            assessment,
+            decided.assessment,
             plan,
-            outcome.state,
+            decided.state,
             Gaps(self._view.unreadable(), self._view.unfollowed(), gap),
             refused,
-            announced_bursts=announced_bursts(name, plan.bursts),
-            announced_moves=observed and self._recorder.announced(name, plan.moves),
+            announced_bursts=announced_bursts(pool.name, plan.bursts),
+            announced_moves=observed and self._recorder.announced(pool.name, plan.moves),
         )
-        if self._backoff.failing(name):
-            # If it is the report that fails, it is to fail before anything is written.
-            self._status(report, pool)
-        if observed:
-            # What was tainted in another mode is freed.
+
+    def _carry_out(self, report: PassReport, at: float) -> None:
+        pool, plan = report.snapshot.pool, report.plan
+        if pool.spec.mode is Mode.OBSERVE:
+            # Nodes that were tainted in another mode are freed.
             self._executor.carry_out(pool, Plan(quarantine={}), at)
             self._recorder.observe(pool, plan)
         else:
             self._executor.carry_out(pool, plan, at)
-        return report
 
-    def _report(self, outcome: PassReport) -> PoolStatus | None:
-        """Tell what a pass found and did; return the status told, or None for a pool that is gone."""
-        # Read again: a status written in the meantime has given it another version, and it may be gone.
-        pool = self._store.pools.get(outcome.snapshot.pool.name)
-        if pool is None or pool.metadata.uid != outcome.snapshot.pool.metadata.uid:
+    def _publish(self, report: PassReport) -> PoolStatus | None:
+        """Publish a pass's report; return the new status, or None for a pool that is gone."""
+        # Read the pool again: since the snapshot a status may have been written, or the pool deleted.
+        pool = self._store.pools.get(report.snapshot.pool.name)
+        if pool is None or pool.metadata.uid != report.snapshot.pool.metadata.uid:
             return None
-        before, status = self._status(outcome, pool)
-        self._told[pool.name] = status
-        self._metrics.passed(outcome, status.conditions)
+        before, status = self._status(report, pool)
+        self._reported[pool.name] = status
+        self._metrics.passed(report, status.conditions)
         self._recorder.record_status(pool, before, status)
-        self._tell_of_nodes(outcome)
+        recheck_at = self._recorder.record_nodes(report, self._wall())
+        if recheck_at is not None:
+            self._queue.add_by(pool.name, recheck_at)
         self._executor.want_status(pool, status)
         return status
 
-    def _status(self, outcome: PassReport, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
-        """Return the status before, and what it is to be."""
-        # What was told last, written or not: the status that the API server holds may lag behind by a second.
-        before = self._told.get(pool.name, pool.status)
-        return before, status_of(outcome, before, datetime.fromtimestamp(self._wall(), UTC))
-
-    def _tell_of_nodes(self, outcome: PassReport) -> None:
-        again = self._recorder.record_nodes(outcome, self._wall())
-        if again is not None:
-            self._queue.add_by(outcome.snapshot.pool.name, again)
+    def _status(self, report: PassReport, pool: ComputePool) -> tuple[PoolStatus, PoolStatus]:
+        """Return the status before the pass, and the status after it."""
+        # The status before is the one reported last: the API server may hold an older one for a second.
+        before = self._reported.get(pool.name, pool.status)
+        return before, status_of(report, before, datetime.fromtimestamp(self._wall(), UTC))

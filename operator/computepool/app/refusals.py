@@ -1,4 +1,4 @@
-"""Writes on pods that the API server refused: the pool says so until they go through, or are not wanted any more."""
+"""Failed writes to pods. The pool's status shows a failure until the write succeeds or is no longer wanted."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,20 +8,20 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 
 _LATER = frozenset({Reason.AT_MOVE_LIMIT, Reason.EVICTION_REFUSED})
-"""Reasons of pods that stay for now, and whose move is tried again."""
+"""Reasons of blocked moves that are tried again."""
 
 
 class Refusals:
-    """Of pods that should have been sent on, by pool and pod: what the API server said last."""
+    """The last refusal of each pod that should have been sent to a standby, by pool and uid."""
 
     def __init__(self) -> None:
-        """Nothing was refused yet."""
+        """Start with none."""
         self._messages: dict[str, dict[str, str]] = {}
-        # By pod: the provider it was sent to by a patch without a clear answer, which may have gone through.
+        # By uid: the provider of a patch without a clear answer. The API server may have stored that patch.
         self._doubted: dict[str, str] = {}
 
     def note(self, pool: str, refused: Iterable[tuple[Burst, ApiError]]) -> str:
-        """Remember refusals, at least one; return what is said of the first."""
+        """Remember refusals, at least one; return the message of the first."""
         messages = {
             burst.pod.uid: f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {error}"
             for burst, error in refused
@@ -34,16 +34,16 @@ class Refusals:
         return next(iter(messages.values()))
 
     def written(self, pool: str, bursts: Iterable[Burst]) -> None:
-        """Forget bursts that were written after all."""
+        """Forget bursts that were written later."""
         for burst in bursts:
             self._drop(pool, burst.pod.uid)
 
     def known(self, pool: str, bursts: Iterable[Burst]) -> bool:
-        """Say whether all of these are attempts at what was refused before."""
+        """Say whether all these bursts were refused before."""
         return all(burst.pod.uid in self._messages.get(pool, {}) for burst in bursts)
 
     def standing(self, snapshot: Snapshot) -> str:
-        """Return what is refused of the pool's waiting pods; empty where nothing is. Others are forgotten."""
+        """Return the refusals of pods that still wait, as one text, empty if there are none; forget the others."""
         messages = self._messages.get(snapshot.pool.name)
         if not messages:
             return ""
@@ -64,26 +64,26 @@ class Refusals:
 
 
 class FailedMoves:
-    """Of running pods that should have been let go, and that no disruption budget holds: what was said last."""
+    """The last error of each move that failed, by pool and uid. Refusals by disruption budgets are not among them."""
 
     def __init__(self) -> None:
-        """Nothing has failed yet."""
+        """Start with none."""
         self._messages: dict[str, dict[str, str]] = {}
 
     def note(self, pool: str, failed: Iterable[tuple[Move, ApiError]]) -> None:
         """Remember moves that failed."""
         messages = self._messages.setdefault(pool, {})
         for move, error in failed:
-            what = "deletion" if move.release else "eviction"
-            messages[move.pod.uid] = f"the {what} of pod {move.pod.namespace}/{move.pod.name} failed: {error}"
+            write = "deletion" if move.release else "eviction"
+            messages[move.pod.uid] = f"the {write} of pod {move.pod.namespace}/{move.pod.name} failed: {error}"
 
     def answered(self, pool: str, moves: Iterable[Move]) -> None:
-        """Forget moves that got another answer since."""
+        """Forget moves that got another answer later."""
         for move in moves:
             self._messages.get(pool, {}).pop(move.pod.uid, None)
 
     def standing(self, snapshot: Snapshot, plan: Plan) -> str:
-        """Return what keeps the pool's running pods from leaving; empty where nothing does. Others are forgotten."""
+        """Return the failures of moves still wanted, as one text, empty if there are none; forget the others."""
         messages = self._messages.get(snapshot.pool.name)
         if not messages:
             return ""
@@ -96,11 +96,11 @@ class FailedMoves:
         return _said(messages)
 
     def forget(self, pool: str) -> None:
-        """Drop a pool that is gone, or does not move pods any more."""
+        """Drop a pool that is gone or no longer moves pods."""
         self._messages.pop(pool, None)
 
 
 def _said(messages: Mapping[str, str]) -> str:
-    """Return the first, and how many there are."""
+    """Return the first message, and the count if there are more."""
     first = next(iter(messages.values()), "")
     return f"{len(messages)} pods, such as: {first}" if len(messages) > 1 else first

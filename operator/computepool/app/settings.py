@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 RESERVED_NAMESPACES = ("kube-system",)
-"""Never managed, besides the operator's own namespace."""
+"""Namespaces that are never managed, besides the operator's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,18 +11,18 @@ class Settings:
     """Set by flags of `computepool run` and the chart."""
 
     namespace: str
-    """Where the Lease is, and where the operator runs."""
+    """The operator's namespace, which also has the Lease."""
     identity: str
-    """Names this process in the Lease and in events: the pod's name."""
+    """The name of this process in the Lease and in events: the pod's name."""
     lease_name: str = "computepool"
     lease_seconds: float = 15.0
     host: str = "0.0.0.0"
     port: int = 8080
     kubeconfig: str | None = None
     retry_seconds: float = 2.0
-    """Between attempts to list the pools; before kopf starts anew, where the delays grow."""
+    """The delay between attempts to list the pools, and the first delay before kopf starts again."""
     stale_seconds: float = 120.0
-    """A view not known to be current for so long freezes all decisions. A quiet watch says something once a minute."""
+    """After this time without proof that the view is current, decisions freeze. A quiet watch sends one each minute."""
 
     @property
     def reserved(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A clock that goes on while the machine sleeps."""
+"""A clock that goes on while the machine is suspended."""
 
 import time
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def uptime_clock(source: Any = time) -> Callable[[], float]:
-    """Return the clock of seconds since the machine was started, the time that it was suspended included.
+    """Return a clock of the seconds since the machine started, including the time for which it was suspended.
 
-    `time.monotonic` stands still meanwhile (clock_gettime(2), on Linux): a leader that was suspended for an hour would
-    wake up sure that it still leads. Where the platform has no better one, monotonic it is; macOS and Windows have none
-    that Python shows, and operators run on Linux. `source` is the module `time`.
+    `time.monotonic` stops during suspension (clock_gettime(2), on Linux): a leader that was suspended for an hour would
+    wake up and believe that it still leads. On macOS and Windows, where Python has no such clock, this is
+    `time.monotonic`. `source` is the module `time`.
     """
-    which = getattr(source, "CLOCK_BOOTTIME", None)
-    if which is None:
+    clock_id = getattr(source, "CLOCK_BOOTTIME", None)
+    if clock_id is None:
         return source.monotonic  # type: ignore[no-any-return]
-    return lambda: float(source.clock_gettime(which))
+    return lambda: float(source.clock_gettime(clock_id))

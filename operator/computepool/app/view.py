@@ -1,4 +1,4 @@
-"""What is known of the view of the cluster: whether decisions may rely on it, and what is missing from it."""
+"""Whether decisions may rely on the view of the cluster, and what is missing from it."""
 
 from typing import Protocol
 
@@ -8,29 +8,29 @@ from computepool.app.pools import Pools
 
 
 class View(Protocol):
-    """Asked by whoever decides or writes. Each text says what is wrong, and is empty while nothing is."""
+    """The state of the view. Each text gives the problem, and is empty if there is none."""
 
     def stale(self) -> str:
         """Return why the view is not current."""
 
     def unreadable(self) -> str:
-        """Return which objects can't be read, and are missing from it."""
+        """Return which objects can't be read, and so are missing from the view."""
 
     def unfollowed(self) -> str:
-        """Return which signals beside it do not come, and what is not noticed without them."""
+        """Return which signals are missing, and the effect."""
 
     def has_unread_pools(self) -> bool:
-        """Say whether there are pools that can't be read, so that it is unknown what they want."""
+        """Say whether there are pools that can't be read."""
 
     def policy_missing(self) -> bool:
         """Say whether the cluster lacks the admission policy."""
 
     def policy_unserved(self) -> bool:
-        """Say whether the API server knows no such policies."""
+        """Say whether the API server does not serve such policies."""
 
 
 def faults_of(view: View) -> tuple[bool, bool, bool]:
-    """Say whether the view is stale, whether objects in it can't be read, and whether signals do not come."""
+    """Say whether the view is stale, whether objects can't be read, and whether signals are missing."""
     return bool(view.stale()), bool(view.unreadable()), bool(view.unfollowed())
 
 
@@ -53,7 +53,7 @@ class ClusterView:
         return self._caches.unreadable()
 
     def unfollowed(self) -> str:
-        """Return which of heartbeats and failed pods do not come."""
+        """Return which of heartbeats and failed pods are missing."""
         return self._caches.unfollowed(self._limit)
 
     def has_unread_pools(self) -> bool:
@@ -65,5 +65,5 @@ class ClusterView:
         return self._policy.missing
 
     def policy_unserved(self) -> bool:
-        """Say whether the API server knows no such policies."""
+        """Say whether the API server does not serve such policies."""
         return self._policy.unserved

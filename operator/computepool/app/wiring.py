@@ -1,7 +1,4 @@
-"""Builds all parts of a process from its clients, its fence, its clocks and its settings, in an order without loops.
-
-The operator and the tests both use `build`: what ships is what is tested.
-"""
+"""Builds all parts of a process from its client, fence, clocks and settings. The tests use the same `build`."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,7 +28,7 @@ from computepool.report.recorder import EventRecorder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How fast the parts go on; tests are quicker."""
+    """Delays of the parts, which tests shorten."""
 
     reflectors: Tuning = field(default_factory=Tuning)
     status_calm_seconds: float = CALM_SECONDS
@@ -44,7 +41,7 @@ USUAL_PACE: Final = Pace()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All parts of one process that do not depend on how it leads."""
+    """All parts of one process, apart from leader election."""
 
     queue: WorkQueue
     store: Store
@@ -67,7 +64,7 @@ def build(
     make_store: type[Store] = Store,
     make_metrics: type[Metrics] = Metrics,
 ) -> Parts:
-    """Build the parts; nothing runs yet. `make_store`, `make_metrics`: other classes, for tests that make them fail."""
+    """Build the parts without starting them. `make_store` and `make_metrics` let tests replace these classes."""
     client, runtime = access.client, access.runtime
     metrics = make_metrics()
     queue = WorkQueue(clock=runtime.steady, wall=runtime.wall)

@@ -1,1 +1,1 @@
-"""The way to the API server: credentials, paths, calls, JSON shapes, typed errors and delays between attempts."""
+"""The HTTP client of the API server: credentials, paths, calls, JSON types, typed errors and retry delays."""

@@ -1,7 +1,7 @@
-"""Where the API server is and how to be known to it.
+"""The address of the API server, and the credentials for it.
 
-The official client reads kubeconfig files, runs credential plugins and finds the in-cluster service account; what it
-found is turned here into the few things that a fast HTTP client needs, and kept current.
+The official client reads kubeconfig files, runs credential plugins and finds the in-cluster service account. From its
+configuration this module takes the few values that the HTTP client needs, and keeps them current.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's token and the cluster's CA."""
 TOKEN_FILE_SECONDS = 60.0
-"""How often the in-cluster token is read again: the kubelet replaces it when 80 % of its life is over."""
+"""Time between two readings of the in-cluster token. The kubelet replaces it when 80 % of its life is over."""
 EXPIRY_MARGIN = 60.0
-"""Seconds before its expiry that a plugin's credential is asked for anew."""
+"""Seconds before the expiry of a plugin's credential at which the plugin runs again."""
 RENEW_AT_MOST_EVERY = 5.0
-"""Seconds between reloads after a 401, so that lasting refusal does not run a credential plugin in a loop."""
+"""Least seconds between reloads after a 401, so that a lasting refusal does not run a plugin in a loop."""
 
 _load_kube_config = cast("Callable[..., Awaitable[Any]]", kube_config.load_kube_config)
 _incluster_loader = cast("Callable[..., Any]", InClusterConfigLoader)
 
 
-# What the official loader raises on files that are absent, no YAML, or YAML of another shape: it checks little of that.
+# The official loader checks little. It raises these for files that are absent, not YAML, or YAML of another shape.
 _UNUSABLE = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
 
 class AccessError(Exception):
-    """No usable configuration: a sentence that says what was looked for and what is wrong with it."""
+    """No usable configuration; the message names the source and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One loaded state of the configuration. `expires_at` is monotonic seconds, None where it lasts until refused."""
+    """The loaded configuration. `expires_at` is in monotonic seconds; None: valid until the API server refuses it."""
 
     host: str
     authorization: str | None = None
@@ -58,7 +58,7 @@ class Credentials:
 
 
 class Access:
-    """The current Credentials, loaded anew when they expire or are refused."""
+    """The current Credentials, which are loaded again when they expire or are refused."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Access:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`load` raises AccessError; `first` is what it returned last."""
+        """`load` raises AccessError; `first` is its last result; `clock` is monotonic."""
         self._load = load
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -80,9 +80,9 @@ class Access:
         return expires_at is not None and self._clock() >= expires_at
 
     async def renew(self, refused: Credentials) -> bool:
-        """Load anew, unless the credentials have changed since `refused`; return whether there are others to try now.
+        """Load again, unless the credentials have changed since `refused`; return whether there are new ones to try.
 
-        A hundred requests may be refused at once; one of them does the work.
+        If many requests are refused at once, only one of them loads. Raises AccessError.
         """
         async with self._lock:
             if self.credentials is not refused:
@@ -97,15 +97,15 @@ class Access:
 async def load_access(
     kubeconfig: str | None = None, context: str | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Access:
-    """Find the configuration: the file given, else $KUBECONFIG or ~/.kube/config if there, else the service account.
+    """Load the given file, else $KUBECONFIG or ~/.kube/config if it exists, else the service account.
 
     Raises AccessError.
     """
-    asked_for = kubeconfig or os.environ.get("KUBECONFIG")
-    paths = asked_for or "~/.kube/config"
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    paths = named or "~/.kube/config"
     if _any_file(paths):
         return await _access(_KubeconfigLoader(paths, context, clock), clock)
-    if asked_for or context:
+    if named or context:
         raise AccessError(f"no kubeconfig file at {paths}")
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise AccessError(f"no cluster to talk to: no kubeconfig file at {paths}, and this is not a pod of a cluster")
@@ -118,12 +118,12 @@ async def in_cluster_access(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Access:
-    """Use the pod's service account, reading its token again every minute. Raises AccessError."""
+    """Use the pod's service account, and read its token again every minute. Raises AccessError."""
     return await _access(_InClusterLoader(mounted, environ, clock), clock)
 
 
 def static_access(host: str, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> Access:
-    """Use exactly this server and token, for ever: for tests and measurements."""
+    """Use this server and token always, for tests and benchmarks."""
     credentials = Credentials(host.rstrip("/"), authorization=f"Bearer {token}" if token else None, tls=tls)
 
     async def unchanged() -> Credentials:
@@ -141,9 +141,9 @@ async def _access(loader: _Loader, clock: Callable[[], float]) -> Access:
 
 
 class _Loader:
-    """Loads credentials, and keeps the TLS context while the files it was made from stay the same.
+    """Loads credentials, and keeps the TLS context while its files stay the same.
 
-    Connections are pooled by context: a new one for each reload would throw away all warm connections.
+    Connections are pooled by context: a new context after each reload would close all warm connections.
     """
 
     def __init__(self) -> None:
@@ -171,11 +171,11 @@ class _Loader:
         )
 
     async def _fill(self, configuration: Configuration) -> float | None:
-        """Load into `configuration`; return when to load again, in monotonic seconds."""
+        """Load into `configuration`; return when to load again, in monotonic seconds, or None."""
         raise NotImplementedError
 
     def _default_proxy(self, host: str) -> str | None:
-        """Return the proxy to use where the configuration names none."""
+        """Return the proxy for a configuration without one."""
         return environment_proxy(host)
 
     def _tls_of(self, configuration: Configuration) -> ssl.SSLContext:
@@ -199,7 +199,7 @@ class _InClusterLoader(_Loader):
         return self._clock() + TOKEN_FILE_SECONDS
 
     def _default_proxy(self, host: str) -> str | None:
-        # Python's proxy settings know no network ranges (NO_PROXY=10.0.0.0/8), and a service address needs no proxy.
+        # Python does not support network ranges (NO_PROXY=10.0.0.0/8), and a service address needs no proxy.
         del host
         return None
 
@@ -218,7 +218,7 @@ class _KubeconfigLoader(_Loader):
         loader = await _load_kube_config(
             config_file=self._paths, context=self._context, client_configuration=configuration, persist_config=False
         )
-        # Set only where a credential plugin told an expiry. A plugin that told none is asked again after a 401.
+        # Set only if a credential plugin gave an expiry. A plugin that gave none runs again after a 401.
         expiry: datetime | None = getattr(loader, "exec_plugin_expiry", None)
         if expiry is None:
             return None
@@ -229,17 +229,17 @@ class _KubeconfigLoader(_Loader):
 
 
 def environment_proxy(host: str) -> str | None:
-    """Return the proxy that HTTPS_PROXY and NO_PROXY ask for; asked once, because asking on each request is slow."""
-    target = urlsplit(host)
-    if target.hostname is None or urllib.request.proxy_bypass(target.hostname):
+    """Return the proxy that HTTPS_PROXY and NO_PROXY ask for. This is too slow for each request."""
+    url = urlsplit(host)
+    if url.hostname is None or urllib.request.proxy_bypass(url.hostname):
         return None
-    return urllib.request.getproxies().get(target.scheme)
+    return urllib.request.getproxies().get(url.scheme)
 
 
 def _tls_context(configuration: Configuration) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    # Many clusters' own CAs lack extensions that OpenSSL's strict mode (on by default from Python 3.13) insists on;
-    # kubectl does not ask for them either.
+    # The CAs of many clusters lack extensions that OpenSSL's strict mode (default from Python 3.13) requires. kubectl
+    # does not require them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if configuration.cert_file:
         context.load_cert_chain(configuration.cert_file, configuration.key_file)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
@@ -24,10 +23,10 @@ from computepool.kube.access import Access, AccessError, Credentials
 _logger = logging.getLogger(__name__)
 
 Body = bytes | Mapping[str, Any] | list[Any] | msgspec.Struct
-"""A request's body: JSON bytes as they are, or something msgspec encodes."""
+"""A request's body: JSON bytes, or a value that msgspec encodes."""
 
 KEEPALIVE_SECONDS = 60.0
-"""The API server ends idle connections after 90 s: leave first, so that no write meets a connection being closed."""
+"""The API server ends idle connections after 90 s. The client ends them before, so that no write meets such an end."""
 CONNECT_SECONDS = 10.0
 USER_AGENT: Final = f"computepool/{version('computepool')}"
 
@@ -35,7 +34,6 @@ _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-# aiohttp's connection errors are OSErrors or ClientErrors; a garbled answer is a ClientError.
 _TRANSPORT_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -51,38 +49,34 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ApiClient:
-    """Calls to one API server over a pool of connections. Use as an async context manager, or `close()` it.
+    """Calls to one API server over a pool of connections. Use it as an async context manager, or call `close()`.
 
-    Every method raises only `errors.ApiError` and its subclasses (and CancelledError). Paths are the API's own and
-    must need no escaping, as is true of all names that Kubernetes allows; query parameters are escaped here.
+    Every method raises only `errors.ApiError` and its subclasses (and CancelledError). Paths are not escaped, and need
+    not be for the names that Kubernetes allows. Query parameters are escaped.
     """
 
     def __init__(self, access: Access, *, pool_size: int = 64, timeout: float = 15.0) -> None:
-        """`pool_size` bounds the calls in flight (others wait, in order); `timeout` in seconds is a call's default."""
+        """`pool_size` limits the calls in flight (others wait, in order); `timeout` in seconds is a call's default."""
         self._access = access
         self._pool_size = pool_size
         self._timeout = timeout
-        self._calls: aiohttp.ClientSession | None = None
-        self._streams: aiohttp.ClientSession | None = None
+        # By whether the session is for lists and watches.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        """Connections are opened as they are needed."""
+        """Connections are opened when they are needed."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close all connections."""
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; calls in flight end as Unavailable, and so do later ones."""
+        """Close all connections; calls in flight and later calls raise Unavailable."""
         self._closed = True
-        for session in (self._calls, self._streams):
-            if session is not None:
-                await session.close()
-        self._calls = self._streams = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, within: float | None = None) -> bytes:
         """Return the answer's body. `within` (here and below: seconds) replaces the client's timeout."""
@@ -91,14 +85,14 @@ class ApiClient:
     async def create(
         self, path: str, body: Body, params: Mapping[str, str] | None = None, *, within: float | None = None
     ) -> bytes:
-        """POST an object to its collection; returns it as stored."""
-        return await self._call("POST", path, params, _bytes(body), _JSON, within=within)
+        """POST an object to its collection; return it as stored."""
+        return await self._call("POST", path, params, body, within=within)
 
     async def replace(
         self, path: str, body: Body, params: Mapping[str, str] | None = None, *, within: float | None = None
     ) -> bytes:
-        """PUT an object; with metadata.resourceVersion in it, only over exactly that version (else Conflict)."""
-        return await self._call("PUT", path, params, _bytes(body), _JSON, within=within)
+        """PUT an object. If its metadata.resourceVersion is not the stored version, raise Conflict."""
+        return await self._call("PUT", path, params, body, within=within)
 
     async def json_patch(
         self,
@@ -110,7 +104,7 @@ class ApiClient:
         metadata_only: bool = False,
     ) -> bytes:
         """Apply RFC 6902 operations; a failed `test` is Invalid. `metadata_only`: the answer lacks spec and status."""
-        return await self._call("PATCH", path, params, _bytes(ops), _JSON_PATCH, within, metadata_only)
+        return await self._call("PATCH", path, params, ops, _JSON_PATCH, within, metadata_only)
 
     async def merge_patch(
         self,
@@ -122,7 +116,7 @@ class ApiClient:
         metadata_only: bool = False,
     ) -> bytes:
         """Apply an RFC 7386 patch. `metadata_only`: the answer lacks spec and status."""
-        return await self._call("PATCH", path, params, _bytes(body), _MERGE_PATCH, within, metadata_only)
+        return await self._call("PATCH", path, params, body, _MERGE_PATCH, within, metadata_only)
 
     async def delete(
         self,
@@ -132,15 +126,15 @@ class ApiClient:
         *,
         within: float | None = None,
     ) -> bytes:
-        """DELETE an object; `body` is DeleteOptions, such as `{"preconditions": {"uid": ...}}` (else Conflict)."""
-        return await self._call("DELETE", path, params, None if body is None else _bytes(body), _JSON, within=within)
+        """DELETE an object. `body` is DeleteOptions; if its `preconditions` are not met, raise Conflict."""
+        return await self._call("DELETE", path, params, body, within=within)
 
     async def list_pages(
         self, path: str, params: Mapping[str, str] | None = None, *, limit: int = 500, within: float = 60.0
     ) -> AsyncIterator[Page]:
-        """Yield a list page by page, all of one resourceVersion. `within` seconds are for each page.
+        """Yield the pages of a list, all of one resourceVersion. `within`: seconds for each page.
 
-        Gone while reading means that the continue token has expired: what was yielded is no complete list.
+        Raises Gone if the continue token has expired: the yielded pages are not the whole list then.
         """
         query = {**(params or {}), "limit": str(limit)}
         while True:
@@ -160,10 +154,10 @@ class ApiClient:
         inactivity: float = 75.0,
         deadline: float | None = None,
     ) -> AsyncIterator[Chunks]:
-        """Open a watch and give its bytes as they come, cut anywhere; the iteration ends with the server's orderly end.
+        """Open a watch and give its bytes as they come, cut anywhere; the iteration ends when the server ends it.
 
-        Unavailable is raised when the connection breaks, when nothing comes for `inactivity` seconds (a connection
-        whose other end is gone without a word), or when `deadline` seconds are over.
+        Raises Unavailable if the connection breaks, if nothing comes for `inactivity` seconds (the other end may be
+        gone without an end of the connection), or after `deadline` seconds.
         """
         request = f"watch {path}"
         limits = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_SECONDS, sock_read=inactivity)
@@ -176,7 +170,7 @@ class ApiClient:
             _hang_up(response)
 
     async def keep_warm(self, connections: int) -> None:
-        """Keep so many connections open until cancelled, so that the first calls after a quiet time need not open them.
+        """Keep this number of connections open until cancelled.
 
         A TLS handshake takes longer than a patch, and a burst begins with many calls at once.
         """
@@ -185,14 +179,14 @@ class ApiClient:
             await asyncio.sleep(KEEPALIVE_SECONDS / 2)
 
     async def warm(self, connections: int) -> None:
-        """Open so many connections, or use them once if they are open, by as many small calls at once."""
+        """Open this number of connections, or use the open ones, by as many small calls at once."""
         await asyncio.gather(*(self._warm() for _ in range(connections)))
 
     async def _warm(self) -> None:
         try:
             await self._call("GET", paths.VERSION, None)
         except errors.ApiError as error:
-            # Calls that matter will say the same, and louder.
+            # Other calls will meet and report the same error.
             _logger.debug("connection not kept warm: %s", error)
 
     async def _call(
@@ -200,7 +194,7 @@ class ApiClient:
         method: str,
         path: str,
         params: Mapping[str, str] | None,
-        body: bytes | None = None,
+        body: Body | None = None,
         content_type: str = _JSON,
         within: float | None = None,
         metadata_only: bool = False,
@@ -212,7 +206,8 @@ class ApiClient:
         if metadata_only:
             headers["Accept"] = _METADATA_ONLY
         limits = aiohttp.ClientTimeout(total=self._timeout if within is None else within)
-        response = await self._send(method, path, params, body, headers, limits, streams=streams)
+        content = _encode(body) if body is not None and not isinstance(body, bytes) else body
+        response = await self._send(method, path, params, content, headers, limits, streams=streams)
         async with response:
             if response.status >= 300:
                 raise await _error(response, request)
@@ -232,15 +227,30 @@ class ApiClient:
         *,
         streams: bool,
     ) -> aiohttp.ClientResponse:
-        """Send and wait for the answer's head; once more with fresh credentials where the present ones are refused."""
+        """Send a request and wait for the answer's head; after a 401, once more with renewed credentials."""
         session = self._session(streams)
         target = f"{path}?{urlencode(params)}" if params else path
+
+        async def attempt(credentials: Credentials) -> aiohttp.ClientResponse:
+            authorization = credentials.authorization
+            return await session.request(
+                method,
+                yarl.URL(credentials.host + target, encoded=True),
+                data=body,
+                headers=headers if authorization is None else {**headers, "Authorization": authorization},
+                timeout=limits,
+                ssl=credentials.tls or True,
+                server_hostname=credentials.server_hostname,
+                proxy=credentials.proxy,
+                allow_redirects=False,
+            )
+
         try:
             credentials = await self._credentials()
-            response = await _request(session, credentials, method, target, body, headers, limits)
+            response = await attempt(credentials)
             if response.status == 401 and await self._access.renew(credentials):
                 response.release()
-                response = await _request(session, self._access.credentials, method, target, body, headers, limits)
+                response = await attempt(self._access.credentials)
         except AccessError as error:
             raise errors.Unauthorized(0, "NoCredentials", str(error), request=f"{method} {path}") from error
         except _TRANSPORT_ERRORS as error:
@@ -253,30 +263,26 @@ class ApiClient:
         return self._access.credentials
 
     def _session(self, streams: bool) -> aiohttp.ClientSession:
-        """Return the session of short calls, or that of lists and watches, which no burst of calls may hold up."""
+        """Return the session for short calls, or the session for lists and watches, which never wait for calls."""
         if self._closed:
             # A session opened now would never be closed.
             raise errors.Unavailable(0, "Closed", "the client is closed", request="a call")
-        if streams:
-            if self._streams is None:
-                self._streams = _new_session(limit=0)
-            return self._streams
-        if self._calls is None:
-            self._calls = _new_session(limit=self._pool_size)
-        return self._calls
+        if streams not in self._sessions:
+            self._sessions[streams] = _new_session(limit=0 if streams else self._pool_size)
+        return self._sessions[streams]
 
 
 class Chunks:
-    """The body of a watch as it comes."""
+    """The body of a watch as it comes, made by `ApiClient.watch`."""
 
     def __init__(self, response: aiohttp.ClientResponse, request: str) -> None:
-        """Made by `ApiClient.watch`; `request` is what errors name."""
+        """Errors name the `request`."""
         self._response = response
         self._content = response.content
         self._request = request
 
     def __aiter__(self) -> Self:
-        """Iterate over what comes."""
+        """Iterate over the bytes as they come."""
         return self
 
     async def __anext__(self) -> bytes:
@@ -290,14 +296,14 @@ class Chunks:
         return chunk
 
     async def rest(self, seconds: float) -> None:
-        """Leave what comes to the kernel's buffers for so long, and then take it in one go.
+        """Let the kernel buffer the bytes for `seconds`.
 
-        Waking up for each of hundreds of small events a second costs several times as much as reading them.
+        To wake up for each of hundreds of small events a second costs several times as much as to read them.
         """
         connection = self._response.connection
         transport = connection.transport if connection is not None else None
-        # Under TLS it is the transport below that has to stop reading: paused TLS goes on to collect what comes, piece
-        # by piece. There is no public way to it; where there is none at all, pausing TLS is better than nothing.
+        # Under TLS the transport below must stop reading, because a paused TLS transport still collects each piece.
+        # asyncio has no public way to the transport below. If the private way fails, pause the TLS transport.
         transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
         if transport is None or transport.is_closing():
             return
@@ -310,7 +316,7 @@ class Chunks:
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """End a connection that is not to be used again, at once: TLS's farewell would wait for a peer that may be gone."""
+    """End a connection at once: the orderly end of TLS would wait for a peer that may be gone."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
@@ -323,7 +329,7 @@ def _new_session(limit: int) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={
             "Accept": _JSON,
-            # Compression doubles the time a large list takes, and the network is not what limits it.
+            # Compression doubles the time of a large list, which the network does not limit.
             "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         },
@@ -331,38 +337,10 @@ def _new_session(limit: int) -> aiohttp.ClientSession:
     )
 
 
-async def _request(
-    session: aiohttp.ClientSession,
-    credentials: Credentials,
-    method: str,
-    target: str,
-    body: bytes | None,
-    headers: dict[str, str],
-    limits: aiohttp.ClientTimeout,
-) -> aiohttp.ClientResponse:
-    if credentials.authorization is not None:
-        headers = {**headers, "Authorization": credentials.authorization}
-    return await session.request(
-        method,
-        yarl.URL(credentials.host + target, encoded=True),
-        data=body,
-        headers=headers,
-        timeout=limits,
-        ssl=credentials.tls or True,
-        server_hostname=credentials.server_hostname,
-        proxy=credentials.proxy,
-        allow_redirects=False,
-    )
-
-
 async def _error(response: aiohttp.ClientResponse, request: str) -> errors.ApiError:
     try:
         body = await response.read()
     except _TRANSPORT_ERRORS:
-        # The status line is answer enough; the explanation got lost.
+        # The status line is enough without the message.
         body = b""
     return errors.from_answer(response.status, body, request=request, retry_after=response.headers.get("Retry-After"))
-
-
-def _bytes(body: Body) -> bytes:
-    return body if isinstance(body, bytes) else _encode(body)

@@ -1,4 +1,4 @@
-"""What the API server can answer other than yes, as types; mapped here once, at the edge.
+"""The API server's refusals as typed errors, mapped once, at the edge.
 
 Statuses and reasons follow `k8s.io/apimachinery/pkg/apis/meta/v1` (Status, StatusReason).
 """
@@ -17,14 +17,14 @@ from computepool.kube.wire import Status, StatusCause, StatusDetails
 T = TypeVar("T")
 
 MAX_MESSAGE = 1000
-"""Characters kept of a server's message: a proxy may answer with a page of HTML."""
+"""Limit for the characters of a message: a proxy may answer with a page of HTML."""
 
 
 class ApiError(Exception):
     """A call that did not succeed.
 
-    `status` is the HTTP status, 0 where no answer came; `reason` the server's one-word reason; `retryable` says whether
-    the same call may succeed later; `retry_after` is in seconds, where the server asked for a delay.
+    `status` is the HTTP status, 0 without an answer; `reason` is the server's one-word reason; `retryable` says whether
+    the same call may succeed later; `retry_after` is the delay in seconds that the server asked for, or None.
     """
 
     retryable: ClassVar[bool] = False
@@ -49,21 +49,21 @@ class ApiError(Exception):
         self.causes = causes
 
     def __str__(self) -> str:
-        """One line for logs: what was asked, the status, the server's own words."""
+        """Return one line for logs: the request, the status and the server's message."""
         code = f"{self.status} {self.reason}".strip() if self.status else self.reason
         return ": ".join(part for part in (self.request, code, self.message) if part)
 
 
 class BadRequest(ApiError):
-    """400: the server does not understand the request, or not this way of asking."""
+    """400: the server does not understand the request."""
 
 
 class Unauthorized(ApiError):
-    """401: the credentials are not accepted, even after they were loaded anew."""
+    """401: the server refuses the credentials, also after they were loaded again."""
 
 
 class Forbidden(ApiError):
-    """403: the credentials are accepted, and lack the right."""
+    """403: the server accepts the credentials, but they lack the right."""
 
 
 class NotFound(ApiError):
@@ -79,21 +79,21 @@ class AlreadyExists(Conflict):
 
 
 class Gone(ApiError):
-    """410: the resourceVersion or continue token is older than what the server still holds. List anew."""
+    """410: the resourceVersion or continue token is too old for the server. List again."""
 
 
 class Invalid(ApiError):
-    """422: validation, an admission policy, or a JSON patch `test` that failed."""
+    """422: validation, an admission policy or a `test` of a JSON patch has failed."""
 
 
 class TooManyRequests(ApiError):
-    """429: the server asks for patience; also an eviction that a PodDisruptionBudget does not allow now."""
+    """429: the server is overloaded, or a PodDisruptionBudget does not allow an eviction now."""
 
     retryable = True
 
 
 class Unavailable(ApiError):
-    """5xx, no connection, or no answer in time. A write that ends so may have happened, or not."""
+    """5xx, no connection, or no answer in time. It is unknown whether a write with this error was made."""
 
     retryable = True
 
@@ -122,31 +122,31 @@ def from_status(status: Status, *, request: str = "", retry_after: float | None 
 
 
 def from_answer(code: int, body: bytes, *, request: str, retry_after: str | None = None) -> ApiError:
-    """Map an HTTP answer that is no success; the body need not come from Kubernetes (proxies answer too)."""
+    """Map an HTTP answer without success. The body may come from a proxy, and not from Kubernetes."""
     try:
         status = _decode_status(body)
     except msgspec.MsgspecError:
         status = Status(message=body[:MAX_MESSAGE].decode(errors="replace").strip())
-    # The HTTP status is the truth: a body without `code` (or a proxy's) must not turn an error into another.
+    # Use the HTTP status: a body may lack `code`, or come from a proxy.
     status = msgspec.structs.replace(status, code=code, message=status.message[:MAX_MESSAGE])
     return from_status(status, request=request, retry_after=_seconds(retry_after))
 
 
 def no_answer(error: BaseException, *, request: str) -> Unavailable:
-    """Map what the transport raised: refused, reset, TLS, timeout."""
+    """Map an error of the transport: refused, reset, TLS, timeout."""
     reason = "Timeout" if isinstance(error, TimeoutError) else "NoConnection"
     return Unavailable(0, reason, str(error) or type(error).__name__, request=request)
 
 
-def garbled(what: object, *, request: str) -> Unavailable:
-    """Return the error for an answer that no API server gives: something in between has answered, so try again."""
-    return Unavailable(200, "Garbled", f"not what a Kubernetes API server sends: {what}", request=request)
+def garbled(problem: object, *, request: str) -> Unavailable:
+    """Return the error for an answer that no API server gives. A proxy may have answered, so it is retryable."""
+    return Unavailable(200, "Garbled", f"not what a Kubernetes API server sends: {problem}", request=request)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], answer: bytes, *, request: str) -> T:
-    """Decode an answer that says success. Raises Unavailable for what is not of the decoder's type.
+    """Decode the answer to a successful call. Raises Unavailable if it is not of the decoder's type.
 
-    `request` is the verb and the path, for the text.
+    `request` is the verb and the path, for the text of the error.
     """
     try:
         return decoder.decode(answer)
@@ -165,5 +165,5 @@ def _class_of(status: Status) -> type[ApiError]:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds. Kubernetes sends whole seconds, never a date."""
+    """Return the seconds of a Retry-After header. Kubernetes sends whole seconds, never a date."""
     return float(header) if header is not None and header.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Paths of the API, each said once."""
+"""All paths of the API."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ def events(namespace: str) -> str:
 
 
 def core_events(namespace: str) -> str:
-    """Return the path of a namespace's events in their older form, which can be selected by the object they name."""
+    """Return the path of a namespace's v1 events, which have field selectors for their object."""
     return f"{NAMESPACES}/{namespace}/events"
 
 

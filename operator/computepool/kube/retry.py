@@ -1,4 +1,4 @@
-"""How long to wait before another attempt: growing, jittered delays that heed what the server asks for."""
+"""Delays before another attempt. They grow, have jitter, and respect the server's Retry-After."""
 
 import random
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 from computepool.kube.errors import ApiError
 
 MAX_RETRY_AFTER: Final = 120.0
-"""Seconds: no server is believed when it asks for more."""
+"""Limit in seconds for the delay that a server asks for."""
 REMEMBERED: Final = 10_000
-"""Keys whose failures are counted. Their objects may be deleted at any time, and nothing would say so."""
+"""Limit for the keys whose failures are counted, because no event shows that their objects were deleted."""
 
 
 def doubled(base: float, cap: float, failures: int) -> float:
@@ -20,12 +20,12 @@ def doubled(base: float, cap: float, failures: int) -> float:
 class Backoff:
     """Exponential backoff: each delay is drawn from the upper half of base, 2*base, 4*base ... up to the cap (seconds).
 
-    The jitter keeps replicas and reflectors that failed together from coming back together; the lower bound keeps a
-    failing server from being asked again at once.
+    The jitter separates the retries of replicas and reflectors that failed together. The lower bound spares a failing
+    server.
     """
 
     def __init__(self, *, base: float, cap: float, rng: random.Random) -> None:
-        """`rng` is injected so that tests draw the same delays each time."""
+        """`base` and `cap` are in seconds; `rng` gives the jitter."""
         self._base = base
         self._cap = cap
         self._rng = rng
@@ -33,21 +33,21 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """Attempts that failed since the last reset."""
+        """Number of failures since the last reset."""
         return self._failures
 
     def next(self, error: ApiError | None = None, *, at_least: float = 0.0) -> float:
         """Count a failure and return the seconds to wait.
 
-        Never less than `at_least`, nor than the server asked for in `error`, as far as it is believed.
+        That is at least `at_least`, and at least the delay that `error` asks for, which counts up to MAX_RETRY_AFTER.
         """
         delay = doubled(self._base, self._cap, self._failures) * self._rng.uniform(0.5, 1.0)
         self._failures += 1
-        asked = (error and error.retry_after) or 0.0
-        return max(delay, at_least, min(MAX_RETRY_AFTER, asked))
+        retry_after = (error and error.retry_after) or 0.0
+        return max(delay, at_least, min(MAX_RETRY_AFTER, retry_after))
 
     def reset(self) -> None:
-        """Start over after success."""
+        """Start again after success."""
         self._failures = 0
 
 
@@ -55,7 +55,7 @@ class Backoffs:
     """A Backoff for each of many keys, such as the uids of pods."""
 
     def __init__(self, *, base: float, cap: float, rng: random.Random) -> None:
-        """As for a Backoff."""
+        """As for `Backoff`."""
         self._base = base
         self._cap = cap
         self._rng = rng
@@ -70,5 +70,5 @@ class Backoffs:
         return self._by_key[key].next(error, at_least=at_least)
 
     def reset(self, key: str) -> None:
-        """Start over with this key."""
+        """Start again with this key."""
         self._by_key.pop(key, None)

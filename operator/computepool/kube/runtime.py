@@ -1,4 +1,4 @@
-"""What a part of the process gets from outside: clocks, a random source, and a way to wait. Tests give their own."""
+"""Clocks, random numbers and waiting, which tests replace."""
 
 import asyncio
 import random
@@ -14,8 +14,8 @@ class Runtime:
     wall: Callable[[], float] = time.time
     """The time of day, in seconds since the epoch."""
     steady: Callable[[], float] = time.monotonic
-    """A clock that is never set: for durations."""
+    """Monotonic seconds, for durations."""
     rng: random.Random = field(default_factory=random.Random)
-    """Spreads retries."""
+    """Gives the jitter of retries."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Waits for so many seconds."""
+    """Waits for a number of seconds."""

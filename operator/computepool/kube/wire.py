@@ -1,8 +1,8 @@
-"""The API server's objects as JSON, each said once: only the fields that are read.
+"""The fields of the API server's JSON objects that the operator reads.
 
-The types have the API's own names: https://kubernetes.io/docs/reference/kubernetes-api/. msgspec skips every field that
-is not named, so each field here costs time in every decoder of its object. Where one reader needs much less of an
-object than another, it has a narrow type of its own, which says why.
+The types have the API's own names: https://kubernetes.io/docs/reference/kubernetes-api/. msgspec skips all other
+fields, so each field here costs time in every decoder of its object. A reader that needs few fields of an object has a
+narrow type, which gives the reason.
 """
 
 from datetime import datetime
@@ -12,11 +12,11 @@ import msgspec
 
 
 class Wire(msgspec.Struct, rename="camel", gc=False):
-    """What all have in common: camelCase outside, and no work for the garbage collector, as no object holds a cycle."""
+    """Base of all types: camelCase in JSON, and ignored by the garbage collector, because no object holds a cycle."""
 
 
 class Present(Wire):
-    """An object that only matters by being there. (`msgspec.Raw | None` would take nothing but null.)"""
+    """An object of which only the presence matters. (`msgspec.Raw | None` would accept only null.)"""
 
 
 # -- metadata
@@ -43,10 +43,10 @@ class ObjectMeta(Wire):
 
 
 class StoredMeta(Wire):
-    """The metadata that tells one stored version of an object from another.
+    """The metadata that identifies one stored version of an object.
 
-    Narrow, as 5,000 nodes renew 500 Leases a second. The version is required: a write that is meant for one version and
-    names none goes through over any.
+    Narrow, because 5,000 nodes renew 500 Leases a second. The version is required: the API server accepts a write
+    without a version over any version.
     """
 
     name: str
@@ -55,7 +55,7 @@ class StoredMeta(Wire):
 
 
 class Stored(Wire):
-    """An object as the API server holds it, or answers a write with."""
+    """A stored object, or the answer to a write."""
 
     metadata: StoredMeta
 
@@ -65,7 +65,7 @@ class StoredList(Wire):
 
 
 class UnreadMeta(Wire):
-    """What names an object that can't be read otherwise; narrow, as any other field may be what can't be read."""
+    """The name of an object that can't be read otherwise. Narrow, because any other field may be the unreadable one."""
 
     uid: str
     name: str = ""
@@ -113,7 +113,7 @@ class NodeAffinity(Wire):
 
 
 class PodAffinity(Wire):
-    """A pod's required affinity, or anti-affinity, to other pods: only whether there is any."""
+    """A pod's affinity or anti-affinity to other pods: only whether a required term exists."""
 
     required_during_scheduling_ignored_during_execution: list[msgspec.Raw] | None = None
 
@@ -177,7 +177,7 @@ class ContainerState(Wire):
 
 
 class ContainerStatus(Wire):
-    """A container's status: only what tells whether it starts."""
+    """A container's status: only whether the container starts."""
 
     state: ContainerState | None = None
 
@@ -198,7 +198,7 @@ class Pod(Wire):
 
 
 class FailedPodSpec(Wire):
-    """The spec of a pod that has failed. Narrow: the spec is most of a pod, and all but the node is over."""
+    """The spec of a failed pod. Narrow: the spec is most of a pod, and only the node is needed."""
 
     node_name: str = ""
 
@@ -236,7 +236,7 @@ class Node(Wire):
 
 
 class LeaseSpec(Wire, omit_defaults=True):
-    """A Lease's spec, of a node's heartbeat or of leader election; encoded, it leaves out what is None."""
+    """The spec of a Lease of a node or of leader election; the JSON omits fields that are None."""
 
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
@@ -259,14 +259,14 @@ class ListMeta(Wire):
 
 
 class ObjectList(Wire):
-    """One page of a list; its objects stay JSON."""
+    """One page of a list; its objects stay JSON. Without objects `items` may be null."""
 
     metadata: ListMeta
     items: list[msgspec.Raw] | None = None
 
 
 class WatchEvent(Wire):
-    """One line of a watch: what happened, and the JSON of the object (a view of the line)."""
+    """One line of a watch. `object` is JSON, a view of the line."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw
@@ -286,7 +286,7 @@ class ObjectReference(Wire):
 
 
 class Event(Wire):
-    """An event in its older form (v1)."""
+    """A v1 event."""
 
     involved_object: ObjectReference = msgspec.field(default_factory=ObjectReference)
     event_time: datetime | None = None
@@ -306,7 +306,7 @@ class ApiResourceList(Wire):
 
 
 class StatusCause(Wire):
-    """One field that an object was refused for, or one disruption budget that an eviction was."""
+    """The cause of a refusal: a field of an object, or the disruption budget of an eviction."""
 
     field: str = ""
     message: str = ""
@@ -314,7 +314,7 @@ class StatusCause(Wire):
 
 
 class StatusDetails(Wire):
-    """The part of a Status's details that is acted on."""
+    """The details of a Status."""
 
     causes: tuple[StatusCause, ...] = ()
     retry_after_seconds: int = 0

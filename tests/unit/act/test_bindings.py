@@ -37,7 +37,7 @@ class Keeping:
 
     async def sync(self, *items: Json) -> bool:
         pools = [pool_record(item) for item in items]
-        return await self.bindings.sync({one.name: one for one in pools})
+        return await self.bindings.sync({pool.name: pool for pool in pools})
 
     def kept(self, name: str = NAME) -> Json:
         return self.server.get(BINDINGS, name)
@@ -119,11 +119,11 @@ def test_a_binding_of_the_operator_before_is_taken_over_as_it_is() -> None:
         await k.sync(item())
         before = k.kept()
         successor = Bindings(k.client, k.lease, ("ours", "kube-system"))
-        one = pool_record(item())
-        await successor.sync({one.name: one})
-        await successor.sync({one.name: one})
+        stored = pool_record(item())
+        await successor.sync({stored.name: stored})
+        await successor.sync({stored.name: stored})
         assert k.kept() == before
-        assert k.server.count("patch") == 1, "looked at once, as nobody remembers what it was"
+        assert k.server.count("patch") == 1, "patched once, because its last body is unknown"
 
     play(scenario)
 
@@ -271,7 +271,7 @@ def test_after_any_failure_the_next_sync_ends_what_this_one_began(verb: Verb, pa
         k.server.create(BINDINGS, {"metadata": {"name": "computepool-two"}})
         k.server.fault(verb, path=path, **fault)
         wanted = item(name="one"), item(name="two")
-        # What a DELETE is answered with does not matter.
+        # The answer to a DELETE does not matter.
         if not (verb == "delete" and "body" in fault):
             with pytest.raises(ApiError):
                 await k.sync(*wanted)
@@ -291,8 +291,8 @@ def test_the_selectors_are_those_of_the_stored_pool() -> None:
     ]
 
     async def scenario(k: Keeping) -> None:
-        one = stored_pool(k.server, admission="Always", workloads={"podSelector": {"matchExpressions": expressions}})
-        await k.bindings.sync({one.name: one})
+        stored = stored_pool(k.server, admission="Always", workloads={"podSelector": {"matchExpressions": expressions}})
+        await k.bindings.sync({stored.name: stored})
         assert k.kept()["spec"]["matchResources"]["objectSelector"]["matchExpressions"] == expressions
 
     play(scenario)

@@ -24,13 +24,13 @@ def test_a_patch_without_a_clear_answer_keeps_its_place_for_longer_than_one_that
     fault: dict[str, Any],
 ) -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.server.fault("patch", **fault)
-        await carried_out(w, one)
+        await carried_out(w, decided)
         await until(lambda: w.delays.asked == [DOUBT_SECONDS], "the wait")
-        assert (w.told.in_doubt, w.told.unwritten) == ([one.pod.uid], [])
+        assert (w.told.in_doubt, w.told.unwritten) == ([decided.pod.uid], [])
         w.delays.over.set()
-        await until(lambda: w.told.unwritten == [one.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [decided.pod.uid], "its release")
 
     play(scenario, within=0.2)
 
@@ -48,9 +48,9 @@ def test_what_was_clearly_refused_is_in_no_doubt(status: int) -> None:
 
 def test_the_next_offer_is_not_released_by_the_one_before_that_was_in_doubt() -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.server.fault("patch", reset=True)
-        await carried_out(w, one)
+        await carried_out(w, decided)
         await until(lambda: w.delays.asked == [DOUBT_SECONDS], "the wait")
         # It was seen on the pod after all, and its provider had no room in the end.
         w.server.fault("patch", gate=(gate := asyncio.Event()))
@@ -61,7 +61,7 @@ def test_the_next_offer_is_not_released_by_the_one_before_that_was_in_doubt() ->
         gate.set()
         await sending
         assert w.told.unwritten == []
-        assert one.pod.uid in w.told.versions
+        assert decided.pod.uid in w.told.versions
 
     play(scenario)
 
@@ -69,7 +69,7 @@ def test_the_next_offer_is_not_released_by_the_one_before_that_was_in_doubt() ->
 def test_a_label_that_may_have_been_corrected_is_tried_again_soon() -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", reset=True)
-        await w.writer.mark([LabelFix(stored_pod(w.server, on="n1"), "nebius")])
+        await w.writer.fix_labels([LabelFix(stored_pod(w.server, on="n1"), "nebius")])
         await until(lambda: w.delays.asked == [1.0], "the wait")
         assert w.told.in_doubt == []
 

@@ -1,4 +1,4 @@
-"""Moves carried out: what is asked of the API server, what is told, and what becomes of every refusal."""
+"""The evictor's requests to the API server, its callbacks, and the handling of each refusal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def budget_says_no(
 
 
 class Moves:
-    """A mover in front of a fake API server, and what it told."""
+    """An evictor in front of a fake API server, and its callbacks' calls."""
 
     def __init__(self, server: FakeApiServer, client: ApiClient) -> None:
         self.server = server
@@ -101,7 +101,7 @@ class Moves:
         """Decisions to move so many pods."""
         pods = [stored_pod(self.server, f"web-{number}", on="n1") for number in range(count)]
         kind, reason = MoveKind.FAILOVER, Reason.LEAVES_SICK_NODE
-        return tuple(Move(one, "nebius", "crusoe", kind, reason, **how) for one in pods)
+        return tuple(Move(pod, "nebius", "crusoe", kind, reason, **how) for pod in pods)
 
     async def carry_out(self, *moves: Move, recheck: Callable[[Move], bool] = lambda _move: True) -> Moved:
         started = self.mover.start(POOL, moves)
@@ -138,7 +138,7 @@ def play(scenario: Callable[[Moves], Awaitable[None]], *, within: float = 5.0) -
     asyncio.run(run())
 
 
-# -- what is asked for
+# -- requests
 
 
 def test_pods_are_evicted_each_by_its_uid_and_that_is_told() -> None:
@@ -147,7 +147,7 @@ def test_pods_are_evicted_each_by_its_uid_and_that_is_told() -> None:
         outcome = await m.carry_out(*moves)
         assert outcome.done == moves
         assert m.left() == []
-        assert m.told == [("evicted", one.pod.uid) for one in moves]
+        assert m.told == [("evicted", move.pod.uid) for move in moves]
         call = m.server.calls_of("create", "eviction")[0]
         assert call.path == "/api/v1/namespaces/default/pods/web-0/eviction"
         assert call.json == {
@@ -236,7 +236,7 @@ def test_all_are_answered_where_leadership_is_over_too() -> None:
         with pytest.raises(NotLeadingError):
             await m.carry_out(*moves)
         await until(lambda: len(m.told) == 3, "answers")
-        assert sorted(m.told) == sorted(("failed", one.pod.uid) for one in moves)
+        assert sorted(m.told) == sorted(("failed", move.pod.uid) for move in moves)
 
     play(scenario)
 
@@ -259,7 +259,7 @@ def test_the_last_look_is_just_before_each_eviction_and_drops_what_it_does_not_l
         outcome = await moving
         assert outcome.dropped == tuple((move, Reason.NO_ROOM) for move in moves[-2:])
         assert len(outcome.done) == PARALLEL + 1
-        assert [told for told in m.told if told[0] == "dropped"] == [("dropped", one.pod.uid) for one in moves[-2:]]
+        assert [told for told in m.told if told[0] == "dropped"] == [("dropped", move.pod.uid) for move in moves[-2:]]
 
     play(scenario)
 
@@ -300,7 +300,7 @@ def test_a_pod_with_two_budgets_is_refused_too_and_no_trouble_of_the_server() ->
         (move,) = m.some()
         says = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
         m.server.fault("create", status=500, message=says)
-        assert [one for one, _ in (await m.carry_out(move)).refused] == [move]
+        assert [asked for asked, _ in (await m.carry_out(move)).refused] == [move]
 
     play(scenario)
 
@@ -346,7 +346,7 @@ def test_any_other_refusal_is_a_failure_and_is_decided_anew_after_a_while(fault:
         (move,) = m.some()
         m.server.fault("create", **fault)
         outcome = await m.carry_out(move)
-        assert [one for one, _ in outcome.failed] == [move]
+        assert [asked for asked, _ in outcome.failed] == [move]
         await until(lambda: m.delays.asked == [waited], "a wait")
         m.delays.over.set()
         await until(lambda: m.told == [("failed", move.pod.uid)], "its release")
@@ -363,7 +363,7 @@ def test_an_eviction_without_a_clear_answer_counts_until_the_watch_had_time_to_t
         (move,) = m.some()
         m.server.fault("create", **fault)
         outcome = await m.carry_out(move)
-        assert [one for one, _ in outcome.failed] == [move]
+        assert [asked for asked, _ in outcome.failed] == [move]
         await until(lambda: m.delays.asked == [DOUBT_SECONDS], "a wait")
         assert m.told == []
         if leaving:
@@ -389,7 +389,7 @@ def test_failures_in_a_row_are_waited_for_longer_and_longer() -> None:
 
 
 def test_evictions_that_get_in_each_others_way_take_turns_from_then_on() -> None:
-    """A disruption budget lets one through at a time, and those that meet have to wait for half a second each."""
+    """A disruption budget allows one eviction at a time; evictions that meet wait for half a second each."""
 
     async def scenario(m: Moves) -> None:
         first, *others = [of_one_owner(move) for move in m.some(4)]

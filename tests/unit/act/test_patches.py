@@ -1,4 +1,4 @@
-"""What is written on a pod that is sent to a standby, and on one whose label is put right."""
+"""The patches of a pod that is sent to a standby, and of a pod whose label is corrected."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ def test_a_status_that_the_scheduler_wrote_meanwhile_does_not_make_the_patch_fai
 
 def test_a_pod_found_on_a_standby_is_marked_with_its_name_and_a_low_deletion_cost() -> None:
     item = stored(on="n1")
-    marked = merge_patched(item, label_patch(LabelFix(pod_record(item), "nebius")))
-    assert marked["metadata"]["labels"]["computepool.io/burst"] == "nebius"
-    assert marked["metadata"]["annotations"] == {COST: "-100"}
-    assert marked["spec"] == item["spec"]
+    patched = merge_patched(item, label_patch(LabelFix(pod_record(item), "nebius")))
+    assert patched["metadata"]["labels"]["computepool.io/burst"] == "nebius"
+    assert patched["metadata"]["annotations"] == {COST: "-100"}
+    assert patched["spec"] == item["spec"]
 
 
 def test_a_pod_that_was_sent_on_and_runs_at_home_loses_the_label_and_the_deletion_cost_we_gave_it() -> None:
@@ -132,8 +132,8 @@ def test_a_pod_that_was_sent_on_and_runs_at_home_loses_the_label_and_the_deletio
 def test_marking_keeps_a_deletion_cost_that_somebody_set() -> None:
     item = stored(on="n1", annotations={COST: "7"}, labels={"computepool.io/burst": "crusoe"})
     for to in ("nebius", ""):
-        marked = merge_patched(item, label_patch(LabelFix(pod_record(item), to)))
-        assert marked["metadata"]["annotations"] == {COST: "7"}
+        patched = merge_patched(item, label_patch(LabelFix(pod_record(item), to)))
+        assert patched["metadata"]["annotations"] == {COST: "7"}
 
 
 def test_patches_are_plain_json() -> None:

@@ -1,4 +1,4 @@
-"""Bursts and marks carried out: what is written, what is told, and what becomes of every failure."""
+"""The patches of bursts and label fixes, the callbacks, and the handling of each failure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from computepool.act.fence import NotLeadingError
-from computepool.act.pod_patcher import DOUBT_SECONDS, MARKS_PARALLEL, PARALLEL, Written
+from computepool.act.pod_patcher import DOUBT_SECONDS, LABEL_FIXES_PARALLEL, PARALLEL, Written
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.cluster import Offer
@@ -29,7 +29,7 @@ async def carried_out(w: Writing, *bursts: Burst) -> Any:
     return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer)
 
 
-# -- what is written
+# -- writes
 
 
 def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
@@ -37,10 +37,10 @@ def test_bursts_are_written_and_told_with_the_version_that_each_made() -> None:
         bursts = several(w, 3)
         outcome = await carried_out(w, *bursts)
         assert outcome.done == bursts
-        for one in bursts:
-            stored = w.server.get(PODS, one.pod.name, "default")
+        for decided in bursts:
+            stored = w.server.get(PODS, decided.pod.name, "default")
             assert stored["metadata"]["labels"][LABEL] == "nebius"
-            assert w.told.versions[one.pod.uid] == int(stored["metadata"]["resourceVersion"])
+            assert w.told.versions[decided.pod.uid] == int(stored["metadata"]["resourceVersion"])
 
     play(scenario)
 
@@ -63,7 +63,7 @@ def test_a_burst_counts_as_under_way_before_anything_is_sent() -> None:
     async def scenario(w: Writing) -> None:
         bursts = several(w, 2)
         w.writer.start(bursts)
-        assert w.told.offers == {one.pod.uid: Offer("nebius", NOW) for one in bursts}
+        assert w.told.offers == {burst.pod.uid: Offer("nebius", NOW) for burst in bursts}
         assert w.server.count("patch") == 0
 
     play(scenario)
@@ -93,7 +93,7 @@ def test_many_bursts_are_written_in_parallel_within_the_limit() -> None:
     play(scenario)
 
 
-# -- what is not written
+# -- no writes
 
 
 def test_nothing_is_called_without_the_lease() -> None:
@@ -102,7 +102,7 @@ def test_nothing_is_called_without_the_lease() -> None:
         with pytest.raises(NotLeadingError):
             await carried_out(w, *several(w, 3))
         with pytest.raises(NotLeadingError):
-            await w.writer.mark([LabelFix(stored_pod(w.server, "marked", on="n1"), "nebius")])
+            await w.writer.fix_labels([LabelFix(stored_pod(w.server, "marked", on="n1"), "nebius")])
         assert w.server.calls == []
 
     play(scenario)
@@ -125,7 +125,7 @@ def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
         outcome = await w.writer.burst(w.writer.start(bursts), wanted=lambda: False, answered=w.answer)
         assert w.server.calls == []
         assert outcome == Written()
-        assert w.told.unwritten == [one.pod.uid for one in bursts]
+        assert w.told.unwritten == [burst.pod.uid for burst in bursts]
 
     play(scenario)
 
@@ -152,10 +152,10 @@ def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
 
 def test_a_pod_that_is_gone_is_given_up() -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.server.delete(PODS, "web", "default")
-        outcome = await carried_out(w, one)
-        assert outcome.gone == (one,)
+        outcome = await carried_out(w, decided)
+        assert outcome.gone == (decided,)
         assert outcome.refused == ()
 
     play(scenario)
@@ -163,11 +163,11 @@ def test_a_pod_that_is_gone_is_given_up() -> None:
 
 def test_another_pod_of_the_same_name_is_left_alone() -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.server.delete(PODS, "web", "default")
         other = w.server.create(PODS, pod("web"))
-        outcome = await carried_out(w, one)
-        assert outcome.gone == (one,)
+        outcome = await carried_out(w, decided)
+        assert outcome.gone == (decided,)
         assert w.server.get(PODS, "web", "default") == other
 
     play(scenario)
@@ -176,13 +176,13 @@ def test_another_pod_of_the_same_name_is_left_alone() -> None:
 def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() -> None:
     # Released at once, the next pass would send it on again, as fast as the API server says no.
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.server.delete(PODS, "web", "default")
-        await carried_out(w, one)
+        await carried_out(w, decided)
         await until(lambda: w.delays.asked == [1.0], "a wait")
         assert w.told.unwritten == []
         w.delays.over.set()
-        await until(lambda: w.told.unwritten == [one.pod.uid], "its release")
+        await until(lambda: w.told.unwritten == [decided.pod.uid], "its release")
 
     play(scenario)
 
@@ -206,8 +206,8 @@ def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(
         outcome = await carried_out(w, refused, fine)
         assert outcome.done == (fine,)
         assert w.answers == 1
-        ((one, why),) = outcome.refused
-        assert one is refused
+        ((decided, why),) = outcome.refused
+        assert decided is refused
         assert isinstance(why, error)
         assert "no, because" in str(why)
         assert w.told.unwritten == []
@@ -239,12 +239,12 @@ def test_an_answer_that_does_not_come_in_time_is_a_refusal() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"{}", b'{"metadata":{}}', b""])
 def test_an_answer_that_makes_no_sense_is_a_refusal(body: bytes) -> None:
-    # Something in between may answer with a good status and its own page; the pod must not stay under way for ever.
+    # A proxy may answer 200 with its own page. The pod must not stay under way.
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", body=body)
-        one = burst(stored_pod(w.server))
-        ((refused, why),) = (await carried_out(w, one)).refused
-        assert refused is one
+        decided = burst(stored_pod(w.server))
+        ((refused, why),) = (await carried_out(w, decided)).refused
+        assert refused is decided
         assert "not what a Kubernetes API server sends" in str(why)
 
     play(scenario)
@@ -252,16 +252,16 @@ def test_an_answer_that_makes_no_sense_is_a_refusal(body: bytes) -> None:
 
 def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success() -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.delays.over.set()
         w.server.fault("patch", times=8, status=403)
         for _ in range(8):
-            await carried_out(w, one)
+            await carried_out(w, decided)
         await until(lambda: len(w.told.unwritten) == 8, "all waits are over")
         assert w.delays.asked == [1, 2, 4, 8, 16, 32, 60, 60]
-        await carried_out(w, one)
+        await carried_out(w, decided)
         w.server.fault("patch", status=403)
-        await carried_out(w, one)
+        await carried_out(w, decided)
         await until(lambda: len(w.told.unwritten) == 9, "the wait after a success")
         assert w.delays.asked[-1] == 1
 
@@ -270,11 +270,11 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
 
 def test_a_day_of_refusals_is_survived() -> None:
     async def scenario(w: Writing) -> None:
-        one = burst(stored_pod(w.server))
+        decided = burst(stored_pod(w.server))
         w.delays.over.set()
         w.server.fault("patch", times=2000, status=403)
         for _ in range(1100):
-            await carried_out(w, one)
+            await carried_out(w, decided)
         await until(lambda: len(w.told.unwritten) == 1100, "all waits are over")
 
     play(scenario)
@@ -301,14 +301,14 @@ def test_the_end_drops_the_waits() -> None:
     play(scenario)
 
 
-# -- marks
+# -- label fixes
 
 
 def test_marks_put_labels_right() -> None:
     async def scenario(w: Writing) -> None:
         away = stored_pod(w.server, "away", on="n1")
         home = stored_pod(w.server, "home", on="a1", labels={LABEL: "nebius"})
-        await w.writer.mark([LabelFix(away, "nebius"), LabelFix(home, "")])
+        await w.writer.fix_labels([LabelFix(away, "nebius"), LabelFix(home, "")])
         assert w.server.get(PODS, "away", "default")["metadata"]["labels"] == {LABEL: "nebius"}
         assert w.server.get(PODS, "home", "default")["metadata"]["labels"] == {}
 
@@ -320,13 +320,13 @@ def test_a_mark_under_way_is_not_made_again() -> None:
         away = LabelFix(stored_pod(w.server, "away", on="n1"), "nebius")
         answered = asyncio.Event()
         w.server.fault("patch", gate=answered)
-        first = asyncio.create_task(w.writer.mark([away]))
+        first = asyncio.create_task(w.writer.fix_labels([away]))
         await until(lambda: w.server.count("patch") == 1, "the first is under way")
-        await w.writer.mark([away])
+        await w.writer.fix_labels([away])
         answered.set()
         await first
         assert w.server.count("patch") == 1
-        await w.writer.mark([away])
+        await w.writer.fix_labels([away])
         assert w.server.count("patch") == 2
 
     play(scenario)
@@ -337,13 +337,13 @@ def test_marks_leave_the_api_server_to_bursts() -> None:
         answered = asyncio.Event()
         w.server.fault("patch", times=100, gate=answered)
         label_fixes = [LabelFix(stored_pod(w.server, f"m{number}", on="n1"), "nebius") for number in range(10)]
-        marking = asyncio.create_task(w.writer.mark(label_fixes))
-        await until(lambda: w.server.count("patch") == MARKS_PARALLEL, "a few marks")
+        fixing = asyncio.create_task(w.writer.fix_labels(label_fixes))
+        await until(lambda: w.server.count("patch") == LABEL_FIXES_PARALLEL, "a few label fixes")
         w.server.faults.clear()
         outcome = await carried_out(w, *several(w, 1))
         assert len(outcome.done) == 1
         answered.set()
-        await marking
+        await fixing
         assert w.server.count("patch") == 11
 
     play(scenario)
@@ -354,13 +354,13 @@ def test_a_mark_that_fails_holds_up_no_other_and_is_asked_for_again_after_a_whil
     async def scenario(w: Writing) -> None:
         bad, good = (LabelFix(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good"))
         w.server.fault("patch", path="bad", **fault)
-        await w.writer.mark([bad, good])
+        await w.writer.fix_labels([bad, good])
         assert w.server.get(PODS, "good", "default")["metadata"]["labels"] == {LABEL: "nebius"}
-        await w.writer.mark([bad])
+        await w.writer.fix_labels([bad])
         assert w.server.count("patch", "bad") == 1, "not while it waits"
         w.delays.over.set()
         await until(lambda: w.told.unwritten == [bad.pod.uid], "its release")
-        await w.writer.mark([bad])
+        await w.writer.fix_labels([bad])
         assert w.server.get(PODS, "bad", "default")["metadata"]["labels"] == {LABEL: "nebius"}
 
     play(scenario)

@@ -1,4 +1,4 @@
-"""A status that has to be on record before something else is done: whoever waits for it is told what became of it."""
+"""`put` returns when the status is written, and raises if it can't be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool's status on its way to the API server: what goes at once, what waits, and what becomes of every failure."""
+"""Which changes of a status are written at once, which wait, and the handling of each failure."""
 
 from __future__ import annotations
 

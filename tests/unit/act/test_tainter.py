@@ -1,4 +1,4 @@
-"""Taints of nodes: what is written, what others wrote and is left alone, and what becomes of every failure."""
+"""The patches of nodes' taints, which leave other taints alone, and the handling of each failure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(item: Json) -> Node:
 
 
 def patched(seen: Json, value: str, present: Json | None = None) -> list[Json]:
-    """The taints of a node after the patch that was made of what was seen of it."""
+    """The taints of a node after the patch, which was made from an earlier view of the node."""
     after = json_patched(present or seen, taint_patch(read(seen), value, NOW))
     taints: list[Json] = after["spec"].get("taints", [])
     return taints
@@ -108,7 +108,7 @@ def test_a_list_that_is_not_as_it_was_seen_refuses_the_patch(seen: list[Json], v
 
 def test_a_cleanup_takes_off_all_with_the_key_whatever_their_effect() -> None:
     seen = with_taints(OWN, OTHER, SOMEBODYS)
-    taints = [Taint(one["key"], one["value"], one["effect"]) for one in seen["spec"]["taints"]]
+    taints = [Taint(taint["key"], taint["value"], taint["effect"]) for taint in seen["spec"]["taints"]]
     assert json_patched(seen, removal_patch(taints))["spec"]["taints"] == [OTHER]
     assert removal_patch([Taint("maintenance", "x", "NoExecute")]) == []
 
@@ -216,7 +216,7 @@ def test_a_list_that_has_changed_is_tried_again_as_it_is_then() -> None:
         t.behind.clear()
         t.at_once()
         await making
-        assert [one["key"] for one in t.server.get(NODES, "n1")["spec"]["taints"]] == ["maintenance", KEY]
+        assert [taint["key"] for taint in t.server.get(NODES, "n1")["spec"]["taints"]] == ["maintenance", KEY]
 
     play(scenario)
 

@@ -1,4 +1,4 @@
-"""A writer in front of a fake API server: what it told, and the delays it asked for in place of waiting."""
+"""A writer in front of a fake API server, with its callbacks' calls and the delays for which it did not wait."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Writing:
     answers: int = 0
 
     def answer(self) -> None:
-        """Count what has gone through."""
+        """Count the successful writes."""
         self.answers += 1
 
 

@@ -1,4 +1,4 @@
-"""A small cluster on a fake API server: who is where, a scheduler, and what an operator has made of it all."""
+"""A small cluster on a fake API server, its scheduler, and readers of the operator's writes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def overflow(server: FakeApiServer, count: int, prefix: str = "new", *, created:
 
 
 def edit_pool(server: FakeApiServer, **spec: Any) -> Json:
-    """Change fields of the pool's spec, as somebody with kubectl does."""
+    """Change fields of the pool's spec, as a user with kubectl does."""
     item = server.get(COMPUTEPOOLS, POOL)
     return server.update(COMPUTEPOOLS, {**item, "spec": {**item["spec"], **spec}})
 
@@ -55,13 +55,13 @@ def make_pool(server: FakeApiServer, *providers: Json | str, **how: Any) -> Json
 
 
 def touch_node(server: FakeApiServer, name: str, text: str) -> None:
-    """Change a node in a way that has its pools looked at."""
+    """Change a node so that its pools are queued."""
     item = server.get(NODES, name)
     labels = {**item["metadata"]["labels"], "touched": text}
     server.update(NODES, {**item, "metadata": {**item["metadata"], "labels": labels}})
 
 
-# -- what has come of it
+# -- the operator's writes
 
 
 def offers(server: FakeApiServer, name: str) -> list[str]:
@@ -71,7 +71,7 @@ def offers(server: FakeApiServer, name: str) -> list[str]:
 
 
 def sent(server: FakeApiServer) -> dict[str, list[str]]:
-    """The pods that were sent to a standby, and where to."""
+    """The pods that were sent to standbys, each with its standbys."""
     names = [item["metadata"]["name"] for item in server.items(PODS)]
     return {name: found for name in names if (found := offers(server, name))}
 
@@ -84,7 +84,7 @@ def patches_of(server: FakeApiServer, name: str) -> int:
 def conditions(server: FakeApiServer) -> dict[str, tuple[str, str]]:
     """The pool's conditions: status and reason by type."""
     found = server.get(COMPUTEPOOLS, POOL).get("status", {}).get("conditions", [])
-    return {one["type"]: (one["status"], one["reason"]) for one in found}
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in found}
 
 
 def status(server: FakeApiServer) -> Json:
@@ -129,13 +129,15 @@ class Scheduler:
         self.run()
 
     def run(self) -> None:
-        """Bind what can be bound."""
+        """Bind all pods that fit."""
         self._woken = False
         nodes = [node_record(item) for item in self._server.items(NODES)]
         pods = [(pod_record(item), item) for item in self._server.items(PODS)]
         left = left_of(nodes, [record for record, _ in pods])
         for waiting, item in pods:
-            chosen = next((one for one in nodes if not waiting.node and fits(waiting.shape, one, left[one.name])), None)
+            chosen = next(
+                (node for node in nodes if not waiting.node and fits(waiting.shape, node, left[node.name])), None
+            )
             if chosen is not None:
                 take(waiting, left[chosen.name])
                 bound = {**item["spec"], "nodeName": chosen.name}

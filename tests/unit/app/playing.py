@@ -64,7 +64,7 @@ def play(
 
 
 async def passes_of(process: Process, count: int = 1) -> None:
-    """Wait for so many further passes; something must just have happened that has the pool looked at."""
+    """Wait for this number of further passes. The caller must have just caused one."""
     goal = passes(process) + count
     await until(lambda: passes(process) >= goal, f"{count} more passes")
 

@@ -29,7 +29,7 @@ from tests.fakes.waiting import PATIENCE
 from tests.unit.act.writing import Lease
 
 RETRY = 0.01
-"""Seconds between attempts, in place of those that a real API server is given."""
+"""Seconds between attempts, shorter than for a real API server."""
 _owner: ContextVar[Process | None] = ContextVar("owner", default=None)
 
 
@@ -90,7 +90,7 @@ class Process:
 
     def kill(self) -> None:
         """End everything that it does, now."""
-        self.server.store.listeners[:] = [one for one in self.server.store.listeners if one != self._pool_changed]
+        self.server.store.listeners[:] = [known for known in self.server.store.listeners if known != self._pool_changed]
         for task in self.tasks:
             task.cancel()
 

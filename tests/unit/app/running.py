@@ -30,7 +30,7 @@ NAMESPACE = "computepool-system"
 
 @dataclass
 class Running:
-    """A process, how to stop it, and what it says."""
+    """A process, its stop event, and its log."""
 
     server: FakeApiServer
     stop: asyncio.Event
@@ -43,7 +43,7 @@ class Running:
         return self._ports()[-1]
 
     def _ports(self) -> list[int]:
-        lines = [vars(one).get("fields", {}) for one in self.caplog.records if "serving" in one.getMessage()]
+        lines = [vars(record).get("fields", {}) for record in self.caplog.records if "serving" in record.getMessage()]
         return [int(fields["port"]) for fields in lines]
 
     async def get(self, path: str) -> tuple[int, str]:

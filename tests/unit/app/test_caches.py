@@ -29,7 +29,7 @@ class Following:
     server: FakeApiServer
     store: Store
     caches: Caches
-    marked: list[str]
+    queued: list[str]
 
     async def filled(self) -> None:
         async with asyncio.timeout(10):
@@ -49,14 +49,14 @@ def failed(name: str, reason: str, on: str = "a1") -> JsonObject:
 
 def play(scenario: Callable[[Following], Awaitable[None]], server: FakeApiServer | None = None) -> None:
     async def run() -> None:
-        marked: list[str] = []
-        store = Store(lambda name, _at, **_: marked.append(name), wall=time.time)
+        queued: list[str] = []
+        store = Store(lambda name, _at, **_: queued.append(name), wall=time.time)
         served = server or cluster()
         async with served, ApiClient(static_access(served.url)) as client:
             caches = Caches(client, store, clock=time.monotonic, tuning=Tuning(backoff_base=0.01, backoff_cap=0.05))
             task = asyncio.create_task(caches.run())
             try:
-                await scenario(Following(served, store, caches, marked))
+                await scenario(Following(served, store, caches, queued))
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -189,7 +189,7 @@ def test_pods_that_fail_at_once_are_noted_and_their_nodes_pool_looks() -> None:
         await f.filled()
         f.caches.tick()
         f.store.put_pool(pool(), 0.0)
-        f.marked.clear()
+        f.queued.clear()
         f.server.create(PODS, failed("p1", "UnexpectedAdmissionError"))
         f.server.create(PODS, failed("p2", "Evicted"))
         await until(lambda: f.store.failures.all(), "it is noted")
@@ -197,8 +197,8 @@ def test_pods_that_fail_at_once_are_noted_and_their_nodes_pool_looks() -> None:
         f.server.delete(PODS, "p1", "default")
         f.server.create(PODS, failed("p3", "OutOfcpu"))
         await until(lambda: len(f.store.failures.all()) == 2, "both are kept")
-        assert {one.node for one in f.store.failures.all()} == {"a1"}
-        assert "inference" in f.marked
+        assert {failure.node for failure in f.store.failures.all()} == {"a1"}
+        assert "inference" in f.queued
 
     play(scenario)
 
@@ -222,12 +222,12 @@ def test_a_pod_that_is_moved_left_when_the_watch_showed_it_and_a_list_does_not_t
     async def scenario(f: Following) -> None:
         await f.filled()
         pods, moves = f.caches.reflectors["pods"], f.store.moves
-        held = {one.name: one for one in f.store.pods()}
+        held = {pod.name: pod for pod in f.store.pods()}
         for name in ("watched", "listed"):
             moves.start("inference", PodMove(held[name], "aws", "nebius", MoveKind.FAILOVER, at=time.time()))
 
         def left() -> list[int]:
-            return [one.order for one in moves.of("inference")]
+            return [move.order for move in moves.of("inference")]
 
         assert left() == [1, 2]
         server.delete(PODS, "watched", "default")

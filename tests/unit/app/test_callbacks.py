@@ -1,4 +1,4 @@
-"""What is answered last has its pool looked at, whatever the watch has told by then."""
+"""An answer queues its pool also after the watch's last event."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.unit.core.moving import owned
 AT = 5.0
 
 
-class Marks(WorkQueue):
-    """Only notes who is to be looked at."""
+class PoolQueue(WorkQueue):
+    """Only notes which pools are queued."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: AT, wall=lambda: NOW)
@@ -30,16 +30,16 @@ class Marks(WorkQueue):
 class Scene:
     """A pod that runs, or waits, in a pool."""
 
-    def __init__(self, one: Pod) -> None:
-        self.pod = one
+    def __init__(self, record: Pod) -> None:
+        self.pod = record
         self.store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
         self.store.put_namespace(namespace(), AT)
         self.store.put_pool(pool(), AT)
         self.store.put_node(node("a1"), AT)
-        self.store.put_pod(one, AT)
-        self.label_fixes = Marks()
-        self.bursts = BurstAnswers(self.store, self.label_fixes, clock=lambda: AT)
-        self.moves = MoveAnswers(self.store, self.label_fixes, clock=lambda: AT)
+        self.store.put_pod(record, AT)
+        self.queue = PoolQueue()
+        self.bursts = BurstAnswers(self.store, self.queue, clock=lambda: AT)
+        self.moves = MoveAnswers(self.store, self.queue, clock=lambda: AT)
 
     def is_moved(self) -> None:
         self.moves.start(POOL, PodMove(self.pod, source="aws", target="nebius", kind=MoveKind.FAILOVER, at=NOW))
@@ -57,7 +57,7 @@ def test_a_move_that_came_to_nothing_gives_its_place_back(gone: bool) -> None:
     if gone:
         scene.is_gone()
     scene.moves.failed(scene.pod.uid)
-    assert scene.label_fixes.pools == [POOL]
+    assert scene.queue.pools == [POOL]
     assert not scene.store.moves.of(POOL)
 
 
@@ -66,22 +66,22 @@ def test_an_answer_that_comes_after_the_pod_is_gone_is_news() -> None:
     scene.is_moved()
     scene.is_gone()
     scene.moves.let_go(scene.pod.uid, NOW)
-    assert scene.label_fixes.pools == [POOL]
-    assert [one.let_go for one in scene.store.moves.of(POOL)] == [True]
+    assert scene.queue.pools == [POOL]
+    assert [move.let_go for move in scene.store.moves.of(POOL)] == [True]
 
 
 def test_one_that_comes_first_is_not_as_the_watch_tells_it_too() -> None:
     scene = Scene(owned("web", on="a1"))
     scene.is_moved()
     scene.moves.let_go(scene.pod.uid, NOW)
-    assert scene.label_fixes.pools == []
+    assert scene.queue.pools == []
 
 
 def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
     scene.bursts.failed(scene.pod.uid)
-    assert scene.label_fixes.pools == [POOL]
+    assert scene.queue.pools == [POOL]
     assert not scene.store.snapshot(POOL).in_flight
 
 
@@ -89,5 +89,5 @@ def test_a_burst_that_is_in_doubt_is_news_only_once_it_is_seen() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
     scene.bursts.doubted(scene.pod.uid)
-    assert scene.label_fixes.pools == []
+    assert scene.queue.pools == []
     assert scene.pod.uid in scene.store.snapshot(POOL).in_flight

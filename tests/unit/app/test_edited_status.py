@@ -1,4 +1,4 @@
-"""A status that somebody else has written is put right at once; our own writes are no reason to look again."""
+"""The operator corrects a status that another client wrote at once; its own writes cause no further passes."""
 
 from __future__ import annotations
 

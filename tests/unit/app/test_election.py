@@ -42,7 +42,7 @@ class Candidate:
 
 
 class Stage:
-    """A fake API server, a clock that all share, and candidates; `led` are the indices of those ever seen to lead."""
+    """A fake API server, a shared clock, and candidates; `led` has the index of each candidate that has led."""
 
     def __init__(self, server: FakeApiServer, client: ApiClient) -> None:
         self.server = server
@@ -59,7 +59,7 @@ class Stage:
         return task
 
     async def close(self) -> None:
-        """End what runs in the background."""
+        """End the background tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,7 +96,7 @@ class Stage:
 
     def check(self) -> None:
         """Invariant 7."""
-        leading = [index for index, one in enumerate(self.candidates) if one.election.leading]
+        leading = [index for index, candidate in enumerate(self.candidates) if candidate.election.leading]
         assert len(leading) <= 1
         self.led.update(leading)
 
@@ -119,9 +119,9 @@ def play(scenario: Callable[[Stage], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def may_write(one: Candidate) -> bool:
+def may_write(candidate: Candidate) -> bool:
     try:
-        one.election.check()
+        candidate.election.check()
     except NotLeadingError:
         return False
     return True
@@ -191,7 +191,7 @@ def test_two_candidates_that_start_at_once_find_one_leader() -> None:
         answered = asyncio.Event()
         stage.server.fault("create", gate=answered, times=2)
         a, b = stage.candidate("a"), stage.candidate("b")
-        tasks = [stage.background(one.election.acquire()) for one in (a, b)]
+        tasks = [stage.background(candidate.election.acquire()) for candidate in (a, b)]
         await until(lambda: stage.server.count("create") == 2, "both to have found no lease")
         answered.set()
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -237,10 +237,10 @@ def test_what_goes_wrong_while_waiting_is_told_and_tried_again() -> None:
 # -- holding it
 
 
-async def held_for(stage: Stage, one: Candidate, renewals: int) -> None:
+async def held_for(stage: Stage, candidate: Candidate, renewals: int) -> None:
     """Hold until so many renewals were tried; whatever ends it earlier is raised."""
-    holding = stage.background(one.election.hold())
-    await until(lambda: len(one.sleeps) > renewals or holding.done())
+    holding = stage.background(candidate.election.hold())
+    await until(lambda: len(candidate.sleeps) > renewals or holding.done())
     holding.cancel()
     if holding.done():
         holding.result()
@@ -447,10 +447,10 @@ def test_a_lease_that_can_not_be_given_back_is_left_to_expire() -> None:
 
 
 async def round_done(stage: Stage, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait until one of them has slept and all that was to go wrong has; raise what ended one for ever."""
+    """Wait until a candidate has slept and all faults have happened; raise the error that ended a candidate."""
 
     def rounds() -> int:
-        return sum(len(one.sleeps) for one in stage.candidates)
+        return sum(len(candidate.sleeps) for candidate in stage.candidates)
 
     before = rounds()
     await until(lambda: (rounds() > before and not stage.server.faults) or any(task.done() for task in tasks))
@@ -464,17 +464,17 @@ def test_whatever_is_paused_or_cut_off_there_are_never_two_leaders(seed: int) ->
     """Two candidates come and go, sleep, are paused and refused at random; every sleep checks who leads."""
     chance = random.Random(seed)
 
-    async def live(one: Candidate) -> None:
+    async def live(candidate: Candidate) -> None:
         while True:
-            await one.election.acquire()
+            await candidate.election.acquire()
             try:
-                await one.election.hold()
+                await candidate.election.hold()
             except LostLeadershipError:
                 continue
 
     async def scenario(stage: Stage) -> None:
         a, b = stage.candidate("a"), stage.candidate("b")
-        tasks = [stage.background(live(one)) for one in (a, b)]
+        tasks = [stage.background(live(candidate)) for candidate in (a, b)]
         for _ in range(60):
             stage.clock.now += chance.choice((0, 0, 3, 12, 30))
             stage.check()

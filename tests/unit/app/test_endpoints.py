@@ -13,7 +13,7 @@ from computepool.app.endpoints import HealthServer, ServeError
 
 
 class Serving:
-    """A health server whose checks say what a test wants them to."""
+    """A health server whose checks return the values that a test sets."""
 
     def __init__(self) -> None:
         self.dead = ""
@@ -54,8 +54,8 @@ def test_what_is_wrong_is_answered_in_words_and_only_where_it_belongs() -> None:
         s.unready = "pods are not listed yet: cannot list pods: forbidden"
         assert (await s.get("/readyz"))[:2] == (503, "pods are not listed yet: cannot list pods: forbidden\n")
         assert (await s.get("/healthz"))[0] == 200
-        s.unready, s.dead = "", "the loop has not come round for 20 s"
-        assert (await s.get("/healthz"))[:2] == (503, "the loop has not come round for 20 s\n")
+        s.unready, s.dead = "", "the event loop has not run for 20 s"
+        assert (await s.get("/healthz"))[:2] == (503, "the event loop has not run for 20 s\n")
         assert (await s.get("/readyz"))[0] == 200
 
     play(scenario)

@@ -13,7 +13,7 @@ from tests.unit.app.process import Process
 
 def degraded(server: FakeApiServer) -> str:
     found = server.get(COMPUTEPOOLS, POOL)["status"]["conditions"]
-    return next(str(one["message"]) for one in found if one["type"] == "Degraded")
+    return next(str(condition["message"]) for condition in found if condition["type"] == "Degraded")
 
 
 def turn_unknown(server: FakeApiServer, name: str) -> None:
@@ -35,11 +35,11 @@ def test_an_eviction_that_a_guard_denies_is_told_until_it_goes_through() -> None
         await until(lambda: conditions(server)["Degraded"] == ("True", "WriteRefused"), "it is told")
         assert degraded(server).startswith("the eviction of pod default/web failed: ")
         assert "denied by a guard" in degraded(server)
-        await until(lambda: "web" not in {one["metadata"]["name"] for one in server.items(PODS)}, "it goes through")
+        await until(lambda: "web" not in {item["metadata"]["name"] for item in server.items(PODS)}, "it goes through")
         await until(lambda: conditions(server)["Degraded"][1] != "WriteRefused", "and is told no more")
         await process.stop()
         told = [call.json for call in server.calls_of("create", "/events")]
-        (event,) = [one for one in told if one["regarding"]["name"] == "web" and one["reason"] == "WriteRefused"]
+        (event,) = [sent for sent in told if sent["regarding"]["name"] == "web" and sent["reason"] == "WriteRefused"]
         assert "denied by a guard" in event["note"]
 
     play(scenario)

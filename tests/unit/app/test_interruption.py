@@ -85,8 +85,8 @@ def _marks(server: FakeApiServer) -> None:
 
 def _marks_ended(server: FakeApiServer) -> bool:
     pods = [item["metadata"] for item in server.items(PODS)]
-    marked = sum(one.get("labels", {}).get("computepool.io/burst") == "nebius" for one in pods)
-    return marked == 3 and status(server).get("burstPods") == 3 and bool(server.items(BINDINGS))
+    labelled = sum(pod.get("labels", {}).get("computepool.io/burst") == "nebius" for pod in pods)
+    return labelled == 3 and status(server).get("burstPods") == 3 and bool(server.items(BINDINGS))
 
 
 SCENARIOS = {
@@ -165,9 +165,9 @@ def uninterrupted(scenario: Scenario) -> Json:
 
 
 def assert_each_was_offered_once(state: Json) -> None:
-    for one in state["pods"].values():
-        assert len(one["offers"]) == len(set(one["offers"]))
-        assert len(one["tolerations"]) == len({str(toleration) for toleration in one["tolerations"]})
+    for facts in state["pods"].values():
+        assert len(facts["offers"]) == len(set(facts["offers"]))
+        assert len(facts["tolerations"]) == len({str(toleration) for toleration in facts["tolerations"]})
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)

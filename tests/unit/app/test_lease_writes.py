@@ -1,4 +1,4 @@
-"""How the Lease is written: what others have put on it stays, and only over what was read."""
+"""How the Lease is written: only over the version that was read, and with the fields of other clients kept."""
 
 from __future__ import annotations
 

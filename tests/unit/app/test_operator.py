@@ -60,7 +60,7 @@ def test_pools_come_change_and_go_while_it_leads(site: Site) -> None:
         edit_pool(r.server, mode="Observe")
         await until(lambda: conditions(r.server)["Ready"] == ("True", "Observing"), "it is only observed")
         r.server.delete(COMPUTEPOOLS, POOL)
-        await until(lambda: any("pool gone" in one.getMessage() for one in r.caplog.records), "it is gone")
+        await until(lambda: any("pool gone" in record.getMessage() for record in r.caplog.records), "it is gone")
         _, metrics = await r.get("/metrics")
         assert f'pool="{POOL}"' not in metrics
 
@@ -126,7 +126,7 @@ def test_a_leader_whose_lease_another_has_taken_ends_with_1_and_leaves_it_alone(
         r.server.update(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "another"}})
         assert await r.ended() == 1
         assert r.holder() == "another"
-        (line,) = [one for one in r.caplog.records if "no longer leading" in one.getMessage()]
+        (line,) = [record for record in r.caplog.records if "no longer leading" in record.getMessage()]
         assert "another process" in vars(line)["fields"]["error"]
 
     site.play(scenario)
@@ -137,7 +137,7 @@ def test_a_leader_that_can_not_renew_ends_with_1_and_says_why(site: Site) -> Non
         await r.leads()
         r.server.fault("get", path="/leases/", times=1000, status=500, message="etcd is away")
         assert await r.ended() == 1
-        (line,) = [one for one in r.caplog.records if "no longer leading" in one.getMessage()]
+        (line,) = [record for record in r.caplog.records if "no longer leading" in record.getMessage()]
         assert "etcd is away" in vars(line)["fields"]["error"]
 
     site.play(scenario, lease_seconds=1.5)

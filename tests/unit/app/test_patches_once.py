@@ -42,7 +42,7 @@ def test_a_pod_is_not_patched_again_while_its_patch_is_not_seen_yet() -> None:
             touch_node(server, "c1", str(turn))
             await passes_of(process)
         assert {patches_of(server, f"new-{number}") for number in range(3)} == {1}
-        assert {tuple(one) for one in sent(server).values()} == {("nebius",)}
+        assert {tuple(providers) for providers in sent(server).values()} == {("nebius",)}
 
     play(scenario, lambda server, _: full(server, 3))
 

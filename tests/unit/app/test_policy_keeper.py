@@ -48,7 +48,7 @@ class Keeping:
         return [item["metadata"]["name"] for item in self.server.items(BINDINGS)]
 
     async def synced(self) -> None:
-        """Wait until what runs now has asked for the policy."""
+        """Wait until the running sync has asked for the policy."""
         asked = self.server.count("get", POLICIES)
         await until(lambda: self.server.count("get", POLICIES) > asked, "another sync")
 

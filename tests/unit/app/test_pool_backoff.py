@@ -57,7 +57,7 @@ def two_pools(server: FakeApiServer, _day: Day | None = None) -> None:
     server.create(NODES, node("n2", "nebius"))
     for name in (POOL, OTHER):
         workloads = {"podSelector": {"matchLabels": {"app": name}}}
-        priced = (provider(one, pricePerAcceleratorHour="2") for one in ("aws", "nebius", "crusoe"))
+        priced = (provider(provider_name, pricePerAcceleratorHour="2") for provider_name in ("aws", "nebius", "crusoe"))
         server.create(COMPUTEPOOLS, pool(*priced, name=name, workloads=workloads, health=HEALTH))
 
 
@@ -67,7 +67,7 @@ def wait_for(server: FakeApiServer, name: str, of: str, gpus: int = 1) -> None:
 
 
 def ready(server: FakeApiServer, name: str) -> bool:
-    return "Ready" in {one["type"] for one in status_of(server, name).get("conditions", [])}
+    return "Ready" in {condition["type"] for condition in status_of(server, name).get("conditions", [])}
 
 
 def status_of(server: FakeApiServer, name: str) -> Json:
@@ -83,7 +83,7 @@ def turn(server: FakeApiServer, name: str, ready: str) -> None:
 
 
 def _unhealthy(server: FakeApiServer, name: str) -> int:
-    return sum(one["unhealthyNodes"] for one in status_of(server, name)["providers"])
+    return sum(provider["unhealthyNodes"] for provider in status_of(server, name)["providers"])
 
 
 def failures(process: Process, name: str = POOL) -> float:
@@ -134,7 +134,7 @@ def test_where_the_pass_over_one_pool_fails_nothing_is_written_about_it_and_the_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def lines() -> list[logging.LogRecord]:
-        return [one for one in caplog.records if one.getMessage().startswith("pass failed")]
+        return [record for record in caplog.records if record.getMessage().startswith("pass failed")]
 
     async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         await until(lambda: ready(server, POOL) and ready(server, OTHER), "both are told of")
@@ -181,9 +181,9 @@ def test_a_decision_that_breaks_invariants_is_logged_with_its_facts_and_counted(
         await until(lambda: failures(process) == 1, "the pass fails")
         assert [counted(process, number) for number in ("2", "5", "1")] == [1, 1, None]
         assert sent(server) == {}
-        lines = [vars(one)["fields"] for one in caplog.records if "breaks an invariant" in one.getMessage()]
+        lines = [vars(record)["fields"] for record in caplog.records if "breaks an invariant" in record.getMessage()]
         assert [(line["invariant"], line["facts"]) for line in lines] == [
-            (one.invariant, one.facts) for one in breaches
+            (breach.invariant, breach.facts) for breach in breaches
         ]
 
     play(scenario, two_pools, store=BrittleStore)

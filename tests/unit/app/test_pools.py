@@ -24,15 +24,15 @@ from tests.unit.act.objects import Json, pool, pool_record
 
 
 class Taking:
-    """Pools in front of a fake API server, and what they told; `now` is the time of their clock."""
+    """Pools in front of a fake API server, and their callbacks' calls; `now` is the time of their clock."""
 
     def __init__(self, server: FakeApiServer, client: ApiClient, relist_seconds: float) -> None:
         self.server = server
         self.now = 1.0
-        self.marked: list[str] = []
+        self.queued: list[str] = []
         self.gone: list[str] = []
         self.changes = 0
-        self.store = Store(lambda name, _at, **_: self.marked.append(name), wall=lambda: NOW)
+        self.store = Store(lambda name, _at, **_: self.queued.append(name), wall=lambda: NOW)
         self.stated: list[str] = []
         self.pools = Pools(
             client,
@@ -61,7 +61,7 @@ class Taking:
         return str(self.store.pools[name].spec.mode)
 
     def forget_told(self) -> None:
-        self.marked.clear()
+        self.queued.clear()
         self.gone.clear()
         self.changes = 0
 
@@ -74,7 +74,7 @@ def play(scenario: Callable[[Taking], Awaitable[None]], *, relist_seconds: float
     asyncio.run(run())
 
 
-# -- what comes
+# -- pools that come
 
 
 @pytest.mark.parametrize("kind", ["", "ADDED", "MODIFIED"])
@@ -82,7 +82,7 @@ def test_a_pool_that_is_heard_of_is_taken_in_and_looked_at(kind: str) -> None:
     async def scenario(t: Taking) -> None:
         t.pools.heard(kind, t.create())
         assert list(t.store.pools) == [POOL]
-        assert t.marked == [POOL]
+        assert t.queued == [POOL]
         assert t.changes == 1
         assert t.gone == []
 
@@ -107,7 +107,7 @@ def test_a_list_that_brings_nothing_new_changes_nothing() -> None:
         await t.pools.relist()
         t.forget_told()
         await t.pools.relist()
-        assert (t.marked, t.gone, t.changes) == ([], [], 0)
+        assert (t.queued, t.gone, t.changes) == ([], [], 0)
 
     play(scenario)
 
@@ -130,7 +130,7 @@ def test_an_edited_spec_is_taken_in_and_told() -> None:
         t.forget_told()
         t.pools.heard("MODIFIED", t.edit(mode="Observe"))
         assert t.mode() == "Observe"
-        assert t.marked == [POOL]
+        assert t.queued == [POOL]
         assert t.changes == 1
 
     play(scenario)
@@ -145,12 +145,12 @@ def test_a_written_status_is_taken_in_without_another_look() -> None:
         t.pools.refresh(pool_record(written))
         assert t.store.pools[POOL].status.burst_pods == 3
         assert t.store.pools[POOL].metadata.resource_version == written["metadata"]["resourceVersion"]
-        assert (t.marked, t.changes) == ([], 0)
+        assert (t.queued, t.changes) == ([], 0)
 
     play(scenario)
 
 
-# -- what goes
+# -- pools that go
 
 
 def test_a_deleted_pool_is_forgotten() -> None:
@@ -203,7 +203,7 @@ def test_a_pool_whose_spec_can_not_be_read_is_logged_and_left_alone(
         t.pools.heard("MODIFIED", {**item, **broken})
         assert not t.store.pools
         assert t.gone == [POOL]
-        (line,) = [one for one in caplog.records if "can't be read" in one.getMessage()]
+        (line,) = [record for record in caplog.records if "can't be read" in record.getMessage()]
         assert vars(line)["fields"]["pool"] == POOL
         assert vars(line)["fields"]["error"]
 
@@ -220,7 +220,7 @@ def test_one_pool_that_can_not_be_read_keeps_no_other_from_being_listed() -> Non
     play(scenario)
 
 
-# -- what comes late
+# -- news that comes late
 
 
 def test_an_older_state_is_ignored() -> None:
@@ -231,7 +231,7 @@ def test_an_older_state_is_ignored() -> None:
         t.pools.heard("MODIFIED", older)
         t.pools.refresh(pool_record(older))
         assert t.mode() == "Observe"
-        assert (t.marked, t.changes) == ([], 0)
+        assert (t.queued, t.changes) == ([], 0)
 
     play(scenario)
 
@@ -245,7 +245,7 @@ def test_a_pool_made_anew_under_the_same_name_is_another_pool() -> None:
         t.pools.heard("ADDED", anew)
         assert t.store.pools[POOL].metadata.uid == anew["metadata"]["uid"]
         assert t.gone == [POOL]
-        assert t.marked == [POOL]
+        assert t.queued == [POOL]
         assert t.changes == 1
 
     play(scenario)
@@ -392,11 +392,11 @@ def test_when_the_watch_is_lost_the_view_is_stale_until_pools_are_listed_anew() 
             t.pools.lost("kopf ended")
             assert t.pools.trouble(60.0).startswith("pools are not listed yet: kopf ended")
             await until(lambda: t.server.count("list") == 2, "they are listed anew at once")
-            assert t.marked == []
+            assert t.queued == []
             answered.set()
             await until(t.pools.current.is_set, "the list is complete")
             assert t.pools.trouble(60.0) == ""
-            assert t.marked == [POOL], "a pass may have found the view stale"
+            assert t.queued == [POOL], "a pass may have found the view stale"
 
     play(scenario)
 

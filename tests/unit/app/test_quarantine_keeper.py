@@ -1,4 +1,4 @@
-"""Which nodes carry the taint: the union over pools, and what a leader may take off."""
+"""Which nodes carry the taint: the union over pools, and which taints a leader may remove."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def play(scenario: Callable[[Keeping], Awaitable[None]], *, refresh: float = NEV
     asyncio.run(run())
 
 
-# -- who wants what
+# -- the pools' wants
 
 
 def test_while_a_pool_can_not_be_read_only_nodes_of_other_pools_are_freed() -> None:
@@ -232,7 +232,7 @@ def test_with_a_view_that_is_not_current_all_is_left_as_it_is() -> None:
     play(scenario)
 
 
-# -- what is left behind
+# -- nodes that left all pools
 
 
 def test_a_pool_that_is_gone_takes_its_taints_with_it() -> None:

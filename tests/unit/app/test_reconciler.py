@@ -1,4 +1,4 @@
-"""Passes over a store that follows a fake API server: what is seen, decided, written and reported, end to end."""
+"""Passes over a store that follows a fake API server, from the watch to the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_burst_from_the_first_pod_to_the_last_report() -> None:
         assert status(server)["pending"] == {"pods": 0, "accelerators": 0}
         await process.stop()
         told = [call.json for call in server.calls_of("create", "/events")]
-        assert {one["regarding"]["name"] for one in told} == {POOL, *sent(server)}
+        assert {event["regarding"]["name"] for event in told} == {POOL, *sent(server)}
         assert server.count("create", "/events") < 20
         assert process.metrics.registry.get_sample_value("computepool_burst_latency_seconds_count") == 6
 
@@ -142,13 +142,13 @@ def test_a_pod_not_bound_in_time_is_offered_to_the_next_provider_though_nothing_
     # Since when a pod has had its place is remembered by the process, so it is the day that goes on.
     async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         make_pool(server)
-        await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent to a standby")
+        await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent to the standby")
         for turn in range(2):
             touch_node(server, "c1", str(turn))
             await passes_of(process)
         day.ahead += 3600
         touch_node(server, "c1", "wakes the timers")
-        await until(lambda: sent(server) == {"new-0": ["nebius", "crusoe"]}, "sent again")
+        await until(lambda: sent(server) == {"new-0": ["nebius", "crusoe"]}, "sent to the next standby")
 
     play(scenario, lambda server, _: full(server, 1))
 
@@ -215,7 +215,7 @@ def test_an_api_server_that_knows_no_policies_is_no_trouble_and_ready_says_so() 
 
         def told() -> bool:
             said = server.get(COMPUTEPOOLS, POOL).get("status", {}).get("conditions", [])
-            return any(one["type"] == "Ready" and "MutatingAdmissionPolicy v1" in one["message"] for one in said)
+            return any(c["type"] == "Ready" and "MutatingAdmissionPolicy v1" in c["message"] for c in said)
 
         await until(told, "Ready says why new pods are not admitted")
         assert conditions(server)["Degraded"] == ("False", "AllWell")
@@ -267,4 +267,4 @@ def _lose(server: FakeApiServer, name: str) -> None:
 def _of_nodes(server: FakeApiServer) -> list[str]:
     """What events have told of nodes."""
     told = [call.json for call in server.calls_of("create", "/events")]
-    return [one["note"] for one in told if one["action"] == "Health"]
+    return [event["note"] for event in told if event["action"] == "Health"]

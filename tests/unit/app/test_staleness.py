@@ -1,4 +1,4 @@
-"""What shows in no event is noticed all the same: views that become old, and current again."""
+"""The operator notices without an event that a view becomes old, and current again."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.unit.app.running import Running, Site
 
 def _degraded(server: FakeApiServer) -> str:
     found = server.get(COMPUTEPOOLS, POOL)["status"]["conditions"]
-    return next(str(one["message"]) for one in found if one["type"] == "Degraded")
+    return next(str(condition["message"]) for condition in found if condition["type"] == "Degraded")
 
 
 def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_it_is_gone(

@@ -1,4 +1,4 @@
-"""Where the API server is and how to be known to it: kubeconfig, service account, and what happens when they change."""
+"""Access by kubeconfig and service account, also when they change."""
 
 from __future__ import annotations
 
