@@ -278,7 +278,7 @@ def window(schedule: str, seconds: int = 3600, zone: str = "UTC") -> Window:
 def test_a_window_opens_and_closes_by_its_schedule(moment: str, is_open: bool, again: str | None) -> None:
     opening = opening_of(window("0 1 * * MON-FRI"), at(moment))
     assert opening.open is is_open
-    assert opening.again == (at(again) if again else None)
+    assert opening.recheck_at == (at(again) if again else None)
 
 
 def test_a_schedule_is_read_in_its_time_zone_summer_and_winter() -> None:
@@ -313,7 +313,7 @@ def test_a_window_that_can_never_open_is_told_and_stays_closed(schedule: str, zo
 
 def test_a_leap_day_comes_and_no_window_is_always_open() -> None:
     assert window_problem(window("0 1 29 2 *")) == ""
-    assert opening_of(window("0 1 29 2 *"), at("2026-03-01T00:00:00")).again == at("2028-02-29T01:00:00")
+    assert opening_of(window("0 1 29 2 *"), at("2026-03-01T00:00:00")).recheck_at == at("2028-02-29T01:00:00")
     assert opening_of(None, NOW).open
     assert window_problem(None) == ""
 

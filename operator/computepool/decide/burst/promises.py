@@ -82,12 +82,12 @@ def _keep_place(context: Context, account: Account, pending: PendingMoves, move:
 
 def _request(context: Context, pending: PendingMoves, move: PodMove, provider: Provider) -> Request:
     """Return the needs of the replacement, less devices and money that count until the moved pod ends."""
-    there = pending.there.get(move.pod.uid)
-    if there is None:
+    moved = pending.still_bound.get(move.pod.uid)
+    if moved is None:
         return Request(move.pod)
     source = next((standby for standby in context.standbys if standby.name == move.source), None)
-    ends = source is None or there.deleting is not None
-    saves: Decimal = NOTHING if source is None or ends else cost_of(source, there, context.resource)
-    hands_over = move.source == provider.name and there.node not in context.lost_nodes
+    ends = source is None or moved.deleting is not None
+    saves: Decimal = NOTHING if source is None or ends else cost_of(source, moved, context.resource)
+    hands_over = move.source == provider.name and moved.node not in context.lost_nodes
 
     return Request(move.pod, saves, hands_over)
