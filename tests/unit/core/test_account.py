@@ -38,7 +38,7 @@ def account_of(
 
 
 def requests(*pods: Pod) -> list[Request]:
-    return [Request(one) for one in pods]
+    return [Request(pod) for pod in pods]
 
 
 def taken(account: Account, target: Provider, terms: Terms = BURST) -> int:
