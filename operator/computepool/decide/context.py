@@ -63,7 +63,6 @@ class Context:
 
     def tolerates(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the pod has every toleration of a standby already. Equal pods share one answer."""
-
         key = (id(pod.shape), provider.name)
         found = self._tolerating.get(key)
         if found is None:

@@ -220,7 +220,6 @@ def _cost(checked: _Checked, decided: Burst | Move, provider: str) -> Decimal:
 
 def _is_home_free(context: Context) -> bool:
     # A half-open primary counts as saturated, and takes one pod as its canary.
-
     half_open = context.assessment.primary.breaker.state is BreakerState.HALF_OPEN
     return half_open or context.assessment.saturation.saturated is False
 

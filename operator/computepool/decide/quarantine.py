@@ -67,6 +67,5 @@ def may_be_freed(wishes: Wishes, pools: Sequence[str], *, unread: bool) -> bool:
 
     `pools`: the pools that have the node; `unread`: whether there are unreadable pools, which may also have the node.
     """
-
     judged = all(wishes.get(pool) is not None for pool in pools)
     return judged and (bool(pools) or not unread)

@@ -135,7 +135,6 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
     A frozen pool keeps its saturation, admission, spend and recent moves, but the timers of saturation and places start
     anew. Health and breakers always come from the assessment, which keeps earlier verdicts while it can see nothing.
     """
-
     breakers = {name: breaker for name, breaker in assessment.breakers.of.items() if breaker != Breaker()}
     memory = Memory(
         node_faults=assessment.health.nodes,

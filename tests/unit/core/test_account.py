@@ -137,7 +137,6 @@ def _ask_all(account: Account, targets: dict[str, Provider]) -> object:
         [account.blocked(target) for target in targets.values()],
         [account.has_room(target) for target in standbys],
         [account.wants_canary(target) for target in standbys],
-        [account.why_no_place(target, shape(8)) for target in targets.values()],
         account.free_on_primary(),
         [dict(left) for _, left in account.remainders_on_primary()],
         account.budget_refused,

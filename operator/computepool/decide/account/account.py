@@ -21,7 +21,7 @@ from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeInfo, Pod, Resources, Shape
+from computepool.model.cluster import NodeInfo, Pod, Resources
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 
@@ -158,10 +158,6 @@ class Account:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
 
-    def why_no_place(self, provider: Provider, shape: Shape) -> Reason:
-        """Return the reason why the provider has no place for a pod of the shape. Ask only if it has none."""
-        return self._packer(provider).why_not(shape)
-
     def free_on_primary(self) -> int:
         """Return how many thousandths of the accelerator the primary has free beside all reservations."""
         primary = self._context.assessment.primary
@@ -268,7 +264,6 @@ def _returning_pods(context: Context, pending: PendingMoves) -> Iterable[Pod]:
 
 def _has_canary(supply: Supply, pool: str) -> bool:
     """Say whether the provider is half-open and its canary is there."""
-
     if supply.breaker.state is not BreakerState.HALF_OPEN:
         return False
     healthy = [info for info in supply.nodes if info.node.name not in supply.unhealthy]

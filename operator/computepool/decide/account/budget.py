@@ -141,7 +141,6 @@ def _expected(context: Context) -> Decimal:
 
 def _recheck_at(budget: Budget, spend: Spend, spent: Decimal, running: Decimal, now: float) -> float | None:
     """Return when the rest of the day stops covering an hour, the day ends or the record needs an update."""
-
     if not (spent or spend.rate):
         return None
     times = [_day_of(now).timestamp() + 86_400]

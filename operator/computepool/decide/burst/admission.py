@@ -39,5 +39,4 @@ def _choose(context: Context, account: Account) -> Provider | None:
         if provider in unlimited and account.has_room(provider):
             return provider
     # No provider has room. Keep the present choice, because each change of the last free place would write the status.
-
     return next((provider for provider in unlimited if provider.name == context.state.recorded.admitting), None)

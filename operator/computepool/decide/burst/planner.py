@@ -105,7 +105,6 @@ def _burst_reason(pod: Pod, why: Reason) -> Reason:
 
 def _rejected_everywhere(overflow: Overflow, rejected: Rejected) -> Hold:
     """Hold a pod that all providers reject. The hold has the standbys' reason if they agree."""
-
     if overflow.wait is not None:
         return Hold(overflow.pod, overflow.wait, rejected=tuple(rejected), until=overflow.until)
     reasons = {reason for _, reason in rejected[1:]}

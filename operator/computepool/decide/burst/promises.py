@@ -43,7 +43,6 @@ def open_account(context: Context, budget: BudgetAccount, pending: PendingMoves,
 
 def _keep_sent(context: Context, waiting: Waiting, sent: Iterable[Sent]) -> tuple[list[Hold], list[Overflow]]:
     """Take the places of the pool's pods that were sent to standbys. Return holds, and pods for other standbys."""
-
     standbys = {standby.name: standby for standby in context.standbys}
     holds: list[Hold] = []
     onward: list[Overflow] = []

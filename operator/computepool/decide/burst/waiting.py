@@ -49,7 +49,6 @@ class Waiting:
 
     def remember(self, pod: Pod) -> None:
         """Keep the time that the pod has waited for its providers, so that its time never starts anew."""
-
         standbys = {provider.name for provider in self._context.standbys}
         for offer in pod.offers:
             since = self._context.state.memory.fitting.get((pod.uid, offer.provider))

@@ -31,6 +31,5 @@ class BlockedMoves:
 
     def recheck(self, at: float | None) -> None:
         """Ask for a pass at this time, unless an earlier time is known."""
-
         if at is not None and at > self._now and (self.recheck_at is None or at < self.recheck_at):
             self.recheck_at = at

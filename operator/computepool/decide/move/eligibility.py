@@ -75,7 +75,6 @@ def moved_before(snapshot: Snapshot, state: PoolState) -> float | None:
 
 def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -> dict[str, float]:
     """Return since when the status of each node is Unknown, by name. `before`: the result of the pass before."""
-
     return {
         info.node.name: min(before.get(info.node.name, now), now)
         for info in snapshot.nodes

@@ -174,6 +174,5 @@ def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBac
 
 def _headroom(planner: MovePlanner) -> int:
     """Return how many thousandths of the accelerator must stay free on the primary, rounded up."""
-
     percent = planner.context.spec.failback.headroom_percent
     return -(-planner.context.assessment.primary.allocatable * percent // 100)

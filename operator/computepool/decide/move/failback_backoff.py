@@ -61,7 +61,6 @@ class FailbackBackoff:
     def _note(self, owner: str, latest: float) -> None:
         before = self._known.get(owner)
         # A move before the end of that time belongs to the failed return that is counted already.
-
         if before is None or latest >= self._until(before):
             self._known[owner] = FailedReturn(1 if before is None else before.times + 1, self._now)
 

@@ -116,7 +116,6 @@ class MovePlanner:
 
     def cost(self, candidate: Candidate) -> Decimal:
         """Return the pod's hourly cost on its provider."""
-
         return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
 
     def _why_not(self, candidate: Candidate, target: Provider) -> Reason | None:

@@ -99,5 +99,4 @@ def _stable_since(context: Context) -> float | None:
 
 def _kept_until(pending: PendingMoves) -> float | None:
     """Return when the first place kept for a replacement becomes free again; None if that is unknown."""
-
     return min((move.at + PENDING_SECONDS for move in pending.awaiting if not move.unanswered), default=None)

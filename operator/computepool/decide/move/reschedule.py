@@ -173,7 +173,6 @@ def _rank(option: tuple[Site, list[Candidate]], resource: str) -> tuple[object, 
 
 def _move_all(planner: MovePlanner, victims: Sequence[Candidate]) -> bool:
     """Move all pods if the standbys have room for all of them now. Say whether they move."""
-
     standbys = [target for target in planner.context.standbys if planner.account.is_closed(target)]
     places: list[Provider] = []
     with planner.account.trial() as trial:

@@ -53,7 +53,6 @@ class Revalidation:
 
     def _packer(self, provider: str, keys: frozenset[str]) -> Packer | None:
         """Return a provider's packer for pods whose selectors read the node labels `keys`; None: no such provider."""
-
         packer = self._packers.get((provider, keys))
         if packer is None:
             supply = self._assessment.supply(provider)
