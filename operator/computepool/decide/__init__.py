@@ -1,1 +1,1 @@
-"""Verdicts to a plan: what bursts, what waits, what admission does, and when to look again. Pure."""
+"""Makes a plan from an assessment. Pure."""

@@ -1,4 +1,4 @@
-"""What every step of a decision reads: one snapshot, its assessment, the state before, and the time."""
+"""The facts that every step of a pass reads."""
 
 from functools import cached_property
 
@@ -14,7 +14,7 @@ class Context:
     """The facts of one pass. Nothing in it changes during the pass."""
 
     def __init__(self, snapshot: Snapshot, assessment: Assessment, state: PoolState, now: float) -> None:
-        """`state`: what the pass before has left, with no time after `now` (seconds since the epoch)."""
+        """`state`: from the pass before, with no time after `now` (seconds since the epoch)."""
         self.snapshot = snapshot
         self.assessment = assessment
         self.state = state
@@ -44,27 +44,27 @@ class Context:
     @cached_property
     def standbys(self) -> tuple[Provider, ...]:
         """The other providers, most preferred first."""
-        targets = tuple(supply.provider for supply in self.assessment.supplies)
-        return in_preference(targets, cheapest=self.spec.placement is Placement.CHEAPEST)
+        providers = tuple(supply.provider for supply in self.assessment.supplies)
+        return in_preference(providers, cheapest=self.spec.placement is Placement.CHEAPEST)
 
     @cached_property
     def lost_nodes(self) -> frozenset[str]:
         """The names of the nodes whose status is Unknown."""
         return frozenset(info.node.name for info in self.snapshot.nodes if info.node.ready == "Unknown")
 
-    def in_flight_to(self, pod: Pod, target: Provider) -> bool:
-        """Say whether an offer of the provider to the pod is being written."""
+    def in_flight_to(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the operator is writing an offer of the provider to the pod now."""
         offer = self.snapshot.in_flight.get(pod.uid)
-        return offer is not None and offer.provider == target.name
+        return offer is not None and offer.provider == provider.name
 
-    def may_land_on(self, pod: Pod, target: Provider) -> bool:
-        """Say whether the pod may land on a standby without any further decision."""
-        return self.tolerates(pod, target) or self.in_flight_to(pod, target)
+    def may_land_on(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the pod may land on a standby without a further decision."""
+        return self.tolerates(pod, provider) or self.in_flight_to(pod, provider)
 
-    def tolerates(self, pod: Pod, target: Provider) -> bool:
-        """Say whether the pod has every toleration of a standby already; worked out once for equal pods."""
-        key = (id(pod.shape), target.name)
+    def tolerates(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the pod has every toleration of a standby already. Equal pods share one answer."""
+        key = (id(pod.shape), provider.name)
         found = self._tolerating.get(key)
         if found is None:
-            found = self._tolerating[key] = target.tolerated_by(pod.shape)
+            found = self._tolerating[key] = provider.tolerated_by(pod.shape)
         return found

@@ -1,4 +1,4 @@
-"""Which bound pods carry a label that does not say where they run."""
+"""Corrects the label of bound pods: it names the standby on which the pod runs."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,13 @@ from computepool.decide.plan import LabelFix
 
 
 def label_fixes(pool: str, supplies: Iterable[Supply]) -> tuple[LabelFix, ...]:
-    """Return the label that each such pod of the pool should have."""
+    """Return the right label of each pod of the pool that has a wrong label."""
     fixes = []
     for supply in supplies:
-        where = "" if supply.provider.primary else supply.provider.name
+        label = "" if supply.provider.primary else supply.provider.name
         for info in supply.nodes:
             share = info.shares.get(pool)
-            if share is not None and share.burst_labels != frozenset({where}):
-                fixes += [LabelFix(pod, where) for pod in share.members if pod.burst != where and pod.deleting is None]
+            if share is not None and share.burst_labels != frozenset({label}):
+                fixes += [LabelFix(pod, label) for pod in share.members if pod.burst != label and pod.deleting is None]
+
     return tuple(fixes)

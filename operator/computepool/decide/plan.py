@@ -1,4 +1,4 @@
-"""What a pass wants done. Values only: whether and how it is done is for `act` and `report`."""
+"""The plan of a pass, as values. `act` carries it out, `report` shows it."""
 
 from collections.abc import Mapping
 
@@ -13,51 +13,51 @@ from computepool.model.taints import Toleration
 
 
 class Burst(msgspec.Struct, frozen=True):
-    """Send a pending pod on to a standby provider: add the tolerations, the label and the offer."""
+    """Send a pending pod to a standby: add the tolerations, the label and the offer."""
 
     pod: Pod
     provider: str
     reason: Reason
     rejected: tuple[tuple[str, Reason], ...]
-    """The providers considered before, in order, and why each was rejected."""
+    """The more preferred providers, in order, with the reason of each rejection."""
     tolerations: tuple[Toleration, ...]
-    """Those that the pod lacks."""
+    """The provider's tolerations that the pod lacks."""
 
 
 class LabelFix(msgspec.Struct, frozen=True):
-    """Make a bound pod's label say where it runs: a standby's name, or an empty string for the primary."""
+    """Correct the label of a bound pod: the name of its standby, or an empty string on the primary."""
 
     pod: Pod
     provider: str
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """What the admission policy gives to new pods; no tolerations: it is closed."""
+    """The tolerations that the admission policy adds to new pods. Without tolerations admission is closed."""
 
     provider: str = ""
     tolerations: tuple[Toleration, ...] = ()
     preference: tuple[Requirement, ...] = ()
-    """The primary's node selector, which new pods prefer softly."""
+    """The primary's node selector, which new pods prefer."""
 
 
 class Move(msgspec.Struct, frozen=True):
-    """Evict a running pod: its controller makes another, which goes to `target` or to a provider before it."""
+    """Evict a running pod. Its controller makes a replacement, which goes to `target` or a more preferred provider."""
 
     pod: Pod
     source: str
-    """The provider it runs on."""
+    """The provider on which the pod runs."""
     target: str
-    """The provider that has room for it, itself with its unhealthy nodes left out perhaps."""
+    """The provider that has room for the replacement on healthy nodes. It may be the source."""
     kind: MoveKind
     reason: Reason
     release: bool = False
-    """Whether it is deleted in place of evicted: its node is lost, and the policy says so."""
+    """Whether the pod is deleted instead of evicted, because its node is lost and the policy says so."""
 
 
 class BlockedMove(msgspec.Struct, frozen=True):
-    """A running pod that should move and stays: why, and which providers were rejected for it.
+    """A running pod that should move and stays, with the reason and the rejected providers.
 
-    A pod whose eviction is refused has one only after evictionTimeoutSeconds, and then also beside its next try.
+    A refused eviction counts as a blocked move after evictionTimeoutSeconds. The same plan may also try it again.
     """
 
     pod: Pod
@@ -76,14 +76,14 @@ class Plan(msgspec.Struct, frozen=True):
     moves: tuple[Move, ...] = ()
     blocked: tuple[BlockedMove, ...] = ()
     blocked_left_out: int = 0
-    """How many more pods stay, beyond those in `blocked`: a plan lists some hundreds of them at most."""
+    """Number of blocked moves that are not in `blocked`, whose length is limited."""
     exhausted: bool = False
-    """Whether the budget does not allow another pod on a standby now."""
+    """Whether the budget refuses more pods on standbys now."""
     quarantine: Mapping[str, Reason] | None = None
-    """By node: those of the pool that are to carry the taint, and why; no others. None: all stay as they are."""
+    """By name, all nodes of the pool that must carry the taint, with the reason. None leaves all taints as they are."""
     held_back: str = ""
-    """Why no running pod is moved and no node quarantined, although bursting goes on; empty where nothing is wrong."""
+    """Why no pod is moved and no node quarantined, while bursts go on. Usually empty."""
     frozen: str = ""
-    """Why nothing may be changed; empty where it may."""
+    """Why nothing may be changed. Usually empty."""
     recheck_at: float | None = None
-    """Seconds since the epoch when time alone may change the outcome; None: only a change can."""
+    """Next time at which a pass is due although nothing changes, in seconds since the epoch; None: no such time."""

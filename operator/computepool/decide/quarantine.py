@@ -1,8 +1,8 @@
-"""Which nodes are to carry the operator's taint against new pods. No pod is ended by it.
+"""Decides which nodes carry the taint that keeps new pods off. Running pods stay.
 
-A pool says which of its nodes new pods are kept off. Several pools may have the same node: it carries the taint as long
-as any of them wants it. Invariant 4: a node loses the taint only if every pool that has the node was judged under this
-leadership, and none wants it. A pool that is frozen, or not judged yet, leaves its nodes as they are.
+Several pools may have the same node. It carries the taint while at least one of them wants the taint. Invariant 4: a
+node loses the taint only after this leader has judged all pools that have the node, and all allow new pods there. A
+pool that is frozen, or not judged yet, leaves its nodes as they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,11 @@ from computepool.model.reasons import Reason
 
 
 def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
-    """Return the nodes that new pods are kept off, and why.
+    """Return the names of the nodes to quarantine, with the reason.
 
-    These are: all nodes of a provider whose breaker is open, all nodes but the tried node of a half-open provider, and
-    unhealthy nodes. Nodes that offer none of the accelerator are left out: no pod of a pool goes there, but the taint
-    would also keep off, for ever, the DaemonSet's pod that brings the accelerators back after an update or on a new
-    node.
+    These are all nodes of an open provider, all nodes of a half-open provider except the node that is tried, and
+    unhealthy nodes. Nodes without allocatable accelerators are left out. The pool's pods can't go there, and the taint
+    would keep off the device plugin's pod, which has to bring the accelerators back.
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
@@ -35,7 +34,7 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
 
 
 def offers(info: NodeInfo, resource: str) -> bool:
-    """Say whether any of the node's accelerators is allocatable."""
+    """Say whether the node has allocatable accelerators."""
     return accelerators_of(info, resource).allocatable > 0
 
 
@@ -43,20 +42,20 @@ def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     breaker = supply.breaker
     if breaker.closed:
         return ()
-    # An unhealthy node that is tried all the same keeps its own reason: it was chosen before it became unhealthy.
+    # The tried node may have become unhealthy since. Then it stays quarantined for that reason.
     tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""
-    # One reason for all nodes, which does not change as their own troubles do: each change would be a write.
+    # All nodes get the provider's reason. Their own faults change more often, and each change would be a write.
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
     return [(info.node.name, reason) for info in supply.nodes if info.node.name != tried]
 
 
 Wishes = Mapping[str, Mapping[str, Reason] | None]
-"""By pool: the nodes that it wants new pods kept off; None: its nodes are left as they are. A pool that is missing was
-not judged yet."""
+"""By pool: the nodes to quarantine, with the reason; None: leave its nodes as they are. A missing pool was not judged
+yet."""
 
 
 def union_of(wishes: Wishes, by_age: Sequence[str]) -> dict[str, Reason]:
-    """Return the nodes that any pool wants quarantined. `by_age`: pools, the oldest first, whose reason stands."""
+    """Return the nodes that at least one pool wants quarantined. `by_age`: pools, oldest first; its reason counts."""
     union: dict[str, Reason] = {}
     for pool in reversed(by_age):
         union.update(wishes.get(pool) or {})
@@ -64,9 +63,9 @@ def union_of(wishes: Wishes, by_age: Sequence[str]) -> dict[str, Reason]:
 
 
 def may_be_freed(wishes: Wishes, pools: Sequence[str], *, unread: bool) -> bool:
-    """Say whether a node that no pool wants quarantined may lose its taint.
+    """Say whether a node outside the union may lose its taint.
 
-    `pools`: the pools that have the node; `unread`: there are pools that can't be read, which may have it too.
+    `pools`: the pools that have the node; `unread`: whether there are unreadable pools, which may also have the node.
     """
     judged = all(wishes.get(pool) is not None for pool in pools)
     return judged and (bool(pools) or not unread)

@@ -1,7 +1,4 @@
-"""The only way to a decision: a snapshot and the state before, to an assessment, a plan and the state after.
-
-The operator and `computepool explain` call `reconcile`, and so does every tool that asks what the operator would do.
-"""
+"""The pure function of a pass. The operator, `computepool explain` and the simulation all decide by it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -28,7 +25,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, Memory, PoolState, Recorded
 
 RECHECK_SECONDS: Final = 2.0
-"""Between looks at a view that is not current: no event announces that it is current again."""
+"""Time until the next pass while the view is stale, because no event tells when the view is current again."""
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -37,47 +34,47 @@ class Reconciled(msgspec.Struct, frozen=True):
     assessment: Assessment
     plan: Plan
     state: PoolState
-    """What the next pass goes on from."""
+    """The state for the next pass."""
 
 
 def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
-    """Decide one pass over one pool. `state`: what the pass before has left; `now`: seconds since the epoch.
+    """Decide one pass over one pool. `state`: from the pass before; `now`: seconds since the epoch.
 
-    Raises InvariantBreachError where the decision breaks an invariant.
+    Raises InvariantBreachError if the plan breaks an invariant.
     """
-    # 1. Bring times of the future back to now, once for everything that follows.
+    # 1. Bring times of the future back to now, once for all later steps.
     state = clamped_to(now, state, snapshot.pool)
 
-    # 2. Judge what was seen: health, breakers, capacity, demand, saturation.
+    # 2. Judge health, breakers, capacity, demand and saturation.
     assessment = assess(snapshot, state, now)
 
-    # 3. Freeze where the view can't be trusted.
+    # 3. Freeze if the view can't be trusted.
     frozen = _frozen(snapshot, assessment)
     if frozen:
         return _freeze(snapshot, assessment, state, frozen, now)
     context = Context(snapshot, assessment, state, now)
 
-    # 4. Open the account: whatever was promised before takes its place first.
+    # 4. Open the account. Earlier promises take their places first.
     pending = pending_moves(snapshot, state.recorded.recent_moves, now)
     budget = budget_account(context)
     opened = open_account(context, budget, pending, assessment.label_keys | move_label_keys(context))
 
-    # 5. Walk the overflow over the standbys, in order of priority and age.
+    # 5. Send overflowing pods to standbys, in order of priority and age.
     bursts = plan_bursts(context, opened, pending)
 
-    # 6. Move running pods: off what fails, to make room, home.
+    # 6. Move running pods: failover, reschedule, failback.
     moves = plan_moves(context, opened.account, pending, budget, bursts.stuck)
 
-    # 7. Open or close admission, by what is left.
+    # 7. Open or close admission by the rest of the account.
     admission = admission_of(context, opened.account)
 
-    # 8. Quarantine what fails, unless too much has failed at once.
+    # 8. Quarantine failing nodes, unless too many providers have failed at once.
     quarantine = None if assessment.exceeded else quarantine_of(assessment, context.resource)
 
-    # 9. Correct the labels of bound pods, once no pod is left to burst.
+    # 9. Correct the labels of bound pods. Bursts are more urgent.
     fixes = () if bursts.bursts else label_fixes(context.pool, assessment.supplies)
 
-    # 10. Say when to look again, and what the next pass goes on from.
+    # 10. Find the next recheck, and make the plan.
     holds = (*assessment.demand.held, *bursts.holds)
     times = (*(hold.until for hold in holds), *(overflow.until for overflow in assessment.demand.overflow))
     plan = Plan(
@@ -94,18 +91,18 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
         recheck_at=soonest(now, (assessment.recheck_at, moves.recheck_at, budget.recheck_at, *times)),
     )
 
-    # 11. Check what must always hold. A breach fails the pass: nothing of the plan is carried out.
+    # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
     decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided))
 
 
 def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
-    """Invariant 4: missing or stale data freezes; it never counts as pressure or as health."""
+    """Return why the pass freezes; empty if it does not. Invariant 4: missing or stale data freezes the pool."""
     if snapshot.stale or assessment.all_silent:
         return snapshot.stale or assessment.all_silent
     if not assessment.primary.known and assessment.primary.breaker.closed:
-        # A primary that has failed, or is drained, was known, and may lose its nodes for that very reason.
+        # If the breaker is not closed, the primary was known before, and its nodes may be gone because it failed.
         name = assessment.primary.provider.name
         return (
             f"no node matches the nodeSelector of the primary {name!r}: check its labels, "
@@ -114,17 +111,17 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
     return ""
 
 
-def _freeze(snapshot: Snapshot, assessment: Assessment, state: PoolState, why: str, now: float) -> Reconciled:
+def _freeze(snapshot: Snapshot, assessment: Assessment, state: PoolState, reason: str, now: float) -> Reconciled:
     plan = Plan(
         holds=tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting),
-        frozen=why,
+        frozen=reason,
         recheck_at=now + RECHECK_SECONDS if snapshot.stale else assessment.recheck_at,
     )
     return Reconciled(assessment, plan, _next_state(state, assessment, None))
 
 
 class _Decided(msgspec.Struct, frozen=True):
-    """What the next state takes from the decisions of a pass."""
+    """The decisions of a pass that go into the next state."""
 
     fitting: Mapping[tuple[str, str], float]
     admitting: str
@@ -133,10 +130,10 @@ class _Decided(msgspec.Struct, frozen=True):
 
 
 def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | None) -> PoolState:
-    """Put together what the next pass goes on from. `decided`: None while the pool is frozen.
+    """Return the state for the next pass. `decided`: None while the pool is frozen.
 
-    While it is frozen the verdicts of before stand, and so does what limits count; the timers of saturation and of
-    places start anew. Health and breakers are the assessment's, which keeps them where nothing can be seen.
+    A frozen pool keeps its saturation, admission, spend and recent moves, but the timers of saturation and places start
+    anew. Health and breakers always come from the assessment, which keeps earlier verdicts while it can see nothing.
     """
     breakers = {name: breaker for name, breaker in assessment.breakers.of.items() if breaker != Breaker()}
     memory = Memory(

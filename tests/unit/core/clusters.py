@@ -1,4 +1,4 @@
-"""Small clusters of any kind: providers, nodes in any state, pods that run, wait, were sent on or belong to others."""
+"""Small clusters: providers, nodes in any state, and pods that run, wait, were sent or belong to other pools."""
 
 from __future__ import annotations
 

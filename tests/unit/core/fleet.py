@@ -47,7 +47,7 @@ class Fleet(Simulation):
     def __init__(self, pool: ComputePool, nodes: Iterable[Node], *, grace: float = 0.0) -> None:
         super().__init__(pool, nodes, NOW, grace_seconds=grace)
         self.refuses = False
-        """Whether disruption budgets let nobody go."""
+        """Whether disruption budgets refuse all evictions."""
         self.cluster.held_by_budget = lambda _pod: self.refuses
         self.evictions: list[Eviction] = []
         self._last: dict[str, Eviction] = {}
@@ -120,7 +120,7 @@ class Fleet(Simulation):
         return self.owners.lineage[uid]
 
     def sent(self) -> list[str]:
-        """The lineages of the pods that were sent on, in order."""
+        """The lineages of the pods that were sent to standbys, in order."""
         return [self.lineage_of(burst.pod.uid) for burst in self.operator.bursts]
 
     # -- what has to hold of a decision
@@ -175,7 +175,7 @@ class Fleet(Simulation):
         assert hour is None or self.hourly() <= hour
 
     def hourly(self) -> Decimal:
-        """What pods on standbys cost, and those that may go there without any further decision."""
+        """The cost of pods that are on standbys or may go there without a further decision."""
         cost = Decimal(0)
         standbys = sorted(self.cluster.providers[1:], key=lambda standby: standby.price or Decimal(0), reverse=True)
         for pod in self.pods():

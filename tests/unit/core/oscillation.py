@@ -67,11 +67,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
     name: str
     bursts: int
-    """Workloads that were sent on to the standby."""
+    """Workloads that were sent to the standby."""
     moves: int
     """Pods that were evicted to be brought home: so many restarts."""
     in_vain: int
-    """How many of them had to be sent on to the standby once more afterwards."""
+    """Number of these workloads that were sent to the standby again later."""
     most: int
     """Most moves of one workload."""
     standby_hours: float

@@ -31,7 +31,7 @@ def decided(seen: Snapshot, state: PoolState | None = None, now: float = NOW) ->
 
 
 def sent_to(plan: Plan) -> dict[str, str]:
-    """Pods sent on, by name, and where to."""
+    """By name of each pod that was sent: its standby."""
     return {burst.pod.name: burst.provider for burst in plan.bursts}
 
 
@@ -52,7 +52,7 @@ def hold_of(plan: Plan, name: str) -> Hold:
 
 
 def burst_of(plan: Plan, name: str) -> Burst:
-    """How one pod is sent on."""
+    """The burst of one pod."""
     (found,) = [burst for burst in plan.bursts if burst.pod.name == name]
     return found
 

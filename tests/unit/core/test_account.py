@@ -38,7 +38,7 @@ def account_of(
 
 
 def requests(*pods: Pod) -> list[Request]:
-    return [Request(one) for one in pods]
+    return [Request(pod) for pod in pods]
 
 
 def taken(account: Account, target: Provider, terms: Terms = BURST) -> int:
@@ -137,7 +137,6 @@ def _ask_all(account: Account, targets: dict[str, Provider]) -> object:
         [account.blocked(target) for target in targets.values()],
         [account.has_room(target) for target in standbys],
         [account.wants_canary(target) for target in standbys],
-        [account.why_no_place(target, shape(8)) for target in targets.values()],
         account.free_on_primary(),
         [dict(left) for _, left in account.remainders_on_primary()],
         account.budget_refused,

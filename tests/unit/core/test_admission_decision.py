@@ -73,7 +73,7 @@ def test_admission_stays_closed_where_it_is_off_and_where_the_pool_only_observes
     assert found.admission == Admission()
 
 
-def test_a_pool_that_an_older_one_contests_admits_nobody() -> None:
+def test_a_pool_that_an_older_one_contests_admits_no_pod() -> None:
     assert plan(FULL, conflicts=1).admission == Admission()
     assert plan(FULL, conflicts=1, mode="Always").admission == Admission()
 
@@ -110,7 +110,7 @@ CROWDED = (FULL, pod("x", 8, on="n1"), pod("y", 8, on="c1"))
 
 
 @pytest.mark.parametrize("before", ["nebius", "crusoe"])
-def test_what_stands_may_stand_while_nobody_has_room(before: str) -> None:
+def test_the_present_choice_stays_while_no_standby_has_room(before: str) -> None:
     assert admitted(*CROWDED, state=pool_state(Saturation(True), admitting=before)) == before
 
 
@@ -137,7 +137,7 @@ def test_the_first_pod_for_a_provider_on_trial_opens_admission_to_the_next() -> 
     assert found.admission.provider == "crusoe"
 
 
-def test_nothing_is_opened_while_nobody_has_room() -> None:
+def test_nothing_is_opened_while_no_standby_has_room() -> None:
     assert plan(*CROWDED).admission == Admission()
 
 

@@ -56,7 +56,7 @@ def test_two_of_three_that_fail_together_open_nothing_and_it_is_said() -> None:
     found = watch.see(0, nodes("n", "c"))
     assert opened(watch) == set()
     assert found.exceeded.startswith("2 of 3 providers have failed at once (crusoe, nebius)")
-    # Their unhealthy nodes are no supply all the same.
+    # Their unhealthy nodes still give no supply.
     assert watch.usable("nebius") == []
 
 

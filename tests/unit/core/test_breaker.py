@@ -23,7 +23,7 @@ OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerStat
 
 
 def watching(*, drain: bool = False, on_demand: bool = False, nodes: list[Node] = NEBIUS, **health: Any) -> Watch:
-    """A watch over aws and nebius that has seen both well; an hour before NOW."""
+    """A watch over aws and nebius that has seen both healthy, an hour before NOW."""
     watch = Watch(two(drain=drain, on_demand=on_demand, **health))
     watch.see(-3600, [*AWS, *nodes])
     return watch

@@ -72,7 +72,7 @@ def test_one_that_ends_on_a_lost_node_is_not_paid_for_until_the_node_is_back(rea
     of = pool(*PRICED, budget={"perHour": "16"})
     nodes = [node("a1"), node("n1"), node("n2"), node("c1")]
     pods = [pod("full", 8, on="a1"), pod("lost", 8, on="n1", deleting=NOW - 600), pod("web", 8)]
-    beats = {one.name: NOW for one in nodes}
+    beats = {node.name: NOW for node in nodes}
     lost = [nodes[0], node("n1", ready=ready), *nodes[2:]]
     plan = decided(snapshot(of, lost, pods, heartbeats={**beats, "n1": NOW - heard}))
     assert sent_to(plan) == {"web": "nebius"}
@@ -109,7 +109,7 @@ def test_while_something_is_spent_it_is_looked_at_once_a_minute_and_at_midnight(
     assert seen(budget=budget, state=steady).recheck_at is None
 
 
-def test_while_there_is_a_budget_nobody_is_admitted_to_a_standby() -> None:
+def test_while_there_is_a_budget_no_pod_is_admitted_to_a_standby() -> None:
     state = pool_state(Saturation(True), admitting="nebius")
     assert seen(budget={"perHour": "1000"}, admission="Always", state=state).admission == Admission()
     assert seen(admission="Always", state=state).admission.provider == "nebius"

@@ -42,10 +42,10 @@ def test_a_pod_goes_to_the_first_standby_that_has_room() -> None:
     assert sent_to(found) == {"p": "nebius", "q": "crusoe"}
     assert burst_of(found, "p").rejected == (("aws", Reason.NO_ROOM),)
     assert burst_of(found, "q").rejected == (("aws", Reason.NO_ROOM), ("nebius", Reason.NO_ROOM))
-    assert {one.reason for one in found.bursts} == {Reason.PRIMARY_SATURATED}
+    assert {burst.reason for burst in found.bursts} == {Reason.PRIMARY_SATURATED}
 
 
-def test_nobody_is_sent_on_while_the_primary_has_room() -> None:
+def test_no_pod_is_sent_while_the_primary_has_room() -> None:
     found = plan(pod("p", 8))
     assert not found.bursts
     assert waits_for(found) == {"p": "aws"}
@@ -337,7 +337,7 @@ def walk_through(first: Pod, nodes: Sequence[Node], providers: Sequence[dict[str
     raise AssertionError("time alone goes on and on")
 
 
-def test_a_pod_that_nobody_binds_is_offered_to_each_standby_once_and_then_left_in_peace() -> None:
+def test_a_pod_that_is_never_bound_is_offered_to_each_standby_once() -> None:
     providers = (AWS, NEBIUS, CRUSOE, provider("lambda"))
     nodes = (*NODES, node("l1", of="lambda"))
     assert walk_through(pod("p", 8), nodes, providers) == [(0, "nebius"), (60, "crusoe"), (120, "lambda")]

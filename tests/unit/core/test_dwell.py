@@ -44,7 +44,11 @@ def test_of_an_owners_moves_the_latest_counts_that_a_pod_may_be_the_outcome_of()
     plan = decided(seen, UNHEALTHY)
     assert moved_to(plan) == {"new0": "aws"}
     # Answers may come in another order than that in which pods leave.
-    assert {one.pod.name: NOW + 600 - (one.until or 0) for one in plan.blocked} == {"new1": 60, "new2": 60, "new3": 40}
+    assert {blocked.pod.name: NOW + 600 - (blocked.until or 0) for blocked in plan.blocked} == {
+        "new1": 60,
+        "new2": 60,
+        "new3": 40,
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_where_moves_are_forgotten_young_pods_count_as_moved_until_the_last_of_t
     assert set(moved_to(decided(long_ago, UNHEALTHY))) == {"young", "old"}
 
 
-def test_a_new_leader_whose_predecessors_moved_nobody_need_not() -> None:
+def test_a_new_leader_whose_predecessors_moved_no_pod_need_not() -> None:
     seen = snapshot(
         pool(), [node("a1"), unhealthy_node("n1")], [owned("young", on="n1", created=NOW - 300)], moves_since=NOW - 5
     )

@@ -1,4 +1,4 @@
-"""Pods come home from standbys: only when the primary has been well for long, slowly, and the most expensive first."""
+"""Failback: pods come home slowly, the most expensive first, after the primary has been healthy for long."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_pod_comes_home_when_the_primary_has_been_free_for_long() -> None:
     assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILBACK),)
 
 
-def test_nobody_comes_home_unless_the_policy_says_so() -> None:
+def test_no_pod_comes_home_unless_the_policy_says_so() -> None:
     plan = home(owned("web", on="n1"), failback={"policy": "Never"})
     assert (plan.moves, plan.blocked) == ((), ())
 
@@ -71,7 +71,7 @@ def test_everybody_stays_until_the_primary_has_been_stable_for_long(state: PoolS
     assert stay_of(plan, "web").until == until
 
 
-def test_the_moment_the_primary_saturates_nobody_comes_and_its_time_starts_anew() -> None:
+def test_no_pod_comes_home_once_the_primary_saturates_and_its_time_starts_anew() -> None:
     waiting = pod("waits", 8)
     full = [pod("f1", 8, on="a1"), pod("f2", 8, on="a2")]
     plan = home(owned("web", on="n1"), waiting, *full)
@@ -88,7 +88,7 @@ def test_pods_that_wait_for_the_primary_go_first() -> None:
     assert moved_to(home(owned("web", on="n1"), pinned)) == {"web": "aws"}
 
 
-def test_those_on_their_way_home_are_nobody_to_wait_for() -> None:
+def test_pods_on_their_way_home_do_not_count_as_waiting() -> None:
     gone = owned("gone", on="n1")
     new = pod("new", owner="rs-1", waited=1)
     plan = home(owned("web", on="n1"), new, moves=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
@@ -120,13 +120,13 @@ def test_the_most_expensive_provider_first_then_the_least_important_then_the_you
         owned("young", on="c1", age=100),
     ]
     plan = home(*pods, providers=PRICED, failback={"maxConcurrentMoves": 9, "perMinute": 9})
-    assert [one.pod.name for one in plan.moves] == ["young", "old", "vip", "cheap"]
+    assert [move.pod.name for move in plan.moves] == ["young", "old", "vip", "cheap"]
 
 
 def test_a_provider_without_a_price_comes_last() -> None:
     of = (provider("aws"), provider("nebius"), provider("crusoe", price="1"))
     plan = home(owned("x", on="n1"), owned("y", on="c1"), providers=of)
-    assert [one.pod.name for one in plan.moves] == ["y", "x"]
+    assert [move.pod.name for move in plan.moves] == ["y", "x"]
 
 
 def test_home_limits_are_its_own() -> None:
@@ -204,7 +204,7 @@ def test_pods_that_were_brought_home_together_count_once() -> None:
     pods = [owned("third", on="n1", created=NOW - 9)]
     plan = home(*pods, moves=under_way)
     later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moves=under_way, state=plan.state)
-    assert [one.times for one in later.state.memory.failed_returns.values()] == [1]
+    assert [failed.times for failed in later.state.memory.failed_returns.values()] == [1]
 
 
 def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
@@ -235,7 +235,7 @@ def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
 # -- the primary's breaker
 
 
-def test_nobody_comes_home_to_a_primary_that_has_failed() -> None:
+def test_no_pod_comes_home_to_a_primary_that_has_failed() -> None:
     state = changed(CALM, breakers={"aws": opened()})
     assert blocked(home(owned("web", on="n1"), state=state)) == {"web": Reason.NOT_STABLE}
 
@@ -278,7 +278,7 @@ def window(schedule: str, seconds: int = 3600, zone: str = "UTC") -> Window:
 def test_a_window_opens_and_closes_by_its_schedule(moment: str, is_open: bool, again: str | None) -> None:
     opening = opening_of(window("0 1 * * MON-FRI"), at(moment))
     assert opening.open is is_open
-    assert opening.again == (at(again) if again else None)
+    assert opening.recheck_at == (at(again) if again else None)
 
 
 def test_a_schedule_is_read_in_its_time_zone_summer_and_winter() -> None:
@@ -313,7 +313,7 @@ def test_a_window_that_can_never_open_is_told_and_stays_closed(schedule: str, zo
 
 def test_a_leap_day_comes_and_no_window_is_always_open() -> None:
     assert window_problem(window("0 1 29 2 *")) == ""
-    assert opening_of(window("0 1 29 2 *"), at("2026-03-01T00:00:00")).again == at("2028-02-29T01:00:00")
+    assert opening_of(window("0 1 29 2 *"), at("2026-03-01T00:00:00")).recheck_at == at("2028-02-29T01:00:00")
     assert opening_of(None, NOW).open
     assert window_problem(None) == ""
 

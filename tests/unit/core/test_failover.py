@@ -37,7 +37,7 @@ def off_n1(
     heard: Mapping[str, float] | None = None,
     **spec: Any,
 ) -> Decided:
-    """One pass where nebius's first node is unhealthy, its second one, `more` nodes and the primary are well.
+    """One pass where nebius's first node is unhealthy, its second node, `more` nodes and the primary are healthy.
 
     `heard`: heartbeats, by node.
     """
@@ -106,7 +106,7 @@ def test_waiting_pods_have_their_places_first() -> None:
 def test_the_most_important_leave_first_and_of_those_the_oldest() -> None:
     pods = [owned("young", on="n1", age=60), owned("old", on="n1", age=600), owned("vip", on="n1", priority=5)]
     plan = off_n1(*pods, failover={"maxConcurrentMoves": 2})
-    assert [one.pod.name for one in plan.moves] == ["vip", "old"]
+    assert [move.pod.name for move in plan.moves] == ["vip", "old"]
     assert blocked(plan) == {"young": Reason.AT_MOVE_LIMIT}
 
 
@@ -144,7 +144,7 @@ def test_a_pod_that_would_come_back_to_the_same_node_stays(toleration: Toleratio
     plan = off_n1(web)
     assert blocked(plan) == ({} if moves else {"web": Reason.TOLERATES_QUARANTINE})
     assert bool(plan.moves) is moves
-    # Without accelerators to offer, the node takes nobody, whoever tolerates what.
+    # A node without accelerators takes no pod, whatever the pod tolerates.
     bare = unhealthy_node("n1", 0)
     assert decided(snapshot(pool(), [node("a1"), bare, node("n2")], [web]), UNHEALTHY).moves
 
@@ -349,7 +349,7 @@ def test_while_too_many_have_failed_nothing_is_moved_and_bursting_goes_on() -> N
     assert sent_to(plan) == {"waits": "lambda"}
 
 
-def test_a_view_that_is_stale_moves_nobody() -> None:
+def test_a_view_that_is_stale_moves_no_pod() -> None:
     seen = snapshot(pool(), [node("a1"), unhealthy_node("n1")], [owned("web", on="n1")], stale="lost")
     plan = decided(seen, UNHEALTHY)
     assert plan.frozen

@@ -74,4 +74,4 @@ def test_through_a_freeze_the_verdict_stands_and_every_timer_starts_anew(seen: S
 def test_the_pass_after_a_freeze_goes_on() -> None:
     frozen = decided(stale())
     found = decided(snapshot(pool(), [node("a1"), node("n1")], PODS), frozen.state)
-    assert [one.pod.name for one in found.bursts] == ["p"]
+    assert [burst.pod.name for burst in found.bursts] == ["p"]

@@ -1,4 +1,4 @@
-"""When a node counts as unhealthy, and when it is well again."""
+"""When a node counts as unhealthy, and when as healthy again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WELL = [node(f"a{index}") for index in range(2, 10)]
 
 
 def watching(first: Node | None = None, **health: Any) -> Watch:
-    """A watch that has seen the node well."""
+    """A watch that has seen the node healthy."""
     watch = Watch(pool(health=health))
     watch.see(-1000, [first or node("a1"), *WELL])
     return watch
@@ -222,7 +222,7 @@ def test_a_node_found_in_quarantine_is_unhealthy_until_clear_seconds_passed_with
     assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
     watch.see(119.9, [tainted, *WELL])
     assert watch.unhealthy() == {"a1": Reason.NODE_NOT_READY}
-    # Its taint is seen until somebody has taken it away, which makes nobody unhealthy again.
+    # The node has its taint until it is removed, and the removal does not make the node unhealthy.
     for now in (120, 121):
         watch.see(now, [tainted, *WELL])
         assert watch.fault("a1") is None

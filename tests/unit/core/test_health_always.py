@@ -99,7 +99,7 @@ READY = st.sampled_from(("True", "False", "Unknown"))
 
 @st.composite
 def untold(draw: st.DrawFn) -> Sequence[Node]:
-    """Nodes of nebius that have never been ready, or whose conditions nobody knows; aws is well."""
+    """Nodes of nebius that were never ready or whose conditions are unknown; aws is healthy."""
     young = [
         node(f"n{index}", draw(st.sampled_from((0, 8))), ready=draw(st.sampled_from(("False", "Unknown"))))
         for index in range(draw(st.integers(0, 3)))
@@ -160,7 +160,7 @@ signs = st.builds(
     tried=st.booleans(),
     failing=st.sampled_from((False, False, True)),
     # A first pod that is ready has been bound.
-).filter(lambda one: one.tried or not one.ready)
+).filter(lambda sign: sign.tried or not sign.ready)
 stories = st.lists(st.tuples(steps, signs, st.sampled_from((False, False, False, True))), max_size=30)
 POOL = pool(health={"clearSeconds": 60, "breaker": {"backoffSeconds": 100, "maxBackoffSeconds": 350}})
 SPEC = POOL.spec.health

@@ -47,7 +47,7 @@ def test_cordoned_nodes_that_are_upgraded_do_not_fail_their_provider(how: dict[s
     for now in (0, 30, 1000):
         watch.see(now, [*some(9, cordoned=True, **how), node("a9")])
         assert (watch.provider().failing, watch.provider().troubled) == (None, False)
-    # Each of them is unhealthy all the same.
+    # Each of them is still unhealthy.
     assert len(watch.unhealthy()) == 9
     watch.see(1001, [*some(5, cordoned=True, **how), *some(5, 5, ready="Unknown")])
     assert watch.provider().failing is None

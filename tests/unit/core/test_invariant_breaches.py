@@ -81,17 +81,17 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
     ),
     "two canaries": (
         2,
-        replaced(bursts=tuple(burst(one, "crusoe", "nebius") for one in PENDING), moves=()),
+        replaced(bursts=tuple(burst(pod, "crusoe", "nebius") for pod in PENDING), moves=()),
         {"breakers": {"crusoe": half_open("c1")}},
     ),
     "beyond maxAccelerators": (
         3,
-        replaced(bursts=tuple(burst(one, "nebius") for one in PENDING), moves=(move(WEB, "nebius"),)),
+        replaced(bursts=tuple(burst(pod, "nebius") for pod in PENDING), moves=(move(WEB, "nebius"),)),
         {},
     ),
     "beyond the budget": (
         3,
-        replaced(bursts=tuple(burst(one, "nebius") for one in PENDING), moves=()),
+        replaced(bursts=tuple(burst(pod, "nebius") for pod in PENDING), moves=()),
         {"budget": {"perHour": "3"}},
     ),
     "admission to a bounded provider": (3, replaced(admission=Admission("nebius")), {"admission": "Always"}),

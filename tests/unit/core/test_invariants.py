@@ -44,7 +44,7 @@ def test_no_pod_is_burst_that_fits_now_on_a_preferred_provider(case: Case) -> No
     """After those ahead of it took their places, in at least one way, there is none left for it on any before."""
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
     for burst in plan.bursts:
-        preferred = truth.providers[: [one.name for one in truth.providers].index(burst.provider)]
+        preferred = truth.providers[: [provider.name for provider in truth.providers].index(burst.provider)]
         assert no_room_at_home(truth, plan, burst, case.state), burst
         for standby in preferred[1:]:
             assert not_taken(truth, plan, burst, standby, case.state), (burst, standby.name)
@@ -57,24 +57,24 @@ def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -
     if not sent_to(truth, burst.pod):
         before, perhaps = ahead(home, burst.pod), []
     else:
-        # Those that were sent on come last at home, and have a place there and where they were sent.
+        # Pods that were sent come last at home. They have a place there and on their standby.
         before, perhaps = home, ahead((h.pod for h in plan.holds if sent_to(truth, h.pod)), burst.pod)
     shapes = [[pod.shape for pod in pods] for pods in (before, perhaps)]
     return refused or truth.may_find_no_room(burst.pod.shape, primary, *shapes)
 
 
 def sent_to(truth: Oracle, pod: Pod) -> str:
-    """Where a pod was sent on to before this pass, to a provider that the pool still has."""
+    """The provider to which a pod was sent before this pass, if the pool still has it."""
     flying = truth.seen.in_flight.get(pod.uid)
     if flying is not None:
         return flying.provider
-    known = next((one for one in truth.providers[1:] if one.name == pod.burst), None)
+    known = next((provider for provider in truth.providers[1:] if provider.name == pod.burst), None)
     return pod.burst if known is not None and truth.tolerates(pod.shape, known) else ""
 
 
 def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state: PoolState) -> bool:
     pod = burst.pod
-    earlier = [one for one in plan.bursts if one.provider == standby.name and rank(one.pod) < rank(pod)]
+    earlier = [burst for burst in plan.bursts if burst.provider == standby.name and rank(burst.pod) < rank(pod)]
     if not truth.tolerates(pod.shape, standby):
         if not truth.allows(pod, standby):
             return True
@@ -86,11 +86,11 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state:
     elif over(truth, pod, standby, state):
         return True
     reserved = [h.pod for h in plan.holds if h.provider == standby.name and h.reason is Reason.AWAITING_SCHEDULER]
-    first = [one for one in reserved if sent_to(truth, one) or rank(one) < rank(pod)]
-    taken = [*first, *(one.pod for one in earlier), *truth.foreign_to(standby)]
-    return truth.may_find_no_room(pod.shape, standby, [one.shape for one in taken]) or (
+    first = [other for other in reserved if sent_to(truth, other) or rank(other) < rank(pod)]
+    taken = [*first, *(burst.pod for burst in earlier), *truth.foreign_to(standby)]
+    return truth.may_find_no_room(pod.shape, standby, [other.shape for other in taken]) or (
         # A reservation that was not kept, for it flies without a place, proves nothing; nor do others' elsewhere.
-        bool(truth.seen.foreign) or any(one.uid in truth.seen.in_flight for one in first)
+        bool(truth.seen.foreign) or any(pod.uid in truth.seen.in_flight for pod in first)
     )
 
 
@@ -109,14 +109,14 @@ def over(truth: Oracle, pod: Pod, standby: Provider, state: PoolState) -> bool:
 @given(cases())
 def test_all_that_are_sent_or_wait_for_the_scheduler_have_places_at_the_same_time(case: Case) -> None:
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
-    for one in truth.providers:
-        pods = placed(plan, one.name, in_flight=case.seen.in_flight)
-        if one.capacity.type == "OnDemand":
+    for provider in truth.providers:
+        pods = placed(plan, provider.name, in_flight=case.seen.in_flight)
+        if provider.capacity.type == "OnDemand":
             pods = [pod for pod in pods if pod not in [burst.pod for burst in plan.bursts]]
-        foreign = truth.foreign_to(one) if one is not truth.providers[0] else []
+        foreign = truth.foreign_to(provider) if provider is not truth.providers[0] else []
         # One foreign pod gets the place it can have; of several the first may take that of the second.
         shapes = [pod.shape for pod in (*pods, *(foreign if len(foreign) == 1 else ()))]
-        assert truth.can_all_be_placed(shapes, one), one.name
+        assert truth.can_all_be_placed(shapes, provider), provider.name
 
 
 # -- invariant 3
@@ -157,10 +157,10 @@ def test_a_view_that_is_stale_or_shows_no_primary_changes_nothing(case: Case, st
 
 @often
 @given(cases())
-def test_nobody_is_sent_where_it_may_go_already_or_while_a_write_is_under_way(case: Case) -> None:
+def test_no_pod_is_sent_where_it_may_go_already_or_while_a_write_is_under_way(case: Case) -> None:
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
     for burst in plan.bursts:
-        to = next(one for one in truth.providers if one.name == burst.provider)
+        to = next(provider for provider in truth.providers if provider.name == burst.provider)
         assert burst.tolerations
         assert not truth.tolerates(burst.pod.shape, to)
         assert burst.pod.uid not in case.seen.in_flight
@@ -175,12 +175,12 @@ def test_nobody_is_sent_where_it_may_go_already_or_while_a_write_is_under_way(ca
 def test_every_waiting_pod_is_decided_once_and_no_other_is_touched(case: Case) -> None:
     plan = decided(case.seen, case.state)
     decisions: list[Burst | Hold] = [*plan.bursts, *plan.holds]
-    assert sorted(one.pod.uid for one in decisions) == sorted(pod.uid for pod in case.seen.waiting)
-    known = {one.name for one in case.seen.pool.spec.providers}
-    for one in decisions:
-        assert isinstance(one.reason, Reason)
-        assert {name for name, _ in one.rejected} <= known
-        assert all(isinstance(reason, Reason) for _, reason in one.rejected)
+    assert sorted(decision.pod.uid for decision in decisions) == sorted(pod.uid for pod in case.seen.waiting)
+    known = {provider.name for provider in case.seen.pool.spec.providers}
+    for decision in decisions:
+        assert isinstance(decision.reason, Reason)
+        assert {name for name, _ in decision.rejected} <= known
+        assert all(isinstance(reason, Reason) for _, reason in decision.rejected)
     bound = {pod.uid for info in case.seen.nodes for pod in info.pods if request_of(pod, GPU)}
     assert {mark.pod.uid for mark in plan.label_fixes} <= bound
 
@@ -193,7 +193,7 @@ def test_only_pods_that_may_go_are_sent_and_only_after_their_time(case: Case) ->
     for burst in plan.bursts:
         pod = burst.pod
         assert (pod.gated, pod.nominated, pod.deleting) == (False, "", None)
-        assert truth.allows(pod, next(one for one in truth.providers if one.name == burst.provider))
+        assert truth.allows(pod, next(provider for provider in truth.providers if provider.name == burst.provider))
         at_home = dict(burst.rejected)[truth.providers[0].name]
         for_ever = at_home in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE, Reason.NOT_BOUND_IN_TIME)
         failed = not plan.state.breaker(truth.providers[0].name).closed
@@ -225,7 +225,7 @@ def test_a_decision_depends_on_nothing_but_what_is_seen_and_changes_none_of_it(c
 
 @rarely
 @given(cases())
-def test_observing_decides_the_same_as_enforcing_and_admits_nobody(case: Case) -> None:
+def test_observing_decides_the_same_as_enforcing_and_admits_no_pod(case: Case) -> None:
     plans = {}
     for mode in Mode:
         spec = case.seen.pool.spec.model_copy(update={"mode": mode})
@@ -242,7 +242,7 @@ def test_observing_decides_the_same_as_enforcing_and_admits_nobody(case: Case) -
 @often
 @given(cases(), st.floats(0, 0.999))
 def test_before_the_time_to_recheck_at_time_alone_changes_nothing(case: Case, share: float) -> None:
-    """A pass that sends nobody on is repeated with nothing new at any time before it said, or an hour later."""
+    """A pass without bursts is repeated without changes before its recheck, or an hour later."""
     first = decided(case.seen, case.state)
     if first.bursts:
         return

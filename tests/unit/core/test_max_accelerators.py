@@ -90,7 +90,7 @@ def test_the_limit_holds_where_nodes_are_made_on_demand() -> None:
     assert list(sent_to(found).values()).count("nebius") == 3
 
 
-def test_a_pool_over_its_limit_sends_nobody_there() -> None:
+def test_a_pool_over_its_limit_sends_no_pod_there() -> None:
     assert sent_to(plan(pod("x", 8, on="n1"), pod("p", 1), limit=4)) == {"p": "crusoe"}
 
 

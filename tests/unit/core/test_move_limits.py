@@ -27,7 +27,7 @@ def passed(
 
 
 def gone(index: int, *, ago: float, **fields: Any) -> Any:
-    """A move of another pod than those six."""
+    """A move of a seventh pod."""
     return pod_move(owned(f"g{index}", on="n9", owner=f"og-{index}"), "aws", at=NOW - ago, **fields)
 
 
@@ -49,14 +49,14 @@ def test_a_move_counts_until_its_replacement_is_bound_or_two_minutes_are_over() 
 
 @pytest.mark.parametrize("again", [{}, {"refused_since": NOW - 900}], ids=["first", "once more"])
 def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(again: dict[str, Any]) -> None:
-    queued = tuple(pod_move(one, "aws", at=NOW - 500, request=Request.ASKED, **again) for one in LEAVING[:3])
+    queued = tuple(pod_move(pod, "aws", at=NOW - 500, request=Request.ASKED, **again) for pod in LEAVING[:3])
     plan = passed(at_once=4, moves=queued)
     assert [move.pod.name for move in plan.moves] == ["p3"]
     assert plan.recheck_at is None or plan.recheck_at > NOW
     assert [move.pod.name for move in passed(at_once=9, per_minute=5, moves=queued).moves] == ["p3", "p4"]
 
 
-def test_a_sibling_that_was_there_before_replaces_nobody() -> None:
+def test_a_sibling_that_was_there_before_replaces_no_pod() -> None:
     sibling = owned("old", on="a1", owner="og-1", age=500)
     assert len(passed(sibling, at_once=1, moves=(gone(1, ago=100),)).moves) == 0
 
@@ -127,7 +127,7 @@ def test_no_more_are_moved_in_a_minute_than_may_be() -> None:
     new = [owned(f"new{index}", on="a1", owner=f"og-{index}", age=58) for index in range(3)]
     plan = passed(*new, moves=done)
     assert len(plan.moves) == 2
-    stay = next(one for one in plan.blocked if one.reason is Reason.AT_MOVE_LIMIT)
+    stay = next(blocked for blocked in plan.blocked if blocked.reason is Reason.AT_MOVE_LIMIT)
     assert stay.until == plan.recheck_at == NOW + 1
     over = tuple(gone(index, ago=60) for index in range(3))
     assert len(passed(*new, moves=over).moves) == 4
@@ -142,13 +142,13 @@ def test_refused_evictions_count_neither_way() -> None:
 def test_refused_ones_are_tried_again_within_the_limit_after_all_others_and_those_that_waited_longest_first() -> None:
     ago = {"p0": 30, "p1": 40, "p2": 20, "p3": 50}
     refused = tuple(
-        pod_move(one, "aws", at=NOW - ago[one.name], refused_since=NOW - ago[one.name])
-        for one in LEAVING
-        if one.name in ago
+        pod_move(pod, "aws", at=NOW - ago[pod.name], refused_since=NOW - ago[pod.name])
+        for pod in LEAVING
+        if pod.name in ago
     )
     plan = passed(moves=refused)
-    assert [one.pod.name for one in plan.moves] == ["p4", "p5", "p3", "p1"]
-    assert {one.pod.name for one in plan.blocked} == {"p0", "p2"}
+    assert [move.pod.name for move in plan.moves] == ["p4", "p5", "p3", "p1"]
+    assert {blocked.pod.name for blocked in plan.blocked} == {"p0", "p2"}
 
 
 def test_moves_home_have_limits_of_their_own() -> None:
@@ -162,7 +162,7 @@ def test_moves_home_have_limits_of_their_own() -> None:
 
 
 def recorded(*ago: float) -> PoolState:
-    return changed(UNWELL, recent_moves=tuple((NOW - one, MoveKind.FAILOVER) for one in ago))
+    return changed(UNWELL, recent_moves=tuple((NOW - seconds, MoveKind.FAILOVER) for seconds in ago))
 
 
 def test_what_an_earlier_leader_moved_in_the_last_minute_counts() -> None:
@@ -217,7 +217,7 @@ def test_one_that_is_tried_again_is_recorded_once_a_second() -> None:
 
 def test_all_that_are_tried_again_together_are_recorded_beside_those_asked_for_in_the_same_second() -> None:
     def refused(ago: float) -> tuple[Any, ...]:
-        return tuple(pod_move(one, "aws", at=NOW - ago, refused_since=NOW - ago) for one in LEAVING[:2])
+        return tuple(pod_move(pod, "aws", at=NOW - ago, refused_since=NOW - ago) for pod in LEAVING[:2])
 
     of, nodes = pool(), [node("a1"), unhealthy_node("n1")]
     plan = decided(snapshot(of, nodes, LEAVING[:2], moves=refused(11)), UNWELL)

@@ -1,5 +1,5 @@
-"""Whatever fails in whatever order, and whoever leads: moves stay within their limits, nobody is moved without a place
-or too often, and once everything is well nothing moves any more.
+"""Whatever fails in whatever order, and whoever leads: moves stay within their limits, no pod is moved without a place
+or too often, and once everything is healthy no pod moves.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Moving(RuleBasedStateMachine):
         fleet.run(2440)
         before = len(fleet.evictions)
         fleet.run(700)
-        assert len(fleet.evictions) == before, "with nothing new to see, pods are moved for ever"
+        assert len(fleet.evictions) == before, "without changes, pods are moved again and again"
         unproved = {name for name, breaker in fleet.operator.state.recorded.breakers.items() if not breaker.closed}
         quarantined = [name for name, found in fleet.cluster.nodes.items() if found.quarantined]
         assert {fleet.cluster.provider_of(name) for name in quarantined} <= unproved

@@ -13,7 +13,7 @@ from tests.unit.core.moving import half_open, opened
 from tests.unit.core.passes import decided, hold_of, holds, sent_to
 
 
-def test_an_open_provider_takes_nobody() -> None:
+def test_an_open_provider_takes_no_pod() -> None:
     seen = snapshot(pool(), [node("a1"), node("n1"), node("c1")], [pod("full", 8, on="a1"), pod("web", 1)])
     plan = decided(seen, pool_state(breakers={"nebius": opened()}))
     assert sent_to(plan) == {"web": "crusoe"}
@@ -35,7 +35,7 @@ def test_a_half_open_provider_is_tried_with_one_pod_at_a_time() -> None:
     plan = decided(snapshot(of, [node("a1"), node("n1")], pods), state)
     assert sent_to(plan) == {"one": "nebius"}
     assert holds(plan) == {"two": Reason.CANARY_UNDER_WAY}
-    # While it is on its way, waits there, or runs and has not proved itself, nobody else is sent.
+    # No other pod is sent while the canary is on its way, waits there or has not proved the provider.
     sent = pod("one", 1, sent=[("nebius", NOW - 1)], waited=90)
     for seen in (
         snapshot(of, [node("a1"), node("n1")], pods, in_flight={pods[1].uid: Offer("nebius", NOW)}),

@@ -228,7 +228,7 @@ def test_pending_seconds_longer_than_the_autoscalers_time_are_kept() -> None:
     assert found.overflow[0].until == NOW + 50
 
 
-# -- pods that were sent on
+# -- pods that were sent to a standby
 
 
 def test_a_pod_that_was_sent_on_is_known_by_its_label_and_its_toleration() -> None:

@@ -35,7 +35,7 @@ def plan(*pods: Pod, state: PoolState = SATURATED, grows: bool = False) -> Plan:
         "nothing to wait for",
         "pending seconds",
         "the first of several",
-        "a pod sent on",
+        "a pod sent to a standby",
         "a pod that fits",
         "a place soon free",
         "no room anywhere",

@@ -50,7 +50,7 @@ def test_the_least_important_of_equal_numbers() -> None:
     assert moved_to(room(stuck(2), *pods)) == {"s2": "nebius"}
 
 
-def test_nobody_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not_saturated() -> None:
+def test_no_pod_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not_saturated() -> None:
     assert room(stuck(), *full_primary(), reschedule={"policy": "Never"}).moves == ()
     waits = stuck(waited=1)
     plan = room(waits, *full_primary(), state=pool_state(Saturation(False)))
@@ -101,14 +101,14 @@ def test_there_is_never_a_chain_each_has_a_place_now_at_the_same_time_as_the_oth
     pods = [owned("x", 2, on="a1"), owned("y", 2, on="a1")]
     assert room(stuck(4), *pods, nodes=small).moves == ()
     assert set(moved_to(room(stuck(4), *pods, nodes=[node("a1", 4), node("n1", 4)]))) == {"x", "y"}
-    # What was tried in vain has taken nobody's place.
+    # The failed trial has kept no place.
     of_two = [node("a1", 4), node("a2", 2), node("n1", 3)]
     other = pod("w", 2, priority=4, allowed=())
     assert len(room(stuck(4), other, *pods, owned("z", 2, on="a2"), nodes=of_two).moves) == 1
 
 
 @pytest.mark.parametrize("breaker", [opened(), half_open("n1")])
-def test_a_standby_that_is_not_used_as_it_fits_takes_nobody(breaker: Any) -> None:
+def test_a_standby_that_is_not_used_as_it_fits_takes_no_pod(breaker: Any) -> None:
     state = pool_state(Saturation(True), breakers={"nebius": breaker})
     assert room(stuck(), *full_primary(), state=state).moves == ()
 
@@ -123,7 +123,7 @@ def test_one_that_is_served_by_moves_under_way_needs_no_more() -> None:
     assert moved_to(room(stuck(), another, *leaving)) == {"s2": "nebius"}
 
 
-def test_nobody_is_moved_who_would_come_back_to_what_is_free_beside_it() -> None:
+def test_no_pod_is_moved_whose_replacement_would_fit_on_its_node_again() -> None:
     pods = [owned("x", 1, on="a1"), owned("y", 2, on="a1")]
     assert room(stuck(4), *pods, nodes=[node("a1", 4), node("n1")]).moves == ()
 

@@ -63,7 +63,7 @@ def test_a_pod_stays_on_a_node_that_was_unhealthy_and_is_well_since_a_moment() -
     assert not holds(LEAVES, found([WELL, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
 
 
-def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
+def test_no_pod_is_moved_by_a_view_that_is_not_trusted() -> None:
     seen = found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"])
     replace = msgspec.structs.replace
     all_silent = replace(seen, health=replace(seen.health, all_silent="all heartbeats have stopped"))
@@ -72,7 +72,7 @@ def test_nobody_is_moved_by_a_view_that_is_not_trusted_by_now() -> None:
     assert not holds(LEAVES, exceeded)
 
 
-def test_nobody_comes_home_once_the_primary_is_saturated_save_the_first_that_it_is_tried_with() -> None:
+def test_no_pod_comes_home_to_a_saturated_primary_except_its_canary() -> None:
     nodes = [WELL, node("n1")]
     assert holds(COMES, found(nodes, [COMES.pod]))
     assert not holds(COMES, found(nodes, [COMES.pod], saturated=True))
@@ -80,6 +80,6 @@ def test_nobody_comes_home_once_the_primary_is_saturated_save_the_first_that_it_
     assert not holds(COMES, found(nodes, [COMES.pod], aws=opened()))
 
 
-def test_a_provider_that_the_pool_has_lost_takes_nobody() -> None:
+def test_a_provider_that_the_pool_has_lost_takes_no_pod() -> None:
     lost = msgspec.structs.replace(LEAVES, target="elsewhere")
     assert not holds(lost, found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"]))

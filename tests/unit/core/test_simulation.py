@@ -1,5 +1,5 @@
-"""Whatever happens in whatever order, and wherever the operator stops: limits hold, nobody is lost or sent twice, and
-once nothing happens any more, nothing is done any more and everybody who can run somewhere does.
+"""Whatever happens in whatever order, and wherever the operator stops: limits hold, no pod is lost or sent twice, and
+when events end, the operator stops acting and each pod that fits somewhere runs.
 """
 
 from __future__ import annotations

@@ -20,5 +20,5 @@ def test_with_the_governor_fewer_workloads_are_moved_than_without_and_none_twice
     assert governed.most == 1
     assert governed.bursts <= ungoverned.bursts
     assert (never.moves, never.in_vain) == (0, 0)
-    # And the standby is given back all the same.
+    # The standby is still given back.
     assert governed.standby_hours < 0.9 * never.standby_hours

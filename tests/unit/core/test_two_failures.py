@@ -1,4 +1,4 @@
-"""Two providers that fail together never empty a third, and load that comes and goes moves nobody back and forth."""
+"""Two providers that fail together never empty a third, and changing load moves no pod back and forth."""
 
 from __future__ import annotations
 

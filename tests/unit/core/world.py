@@ -1,6 +1,6 @@
 """A simulated cluster whose operator sees late, loses writes and may stop at any instruction, and what always holds.
 
-The scheduler binds in any order, and refuses some pods for reasons that nobody else knows.
+The scheduler binds in any order, and refuses some pods for unknown reasons.
 """
 
 from __future__ import annotations

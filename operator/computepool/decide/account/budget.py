@@ -1,9 +1,8 @@
-"""What standbys cost, what was spent today, and what may be added. Invariant 3: a budget is never exceeded by decision.
+"""The cost of standbys, the spend of the day, and the rest of the budget. Invariant 3: no decision exceeds a budget.
 
-What counts against the hour: pods bound to standbys, and waiting pods that may go there without any further decision.
-A terminating pod costs as long as it runs, and that is counted as spent. It does not count against the hour, so that
-the pod made in its place does not have to wait for it. A pod that terminates on a lost node costs nothing: it may be
-seen so for days, while nothing runs there any more.
+Pods bound to standbys count against the hour, and so do waiting pods that may go there without a further decision. A
+terminating pod adds to the spend while it runs. It does not count against the hour, so that the pod in its place need
+not wait. A pod that terminates on a lost node costs nothing: the API may show it for days after it has ended.
 """
 
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ from computepool.model.state import Spend, in_cents
 HOUR: Final = Decimal(3600)
 NOTHING: Final = Decimal(0)
 RECORD_SECONDS: Final = 60.0
-"""How often the recorded spend is brought up to date while it grows. What a status shows must not tick."""
+"""Time between updates of the recorded spend while it grows. Each update is a write of the status."""
 _MICROS: Final = Decimal("0.000001")
 
 
@@ -33,19 +32,19 @@ class BudgetAccount(msgspec.Struct, frozen=True):
     """A pool's money at one moment, in the currency of its prices."""
 
     spend: Spend | None = None
-    """What is recorded from now on; None without a budget."""
+    """The spend to record; None without a budget."""
     rate: Decimal | None = None
-    """What the pool's pods on standbys cost in an hour from now on."""
+    """Hourly cost of the pool's pods on standbys from now on."""
     remaining: Decimal | None = None
-    """How much more an hour may be added, below zero where there is too much already; None: without bound."""
+    """Hourly cost that may be added; negative if the budget is exceeded already; None without a bound."""
     excess: Decimal = NOTHING
     """Hourly cost above the budget, counting pods on standbys that are not terminating."""
     recheck_at: float | None = None
-    """When time alone may change any of it."""
+    """Next time at which the account may change although the cluster does not."""
 
 
 def budget_account(context: Context) -> BudgetAccount:
-    """Return what was spent since the state before, and what the budget leaves."""
+    """Return the spend up to now, and the rest of the budget."""
     budget = context.spec.budget
     if budget is None:
         return BudgetAccount()
@@ -54,7 +53,7 @@ def budget_account(context: Context) -> BudgetAccount:
     rate = sum(costs, NOTHING)
     exact = recorded_spend(_spend_before(context), rate, context.now)
     spent = accrued(exact, rate, context.now).spent
-    running = rate - sum((hourly_cost(s.provider, s.ending) for s in standbys), NOTHING)
+    running = rate - sum((hourly_cost(supply.provider, supply.ending) for supply in standbys), NOTHING)
     bound = min(_bounds(budget, spent))
     return BudgetAccount(
         spend=msgspec.structs.replace(exact, rate=sum(map(in_cents, costs), NOTHING)),
@@ -66,25 +65,25 @@ def budget_account(context: Context) -> BudgetAccount:
 
 
 def _spend_before(context: Context) -> Spend | None:
-    """Return the recorded spend, with the rate as exact as it is known."""
+    """Return the recorded spend, with the exact rate if the memory has it: the record is rounded to cents."""
     spend, rate = context.state.recorded.spend, context.state.memory.rate
     return spend if spend is None or rate is None else msgspec.structs.replace(spend, rate=rate)
 
 
-def cost_of(target: Provider, pod: Pod, resource: str) -> Decimal:
-    """Return what the pod costs in an hour on a provider: nothing on the primary."""
-    return NOTHING if target.primary else hourly_cost(target, request_of(pod, resource))
+def cost_of(provider: Provider, pod: Pod, resource: str) -> Decimal:
+    """Return the pod's hourly cost on a provider; zero on the primary."""
+    return NOTHING if provider.primary else hourly_cost(provider, request_of(pod, resource))
 
 
-def hourly_cost(target: Provider, amount: int) -> Decimal:
-    """Return what so many thousandths of an accelerator cost in an hour; nothing where no price is given."""
-    return NOTHING if target.price is None else target.price * amount / MILLI
+def hourly_cost(provider: Provider, amount: int) -> Decimal:
+    """Return the hourly cost of `amount` thousandths of an accelerator; zero if the provider has no price."""
+    return NOTHING if provider.price is None else provider.price * amount / MILLI
 
 
 def recorded_spend(before: Spend | None, rate: Decimal, now: float) -> Spend:
-    """Return the spend to record: the one before as long as it tells the truth, else what is spent by now.
+    """Return the spend to record: `before` while it is still right, else the spend up to now.
 
-    `rate`: what the pool's pods on standbys cost in an hour from now on.
+    `rate`: hourly cost of the pool's pods on standbys from now on.
     """
     current = accrued(before, rate, now)
     if before is None or before.day != current.day or before.rate != rate or now < before.at:
@@ -94,9 +93,9 @@ def recorded_spend(before: Spend | None, rate: Decimal, now: float) -> Spend:
 
 
 def accrued(before: Spend | None, rate: Decimal, now: float) -> Spend:
-    """Return what is spent by now: what was spent before, and since then by the rate of then. `rate`: from now on.
+    """Return the spend up to now: the spend before plus the time since then at the rate before.
 
-    A clock that goes backwards adds nothing; at midnight (UTC) a new day begins.
+    `rate`: hourly cost from now on. A clock that goes backwards adds nothing. A day begins at midnight, UTC.
     """
     today = _day_of(now)
     day = today.date().isoformat()
@@ -120,24 +119,28 @@ def _cost(rate: Decimal, seconds: float) -> Decimal:
 
 def _bounds(budget: Budget, spent: Decimal) -> list[Decimal]:
     hour, day = budget.hourly(), budget.daily()
-    # The rest of the day's budget has to cover one hour at least.
+    # The rest of the day's budget must cover at least one hour.
     return [bound for bound in (hour, None if day is None else day - spent) if bound is not None]
 
 
 def _expected(context: Context) -> Decimal:
-    """Return what pods that are not seen on a node yet will cost at most in an hour, wherever they may go."""
-    dearest = sorted((t for t in context.standbys if t.price), key=lambda t: t.price or NOTHING, reverse=True)
+    """Return the highest hourly cost of the pods that are not seen on a node yet and may go to standbys."""
+    dearest = sorted(
+        (standby for standby in context.standbys if standby.price),
+        key=lambda standby: standby.price or NOTHING,
+        reverse=True,
+    )
     pods: Iterable[Pod] = (*context.snapshot.waiting, *context.snapshot.on_unknown_nodes) if dearest else ()
     cost = NOTHING
     for pod in pods:
         if pod.deleting is None:
-            target = next((t for t in dearest if context.may_land_on(pod, t)), None)
-            cost += NOTHING if target is None else cost_of(target, pod, context.resource)
+            provider = next((standby for standby in dearest if context.may_land_on(pod, standby)), None)
+            cost += NOTHING if provider is None else cost_of(provider, pod, context.resource)
     return cost
 
 
 def _recheck_at(budget: Budget, spend: Spend, spent: Decimal, running: Decimal, now: float) -> float | None:
-    """Return when the rest of the day no longer covers an hour, the next day begins, or the record is out of date."""
+    """Return when the rest of the day stops covering an hour, the day ends or the record needs an update."""
     if not (spent or spend.rate):
         return None
     times = [_day_of(now).timestamp() + 86_400]

@@ -1,10 +1,9 @@
-"""What the admission policy gives to pods as they are created.
+"""The tolerations that the admission policy adds to new pods.
 
-Admission lists a single provider: the most preferred provider that has room, so that the scheduler can't choose a less
-preferred one. Invariant 3: it never lists a provider with maxAccelerators, nor any provider while the pool has a
-budget, because nothing is counted at admission. Nor does it list a provider whose breaker is not closed. While a
-preferred provider is half-open, admission stays closed until that provider has its first pod: otherwise all new pods
-would pass it by, and it could never prove itself.
+Admission lists only the most preferred provider that has room, because the scheduler could choose any provider in a
+list. The provider's breaker is closed. Invariant 3: the API server counts nothing, so the provider has no
+maxAccelerators and the pool has no budget. While a preferred provider is half-open, admission stays closed until that
+provider has its canary. Otherwise all new pods would go elsewhere and the provider would never get one.
 """
 
 from computepool.assess.capacity.providers import Provider
@@ -15,15 +14,14 @@ from computepool.model.api import AdmissionMode, Mode
 
 
 def admission_of(context: Context, account: Account) -> Admission:
-    """Return what new pods get; closed unless the pool's mode and saturation open it."""
-    # Where an older pool keeps pods that this pool selects too, the policy could not tell them apart.
+    """Return the tolerations for new pods; none unless the pool's mode and saturation open admission."""
+    # If an older pool also selects pods of this pool, the policy can't tell which pool a new pod belongs to.
     if not _is_open(context) or context.snapshot.conflicts or context.spec.budget is not None:
         return Admission()
-    chosen = _choose(context, account)
-    if chosen is None:
+    provider = _choose(context, account)
+    if provider is None:
         return Admission()
-    preference = context.primary.selector.requirements
-    return Admission(chosen.name, chosen.tolerations, preference)
+    return Admission(provider.name, provider.tolerations, context.primary.selector.requirements)
 
 
 def _is_open(context: Context) -> bool:
@@ -34,11 +32,11 @@ def _is_open(context: Context) -> bool:
 
 
 def _choose(context: Context, account: Account) -> Provider | None:
-    unlimited = [target for target in context.standbys if target.limit is None and account.is_closed(target)]
-    for target in context.standbys:
-        if account.wants_canary(target):
+    unlimited = [provider for provider in context.standbys if provider.limit is None and account.is_closed(provider)]
+    for provider in context.standbys:
+        if account.wants_canary(provider):
             return None
-        if target in unlimited and account.has_room(target):
-            return target
-    # No provider has room: what stands may stand, because a status that flickers with every last place helps nobody.
-    return next((target for target in unlimited if target.name == context.state.recorded.admitting), None)
+        if provider in unlimited and account.has_room(provider):
+            return provider
+    # No provider has room. Keep the present choice, because each change of the last free place would write the status.
+    return next((provider for provider in unlimited if provider.name == context.state.recorded.admitting), None)

@@ -1,11 +1,11 @@
-"""Where each overflowing pod goes: the walk over the standby providers, most preferred first.
+"""Chooses the standby provider of each overflowing pod.
 
-Kept here, for every burst:
-- invariant 1: no pod is burst that fits now on a preferred, healthy provider: providers are tried in order of
-  preference, and a pod is in the queue only after the primary was tried;
-- invariant 2: bursts never exceed what fits on the target: the account has taken the places of everything promised;
-- invariant 3: `maxAccelerators` and budgets are never exceeded: every pod of the pool that tolerates a limited provider
-  and is not seen on a node elsewhere counts against it, wherever it was last sent.
+Each burst keeps these invariants:
+- 1: A pod goes to the most preferred provider that can take it. Only pods that the primary can't take are here.
+
+- 2: Bursts never exceed the free capacity of a provider. The account has taken all promised places before.
+- 3: Bursts never exceed `maxAccelerators` or a budget. A pod that tolerates a limited provider counts there until it is
+  seen on a node elsewhere.
 """
 
 from collections.abc import Iterable
@@ -25,20 +25,20 @@ from computepool.model.reasons import Reason
 
 Rejected = list[tuple[str, Reason]]
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
-"""Rejections that waiting does not change."""
+"""Rejections that last however long the pod waits."""
 
 
 class BurstPlan(msgspec.Struct, frozen=True):
-    """What was decided about overflowing pods."""
+    """The decisions about overflowing pods."""
 
     bursts: tuple[Burst, ...]
     holds: tuple[Hold, ...]
     stuck: tuple[Pod, ...]
-    """Pods that the primary has no room for and no standby may ever take."""
+    """Pods for which the primary has no room, and which no standby can ever take."""
 
 
 def plan_bursts(context: Context, opened: Opened, pending: PendingMoves) -> BurstPlan:
-    """Offer each pod that overflows to the first provider that can take it, in order of priority and age."""
+    """Offer each overflowing pod to the first provider that can take it, in order of priority and age."""
     planner = _Planner(context, opened, pending)
     for overflow in _queue((*opened.onward, *context.assessment.demand.overflow)):
         planner.place(overflow)
@@ -51,8 +51,6 @@ def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
 
 
 class _Planner:
-    """What was decided so far."""
-
     def __init__(self, context: Context, opened: Opened, pending: PendingMoves) -> None:
         self._context = context
         self._account = opened.account
@@ -65,48 +63,48 @@ class _Planner:
     def place(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
         if overflow.wait is not None and overflow.pod.uid in self._replacing:
-            # It replaces a pod that was moved to a standby, and its place there was found before that.
+            # The pod replaces a moved pod, and the move has found it a place on a standby.
             overflow = msgspec.structs.replace(overflow, wait=None, until=None)
         rejected: Rejected = [(self._context.primary.name, overflow.why)]
-        for target in self._context.standbys:
-            outcome = self._consider(overflow, target, rejected)
+        for provider in self._context.standbys:
+            outcome = self._consider(overflow, provider, rejected)
             if isinstance(outcome, Burst):
                 self.bursts.append(outcome)
                 return
             if isinstance(outcome, Hold):
                 self.holds.append(outcome)
                 return
-            rejected.append((target.name, outcome))
+            rejected.append((provider.name, outcome))
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):
             self.stuck.append(overflow.pod)
-        self.holds.append(_nowhere(overflow, rejected))
+        self.holds.append(_rejected_everywhere(overflow, rejected))
 
-    def _consider(self, overflow: Overflow, target: Provider, rejected: Rejected) -> Burst | Hold | Reason:
-        """Return what becomes of the pod at one provider: sent there, waiting there already, or why not."""
+    def _consider(self, overflow: Overflow, provider: Provider, rejected: Rejected) -> Burst | Hold | Reason:
+        """Return a burst to the provider, a hold if the pod waits there already, or the reason of a rejection."""
         pod = overflow.pod
-        if self._context.tolerates(pod, target):
-            outcome = self._waiting.at(target, pod, pod.offered_since(target.name))
+        if self._context.tolerates(pod, provider):
+            outcome = self._waiting.at(provider, pod, pod.offered_since(provider.name))
             if isinstance(outcome, Reason):
                 return outcome
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
-        if not pod.allows(target.name):
+        if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
-        why = overflow.wait or self._account.reserve([Request(pod)], target, BURST)
+        why = overflow.wait or self._account.reserve([Request(pod)], provider, BURST)
         if why is not None:
             return why
-        missing = tuple(t for t in target.tolerations if t not in pod.shape.tolerations)
-        return Burst(pod, target.name, _because(pod, overflow.why), tuple(rejected), missing)
+        missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
+        return Burst(pod, provider.name, _burst_reason(pod, overflow.why), tuple(rejected), missing)
 
 
-def _because(pod: Pod, why: Reason) -> Reason:
+def _burst_reason(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
         return Reason.NEXT_PROVIDER
     return why if why in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE) else Reason.PRIMARY_SATURATED
 
 
-def _nowhere(overflow: Overflow, rejected: Rejected) -> Hold:
-    """Hold a pod that no provider takes; where all standbys say the same, that is the reason."""
+def _rejected_everywhere(overflow: Overflow, rejected: Rejected) -> Hold:
+    """Hold a pod that all providers reject. The hold has the standbys' reason if they agree."""
     if overflow.wait is not None:
         return Hold(overflow.pod, overflow.wait, rejected=tuple(rejected), until=overflow.until)
     reasons = {reason for _, reason in rejected[1:]}

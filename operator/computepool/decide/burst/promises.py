@@ -1,7 +1,7 @@
-"""Opening the account: whatever was promised before this pass takes its place first.
+"""Opens the account of a pass: earlier promises take their places first.
 
-In this order: pods of other pools that were sent on (in the account itself), the pool's own pods that were sent on, and
-the replacements of pods that were moved.
+The account itself first takes the places of other pools' pods that were sent to a standby. Here follow the pool's own
+pods that were sent, then the replacements of moved pods.
 """
 
 from collections.abc import Iterable
@@ -21,19 +21,18 @@ from computepool.model.reasons import Reason
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """An account in which every promise is kept."""
+    """An account that keeps every promise of earlier passes."""
 
     account: Account
     waiting: Waiting
-    """The pods that wait where they were sent."""
     holds: tuple[Hold, ...]
-    """How they wait."""
+    """One for each pod that waits for the provider to which it was sent."""
     onward: tuple[Overflow, ...]
-    """Pods that were sent on in vain, to be offered to the next provider."""
+    """Pods that their provider did not take, for the next provider."""
 
 
 def open_account(context: Context, budget: BudgetAccount, pending: PendingMoves, label_keys: frozenset[str]) -> Opened:
-    """Open the account of a pass. `label_keys`: node labels that any pod reads that will ask for a place."""
+    """Open the account of a pass. `label_keys`: node labels in the selectors of all pods that need a place."""
     account = Account(context, budget, pending, label_keys)
     waiting = Waiting(context, account)
     holds, onward = _keep_sent(context, waiting, context.assessment.demand.sent)
@@ -43,50 +42,51 @@ def open_account(context: Context, budget: BudgetAccount, pending: PendingMoves,
 
 
 def _keep_sent(context: Context, waiting: Waiting, sent: Iterable[Sent]) -> tuple[list[Hold], list[Overflow]]:
-    """Take the places of the pool's own pods that were sent on; return how they wait, and which go onward."""
-    targets = {target.name: target for target in context.standbys}
+    """Take the places of the pool's pods that were sent to standbys. Return holds, and pods for other standbys."""
+    standbys = {standby.name: standby for standby in context.standbys}
     holds: list[Hold] = []
     onward: list[Overflow] = []
-    for one in sent:
-        waiting.remember(one.pod)
-        outcome = waiting.at(targets[one.offer.provider], one.pod, one.offer.at)
+    for entry in sent:
+        pod, offer = entry.pod, entry.offer
+        waiting.remember(pod)
+        outcome = waiting.at(standbys[offer.provider], pod, offer.at)
         if isinstance(outcome, Hold):
             holds.append(outcome)
-        elif one.pod.uid in context.snapshot.in_flight:
-            # Its write is under way: until that is seen nothing else is decided about it.
-            holds.append(Hold(one.pod, Reason.AWAITING_SCHEDULER, one.offer.provider))
-        elif one.home is not None:
-            holds.append(one.home)
+        elif pod.uid in context.snapshot.in_flight:
+            # The patch of the pod is under way. The next decision waits until the watch shows its outcome.
+            holds.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
+        elif entry.home is not None:
+            holds.append(entry.home)
         else:
-            onward.append(Overflow(one.pod, Reason.NO_ROOM))
+            onward.append(Overflow(pod, Reason.NO_ROOM))
     return holds, onward
 
 
 def _keep_place(context: Context, account: Account, pending: PendingMoves, move: PodMove) -> None:
-    """Take the place of a replacement that is not seen yet, so that no other pod does.
+    """Take the place of a replacement that is not seen yet.
 
-    Where its target has failed since, or is full, it will be sent on: then it has a place elsewhere, and the money for
-    it, before another running pod is moved.
+    If the move's target has failed or is full, the replacement will go to another standby. Then it takes a place and
+    money there, before any other pod is moved.
     """
     if move.target == context.primary.name and not account.is_open(context.primary):
-        # The account has taken its place on the primary.
+        return  # The account has its place already.
+    target = next((standby for standby in context.standbys if standby.name == move.target), None)
+    if target is not None and account.reserve([_request(context, pending, move, target)], target, KEPT) is None:
         return
-    meant = next((target for target in context.standbys if target.name == move.target), None)
-    if meant is not None and account.reserve([_request(context, pending, move, meant)], meant, KEPT) is None:
-        return
-    for target in context.standbys:
-        allowed = target is not meant and move.pod.allows(target.name)
-        if allowed and account.reserve([_request(context, pending, move, target)], target, BURST) is None:
+    for standby in context.standbys:
+        allowed = standby is not target and move.pod.allows(standby.name)
+        if allowed and account.reserve([_request(context, pending, move, standby)], standby, BURST) is None:
             return
 
 
-def _request(context: Context, pending: PendingMoves, move: PodMove, target: Provider) -> Request:
-    """Return what the replacement needs, less what the moved pod still holds: that is counted, and ends with it."""
-    there = pending.there.get(move.pod.uid)
-    if there is None:
+def _request(context: Context, pending: PendingMoves, move: PodMove, provider: Provider) -> Request:
+    """Return the needs of the replacement, less devices and money that count until the moved pod ends."""
+    moved = pending.still_bound.get(move.pod.uid)
+    if moved is None:
         return Request(move.pod)
     source = next((standby for standby in context.standbys if standby.name == move.source), None)
-    ends = source is None or there.deleting is not None
-    saves: Decimal = NOTHING if source is None or ends else cost_of(source, there, context.resource)
-    hands_over = move.source == target.name and there.node not in context.lost_nodes
+    ends = source is None or moved.deleting is not None
+    saves: Decimal = NOTHING if source is None or ends else cost_of(source, moved, context.resource)
+    hands_over = move.source == provider.name and moved.node not in context.lost_nodes
+
     return Request(move.pod, saves, hands_over)

@@ -1,4 +1,4 @@
-"""How long a pod waits at a provider that it may use already, before it is offered to the next one."""
+"""How long a pod waits for a provider that it tolerates before the operator offers it to the next provider."""
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, fit_since
@@ -9,43 +9,47 @@ from computepool.model.reasons import Reason
 
 
 class Waiting:
-    """The pods that wait at standbys in one pass. Since when each has had a place there goes to the next pass."""
+    """The pods that wait for standbys in one pass.
+
+    `fitting`: since when each pod has had a place, by the pod's uid and the provider's name, in seconds since the
+    epoch. The next pass gets it.
+    """
 
     def __init__(self, context: Context, account: Account) -> None:
-        """Nobody waits yet."""
+        """Begin without a waiting pod. `account`: gives the places."""
         self._context = context
         self._account = account
         self.fitting: dict[tuple[str, str], float] = {}
 
-    def at(self, target: Provider, pod: Pod, offered: float) -> Hold | Reason:
-        """Keep the pod at the provider while that may still work out; return why it can't otherwise.
+    def at(self, provider: Provider, pod: Pod, offered: float) -> Hold | Reason:
+        """Hold the pod for the provider while the pod can still be bound there; else return the reason why it can't.
 
-        Its time runs while there is a place that the scheduler does not give it, or nodes that are not made. `offered`:
-        since when it may use the provider.
+        The pod's time there runs while it has a place and is not bound, or while the provider has to make a node.
+        `offered`: since when the pod may use the provider, in seconds since the epoch.
         """
-        if (blocked := self._account.blocked(target)) is not None:
+        if (blocked := self._account.blocked(provider)) is not None:
             return blocked
         now = self._context.now
-        since = fit_since(self._context.state.memory.fitting, pod, target, now)
-        due = max(offered, since) + target.timeout
+        since = fit_since(self._context.state.memory.fitting, pod, provider, now)
+        due = max(offered, since) + provider.timeout
         if now >= due:
-            self.fitting[pod.uid, target.name] = since
+            self.fitting[pod.uid, provider.name] = since
             return Reason.NOT_BOUND_IN_TIME
-        why = self._account.reserve([Request(pod)], target, EXPECTED)
+        why = self._account.reserve([Request(pod)], provider, EXPECTED)
         if why is None:
-            self.fitting[pod.uid, target.name] = since
-            return Hold(pod, Reason.AWAITING_SCHEDULER, target.name, until=due)
-        due = offered + target.timeout
-        if not target.kind.before_room or why is Reason.PINNED:
+            self.fitting[pod.uid, provider.name] = since
+            return Hold(pod, Reason.AWAITING_SCHEDULER, provider.name, until=due)
+        due = offered + provider.timeout
+        if not provider.kind.before_room or why is Reason.PINNED:
             return why
         if now >= due:
             return Reason.NOT_BOUND_IN_TIME
-        self._account.reserve([Request(pod)], target, AWAITED)
-        return Hold(pod, Reason.AWAITING_NODES, target.name, until=due)
+        self._account.reserve([Request(pod)], provider, AWAITED)
+        return Hold(pod, Reason.AWAITING_NODES, provider.name, until=due)
 
     def remember(self, pod: Pod) -> None:
-        """Keep the time that the pod has had at providers before, so that no provider gets it twice."""
-        standbys = {target.name for target in self._context.standbys}
+        """Keep the time that the pod has waited for its providers, so that its time never starts anew."""
+        standbys = {provider.name for provider in self._context.standbys}
         for offer in pod.offers:
             since = self._context.state.memory.fitting.get((pod.uid, offer.provider))
             if since is not None and offer.provider in standbys:

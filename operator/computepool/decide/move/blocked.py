@@ -1,4 +1,4 @@
-"""Pods that should move and stay, gathered up to a number that a person would read."""
+"""Collects the blocked moves of a pass, up to a limit for the size of a plan."""
 
 from typing import Final
 
@@ -6,14 +6,14 @@ from computepool.decide.plan import BlockedMove
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 
-MOST: Final = 200
+MAX_LISTED: Final = 200
 
 
 class BlockedMoves:
-    """The pods that stay in one pass."""
+    """The blocked moves of one pass."""
 
     def __init__(self, now: float) -> None:
-        """`now`: a time that is over by then needs no recheck."""
+        """`now`: the time of the pass. Only later times need a recheck."""
         self._now = now
         self.listed: list[BlockedMove] = []
         self.left_out = 0
@@ -22,14 +22,14 @@ class BlockedMoves:
     def add(
         self, pod: Pod, reason: Reason, rejected: tuple[tuple[str, Reason], ...] = (), until: float | None = None
     ) -> None:
-        """Note why a pod stays, and until when at least."""
+        """Add a blocked move. `until`: the pod stays at least until this time."""
         self.recheck(until)
-        if len(self.listed) < MOST:
+        if len(self.listed) < MAX_LISTED:
             self.listed.append(BlockedMove(pod, reason, rejected, until))
         else:
             self.left_out += 1
 
     def recheck(self, at: float | None) -> None:
-        """Note when time alone may change something."""
+        """Ask for a pass at this time, unless an earlier time is known."""
         if at is not None and at > self._now and (self.recheck_at is None or at < self.recheck_at):
             self.recheck_at = at

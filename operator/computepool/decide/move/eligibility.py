@@ -1,6 +1,6 @@
-"""Whether a running pod may be moved at all, and for how long it is left where it is after a move.
+"""Decides which running pods may be moved, and how long a moved pod dwells.
 
-Invariant 6, one move per workload per minDwellSeconds, is kept by `Dwell`.
+`Dwell` keeps the part of invariant 6 that allows one move per workload in minDwellSeconds.
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ from computepool.model.state import PoolState
 NODE_BOUND: Final = frozenset({"DaemonSet", "Node"})
 """Kinds of owners whose pods belong to their node."""
 STORAGE: Final = frozenset({"volumes", "resourceClaims"})
-"""What fit does not model and ties a pod to where it is."""
+"""Fields of pods that `fit` does not model and that may bind a pod to its provider."""
 
 
 def node_bound(pod: Pod) -> bool:
-    """Say whether the pod belongs to its node, or is about to leave it: nothing is decided about it."""
+    """Say whether the pod belongs to its node, terminates or has finished. No such pod is moved."""
     return pod.owner_kind in NODE_BOUND or pod.deleting is not None or pod.finished
 
 
 def movable(pod: Pod, kind: MoveKind) -> bool:
-    """Say whether the pod may be moved: its controller makes another, or its annotation says so.
+    """Say whether the pod may be moved: it has a controller, or its annotation allows moves.
 
-    A Job may count an eviction as one of its few tries, and fail for good. Its pods leave what fails all the same, as
-    they would fail there anyway. By choice they are moved only if their annotation says that they may be.
+    A Job counts an eviction as a failure of the pod, and may fail for good. Its pods leave failing nodes, where they
+    would fail anyway. Reschedule and failback move them only if their annotation allows moves.
     """
     if pod.movable is False or (not pod.owner and pod.movable is not True):
         return False
@@ -37,15 +37,15 @@ def movable(pod: Pod, kind: MoveKind) -> bool:
 
 
 def storage_bound(pod: Pod) -> bool:
-    """Say whether it is unknown that the pod would run on another provider."""
+    """Say whether the pod's volumes or claims may bind it to its provider."""
     return pod.movable is not True and not STORAGE.isdisjoint(pod.shape.unmodelled)
 
 
 class Dwell:
-    """Until when pods are left where they are."""
+    """The times until which moved pods dwell."""
 
     def __init__(self, snapshot: Snapshot, seconds: float, moved_before: float | None, now: float) -> None:
-        """`moved_before`: when an earlier leader last moved a pod, which may have been any pod."""
+        """`seconds`: the dwell; `moved_before`: when an earlier leader last moved a pod, whose identity is unknown."""
         self._seconds = seconds
         self._before = moved_before
         self._forgotten = snapshot.moves_forgotten
@@ -53,29 +53,28 @@ class Dwell:
         self._moved = LatestMoves(move for move in snapshot.moves if now < move.at + seconds and move.counts)
 
     def until(self, pod: Pod) -> float | None:
-        """Return until when the pod counts as moved; None where it does not."""
+        """Return until when the pod dwells, in seconds since the epoch; None if it does not dwell."""
         moved = self._moved.before(pod)
         times = [] if moved is None else [moved]
         if self._before is not None:
-            # We do not know which pod the earlier leader moved. Assume this one, at its creation at the latest (times
-            # are whole seconds, so add one).
-            times.append(min(self._before, pod.created) + 1.0)
+            # The earlier leader may have moved this pod's predecessor, but no later than this pod was created.
+            times.append(min(self._before, pod.created) + 1.0)  # Recorded times are rounded down to seconds.
         if self._forgotten is not None:
-            # Moves dropped from memory may include this pod's. Count it as moved at that time, or at its creation.
+            # The forgotten moves may include the move of this pod's predecessor.
             times.append(min(self._forgotten, pod.created + SKEW_SECONDS))
         until = max(times, default=0.0) + self._seconds
         return until if until > self._now else None
 
 
 def moved_before(snapshot: Snapshot, state: PoolState) -> float | None:
-    """Return when an earlier leader last moved a pod of the pool, as far as it matters; None where none did."""
+    """Return when an earlier leader last moved a pod of the pool; None if no such move is known."""
     times = [at for at, _ in state.recorded.recent_moves if at < snapshot.moves_since]
     known = () if state.memory.moved_before is None else (state.memory.moved_before,)
     return max((*times, *known), default=None)
 
 
 def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -> dict[str, float]:
-    """Return since when nodes are Unknown, with the nodes that were Unknown before."""
+    """Return since when the status of each node is Unknown, by name. `before`: the result of the pass before."""
     return {
         info.node.name: min(before.get(info.node.name, now), now)
         for info in snapshot.nodes

@@ -1,8 +1,8 @@
-"""Pods on standbys are brought home, slowly: where the policy says so, and where the budget is spent.
+"""Failback: brings pods home from standbys if the policy says so, or if the budget is spent.
 
-No pod is brought home unless the primary has been well and not saturated for stableSeconds, no pod waits for it, and
-headroomPercent of it stays free. A half-open primary takes exactly one pod, as its canary. Invariant 4: a verdict that
-is unknown counts as not stable.
+A pod comes home only if the primary has been healthy and not saturated for stableSeconds, no pod waits for it, and
+headroomPercent of it stays free. A half-open primary takes exactly one pod, as its canary. Invariant 4: an unknown
+verdict counts as not stable.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,13 +23,13 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
 NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
-"""Rejections by the primary that make a standby the pod's only place."""
+"""Rejections of pods that can only run on a standby."""
 
 
 def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, stable_since: float | None) -> None:
     """Decide which pods come home.
 
-    `excess`: hourly cost above the budget; `stable_since`: since when the primary is well and not saturated.
+    `excess`: hourly cost above the budget; `stable_since`: since when the primary is healthy and not saturated.
     """
     spec = planner.context.spec
     returning = _to_return(planner, excess)
@@ -38,11 +38,11 @@ def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, s
         return
     opening = opening_of(spec.failback.window, planner.context.now)
     candidates = _candidates(planner)
-    backoff.note((one.pod for one in candidates), stable_since)
+    backoff.note((candidate.pod for candidate in candidates), stable_since)
     if wanted and not opening.open:
-        planner.blocked.recheck(opening.again)
+        planner.blocked.recheck(opening.recheck_at)
         if not returning:
-            _all_stay(planner, candidates, Reason.OUTSIDE_WINDOW, until=opening.again)
+            _all_stay(planner, candidates, Reason.OUTSIDE_WINDOW, until=opening.recheck_at)
             return
     if not _may_begin(planner, candidates, stable_since):
         return
@@ -53,18 +53,18 @@ def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, s
         elif wanted and opening.open:
             _bring_home(planner, candidate, backoff, Reason.COMES_HOME)
         elif wanted:
-            planner.blocked.add(candidate.pod, Reason.OUTSIDE_WINDOW, until=opening.again)
+            planner.blocked.add(candidate.pod, Reason.OUTSIDE_WINDOW, until=opening.recheck_at)
 
 
 def failback_infos(supplies: Sequence[Supply]) -> Iterable[NodeInfo]:
-    """Yield the standby nodes that pods may be brought home from: pods on nodes in trouble are failover's."""
+    """Yield the healthy standby nodes. Pods on other nodes are candidates for failover instead."""
     for supply in supplies[1:]:
         if not gives_up(supply):
             yield from (info for info in supply.nodes if info.node.name not in supply.unhealthy)
 
 
 def _candidates(planner: MovePlanner) -> list[Candidate]:
-    """Return the pods on standbys that the primary could have by their own selectors, in the order of their turn."""
+    """Return the pods on standbys whose selectors admit the primary, sorted by turn."""
     supplies = planner.context.assessment.supplies
     fits_home = _once_per_shape(lambda shape: not supplies[0].provider.contradicts(shape))
     found = [
@@ -75,7 +75,7 @@ def _candidates(planner: MovePlanner) -> list[Candidate]:
         )
         if fits_home(candidate.pod.shape)
     ]
-    return sorted(found, key=lambda one: (planner.limits.last_refused_at(one.pod.uid), _turn(one)))
+    return sorted(found, key=lambda candidate: (planner.limits.last_refused_at(candidate.pod.uid), _turn(candidate)))
 
 
 def _once_per_shape(ask: Callable[[Shape], bool]) -> Callable[[Shape], bool]:
@@ -91,13 +91,13 @@ def _once_per_shape(ask: Callable[[Shape], bool]) -> Callable[[Shape], bool]:
 
 
 def _to_return(planner: MovePlanner, excess: Decimal) -> Decimal:
-    """Return the hourly cost that is to come home because the budget is spent."""
+    """Return the hourly cost on standbys that must end because the budget is spent."""
     context = planner.context
     budget = context.spec.budget
     if budget is None or budget.on_exhausted is not OnExhausted.RETURN:
         return NOTHING
-    standbys = {target.name: target for target in context.standbys}
-    # Pods that are on their way home already cost no more.
+    standbys = {standby.name: standby for standby in context.standbys}
+    # The cost of pods whose moves are under way ends with them.
     leaving = (
         cost_of(standbys[move.source], move.pod, context.resource)
         for move in planner.pending.under_way
@@ -113,7 +113,7 @@ def _turn(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _may_begin(planner: MovePlanner, candidates: Sequence[Candidate], stable_since: float | None) -> bool:
-    """Say whether any pod may be brought home now; note why all stay otherwise."""
+    """Say whether pods may come home now. If not, all candidates become blocked moves."""
     context = planner.context
     primary = context.assessment.primary
     if primary.breaker.state is BreakerState.OPEN:
@@ -142,7 +142,7 @@ def _all_stay(
 
 
 def _pod_waits(planner: MovePlanner) -> bool:
-    """Say whether a pod waits that the primary could take, now or with more room: it goes first."""
+    """Say whether a pending pod waits for the primary. Such pods go first."""
     demand, returning = planner.context.assessment.demand, planner.pending.returning
     fitting = [hold.pod for hold in demand.held if hold.reason in (Reason.FITS_ON_PREFERRED, Reason.SOON_FREE)]
     fitting += [sent.pod for sent in demand.sent if sent.home is not None]
@@ -151,7 +151,7 @@ def _pod_waits(planner: MovePlanner) -> bool:
 
 
 def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBackoff, reason: Reason) -> bool:
-    """Bring one pod home if it may leave and has a place; say whether it comes."""
+    """Move one pod home if it may leave and the primary has a place. Say whether it moves."""
     home = planner.context.primary
     until = backoff.until(candidate.pod)
     if until is not None:
@@ -173,6 +173,6 @@ def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBac
 
 
 def _headroom(planner: MovePlanner) -> int:
-    """Return how many thousandths of the accelerator are to stay free on the primary, rounded up."""
+    """Return how many thousandths of the accelerator must stay free on the primary, rounded up."""
     percent = planner.context.spec.failback.headroom_percent
     return -(-planner.context.assessment.primary.allocatable * percent // 100)

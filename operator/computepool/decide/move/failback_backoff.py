@@ -1,7 +1,7 @@
-"""Workloads that are brought home in vain: the pod in the moved pod's place goes to a standby again by itself.
+"""Delays the failback of workloads whose replacements do not stay on the primary.
 
-The template of such a workload tolerates the standby, say, and the scheduler prefers it there. Each time the pod would
-be evicted for nothing. So all pods of the workload are left there for a while: twice as long each time, up to a day.
+The template of such a workload may tolerate the standby, and the scheduler may prefer that provider. Then each failback
+evicts a pod in vain. So the workload's pods stay on the standby: twice as long after each failed return, up to a day.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,17 +14,17 @@ from computepool.model.moves import MoveKind
 from computepool.model.state import FailedReturn
 
 SHORTEST_SECONDS: Final = 120.0
-"""What is doubled, at least, however short the dwell."""
+"""The least time that is doubled, if the dwell is shorter."""
 LONGEST_SECONDS: Final = 86_400.0
-"""The longest time that a workload is left. For the same time after that its count is remembered."""
+"""The longest time for which a workload stays. Its count is kept for the same time after that."""
 _DOUBLINGS: Final = 16
 
 
 class FailbackBackoff:
-    """What is known of a pool's workloads in one pass. A restart forgets it, and begins with the shortest time."""
+    """The failed returns of a pool's workloads. A restart forgets them, so times begin with the shortest again."""
 
     def __init__(self, context: Context) -> None:
-        """Go on from what the pass before has left."""
+        """Begin with the failed returns in the memory."""
         dwell = float(context.spec.failback.min_dwell_seconds)
         self._base = max(dwell, SHORTEST_SECONDS)
         self._now = context.now
@@ -37,10 +37,10 @@ class FailbackBackoff:
         self._home = LatestMoves(moves)
 
     def note(self, away: Iterable[Pod], stable_since: float | None) -> None:
-        """Look for workloads that came back among the pods that run on standbys.
+        """Count the workloads whose pods came back to a standby. `away`: the pods on standbys.
 
-        A pod that was sent on has its reason to be there. So may a pod that was made while the primary was not well, or
-        saturated: new pods are admitted to a standby then. `stable_since`: since when the primary is neither.
+        A pod that was sent to a standby does not count. Nor does a pod that was made before `stable_since`, since when
+        the primary is healthy and not saturated: until then, admission may have allowed the standby.
         """
         if stable_since is None or not self._home:
             return
@@ -49,18 +49,18 @@ class FailbackBackoff:
                 self._note(pod.owner, latest)
 
     def until(self, pod: Pod) -> float | None:
-        """Return until when the pod's workload is left where it is; None where it is not."""
+        """Return until when the pod's workload stays on standbys; None if it may come home."""
         relapse = self._known.get(pod.owner)
         until = 0.0 if relapse is None else self._until(relapse)
         return until if until > self._now else None
 
     def known(self) -> Mapping[str, FailedReturn]:
-        """Return what the next pass goes on from."""
+        """Return the failed returns by owner, for the next pass."""
         return self._known
 
     def _note(self, owner: str, latest: float) -> None:
         before = self._known.get(owner)
-        # Moves before the end of its time belong to the turn that is counted already.
+        # A move before the end of that time belongs to the failed return that is counted already.
         if before is None or latest >= self._until(before):
             self._known[owner] = FailedReturn(1 if before is None else before.times + 1, self._now)
 

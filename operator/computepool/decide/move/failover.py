@@ -1,12 +1,11 @@
-"""Running pods leave unhealthy nodes, and all nodes of a failed provider, as failover.runningPods says.
+"""Failover: moves pods off unhealthy nodes and failed providers, as failover.runningPods says.
 
-A pod is moved only off a node that is seen with the taint, or that offers no accelerators any more: only then does the
-scheduler send its replacement elsewhere. A pod never leaves a node that is merely silent: a kubelet that is restarted
-does not renew its Lease for a while, and the pods run on.
+A pod leaves a node only after the watch shows the taint, or shows that the node's accelerators are gone. Only then does
+the scheduler bind the replacement elsewhere. Pods stay on a node that is only silent: a kubelet that restarts does not
+renew its Lease for a while, but its pods run on.
 
-Nor does a pod leave a node that is well again, although the node stays in quarantine for clearSeconds more: the pod
-runs, and an eviction would only end it. A node that flaps stays unhealthy all the while, so its pods leave in every
-moment in which it is bad.
+Pods also stay on a node without a present fault, although the node stays in quarantine for clearSeconds more. They
+leave a flapping node whenever its fault is present.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,17 +25,16 @@ from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 
 DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
-"""Troubles of nodes whose pods do not run, as far as is known."""
+"""Faults of nodes whose pods probably do not run."""
 FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.DRAINED})
-"""Reasons of an open breaker that concern running pods too. A provider that binds no more pods may run its own for
-long."""
+"""Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
 
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
-    """Decide the moves off what fails. `unknown_since`: by node, since when its status is Unknown."""
+    """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
     troubled = _troubled(planner.context.assessment)
     candidates = in_turn(found for supply, infos in troubled for found in planner.candidates(supply, infos))
-    for candidate in sorted(candidates, key=lambda one: planner.limits.last_refused_at(one.pod.uid)):
+    for candidate in sorted(candidates, key=lambda candidate: planner.limits.last_refused_at(candidate.pod.uid)):
         _leave(planner, candidate, unknown_since)
 
 
@@ -52,21 +50,18 @@ def gives_up(supply: Supply) -> bool:
 
 
 def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether a node's pods are to leave as things are now: a node that is well again only gets no new pods.
-
-    Pods leave a provider that is drained by hand all the same.
-    """
-    if _bad(assessment, supply, node):
+    """Say whether the pods of a node should leave now, because of the node or of its provider."""
+    if _has_fault(assessment, supply, node):
         return True
     if not gives_up(supply):
         return False
-    # While a provider still fails, pods also leave its nodes that were never unhealthy, if the policy says so.
+    # A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
     troubled = assessment.health.providers[supply.provider.name].troubled
     return supply.provider.drain or (node not in supply.unhealthy and troubled)
 
 
-def _bad(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether a node counts as unhealthy, and something is wrong with it at this moment."""
+def _has_fault(assessment: Assessment, supply: Supply, node: str) -> bool:
+    """Say whether a node is unhealthy and its fault is still present."""
     fault = _fault_of(assessment, supply, node)
     return fault is not None and fault.clear_since is None
 
@@ -86,7 +81,7 @@ def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]
 
 
 def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[str, float]) -> None:
-    """Move one pod off what fails, or note why it stays."""
+    """Move one pod, or note why it stays."""
     why = _why_it_stays(planner, candidate)
     if why is not None:
         planner.blocked.add(candidate.pod, why)
@@ -103,14 +98,14 @@ def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[st
 
 
 def _why_it_stays(planner: MovePlanner, candidate: Candidate) -> Reason | None:
-    """Return why the pod is left on its node whatever room there is elsewhere; None where it should leave."""
+    """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
     context, supply, node = planner.context, candidate.supply, candidate.info.node
     policy = context.spec.failover.running_pods
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY
-    well = not _bad(context.assessment, supply, node.name)
-    if well and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, node.name)):
+    healthy = not _has_fault(context.assessment, supply, node.name)
+    if healthy and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, node.name)):
         return Reason.RECOVERING
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
@@ -120,15 +115,16 @@ def _why_it_stays(planner: MovePlanner, candidate: Candidate) -> Reason | None:
 
 
 def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
-    """Return why the scheduler could send the pod's replacement to the same node; None where the taint prevents it."""
+    """Return why the scheduler could bind the replacement to the same node; None if the taint prevents that."""
     if mode is not Mode.OBSERVE and not node.quarantined:
         return Reason.QUARANTINE_PENDING
     taint = Taint(UNAVAILABLE_KEY, node.quarantine or "", QUARANTINE_EFFECT)
-    return Reason.TOLERATES_QUARANTINE if any(one.tolerates(taint) for one in pod.shape.tolerations) else None
+    tolerated = any(toleration.tolerates(taint) for toleration in pod.shape.tolerations)
+    return Reason.TOLERATES_QUARANTINE if tolerated else None
 
 
 def _awaits_verdict(planner: MovePlanner, candidate: Candidate) -> bool:
-    """Say whether silence alone speaks against the node: not its status, and not its provider's other nodes."""
+    """Say whether silence is the only fault: the node's status is good, and its provider has not failed."""
     if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
     fault = _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
@@ -143,7 +139,7 @@ def _is_dead(planner: MovePlanner, candidate: Candidate) -> bool:
 
 
 def _is_lost(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[str, float]) -> bool:
-    """Say whether the node is gone for so long that its pods are released."""
+    """Say whether the node's status has been Unknown for so long that its pods are deleted."""
     spec = planner.context.spec.failover
     since = unknown_since.get(candidate.info.node.name)
     if spec.lost_pods is LostPods.LEAVE or since is None:

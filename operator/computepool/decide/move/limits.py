@@ -1,7 +1,7 @@
-"""How many pods may be moved now. Invariant 6: moves stay within maxConcurrentMoves and perMinute.
+"""Limits the number of moves. Invariant 6: moves stay within maxConcurrentMoves and perMinute.
 
-Failover and rescheduling share the limits of `failover`, failback has its own. Moves of this process are in the
-snapshot; moves of an earlier leader are in the recorded state, by the second.
+Failover and reschedule share the limits of `failover`; failback has its own limits. The snapshot has the moves of this
+process. The recorded state has the moves of earlier leaders, with times in whole seconds.
 """
 
 from math import ceil, floor
@@ -20,28 +20,28 @@ MINUTE: Final = 60.0
 ROUNDING_SECONDS: Final = 1.0
 """Recorded times are whole seconds, rounded down."""
 RETRY_SECONDS: Final = 10.0
-"""Between the first tries of an eviction that is refused."""
+"""Time between the first tries of a refused eviction."""
 RETRY_SHARE: Final = 0.5
 """A refused eviction is tried again after this share of the time for which it has been refused."""
 RETRY_CAP_SECONDS: Final = 60.0
-"""The longest time between two tries: a disruption budget may let go at any time."""
+"""The longest time between two tries, because a disruption budget may allow the eviction at any time."""
 
 
 def retry_delay(refused: float) -> float:
-    """Return after how many seconds an eviction is tried again that has been refused for `refused` seconds."""
+    """Return the delay in seconds before the next try of an eviction that was refused for `refused` seconds so far."""
     return min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
 
 
 class _Limits(msgspec.Struct, frozen=True):
     kinds: Kinds
     recorded_as: MoveKind
-    """The kind by which the state counts all of these moves."""
+    """The kind that the state records for all of these moves."""
     concurrent: int
     per_minute: int | None
 
 
 class MoveLimits:
-    """Counts the moves of one pass, beside the moves before."""
+    """Counts the moves of this pass and of earlier passes."""
 
     def __init__(self, snapshot: Snapshot, pending: PendingMoves, recent: RecentMoves, now: float) -> None:
         """`recent`: the moves that the state records."""
@@ -53,15 +53,15 @@ class MoveLimits:
         self._since = snapshot.moves_since
         self._second = self._second_of(now)
         self._timeout = float(spec.failover.eviction_timeout_seconds)
-        limits = self._all = _limits(spec)
-        self._limits = {kind: one for one in limits for kind in one.kinds}
+        self._all = _limits(spec)
+        self._limits = {kind: group for group in self._all for kind in group.kinds}
         self._counting = self._counted_until()
-        # Asked for each pod in turn, so worked out once.
-        self._remaining = {one.kinds: self._remaining_by(one) for one in limits}
-        self._recheck = {one.kinds: self._recheck_by(one) for one in limits}
+        # Computed once, because each pod asks for them.
+        self._remaining = {group.kinds: self._remaining_by(group) for group in self._all}
+        self._recheck = {group.kinds: self._recheck_by(group) for group in self._all}
 
     def remaining(self, kind: MoveKind) -> int:
-        """Return how many more moves of that kind may begin in this pass."""
+        """Return how many more moves of the kind may begin in this pass."""
         return max(0, self._remaining[self._limits[kind].kinds])
 
     def count(self, kind: MoveKind) -> None:
@@ -69,11 +69,11 @@ class MoveLimits:
         self._remaining[self._limits[kind].kinds] -= 1
 
     def recheck_at(self, kind: MoveKind) -> float | None:
-        """Return when a limit that is reached may allow a move again, by time alone."""
+        """Return when a limit of the kind allows a move again, if nothing else changes; None if that is unknown."""
         return self._recheck[self._limits[kind].kinds]
 
     def retry_at(self, uid: str) -> float | None:
-        """Return when the pod's refused eviction may be tried again; None: it was not refused, or may be now."""
+        """Return the time of the next try of the pod's refused eviction; None if the pod need not wait."""
         move = self._pending.refused.get(uid)
         if move is None:
             return None
@@ -82,9 +82,9 @@ class MoveLimits:
         return at if at > self._now else None
 
     def last_refused_at(self, uid: str) -> float:
-        """Sort key: never refused first (0), then longest since the last refusal.
+        """Return when the pod's eviction was last refused; 0 if it never was.
 
-        So the pods of one disruption budget cannot block all other pods.
+        Sorted by this, the pods of one disruption budget do not block all other pods.
         """
         move = self._pending.refused.get(uid)
         return 0.0 if move is None else move.at
@@ -95,22 +95,23 @@ class MoveLimits:
         return move is not None and self._now >= (move.refused_since or 0.0) + self._timeout
 
     def recorded(self, moves: tuple[Move, ...]) -> RecentMoves:
-        """Return the next `recent_moves`: with these moves, without moves a minute older than the latest."""
+        """Return the next `recent_moves`: these moves, and earlier moves up to a minute older than the latest."""
         entries = list(self._recent)
         for limits in self._all:
             begun = [move.pod.uid for move in moves if move.kind in limits.kinds]
-            again = sum(uid in self._pending.refused for uid in begun)
-            # A retry may be refused in many passes. So retries are counted only as far as they may be let go beside
-            # all other moves of this second.
+            repeated = sum(uid in self._pending.refused for uid in begun)
+            # A retry may be refused in many passes. So the entries of this second only need to cover the pods that
+            # may leave in it: the new moves, the retries, and the pods that earlier passes asked for.
             entry = (self._second, limits.recorded_as)
-            retries = max(0, self._asked(limits.kinds) + again - entries.count(entry)) if begun else 0
-            entries += [entry] * (len(begun) - again + retries)
+            retries = max(0, self._asked(limits.kinds) + repeated - entries.count(entry)) if begun else 0
+            entries += [entry] * (len(begun) - repeated + retries)
+
         latest = max((at for at, _ in entries), default=0.0)
         return tuple(sorted((at, kind) for at, kind in entries if at > latest - MINUTE - ROUNDING_SECONDS))
 
     def _counted_until(self) -> list[tuple[float, MoveKind]]:
         """Return until when each move of the last minute counts."""
-        # A move that is not answered may be made now.
+        # The API server may evict the pod of an unanswered move at any moment.
         own = [
             ((max(move.at, self._now) if move.unanswered else move.at) + MINUTE, move.kind)
             for move in self._moving
@@ -120,12 +121,12 @@ class MoveLimits:
         return [(until, kind) for until, kind in (*own, *earlier) if until > self._now]
 
     def _asked(self, kinds: Kinds) -> int:
-        """Return how many pods are let go, or may be, that were asked for in this second before this pass."""
+        """Return how many moves that count were asked for in this second before this pass."""
         asked = (move for move in self._moving if move.kind in kinds and move.counts)
         return sum(self._second_of(move.at) >= self._second for move in asked)
 
     def _second_of(self, at: float) -> float:
-        # A move of the second in which this process took over must not be read as a move of the earlier leader.
+        # In the second in which this process took over, its own moves must not look like moves of the earlier leader.
         return float(max(floor(at), ceil(self._since)))
 
     def _remaining_by(self, limits: _Limits) -> int:

@@ -1,7 +1,7 @@
-"""Moves under way: which of them count, whose places are kept, and which waiting pods replace moved pods.
+"""Finds the moves under way, the places to keep for them, and the pending pods that replace moved pods.
 
-A move is over once its replacement is bound. A move whose replacement never comes (the owner was scaled down) counts
-for PENDING_SECONDS. A move that is not answered yet counts until it is.
+A move ends when its replacement is bound. If the replacement never comes (the owner was scaled down), the move counts
+for PENDING_SECONDS. A move without an answer counts until the answer.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import RecentMoves
 
 SKEW_SECONDS: Final = 2.0
-"""A creationTimestamp has whole seconds of another clock: a pod may be created after a moment that is so much later."""
+"""Largest difference between this clock and a creationTimestamp, which another clock gives in whole seconds."""
 
 Kinds = frozenset[MoveKind]
 FORCED: Final = frozenset({MoveKind.FAILOVER, MoveKind.RESCHEDULE})
@@ -28,23 +28,23 @@ HOMEWARD: Final = frozenset({MoveKind.FAILBACK})
 
 
 class PendingMoves(msgspec.Struct, frozen=True):
-    """What is under way. Made by `pending_moves`."""
+    """The moves under way. Made by `pending_moves`."""
 
     under_way: tuple[PodMove, ...]
-    """Their replacements are awaited."""
+    """Moves whose replacement is not bound yet."""
     awaiting: tuple[PodMove, ...]
-    """Moves under way whose replacement is not seen yet: no other pod may take its place."""
+    """Moves under way whose replacement is not seen yet. Its place is kept."""
     replacing: frozenset[str]
-    """Uids of waiting pods that replace a pod moved to a standby: they need not wait to overflow."""
+    """Uids of pending pods that replace a pod moved to a standby. They overflow without a delay."""
     returning: frozenset[str]
-    """Uids of waiting pods that replace a pod moved home."""
+    """Uids of pending pods that replace a pod moved home."""
     pods: frozenset[str]
-    """Uids of the pods that are being moved: nothing else is decided about them."""
+    """Uids of the pods that are being moved. They are no candidates."""
     refused: Mapping[str, PodMove]
-    """By uid: pods whose eviction the API server refuses."""
+    """By the pod's uid: moves whose eviction the API server refuses."""
     unknown: RecentMoves
-    """Moves of an earlier leader that may not be over."""
-    there: Mapping[str, Pod] = MappingProxyType({})
+    """Moves of an earlier leader that may still be under way."""
+    still_bound: Mapping[str, Pod] = MappingProxyType({})
     """By uid: moved pods that are still seen on a node, terminating or not."""
 
     def count(self, kinds: Kinds) -> int:
@@ -53,17 +53,17 @@ class PendingMoves(msgspec.Struct, frozen=True):
         return known + sum(1 for _, kind in self.unknown if kind in kinds)
 
     def ends(self, kinds: Kinds) -> float | None:
-        """Return when the first of them counts no longer, whatever happens; unanswered moves have no such time."""
+        """Return when the first move of these kinds stops counting at the latest; None if that is unknown."""
         begun = [move.at for move in self.under_way if move.kind in kinds and not move.unanswered]
         begun += [at for at, kind in self.unknown if kind in kinds]
         return min(begun) + PENDING_SECONDS if begun else None
 
 
 def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> PendingMoves:
-    """Return what of the pool's moves is under way. Looks at its pods only if any pod was moved lately."""
+    """Return the pool's moves under way. Without recent moves this does not read the pool's pods."""
     recent = [move for move in snapshot.moves if move.is_recent(now)]
     refused = {move.pod.uid: move for move in snapshot.moves if move.refused}
-    earlier = [(at, k) for at, k in recent_moves if at < snapshot.moves_since and now < at + PENDING_SECONDS]
+    earlier = [(at, kind) for at, kind in recent_moves if at < snapshot.moves_since and now < at + PENDING_SECONDS]
     if not recent and not earlier:
         return PendingMoves((), (), frozenset(), frozenset(), frozenset(), refused, ())
     under_way = tuple(move for move in recent if move.is_under_way(now))
@@ -78,18 +78,18 @@ def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> 
         pods=uids,
         refused=refused,
         unknown=_unknown(earlier, snapshot, now),
-        there={pod.uid: pod for pod in _bound(snapshot) if pod.uid in uids} if uids else {},
+        still_bound={pod.uid: pod for pod in _bound(snapshot) if pod.uid in uids} if uids else {},
     )
 
 
 class LatestMoves:
-    """For each owner: the time of the latest move that a given pod may replace.
+    """Finds the latest move whose pod a given pod may replace.
 
-    That is each move whose pod had left before the given pod appeared, as far as is known (`PodMove.order`).
+    Both pods have the same owner, and the moved pod left before the given pod appeared (`PodMove.order`).
     """
 
     def __init__(self, moves: Iterable[PodMove]) -> None:
-        """Take in the moves, each once; then any number of pods is looked up quickly."""
+        """Index the moves by owner, so that many look-ups are quick."""
         self._by_owner: dict[str, tuple[list[int], list[float]]] = {}
         for move in sorted(moves, key=lambda move: move.order):
             if move.pod.owner:
@@ -98,11 +98,11 @@ class LatestMoves:
                 times.append(max(move.at, times[-1]) if times else move.at)
 
     def __bool__(self) -> bool:
-        """Say whether any pod was moved that has an owner."""
+        """Say whether a pod with an owner was moved."""
         return bool(self._by_owner)
 
     def before(self, pod: Pod) -> float | None:
-        """Return when that move was made; None where the pod replaces none."""
+        """Return the time of the latest move that the pod may replace; None if there is no such move."""
         orders, times = self._by_owner.get(pod.owner, ((), ()))
         count = bisect_right(orders, pod.appeared)
         return times[count - 1] if count else None
@@ -113,9 +113,9 @@ def _bound(snapshot: Snapshot) -> Iterable[Pod]:
 
 
 def _unknown(earlier: Sequence[tuple[float, MoveKind]], snapshot: Snapshot, now: float) -> RecentMoves:
-    """Return as many of an earlier leader's moves as there are pods that end, or wait, since: no others are left.
+    """Return the latest moves of an earlier leader, one for each pod that terminates or that has waited since.
 
-    Owners make other pods within moments of an eviction, and a change of leaders takes longer than that.
+    All other moves are over: owners make replacements within moments, and a change of leaders takes longer.
     """
     if not earlier:
         return ()

@@ -1,8 +1,7 @@
-"""What failover, rescheduling and failback share: which pods may move, where they may go, and what was decided.
+"""The common part of failover, reschedule and failback: which pods may move, their targets, and the decided moves.
 
-Invariant 5, no eviction without a target that fits, is kept by `MovePlanner.reserve_target`: a move has taken its place
-in the same account as everything else of the pass. Nodes that are being emptied give no room, so no move makes another
-one necessary.
+`MovePlanner.reserve_target` keeps invariant 5, no eviction without a target that fits: each move takes its place in the
+account of the pass. Failing nodes give no places, so no move makes another move necessary.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +34,7 @@ class Candidate(msgspec.Struct, frozen=True):
     supply: Supply
 
     def stays_at(self, target: Provider) -> bool:
-        """Say whether the pod stays with its provider, and its end makes room there: on a lost node it is not seen."""
+        """Say whether the target is the pod's provider, and the pod's devices there become free when it leaves."""
         return target is self.supply.provider and self.info.node.ready != "Unknown"
 
 
@@ -45,7 +44,7 @@ class MovePlanner:
     def __init__(
         self, context: Context, account: Account, pending: PendingMoves, limits: MoveLimits, dwell: Dwell
     ) -> None:
-        """`account`: after all pending pods have had their turn."""
+        """`account`: with the places of all pending pods taken."""
         self.context = context
         self.account = account
         self.pending = pending
@@ -61,18 +60,18 @@ class MovePlanner:
         return (self.context.primary, *self.context.standbys)
 
     def candidates(self, supply: Supply, infos: Iterable[NodeInfo]) -> Iterable[Candidate]:
-        """Yield the pool's pods on these nodes of a provider that are not being moved already."""
+        """Yield the pool's pods on these nodes of a provider that may be moved and are not being moved already."""
         for info in infos:
             for pod in info.members(self.context.pool):
                 if pod.uid not in self.pending.pods and not self.is_decided(pod) and not node_bound(pod):
                     yield Candidate(pod, info, supply)
 
     def is_decided(self, pod: Pod) -> bool:
-        """Say whether this pass moves the pod."""
+        """Say whether this pass has decided to move the pod."""
         return pod.uid in self._moved
 
     def may_leave(self, candidate: Candidate, kind: MoveKind, *, dwells: bool = True) -> bool:
-        """Say whether a pod that should move may do so now, whatever the room; note why it stays otherwise."""
+        """Say whether the rules and limits allow the move now. If not, the pod becomes a blocked move."""
         pod = candidate.pod
         if not movable(pod, kind):
             self.blocked.add(pod, Reason.NOT_MOVABLE)
@@ -93,11 +92,11 @@ class MovePlanner:
         return True
 
     def dwells_until(self, pod: Pod) -> float | None:
-        """Return until when the pod is left where it is since it was moved; None where it is not."""
+        """Return until when the pod dwells; None if it does not dwell."""
         return self._dwell.until(pod)
 
     def reserve_target(self, candidate: Candidate, targets: Iterable[Provider]) -> Provider | Rejected:
-        """Take a place for the pod at the first provider that can have it; return why none can otherwise."""
+        """Take a place at the first provider that can take the pod. If there is none, return all rejections."""
         rejected: list[tuple[str, Reason]] = []
         for target in targets:
             why = self._why_not(candidate, target)
@@ -109,14 +108,14 @@ class MovePlanner:
     def move(
         self, candidate: Candidate, target: Provider, kind: MoveKind, reason: Reason, *, release: bool = False
     ) -> None:
-        """Decide a move whose place is taken."""
+        """Add a move. `reserve_target` has taken its place before."""
         self.limits.count(kind)
         self._moved.add(candidate.pod.uid)
         source = candidate.supply.provider.name
         self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release))
 
     def cost(self, candidate: Candidate) -> Decimal:
-        """Return what the pod costs in an hour where it is, as far as budgets count it."""
+        """Return the pod's hourly cost on its provider."""
         return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
 
     def _why_not(self, candidate: Candidate, target: Provider) -> Reason | None:
@@ -133,5 +132,5 @@ def in_turn(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
     """Sort by priority, then age, then name, so that every pass sees the same order."""
     return sorted(
         candidates,
-        key=lambda one: (-one.pod.priority, one.pod.created, one.pod.namespace, one.pod.name, one.pod.uid),
+        key=lambda found: (-found.pod.priority, found.pod.created, found.pod.namespace, found.pod.name, found.pod.uid),
     )

@@ -1,7 +1,6 @@
-"""Which running pods are moved in this pass, in any of the three ways, after all pending pods have had their turn.
+"""Decides all moves of a pass: failover first, then reschedule, then failback.
 
-Failover first: what fails does not wait for what is merely better elsewhere. While too many providers have failed at
-once no pod is moved at all.
+While too many providers have failed at once, no pod is moved.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ from computepool.model.state import FailedReturn, RecentMoves
 
 
 class MovePlan(msgspec.Struct, frozen=True):
-    """What was decided about running pods, and what the next pass has to know of it."""
+    """The decisions about running pods, and what the next state keeps of them."""
 
     moves: tuple[Move, ...]
     blocked: tuple[BlockedMove, ...]
@@ -44,7 +43,7 @@ class MovePlan(msgspec.Struct, frozen=True):
 def plan_moves(
     context: Context, account: Account, pending: PendingMoves, budget: BudgetAccount, stuck: Sequence[Pod]
 ) -> MovePlan:
-    """Decide all moves of a pass. `stuck`: waiting pods that can only run on the primary, and have no room there."""
+    """Decide all moves of a pass. `stuck`: pending pods that can only run on the primary, which is full."""
     snapshot, state, now = context.snapshot, context.state, context.now
     before = moved_before(snapshot, state)
     unknown = unknown_since(snapshot, state.memory.unknown_since, now)
@@ -74,7 +73,7 @@ def plan_moves(
 
 
 def move_label_keys(context: Context) -> frozenset[str]:
-    """Return every node label that the selectors of pods read that this pass may move."""
+    """Return the node labels in the selectors of all pods that this pass may move."""
     moving = [move.pod for move in context.snapshot.moves]
     infos = (info for info in _sources(context) if info.shares)
     return label_keys((*moving, *members_on(infos, context.pool)))
@@ -91,7 +90,7 @@ def _sources(context: Context) -> Iterable[NodeInfo]:
 
 
 def _stable_since(context: Context) -> float | None:
-    """Return since when the primary is well and not saturated; None while it is not."""
+    """Return since when the primary is healthy and not saturated; None while it is not."""
     if not context.assessment.primary.breaker.closed or context.assessment.saturation.saturated is not False:
         return None
     since = context.state.memory.stable_since
@@ -99,5 +98,5 @@ def _stable_since(context: Context) -> float | None:
 
 
 def _kept_until(pending: PendingMoves) -> float | None:
-    """Return when the first place that is kept for a replacement is given up, as far as that is known."""
+    """Return when the first place kept for a replacement becomes free again; None if that is unknown."""
     return min((move.at + PENDING_SECONDS for move in pending.awaiting if not move.unanswered), default=None)

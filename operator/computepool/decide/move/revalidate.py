@@ -1,8 +1,8 @@
-"""The last look before a running pod is evicted.
+"""The last check of a move, just before the eviction.
 
-Invariant 5: no eviction without a target that fits, rechecked just before the act. A move may wait for its turn behind
-other moves, or for its count to be written. By then a later pass may have found that the target is full, failed or
-drained, that the pod's node is well again, or that the view is not to be trusted.
+Invariant 5: no eviction without a target that fits. A move may wait behind other moves, or until the status records it.
+In that time a later pass may find that the target is full, failed or drained, that the node's fault is gone, or that
+the view can't be trusted.
 """
 
 from computepool.assess.assessment import Assessment
@@ -14,22 +14,22 @@ from computepool.model.reasons import Reason
 
 
 class Revalidation:
-    """Looks at moves against one pass's verdicts; each move that is still right takes its place from the next."""
+    """Checks moves by the assessment of one pass. Each move that passes takes its place before the next move."""
 
     def __init__(self, assessment: Assessment, resource: str, now: float) -> None:
-        """`assessment`: the latest there is; `resource`: the pool's accelerator; `now`: its time."""
+        """`assessment`: the pool's latest; `resource`: the name of its accelerator; `now`: the assessment's time."""
         self._assessment = assessment
         self._resource = resource
         self._now = now
         self._packers: dict[tuple[str, frozenset[str]], Packer] = {}
 
     def why_not(self, move: Move) -> Reason | None:
-        """Return why the move is no longer right; None: there is still reason for it, and a place for the pod."""
+        """Return the reason why the move must not happen; None if it still has a cause and a place."""
         if self._assessment.all_silent:
             return Reason.ALL_SILENT
         if self._assessment.exceeded:
             return Reason.TOO_MANY_FAILED
-        why = self._why_not_wanted(move)
+        why = self._why_cause_is_gone(move)
         if why is not None:
             return why
         packer = self._packer(move.target, label_keys((move.pod,)))
@@ -37,26 +37,26 @@ class Revalidation:
             return Reason.NO_NODES
         return None if packer.place(move.pod.shape) else packer.why_not(move.pod.shape)
 
-    def _why_not_wanted(self, move: Move) -> Reason | None:
-        """Return why the pod may stay: what it leaves is no longer in trouble, or its home is no longer free."""
+    def _why_cause_is_gone(self, move: Move) -> Reason | None:
+        """Return why the cause of the move is gone; None if it remains."""
         match move.kind:
             case MoveKind.FAILOVER:
                 source = self._assessment.supply(move.source)
                 troubled = source is not None and in_trouble(self._assessment, source, move.pod.node)
                 return None if troubled else Reason.RECOVERING
             case MoveKind.FAILBACK:
-                # A half-open primary counts as saturated, and takes one pod to be tried with.
+                # A half-open primary counts as saturated, and takes one pod as its canary.
                 free = self._assessment.saturation.saturated is False
                 return None if free or not self._assessment.primary.breaker.closed else Reason.NOT_STABLE
             case MoveKind.RESCHEDULE:
                 return None
 
-    def _packer(self, target: str, keys: frozenset[str]) -> Packer | None:
-        """Return the provider's packing; pods that ask for other labels of nodes have a packing of their own."""
-        packer = self._packers.get((target, keys))
+    def _packer(self, provider: str, keys: frozenset[str]) -> Packer | None:
+        """Return a provider's packer for pods whose selectors read the node labels `keys`; None: no such provider."""
+        packer = self._packers.get((provider, keys))
         if packer is None:
-            supply = self._assessment.supply(target)
+            supply = self._assessment.supply(provider)
             if supply is None:
                 return None
-            packer = self._packers[target, keys] = Packer(supply, self._resource, keys, self._now)
+            packer = self._packers[provider, keys] = Packer(supply, self._resource, keys, self._now)
         return packer

@@ -1,7 +1,4 @@
-"""When a failback window is open: a schedule in cron's five fields, in a time zone, and for how long it stays open.
-
-Pure: the moment is given, and the rules of time zones are data.
-"""
+"""Failback windows: a cron schedule with five fields, a time zone, and a duration."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,21 +11,21 @@ from computepool.model.api import Window
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A window as it is at one moment."""
+    """The state of a window at one moment."""
 
     open: bool
-    again: float | None = None
-    """When it opens next, if it is closed; None: never."""
+    recheck_at: float | None = None
+    """The next opening of a closed window, in seconds since the epoch; None if it never opens."""
 
 
 def opening_of(window: Window | None, now: float) -> Opening:
-    """Return whether the window is open, at any time where there is none; one with a problem never is."""
+    """Return the state of the window. Without a window failback is always open; a window with a problem never opens."""
     if window is None:
         return Opening(True)
     if window_problem(window):
         return Opening(False)
     zone = ZoneInfo(window.time_zone)
-    # The first opening after this one could be at the earliest; one that lasts still is found by it.
+    # Search from `now` less the duration, to find an opening that has begun and still lasts.
     earliest = datetime.fromtimestamp(now, UTC) - timedelta(seconds=window.duration_seconds)
     try:
         opens = next(CronSim(window.schedule, earliest.astimezone(zone))).timestamp()
@@ -38,7 +35,7 @@ def opening_of(window: Window | None, now: float) -> Opening:
 
 
 def window_problem(window: Window | None) -> str:
-    """Say in a sentence why the window can never open, for a person to correct it; empty where it can."""
+    """Say in a sentence why the window can never open and how to correct it; empty if it can."""
     return "" if window is None else _problem(window.schedule, window.time_zone)
 
 
@@ -46,14 +43,13 @@ def window_problem(window: Window | None) -> str:
 def _problem(schedule: str, time_zone: str) -> str:
     try:
         ZoneInfo(time_zone)
-    # A folder of the time zone database is as little a zone as a name that is not there.
+    # OSError: the name is a folder of the time zone database.
     except (KeyError, ValueError, OSError):
         return f"failback.window.timeZone {time_zone!r} is not known: use a name such as Europe/Berlin or UTC"
-    never = f"failback.window.schedule {schedule!r} never comes: correct it, or pods are not brought home"
     try:
         next(CronSim(schedule, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         return f"failback.window.schedule {schedule!r} can't be read ({error}): pods are not brought home until it can"
     except StopIteration:
-        return never
+        return f"failback.window.schedule {schedule!r} never comes: correct it, or pods are not brought home"
     return ""
