@@ -21,14 +21,14 @@ import msgspec
 from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.cluster import NO_SHARES, Node, NodeInfo, Offer, Pod, Shape, node_info
-from computepool.model.keys import BURST_LABEL
 from computepool.model.labels import Requirement, Term
 from computepool.model.moves import MoveKind, PodMove, Request
 from computepool.model.quantity import MILLI
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, Fitting, Memory, PoolState, Recorded, Saturation
 from computepool.model.taints import Taint, Toleration
-from computepool.observe.records import Namespace
+from computepool.model.well_known_keys import BURST_LABEL
+from computepool.observe.decode import Namespace
 from computepool.observe.replacements import follow
 
 GPU = "nvidia.com/gpu"

@@ -17,11 +17,11 @@ import aiohttp
 import msgspec
 
 # Loaded for its weight: what is measured has everything in memory that an operator has.
-from computepool.app import collector
+from computepool.app import garbage_collection
 from computepool.app import operator as _operator  # noqa: F401
 from computepool.app.caches import Caches
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.model.api import ComputePool
 from computepool.observe.store import Store
 from e2e import procs
@@ -102,7 +102,7 @@ async def _measure(fill: Callable[[str], Awaitable[tuple[int, int]]], url: str, 
 
 async def _ours(url: str) -> tuple[int, int]:
     """Fill the operator's caches; return how many pods and nodes they hold."""
-    collector.begin()
+    garbage_collection.begin()
     store = Store(lambda _pool, _at, **_: None, wall=time.time)
     store.put_pool(_pool(), time.monotonic())
     async with ApiClient(static_access(url)) as client:

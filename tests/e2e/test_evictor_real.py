@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from computepool.act.evictor import Evictor, Moved
-from computepool.act.fence import WriteAccess
 from computepool.act.tainter import Tainter
+from computepool.act.write_access import WriteAccess
 from computepool.decide.plan import Move
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Node
 from computepool.model.moves import MoveKind, PodMove
 from computepool.model.reasons import Reason
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from e2e import chart, objects
 from e2e.cluster import Cluster
 from e2e.site import Site

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from computepool.kube import errors
-from computepool.kube.access import load_access, static_access
 from computepool.kube.client import ApiClient
-from computepool.observe.lines import LineSplitter
+from computepool.kube.credentials import load_access, static_access
+from computepool.observe.line_splitter import LineSplitter
 from e2e.cluster import Cluster
 from tests.fakes.apiserver import FakeApiServer
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from computepool.act.tainter import taint_patch
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from e2e import chart, objects
 from e2e.chart import DRY_RUN
 from e2e.cluster import Access

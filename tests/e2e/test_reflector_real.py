@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from computepool.kube import errors
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.observe.reflector import Reflector, Resource, Tuning
 from e2e import objects
 from e2e.cluster import Cluster

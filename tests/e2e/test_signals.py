@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from computepool.app.caches import Caches
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MILLI

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.observe.reflector import Reflector, Resource, Tuning
 from tests.fakes.apiserver import PODS, FakeApiServer
 from tests.fakes.sinks import RecordingSink, Thing, things

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from computepool.act.fence import Fence
+from computepool.act.write_access import Fence
 from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import AlreadyExists, NotFound, decoded

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
-from computepool.act.fence import WriteAccess
 from computepool.act.outcomes import joined
 from computepool.act.tasks import BackgroundTasks
+from computepool.act.write_access import WriteAccess
 from computepool.decide.plan import Move
 from computepool.kube import paths
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable

@@ -12,9 +12,9 @@ from typing import Any
 
 from computepool.decide.plan import Burst, LabelFix
 from computepool.model.cluster import Offer
-from computepool.model.keys import BURST_LABEL, DELETION_COST_ANNOTATION, OFFERS_ANNOTATION
-from computepool.model.offers import render_offers, with_offer
+from computepool.model.offers_annotation import render_offers, with_offer
 from computepool.model.taints import Toleration
+from computepool.model.well_known_keys import BURST_LABEL, DELETION_COST_ANNOTATION, OFFERS_ANNOTATION
 
 BURST_DELETION_COST = "-100"
 """Below the default of 0, so that a ReplicaSet that scales down frees the standby first."""

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from computepool.act.fence import WriteAccess
 from computepool.act.outcomes import joined
 from computepool.act.patches import burst_patch, label_patch
 from computepool.act.tasks import BackgroundTasks
+from computepool.act.write_access import WriteAccess
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.tasks import BackgroundTasks, wait_at_most
+from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.kube import paths
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded, garbled
 from computepool.kube.retry import Backoff

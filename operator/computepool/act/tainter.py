@@ -14,15 +14,15 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from computepool.act.fence import WriteAccess
+from computepool.act.write_access import WriteAccess
 from computepool.kube import paths, wire
 from computepool.kube.errors import ApiError, Conflict, Invalid, NotFound, decoded
 from computepool.kube.retry import Backoff
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.cluster import Node
-from computepool.model.keys import QUARANTINE_EFFECT
 from computepool.model.taints import Taint
 from computepool.model.text import rfc3339
+from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
 PARALLEL: Final = 32
 RETRY_BASE_SECONDS: Final = 0.25

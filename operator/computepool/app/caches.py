@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from computepool.app import collector
+from computepool.app import garbage_collection
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Pod
+from computepool.observe.decode import Records
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.observe.heartbeats import read_lease
-from computepool.observe.records import Records
 from computepool.observe.reflector import Reflector, Resource, Sink, Tuning
 from computepool.observe.store import Store
 
@@ -220,7 +220,7 @@ class Caches:
 
     async def _settle(self) -> None:
         await self.wait()
-        collector.settle()
+        garbage_collection.settle()
 
 
 def _version(item: _Versioned) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from computepool.act.evictor import Evictor, budget_words
-from computepool.act.fence import NotLeadingError
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.status_writer import StatusWriter
 from computepool.act.tasks import BackgroundTasks
+from computepool.act.write_access import NotLeadingError
+from computepool.app.cluster_view import View
 from computepool.app.quarantine_keeper import QuarantineKeeper
-from computepool.app.refusals import FailedMoves, Refusals
-from computepool.app.view import View
+from computepool.app.refused_writes import FailedMoves, Refusals
 from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
@@ -23,8 +23,8 @@ from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
+from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log
-from computepool.report.recorder import EventRecorder
 
 _logger = logging.getLogger("computepool")
 

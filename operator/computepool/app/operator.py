@@ -15,8 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from computepool.act.fence import NotLeadingError, WriteAccess
-from computepool.app import collector
+from computepool.act.write_access import NotLeadingError, WriteAccess
+from computepool.app import garbage_collection
 from computepool.app.clock import NeverBack
 from computepool.app.election import Candidate, Election, LostLeadershipError, Timing
 from computepool.app.endpoints import HealthServer
@@ -24,8 +24,8 @@ from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
 from computepool.app.uptime import uptime_clock
 from computepool.app.wiring import build
-from computepool.kube.access import Access, load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import Access, load_access
 from computepool.kube.retry import Backoff
 from computepool.kube.runtime import Runtime
 from computepool.report.logs import log
@@ -141,7 +141,7 @@ class Operator:
 
 async def run(settings: Settings, stop: asyncio.Event) -> int:
     """Run one operator process until `stop` is set; return its exit code."""
-    collector.begin()
+    garbage_collection.begin()
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:

@@ -14,7 +14,7 @@ import aiohttp
 import kopf
 
 from computepool.app.pools import Pools
-from computepool.kube.access import Access, Credentials
+from computepool.kube.credentials import Access, Credentials
 from computepool.kube.retry import Backoff
 from computepool.model.api import GROUP, PLURAL, VERSION
 from computepool.report.logs import log

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from computepool.act.fence import WriteAccess
 from computepool.act.tainter import Tainter
 from computepool.act.tasks import BackgroundTasks, wait_at_most
-from computepool.app.view import View
+from computepool.act.write_access import WriteAccess
+from computepool.app.cluster_view import View
 from computepool.decide.quarantine import may_be_freed, union_of
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason

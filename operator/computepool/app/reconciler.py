@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
+from computepool.app.cluster_view import View, faults_of
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
-from computepool.app.view import View, faults_of
 from computepool.app.work_queue import WorkQueue
 from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
@@ -18,9 +18,9 @@ from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.store import Store
+from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log, log_failure
 from computepool.report.pass_report import Gaps, PassReport, admission_gap
-from computepool.report.recorder import EventRecorder
 from computepool.report.status import status_of
 
 _logger = logging.getLogger("computepool")

@@ -5,11 +5,12 @@ from typing import Final
 
 from computepool.act.bindings import Bindings
 from computepool.act.evictor import Evictor
-from computepool.act.fence import WriteAccess
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.status_writer import CALM_SECONDS, RETRY_SECONDS, StatusWriter
+from computepool.act.write_access import WriteAccess
 from computepool.app.caches import Caches
 from computepool.app.callbacks import BurstAnswers, MoveAnswers
+from computepool.app.cluster_view import ClusterView
 from computepool.app.executor import Executor, Writers
 from computepool.app.policy import RETRY_SECONDS as POLICY_RETRY_SECONDS
 from computepool.app.policy import PolicyKeeper
@@ -17,13 +18,12 @@ from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
-from computepool.app.view import ClusterView
 from computepool.app.work_queue import WorkQueue
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
+from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import EventSink
 from computepool.report.metrics import Metrics
-from computepool.report.recorder import EventRecorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

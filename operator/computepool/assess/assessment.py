@@ -12,7 +12,7 @@ from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
 from computepool.assess.health.pool_health import Health, health_of
 from computepool.assess.health.providers import Members
-from computepool.assess.times import soonest
+from computepool.assess.recheck_times import soonest
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from computepool.act.tainter import removal_patch
 from computepool.kube import paths, wire
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.taints import Taint
-from computepool.report.words import counted, listed
+from computepool.report.formatting import counted, listed
 
 PARALLEL = 16
 ROUNDS = 5

@@ -10,8 +10,8 @@ from rich.text import Text
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
+from computepool.cli.cluster_view import NotFoundError, View
 from computepool.cli.console import make_table
-from computepool.cli.view import NotFoundError, View
 from computepool.decide.move.limits import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
@@ -21,8 +21,8 @@ from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, recorded_in, restarted
+from computepool.report.formatting import span
 from computepool.report.sentences import destination
-from computepool.report.words import span
 
 _EVENTS_FORBIDDEN: Final = (
     "Its events may not be listed, so this can't show whether a disruption budget refuses the eviction."

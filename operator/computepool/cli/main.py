@@ -18,10 +18,10 @@ from computepool.app.settings import Settings
 from computepool.cli import cleanup as cleaning
 from computepool.cli import explain as explaining
 from computepool.cli import status as showing
+from computepool.cli.cluster_view import NotFoundError, current_namespace, load_view
 from computepool.cli.console import make_console
 from computepool.cli.errors import sentence
-from computepool.cli.view import NotFoundError, current_namespace, load_view
-from computepool.kube.access import AccessError
+from computepool.kube.credentials import AccessError
 from computepool.kube.errors import ApiError
 from computepool.report.logs import set_up
 

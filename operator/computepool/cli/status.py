@@ -7,14 +7,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.console import make_table
-from computepool.cli.view import NotFoundError, load_pools
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.model.api import BreakerState, BudgetStatus, ComputePool, ConditionStatus, ProviderStatus
 from computepool.model.reasons import Reason
 from computepool.report.conditions import DEGRADED, READY, RESILIENT
-from computepool.report.words import counted, span
+from computepool.report.formatting import counted, span
 
 _BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
 

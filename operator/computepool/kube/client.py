@@ -18,7 +18,7 @@ import msgspec
 import yarl
 
 from computepool.kube import errors, paths, wire
-from computepool.kube.access import Access, AccessError, Credentials
+from computepool.kube.credentials import Access, AccessError, Credentials
 
 _logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from computepool.model.api import UNAVAILABLE_KEY
-from computepool.model.keys import BURST_LABEL, QUARANTINE_EFFECT
 from computepool.model.labels import Labels, Requirement, Selector, Term
 from computepool.model.taints import Taint, Toleration
+from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
 
 Resources = Mapping[str, int]
 Amounts = tuple[tuple[str, int], ...]

@@ -13,7 +13,7 @@ from computepool.kube import wire
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Failure
 from computepool.observe.containers import any_not_starting
-from computepool.observe.records import controller_of
+from computepool.observe.decode import controller_of
 
 REFUSALS: Final = frozenset(
     (

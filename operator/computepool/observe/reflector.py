@@ -24,9 +24,9 @@ import msgspec
 from computepool.kube import errors
 from computepool.kube.client import ApiClient
 from computepool.kube.retry import Backoff
-from computepool.observe import watchevents
-from computepool.observe.lines import MAX_LINE, LineSplitter, LineTooLongError
-from computepool.observe.pacing import Pacer
+from computepool.observe import watch_events
+from computepool.observe.line_splitter import MAX_LINE, LineSplitter, LineTooLongError
+from computepool.observe.loop_pacer import Pacer
 from computepool.observe.unreadable import UnreadableObjects
 
 T = TypeVar("T")
@@ -253,7 +253,7 @@ class Reflector(Generic[T]):
                 self._upsert(raw, at)
                 if self._pacer.due():
                     await self._pacer.rest()
-        await self._sync_finished(watchevents.version_number(version, self._request), self._clock())
+        await self._sync_finished(watch_events.version_number(version, self._request), self._clock())
 
     async def _list_streaming(self) -> None:
         """List by a watch that first sends all objects, and goes on as a watch."""
@@ -330,21 +330,21 @@ class Reflector(Generic[T]):
 
     def _handle(self, line: bytes, at: float) -> int | None:
         """Take in one event; return the list's version if the event ends a streaming list."""
-        event = watchevents.event(line, self._request)
+        event = watch_events.event(line, self._request)
         if event.type == "ERROR":
-            raise watchevents.error(event.object, self._request)
+            raise watch_events.error(event.object, self._request)
         self._barren = 0
         if self.resource_version is not None:
             self._current_at = at
         if event.type == "BOOKMARK":
-            return self._bookmark(watchevents.bookmark(event.object, self._request))
+            return self._bookmark(watch_events.bookmark(event.object, self._request))
         if event.type == "DELETED":
             self._delete(event.object, at)
         else:
             self._upsert(event.object, at)
         return None
 
-    def _bookmark(self, bookmark: watchevents.Bookmark) -> int | None:
+    def _bookmark(self, bookmark: watch_events.Bookmark) -> int | None:
         if self.resource_version is not None:
             self._advance(bookmark.version)
             return None

@@ -15,13 +15,13 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Pod, node_info
 from computepool.model.moves import PodMove
 from computepool.model.snapshot import Snapshot
-from computepool.observe.claims import Claims
+from computepool.observe.decode import Namespace
 from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
 from computepool.observe.heartbeats import Heartbeats
+from computepool.observe.in_flight_offers import InFlight
 from computepool.observe.index import NodeIndex, PodIndex
-from computepool.observe.inflight import InFlight
 from computepool.observe.moves import Moves
-from computepool.observe.records import Namespace
+from computepool.observe.pod_claims import Claims
 
 
 class Enqueue(Protocol):

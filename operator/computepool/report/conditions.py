@@ -8,9 +8,9 @@ from computepool.assess.demand.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import message_about, node_problem, problems_of
-from computepool.report.words import full_stop
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
 BUDGET_EXHAUSTED = "BudgetExhausted"

@@ -19,8 +19,8 @@ from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
+from computepool.report.formatting import Tally
 from computepool.report.logs import log
-from computepool.report.words import Tally
 
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0

@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 
 from computepool.model.reasons import Reason
+from computepool.report.formatting import counted, listed
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import NAMED_NODES, describe_fault, unhealthy_nodes
-from computepool.report.words import counted, listed
 
 GATHER_SECONDS: Final = 5.0
 """After an announcement, further changes wait for so long and are announced together. Nodes that fail at the same time

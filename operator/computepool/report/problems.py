@@ -16,8 +16,8 @@ from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, NodeFault
 from computepool.model.text import cut, rfc3339
+from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
-from computepool.report.words import counted, full_stop, listed, moment, pod_names
 
 STUCK: Final = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""

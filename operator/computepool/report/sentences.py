@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
-from computepool.report.words import Tally
+from computepool.report.formatting import Tally
 
 
 def in_mode(mode: Mode, text: str) -> str:

@@ -32,9 +32,9 @@ from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of
+from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import burst_tally, in_mode, move_tally
-from computepool.report.words import moment
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
 

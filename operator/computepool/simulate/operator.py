@@ -15,13 +15,13 @@ from computepool.decide.plan import Admission, Burst, LabelFix, Move
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import UNAVAILABLE_KEY, Mode
 from computepool.model.cluster import Offer, Pod
-from computepool.model.keys import BURST_LABEL, QUARANTINE_EFFECT
 from computepool.model.moves import PodMove
-from computepool.model.offers import with_offer
+from computepool.model.offers_annotation import with_offer
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.model.taints import Taint
-from computepool.observe.records import Namespace
+from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
+from computepool.observe.decode import Namespace
 from computepool.observe.store import Store
 from computepool.report.pass_report import PassReport
 from computepool.report.status import status_of

@@ -12,7 +12,7 @@ from computepool.model.api import PROVIDER_KEY, ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from tests.builders import GPU, POOL, standby_toleration
 from tests.fakes.apiserver import COMPUTEPOOLS, PODS, Behaviour, FakeApiServer
 

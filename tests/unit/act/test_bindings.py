@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from computepool.act.bindings import Bindings
-from computepool.act.fence import NotLeadingError
-from computepool.kube.access import static_access
+from computepool.act.write_access import NotLeadingError
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.errors import ApiError
 from tests.builders import POOL
 from tests.fakes.apiserver import BINDINGS, POLICIES, FakeApiServer

@@ -11,10 +11,10 @@ import pytest
 from msgspec.structs import replace
 
 from computepool.act.evictor import DOUBT_SECONDS, PARALLEL, Evictor, Moved
-from computepool.act.fence import NotLeadingError, WriteAccess
+from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.decide.plan import Move
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.errors import NotFound
 from computepool.kube.runtime import Runtime
 from computepool.model.moves import MoveKind, PodMove, RequestEvent

@@ -11,7 +11,7 @@ import pytest
 
 from computepool.act.patches import burst_patch, label_patch
 from computepool.decide.plan import LabelFix
-from computepool.model.offers import parse_offers
+from computepool.model.offers_annotation import parse_offers
 from tests.fakes.objectstore import ObjectStore, RefusedError
 from tests.fakes.patches import merge_patched
 from tests.unit.act.objects import burst, pod, pod_record

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from computepool.act.fence import NotLeadingError
 from computepool.act.pod_patcher import DOUBT_SECONDS, LABEL_FIXES_PARALLEL, PARALLEL, Written
+from computepool.act.write_access import NotLeadingError
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
 from computepool.model.cluster import Offer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
 from computepool.kube.errors import ApiError, Conflict, NotFound
 from computepool.model.api import PoolStatus
 from tests.builders import POOL

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from computepool.act.fence import WriteAccess
 from computepool.act.status_writer import StatusWriter, status_patch
-from computepool.kube.access import static_access
+from computepool.act.write_access import WriteAccess
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from computepool.model.api import (
     AdmissionStatus,

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.tainter import PARALLEL, PATIENCE, RETRY_BASE_SECONDS, Tainter, removal_patch, taint_patch
-from computepool.kube.access import static_access
+from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Node
 from computepool.model.taints import Taint
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from tests.builders import NOW
 from tests.builders import node as node_record
 from tests.fakes.apiserver import NODES, FakeApiServer

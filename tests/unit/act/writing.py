@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from computepool.act.fence import NotLeadingError, WriteAccess
 from computepool.act.pod_patcher import PodPatcher
-from computepool.kube.access import static_access
+from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Offer
 from tests.builders import NOW

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from computepool.model.offers import parse_offers
+from computepool.model.offers_annotation import parse_offers
 from computepool.simulate.scheduler import fits, left_of, take
 from tests.builders import POOL
 from tests.fakes.apiserver import BINDINGS, COMPUTEPOOLS, NODES, PODS, POLICIES, FakeApiServer

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from computepool.act.fence import WriteAccess
+from computepool.act.write_access import WriteAccess
 from computepool.app.settings import Settings
 from computepool.app.wiring import Pace, build
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from computepool.app.caches import LEASES_NAME, Caches
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store

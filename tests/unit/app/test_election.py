@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
 from computepool.app.election import Candidate as Asking
 from computepool.app.election import Election, LostLeadershipError
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE, until

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from computepool.app.pool_watch import PoolWatch
-from computepool.kube.access import Access, AccessError, Credentials
+from computepool.kube.credentials import Access, AccessError, Credentials
 from computepool.kube.retry import Backoff
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from computepool.app.election import Candidate, Election
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from tests.fakes.apiserver import LEASES, FakeApiServer
 from tests.fakes.waiting import until

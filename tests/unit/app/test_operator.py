@@ -11,7 +11,7 @@ import pytest
 
 from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
-from computepool.kube.access import AccessError
+from computepool.kube.credentials import AccessError
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, LEASES, PODS, FakeApiServer
 from tests.fakes.waiting import until

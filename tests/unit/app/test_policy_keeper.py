@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from computepool.act.bindings import Bindings
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
 from computepool.app.policy import PolicyKeeper
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL
 from tests.fakes.apiserver import BINDINGS, POLICIES, FakeApiServer

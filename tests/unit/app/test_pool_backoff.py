@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from computepool.act.fence import NotLeadingError
+from computepool.act.write_access import NotLeadingError
 from computepool.app.pool_backoff import FIRST_SECONDS, LONGEST_SECONDS, PoolBackoff
 from computepool.decide.invariants import Breach, InvariantBreachError
 from computepool.model.api import Condition

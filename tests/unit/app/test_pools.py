@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from computepool.app.pools import RELIST_SECONDS, Pools
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL

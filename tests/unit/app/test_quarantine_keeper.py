@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import pytest
 
-from computepool.act.fence import NotLeadingError, WriteAccess
+from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.app.quarantine_keeper import QuarantineKeeper
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
 from computepool.model.reasons import Reason
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from computepool.observe.store import Store
 from tests.builders import NOW, pool, provider
 from tests.fakes.apiserver import NODES, FakeApiServer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computepool.app.refusals import FailedMoves, Refusals
+from computepool.app.refused_writes import FailedMoves, Refusals
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
 from computepool.model.cluster import Pod

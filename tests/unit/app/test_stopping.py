@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from computepool.act.fence import NotLeadingError
 from computepool.act.pod_patcher import PARALLEL
+from computepool.act.write_access import NotLeadingError
 from tests.builders import POOL
 from tests.fakes.apiserver import NODES, FakeApiServer
 from tests.fakes.waiting import until

@@ -12,7 +12,7 @@ from computepool.assess.assessment import assess
 from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.account import BURST, KEPT, MOVED, Account, Request, Terms
 from computepool.decide.account.budget import budget_account
-from computepool.decide.burst.promises import open_account
+from computepool.decide.burst.kept_places import open_account
 from computepool.decide.context import Context
 from computepool.decide.move.pending import pending_moves
 from computepool.model.cluster import Node, Pod

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from computepool.assess.demand.claims import claim, claimants
+from computepool.assess.demand.pool_of_pod import claim, claimants
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
 from tests.builders import NOW, pod, pool, shape

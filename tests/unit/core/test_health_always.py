@@ -15,7 +15,7 @@ from computepool.assess.health.faults import Fault
 from computepool.assess.health.hysteresis import Times, node_fault_of, recheck_at
 from computepool.assess.health.providers import ProviderHealth
 from computepool.assess.health.silence import silence_of
-from computepool.assess.times import soonest
+from computepool.assess.recheck_times import soonest
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computepool.model.cluster import Offer
-from computepool.model.offers import parse_offers, render_offers, with_offer
+from computepool.model.offers_annotation import parse_offers, render_offers, with_offer
 
 
 def test_offers_are_written_with_milliseconds_and_read_back() -> None:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from computepool.kube import errors
-from computepool.kube.access import (
+from computepool.kube.client import ApiClient
+from computepool.kube.credentials import (
     Access,
     AccessError,
     Credentials,
@@ -23,7 +24,6 @@ from computepool.kube.access import (
     load_access,
     static_access,
 )
-from computepool.kube.client import ApiClient
 from tests.fakes.apiserver import Behaviour, FakeApiServer
 from tests.fakes.following import HandClock
 from tests.fakes.tls import Certificates, certificates

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from computepool.kube import errors
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from tests.fakes.apiserver import LEASES, PODS, Behaviour, FakeApiServer
 from tests.fakes.waiting import until
 

@@ -6,8 +6,8 @@ import asyncio
 
 import msgspec
 
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from tests.fakes.apiserver import PODS
 from tests.fakes.threaded import serving
 

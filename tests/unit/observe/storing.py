@@ -10,7 +10,7 @@ import msgspec
 
 from computepool.model.api import ComputePool
 from computepool.model.cluster import NodeInfo, Pod
-from computepool.observe.records import Namespace
+from computepool.observe.decode import Namespace
 from computepool.observe.store import Store
 from tests.builders import NOW, namespace, node, pod, pool
 

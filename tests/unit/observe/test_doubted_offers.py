@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from computepool.model.cluster import Offer, Pod
-from computepool.observe.inflight import InFlight
+from computepool.observe.in_flight_offers import InFlight
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL, namespace, pod, pool
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computepool.model.cluster import Offer
-from computepool.observe.inflight import InFlight
+from computepool.observe.in_flight_offers import InFlight
 from tests.builders import NOW
 
 

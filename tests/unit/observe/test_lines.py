@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.observe.lines import LineSplitter, LineTooLongError
+from computepool.observe.line_splitter import LineSplitter, LineTooLongError
 
 
 @given(

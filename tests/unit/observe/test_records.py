@@ -12,7 +12,7 @@ from computepool.model.accelerators import request_of
 from computepool.model.cluster import Node, Offer, Pod
 from computepool.model.labels import Requirement, Term
 from computepool.model.taints import Taint, Toleration
-from computepool.observe.records import Namespace, Records
+from computepool.observe.decode import Namespace, Records
 from tests.builders import GPU
 
 TIME = "2026-11-23T05:00:00Z"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from tests.unit.observe.test_records import SERVED_POD, read_node, read_pod
 
 Json = dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from computepool.model.cluster import Offer
-from computepool.model.keys import BURST_LABEL
+from computepool.model.well_known_keys import BURST_LABEL
 from tests.builders import NOW, namespace, node, pod, pool, provider, shape
 from tests.unit.observe.storing import AT, Enqueued, changed, filled, info_of, put, waiting
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
-from computepool.model.keys import BURST_LABEL
 from computepool.model.snapshot import Snapshot
-from computepool.observe.records import Namespace
+from computepool.model.well_known_keys import BURST_LABEL
+from computepool.observe.decode import Namespace
 from computepool.observe.store import Store
 from tests.builders import GPU, NOW, namespace, node, pod, pool, provider
 from tests.unit.observe.storing import AT, Enqueued, filled, new_store, put

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from computepool.kube.access import static_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
+from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason
-from computepool.model.references import pod_reference, pool_reference
 from computepool.report.events import QUEUE, REPEAT_SECONDS, Event, EventSink
-from computepool.report.words import Tally
+from computepool.report.formatting import Tally
 from tests.builders import pod, pool
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from computepool.report.words import counted, listed, pod_names, span
+from computepool.report.formatting import counted, listed, pod_names, span
 from tests.builders import pod
 
 

@@ -22,7 +22,7 @@ from computepool.assess.health.providers import (
     suspect_providers,
 )
 from computepool.assess.health.silence import silence_of
-from computepool.assess.times import soonest
+from computepool.assess.recheck_times import soonest
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import NodeFault, PoolState
 

@@ -16,7 +16,7 @@ import msgspec
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
 from computepool.decide.account.account import BURST, Request
-from computepool.decide.burst.promises import Opened
+from computepool.decide.burst.kept_places import Opened
 from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
 from computepool.decide.plan import Burst

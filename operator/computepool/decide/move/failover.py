@@ -18,11 +18,11 @@ from computepool.decide.move.planner import Candidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.cluster import Node, NodeInfo, Pod
-from computepool.model.keys import QUARANTINE_EFFECT
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
+from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
 DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
 """Faults of nodes whose pods probably do not run."""

@@ -14,12 +14,12 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
-from computepool.cli.refusals import Refusal, read_refusals
+from computepool.cli.refused_evictions import Refusal, read_refusals
 from computepool.kube import paths
-from computepool.kube.access import load_access
 from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
 from computepool.model.api import ComputePool, InvalidPool
-from computepool.observe.records import Records
+from computepool.observe.decode import Records
 from computepool.observe.store import Store
 
 _list_contexts = cast("Callable[[str], tuple[Any, Any]]", list_kube_config_contexts)

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from computepool.assess.demand.claims import Claimant, claim, claimants
+from computepool.assess.demand.pool_of_pod import Claimant, claim, claimants
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
 from computepool.model.labels import Labels
-from computepool.observe.records import Namespace
+from computepool.observe.decode import Namespace
 
 
 class Claims:

@@ -16,17 +16,17 @@ from computepool.model.api import (
     PoolStatus,
     ProviderStatus,
 )
+from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
-from computepool.model.references import pod_reference, pool_reference
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
+from computepool.report.formatting import Tally, full_stop, listed, pod_names
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics
 from computepool.report.node_changes import NodeChanges
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import NAMED_NODES
 from computepool.report.sentences import burst_sentence, burst_tally, destination, in_mode, move_sentence, move_tally
-from computepool.report.words import Tally, full_stop, listed, pod_names
 
 _logger = logging.getLogger("computepool")
 _LET_GO: Final = frozenset({"moved", "released"})

@@ -12,11 +12,16 @@ import msgspec
 
 from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
-from computepool.model.keys import DELETION_COST_ANNOTATION, MOVABLE_ANNOTATION, OFFERS_ANNOTATION, PROVIDERS_ANNOTATION
 from computepool.model.labels import Requirement, Term
-from computepool.model.offers import parse_offers
+from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import parse
 from computepool.model.taints import Taint, Toleration
+from computepool.model.well_known_keys import (
+    DELETION_COST_ANNOTATION,
+    MOVABLE_ANNOTATION,
+    OFFERS_ANNOTATION,
+    PROVIDERS_ANNOTATION,
+)
 from computepool.observe.containers import any_not_starting
 from computepool.observe.effective_request import effective_request
 
