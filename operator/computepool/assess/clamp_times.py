@@ -10,8 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from computepool.assess.breakers.breaker import backoff
-from computepool.model.api import Breaker as BreakerSpec
-from computepool.model.api import ComputePool
+from computepool.model.api import BreakerSpec, ComputePool
 from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, PoolState, RecentMoves
 
 Key = TypeVar("Key")

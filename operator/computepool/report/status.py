@@ -23,7 +23,7 @@ from computepool.model.api import (
     PoolStatus,
     ProviderStatus,
     SelectorRequirement,
-    Toleration,
+    TolerationSpec,
 )
 from computepool.model.api.base import MAX_COUNT
 from computepool.model.api.status import MAX_MONEY
@@ -130,7 +130,7 @@ def _count(number: int) -> int:
 
 def _admission(admission: Admission) -> AdmissionStatus:
     return AdmissionStatus(
-        tolerations=tuple(map(Toleration.from_compiled, admission.tolerations)),
+        tolerations=tuple(map(TolerationSpec.from_compiled, admission.tolerations)),
         preference=tuple(map(SelectorRequirement.from_compiled, admission.preference)),
     )
 

@@ -25,7 +25,7 @@ from computepool.model.api import (
     Decision,
     Pending,
     PoolStatus,
-    Toleration,
+    TolerationSpec,
 )
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
@@ -46,7 +46,7 @@ def status(pods: int = 0, *, saturated: bool = False, admitted: bool = False, **
         reason="PodsOverflow",
         last_transition_time=AT,
     )
-    tolerations = (Toleration(key="computepool.io/provider", value="nebius"),) if admitted else ()
+    tolerations = (TolerationSpec(key="computepool.io/provider", value="nebius"),) if admitted else ()
     return PoolStatus(
         conditions=(condition,),
         pending=Pending(pods=pods),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from computepool.decide.plan import Burst, Plan
 from computepool.model.accelerators import request_of
-from computepool.model.api import Provider
+from computepool.model.api import ProviderSpec
 from computepool.model.cluster import Node, NodeInfo, Pod, Shape
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -30,7 +30,7 @@ class Oracle:
         self.failed = [] if len(failed) > 1 and 2 * len(failed) > len(self.providers) else failed
         """Providers that are out of use: those that fail, where not most of them fail at once."""
 
-    def _order(self) -> list[Provider]:
+    def _order(self) -> list[ProviderSpec]:
         """The primary, then the standbys, most preferred first."""
         primary, *standbys = self.pool.spec.providers
         if self.pool.spec.placement == "Cheapest":
@@ -61,22 +61,22 @@ class Oracle:
                 left[name] = left.get(name, 0) - amount
         return left
 
-    def may_go(self, shape: Shape, to: Provider, node: Node) -> bool:
+    def may_go(self, shape: Shape, to: ProviderSpec, node: Node) -> bool:
         """Whether the pod may go to a provider's node once it was sent there, room or not."""
         added = () if to is self.providers[0] else (standby_toleration(to.name),)
         usable = node.ready == "True" and not node.unschedulable and to.name not in self.failed
         return usable and _asks_for(shape, node) and _tolerates((*shape.tolerations, *added), node)
 
-    def tolerates(self, shape: Shape, to: Provider) -> bool:
+    def tolerates(self, shape: Shape, to: ProviderSpec) -> bool:
         """Whether the pod has the provider's toleration."""
         return standby_toleration(to.name) in shape.tolerations
 
-    def can_all_be_placed(self, shapes: Iterable[Shape], on: Provider) -> bool:
+    def can_all_be_placed(self, shapes: Iterable[Shape], on: ProviderSpec) -> bool:
         """Whether an assignment of all of them to the provider's nodes exists."""
         return next(self._packings(on, tuple(shapes)), None) is not None
 
     def may_find_no_room(
-        self, shape: Shape, on: Provider, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
+        self, shape: Shape, on: ProviderSpec, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
     ) -> bool:
         """Whether those before can take their places so that none is left for this one. `perhaps`: any of these too."""
         infos = self.nodes_of(on.name)
@@ -84,7 +84,9 @@ class Oracle:
         packings = self._packings(on, tuple(after), tuple(perhaps))
         return any(not any(_has(left[index], shape) for index in open_to) for left in packings)
 
-    def _packings(self, on: Provider, shapes: Sequence[Shape], perhaps: Sequence[Shape] = ()) -> Iterator[list[Left]]:
+    def _packings(
+        self, on: ProviderSpec, shapes: Sequence[Shape], perhaps: Sequence[Shape] = ()
+    ) -> Iterator[list[Left]]:
         """Every way to place the shapes, as what is then left of each node; each outcome once."""
         infos = self.nodes_of(on.name)
         every = (*shapes, *perhaps)
@@ -116,7 +118,7 @@ class Oracle:
 
     # -- what the pool uses of a provider
 
-    def committed(self, to: Provider, bursts: Iterable[Burst] = ()) -> int:
+    def committed(self, to: ProviderSpec, bursts: Iterable[Burst] = ()) -> int:
         """What the pool's pods hold there, or may hold without anybody deciding anything more; in thousandths."""
         bound = [pod for info in self.nodes_of(to.name) for pod in info.pods]
         coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._flies_to(pod) == to.name]
@@ -127,15 +129,15 @@ class Oracle:
         offer = self.seen.in_flight.get(pod.uid)
         return "" if offer is None else offer.provider
 
-    def allows(self, pod: Pod, to: Provider) -> bool:
+    def allows(self, pod: Pod, to: ProviderSpec) -> bool:
         """Whether the pod's owner lets it go there."""
         return pod.allowed is None or to.name in pod.allowed
 
-    def cannot_be_satisfied(self, shape: Shape, to: Provider) -> bool:
+    def cannot_be_satisfied(self, shape: Shape, to: ProviderSpec) -> bool:
         """Whether no node of the provider can ever have the labels that the pod asks for, or none is used for now."""
         return to.name in self.failed or dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
 
-    def foreign_to(self, to: Provider) -> list[Pod]:
+    def foreign_to(self, to: ProviderSpec) -> list[Pod]:
         """Other pools' pods that were sent there and fit there, one by one."""
         return [
             pod

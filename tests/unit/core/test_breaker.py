@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from computepool.assess.breakers.breaker import backoff
-from computepool.model.api import Breaker as BreakerSpec
-from computepool.model.api import BreakerState
+from computepool.model.api import BreakerSpec, BreakerState
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure

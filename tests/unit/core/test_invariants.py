@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Admission, Burst, Plan
 from computepool.model.accelerators import request_of
-from computepool.model.api import Mode, Provider
+from computepool.model.api import Mode, ProviderSpec
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -72,7 +72,7 @@ def sent_to(truth: Oracle, pod: Pod) -> str:
     return pod.burst if known is not None and truth.tolerates(pod.shape, known) else ""
 
 
-def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state: PoolState) -> bool:
+def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, state: PoolState) -> bool:
     pod = burst.pod
     earlier = [burst for burst in plan.bursts if burst.provider == standby.name and rank(burst.pod) < rank(pod)]
     if not truth.tolerates(pod.shape, standby):
@@ -94,7 +94,7 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: Provider, state:
     )
 
 
-def over(truth: Oracle, pod: Pod, standby: Provider, state: PoolState) -> bool:
+def over(truth: Oracle, pod: Pod, standby: ProviderSpec, state: PoolState) -> bool:
     """Whether the pod's time at a provider that it tolerates is over."""
     offered = next((offer.at for offer in pod.offers if offer.provider == standby.name), pod.since)
     timeout = 600 if standby.capacity.type == "OnDemand" else 60

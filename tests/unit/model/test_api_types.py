@@ -21,12 +21,12 @@ from computepool.model.api import (
     Mode,
     Placement,
     PoolSpec,
-    Provider,
+    ProviderSpec,
     SelectorOperator,
     SelectorRequirement,
     TaintEffect,
-    Toleration,
     TolerationOperator,
+    TolerationSpec,
 )
 from tests.manifests import strategies
 from tests.manifests.schema import violations
@@ -35,8 +35,8 @@ from tools import crd
 SPEC_SCHEMA = crd.schema()["properties"]["spec"]
 
 
-def provider(name: str = "nebius", **fields: Any) -> Provider:
-    return Provider(name=name, node_selector=LabelSelector(match_labels={"node-group": name}), **fields)
+def provider(name: str = "nebius", **fields: Any) -> ProviderSpec:
+    return ProviderSpec(name=name, node_selector=LabelSelector(match_labels={"node-group": name}), **fields)
 
 
 def manifest(**status: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_a_standby_without_tolerations_has_the_default_one() -> None:
 
 
 def test_a_standbys_own_tolerations_replace_the_default_one() -> None:
-    own = (Toleration(key="virtual-kubelet.io/provider", operator=TolerationOperator.EXISTS),)
+    own = (TolerationSpec(key="virtual-kubelet.io/provider", operator=TolerationOperator.EXISTS),)
     assert provider(tolerations=own).effective_tolerations() == own
 
 
@@ -126,12 +126,12 @@ def test_a_price_is_an_exact_decimal() -> None:
 def test_one_toleration_covers_another_if_it_tolerates_every_taint_of_the_other(
     mine: dict[str, Any], theirs: dict[str, Any], covered: bool
 ) -> None:
-    assert Toleration(**mine).compiled().covers(Toleration(**theirs).compiled()) is covered
+    assert TolerationSpec(**mine).compiled().covers(TolerationSpec(**theirs).compiled()) is covered
 
 
 def test_an_effect_left_out_is_left_out_of_the_object_too() -> None:
-    assert "effect" not in Toleration(key="a").to_object()
-    assert Toleration(key="a", effect=TaintEffect.NO_EXECUTE).to_object()["effect"] == "NoExecute"
+    assert "effect" not in TolerationSpec(key="a").to_object()
+    assert TolerationSpec(key="a", effect=TaintEffect.NO_EXECUTE).to_object()["effect"] == "NoExecute"
 
 
 def test_a_selectors_requirements_are_its_labels_by_key_and_then_its_expressions() -> None:

@@ -19,9 +19,7 @@ from hashlib import blake2b
 import msgspec
 
 from computepool.assess.health.providers import ProviderHealth
-from computepool.model.api import Breaker as BreakerSpec
-from computepool.model.api import BreakerState
-from computepool.model.api import Health as HealthSpec
+from computepool.model.api import BreakerSpec, BreakerState, HealthSpec
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, BreakerTimers
 

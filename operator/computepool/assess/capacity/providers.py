@@ -5,8 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from computepool.assess.capacity.kinds import KINDS, CapacityKind
-from computepool.model.api import ComputePool
-from computepool.model.api import Provider as ProviderSpec
+from computepool.model.api import ComputePool, ProviderSpec
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI

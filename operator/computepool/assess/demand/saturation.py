@@ -12,13 +12,13 @@ breaker is not closed takes no pods, also once its nodes are gone.
 """
 
 from computepool.assess.capacity.supply import Supply
-from computepool.model.api import Saturation as Thresholds
+from computepool.model.api import SaturationSpec
 from computepool.model.reasons import Reason
 from computepool.model.state import Saturation
 
 
 def saturation_of(
-    before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
+    before: Saturation, primary: Supply, pressing: int, thresholds: SaturationSpec, now: float
 ) -> tuple[Saturation, float | None]:
     """Return the verdict and when to check again (None: when something changes).
 
@@ -39,7 +39,7 @@ def percent(supply: Supply) -> int:
 
 
 def _entering(
-    before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
+    before: Saturation, primary: Supply, pressing: int, thresholds: SaturationSpec, now: float
 ) -> tuple[Saturation, float | None]:
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None
@@ -55,7 +55,7 @@ def _entering(
 
 
 def _leaving(
-    before: Saturation, primary: Supply, pressing: int, thresholds: Thresholds, now: float
+    before: Saturation, primary: Supply, pressing: int, thresholds: SaturationSpec, now: float
 ) -> tuple[Saturation, float | None]:
     # The allocation of an on-demand primary need not fall: only the queue shows relief.
     relieved = primary.provider.kind.before_room or percent(primary) <= thresholds.allocation.exit_percent

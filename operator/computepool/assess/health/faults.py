@@ -5,8 +5,7 @@ from typing import Final
 import msgspec
 
 from computepool.model.accelerators import accelerators_of
-from computepool.model.api import UNAVAILABLE_KEY
-from computepool.model.api import Health as HealthSpec
+from computepool.model.api import UNAVAILABLE_KEY, HealthSpec
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason

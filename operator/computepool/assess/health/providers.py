@@ -9,7 +9,7 @@ from computepool.assess.health.faults import UPGRADE_FAULTS
 from computepool.assess.health.nodes import CountedNodes, faults_among
 from computepool.assess.health.silence import Silence
 from computepool.model.accelerators import accelerators_of
-from computepool.model.api import Health as HealthSpec
+from computepool.model.api import HealthSpec
 from computepool.model.cluster import NodeInfo
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason

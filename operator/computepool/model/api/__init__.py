@@ -12,7 +12,7 @@ from computepool.model.api.base import (
     Rule,
 )
 from computepool.model.api.budget import Budget, OnExhausted
-from computepool.model.api.health import BadStatus, BlackHoles, Breaker, Health, NodeCondition
+from computepool.model.api.health import BadStatus, BlackHoles, BreakerSpec, HealthSpec, NodeCondition
 from computepool.model.api.moves import (
     Failback,
     FailbackPolicy,
@@ -24,17 +24,17 @@ from computepool.model.api.moves import (
     Window,
 )
 from computepool.model.api.pool import MAX_NAME, ComputePool, InvalidPool, ObjectMeta
-from computepool.model.api.provider import Capacity, CapacityType, Provider
+from computepool.model.api.provider import Capacity, CapacityType, ProviderSpec
 from computepool.model.api.selectors import LabelSelector, SelectorOperator, SelectorRequirement
 from computepool.model.api.spec import (
     Accelerator,
-    Admission,
     AdmissionMode,
+    AdmissionSpec,
     Allocation,
     Mode,
     Placement,
     PoolSpec,
-    Saturation,
+    SaturationSpec,
     Workloads,
 )
 from computepool.model.api.status import (
@@ -51,7 +51,7 @@ from computepool.model.api.status import (
     PoolStatus,
     ProviderStatus,
 )
-from computepool.model.api.tolerations import TaintEffect, Toleration, TolerationOperator
+from computepool.model.api.tolerations import TaintEffect, TolerationOperator, TolerationSpec
 
 __all__ = [
     "API_VERSION",
@@ -64,14 +64,14 @@ __all__ = [
     "VERSION",
     "Accelerator",
     "AcceleratorCounts",
-    "Admission",
     "AdmissionMode",
+    "AdmissionSpec",
     "AdmissionStatus",
     "Allocation",
     "ApiModel",
     "BadStatus",
     "BlackHoles",
-    "Breaker",
+    "BreakerSpec",
     "BreakerState",
     "BreakerStatus",
     "Budget",
@@ -85,7 +85,7 @@ __all__ = [
     "Failback",
     "FailbackPolicy",
     "Failover",
-    "Health",
+    "HealthSpec",
     "InvalidPool",
     "LabelSelector",
     "LostPods",
@@ -98,18 +98,18 @@ __all__ = [
     "Placement",
     "PoolSpec",
     "PoolStatus",
-    "Provider",
+    "ProviderSpec",
     "ProviderStatus",
     "Reschedule",
     "ReschedulePolicy",
     "Rule",
     "RunningPods",
-    "Saturation",
+    "SaturationSpec",
     "SelectorOperator",
     "SelectorRequirement",
     "TaintEffect",
-    "Toleration",
     "TolerationOperator",
+    "TolerationSpec",
     "Window",
     "Workloads",
 ]

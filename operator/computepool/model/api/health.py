@@ -71,7 +71,7 @@ class BlackHoles(ApiModel):
     """Seconds for which a failed pod counts."""
 
 
-class Breaker(ApiModel):
+class BreakerSpec(ApiModel):
     """Each provider's breaker. Open: no pod is sent to the provider. Half-open: one node is tried before all nodes are
     used again.
     """
@@ -97,7 +97,7 @@ class Breaker(ApiModel):
         return self.max_backoff_seconds >= self.backoff_seconds
 
 
-class Health(ApiModel):
+class HealthSpec(ApiModel):
     """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
 
     unhealthy_percent: Percent = 60
@@ -121,7 +121,7 @@ class Health(ApiModel):
     """Keys of taints that announce a node's removal. A node with such a taint counts as unhealthy at once."""
     black_holes: BlackHoles = BlackHoles()
     """When a node counts as a black hole: it looks ready, but pods fail on it immediately."""
-    breaker: Breaker = Breaker()
+    breaker: BreakerSpec = BreakerSpec()
     """When a failed provider is tried again."""
     max_unhealthy_percent: Percent = 50
     """If more than this percent of the pool's providers have failed at once, the fault is probably in the operator's

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from computepool.model.api.base import DECIMAL, DNS_LABEL, PROVIDER_KEY, ApiModel, Int, Name, fits, rule
 from computepool.model.api.selectors import LabelSelector
-from computepool.model.api.tolerations import TaintEffect, Toleration, TolerationOperator
+from computepool.model.api.tolerations import TaintEffect, TolerationOperator, TolerationSpec
 from computepool.model.taints import covered
 
 STANDING_TIMEOUT_SECONDS = 60
@@ -36,7 +36,7 @@ class Capacity(ApiModel):
     there."""
 
 
-class Provider(ApiModel):
+class ProviderSpec(ApiModel):
     """A set of nodes of this cluster that belong together: a cloud's node group, a neocloud, machines on premises."""
 
     name: Name
@@ -44,7 +44,7 @@ class Provider(ApiModel):
     nodes."""
     node_selector: LabelSelector
     """Labels that this provider's nodes have, and that no other provider's nodes have. Must not be empty."""
-    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=8)] = ()
+    tolerations: Annotated[tuple[TolerationSpec, ...], Field(max_length=8)] = ()
     """Tolerations that a pod needs for this provider's nodes. They are added to each pod that is sent there. Left out
     or empty: computepool.io/provider=<name>:NoSchedule. Not allowed on the first provider, the primary."""
     capacity: Capacity = Capacity()
@@ -91,19 +91,19 @@ class Provider(ApiModel):
     def _price_is_decimal(self) -> bool:
         return self.price_per_accelerator_hour is None or fits(DECIMAL, self.price_per_accelerator_hour)
 
-    def effective_tolerations(self) -> tuple[Toleration, ...]:
+    def effective_tolerations(self) -> tuple[TolerationSpec, ...]:
         """Return the tolerations that a pod needs to run on this standby: those of the spec, or the default.
 
         They have no meaning for the primary, whose pods need none.
         """
         if self.tolerations:
             return self.tolerations
-        default = Toleration(
+        default = TolerationSpec(
             key=PROVIDER_KEY, operator=TolerationOperator.EQUAL, value=self.name, effect=TaintEffect.NO_SCHEDULE
         )
         return (default,)
 
-    def tolerates_as(self, other: Provider) -> bool:
+    def tolerates_as(self, other: ProviderSpec) -> bool:
         """Return whether a pod sent to this standby also tolerates every taint that pods of the other tolerate."""
         mine, theirs = ([t.compiled() for t in standby.effective_tolerations()] for standby in (self, other))
         return covered(theirs, mine)

@@ -18,9 +18,9 @@ from computepool.model.api.base import (
     rule,
 )
 from computepool.model.api.budget import Budget
-from computepool.model.api.health import Health
+from computepool.model.api.health import HealthSpec
 from computepool.model.api.moves import Failback, Failover, Reschedule
-from computepool.model.api.provider import Provider
+from computepool.model.api.provider import ProviderSpec
 from computepool.model.api.selectors import LabelSelector
 
 
@@ -97,7 +97,7 @@ class Allocation(ApiModel):
         return self.exit_percent < self.enter_percent
 
 
-class Saturation(ApiModel):
+class SaturationSpec(ApiModel):
     """When the primary counts as saturated: at once when pods overflow, or when it has been nearly full for a while."""
 
     pending_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 5
@@ -113,7 +113,7 @@ class Saturation(ApiModel):
     saturated."""
 
 
-class Admission(ApiModel):
+class AdmissionSpec(ApiModel):
     """Whether new pods tolerate standby providers from their creation. An admission policy in the API server adds the
     tolerations.
     """
@@ -168,17 +168,17 @@ class PoolSpec(ApiModel):
     """The resource that pods request and that providers run out of."""
     workloads: Workloads = Workloads()
     """Which pods belong to the pool. Left out: all pods that request the accelerator."""
-    providers: Annotated[tuple[Provider, ...], Field(max_length=16)]
+    providers: Annotated[tuple[ProviderSpec, ...], Field(max_length=16)]
     """Providers in order of preference, 2 to 16. The first is the primary, where workloads run as long as they fit. The
     others are standbys, whose nodes carry a taint."""
     placement: Placement = Placement.ORDERED
     """How a standby is chosen for a pod that overflows. Ordered: the first standby that has room. Cheapest: the standby
     with the lowest price that has room; standbys without a price come last."""
-    saturation: Saturation = Saturation()
+    saturation: SaturationSpec = SaturationSpec()
     """When the primary counts as saturated, and when it no longer does."""
-    admission: Admission = Admission()
+    admission: AdmissionSpec = AdmissionSpec()
     """Whether new pods tolerate standby providers from their creation."""
-    health: Health = Health()
+    health: HealthSpec = HealthSpec()
     """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
     failover: Failover = Failover()
     """How running pods leave failing nodes and providers."""
@@ -265,15 +265,15 @@ class PoolSpec(ApiModel):
         return self.budget is None or all(standby.price_per_accelerator_hour is not None for standby in self.standbys)
 
     @property
-    def primary(self) -> Provider:
+    def primary(self) -> ProviderSpec:
         """The provider where workloads run as long as they fit."""
         return self.providers[0]
 
     @property
-    def standbys(self) -> tuple[Provider, ...]:
+    def standbys(self) -> tuple[ProviderSpec, ...]:
         """The other providers, in order of preference."""
         return self.providers[1:]
 
-    def provider(self, name: str) -> Provider | None:
+    def provider(self, name: str) -> ProviderSpec | None:
         """Return the provider with this name; None if the pool has none."""
         return next((provider for provider in self.providers if provider.name == name), None)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from computepool.model.api.base import ApiModel, Count, Message, Name, Timestamp
 from computepool.model.api.selectors import SelectorRequirement
-from computepool.model.api.tolerations import Toleration
+from computepool.model.api.tolerations import TolerationSpec
 
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 Money = Annotated[str, Field(max_length=32)]
@@ -120,7 +120,7 @@ class Pending(ApiModel):
 class AdmissionStatus(ApiModel):
     """What the admission policy adds to new pods of the pool. The operator writes it, and the API server reads it."""
 
-    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=120)] = ()
+    tolerations: Annotated[tuple[TolerationSpec, ...], Field(max_length=120)] = ()
     """Tolerations that are added to new pods. Empty: admission is closed, and new pods are left as they are."""
     preference: Annotated[tuple[SelectorRequirement, ...], Field(max_length=32)] = ()
     """Node labels that new pods prefer while admission is open: the labels of the primary's nodes."""

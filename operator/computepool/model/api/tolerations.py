@@ -33,7 +33,7 @@ class TaintEffect(StrEnum):
     NO_EXECUTE = "NoExecute"
 
 
-class Toleration(ApiModel):
+class TolerationSpec(ApiModel):
     """Lets a pod onto nodes with a matching taint, like a toleration in a pod's own spec."""
 
     key: Key
@@ -96,7 +96,7 @@ class Toleration(ApiModel):
         return taints.Toleration(self.key, str(self.operator), self.value, str(self.effect or ""))
 
     @classmethod
-    def from_compiled(cls, toleration: taints.Toleration) -> Toleration:
+    def from_compiled(cls, toleration: taints.Toleration) -> TolerationSpec:
         """The inverse of `compiled`."""
         operator = TolerationOperator(toleration.operator or "Equal")
         effect = TaintEffect(toleration.effect) if toleration.effect else None
