@@ -40,7 +40,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class LeaseCandidate:
     """A process and the Lease that it wants."""
 
     namespace: str
@@ -62,7 +62,7 @@ class Election:
     def __init__(
         self,
         client: ApiClient,
-        candidate: Candidate,
+        candidate: LeaseCandidate,
         runtime: Runtime,
         *,
         timing: Timing | None = None,

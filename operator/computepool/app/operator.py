@@ -18,7 +18,7 @@ from typing import Any
 from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.app import garbage_collection
 from computepool.app.clock import NeverBack
-from computepool.app.election import Candidate, Election, LostLeadershipError, Timing
+from computepool.app.election import Election, LeaseCandidate, LostLeadershipError, Timing
 from computepool.app.endpoints import HealthServer
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
@@ -46,7 +46,7 @@ class Operator:
         """Only the election uses `lease_client`, so that a burst of patches never delays a renewal."""
         runtime = Runtime(wall=NeverBack())
         uptime = replace(runtime, steady=uptime_clock())
-        candidate = Candidate(namespace=settings.namespace, lease=settings.lease_name, identity=settings.identity)
+        candidate = LeaseCandidate(namespace=settings.namespace, lease=settings.lease_name, identity=settings.identity)
         self._client = client
         self._clock = runtime.steady
         self._max_beat_seconds = settings.lease_seconds

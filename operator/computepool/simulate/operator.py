@@ -29,14 +29,14 @@ from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster, Event, NodeChanged, PodChanged, PodGone
 
 
-class Moved(msgspec.Struct, frozen=True):
+class CompletedMove(msgspec.Struct, frozen=True):
     """A move whose pod the API server has let go."""
 
     move: Move
     at: float
 
 
-class Operator:
+class SimulatedOperator:
     """The operator that runs now, of one pool. `restart` puts another one in its place."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
@@ -46,7 +46,7 @@ class Operator:
         """What the next pass goes on from."""
         self.bursts: list[Burst] = []
         """All that were written, by whichever operator."""
-        self.moved: list[Moved] = []
+        self.moved: list[CompletedMove] = []
         """All pods that were let go, by whichever operator."""
         self._cluster = cluster
         self._clock = clock
@@ -198,7 +198,7 @@ class Operator:
             moves.refused(uid, now)
             return
         moves.let_go(uid, now)
-        self.moved.append(Moved(move, now))
+        self.moved.append(CompletedMove(move, now))
 
     def _why_not(self, move: Move) -> Reason | None:
         pod = self.store.pod(move.pod.uid)

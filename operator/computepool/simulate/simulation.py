@@ -10,7 +10,7 @@ from computepool.model.quantity import MILLI
 from computepool.report.pass_report import PassReport
 from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster
-from computepool.simulate.operator import Operator
+from computepool.simulate.operator import SimulatedOperator
 from computepool.simulate.owners import Owners
 from computepool.simulate.scheduler import Scheduler
 
@@ -36,7 +36,7 @@ class Simulation:
         self.cluster = Cluster(pool, nodes, self.clock, grace_seconds=grace_seconds)
         self.owners = Owners(self.cluster)
         self.scheduler = Scheduler(self.cluster)
-        self.operator = Operator(self.cluster, self.clock)
+        self.operator = SimulatedOperator(self.cluster, self.clock)
         self.standby_seconds = 0.0
         """For how long devices of standbys were held: seconds of all devices together."""
 

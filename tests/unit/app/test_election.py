@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from computepool.act.write_access import NotLeadingError
-from computepool.app.election import Candidate as Asking
 from computepool.app.election import Election, LostLeadershipError
+from computepool.app.election import LeaseCandidate as Asking
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
@@ -34,7 +34,7 @@ class Clock:
 
 
 @dataclass
-class Candidate:
+class LeaseCandidate:
     """One process that wants to lead; `together` are all of them."""
 
     election: Election
@@ -47,7 +47,7 @@ class Stage:
     def __init__(self, server: FakeApiServer, client: ApiClient) -> None:
         self.server = server
         self.clock = Clock()
-        self.candidates: list[Candidate] = []
+        self.candidates: list[LeaseCandidate] = []
         self.led: set[int] = set()
         self._client = client
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,7 +64,7 @@ class Stage:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def candidate(self, name: str, *, moves_time: bool = True) -> Candidate:
+    def candidate(self, name: str, *, moves_time: bool = True) -> LeaseCandidate:
         """A new process. Its sleeps take no time, and move the clock unless another's do."""
 
         async def sleep(seconds: float) -> None:
@@ -73,7 +73,7 @@ class Stage:
             self.check()
             await asyncio.sleep(0)
 
-        made = Candidate(
+        made = LeaseCandidate(
             Election(
                 self._client,
                 Asking(namespace="computepool-system", lease="computepool", identity=name),
@@ -88,7 +88,7 @@ class Stage:
         self.candidates.append(made)
         return made
 
-    async def leader(self, name: str) -> Candidate:
+    async def leader(self, name: str) -> LeaseCandidate:
         """A process that leads."""
         made = self.candidate(name)
         await made.election.acquire()
@@ -119,7 +119,7 @@ def play(scenario: Callable[[Stage], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def may_write(candidate: Candidate) -> bool:
+def may_write(candidate: LeaseCandidate) -> bool:
     try:
         candidate.election.check()
     except NotLeadingError:
@@ -237,7 +237,7 @@ def test_what_goes_wrong_while_waiting_is_told_and_tried_again() -> None:
 # -- holding it
 
 
-async def held_for(stage: Stage, candidate: Candidate, renewals: int) -> None:
+async def held_for(stage: Stage, candidate: LeaseCandidate, renewals: int) -> None:
     """Hold until so many renewals were tried; whatever ends it earlier is raised."""
     holding = stage.background(candidate.election.hold())
     await until(lambda: len(candidate.sleeps) > renewals or holding.done())
@@ -464,7 +464,7 @@ def test_whatever_is_paused_or_cut_off_there_are_never_two_leaders(seed: int) ->
     """Two candidates come and go, sleep, are paused and refused at random; every sleep checks who leads."""
     chance = random.Random(seed)
 
-    async def live(candidate: Candidate) -> None:
+    async def live(candidate: LeaseCandidate) -> None:
         while True:
             await candidate.election.acquire()
             try:

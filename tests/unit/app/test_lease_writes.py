@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from computepool.app.election import Candidate, Election
+from computepool.app.election import Election, LeaseCandidate
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
 from computepool.kube.runtime import Runtime
@@ -30,7 +30,7 @@ class Stage:
         server.create(LEASES, {"metadata": meta, "spec": spec})
         self.election = Election(
             client,
-            Candidate(namespace=PLACE[1], lease=PLACE[0], identity="me"),
+            LeaseCandidate(namespace=PLACE[1], lease=PLACE[0], identity="me"),
             Runtime(
                 steady=lambda: 1000.0,
                 wall=lambda: 1_800_000_000.0,

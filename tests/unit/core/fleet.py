@@ -20,7 +20,7 @@ from computepool.model.moves import PENDING_SECONDS, MoveKind
 from computepool.model.quantity import MILLI
 from computepool.model.state import recorded_in, restarted
 from computepool.report.pass_report import PassReport
-from computepool.simulate.operator import Moved
+from computepool.simulate.operator import CompletedMove
 from computepool.simulate.owners import PodTemplate
 from computepool.simulate.simulation import Simulation
 from tests.builders import GPU, NOW
@@ -185,7 +185,7 @@ class Fleet(Simulation):
                 cost += price * request_of(pod, GPU) / MILLI
         return cost
 
-    def _note(self, moved: Moved) -> None:
+    def _note(self, moved: CompletedMove) -> None:
         """Invariant 6: one move per workload in minDwellSeconds, unless its node does not answer."""
         pod, dwell = moved.move.pod, self.cluster.pool.spec.failback.min_dwell_seconds
         eviction = Eviction(

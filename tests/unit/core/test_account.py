@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from computepool.assess.assessment import assess
 from computepool.assess.capacity.providers import Provider
-from computepool.decide.account.account import BURST, KEPT, MOVED, Account, Request, Terms
+from computepool.decide.account.account import BURST, KEPT, MOVED, Account, PlaceRequest, Terms
 from computepool.decide.account.budget import budget_account
 from computepool.decide.burst.kept_places import open_account
 from computepool.decide.context import Context
@@ -37,8 +37,8 @@ def account_of(
     return made, {target.name: target for target in (context.primary, *context.standbys)}
 
 
-def requests(*pods: Pod) -> list[Request]:
-    return [Request(pod) for pod in pods]
+def requests(*pods: Pod) -> list[PlaceRequest]:
+    return [PlaceRequest(pod) for pod in pods]
 
 
 def taken(account: Account, target: Provider, terms: Terms = BURST) -> int:
@@ -123,7 +123,7 @@ def test_a_trial_that_is_not_committed_leaves_no_trace_and_questions_change_noth
 def _reserve_all(account: Account, targets: dict[str, Provider], wanted: list[Any]) -> list[Reason | None]:
     return [
         account.reserve(
-            [Request(pod(f"p{index}", shaped=shape(size))) for index, size in enumerate(sizes)],
+            [PlaceRequest(pod(f"p{index}", shaped=shape(size))) for index, size in enumerate(sizes)],
             targets[name],
             MOVED if moved else BURST,
         )

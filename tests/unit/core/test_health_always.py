@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computepool.assess.breakers.breaker import BreakerInput, Rules, Step, step
+from computepool.assess.breakers.breaker import BreakerInput, BreakerRules, Step, step
 from computepool.assess.health.faults import Fault
 from computepool.assess.health.hysteresis import Times, node_fault_of, recheck_at
 from computepool.assess.health.providers import ProviderHealth
@@ -170,7 +170,7 @@ NEVER_FAILED: Step = (Breaker(), BreakerTimers())
 
 
 def stepped(one: Step, seen: BreakerInput, now: float, *, held: bool) -> Step:
-    return step(*one, seen, Rules(SPEC, "inference/nebius"), now, held=held)
+    return step(*one, seen, BreakerRules(SPEC, "inference/nebius"), now, held=held)
 
 
 @often

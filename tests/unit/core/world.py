@@ -17,7 +17,7 @@ from computepool.model.quantity import MILLI
 from computepool.report.pass_report import PassReport
 from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster, Event, PodChanged
-from computepool.simulate.operator import Operator
+from computepool.simulate.operator import SimulatedOperator
 from computepool.simulate.scheduler import Scheduler, fits
 from tests.builders import GPU, NOW, pool
 from tests.builders import pod as new_pod
@@ -34,7 +34,7 @@ class World:
         self.clock = Clock(NOW)
         self.cluster = Cluster(pool(*providers, **spec), nodes, self.clock, grace_seconds=GRACE)
         self.scheduler = Scheduler(self.cluster)
-        self.operator = Operator(self.cluster, self.clock)
+        self.operator = SimulatedOperator(self.cluster, self.clock)
         self.providers = self.cluster.providers
         self.late: list[Burst] = []
         """Bursts whose patch has not reached the API server yet."""

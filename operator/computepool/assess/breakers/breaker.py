@@ -60,7 +60,7 @@ class BreakerInput(msgspec.Struct, frozen=True):
         return bool(self.node) or self.makes_nodes
 
 
-class Rules(msgspec.Struct, frozen=True):
+class BreakerRules(msgspec.Struct, frozen=True):
     """The rules of the spec for one breaker."""
 
     health: HealthSpec
@@ -73,7 +73,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def step(
-    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool = False
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: BreakerRules, now: float, *, held: bool = False
 ) -> Step:
     """Return the breaker's next state and timers. `held`: too many providers have failed at once."""
     match before.state:
@@ -85,7 +85,7 @@ def step(
             return _from_half_open(before, timers, seen, rules, now, held=held)
 
 
-def rechecks(breaker: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules) -> Sequence[float]:
+def rechecks(breaker: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: BreakerRules) -> Sequence[float]:
     """Return when time alone may change the breaker, in seconds since the epoch. Past times have no effect."""
     if breaker.state is BreakerState.OPEN and timers.clear_since is not None:
         return [max(breaker.retry_at or 0.0, timers.clear_since + rules.health.clear_seconds)]
@@ -129,7 +129,7 @@ def backoff(spec: BreakerSpec, failures: int, key: str) -> float:
     return min(doubled * (1 + JITTER * (2 * share - 1)), float(spec.max_backoff_seconds))
 
 
-def _opened(before: Breaker, reason: Reason, rules: Rules, now: float) -> Breaker:
+def _opened(before: Breaker, reason: Reason, rules: BreakerRules, now: float) -> Breaker:
     failures = before.failures + 1
     # The status holds milliseconds, and this time has to survive the way into the status and back.
     retry_at = round(now + rules.backoff(failures), _MILLISECONDS)
@@ -140,7 +140,7 @@ def _drained(before: Breaker, now: float) -> Breaker:
     return Breaker(BreakerState.OPEN, Reason.DRAINED, now, failures=before.failures)
 
 
-def _from_closed(before: Breaker, seen: BreakerInput, rules: Rules, now: float, *, held: bool) -> Breaker:
+def _from_closed(before: Breaker, seen: BreakerInput, rules: BreakerRules, now: float, *, held: bool) -> Breaker:
     if seen.drained:
         return _drained(before, now)
     not_bound = Reason.PROVISIONING_FAILED if seen.not_bound >= rules.health.breaker.failures else None
@@ -149,7 +149,7 @@ def _from_closed(before: Breaker, seen: BreakerInput, rules: Rules, now: float, 
 
 
 def _from_open(
-    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: BreakerRules, now: float, *, held: bool
 ) -> Step:
     by_hand = before.reason is Reason.DRAINED
     failing = seen.health.failing
@@ -168,7 +168,7 @@ def _from_open(
 
 
 def _from_half_open(
-    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: Rules, now: float, *, held: bool
+    before: Breaker, timers: BreakerTimers, seen: BreakerInput, rules: BreakerRules, now: float, *, held: bool
 ) -> Step:
     if seen.drained:
         return _drained(before, now), NO_TIMERS
@@ -188,7 +188,7 @@ def _from_half_open(
     return after, BreakerTimers(proving_since=proving)
 
 
-def _unproven_until(breaker: Breaker, rules: Rules, timeout: float | None) -> float:
+def _unproven_until(breaker: Breaker, rules: BreakerRules, timeout: float | None) -> float:
     """Return when a half-open breaker closes without proof.
 
     If no pod came (`timeout` is None): after one backoff, clearSeconds at least. If a pod came: later by that time

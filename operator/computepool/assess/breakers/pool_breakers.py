@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.breakers.breaker import BreakerInput, Rules, exceeded_of, has_failed, rechecks, step
+from computepool.assess.breakers.breaker import BreakerInput, BreakerRules, exceeded_of, has_failed, rechecks, step
 from computepool.assess.breakers.canary import breaker_input
 from computepool.assess.breakers.not_bound import not_bound_in_time
 from computepool.assess.capacity.providers import Provider
@@ -58,7 +58,7 @@ def breakers_of(
         for provider in providers
     }
     spec = snapshot.pool.spec.health
-    rules = {name: Rules(spec, f"{snapshot.pool.name}/{name}") for name in before}
+    rules = {name: BreakerRules(spec, f"{snapshot.pool.name}/{name}") for name in before}
     timers = {name: state.memory.breaker_timers.get(name, BreakerTimers()) for name in before}
     free, held = (
         {name: step(breaker, timers[name], seen[name], rules[name], now, held=hold) for name, breaker in before.items()}

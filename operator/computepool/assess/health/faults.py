@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, frozen=True):
     """Whether it counts at once, because its sign has lasted long enough already."""
 
 
-class Rules(msgspec.Struct, frozen=True):
+class FaultRules(msgspec.Struct, frozen=True):
     """The rules of `spec.health` for single nodes, compiled once for many nodes."""
 
     resource: str
@@ -57,10 +57,10 @@ class Rules(msgspec.Struct, frozen=True):
     """A node with at least this percent of its accelerators gone has a fault."""
 
 
-def rules_of(health: HealthSpec, pool: str, resource: str) -> Rules:
+def rules_of(health: HealthSpec, pool: str, resource: str) -> FaultRules:
     """Compile the rules of one pool. A taint of an autoscaler that the spec lists as an announcement is a fault."""
     removal = frozenset(health.removal_taints)
-    return Rules(
+    return FaultRules(
         resource=resource,
         pool=pool,
         bad=frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions),
@@ -81,7 +81,7 @@ class FastPath:
     It lives for one pass only: taints and conditions are told apart by identity, because most nodes share them.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: FaultRules) -> None:
         """Start without any known taints and conditions."""
         self._resource = rules.resource
         self._notable = rules.removal | rules.leaving | {UNAVAILABLE_KEY}
@@ -107,7 +107,7 @@ class FastPath:
         return plain
 
 
-def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed_pods: int = 0) -> Fault | None:
+def fault_of(info: NodeInfo, rules: FaultRules, *, silent: bool = False, failed_pods: int = 0) -> Fault | None:
     """Return the worst fault of a node; None if it has none.
 
     `silent`: its heartbeat has stopped; `failed_pods`: how many pods failed at once on it, 0 if too few to count.
@@ -129,7 +129,7 @@ def fault_of(info: NodeInfo, rules: Rules, *, silent: bool = False, failed_pods:
     return _device_fault(info, rules)
 
 
-def _device_fault(info: NodeInfo, rules: Rules) -> Fault | None:
+def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:
     accelerators = accelerators_of(info, rules.resource)
     capacity, missing = accelerators.capacity, accelerators.missing
     if not capacity:

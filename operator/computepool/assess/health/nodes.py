@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.health.faults import JOINING_FAULTS, NODE_FAULTS, FastPath, Rules, fault_of, leaving
+from computepool.assess.health.faults import JOINING_FAULTS, NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
 from computepool.assess.health.hysteresis import Times, node_fault_of, quarantined_before
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
@@ -23,7 +23,7 @@ class NodeInspection:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: FaultRules,
         times: Times,
         silent: frozenset[str],
         failed_pods: Mapping[str, int],

@@ -15,9 +15,9 @@ from computepool.assess.health.hysteresis import Times, frozen_faults, recheck_a
 from computepool.assess.health.nodes import NodeInspection, faults_among
 from computepool.assess.health.providers import (
     NO_FAULTS,
-    Heartbeats,
     Members,
     ProviderHealth,
+    ProviderHeartbeats,
     provider_health,
     suspect_providers,
 )
@@ -68,7 +68,7 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         name: provider_health(
             inspection.inspect(name, infos),
             inspection.faults,
-            Heartbeats(snapshot.heartbeats, silence, infos),
+            ProviderHeartbeats(snapshot.heartbeats, silence, infos),
             resource,
             spec,
         )

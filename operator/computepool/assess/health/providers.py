@@ -35,7 +35,7 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """Whether it would fail if the faults of this moment counted at once. Recovery is timed from the end of that."""
 
 
-class Heartbeats(msgspec.Struct, frozen=True):
+class ProviderHeartbeats(msgspec.Struct, frozen=True):
     """The cluster's heartbeats, as one provider's verdict needs them."""
 
     last_seen: Mapping[str, float]
@@ -52,7 +52,11 @@ class Heartbeats(msgspec.Struct, frozen=True):
 
 
 def provider_health(
-    counted: CountedNodes, faults: Mapping[str, NodeFault], heartbeats: Heartbeats, resource: str, spec: HealthSpec
+    counted: CountedNodes,
+    faults: Mapping[str, NodeFault],
+    heartbeats: ProviderHeartbeats,
+    resource: str,
+    spec: HealthSpec,
 ) -> ProviderHealth:
     """Return the verdict on a provider. `faults`: by node; `resource`: the accelerator's name."""
     if not counted.unusual:
@@ -101,7 +105,7 @@ def _verdict(
     infos: Sequence[NodeInfo],
     unhealthy: Mapping[str, NodeFault],
     missing: int,
-    heartbeats: Heartbeats,
+    heartbeats: ProviderHeartbeats,
     resource: str,
     spec: HealthSpec,
 ) -> tuple[Reason | None, str]:

@@ -26,7 +26,7 @@ from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 
 
-class Request(msgspec.Struct, frozen=True):
+class PlaceRequest(msgspec.Struct, frozen=True):
     """A pod that needs a place, and what it gives up elsewhere."""
 
     pod: Pod
@@ -103,7 +103,7 @@ class Account:
 
     # --- commands
 
-    def reserve(self, requests: Sequence[Request], provider: Provider, terms: Terms) -> Reason | None:
+    def reserve(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         """Take places, devices and money at a provider for all pods or for none. Return the reason of a refusal."""
         if not requests:
             return None
@@ -179,7 +179,7 @@ class Account:
             return self.blocked(provider)
         return Reason.PROVIDER_UNAVAILABLE if self.is_open(provider) else None
 
-    def _beyond_bounds(self, requests: Sequence[Request], provider: Provider, terms: Terms) -> Reason | None:
+    def _beyond_bounds(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         if not terms.bounded:
             return None
         if provider.name in self._allowance and self._devices(requests) > self._allowance[provider.name]:
@@ -189,7 +189,7 @@ class Account:
             return Reason.BUDGET_EXHAUSTED
         return None
 
-    def _take_places(self, requests: Sequence[Request], provider: Provider, terms: Terms) -> Reason | None:
+    def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
         for request in requests:
@@ -202,16 +202,16 @@ class Account:
                 return why
         return None
 
-    def _charge(self, requests: Sequence[Request], provider: Provider) -> None:
+    def _charge(self, requests: Sequence[PlaceRequest], provider: Provider) -> None:
         if provider.name in self._allowance:
             self._allowance[provider.name] -= self._devices(requests)
         if self._money is not None:
             self._money -= self._cost(requests, provider)
 
-    def _devices(self, requests: Sequence[Request]) -> int:
+    def _devices(self, requests: Sequence[PlaceRequest]) -> int:
         return sum(request_of(request.pod, self._context.resource) for request in requests if not request.hands_over)
 
-    def _cost(self, requests: Sequence[Request], provider: Provider) -> Decimal:
+    def _cost(self, requests: Sequence[PlaceRequest], provider: Provider) -> Decimal:
         resource = self._context.resource
         return sum((cost_of(provider, request.pod, resource) - request.saves for request in requests), NOTHING)
 

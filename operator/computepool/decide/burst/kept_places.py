@@ -11,7 +11,7 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, Sent
-from computepool.decide.account.account import BURST, KEPT, Account, Request
+from computepool.decide.account.account import BURST, KEPT, Account, PlaceRequest
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.burst.waiting import Waiting
 from computepool.decide.context import Context
@@ -79,14 +79,14 @@ def _keep_place(context: Context, account: Account, pending: PendingMoves, move:
             return
 
 
-def _request(context: Context, pending: PendingMoves, move: PodMove, provider: Provider) -> Request:
+def _request(context: Context, pending: PendingMoves, move: PodMove, provider: Provider) -> PlaceRequest:
     """Return the needs of the replacement, less devices and money that count until the moved pod ends."""
     moved = pending.still_bound.get(move.pod.uid)
     if moved is None:
-        return Request(move.pod)
+        return PlaceRequest(move.pod)
     source = next((standby for standby in context.standbys if standby.name == move.source), None)
     ends = source is None or moved.deleting is not None
     saves: Decimal = NOTHING if source is None or ends else cost_of(source, moved, context.resource)
     hands_over = move.source == provider.name and moved.node not in context.lost_nodes
 
-    return Request(move.pod, saves, hands_over)
+    return PlaceRequest(move.pod, saves, hands_over)

@@ -15,7 +15,7 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
-from computepool.decide.account.account import BURST, Request
+from computepool.decide.account.account import BURST, PlaceRequest
 from computepool.decide.burst.kept_places import Opened
 from computepool.decide.context import Context
 from computepool.decide.move.pending import PendingMoves
@@ -90,7 +90,7 @@ class _Planner:
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
-        why = overflow.wait or self._account.reserve([Request(pod)], provider, BURST)
+        why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
         if why is not None:
             return why
         missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)

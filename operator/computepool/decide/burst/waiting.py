@@ -2,7 +2,7 @@
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, fit_since
-from computepool.decide.account.account import AWAITED, EXPECTED, Account, Request
+from computepool.decide.account.account import AWAITED, EXPECTED, Account, PlaceRequest
 from computepool.decide.context import Context
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
@@ -35,7 +35,7 @@ class Waiting:
         if now >= due:
             self.fitting[pod.uid, provider.name] = since
             return Reason.NOT_BOUND_IN_TIME
-        why = self._account.reserve([Request(pod)], provider, EXPECTED)
+        why = self._account.reserve([PlaceRequest(pod)], provider, EXPECTED)
         if why is None:
             self.fitting[pod.uid, provider.name] = since
             return Hold(pod, Reason.AWAITING_SCHEDULER, provider.name, until=due)
@@ -44,7 +44,7 @@ class Waiting:
             return why
         if now >= due:
             return Reason.NOT_BOUND_IN_TIME
-        self._account.reserve([Request(pod)], provider, AWAITED)
+        self._account.reserve([PlaceRequest(pod)], provider, AWAITED)
         return Hold(pod, Reason.AWAITING_NODES, provider.name, until=due)
 
     def remember(self, pod: Pod) -> None:

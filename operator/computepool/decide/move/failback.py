@@ -14,7 +14,7 @@ from computepool.assess.demand.overflow import FULL
 from computepool.decide.account.budget import NOTHING, cost_of
 from computepool.decide.move.failback_backoff import FailbackBackoff
 from computepool.decide.move.failover import gives_up
-from computepool.decide.move.planner import Candidate, MovePlanner, Rejected
+from computepool.decide.move.planner import MoveCandidate, MovePlanner, Rejected
 from computepool.decide.move.window import opening_of
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
@@ -63,7 +63,7 @@ def failback_infos(supplies: Sequence[Supply]) -> Iterable[NodeInfo]:
             yield from (info for info in supply.nodes if info.node.name not in supply.unhealthy)
 
 
-def _candidates(planner: MovePlanner) -> list[Candidate]:
+def _candidates(planner: MovePlanner) -> list[MoveCandidate]:
     """Return the pods on standbys whose selectors admit the primary, sorted by turn."""
     supplies = planner.context.assessment.supplies
     fits_home = _once_per_shape(lambda shape: not supplies[0].provider.contradicts(shape))
@@ -106,13 +106,13 @@ def _to_return(planner: MovePlanner, excess: Decimal) -> Decimal:
     return max(NOTHING, excess - sum(leaving, NOTHING))
 
 
-def _turn(candidate: Candidate) -> tuple[object, ...]:
+def _turn(candidate: MoveCandidate) -> tuple[object, ...]:
     """Sort the most expensive provider first, then the lowest priority, then the youngest."""
     price, pod = candidate.supply.provider.price, candidate.pod
     return (price is None, -(price or NOTHING), pod.priority, -pod.created, pod.namespace, pod.name, pod.uid)
 
 
-def _may_begin(planner: MovePlanner, candidates: Sequence[Candidate], stable_since: float | None) -> bool:
+def _may_begin(planner: MovePlanner, candidates: Sequence[MoveCandidate], stable_since: float | None) -> bool:
     """Say whether pods may come home now. If not, all candidates become blocked moves."""
     context = planner.context
     primary = context.assessment.primary
@@ -132,7 +132,7 @@ def _may_begin(planner: MovePlanner, candidates: Sequence[Candidate], stable_sin
 
 def _all_stay(
     planner: MovePlanner,
-    candidates: Iterable[Candidate],
+    candidates: Iterable[MoveCandidate],
     reason: Reason,
     rejected: Rejected = (),
     until: float | None = None,
@@ -150,7 +150,7 @@ def _pod_waits(planner: MovePlanner) -> bool:
     return any(pod.uid not in returning for pod in fitting)
 
 
-def _bring_home(planner: MovePlanner, candidate: Candidate, backoff: FailbackBackoff, reason: Reason) -> bool:
+def _bring_home(planner: MovePlanner, candidate: MoveCandidate, backoff: FailbackBackoff, reason: Reason) -> bool:
     """Move one pod home if it may leave and the primary has a place. Say whether it moves."""
     home = planner.context.primary
     until = backoff.until(candidate.pod)

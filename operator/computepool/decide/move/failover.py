@@ -14,7 +14,7 @@ from typing import Final
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.decide.move.planner import Candidate, MovePlanner, in_turn
+from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.cluster import Node, NodeInfo, Pod
@@ -80,7 +80,7 @@ def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]
     return found
 
 
-def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[str, float]) -> None:
+def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> None:
     """Move one pod, or note why it stays."""
     why = _why_it_stays(planner, candidate)
     if why is not None:
@@ -97,7 +97,7 @@ def _leave(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[st
     planner.move(candidate, target, MoveKind.FAILOVER, Reason.LOST_NODE if lost else reason, release=lost)
 
 
-def _why_it_stays(planner: MovePlanner, candidate: Candidate) -> Reason | None:
+def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
     """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
     context, supply, node = planner.context, candidate.supply, candidate.info.node
     policy = context.spec.failover.running_pods
@@ -123,7 +123,7 @@ def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
     return Reason.TOLERATES_QUARANTINE if tolerated else None
 
 
-def _awaits_verdict(planner: MovePlanner, candidate: Candidate) -> bool:
+def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether silence is the only fault: the node's status is good, and its provider has not failed."""
     if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
@@ -131,14 +131,14 @@ def _awaits_verdict(planner: MovePlanner, candidate: Candidate) -> bool:
     return fault is not None and fault.reason is Reason.NODE_SILENT
 
 
-def _is_dead(planner: MovePlanner, candidate: Candidate) -> bool:
+def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     node = candidate.info.node
     fault = _fault_of(planner.context.assessment, candidate.supply, node.name)
     dead = fault is not None and fault.clear_since is None and fault.reason in DEAD
     return node.ready == "Unknown" or dead
 
 
-def _is_lost(planner: MovePlanner, candidate: Candidate, unknown_since: Mapping[str, float]) -> bool:
+def _is_lost(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> bool:
     """Say whether the node's status has been Unknown for so long that its pods are deleted."""
     spec = planner.context.spec.failover
     since = unknown_since.get(candidate.info.node.name)

@@ -11,7 +11,7 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.decide.account.account import MOVED, Account, Request
+from computepool.decide.account.account import MOVED, Account, PlaceRequest
 from computepool.decide.account.budget import cost_of
 from computepool.decide.context import Context
 from computepool.decide.move.blocked import BlockedMoves
@@ -26,7 +26,7 @@ from computepool.model.reasons import Reason
 Rejected = tuple[tuple[str, Reason], ...]
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class MoveCandidate(msgspec.Struct, frozen=True):
     """A running pod that may be moved."""
 
     pod: Pod
@@ -59,18 +59,18 @@ class MovePlanner:
         """All providers, most preferred first."""
         return (self.context.primary, *self.context.standbys)
 
-    def candidates(self, supply: Supply, infos: Iterable[NodeInfo]) -> Iterable[Candidate]:
+    def candidates(self, supply: Supply, infos: Iterable[NodeInfo]) -> Iterable[MoveCandidate]:
         """Yield the pool's pods on these nodes of a provider that may be moved and are not being moved already."""
         for info in infos:
             for pod in info.members(self.context.pool):
                 if pod.uid not in self.pending.pods and not self.is_decided(pod) and not node_bound(pod):
-                    yield Candidate(pod, info, supply)
+                    yield MoveCandidate(pod, info, supply)
 
     def is_decided(self, pod: Pod) -> bool:
         """Say whether this pass has decided to move the pod."""
         return pod.uid in self._moved
 
-    def may_leave(self, candidate: Candidate, kind: MoveKind, *, dwells: bool = True) -> bool:
+    def may_leave(self, candidate: MoveCandidate, kind: MoveKind, *, dwells: bool = True) -> bool:
         """Say whether the rules and limits allow the move now. If not, the pod becomes a blocked move."""
         pod = candidate.pod
         if not movable(pod, kind):
@@ -95,7 +95,7 @@ class MovePlanner:
         """Return until when the pod dwells; None if it does not dwell."""
         return self._dwell.until(pod)
 
-    def reserve_target(self, candidate: Candidate, targets: Iterable[Provider]) -> Provider | Rejected:
+    def reserve_target(self, candidate: MoveCandidate, targets: Iterable[Provider]) -> Provider | Rejected:
         """Take a place at the first provider that can take the pod. If there is none, return all rejections."""
         rejected: list[tuple[str, Reason]] = []
         for target in targets:
@@ -106,7 +106,7 @@ class MovePlanner:
         return tuple(rejected)
 
     def move(
-        self, candidate: Candidate, target: Provider, kind: MoveKind, reason: Reason, *, release: bool = False
+        self, candidate: MoveCandidate, target: Provider, kind: MoveKind, reason: Reason, *, release: bool = False
     ) -> None:
         """Add a move. `reserve_target` has taken its place before."""
         self.limits.count(kind)
@@ -114,21 +114,21 @@ class MovePlanner:
         source = candidate.supply.provider.name
         self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release))
 
-    def cost(self, candidate: Candidate) -> Decimal:
+    def cost(self, candidate: MoveCandidate) -> Decimal:
         """Return the pod's hourly cost on its provider."""
         return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
 
-    def _why_not(self, candidate: Candidate, target: Provider) -> Reason | None:
+    def _why_not(self, candidate: MoveCandidate, target: Provider) -> Reason | None:
         pod = candidate.pod
         if not target.primary and not pod.allows(target.name):
             return Reason.NOT_ALLOWED
         if target is not candidate.supply.provider and storage_bound(pod):
             return Reason.MAY_NOT_FOLLOW
-        request = Request(pod, saves=self.cost(candidate), hands_over=candidate.stays_at(target))
+        request = PlaceRequest(pod, saves=self.cost(candidate), hands_over=candidate.stays_at(target))
         return self.account.reserve([request], target, MOVED)
 
 
-def in_turn(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
+def in_turn(candidates: Iterable[MoveCandidate]) -> Sequence[MoveCandidate]:
     """Sort by priority, then age, then name, so that every pass sees the same order."""
     return sorted(
         candidates,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from computepool.assess.capacity.providers import Provider
 from computepool.decide.move.eligibility import movable
-from computepool.decide.move.planner import Candidate, MovePlanner
+from computepool.decide.move.planner import MoveCandidate, MovePlanner
 from computepool.model.accelerators import request_of
 from computepool.model.api import ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod
@@ -25,7 +25,7 @@ class Site:
     """A node of the primary, with its free resources when all terminating and moved pods are gone."""
 
     def __init__(
-        self, info: NodeInfo, free: Mapping[str, int], leaving: Iterable[Pod], movable: Sequence[Candidate]
+        self, info: NodeInfo, free: Mapping[str, int], leaving: Iterable[Pod], movable: Sequence[MoveCandidate]
     ) -> None:
         """`free`: beside the pending pods that fit there; `leaving`: the pods that are about to go.
 
@@ -107,7 +107,7 @@ def _is_leaving(pod: Pod, now: float) -> bool:
     return pod.deleting is not None and pod.deleting > now
 
 
-def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[tuple[Site, list[Candidate]]]:
+def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[tuple[Site, list[MoveCandidate]]]:
     """Yield for each node the fewest pods that make room."""
     max_moves = planner.limits.remaining(MoveKind.RESCHEDULE)
     for site in sites:
@@ -119,7 +119,7 @@ def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[
             planner.blocked.recheck(planner.limits.recheck_at(MoveKind.RESCHEDULE))
 
 
-def _movable(planner: MovePlanner, info: NodeInfo, selector: Selector) -> Iterable[Candidate]:
+def _movable(planner: MovePlanner, info: NodeInfo, selector: Selector) -> Iterable[MoveCandidate]:
     """Yield the pods of a node that may be moved."""
     for candidate in planner.candidates(planner.context.assessment.primary, (info,)):
         pod = candidate.pod
@@ -132,7 +132,7 @@ def _movable(planner: MovePlanner, info: NodeInfo, selector: Selector) -> Iterab
             yield candidate
 
 
-def fewest(gaps: Mapping[str, int], pods: Iterable[Candidate], resource: str) -> list[Candidate]:
+def fewest(gaps: Mapping[str, int], pods: Iterable[MoveCandidate], resource: str) -> list[MoveCandidate]:
     """Return few pods that close the gaps, low priorities first; empty if all pods together do not close them."""
     candidates = sorted(
         pods,
@@ -141,7 +141,7 @@ def fewest(gaps: Mapping[str, int], pods: Iterable[Candidate], resource: str) ->
     alone = next((candidate for candidate in candidates if not _gap_remains(gaps, [candidate])), None)
     if alone is not None:
         return [alone]
-    chosen: list[Candidate] = []
+    chosen: list[MoveCandidate] = []
     for candidate in sorted(candidates, key=lambda candidate: -request_of(candidate.pod, resource)):
         if not _gap_remains(gaps, chosen):
             break
@@ -155,7 +155,7 @@ def fewest(gaps: Mapping[str, int], pods: Iterable[Candidate], resource: str) ->
     return chosen
 
 
-def _gap_remains(gaps: Mapping[str, int], chosen: Iterable[Candidate]) -> bool:
+def _gap_remains(gaps: Mapping[str, int], chosen: Iterable[MoveCandidate]) -> bool:
     """Say whether a gap remains when these pods are gone."""
     freed: dict[str, int] = {}
     for candidate in chosen:
@@ -164,14 +164,14 @@ def _gap_remains(gaps: Mapping[str, int], chosen: Iterable[Candidate]) -> bool:
     return any(freed.get(name, 0) < gap for name, gap in gaps.items())
 
 
-def _rank(option: tuple[Site, list[Candidate]], resource: str) -> tuple[object, ...]:
+def _rank(option: tuple[Site, list[MoveCandidate]], resource: str) -> tuple[object, ...]:
     """Sort by the number of moves, then the highest priority among them, then the accelerators that they hold."""
     site, victims = option
     held = sum(request_of(victim.pod, resource) for victim in victims)
     return (len(victims), max(victim.pod.priority for victim in victims), held, site.info.node.name)
 
 
-def _move_all(planner: MovePlanner, victims: Sequence[Candidate]) -> bool:
+def _move_all(planner: MovePlanner, victims: Sequence[MoveCandidate]) -> bool:
     """Move all pods if the standbys have room for all of them now. Say whether they move."""
     standbys = [target for target in planner.context.standbys if planner.account.is_closed(target)]
     places: list[Provider] = []
