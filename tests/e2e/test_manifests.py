@@ -120,7 +120,7 @@ def test_a_condition_of_a_type_is_there_once(api_server: Cluster, pool: dict[str
     ("path", "says"),
     [
         ("cpool.spec.saturation", "When the primary counts as saturated"),
-        ("cpool.spec.saturation.pendingSeconds", "Seconds a pod"),
+        ("cpool.spec.saturation.pendingSeconds", "Seconds after which a waiting pod"),
         ("cpool.spec.providers.tolerations", "computepool.io/provider=<name>:NoSchedule"),
         ("cpool.status.admission", "admission policy"),
     ],

@@ -6,8 +6,10 @@ started again, and the process goes on. The view of pools is stale until all poo
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import aiohttp
@@ -55,16 +57,27 @@ class PoolWatch:
     async def _run_kopf(self, main_loop: asyncio.AbstractEventLoop) -> str:
         """Run kopf until it ends; return the reason.
 
-        kopf has its own thread and loop. Outside the main thread it does not handle SIGTERM and SIGINT.
+        kopf has its own thread and loop. Outside the main thread it does not handle SIGTERM and SIGINT. The
+        process does not wait for the thread: kopf's tasks can block each other when they are cancelled together.
         """
         stop: Future[None] = Future()
+        ended: Future[str] = Future()
+
+        async def run() -> None:
+            try:
+                await self._kopf(main_loop, stop)
+                reason = "no reason given"
+            except Exception as error:  # noqa: BLE001 - the process goes on after any error
+                reason = repr(error)
+            # The main loop may have stopped waiting.
+            with suppress(InvalidStateError):
+                ended.set_result(reason)
+
+        threading.Thread(target=lambda: asyncio.run(run()), name="kopf", daemon=True).start()
         try:
-            await asyncio.to_thread(lambda: asyncio.run(self._kopf(main_loop, stop)))
-        except Exception as error:  # noqa: BLE001 - the process goes on after any error
-            return repr(error)
+            return await asyncio.wrap_future(ended)
         finally:
             stop.cancel()
-        return "no reason given"
 
     async def _kopf(self, main_loop: asyncio.AbstractEventLoop, stop: Future[None]) -> None:
         """Run kopf until it ends or `stop` is done. Raises kopf's errors. All other parts run in `main_loop`."""

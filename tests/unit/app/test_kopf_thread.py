@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 
 from computepool.app.pool_watch import PoolWatch
-from computepool.kube.credentials import Access, AccessError, Credentials
+from computepool.kube.credentials import Access, AccessError, Credentials, static_access
 from computepool.kube.retry import Backoff
 from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
@@ -164,6 +167,46 @@ def test_kopf_takes_no_signals(site: Site) -> None:
         assert [signal.getsignal(number) for number in taken] == handlers
 
     site.play(scenario, with_pool)
+
+
+def test_tasks_of_kopf_that_never_end_keep_neither_kopf_from_starting_nor_the_operator_from_ending(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    async def never_ends() -> None:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    async def fails() -> None:
+        raise LookupError("told to fail")
+
+    async def tasks(**_: Any) -> list[asyncio.Task[None]]:
+        stubborn = asyncio.create_task(never_ends())
+        await asyncio.sleep(0)
+        return [stubborn, asyncio.create_task(fails())]
+
+    async def scenario(t: Taking) -> None:
+        monkeypatch.setattr(kopf, "spawn_tasks", tasks)
+        backoff = Backoff(base=0.01, cap=0.01, rng=random.Random(1))
+        async with listing(t):
+            watch = PoolWatch(static_access(t.server.url), t.pools, identity="x", backoff=backoff)
+            watching = asyncio.create_task(watch.run())
+            await until(lambda: len(ended()) >= 3, "kopf is started anew")
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    def ended() -> list[str]:
+        return [line for line in caplog.messages if line == "kopf ended, starting it anew"]
+
+    try:
+        play(scenario)
+    finally:
+        over.set()
+        for thread in threading.enumerate():
+            if thread.name == "kopf":
+                thread.join()
 
 
 def test_kopf_starts_anew_until_its_credentials_can_be_loaded(caplog: pytest.LogCaptureFixture) -> None:
