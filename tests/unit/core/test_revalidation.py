@@ -1,4 +1,4 @@
-"""The last look before a running pod is evicted: at the view, at what it leaves, and at where it goes."""
+"""The revalidation just before a running pod is evicted: of the view, its source and its target."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The account of a pass: the places, devices, money and canaries that providers can still take.
 
 Bursts and moves share this one account, so each place, device and amount of money is given away once (invariants 2 and
-3). Only `open_account` (promises.py) makes an account. It first takes the places that earlier passes promised.
+3). Only `open_account` (`burst/kept_places.py`) makes an account. It first takes the places that earlier passes
+promised.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
