@@ -26,15 +26,16 @@ QUICK_TO_NOTICE = Options(
     node_lease_seconds=4,
     extra_flags={components.CONTROLLER_MANAGER: ["--node-monitor-grace-period=4s", "--node-monitor-period=500ms"]},
 )
-# A program that owns a cluster, says which, and then does nothing until it ends. It is open to an interrupt even where
-# whoever runs the tests is not.
+# A program that owns a cluster, prints its name, and waits. It accepts an interrupt even if the tests were started with
+# interrupts ignored. It polls, because an interrupt just before a blocking read would go unnoticed.
 OWNER = """
-import json, signal, sys
+import json, select, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from e2e.cluster import Cluster
 with Cluster() as cluster:
     print(json.dumps({"name": cluster.name, "folder": str(cluster.layout.folder)}), flush=True)
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        pass
 """
 
 

@@ -96,7 +96,8 @@ def test_a_pod_that_can_run_nowhere_else_is_made_room_for_by_one_move(site: Site
         }
     )
     reschedule = {"policy": "WhenSaturated", "podSelector": {"matchLabels": {"app": "work"}}}
-    with home(site, count=8, reschedule=reschedule) as scene:
+    # A pod takes a while to end. By then its replacement is bound on the standby, and can't take the place again.
+    with home(site, [work(8, terminates_for=2)], count=8, reschedule=reschedule) as scene:
         pinned = objects.gpu_pod(
             "pinned",
             labels={"app": "pinned", "role": "pinned"},

@@ -12,7 +12,7 @@ machine, because an answer of the API server may come before or after the matchi
 `Outcome`, driven by `observe` (observe/moves.py): how the pod and its replacement are seen.
 
     Runs -> Left -> Replaced -> Ready
-                \-> Elsewhere, NotReplaced
+                \-> Returned, LandedElsewhere, NotReplaced
 
 Everything that affects either machine is in this file. An event that is not in the table of its machine is a defect of
 the operator, and raises UnexpectedEventError. Code that counts moves reads the properties of `PodMove`; no other file
@@ -88,8 +88,10 @@ class Outcome(StrEnum):
     """The replacement is bound on the target provider."""
     READY = "Ready"
     """The replacement is Ready there."""
+    RETURNED = "Returned"
+    """The replacement is bound on the provider that the pod left."""
     ELSEWHERE = "LandedElsewhere"
-    """The replacement is bound on another provider than the target."""
+    """The replacement is bound on another provider than the target and the one that the pod left."""
     NOT_REPLACED = "NotReplaced"
     """No replacement was bound in time, or no owner makes one."""
 
@@ -101,6 +103,8 @@ class OutcomeEvent(StrEnum):
     """The watch shows the pod terminating, or gone."""
     BIND = "bind"
     """The replacement is bound on the target provider."""
+    BIND_BACK = "bind back"
+    """The replacement is bound on the provider that the pod left."""
     BIND_ELSEWHERE = "bind elsewhere"
     """The replacement is bound on another provider."""
     BECOME_READY = "become ready"
@@ -127,6 +131,7 @@ REQUESTS: Final[Mapping[tuple[Request, RequestEvent], Request]] = {
 OUTCOMES: Final[Mapping[tuple[Outcome, OutcomeEvent], Outcome]] = {
     (Outcome.RUNS, OutcomeEvent.LEAVE): Outcome.LEFT,
     (Outcome.LEFT, OutcomeEvent.BIND): Outcome.REPLACED,
+    (Outcome.LEFT, OutcomeEvent.BIND_BACK): Outcome.RETURNED,
     (Outcome.LEFT, OutcomeEvent.BIND_ELSEWHERE): Outcome.ELSEWHERE,
     (Outcome.LEFT, OutcomeEvent.GIVE_UP): Outcome.NOT_REPLACED,
     (Outcome.REPLACED, OutcomeEvent.BECOME_READY): Outcome.READY,
@@ -137,6 +142,8 @@ UNANSWERED: Final = frozenset({Request.DECIDED, Request.RECORDED, Request.ASKED}
 ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
 OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
 """Outcomes of moves whose replacement is not bound yet."""
+IN_VAIN: Final = frozenset({Outcome.RETURNED, Outcome.NOT_REPLACED})
+"""Outcomes of moves after which the same workload is not moved again by choice for some time."""
 
 
 class UnexpectedEventError(Exception):
@@ -218,6 +225,11 @@ class PodMove(msgspec.Struct, frozen=True):
     def refused(self) -> bool:
         """Whether disruption budgets keep the pod, also during a new attempt."""
         return not self.let_go and self.refused_since is not None
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether the pod was let go, and its replacement came back or never came."""
+        return self.outcome in IN_VAIN
 
     def is_recent(self, now: float) -> bool:
         """Say whether no other decision about the pod is due."""

@@ -92,8 +92,13 @@ def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: Pr
     provider = moved[by.uid].source if by.uid in moved else provider_of(by)
     if provider is None:
         return found
-    event = OutcomeEvent.BIND if provider == move.target else OutcomeEvent.BIND_ELSEWHERE
-    return found.on_outcome(event)
+    return found.on_outcome(_bound_on(provider, move))
+
+
+def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:
+    if provider == move.target:
+        return OutcomeEvent.BIND
+    return OutcomeEvent.BIND_BACK if provider == move.source else OutcomeEvent.BIND_ELSEWHERE
 
 
 def _given_up(move: PodMove, now: float) -> PodMove:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.decide.move.reschedule import IN_VAIN_SECONDS
 from computepool.decide.plan import Plan
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
@@ -142,3 +143,24 @@ def test_another_makes_room_where_one_may_not_go() -> None:
     dwelling = msgspec.structs.replace(pods[2], created=NOW - 60)
     earlier = pod_move(owned("was", on="n1"), "aws", at=NOW - 61)
     assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moves=(earlier,))) == {"s1": "nebius"}
+
+
+def room_after_a_move(landed: str, ago: float = 10) -> Plan:
+    """Make room without dwell, after a pod of the workload was moved to make room, and its replacement has landed."""
+    moved = pod_move(owned("was", 2, on="a2"), "nebius", at=NOW - ago, source="aws", kind=MoveKind.RESCHEDULE, order=1)
+    big, here, other = full_primary()
+    replacement = msgspec.structs.replace(here, node=landed, appeared=1)
+    stands = [] if landed == "a2" else [owned("stands", 2, on="a2", owner="rs-2", movable=False)]
+    return room(stuck(), big, replacement, other, *stands, moves=(moved,), failback={"minDwellSeconds": 0})
+
+
+def test_a_workload_makes_room_again_once_its_moved_pod_runs_on_a_standby() -> None:
+    assert moved_to(room_after_a_move("n1")) == {"s2": "nebius"}
+
+
+def test_a_workload_whose_moved_pod_came_back_makes_no_room_for_a_while() -> None:
+    plan = room_after_a_move("a2")
+    assert moved_to(plan) == {}
+    assert plan.recheck_at is not None
+    assert plan.recheck_at <= NOW - 10 + IN_VAIN_SECONDS
+    assert moved_to(room_after_a_move("a2", ago=IN_VAIN_SECONDS)) == {"s1": "nebius"}

@@ -30,7 +30,7 @@ from tests.builders import NOW, POOL, pod
 from tests.unit.observe.storing import Clock, changed
 
 TARGET, OTHER = "crusoe", "aws"
-FINAL = (Outcome.READY, Outcome.ELSEWHERE, Outcome.NOT_REPLACED)
+FINAL = (Outcome.READY, Outcome.RETURNED, Outcome.ELSEWHERE, Outcome.NOT_REPLACED)
 
 
 # -- the tables

@@ -1,7 +1,8 @@
 """Reschedule: makes room on a saturated primary for a pending pod that no standby can ever take.
 
 The fewest pods that make room leave a single node. They have a lower priority than the pending pod, and standbys have
-room for all of them now, so no move makes another move necessary.
+room for all of them now, so no move makes another move necessary. The scheduler may still give the place to the moved
+pod's own replacement. Then no further pod of that workload is moved for a while, so an attempt in vain is not repeated.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from computepool.model.taints import tolerated
 
 TRIES = 64
 """Largest number of sets of pods that one pass tries to move."""
+IN_VAIN_SECONDS = 300.0
+"""After a move in vain, the workload makes no room for this long. Such a move is remembered at least as long."""
 
 
 class Site:
@@ -91,12 +94,13 @@ def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
 def _sites(planner: MovePlanner) -> list[Site]:
     moving = {move.pod.uid for move in planner.pending.under_way}
     selector = planner.context.spec.reschedule.pod_selector.compiled()
+    in_vain = _last_in_vain(planner)
     return [
         Site(
             info,
             free,
             leaving=[pod for pod in info.pods if pod.uid in moving or _is_leaving(pod, planner.context.now)],
-            movable=list(_movable(planner, info, selector)),
+            movable=list(_movable(planner, info, selector, in_vain)),
         )
         for info, free in planner.account.remainders_on_primary()
     ]
@@ -119,17 +123,26 @@ def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[
             planner.blocked.recheck(planner.limits.recheck_at(MoveKind.RESCHEDULE))
 
 
-def _movable(planner: MovePlanner, info: NodeInfo, selector: Selector) -> Iterable[MoveCandidate]:
+def _movable(
+    planner: MovePlanner, info: NodeInfo, selector: Selector, in_vain: Mapping[str, float]
+) -> Iterable[MoveCandidate]:
     """Yield the pods of a node that may be moved."""
     for candidate in planner.candidates(planner.context.assessment.primary, (info,)):
         pod = candidate.pod
         refused = pod.uid in planner.pending.refused
         if refused or not selector.matches(pod.labels) or not movable(pod, MoveKind.RESCHEDULE):
             continue
-        until = planner.dwells_until(pod)
-        planner.blocked.recheck(until)
-        if until is None:
+        until = max(planner.dwells_until(pod) or 0.0, in_vain.get(pod.owner, 0.0) + IN_VAIN_SECONDS)
+        if until > planner.context.now:
+            planner.blocked.recheck(until)
+        else:
             yield candidate
+
+
+def _last_in_vain(planner: MovePlanner) -> dict[str, float]:
+    """Return by owner when a pod was last moved in vain to make room."""
+    moves = (move for move in planner.context.snapshot.moves if move.kind is MoveKind.RESCHEDULE and move.in_vain)
+    return {move.pod.owner: move.at for move in sorted(moves, key=lambda move: move.at)}
 
 
 def fewest(gaps: Mapping[str, int], pods: Iterable[MoveCandidate], resource: str) -> list[MoveCandidate]:
