@@ -31,7 +31,7 @@ class BurstAnswers(_Answers):
 
     def start(self, uid: str, offer: Offer) -> None:
         """The write begins."""
-        self._store.in_flight.start(uid, offer)
+        self._store.start_offer(uid, offer)
 
     def written(self, uid: str, version: int) -> None:
         """The write made this version of the pod."""

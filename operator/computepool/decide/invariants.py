@@ -167,17 +167,12 @@ def _few_moves(checked: _Checked) -> Iterable[Breach]:
 
 
 def _each_pod_once(checked: _Checked) -> Iterable[Breach]:
-    """Invariant 8: a plan has one action for a pod at most, and none while it terminates.
-
-    A pending pod is not patched again while its patch is under way. A bound pod may be moved then: the scheduler was
-    quicker than the patch, and a patch without an answer would keep the pod on a failed node.
-    """
+    """Invariant 8: a plan has one action for a pod at most, and none while it terminates or its patch is under way."""
     plan, snapshot = checked.plan, checked.context.snapshot
     seen: set[str] = set()
     for decided, _ in checked.decided():
         pod = decided.pod
-        patched = not pod.node and pod.uid in snapshot.in_flight
-        if pod.uid in seen or pod.deleting is not None or patched:
+        if pod.uid in seen or pod.deleting is not None or pod.uid in snapshot.in_flight:
             yield Breach(8, f"{_name(pod)} has two actions, or one while it terminates or is being patched")
         seen.add(pod.uid)
     if any(burst.pod.node or burst.pod.gated for burst in plan.bursts) or any(not move.pod.node for move in plan.moves):

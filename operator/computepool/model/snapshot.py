@@ -32,7 +32,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     foreign: tuple[Pod, ...] = ()
     """Pods of other pools that were sent to a standby and are not bound: they hold places too."""
     in_flight: Mapping[str, Offer] = MappingProxyType({})
-    """By pod uid, of all pools: offers whose write is under way, or made but not seen yet."""
+    """By uid of pending pods, of all pools: offers whose write is under way, or made but not seen yet."""
     on_unknown_nodes: tuple[Pod, ...] = ()
     """The pool's own pods that are bound to nodes that are not seen yet, or no longer."""
     conflicts: int = 0

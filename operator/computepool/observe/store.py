@@ -12,7 +12,7 @@ import msgspec
 from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.model.accelerators import share_of
 from computepool.model.api import ComputePool
-from computepool.model.cluster import Node, NodeInfo, Pod, node_info
+from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
 from computepool.model.moves import PodMove
 from computepool.model.snapshot import Snapshot
 from computepool.observe.decode import Namespace
@@ -150,34 +150,46 @@ class Store:
             self.drop_pod(pod.uid, at, listed=listed)
             return
         before = self._pods.get(pod.uid)
-        if before is not None:
-            pod = self._with_history(before, pod)
-            if pod.deleting is not None and before.deleting is None and not listed:
-                self.moves.left(pod.uid)
-            if pod.resource_version < before.resource_version:
-                # The cluster was restored from a backup: what was under way may be lost with the rest.
-                self.in_flight.drop(pod.uid)
+        if before is None:
+            self._enter(pod, at)
         else:
-            self._pod_index.enter(pod)
-            if self.moves.order:
-                pod = msgspec.structs.replace(pod, appeared=self.moves.order)
+            self._change(before, self._with_history(before, pod), at, listed=listed)
+        if pod.node:
+            # Only a pending pod waits for an offer. An offer without an answer must not keep a bound pod where it is.
+            self.in_flight.drop(pod.uid)
+
+    def _enter(self, pod: Pod, at: float) -> None:
+        """Add a pod that is not known yet."""
+        if self.moves.order:
+            pod = msgspec.structs.replace(pod, appeared=self.moves.order)
+        self._pod_index.enter(pod)
         self._pods[pod.uid] = pod
+        self._note_failing(None, pod, at)
+        self._add(pod, self._claim(pod), at)
+
+    def _change(self, before: Pod, pod: Pod, at: float, *, listed: bool) -> None:
+        """Replace a pod, and enqueue the pools if decisions read anything of what changed."""
+        if pod.deleting is not None and before.deleting is None and not listed:
+            self.moves.left(pod.uid)
+        if pod.resource_version < before.resource_version:
+            # The cluster was restored from a backup: what was under way may be lost with the rest.
+            self.in_flight.drop(pod.uid)
+        self._pods[pod.uid] = pod
+        held_place = self._holds_place(before)
         ours = self.in_flight.carried_by(pod)
         landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
         self._note_failing(before, pod, at)
-        pools: tuple[str, ...] = ()
-        minor = False
-        if before is not None:
-            pools = self._claims.of(pod.uid)
-            if not landed and _same(before, pod, claimed=bool(pools)):
-                return
-            minor = _is_minor(before, pod, ours=ours)
-            self._remove(before, pools, at, minor=minor)
-        if before is None or before.labels is not pod.labels or before.shape is not pod.shape:
-            pools = self._claims.find(pod)
-            self._claims.put(pod.uid, pools)
-        self._note_may_burst_unpatched(pod, pools)
+        pools = self._claims.of(pod.uid)
+        if not landed and _same(before, pod, claimed=bool(pools)):
+            return
+        minor = _is_minor(before, pod, ours=ours)
+        self._remove(before, pools, at, minor=minor)
+        if before.labels is not pod.labels or before.shape is not pod.shape:
+            pools = self._claim(pod)
         self._add(pod, pools, at, minor=minor)
+        if held_place:
+            # The place that every other pool has kept for it may be free now.
+            self.enqueue_all(at, minor=minor)
 
     def drop_pod(self, uid: str, at: float, *, listed: bool = False) -> None:
         """Forget a pod. `listed`: because a list lacks it."""
@@ -185,12 +197,20 @@ class Store:
         if pod is not None:
             if pod.deleting is None and not listed:
                 self.moves.left(uid)
+            if self._holds_place(pod):
+                self.enqueue_all(at)
             self._remove(pod, self._claims.of(uid), at)
             self._claims.drop(uid)
             self._may_burst_unpatched.discard(uid)
             self._pod_index.leave(pod)
             self.failures.recovered(uid)
         self.in_flight.drop(uid)
+
+    def start_offer(self, uid: str, offer: Offer) -> None:
+        """Note that the patch of a pod begins. A pod that is bound by now needs no offer, and none is noted."""
+        pod = self._pods.get(uid)
+        if pod is not None and not pod.node:
+            self.in_flight.start(uid, offer)
 
     def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
@@ -224,7 +244,8 @@ class Store:
                 self._remove(pod, before, None)
                 self._claims.put(pod.uid, pools)
                 self._add(pod, pools, None)
-            self._note_may_burst_unpatched(pod, pools)
+            else:
+                self._note_may_burst_unpatched(pod, pools)
         return changed
 
     def _note_may_burst_unpatched(self, pod: Pod, pools: tuple[str, ...]) -> None:
@@ -238,15 +259,19 @@ class Store:
         else:
             self._may_burst_unpatched.discard(pod.uid)
 
+    def _claim(self, pod: Pod) -> tuple[str, ...]:
+        """Find the pools that select the pod, and note them."""
+        pools = self._claims.find(pod)
+        self._claims.put(pod.uid, pools)
+        return pools
+
     def _add(self, pod: Pod, pools: tuple[str, ...], at: float | None, *, minor: bool = False) -> None:
+        self._note_may_burst_unpatched(pod, pools)
         self._pod_index.add(pod, pools)
         self._pod_changed(pod, pools, at, minor=minor)
 
     def _remove(self, pod: Pod, pools: tuple[str, ...], at: float | None, *, minor: bool = False) -> None:
         self._pod_index.remove(pod, pools)
-        if at is not None and self._holds_place(pod):
-            # The place that every other pool has kept for it may be free now.
-            self.enqueue_all(at, minor=minor)
         self._pod_changed(pod, pools, at, minor=minor)
 
     def _holds_place(self, pod: Pod) -> bool:

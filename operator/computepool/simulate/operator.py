@@ -103,7 +103,7 @@ class SimulatedOperator:
             for burst in outcome.plan.bursts:
                 # An earlier write was seen in the meantime.
                 self._doubted.discard(burst.pod.uid)
-                self.store.in_flight.start(burst.pod.uid, Offer(burst.provider, now))
+                self.store.start_offer(burst.pod.uid, Offer(burst.provider, now))
             for move in outcome.plan.moves:
                 self.store.moves.start(self._name, PodMove(move.pod, move.source, move.target, move.kind, at=now))
         return PassReport(snapshot, outcome.assessment, outcome.plan, outcome.state)

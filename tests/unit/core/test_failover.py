@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from computepool.model.cluster import Offer
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault, PoolState
@@ -58,13 +57,6 @@ def test_a_pod_leaves_a_unhealthy_node_for_the_primary_if_that_has_room() -> Non
         False,
     )
     assert plan.state.recorded.recent_moves == ((NOW, MoveKind.FAILOVER),)
-
-
-def test_a_patch_without_an_answer_does_not_keep_a_bound_pod_on_an_unhealthy_node() -> None:
-    web = owned("web", on="n1")
-    nodes = [node("a1"), unhealthy_node("n1"), node("n2")]
-    seen = snapshot(pool(), nodes, [web], in_flight={web.uid: Offer("crusoe", NOW - 60)})
-    assert moved_to(decided(seen, UNHEALTHY)) == {"web": "aws"}
 
 
 def test_the_other_nodes_of_the_same_provider_count_in_their_turn() -> None:

@@ -64,6 +64,18 @@ def test_a_new_offer_takes_no_doubt_over_from_the_one_before() -> None:
     assert not flights.shown(seen(("nebius", NOW)))
 
 
+def test_an_offer_is_forgotten_once_the_pod_is_bound_and_none_begins_after_that() -> None:
+    store = Store(lambda *_, **__: None, wall=lambda: NOW)
+    store.put_pool(pool(), 1.0)
+    store.put_pod(WAITING, 1.0)
+    store.start_offer(WAITING.uid, Offer("nebius", NOW))
+    store.in_flight.doubted(WAITING.uid, WAITING)
+    store.put_pod(seen(node="n1", version=15), 2.0)
+    assert store.snapshot(POOL).in_flight == {}
+    store.start_offer(WAITING.uid, Offer("nebius", NOW))
+    assert store.snapshot(POOL).in_flight == {}
+
+
 def test_the_watch_ends_the_doubt_and_has_the_pool_looked_at() -> None:
     enqueued: list[str] = []
     store = Store(lambda name, _at, **_: enqueued.append(name), wall=lambda: NOW)
