@@ -23,7 +23,7 @@ from computepool.app.endpoints import HealthServer
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
 from computepool.app.uptime import uptime_clock
-from computepool.app.wiring import build
+from computepool.app.wiring import USUAL_PACE, Pace, build
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import Access, load_access
 from computepool.kube.retry import Backoff
@@ -42,7 +42,9 @@ WARM_CONNECTIONS = 8
 class Operator:
     """One process, which leads or waits for the Lease."""
 
-    def __init__(self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient, pace: Pace
+    ) -> None:
         """Only the election uses `lease_client`, so that a burst of patches never delays a renewal."""
         runtime = Runtime(wall=NeverBack())
         uptime = replace(runtime, steady=uptime_clock())
@@ -51,7 +53,7 @@ class Operator:
         self._clock = runtime.steady
         self._max_beat_seconds = settings.lease_seconds
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
-        self.parts = build(settings, WriteAccess(client, self.election, runtime))
+        self.parts = build(settings, WriteAccess(client, self.election, runtime), pace)
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
         self._pool_watch = PoolWatch(access, self.parts.pools, identity=settings.identity, backoff=backoff)
         self.health = HealthServer(
@@ -139,13 +141,13 @@ class Operator:
         return self.parts.metrics.render()
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> int:
+async def run(settings: Settings, stop: asyncio.Event, pace: Pace = USUAL_PACE) -> int:
     """Run one operator process until `stop` is set; return its exit code."""
     garbage_collection.begin()
     access = await load_access(settings.kubeconfig)
     async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
         try:
-            await Operator(settings, access, client, lease_client).run(stop)
+            await Operator(settings, access, client, lease_client, pace).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
             exit_code = 1

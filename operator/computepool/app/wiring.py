@@ -18,7 +18,7 @@ from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
-from computepool.app.work_queue import WorkQueue
+from computepool.app.work_queue import MINOR_SECONDS, WorkQueue
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
@@ -34,6 +34,7 @@ class Pace:
     status_calm_seconds: float = CALM_SECONDS
     status_retry_seconds: float = RETRY_SECONDS
     policy_retry_seconds: float = POLICY_RETRY_SECONDS
+    minor_change_seconds: float = MINOR_SECONDS
 
 
 USUAL_PACE: Final = Pace()
@@ -67,7 +68,7 @@ def build(
     """Build the parts without starting them. `make_store` and `make_metrics` let tests replace these classes."""
     client, runtime = access.client, access.runtime
     metrics = make_metrics()
-    queue = WorkQueue(clock=runtime.steady, wall=runtime.wall)
+    queue = WorkQueue(clock=runtime.steady, wall=runtime.wall, minor_seconds=pace.minor_change_seconds)
     store = make_store(queue.add, wall=runtime.wall, clock=runtime.steady, reserved_namespaces=settings.reserved)
 
     def enqueue_all() -> None:

@@ -18,10 +18,16 @@ class WorkQueue:
     not counted.
     """
 
-    def __init__(self, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        """`clock` is monotonic and stamps changes; `wall` is the time of day and serves the timers."""
+    def __init__(
+        self, *, clock: Callable[[], float], wall: Callable[[], float], minor_seconds: float = MINOR_SECONDS
+    ) -> None:
+        """`clock` is monotonic and stamps changes; `wall` is the time of day and serves the timers.
+
+        `minor_seconds`: how long a minor change may wait.
+        """
         self._clock = clock
         self._wall = wall
+        self._minor_seconds = minor_seconds
         self._changed: dict[str, float] = {}
         self._minor: dict[str, float] = {}
         self._timers: dict[str, float] = {}
@@ -30,7 +36,7 @@ class WorkQueue:
     def add(self, pool: str, at: float, *, minor: bool = False) -> None:
         """Queue a pool. `at`: monotonic time of the change; of several changes the earliest counts.
 
-        `minor`: the change may wait for MINOR_SECONDS. A change that is not minor ends the wait.
+        `minor`: the change may wait for others. A change that is not minor ends the wait.
         """
         changes = self._minor if minor else self._changed
         changes[pool] = min(at, changes.get(pool, at))
@@ -71,11 +77,11 @@ class WorkQueue:
         for pool in [pool for pool, when in self._timers.items() if when <= now]:
             # The change happened when the timer was due, here on the monotonic clock.
             self.add(pool, self._clock() - (now - self._timers.pop(pool)))
-        due = self._clock() - MINOR_SECONDS
+        due = self._clock() - self._minor_seconds
         for pool in [pool for pool, at in self._minor.items() if at <= due]:
             self.add(pool, self._minor.pop(pool))
 
     def _seconds_to_next(self) -> float | None:
         times = [when - self._wall() for when in self._timers.values()]
-        times += [at + MINOR_SECONDS - self._clock() for at in self._minor.values()]
+        times += [at + self._minor_seconds - self._clock() for at in self._minor.values()]
         return max(0.0, min(times)) if times else None

@@ -65,6 +65,7 @@ class Process:
             status_calm_seconds=calm,
             status_retry_seconds=RETRY,
             policy_retry_seconds=RETRY,
+            minor_change_seconds=RETRY,
         )
         access = WriteAccess(self.client, self.lease, runtime)
         self.parts = build(settings, access, pace, make_store=store, make_metrics=metrics)

@@ -13,6 +13,7 @@ import pytest
 
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
+from computepool.app.wiring import Pace
 from tests.fakes.apiserver import LEASES, FakeApiServer
 from tests.fakes.waiting import PATIENCE, until
 from tests.unit.app.cluster import full
@@ -78,6 +79,9 @@ class Running:
         return str(lease["spec"].get("holderIdentity"))
 
 
+BRISK = Pace(status_calm_seconds=0.05, minor_change_seconds=0.01)
+
+
 @dataclass
 class Site:
     """What a test starts operators with."""
@@ -114,7 +118,7 @@ class Site:
                     assert isinstance(made, Awaitable)
                     await made
                 stop = asyncio.Event()
-                task = asyncio.create_task(run_operator(settings, stop))
+                task = asyncio.create_task(run_operator(settings, stop, BRISK))
                 running = Running(server, stop, task, self.caplog)
                 try:
                     await scenario(running)
