@@ -19,7 +19,6 @@ class Context:
         self.assessment = assessment
         self.state = state
         self.now = now
-        self._tolerating: dict[tuple[int, str], bool] = {}
 
     @property
     def pool(self) -> str:
@@ -59,12 +58,4 @@ class Context:
 
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the pod may land on a standby without a further decision."""
-        return self.tolerates(pod, provider) or self.in_flight_to(pod, provider)
-
-    def tolerates(self, pod: Pod, provider: Provider) -> bool:
-        """Say whether the pod has every toleration of a standby already. Equal pods share one answer."""
-        key = (id(pod.shape), provider.name)
-        found = self._tolerating.get(key)
-        if found is None:
-            found = self._tolerating[key] = provider.tolerated_by(pod.shape)
-        return found
+        return provider.tolerated_by(pod.shape) or self.in_flight_to(pod, provider)

@@ -1,6 +1,7 @@
 """A pool's providers, compiled from its spec."""
 
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -37,7 +38,7 @@ class Provider(msgspec.Struct, frozen=True):
 
     def tolerated_by(self, shape: Shape) -> bool:
         """Say whether the pod has every toleration of the provider already."""
-        return covered(self.tolerations, shape.tolerations)
+        return _covered(self.tolerations, shape.tolerations)
 
     def contradicts(self, shape: Shape) -> bool:
         """Say whether no node of the provider, present or future, can satisfy the pod's own selectors.
@@ -45,6 +46,12 @@ class Provider(msgspec.Struct, frozen=True):
         Ask only if no present node satisfies them: this does not look for nodes that the pod's affinity names.
         """
         return all(self.selector.excludes(alternative) for alternative in shape.alternatives())
+
+
+@lru_cache(maxsize=4096)
+def _covered(wanted: tuple[Toleration, ...], tolerations: tuple[Toleration, ...]) -> bool:
+    # A pass asks this about every pending pod, and the pods of a workload have equal tolerations.
+    return covered(wanted, tolerations)
 
 
 def providers_of(pool: ComputePool) -> tuple[Provider, ...]:

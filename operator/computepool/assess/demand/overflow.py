@@ -170,8 +170,10 @@ class _Sorter:
 
     def _refused(self, pod: Pod) -> bool:
         """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
+        if not pod.unschedulable:
+            return False
         since = fit_since(self._fitted, pod, self._provider, self._now)
-        if not pod.unschedulable or self._now < since + self._provider.timeout:
+        if self._now < since + self._provider.timeout:
             return False
         self.fitting[pod.uid, self._provider.name] = since
         return True

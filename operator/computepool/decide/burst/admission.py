@@ -32,7 +32,7 @@ def _is_open(context: Context) -> bool:
 
 
 def _choose(context: Context, account: Account) -> Provider | None:
-    unlimited = [provider for provider in context.standbys if provider.limit is None and account.is_closed(provider)]
+    unlimited = [provider for provider in context.standbys if provider.limit is None and account.is_trusted(provider)]
     for provider in context.standbys:
         if account.wants_canary(provider):
             return None

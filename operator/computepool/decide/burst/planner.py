@@ -83,7 +83,7 @@ class _Planner:
     def _consider(self, overflow: Overflow, provider: Provider, rejected: Rejected) -> Burst | Hold | Reason:
         """Return a burst to the provider, a hold if the pod waits there already, or the reason of a rejection."""
         pod = overflow.pod
-        if self._context.tolerates(pod, provider):
+        if provider.tolerated_by(pod.shape):
             outcome = self._waiting.at(provider, pod, pod.offered_since(provider.name))
             if isinstance(outcome, Reason):
                 return outcome

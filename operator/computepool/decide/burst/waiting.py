@@ -20,6 +20,8 @@ class Waiting:
         self._context = context
         self._account = account
         self.fitting: dict[tuple[str, str], float] = {}
+        self._before = context.state.memory.fitting
+        self._standbys = {provider.name for provider in context.standbys}
 
     def at(self, provider: Provider, pod: Pod, offered: float) -> Hold | Reason:
         """Hold the pod for the provider while the pod can still be bound there; else return the reason why it can't.
@@ -30,7 +32,7 @@ class Waiting:
         if (blocked := self._account.blocked(provider)) is not None:
             return blocked
         now = self._context.now
-        since = fit_since(self._context.state.memory.fitting, pod, provider, now)
+        since = fit_since(self._before, pod, provider, now)
         due = max(offered, since) + provider.timeout
         if now >= due:
             self.fitting[pod.uid, provider.name] = since
@@ -49,8 +51,7 @@ class Waiting:
 
     def remember(self, pod: Pod) -> None:
         """Keep the time that the pod has waited for its providers, so that its time never starts anew."""
-        standbys = {provider.name for provider in self._context.standbys}
         for offer in pod.offers:
-            since = self._context.state.memory.fitting.get((pod.uid, offer.provider))
-            if since is not None and offer.provider in standbys:
+            since = self._before.get((pod.uid, offer.provider))
+            if since is not None and offer.provider in self._standbys:
                 self.fitting[pod.uid, offer.provider] = since

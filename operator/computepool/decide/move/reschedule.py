@@ -186,7 +186,7 @@ def _rank(option: tuple[Site, list[MoveCandidate]], resource: str) -> tuple[obje
 
 def _move_all(planner: MovePlanner, victims: Sequence[MoveCandidate]) -> bool:
     """Move all pods if the standbys have room for all of them now. Say whether they move."""
-    standbys = [target for target in planner.context.standbys if planner.account.is_closed(target)]
+    standbys = [target for target in planner.context.standbys if planner.account.is_trusted(target)]
     places: list[Provider] = []
     with planner.account.trial() as trial:
         for victim in victims:
