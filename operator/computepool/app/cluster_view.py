@@ -1,6 +1,6 @@
 """Whether decisions may rely on the view of the cluster, and what is missing from it."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from computepool.app.caches import Caches
 from computepool.app.policy import PolicyKeeper
@@ -29,9 +29,21 @@ class View(Protocol):
         """Say whether the API server does not serve such policies."""
 
 
-def faults_of(view: View) -> tuple[bool, bool, bool]:
-    """Say whether the view is stale, whether objects can't be read, and whether signals are missing."""
-    return bool(view.stale()), bool(view.unreadable()), bool(view.unfollowed())
+class ViewFaults(NamedTuple):
+    """What is wrong with the view at one moment. Each text is empty if there is no such problem."""
+
+    stale: str
+    unreadable: str
+    unfollowed: str
+
+    def differ_from(self, other: "ViewFaults | None") -> bool:
+        """Say whether a problem has begun or ended; its text may change at any time."""
+        return other is None or [bool(text) for text in self] != [bool(text) for text in other]
+
+
+def faults_of(view: View) -> ViewFaults:
+    """Return what is wrong with the view now."""
+    return ViewFaults(view.stale(), view.unreadable(), view.unfollowed())
 
 
 class ClusterView:

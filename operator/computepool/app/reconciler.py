@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from computepool.act.write_access import NotLeadingError
-from computepool.app.cluster_view import View, faults_of
+from computepool.app.cluster_view import View, ViewFaults, faults_of
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
 from computepool.app.work_queue import WorkQueue
@@ -62,7 +62,7 @@ class Reconciler:
         self._backoff = PoolBackoff(runtime.steady)
         self._states: dict[str, PoolState] = {}
         self._reported: dict[str, PoolStatus] = {}
-        self._view_faults: dict[str, tuple[bool, bool, bool]] = {}
+        self._view_faults: dict[str, ViewFaults] = {}
 
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
@@ -91,7 +91,7 @@ class Reconciler:
         """
         faults = faults_of(self._view)
         for pool in self._store.pools:
-            if self._view_faults.get(pool) != faults:
+            if faults.differ_from(self._view_faults.get(pool)):
                 self._queue.add(pool, self._clock())
 
     def forget(self, pool: str) -> None:
@@ -151,8 +151,8 @@ class Reconciler:
 
     def _decide(self, name: str) -> PassReport:
         now = self._wall()
-        self._view_faults[name] = faults_of(self._view)
-        snapshot = self._store.snapshot(name, stale=self._view.stale())
+        faults = self._view_faults[name] = faults_of(self._view)
+        snapshot = self._store.snapshot(name, stale=faults.stale)
         state = self._states.get(name)
         if state is None:
             state = restarted(recorded_in(snapshot.pool), snapshot.moves_since)
@@ -161,9 +161,9 @@ class Reconciler:
         self._states[name] = decided.state
         self._queue.add_at(name, decided.plan.recheck_at)
         self._executor.hold_verdicts(snapshot, decided.assessment, now)
-        return self._report_of(snapshot, decided)
+        return self._report_of(snapshot, decided, faults)
 
-    def _report_of(self, snapshot: Snapshot, decided: Reconciled) -> PassReport:
+    def _report_of(self, snapshot: Snapshot, decided: Reconciled, faults: ViewFaults) -> PassReport:
         pool, plan = snapshot.pool, decided.plan
         refused = self._executor.trouble(snapshot, plan)
         gap = admission_gap(
@@ -176,7 +176,7 @@ class Reconciler:
             decided.assessment,
             plan,
             decided.state,
-            Gaps(self._view.unreadable(), self._view.unfollowed(), gap),
+            Gaps(faults.unreadable, faults.unfollowed, gap),
             refused,
             announced_bursts=announced_bursts(pool.name, plan.bursts),
             announced_moves=observed and self._recorder.announced(pool.name, plan.moves),
