@@ -25,6 +25,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log
+from computepool.report.metrics import MoveResult
 
 _logger = logging.getLogger("computepool")
 
@@ -173,12 +174,12 @@ class Executor:
         words.update((move.pod.uid, str(error)) for move, error in outcome.failed)
         refused = [move for move, _ in outcome.refused]
         for result, of_result in (
-            ("moved", [move for move in outcome.done if not move.release]),
-            ("released", [move for move in outcome.done if move.release]),
-            ("refused", refused),
-            ("gone", outcome.gone),
-            ("failed", [move for move, _ in outcome.failed]),
-            ("dropped", [move for move, _ in outcome.dropped]),
+            (MoveResult.MOVED, [move for move in outcome.done if not move.release]),
+            (MoveResult.RELEASED, [move for move in outcome.done if move.release]),
+            (MoveResult.REFUSED, refused),
+            (MoveResult.GONE, outcome.gone),
+            (MoveResult.FAILED, [move for move, _ in outcome.failed]),
+            (MoveResult.DROPPED, [move for move, _ in outcome.dropped]),
         ):
             if of_result:
                 self._recorder.record_moves(pool, of_result, result, words)

@@ -22,15 +22,15 @@ from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SAT
 from computepool.report.events import Event
 from computepool.report.formatting import Tally, full_stop, listed, pod_names
 from computepool.report.logs import log
-from computepool.report.metrics import Metrics
+from computepool.report.metrics import Metrics, MoveResult
 from computepool.report.node_changes import NodeChanges
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import NAMED_NODES
 from computepool.report.sentences import burst_sentence, burst_tally, destination, in_mode, move_sentence, move_tally
 
 _logger = logging.getLogger("computepool")
-_LET_GO: Final = frozenset({"moved", "released"})
-_KEPT: Final = {"refused": Reason.EVICTION_REFUSED, "failed": Reason.WRITE_REFUSED}
+_LET_GO: Final = frozenset({MoveResult.MOVED, MoveResult.RELEASED})
+_KEPT: Final = {MoveResult.REFUSED: Reason.EVICTION_REFUSED, MoveResult.FAILED: Reason.WRITE_REFUSED}
 """Results of moves whose pod stays against the operator's will, and the reason of its event."""
 _CANARY: Final = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
 _RECORDED_BY_REASON: Final = frozenset({READY, DEGRADED, BUDGET_EXHAUSTED})
@@ -72,10 +72,12 @@ class EventRecorder:
 
     # --- moves
 
-    def record_moves(self, pool: ComputePool, moves: Sequence[Move], result: str, why: Mapping[str, str]) -> None:
+    def record_moves(
+        self, pool: ComputePool, moves: Sequence[Move], result: MoveResult, why: Mapping[str, str]
+    ) -> None:
         """Record what became of the requests to let running pods go.
 
-        `result`: one of metrics.RESULTS. `why`: by pod uid, why the pod was not let go.
+        `why`: by pod uid, why the pod was not let go.
         """
         for move in moves:
             self.metrics.moved(pool.name, move.source, move.target, result)
@@ -86,11 +88,11 @@ class EventRecorder:
                 answer = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
                 note = f"{kept.help}{answer} It should run on {destination(move)}. {move.reason.help}"
                 self._send(Event(pod_reference(move.pod), kept, str(move.kind), note, warning=True))
-        if result == "failed":
+        if result is MoveResult.FAILED:
             self.metrics.refused.labels(pool.name).inc(len(moves))
         if result in _LET_GO:
             self._count_moves(pool, moves, "", "moved")
-        level = logging.INFO if result in {*_LET_GO, "dropped"} else logging.WARNING
+        level = logging.INFO if result in {*_LET_GO, MoveResult.DROPPED} else logging.WARNING
         for (source, target, reason), group in _grouped(moves, lambda m: (m.source, m.target, m.reason)).items():
             fields: dict[str, Any] = {"source": source, "provider": target, "reason": str(reason), "pods": len(group)}
             if result not in _LET_GO:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,12 +15,25 @@ from computepool.report.problems import STUCK, stuck_pods
 from computepool.report.status import cost_per_hour
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-RESULTS: Final = ("moved", "released", "refused", "gone", "failed", "dropped")
-"""What can become of the request to let a running pod go."""
 _BURST_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _DECISION_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _BREAKER_NUMBERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 _Metric = TypeVar("_Metric", Gauge, Counter)
+
+
+class MoveResult(StrEnum):
+    """What became of the request to let a running pod go."""
+
+    MOVED = "moved"
+    RELEASED = "released"
+    """It was deleted, because its node is lost."""
+    REFUSED = "refused"
+    """A disruption budget keeps it."""
+    GONE = "gone"
+    """It had ended before."""
+    FAILED = "failed"
+    DROPPED = "dropped"
+    """The last check found no reason for the move any more, or no place."""
 
 
 class Metrics:
@@ -54,7 +68,7 @@ class Metrics:
 
         # --- what was done, and what went wrong
         self._bursts = counter("bursts_total", "Pods sent to a standby", "pool", "provider", "reason")
-        self._moves = counter("moves_total", f"Moves: {', '.join(RESULTS)}", "pool", "from", "to", "result")
+        self._moves = counter("moves_total", f"Moves: {', '.join(MoveResult)}", "pool", "from", "to", "result")
         self.refused = counter("write_refusals_total", "Writes that the API server refused", "pool")
         self.pass_failures = counter("pass_failures_total", "Passes that ended in an unexpected error", "pool")
         self._breaches = counter("invariant_breaches_total", "Decisions that broke an invariant", "pool", "invariant")
@@ -95,8 +109,8 @@ class Metrics:
                 self._burst_pods.labels(pool, name).set(supply.pods)
             _show(self._cost, cost_per_hour(supply), pool=pool, provider=name)
 
-    def moved(self, pool: str, source: str, target: str, result: str) -> None:
-        """Count what became of the request to let a running pod go: one of `RESULTS`."""
+    def moved(self, pool: str, source: str, target: str, result: MoveResult) -> None:
+        """Count what became of the request to let a running pod go: see `MoveResult`."""
         self._moves.labels(pool, source, target, result).inc()
 
     def sent_to_standby(self, pool: str, provider: str, reason: Reason) -> None:

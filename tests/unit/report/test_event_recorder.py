@@ -15,7 +15,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import Event
-from computepool.report.metrics import Metrics
+from computepool.report.metrics import Metrics, MoveResult
 from computepool.report.pass_report import PassReport
 from computepool.report.status import status_of
 from tests.builders import NOW, node, pod, pool, provider
@@ -353,7 +353,9 @@ def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -
 
 def test_pods_moved_are_counted_by_why_they_left() -> None:
     t = Recording()
-    t.recorder.record_moves(BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], "moved", {})
+    t.recorder.record_moves(
+        BURST_POOL, [move("a"), move("b", "aws"), move("c", why=Reason.LOST_NODE)], MoveResult.MOVED, {}
+    )
     assert [(e.reason, e.note) for e in t.about("ComputePool")] == [
         (
             "LeavesSickNode",
@@ -365,7 +367,7 @@ def test_pods_moved_are_counted_by_why_they_left() -> None:
 
 def test_a_pod_that_stays_with_its_provider_goes_to_another_node_of_it() -> None:
     t = Recording()
-    t.recorder.record_moves(BURST_POOL, [move("a", "nebius")], "moved", {})
+    t.recorder.record_moves(BURST_POOL, [move("a", "nebius")], MoveResult.MOVED, {})
     assert t.about("Pod")[0].note.startswith("Evicted, to run on another node of nebius. ")
     assert t.about("ComputePool")[0].note.startswith("1 running pod(s) moved: 1 to another node of nebius. ")
 
@@ -374,7 +376,7 @@ def test_a_refused_eviction_names_the_pods_and_the_budget(caplog: pytest.LogCapt
     t = Recording()
     said = "The disruption budget web needs 2 healthy pods and has 2 currently"
     moves = [move(name) for name in "abcd"]
-    t.recorder.record_moves(BURST_POOL, moves, "refused", {one.pod.uid: said for one in moves})
+    t.recorder.record_moves(BURST_POOL, moves, MoveResult.REFUSED, {one.pod.uid: said for one in moves})
     assert t.about("ComputePool") == []
     assert t.about("Pod")[0].note == (
         f"{Reason.EVICTION_REFUSED.help} {said}. It should run on crusoe. {Reason.LEAVES_SICK_NODE.help}"
@@ -389,7 +391,9 @@ def test_an_eviction_that_failed_is_a_warning_on_the_pod_in_the_api_servers_word
 ) -> None:
     t = Recording()
     moves = [move("a"), move("b")]
-    t.recorder.record_moves(BURST_POOL, moves, "failed", {moves[0].pod.uid: "403 Forbidden: denied by a guard"})
+    t.recorder.record_moves(
+        BURST_POOL, moves, MoveResult.FAILED, {moves[0].pod.uid: "403 Forbidden: denied by a guard"}
+    )
     assert [(e.subject["name"], e.reason, e.warning) for e in t.events] == [
         ("a", "WriteRefused", True),
         ("b", "WriteRefused", True),
@@ -404,7 +408,9 @@ def test_a_move_that_is_dropped_is_a_line_with_the_reason_and_a_count_and_no_eve
 ) -> None:
     t = Recording()
     dropped = move("a")
-    t.recorder.record_moves(BURST_POOL, [dropped], "dropped", {dropped.pod.uid: "Superseded: the spec has changed"})
+    t.recorder.record_moves(
+        BURST_POOL, [dropped], MoveResult.DROPPED, {dropped.pod.uid: "Superseded: the spec has changed"}
+    )
     assert t.events == []
     assert lines(caplog) == [
         {

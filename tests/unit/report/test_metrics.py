@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample
 from computepool.decide.plan import BlockedMove
 from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
-from computepool.report.metrics import CONTENT_TYPE, RESULTS, Metrics
+from computepool.report.metrics import CONTENT_TYPE, Metrics, MoveResult
 from computepool.report.pass_report import Gaps
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
@@ -57,7 +57,7 @@ def used() -> Metrics:
     metrics.refused.labels("inference").inc()
     metrics.pass_failures.labels("inference").inc()
     metrics.invariant_breached("inference", 5)
-    for result in RESULTS:
+    for result in MoveResult:
         metrics.moved("inference", "nebius", "crusoe", result)
     return metrics
 
