@@ -1,4 +1,4 @@
-"""A running cluster as its users see it, whoever started it: addresses, credentials, kubectl, helm, a JSON client."""
+"""Access to a running cluster, whoever started it: addresses, credentials, kubectl, helm, and a JSON client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was written to a cluster, by whom and when, as the API server itself records it.
+"""Reads from the API server's audit log which client wrote what to a cluster, and when.
 
 audit = Audit(folder)
 with Cluster(options=Options(extra_flags={APISERVER: audit.flags()})) as cluster:

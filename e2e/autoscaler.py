@@ -1,4 +1,4 @@
-"""Something that makes nodes once pods may use them, the way an autoscaler of a provider would."""
+"""A fake autoscaler: makes nodes of a provider once pods may use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the control plane's binaries are: found on this machine, or built (or downloaded) into the user's cache."""
+"""Finds the control plane's binaries on this machine, or builds or downloads them into the user's cache."""
 
 from __future__ import annotations
 

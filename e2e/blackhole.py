@@ -1,4 +1,4 @@
-"""Nodes that look ready and fail every pod at once.
+"""Black holes: nodes that look ready, and on which every pod fails at once.
 
 A real kubelet refuses a pod right after it was bound. Here the API server marks pods as they are bound to such a node
 (a Binding's annotations become the pod's), and kwok fails pods so marked before they ever run.

@@ -1,4 +1,4 @@
-"""Failover within seconds: windows short enough for tests, and waiting for what the operator does about trouble.
+"""Pools with short time-outs, for tests that see a failover within seconds, and waits for its effects.
 
 A test cluster's kubelets renew their Leases every second (Options.node_lease_seconds), so a silence of a few is one.
 """

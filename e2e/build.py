@@ -1,4 +1,4 @@
-"""Building the control plane's binaries from their Go modules, into a folder that is removed once all are built.
+"""Builds the control plane's binaries from their Go modules, in a folder that is removed afterwards.
 
 Everything that Go keeps meanwhile (modules, compiled packages: gigabytes) lies in that folder too, not in the user's
 own caches: a fresh machine is left with the binaries alone, while an interrupted build goes on where it was. What the

@@ -1,4 +1,4 @@
-"""The chart on a test cluster, by the real Helm, and what the operator would add to it.
+"""Installs the chart on a test cluster with the real Helm, and makes the objects that the operator would add.
 
     with chart.installed(cluster):
         operator = cluster.api_for(chart.SERVICE_ACCOUNT, chart.NAMESPACE)

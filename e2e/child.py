@@ -1,4 +1,4 @@
-"""Processes that this one starts and ends: operators, and the scripts of benchmarks.
+"""Child processes that tests and benchmarks start and end: operators and scripts.
 
 A process ends with its block, and with ours however that ends: on Linux PR_SET_PDEATHSIG sees to that. It is tied to
 the thread that started the process, so start it in a thread that lives as long.

@@ -1,4 +1,4 @@
-"""What has to be closed, and is closed by the end of a `with` block."""
+"""A collection of resources that are closed at the end of a `with` block."""
 
 from __future__ import annotations
 

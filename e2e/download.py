@@ -1,4 +1,4 @@
-"""Downloading the projects' own releases instead of building: opt-in, checked against their published checksums.
+"""Downloads official releases instead of building them, on request, and checks their published checksums.
 
 A file counts only once it has the checksum; until then it lies in a temporary folder that goes in any case.
 """

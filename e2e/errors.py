@@ -1,4 +1,4 @@
-"""What can go wrong here, typed, so that a caller can tell a missing binary from a cluster that did not start."""
+"""Typed errors: a caller can tell a missing binary from a cluster that did not start."""
 
 
 class E2EError(Exception):

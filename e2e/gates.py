@@ -1,4 +1,4 @@
-"""Holds the operator at one step of its work: the API server refuses it that step, and nobody else anything.
+"""Stops the operator at one step of its work: the API server refuses that one request, and only the operator's.
 
     with Gate(cluster, EVICTION) as gate:
         gate.wait_knocked()      # the operator has come so far

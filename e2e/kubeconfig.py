@@ -1,4 +1,4 @@
-"""Writing a kubeconfig for one user of one cluster."""
+"""Writes a kubeconfig for one user of one cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the process with this id still the one we started? An id alone may by now belong to somebody else."""
+"""Identifies processes by id and start time, because an id alone may belong to another process by now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells a person what a long step is doing: one line that changes on a terminal, elsewhere a line now and then."""
+"""Shows the progress of a long step: on a terminal in one line that changes, elsewhere in a line now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making sure that all binaries are here: what is missing is built, or downloaded, into the user's cache."""
+"""Makes sure that all binaries are in the user's cache: builds or downloads the missing binaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clusters there are: claiming a name and ports for a new one, finding, ending, sweeping up after dead ones."""
+"""The list of clusters: claims a name and ports, finds and ends clusters, and cleans up after dead clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scenes that failover is tried on: three providers, a pool with short windows, a workload that runs somewhere.
+"""Scenes for tests of failover: three providers, a pool with short time-outs, and a workload that runs on a provider.
 
 with away(site) as scene:          # the workload runs on the second provider, as the first is taken
     site.silence(scene.nodes[SECOND])

@@ -1,4 +1,4 @@
-"""One test's corner of a shared cluster: a namespace and nodes of its own, and everything gone when it ends."""
+"""A site: one test's own namespace and nodes in a shared cluster. All of it is deleted at the end."""
 
 from __future__ import annotations
 

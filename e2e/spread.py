@@ -1,4 +1,4 @@
-"""Many numbers, summed up by a few of them. All are numbers that were measured: percentiles are of the nearest rank."""
+"""Sums up many measured numbers: the least, the greatest, and percentiles by the nearest rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where clusters are recorded: one folder each, with a record that says which processes are theirs."""
+"""The records of clusters: each has a folder, and a file that names its processes."""
 
 from __future__ import annotations
 

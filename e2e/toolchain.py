@@ -1,4 +1,4 @@
-"""The Go toolchain to build with: the one installed, where it is new enough, or else one from the package index."""
+"""Finds a Go toolchain: the installed one if it is new enough, otherwise one from the package index."""
 
 from __future__ import annotations
 

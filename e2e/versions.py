@@ -1,4 +1,4 @@
-"""Which versions the test cluster is made of. Everything else about a version follows from these lines."""
+"""The versions of the test cluster's parts. All other facts about a version follow from these lines."""
 
 KUBERNETES = "1.37.2"
 ETCD = "3.6.16"

@@ -1,4 +1,4 @@
-"""The least that could do what the operator does: watch pods, and send each on with one patch.
+"""The burst script that the operator is compared with: watches pods, and patches each pod once.
 
 No cache, no check, no account of anything: `python -m e2e.bench.bare added|unschedulable PROVIDER`. `added` patches
 every new pod at once; `unschedulable` those that the scheduler has found no node for.

@@ -1,4 +1,4 @@
-"""The least that could empty a provider: taint its nodes, evict its pods, patch each new pod with one toleration.
+"""The eviction script that the operator is compared with: taints nodes, evicts pods, and patches each new pod.
 
 No cache, no check of room, no budget, no account of anything: `python -m e2e.bench.bare_evict PROVIDER AT_ONCE
 PER_MINUTE`. At most AT_ONCE pods are on their way: evicted, and another in their place not bound yet; and at most

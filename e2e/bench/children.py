@@ -1,4 +1,4 @@
-"""Scripts of a benchmark as processes, and lines of JSON to and from them.
+"""Runs the scripts of a benchmark as processes, and exchanges lines of JSON with them.
 
 What is measured and what measures each have a process of their own: none waits for another's interpreter.
 """

@@ -1,4 +1,4 @@
-"""What is measured: the operator, and scripts that do the least possible. One of them runs at a time, as a process."""
+"""The contenders: the operator, and scripts that do the least possible. One contender runs at a time, as a process."""
 
 from __future__ import annotations
 

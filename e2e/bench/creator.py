@@ -1,4 +1,4 @@
-"""Creates many pods at once, over connections that stay open, and says when each was asked for."""
+"""Creates many pods at once over open connections, and notes when each was requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""reconcile(), in this process: nodes by the thousand, and pending pods of many shapes.
+"""Measures reconcile() in this process, with thousands of nodes and pending pods of many shapes.
 
 The primary is full and half of the standby is, so that every pod is tried on both, and half of them find a place.
 """

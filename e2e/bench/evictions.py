@@ -1,4 +1,4 @@
-"""A lost provider is emptied: the operator beside a script that is held to the same limits, turn by turn.
+"""Measures how a lost provider is emptied: the operator and a script with the same limits take turns.
 
 The provider is the primary. Its nodes are silent: a pod that is evicted there does not go away, and another pod takes
 its place. Both get the same signal, a drain by hand. Both taint the same nodes, evict the same pods with the same

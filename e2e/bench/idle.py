@@ -1,4 +1,4 @@
-"""An operator that leads, with many pools and nothing to do: what it uses of a core."""
+"""Measures the processor time of an operator that leads many pools and has nothing to do."""
 
 from __future__ import annotations
 

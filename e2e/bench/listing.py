@@ -1,4 +1,4 @@
-"""The first list: all pods and nodes of a large cluster into the operator's caches, in a process of its own.
+"""Measures the first list: all pods and nodes of a large cluster into the operator's caches, in its own process.
 
 What serves the lists is a process too. The one measured has loaded all of the operator, and holds one pool that claims
 the pods and knows the nodes: `python -m e2e.bench.listing ours URL PODS NODES`. Beside it, as a measure of the machine

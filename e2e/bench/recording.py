@@ -1,4 +1,4 @@
-"""The recorder in a process of its own, which waits for nobody's interpreter.
+"""Runs the recorder in its own process, so that it never waits for the interpreter of another part.
 
 Its times can be compared with ours: all processes of a machine share the monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""Results: one table for people, one JSON file per benchmark for later."""
+"""The results: a table for people, and a JSON file for each benchmark."""
 
 from __future__ import annotations
 

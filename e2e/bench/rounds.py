@@ -1,4 +1,4 @@
-"""Contenders, turn by turn: A B A B, so that a load on the machine slows both alike."""
+"""Lets the contenders take turns, so that a load on the machine slows all of them alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand that everything is measured on: one cluster, a primary that is full, a standby with room for all.
+"""The cluster of the benchmarks: a primary that is full, and a standby with room for all pods.
 
 Between two measurements everything is cleared away, and the processes of cluster and contender have come to rest.
 """

@@ -1,4 +1,4 @@
-"""`python -m e2e.demo`: set up, tell the story, sum up, and leave nothing behind."""
+"""`python -m e2e.demo`: sets up a cluster, plays the demo, prints a summary, and removes everything."""
 
 from __future__ import annotations
 

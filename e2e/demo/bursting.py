@@ -1,4 +1,4 @@
-"""The first half of the story: a Deployment fills the primary, grows past it by patches, then by admission."""
+"""The first half of the demo: a Deployment fills the primary, then bursts by patch, then at admission."""
 
 from __future__ import annotations
 

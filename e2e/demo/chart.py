@@ -1,4 +1,4 @@
-"""The timeline as one SVG: a lane for each provider, a strand for each pod, bands for verdicts, marks for decisions.
+"""Draws the timeline as one SVG: a row for each provider, a line for each pod, and marks for decisions.
 
 Colours and patterns are the page's (page.html); nothing is told by colour alone: ways differ in their dashes, bands in
 their hatching and words, marks in their shape.

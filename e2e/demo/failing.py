@@ -1,4 +1,4 @@
-"""The second half of the story: a provider fails and comes back, and its pods leave it, and come home in the end."""
+"""The second half of the demo: a provider fails, its pods leave it, it recovers, and the pods come home."""
 
 from __future__ import annotations
 

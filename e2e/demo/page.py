@@ -1,4 +1,4 @@
-"""The timeline and the report's headline numbers as one page that needs nothing else: `build/demo/report.html`."""
+"""Writes the timeline and the most important numbers as one self-contained page, `build/demo/report.html`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records for itself what happens in the cluster and when, so that the report need not believe the operator."""
+"""Records what happens in the cluster, independently of the operator."""
 
 from __future__ import annotations
 

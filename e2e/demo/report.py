@@ -1,4 +1,4 @@
-"""What happened and how fast: `build/demo/report.json`."""
+"""The report of the demo, `build/demo/report.json`: what happened, and how fast."""
 
 from __future__ import annotations
 

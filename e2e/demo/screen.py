@@ -1,4 +1,4 @@
-"""What a person sees: on a terminal a table that lives and events that appear below it, elsewhere plain lines."""
+"""Shows the demo: on a terminal a live table with events below it, elsewhere plain lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo records besides pods: evictions, the pool's status, events, its own steps.
+"""The records of the demo besides pods: evictions, the pool's status, events, and the demo's own steps.
 
 Times are seconds on this machine's monotonic clock.
 """

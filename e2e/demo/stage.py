@@ -1,4 +1,4 @@
-"""What the demo plays on: a cluster with three providers, the chart installed by Helm, and two operators."""
+"""Sets up the demo: a cluster with three providers, the chart installed by Helm, and two operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole story, and what is left of it: the report and the timeline."""
+"""Plays all steps of the demo, and writes the report and the timeline."""
 
 from __future__ import annotations
 

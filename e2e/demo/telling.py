@@ -1,4 +1,4 @@
-"""What the steps of the story are made of: commands, waiting for what was seen, and notes of what was done when."""
+"""The parts of each step of the demo: commands, waits for an observation, and notes of what was done when."""
 
 from __future__ import annotations
 

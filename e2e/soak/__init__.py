@@ -1,1 +1,1 @@
-"""Random faults for a long while, with an independent watch that no invariant is broken and memory stays flat."""
+"""The soak test: random faults for a long time, while an independent watch checks the invariants and the memory."""

@@ -1,4 +1,4 @@
-"""What must hold at any time, and in the end: asked of what was seen beside the operator, never of the operator."""
+"""The checks of the soak test. They read what the recorder saw, and ask the operator nothing."""
 
 from __future__ import annotations
 

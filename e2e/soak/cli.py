@@ -1,4 +1,4 @@
-"""The `python -m e2e.soak` command: faults from a seed that is printed, checks all the time, a summary."""
+"""The `python -m e2e.soak` command: plays faults from a printed seed, checks all the time, and prints a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong: each fault is begun, and ended after a while; which and when is for a seeded generator to say."""
+"""The faults of the soak test: each begins and ends after a while; a seeded generator chooses them."""
 
 from __future__ import annotations
 

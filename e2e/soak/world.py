@@ -1,4 +1,4 @@
-"""What is soaked: a cluster, three providers, a pool with short windows, workloads, operators that are restarted."""
+"""The cluster of the soak test: three providers, a pool with short time-outs, workloads, and restarted operators."""
 
 from __future__ import annotations
 

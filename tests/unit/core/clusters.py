@@ -1,4 +1,4 @@
-"""Small clusters: providers, nodes in any state, and pods that run, wait, were sent or belong to other pools."""
+"""Generates small clusters: providers, nodes in any state, and pods that run, wait or were sent to a standby."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short ways to say what is wrong with nodes and providers, and what became of running pods."""
+"""Helpers for tests of moves: nodes and providers with faults, and short forms of what a plan decides about pods."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What is true of a plan, worked out by brute force and without the code under test.
+"""A brute-force model of one pass, with which the property tests compare plans.
 
-Only the records are shared with it. Selectors and tolerations are read in the few forms that `clusters` makes.
+It shares only the records with the code under test. It understands only the selectors and tolerations that `clusters`
+makes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Left = dict[str, int]
 
 
 class Oracle:
-    """The truth about one snapshot."""
+    """Answers questions about one snapshot by trying all possibilities."""
 
     def __init__(self, seen: Snapshot) -> None:
         self.seen = seen
@@ -28,7 +29,7 @@ class Oracle:
         self.providers = self._order()
         failed = [provider.name for provider in self.providers if self._fails(provider.name)]
         self.failed = [] if len(failed) > 1 and 2 * len(failed) > len(self.providers) else failed
-        """Providers that are out of use: those that fail, where not most of them fail at once."""
+        """The providers that fail; empty if most of the providers fail at once, because then no provider is out of use."""
 
     def _order(self) -> list[ProviderSpec]:
         """The primary, then the standbys, most preferred first."""
@@ -39,7 +40,10 @@ class Oracle:
         return [primary, *standbys]
 
     def _fails(self, name: str) -> bool:
-        """Whether at a first look 60 percent of a provider are lost; nodes that may be just joining do not count."""
+        """Whether 60 percent of a provider's nodes or accelerators are lost in the first pass.
+
+        A node that is not Ready and runs no pod may be joining just now, and does not count.
+        """
         infos = [info for info in self.nodes_of(name) if info.node.ready == "True" or self._runs_own(info)]
         lost = [info for info in infos if info.node.ready == "Unknown"]
         sizes = [sum(info.node.capacity[GPU] for info in some) for some in (lost, infos)]
@@ -53,7 +57,7 @@ class Oracle:
         return [info for info in self.seen.nodes if info.node.labels["computepool.io/provider"] == name]
 
     def free(self, info: NodeInfo) -> Left:
-        """What is left of a node, from what is bound to it and what the scheduler has promised there."""
+        """The free resources of a node, without those of the pods that are bound or nominated to it."""
         promised = [pod for pod in self.seen.waiting if pod.nominated == info.node.name]
         left = dict(info.node.allocatable)
         for pod in (*info.pods, *promised):
@@ -62,7 +66,7 @@ class Oracle:
         return left
 
     def may_go(self, shape: Shape, to: ProviderSpec, node: Node) -> bool:
-        """Whether the pod may go to a provider's node once it was sent there, room or not."""
+        """Whether the node admits the pod after the pod was sent to the provider, whatever room the node has."""
         added = () if to is self.providers[0] else (standby_toleration(to.name),)
         usable = node.ready == "True" and not node.unschedulable and to.name not in self.failed
         return usable and _asks_for(shape, node) and _tolerates((*shape.tolerations, *added), node)
@@ -72,13 +76,16 @@ class Oracle:
         return standby_toleration(to.name) in shape.tolerations
 
     def can_all_be_placed(self, shapes: Iterable[Shape], on: ProviderSpec) -> bool:
-        """Whether an assignment of all of them to the provider's nodes exists."""
+        """Whether the provider's nodes have room for all of these pods at the same time."""
         return next(self._packings(on, tuple(shapes)), None) is not None
 
     def may_find_no_room(
         self, shape: Shape, on: ProviderSpec, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
     ) -> bool:
-        """Whether those before can take their places so that none is left for this one. `perhaps`: any of these too."""
+        """Whether earlier pods can be placed so that this pod finds no place.
+
+        `after`: pods that are all placed earlier; `perhaps`: pods of which any may be placed earlier.
+        """
         infos = self.nodes_of(on.name)
         open_to = [index for index, info in enumerate(infos) if self.may_go(shape, on, info.node)]
         packings = self._packings(on, tuple(after), tuple(perhaps))
@@ -87,7 +94,7 @@ class Oracle:
     def _packings(
         self, on: ProviderSpec, shapes: Sequence[Shape], perhaps: Sequence[Shape] = ()
     ) -> Iterator[list[Left]]:
-        """Every way to place the shapes, as what is then left of each node; each outcome once."""
+        """Yield each way to place the shapes, as the free resources that it leaves on each node; equal results once."""
         infos = self.nodes_of(on.name)
         every = (*shapes, *perhaps)
         open_to = {
@@ -119,13 +126,13 @@ class Oracle:
     # -- what the pool uses of a provider
 
     def committed(self, to: ProviderSpec, bursts: Iterable[Burst] = ()) -> int:
-        """What the pool's pods hold there, or may hold without anybody deciding anything more; in thousandths."""
+        """The accelerators that the pool's pods hold there, or may hold without a further decision, in thousandths."""
         bound = [pod for info in self.nodes_of(to.name) for pod in info.pods]
-        coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._flies_to(pod) == to.name]
+        coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._in_flight_to(pod) == to.name]
         sent = [burst.pod for burst in bursts if burst.provider == to.name]
         return sum(request_of(pod, GPU) for pod in (*bound, *coming, *sent))
 
-    def _flies_to(self, pod: Pod) -> str:
+    def _in_flight_to(self, pod: Pod) -> str:
         offer = self.seen.in_flight.get(pod.uid)
         return "" if offer is None else offer.provider
 
@@ -134,15 +141,15 @@ class Oracle:
         return pod.allowed is None or to.name in pod.allowed
 
     def cannot_be_satisfied(self, shape: Shape, to: ProviderSpec) -> bool:
-        """Whether no node of the provider can ever have the labels that the pod asks for, or none is used for now."""
+        """Whether no node of the provider can ever admit the pod, or the provider is out of use."""
         return to.name in self.failed or dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
 
     def foreign_to(self, to: ProviderSpec) -> list[Pod]:
-        """Other pools' pods that were sent there and fit there, one by one."""
+        """Other pools' pods that were sent there, and fit there if each is alone."""
         return [
             pod
             for pod in self.seen.foreign
-            if (self._flies_to(pod) or pod.burst) == to.name
+            if (self._in_flight_to(pod) or pod.burst) == to.name
             and not pod.nominated
             and any(
                 self.may_go(pod.shape, to, info.node) and _has(self.free(info), pod.shape)
@@ -152,7 +159,7 @@ class Oracle:
 
 
 def placed(plan: Plan, on: str, *, in_flight: Mapping[str, object]) -> list[Pod]:
-    """Pods that the plan has found a place for now on a provider, those it sends there included."""
+    """The pods for which the plan has a place on the provider now: pending pods, and pods that it sends there."""
     reasons = (Reason.FITS_ON_PREFERRED, Reason.AWAITING_SCHEDULER)
     waiting = [h.pod for h in plan.holds if h.provider == on and h.reason in reasons and h.pod.uid not in in_flight]
     return waiting + [burst.pod for burst in plan.bursts if burst.provider == on]

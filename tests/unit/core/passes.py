@@ -1,4 +1,4 @@
-"""One pass of the pure core, and short ways to say what came of it."""
+"""Helpers that run one pass of the pure core and return short forms of its decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What new pods get at creation: one provider at a time, and never one with a bound."""
+"""Which provider admission opens to new pods: one at a time, and none with a limit."""
 
 from typing import Any
 

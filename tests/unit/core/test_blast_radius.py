@@ -1,4 +1,4 @@
-"""Too many providers that fail at once: rather something is wrong on our side, and nothing is opened or moved."""
+"""If too many providers fail at once, the fault is probably on the operator's side: no breaker opens, no pod moves."""
 
 from __future__ import annotations
 

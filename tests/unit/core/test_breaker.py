@@ -1,4 +1,4 @@
-"""A provider's breaker: open when it fails, half-open when that has passed, closed once a new pod has proved it."""
+"""A provider's breaker: it opens on failure, is half-open after the failure has passed, and closes after a proof."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What standbys cost, what was spent, and who may still be sent: a budget is never exceeded by decision."""
+"""The cost of standbys, the spend, and which pods may still be sent: no decision exceeds a budget."""
 
 from __future__ import annotations
 

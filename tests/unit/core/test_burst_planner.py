@@ -1,4 +1,4 @@
-"""Where a pod that overflows goes, and why not elsewhere."""
+"""Which standby an overflowing pod is sent to, and why not to another."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Our clock is set back by hours: nothing waits for as long as that."""
+"""The clock is set back by hours, and nothing waits for hours because of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One move per workload per minDwellSeconds: what was moved stays where it is until then."""
+"""One move per workload per minDwellSeconds: a moved pod stays for that time."""
 
 from __future__ import annotations
 

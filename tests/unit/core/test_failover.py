@@ -1,4 +1,4 @@
-"""Running pods leave what fails, only where another provider has room for them."""
+"""Running pods leave failing nodes and providers, only if another provider has room for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether pods fit: each predicate, many pods of few shapes, and what is soon free."""
+"""Whether pods fit: each predicate, many pods of few shapes, and places that are soon free."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What can't be known changes nothing: missing, stale or partial data freezes."""
+"""Missing, stale or partial data freezes a pool: nothing changes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""When a node counts as unhealthy, and when as healthy again."""
+"""When a node counts as unhealthy, and when it counts as healthy again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What always holds of health and breakers, whatever happens in whatever order."""
+"""Properties of health and breakers that hold after any events in any order."""
 
 from __future__ import annotations
 

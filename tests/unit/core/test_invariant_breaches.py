@@ -1,4 +1,4 @@
-"""A decision that breaks an invariant is found out, whatever made it: each case spoils a good plan in one way."""
+"""Each plan that breaks an invariant is refused: each case spoils a good plan in one way."""
 
 from __future__ import annotations
 

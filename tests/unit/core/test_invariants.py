@@ -1,4 +1,4 @@
-"""What always holds of a plan, whatever the cluster is like, checked against brute force."""
+"""The invariants of every plan, in any cluster, compared with a brute-force model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ahead(pods: Iterable[Pod], of: Pod) -> list[Pod]:
 @often
 @given(cases())
 def test_no_pod_is_burst_that_fits_now_on_a_preferred_provider(case: Case) -> None:
-    """After those ahead of it took their places, in at least one way, there is none left for it on any before."""
+    """Each preferred provider can be packed with the pods that go first so that the burst pod finds no place."""
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
     for burst in plan.bursts:
         preferred = truth.providers[: [provider.name for provider in truth.providers].index(burst.provider)]
@@ -65,9 +65,9 @@ def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -
 
 def sent_to(truth: Oracle, pod: Pod) -> str:
     """The provider to which a pod was sent before this pass, if the pool still has it."""
-    flying = truth.seen.in_flight.get(pod.uid)
-    if flying is not None:
-        return flying.provider
+    in_flight = truth.seen.in_flight.get(pod.uid)
+    if in_flight is not None:
+        return in_flight.provider
     known = next((provider for provider in truth.providers[1:] if provider.name == pod.burst), None)
     return pod.burst if known is not None and truth.tolerates(pod.shape, known) else ""
 
@@ -89,7 +89,7 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
     first = [other for other in reserved if sent_to(truth, other) or rank(other) < rank(pod)]
     taken = [*first, *(burst.pod for burst in earlier), *truth.foreign_to(standby)]
     return truth.may_find_no_room(pod.shape, standby, [other.shape for other in taken]) or (
-        # A reservation that was not kept, for it flies without a place, proves nothing; nor do others' elsewhere.
+        # This proves nothing if other pools' pods are there, or if a patch is under way: such pods may have no place.
         bool(truth.seen.foreign) or any(pod.uid in truth.seen.in_flight for pod in first)
     )
 
@@ -107,14 +107,14 @@ def over(truth: Oracle, pod: Pod, standby: ProviderSpec, state: PoolState) -> bo
 
 @often
 @given(cases())
-def test_all_that_are_sent_or_wait_for_the_scheduler_have_places_at_the_same_time(case: Case) -> None:
+def test_all_pods_sent_or_awaiting_the_scheduler_have_places_at_the_same_time(case: Case) -> None:
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
     for provider in truth.providers:
         pods = placed(plan, provider.name, in_flight=case.seen.in_flight)
         if provider.capacity.type == "OnDemand":
             pods = [pod for pod in pods if pod not in [burst.pod for burst in plan.bursts]]
         foreign = truth.foreign_to(provider) if provider is not truth.providers[0] else []
-        # One foreign pod gets the place it can have; of several the first may take that of the second.
+        # A single foreign pod gets its place. Of several, the first may take the place of the second.
         shapes = [pod.shape for pod in (*pods, *(foreign if len(foreign) == 1 else ()))]
         assert truth.can_all_be_placed(shapes, provider), provider.name
 
@@ -124,7 +124,7 @@ def test_all_that_are_sent_or_wait_for_the_scheduler_have_places_at_the_same_tim
 
 @often
 @given(cases())
-def test_no_limit_is_exceeded_by_all_that_may_come_of_a_plan(case: Case) -> None:
+def test_no_limit_is_exceeded_whatever_follows_from_a_plan(case: Case) -> None:
     truth, plan = Oracle(case.seen), decided(case.seen, case.state)
     for standby in truth.providers[1:]:
         limit = standby.capacity.max_accelerators
@@ -152,7 +152,7 @@ def test_a_view_that_is_stale_or_shows_no_primary_changes_nothing(case: Case, st
     assert plan.state.recorded.saturated is case.state.recorded.saturated
 
 
-# -- invariants 7 and 8, as far as they are in a plan: every pass may be repeated, and repeats nothing that was done
+# -- invariants 7 and 8 within a plan: a pass may run twice, and repeats no action
 
 
 @often

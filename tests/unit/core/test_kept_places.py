@@ -1,4 +1,4 @@
-"""The places of moves under way are kept until their replacements are seen, and replacements are sent at once."""
+"""Places of moves under way are kept until the replacements are seen, and replacements are sent at once."""
 
 from __future__ import annotations
 

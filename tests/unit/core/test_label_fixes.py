@@ -1,4 +1,4 @@
-"""The labels of bound pods say where they run."""
+"""The labels of bound pods name the provider on which they run."""
 
 import pytest
 

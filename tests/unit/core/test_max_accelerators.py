@@ -1,4 +1,4 @@
-"""`maxAccelerators` is never exceeded: whatever may still land on a limited provider counts against it."""
+"""`maxAccelerators` is never exceeded: every pod that may still land on a provider counts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The annotation that tells where a pod was sent, and when."""
+"""The annotation that names the providers that a pod was sent to, with the times."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which nodes are to carry the operator's taint."""
+"""Which nodes should have the operator's taint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When time alone may change a decision, the plan says so; and only then."""
+"""If time alone may change a decision, the plan gives the time of the next recheck, and otherwise none."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Room is made on a saturated primary for a pod that can run nowhere else: fewest moves, never a chain."""
+"""Room is made on a saturated primary for a pod that can run nowhere else, with the fewest moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the primary is saturated: two ways in, one way out, each lasting long enough to be believed."""
+"""Whether the primary is saturated: two ways in and one way out, each after it has lasted long enough."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Heartbeats that end at one moment are missed one after another: what fails together is told before anybody moves."""
+"""Heartbeats that end together are missed one after another: the pass waits until it sees all of them."""
 
 from __future__ import annotations
 

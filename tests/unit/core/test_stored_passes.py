@@ -1,4 +1,4 @@
-"""Snapshots, states and outcomes survive the way into bytes and back, and decide the same afterwards."""
+"""Snapshots, states and outcomes survive encoding and decoding, and the decoded ones decide the same."""
 
 from __future__ import annotations
 

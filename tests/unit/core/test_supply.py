@@ -1,4 +1,4 @@
-"""What a provider has, and what of it counts."""
+"""A provider's supply: its nodes, and which of their accelerators count."""
 
 from typing import Any
 

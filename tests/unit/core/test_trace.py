@@ -1,4 +1,4 @@
-"""A real cluster's load, played through the decisions: what the failback governor is for."""
+"""The load of a real cluster, played through the decisions, with the failback limits and without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A primary whose breaker is not closed: pods go elsewhere at once, and admission opens."""
+"""A primary whose breaker is not closed: pods go to standbys at once, and admission opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes of the assessment alone, one after another, over a pool whose nodes and pods are given anew each time."""
+"""Runs passes of the assessment alone, one after another, over a pool whose nodes and pods are given each time."""
 
 from __future__ import annotations
 
