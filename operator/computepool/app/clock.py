@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from computepool.app.uptime import uptime_clock
+from computepool.app.uptime_clock import uptime_clock
 
 SLOWER: Final = 0.5
 """The clock's speed while the machine's time of day is behind it."""
@@ -15,7 +15,7 @@ class NeverBack:
 
     The clock follows the machine's time of day when that is set forward. When that is set back, the clock goes on at
     half its speed: waits become longer, and nothing happens twice. After a restart the process starts with the
-    machine's time of day, and `assess.clamp_times` brings back recorded times that lie ahead of it.
+    machine's time of day, and `assess.clamp_future_times` brings back recorded times that lie ahead of it.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] | None = None) -> None:

@@ -22,7 +22,7 @@ from computepool.app.election import Election, LeaseCandidate, LostLeadershipErr
 from computepool.app.endpoints import HealthServer
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
-from computepool.app.uptime import uptime_clock
+from computepool.app.uptime_clock import uptime_clock
 from computepool.app.wiring import USUAL_PACE, Pace, build
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import Access, load_access

@@ -8,17 +8,17 @@ from computepool.act.evictor import Evictor
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.status_writer import CALM_SECONDS, RETRY_SECONDS, StatusWriter
 from computepool.act.write_access import WriteAccess
+from computepool.app.admission_policy import RETRY_SECONDS as POLICY_RETRY_SECONDS
+from computepool.app.admission_policy import PolicyKeeper
 from computepool.app.caches import Caches
-from computepool.app.callbacks import BurstAnswers, MoveAnswers
 from computepool.app.cluster_view import ClusterView
 from computepool.app.executor import Executor, Writers
-from computepool.app.policy import RETRY_SECONDS as POLICY_RETRY_SECONDS
-from computepool.app.policy import PolicyKeeper
 from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
 from computepool.app.work_queue import MINOR_SECONDS, WorkQueue
+from computepool.app.write_answers import BurstAnswers, MoveAnswers
 from computepool.observe.reflector import Tuning
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder

@@ -12,7 +12,7 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.cli.cluster_view import NotFoundError, View
 from computepool.cli.console import make_table
-from computepool.decide.move.limits import retry_delay
+from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import request_of

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.decide.move.limits import RETRY_CAP_SECONDS
+from computepool.decide.move.eviction_retries import RETRY_CAP_SECONDS
 from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import Forbidden

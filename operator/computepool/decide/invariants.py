@@ -15,7 +15,7 @@ import msgspec
 from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
-from computepool.decide.move.pending import FORCED, HOMEWARD
+from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode

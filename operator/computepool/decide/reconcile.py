@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.assessment import Assessment, assess
-from computepool.assess.clamp_times import clamped_to
+from computepool.assess.clamp_future_times import clamped_to
 from computepool.assess.demand.overflow import Hold
 from computepool.assess.recheck_times import soonest
 from computepool.decide.account.budget import BudgetAccount, budget_account
@@ -16,7 +16,7 @@ from computepool.decide.burst.planner import plan_bursts
 from computepool.decide.context import Context
 from computepool.decide.invariants import check_invariants
 from computepool.decide.label_fixes import label_fixes
-from computepool.decide.move.pending import pending_moves
+from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
-from computepool.decide.move.window import window_problem
 from computepool.decide.plan import BlockedMove
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE

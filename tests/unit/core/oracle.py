@@ -29,7 +29,7 @@ class Oracle:
         self.providers = self._order()
         failed = [provider.name for provider in self.providers if self._fails(provider.name)]
         self.failed = [] if len(failed) > 1 and 2 * len(failed) > len(self.providers) else failed
-        """The providers that fail; empty if most of the providers fail at once, because then no provider is out of use."""
+        """The providers that fail. Empty if most of the providers fail at once: then none is out of use."""
 
     def _order(self) -> list[ProviderSpec]:
         """The primary, then the standbys, most preferred first."""
@@ -128,7 +128,9 @@ class Oracle:
     def committed(self, to: ProviderSpec, bursts: Iterable[Burst] = ()) -> int:
         """The accelerators that the pool's pods hold there, or may hold without a further decision, in thousandths."""
         bound = [pod for info in self.nodes_of(to.name) for pod in info.pods]
-        coming = [pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._in_flight_to(pod) == to.name]
+        coming = [
+            pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._in_flight_to(pod) == to.name
+        ]
         sent = [burst.pod for burst in bursts if burst.provider == to.name]
         return sum(request_of(pod, GPU) for pod in (*bound, *coming, *sent))
 

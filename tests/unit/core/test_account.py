@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from computepool.assess.assessment import assess
 from computepool.assess.capacity.providers import Provider
-from computepool.decide.account.account import BURST, KEPT, MOVED, Account, PlaceRequest, Terms
 from computepool.decide.account.budget import budget_account
+from computepool.decide.account.capacity_account import BURST, KEPT, MOVED, Account, PlaceRequest, Terms
 from computepool.decide.burst.kept_places import open_account
 from computepool.decide.context import Context
-from computepool.decide.move.pending import pending_moves
+from computepool.decide.move.pending_moves import pending_moves
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from computepool.decide.move.window import opening_of, window_problem
+from computepool.decide.move.failback_window import opening_of, window_problem
 from computepool.model.api import Window
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason

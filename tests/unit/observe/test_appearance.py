@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from computepool.decide.move.pending import LatestMoves
+from computepool.decide.move.pending_moves import LatestMoves
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind, PodMove
 from tests.builders import NOW, namespace, node, pod, pool

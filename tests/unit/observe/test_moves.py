@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.decide.move.eligibility import Dwell
+from computepool.decide.move.dwell import Dwell
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind, PodMove, Request
 from computepool.observe.moves import UNDER_WAY_SECONDS, Moves

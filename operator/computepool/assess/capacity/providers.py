@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import msgspec
 
-from computepool.assess.capacity.kinds import KINDS, CapacityKind
+from computepool.assess.capacity.capacity_types import KINDS, CapacityKind
 from computepool.model.api import ComputePool, ProviderSpec
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector

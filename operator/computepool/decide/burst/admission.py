@@ -7,7 +7,7 @@ provider has its canary. Otherwise all new pods would go elsewhere and the provi
 """
 
 from computepool.assess.capacity.providers import Provider
-from computepool.decide.account.account import Account
+from computepool.decide.account.capacity_account import Account
 from computepool.decide.context import Context
 from computepool.decide.plan import Admission
 from computepool.model.api import AdmissionMode, Mode

@@ -15,10 +15,10 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
-from computepool.decide.account.account import BURST, PlaceRequest
+from computepool.decide.account.capacity_account import BURST, PlaceRequest
 from computepool.decide.burst.kept_places import Opened
 from computepool.decide.context import Context
-from computepool.decide.move.pending import PendingMoves
+from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Burst
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason

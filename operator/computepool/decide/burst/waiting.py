@@ -2,7 +2,7 @@
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, fit_since
-from computepool.decide.account.account import AWAITED, EXPECTED, Account, PlaceRequest
+from computepool.decide.account.capacity_account import AWAITED, EXPECTED, Account, PlaceRequest
 from computepool.decide.context import Context
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason

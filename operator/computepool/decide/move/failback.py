@@ -13,9 +13,9 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import FULL
 from computepool.decide.account.budget import NOTHING, cost_of
 from computepool.decide.move.failback_backoff import FailbackBackoff
+from computepool.decide.move.failback_window import opening_of
 from computepool.decide.move.failover import gives_up
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, Rejected
-from computepool.decide.move.window import opening_of
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
 from computepool.model.cluster import NodeInfo, Shape
@@ -75,7 +75,7 @@ def _candidates(planner: MovePlanner) -> list[MoveCandidate]:
         )
         if fits_home(candidate.pod.shape)
     ]
-    return sorted(found, key=lambda candidate: (planner.limits.last_refused_at(candidate.pod.uid), _turn(candidate)))
+    return sorted(found, key=lambda candidate: (planner.retries.last_refused_at(candidate.pod.uid), _turn(candidate)))
 
 
 def _once_per_shape(ask: Callable[[Shape], bool]) -> Callable[[Shape], bool]:

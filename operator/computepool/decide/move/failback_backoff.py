@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from computepool.decide.context import Context
-from computepool.decide.move.pending import LatestMoves
+from computepool.decide.move.pending_moves import LatestMoves
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 from computepool.model.state import FailedReturn

@@ -20,6 +20,7 @@ from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode,
 from computepool.model.cluster import Node, NodeInfo, Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from computepool.model.well_known_keys import QUARANTINE_EFFECT
@@ -30,11 +31,20 @@ FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Re
 """Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
 
+def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -> dict[str, float]:
+    """Return since when the status of each node is Unknown, by name. `before`: the result of the pass before."""
+    return {
+        info.node.name: min(before.get(info.node.name, now), now)
+        for info in snapshot.nodes
+        if info.node.ready == "Unknown"
+    }
+
+
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
     troubled = _troubled(planner.context.assessment)
     candidates = in_turn(found for supply, infos in troubled for found in planner.candidates(supply, infos))
-    for candidate in sorted(candidates, key=lambda candidate: planner.limits.last_refused_at(candidate.pod.uid)):
+    for candidate in sorted(candidates, key=lambda candidate: planner.retries.last_refused_at(candidate.pod.uid)):
         _leave(planner, candidate, unknown_since)
 
 

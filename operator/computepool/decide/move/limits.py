@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.decide.move.pending import FORCED, HOMEWARD, Kinds, PendingMoves
+from computepool.decide.move.pending_moves import FORCED, HOMEWARD, Kinds, PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.api import PoolSpec
 from computepool.model.moves import MoveKind
@@ -19,17 +19,6 @@ from computepool.model.state import RecentMoves
 MINUTE: Final = 60.0
 ROUNDING_SECONDS: Final = 1.0
 """Recorded times are whole seconds, rounded down."""
-RETRY_SECONDS: Final = 10.0
-"""Time between the first tries of a refused eviction."""
-RETRY_SHARE: Final = 0.5
-"""A refused eviction is tried again after this share of the time for which it has been refused."""
-RETRY_CAP_SECONDS: Final = 60.0
-"""The longest time between two tries, because a disruption budget may allow the eviction at any time."""
-
-
-def retry_delay(refused: float) -> float:
-    """Return the delay in seconds before the next try of an eviction that was refused for `refused` seconds so far."""
-    return min(RETRY_CAP_SECONDS, max(RETRY_SECONDS, refused * RETRY_SHARE))
 
 
 class _Limits(msgspec.Struct, frozen=True):
@@ -52,7 +41,6 @@ class MoveLimits:
         self._now = now
         self._since = snapshot.moves_since
         self._second = self._second_of(now)
-        self._timeout = float(spec.failover.eviction_timeout_seconds)
         self._all = _limits(spec)
         self._limits = {kind: group for group in self._all for kind in group.kinds}
         self._counting = self._counted_until()
@@ -71,28 +59,6 @@ class MoveLimits:
     def recheck_at(self, kind: MoveKind) -> float | None:
         """Return when a limit of the kind allows a move again, if nothing else changes; None if that is unknown."""
         return self._recheck[self._limits[kind].kinds]
-
-    def retry_at(self, uid: str) -> float | None:
-        """Return the time of the next try of the pod's refused eviction; None if the pod need not wait."""
-        move = self._pending.refused.get(uid)
-        if move is None:
-            return None
-        refused = move.at - (move.at if move.refused_since is None else move.refused_since)
-        at = move.at + retry_delay(refused)
-        return at if at > self._now else None
-
-    def last_refused_at(self, uid: str) -> float:
-        """Return when the pod's eviction was last refused; 0 if it never was.
-
-        Sorted by this, the pods of one disruption budget do not block all other pods.
-        """
-        move = self._pending.refused.get(uid)
-        return 0.0 if move is None else move.at
-
-    def overdue(self, uid: str) -> bool:
-        """Say whether the pod's eviction has been refused for evictionTimeoutSeconds."""
-        move = self._pending.refused.get(uid)
-        return move is not None and self._now >= (move.refused_since or 0.0) + self._timeout
 
     def recorded(self, moves: tuple[Move, ...]) -> RecentMoves:
         """Return the next `recent_moves`: these moves, and earlier moves up to a minute older than the latest."""

@@ -11,13 +11,15 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.decide.account.account import MOVED, Account, PlaceRequest
 from computepool.decide.account.budget import cost_of
+from computepool.decide.account.capacity_account import MOVED, Account, PlaceRequest
 from computepool.decide.context import Context
 from computepool.decide.move.blocked import BlockedMoves
-from computepool.decide.move.eligibility import Dwell, movable, node_bound, storage_bound
+from computepool.decide.move.dwell import Dwell
+from computepool.decide.move.eligibility import movable, node_bound, storage_bound
+from computepool.decide.move.eviction_retries import EvictionRetries
 from computepool.decide.move.limits import MoveLimits
-from computepool.decide.move.pending import PendingMoves
+from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.moves import MoveKind
@@ -49,6 +51,8 @@ class MovePlanner:
         self.account = account
         self.pending = pending
         self.limits = limits
+        timeout = float(context.spec.failover.eviction_timeout_seconds)
+        self.retries = EvictionRetries(pending.refused, timeout, context.now)
         self.blocked = BlockedMoves(context.now)
         self.moves: list[Move] = []
         self._dwell = dwell
@@ -76,8 +80,8 @@ class MovePlanner:
         if not movable(pod, kind):
             self.blocked.add(pod, Reason.NOT_MOVABLE)
             return False
-        retry_at = self.limits.retry_at(pod.uid)
-        if self.limits.overdue(pod.uid):
+        retry_at = self.retries.retry_at(pod.uid)
+        if self.retries.overdue(pod.uid):
             self.blocked.add(pod, Reason.EVICTION_REFUSED, until=retry_at)
         if retry_at is not None:
             self.blocked.recheck(retry_at)

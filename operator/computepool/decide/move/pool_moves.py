@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from computepool.assess.capacity.fit import label_keys
-from computepool.decide.account.account import Account
 from computepool.decide.account.budget import BudgetAccount
+from computepool.decide.account.capacity_account import Account
 from computepool.decide.context import Context
-from computepool.decide.move.eligibility import Dwell, moved_before, unknown_since
+from computepool.decide.move.dwell import Dwell, moved_before
 from computepool.decide.move.failback import fail_back, failback_infos
 from computepool.decide.move.failback_backoff import FailbackBackoff
-from computepool.decide.move.failover import fail_over, troubled_infos
+from computepool.decide.move.failover import fail_over, troubled_infos, unknown_since
 from computepool.decide.move.limits import MoveLimits
-from computepool.decide.move.pending import PendingMoves
+from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.move.planner import MovePlanner
 from computepool.decide.move.reschedule import make_room
 from computepool.decide.plan import BlockedMove, Move

@@ -9,7 +9,7 @@ import pytest
 
 from computepool.act.bindings import Bindings
 from computepool.act.write_access import NotLeadingError
-from computepool.app.policy import PolicyKeeper
+from computepool.app.admission_policy import PolicyKeeper
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
 from computepool.observe.store import Store

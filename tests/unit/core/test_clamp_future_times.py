@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from computepool.assess.breakers.breaker import backoff
-from computepool.assess.clamp_times import clamped_to
+from computepool.assess.clamp_future_times import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason

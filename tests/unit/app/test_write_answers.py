@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from computepool.app.callbacks import BurstAnswers, MoveAnswers
 from computepool.app.work_queue import WorkQueue
+from computepool.app.write_answers import BurstAnswers, MoveAnswers
 from computepool.model.cluster import Offer, Pod
 from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.store import Store

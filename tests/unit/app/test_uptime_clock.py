@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
-from computepool.app.uptime import uptime_clock
+from computepool.app.uptime_clock import uptime_clock
 
 
 def test_where_the_platform_has_a_clock_that_runs_while_the_machine_sleeps_it_is_that_one() -> None:

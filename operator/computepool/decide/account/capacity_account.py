@@ -19,7 +19,7 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import in_order
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
-from computepool.decide.move.pending import PendingMoves
+from computepool.decide.move.pending_moves import PendingMoves
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod, Resources
