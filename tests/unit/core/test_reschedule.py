@@ -164,3 +164,17 @@ def test_a_workload_whose_moved_pod_came_back_makes_no_room_for_a_while() -> Non
     assert plan.recheck_at is not None
     assert plan.recheck_at <= NOW - 10 + IN_VAIN_SECONDS
     assert moved_to(room_after_a_move("a2", ago=IN_VAIN_SECONDS)) == {"s1": "nebius"}
+
+
+def test_pods_without_an_owner_are_not_one_workload() -> None:
+    moved = pod_move(
+        owned("was", 2, on="a2", owner="", movable=True),
+        "nebius",
+        at=NOW - 10,
+        source="aws",
+        kind=MoveKind.RESCHEDULE,
+        order=1,
+    )
+    big, here, other = full_primary(owner="", movable=True)
+    plan = room(stuck(), big, here, other, moves=(moved,), failback={"minDwellSeconds": 0})
+    assert moved_to(plan) == {"s1": "nebius"}

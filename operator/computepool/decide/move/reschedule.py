@@ -141,8 +141,12 @@ def _movable(
 
 def _last_in_vain(planner: MovePlanner) -> dict[str, float]:
     """Return by owner when a pod was last moved in vain to make room."""
-    moves = (move for move in planner.context.snapshot.moves if move.kind is MoveKind.RESCHEDULE and move.in_vain)
-    return {move.pod.owner: move.at for move in sorted(moves, key=lambda move: move.at)}
+    in_vain: dict[str, float] = {}
+    for move in planner.context.snapshot.moves:
+        owner = move.pod.owner
+        if owner and move.kind is MoveKind.RESCHEDULE and move.in_vain:
+            in_vain[owner] = max(move.at, in_vain.get(owner, move.at))
+    return in_vain
 
 
 def fewest(gaps: Mapping[str, int], pods: Iterable[MoveCandidate], resource: str) -> list[MoveCandidate]:
