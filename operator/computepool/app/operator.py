@@ -45,7 +45,10 @@ class Operator:
     def __init__(
         self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient, pace: Pace
     ) -> None:
-        """Only the election uses `lease_client`, so that a burst of patches never delays a renewal."""
+        """Only the election uses `lease_client`, so that a burst of patches never delays a renewal.
+
+        `pace`: the delays of the parts.
+        """
         runtime = Runtime(wall=NeverBack())
         uptime = replace(runtime, steady=uptime_clock())
         candidate = LeaseCandidate(namespace=settings.namespace, lease=settings.lease_name, identity=settings.identity)
@@ -55,7 +58,13 @@ class Operator:
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
         self.parts = build(settings, WriteAccess(client, self.election, runtime), pace)
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
-        self._pool_watch = PoolWatch(access, self.parts.pools, identity=settings.identity, backoff=backoff)
+        self._pool_watch = PoolWatch(
+            access,
+            self.parts.pools,
+            identity=settings.identity,
+            backoff=backoff,
+            repeat_seconds=pace.kopf_repeat_seconds,
+        )
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self.parts.view.stale, metrics=self._render
         )

@@ -32,12 +32,21 @@ _logger = logging.getLogger("computepool")
 class PoolWatch:
     """Runs kopf, and starts it again whenever it ends."""
 
-    def __init__(self, access: Access, pools: Pools, *, identity: str, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        access: Access,
+        pools: Pools,
+        *,
+        identity: str,
+        backoff: Backoff,
+        repeat_seconds: float = REPEAT_SECONDS,
+    ) -> None:
         """`pools` takes the events; `backoff` gives the delays before kopf starts again."""
         self._access = access
         self._pools = pools
         self._identity = identity
         self._backoff = backoff
+        self._repeat_seconds = repeat_seconds
 
     async def run(self) -> None:
         """Keep kopf running until cancelled."""
@@ -99,7 +108,7 @@ class PoolWatch:
         kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(on_event)
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=_settings(),
+            settings=_settings(self._repeat_seconds),
             clusterwide=True,
             standalone=True,
             priority=0,
@@ -126,13 +135,13 @@ def _session(credentials: Credentials) -> kopf.AiohttpSession:
     return kopf.AiohttpSession(server=credentials.host, aiohttp_session=session)
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(repeat_seconds: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     # The chart installs the CRD, so the operator needs no right to watch all CRDs.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
-    settings.networking.error_backoffs = [REPEAT_SECONDS]
+    settings.networking.error_backoffs = [repeat_seconds]
     # Otherwise kopf kills the whole process if its loop still runs ten minutes after its end.
     settings.process.ultimate_exiting_timeout = None
     return settings

@@ -24,9 +24,9 @@ from computepool.report.pass_report import Gaps, PassReport, admission_gap
 from computepool.report.status import status_of
 
 _logger = logging.getLogger("computepool")
-SHARE = 0.1
+SHARE = 0.2
 """Part of the time that decisions take while changes keep coming. The rest is for reading and writing."""
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.03
 """The longest pause after a pass."""
 MOVING_PAUSE_SECONDS = 0.25
 """The longest pause after a pass that begins moves. Such a pass writes its status before its evictions, and the

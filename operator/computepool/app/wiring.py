@@ -13,6 +13,7 @@ from computepool.app.admission_policy import PolicyKeeper
 from computepool.app.caches import Caches
 from computepool.app.cluster_view import ClusterView
 from computepool.app.executor import Executor, Writers
+from computepool.app.pool_watch import REPEAT_SECONDS
 from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper
 from computepool.app.reconciler import Reconciler
@@ -35,6 +36,7 @@ class Pace:
     status_retry_seconds: float = RETRY_SECONDS
     policy_retry_seconds: float = POLICY_RETRY_SECONDS
     minor_change_seconds: float = MINOR_SECONDS
+    kopf_repeat_seconds: float = REPEAT_SECONDS
 
 
 USUAL_PACE: Final = Pace()

@@ -45,8 +45,10 @@ class BurstAnswers(_Answers):
 
     def failed(self, uid: str) -> None:
         """The API server did not store the write."""
+        # Every pool has kept a place for a pod whose offer was under way.
+        pools = self._store.pools if uid in self._store.in_flight else self._store.claims_of(uid)[:1]
         self._store.in_flight.drop(uid)
-        self._enqueue(self._store.claims_of(uid)[:1])
+        self._enqueue(pools)
 
 
 class MoveAnswers(_Answers):

@@ -27,6 +27,9 @@ import msgspec
 
 from computepool.model.cluster import Pod
 
+KEPT_SECONDS: Final = 300.0
+"""Moves are remembered at least this long, however short the dwell: limits count moves under way, and a move in vain is
+not repeated for this long."""
 PENDING_SECONDS: Final = 120.0
 """After its pod was let go, a move counts as under way for this long while its replacement is not bound."""
 
@@ -143,7 +146,7 @@ ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
 OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
 """Outcomes of moves whose replacement is not bound yet."""
 IN_VAIN: Final = frozenset({Outcome.RETURNED, Outcome.NOT_REPLACED})
-"""Outcomes of moves after which the same workload is not moved again by choice for some time."""
+"""Outcomes of moves after which the same workload makes no room again for some time."""
 
 
 class UnexpectedEventError(Exception):
@@ -229,7 +232,7 @@ class PodMove(msgspec.Struct, frozen=True):
     @property
     def in_vain(self) -> bool:
         """Whether the pod was let go, and its replacement came back or never came."""
-        return self.outcome in IN_VAIN
+        return self.let_go and self.outcome in IN_VAIN
 
     def is_recent(self, now: float) -> bool:
         """Say whether no other decision about the pod is due."""

@@ -66,7 +66,7 @@ class InFlight:
         return at is not None and at >= offer.at - ROUNDING_SECONDS
 
     def drop(self, uid: str) -> None:
-        """Forget the offer: the write failed, or the pod is gone."""
+        """Forget the offer: the write failed or was undone, or the pod is bound or gone."""
         self._offers.pop(uid, None)
         self._awaited.pop(uid, None)
         self._doubted.discard(uid)

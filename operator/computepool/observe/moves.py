@@ -12,14 +12,12 @@ from typing import Final
 import msgspec
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import Outcome, OutcomeEvent, PodMove, RequestEvent
+from computepool.model.moves import KEPT_SECONDS, Outcome, OutcomeEvent, PodMove, RequestEvent
 from computepool.observe.replacements import ProviderOf, follow
 
 REMEMBERED: Final = 10_000
 """How many moves of one pool are remembered. If there are more, the oldest are forgotten, except moves that are
 unanswered or may be under way."""
-UNDER_WAY_SECONDS: Final = 300.0
-"""Moves are remembered at least this long, however short the dwell: limits count moves under way."""
 
 
 class Moves:
@@ -83,7 +81,7 @@ class Moves:
         moves = self._by_pool.setdefault(pool, {})
         moves[uid] = move
         self._pool_of[uid] = pool
-        done = self._wall() - UNDER_WAY_SECONDS
+        done = self._wall() - KEPT_SECONDS
         while len(moves) > self._remembered and _is_over(oldest := next(iter(moves.values())), done):
             self._forget(pool, oldest)
 
@@ -148,7 +146,7 @@ class Moves:
 
     def prune(self, pool: str, dwell: float) -> None:
         """Forget a pool's moves that are older than `dwell` seconds and not under way."""
-        before = self._wall() - max(UNDER_WAY_SECONDS, dwell)
+        before = self._wall() - max(KEPT_SECONDS, dwell)
         for move in [move for move in self._by_pool.get(pool, {}).values() if _is_over(move, before)]:
             self._forget(pool, move)
 

@@ -155,7 +155,8 @@ class Store:
         else:
             self._change(before, self._with_history(before, pod), at, listed=listed)
         if pod.node:
-            # Only a pending pod waits for an offer. An offer without an answer must not keep a bound pod where it is.
+            # No pod is moved while its patch is under way (invariant 8). So without this, a patch without an answer
+            # would keep a bound pod on a failed node.
             self.in_flight.drop(pod.uid)
 
     def _enter(self, pod: Pod, at: float) -> None:
@@ -171,25 +172,30 @@ class Store:
         """Replace a pod, and enqueue the pools if decisions read anything of what changed."""
         if pod.deleting is not None and before.deleting is None and not listed:
             self.moves.left(pod.uid)
-        if pod.resource_version < before.resource_version:
-            # The cluster was restored from a backup: what was under way may be lost with the rest.
-            self.in_flight.drop(pod.uid)
         self._pods[pod.uid] = pod
         held_place = self._holds_place(before)
         ours = self.in_flight.carried_by(pod)
-        landed = self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
+        settled = self._offer_settled(before, pod)
         self._note_failing(before, pod, at)
         pools = self._claims.of(pod.uid)
-        if not landed and _same(before, pod, claimed=bool(pools)):
+        if not settled and _same(before, pod, claimed=bool(pools)):
             return
         minor = _is_minor(before, pod, ours=ours)
         self._remove(before, pools, at, minor=minor)
         if before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claim(pod)
         self._add(pod, pools, at, minor=minor)
-        if held_place:
-            # The place that every other pool has kept for it may be free now.
+        if held_place and not (ours and not pod.node and not before.burst):
+            # The place that every other pool has kept for it may be free now. Our first patch alone frees no place.
             self.enqueue_all(at, minor=minor)
+
+    def _offer_settled(self, before: Pod, pod: Pod) -> bool:
+        """Say whether the new state of a pod ends the wait for an offer that is under way."""
+        if pod.resource_version < before.resource_version and pod.uid in self.in_flight:
+            # The cluster was restored from a backup: what was under way may be lost with the rest.
+            self.in_flight.drop(pod.uid)
+            return True
+        return self.in_flight.seen(pod.uid, pod.resource_version) or self.in_flight.shown(pod)
 
     def drop_pod(self, uid: str, at: float, *, listed: bool = False) -> None:
         """Forget a pod. `listed`: because a list lacks it."""
@@ -207,7 +213,7 @@ class Store:
         self.in_flight.drop(uid)
 
     def start_offer(self, uid: str, offer: Offer) -> None:
-        """Note that the patch of a pod begins. A pod that is bound by now needs no offer, and none is noted."""
+        """Note that the patch of a pod begins, unless the pod is bound or gone by now."""
         pod = self._pods.get(uid)
         if pod is not None and not pod.node:
             self.in_flight.start(uid, offer)

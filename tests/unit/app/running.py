@@ -79,7 +79,7 @@ class Running:
         return str(lease["spec"].get("holderIdentity"))
 
 
-BRISK = Pace(status_calm_seconds=0.05, minor_change_seconds=0.01)
+BRISK = Pace(status_calm_seconds=0.05, minor_change_seconds=0.01, kopf_repeat_seconds=0.01)
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any
 import kopf
 import pytest
 
-from computepool.app import pool_watch
 from computepool.app.pool_watch import PoolWatch
 from computepool.kube.credentials import Access, AccessError, Credentials, static_access
 from computepool.kube.retry import Backoff
@@ -26,12 +25,6 @@ from tests.unit.app.test_pools import Taking, listing, play
 
 ALWAYS = 10_000
 DISCOVERY = "/apis/computepool.io/v1alpha1"
-
-
-@pytest.fixture(autouse=True)
-def quick_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kopf repeats a failed request at once, and then ends."""
-    monkeypatch.setattr(pool_watch, "REPEAT_SECONDS", 0.01)
 
 
 @pytest.fixture

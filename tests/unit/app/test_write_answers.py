@@ -85,6 +85,18 @@ def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
     assert not scene.store.snapshot(POOL).in_flight
 
 
+def test_a_burst_that_came_to_nothing_wakes_every_pool_because_each_has_kept_a_place() -> None:
+    scene = Scene(pod("web"))
+    scene.store.put_pool(pool(name="other", workloads={"podSelector": {"matchLabels": {"no": "such"}}}), AT)
+    scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.bursts.failed(scene.pod.uid)
+    assert set(scene.queue.pools) == {POOL, "other"}
+    # A label that was not corrected concerns the pod's own pool only.
+    scene.queue.pools.clear()
+    scene.bursts.failed(scene.pod.uid)
+    assert scene.queue.pools == [POOL]
+
+
 def test_a_burst_that_is_in_doubt_is_news_only_once_it_is_seen() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))

@@ -26,7 +26,7 @@ def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
 
 
 def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Plan:
-    fields = {key: spec.pop(key) for key in ("moves",) if key in spec}
+    fields = {key: spec.pop(key) for key in ("moves", "moves_since") if key in spec}
     there = nodes or [node("a1", 4), node("a2", 4), node("n1")]
     options = {"reschedule": WHEN, **spec}
     return decided(snapshot(pool(provider("aws"), provider("nebius"), **options), there, pods, **fields), state)
@@ -178,3 +178,12 @@ def test_pods_without_an_owner_are_not_one_workload() -> None:
     big, here, other = full_primary(owner="", movable=True)
     plan = room(stuck(), big, here, other, moves=(moved,), failback={"minDwellSeconds": 0})
     assert moved_to(plan) == {"s1": "nebius"}
+
+
+def test_a_new_leader_makes_no_room_until_the_last_moves_before_it_are_long_over() -> None:
+    def after(seconds: float) -> Plan:
+        state = pool_state(Saturation(True), recent_moves=((NOW - seconds, MoveKind.FAILOVER),))
+        return room(stuck(), *full_primary(), state=state, moves_since=NOW - 5, failback={"minDwellSeconds": 0})
+
+    assert moved_to(after(IN_VAIN_SECONDS - 1)) == {}
+    assert moved_to(after(IN_VAIN_SECONDS)) == {"s1": "nebius"}

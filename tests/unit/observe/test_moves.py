@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from computepool.decide.move.dwell import Dwell
 from computepool.model.cluster import Pod
-from computepool.model.moves import MoveKind, PodMove, Request
-from computepool.observe.moves import UNDER_WAY_SECONDS, Moves
+from computepool.model.moves import KEPT_SECONDS, MoveKind, PodMove, Request
+from computepool.observe.moves import Moves
 from tests.builders import NOW, POOL, pod, pool, snapshot
 from tests.unit.observe.storing import Clock
 
@@ -48,12 +48,12 @@ def test_of_too_many_moves_the_oldest_are_forgotten_and_the_time_of_the_newest_f
     clock = Clock()
     moves = under_way(clock, remembered=2)
     for number in range(3):
-        clock.now = NOW + number * UNDER_WAY_SECONDS
+        clock.now = NOW + number * KEPT_SECONDS
         evict(moves, f"p{number}", clock.now)
         assert moves.forgotten(POOL) == (NOW if number == 2 else None)
     clock.now += 1
     evict(moves, "p3", clock.now)
-    assert (names(moves), moves.forgotten(POOL)) == (["p2", "p3"], NOW + UNDER_WAY_SECONDS)
+    assert (names(moves), moves.forgotten(POOL)) == (["p2", "p3"], NOW + KEPT_SECONDS)
 
 
 def test_moves_that_may_be_under_way_are_not_forgotten() -> None:

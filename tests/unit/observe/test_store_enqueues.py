@@ -103,3 +103,29 @@ def test_a_place_that_another_pools_pod_gives_up_enqueues_every_pool() -> None:
         enqueued.clear()
         put(store, changed(one, node="elsewhere"))
         assert "inference" in enqueued.pools()
+
+
+def test_a_first_patch_that_is_seen_frees_no_place_and_wakes_no_other_pool() -> None:
+    enqueued = Enqueued()
+    theirs = pool(
+        provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
+    )
+    mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
+    waits = pod("waits", labels={"of": "theirs"})
+    store = filled(mine, theirs, namespace(), waits, enqueued=enqueued)
+    store.start_offer(waits.uid, Offer("nebius", NOW))
+    sent = pod("waits", labels={"of": "theirs"}, sent=[("nebius", NOW)], resource_version=waits.resource_version + 1)
+    store.in_flight.written(waits.uid, sent.resource_version, waits.resource_version)
+    enqueued.clear()
+    put(store, sent)
+    assert enqueued.pools() == {"theirs"}
+
+
+def test_a_pod_of_an_older_backup_has_its_pool_looked_at_though_nothing_else_changed() -> None:
+    enqueued = Enqueued()
+    store = filled(*WORLD, enqueued=enqueued)
+    store.start_offer(P.uid, Offer("nebius", NOW))
+    enqueued.clear()
+    put(store, msgspec.structs.replace(P, resource_version=P.resource_version - 1))
+    assert "inference" in enqueued.pools()
+    assert P.uid not in store.in_flight

@@ -87,7 +87,7 @@ class Account:
         self._context = context
         self._keys = label_keys
         self._supplies = {supply.provider.name: supply for supply in assessment.supplies}
-        self._trusted = {name for name, supply in self._supplies.items() if supply.breaker.closed}
+        self._closed_breakers = {name for name, supply in self._supplies.items() if supply.breaker.closed}
         self._packers = {provider.name: self._new_packer(provider) for provider in context.standbys}
         self._allowance = {
             provider.name: _allowance(context, self._supplies[provider.name], provider.limit)
@@ -116,7 +116,7 @@ class Account:
             return why
         if not terms.counted:
             self._charge(requests, provider)
-        if not self.is_trusted(provider):
+        if not self.breaker_is_closed(provider):
             self._canaries.add(provider.name)
         return None
 
@@ -138,7 +138,7 @@ class Account:
 
     def blocked(self, provider: Provider) -> Reason | None:
         """Return the reason why the provider's breaker admits no pod; None if it admits a pod."""
-        if self.is_trusted(provider):
+        if self.breaker_is_closed(provider):
             return None
         if self.is_open(provider):
             return Reason.PROVIDER_UNAVAILABLE
@@ -148,13 +148,13 @@ class Account:
         """Say whether the provider's breaker is open: the provider takes no pod."""
         return self._supplies[provider.name].breaker.state is BreakerState.OPEN
 
-    def is_trusted(self, provider: Provider) -> bool:
+    def breaker_is_closed(self, provider: Provider) -> bool:
         """Say whether the provider's breaker is closed: it does not restrict the provider."""
-        return provider.name in self._trusted
+        return provider.name in self._closed_breakers
 
     def wants_canary(self, provider: Provider) -> bool:
         """Say whether the provider is half-open and can take its canary now."""
-        return not self.is_trusted(provider) and self.blocked(provider) is None and self.has_room(provider)
+        return not self.breaker_is_closed(provider) and self.blocked(provider) is None and self.has_room(provider)
 
     def has_room(self, provider: Provider) -> bool:
         """Say whether a standby has room for one more accelerator beside all reservations."""

@@ -32,7 +32,9 @@ def _is_open(context: Context) -> bool:
 
 
 def _choose(context: Context, account: Account) -> Provider | None:
-    unlimited = [provider for provider in context.standbys if provider.limit is None and account.is_trusted(provider)]
+    unlimited = [
+        provider for provider in context.standbys if provider.limit is None and account.breaker_is_closed(provider)
+    ]
     for provider in context.standbys:
         if account.wants_canary(provider):
             return None

@@ -2,26 +2,31 @@
 
 The fewest pods that make room leave a single node. They have a lower priority than the pending pod, and standbys have
 room for all of them now, so no move makes another move necessary. The scheduler may still give the place to the moved
-pod's own replacement. Then no further pod of that workload is moved for a while, so an attempt in vain is not repeated.
+pod's own replacement. Then that workload makes no room again for a while, so an attempt in vain is not repeated. After
+a restart, no workload does: it is unknown what the earlier leader's moves came to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from computepool.assess.capacity.providers import Provider
+from computepool.decide.move.dwell import moved_before
 from computepool.decide.move.eligibility import movable
 from computepool.decide.move.planner import MoveCandidate, MovePlanner
 from computepool.model.accelerators import request_of
 from computepool.model.api import ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.labels import Selector
-from computepool.model.moves import MoveKind
+from computepool.model.moves import KEPT_SECONDS, MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.taints import tolerated
 
+_UNKNOWN: Final = ""
+"""Stands for the owners of all pods that an earlier leader has moved."""
 TRIES = 64
 """Largest number of sets of pods that one pass tries to move."""
-IN_VAIN_SECONDS = 300.0
-"""After a move in vain, the workload makes no room for this long. Such a move is remembered at least as long."""
+IN_VAIN_SECONDS: Final = KEPT_SECONDS
+"""After the eviction of a move in vain, the workload makes no room for this long."""
 
 
 class Site:
@@ -132,7 +137,8 @@ def _movable(
         refused = pod.uid in planner.pending.refused
         if refused or not selector.matches(pod.labels) or not movable(pod, MoveKind.RESCHEDULE):
             continue
-        until = max(planner.dwells_until(pod) or 0.0, in_vain.get(pod.owner, 0.0) + IN_VAIN_SECONDS)
+        last = max(in_vain.get(pod.owner, 0.0), in_vain.get(_UNKNOWN, 0.0))
+        until = max(planner.dwells_until(pod) or 0.0, last + IN_VAIN_SECONDS)
         if until > planner.context.now:
             planner.blocked.recheck(until)
         else:
@@ -141,11 +147,12 @@ def _movable(
 
 def _last_in_vain(planner: MovePlanner) -> dict[str, float]:
     """Return by owner when a pod was last moved in vain to make room."""
-    in_vain: dict[str, float] = {}
-    for move in planner.context.snapshot.moves:
+    context = planner.context
+    in_vain = {_UNKNOWN: moved_before(context.snapshot, context.state) or 0.0}
+    for move in context.snapshot.moves:
         owner = move.pod.owner
         if owner and move.kind is MoveKind.RESCHEDULE and move.in_vain:
-            in_vain[owner] = max(move.at, in_vain.get(owner, move.at))
+            in_vain[owner] = max(move.at, in_vain.get(owner, 0.0))
     return in_vain
 
 
@@ -190,7 +197,7 @@ def _rank(option: tuple[Site, list[MoveCandidate]], resource: str) -> tuple[obje
 
 def _move_all(planner: MovePlanner, victims: Sequence[MoveCandidate]) -> bool:
     """Move all pods if the standbys have room for all of them now. Say whether they move."""
-    standbys = [target for target in planner.context.standbys if planner.account.is_trusted(target)]
+    standbys = [target for target in planner.context.standbys if planner.account.breaker_is_closed(target)]
     places: list[Provider] = []
     with planner.account.trial() as trial:
         for victim in victims:
