@@ -32,6 +32,8 @@ class Moves:
         self._taken: dict[str, float] = {}
         self._forgotten: dict[str, float] = {}
         self._by_pool: dict[str, dict[str, PodMove]] = {}
+        # The pools that had a move under way when a pass last read them, or have begun a move since.
+        self._busy: set[str] = set()
         # By pod uid: the one pool that has a move of the pod.
         self._pool_of: dict[str, str] = {}
         self.order = 0
@@ -62,6 +64,7 @@ class Moves:
         for uid in list(self._by_pool.get(pool, ())):
             self._remove(uid)
         self._by_pool.pop(pool, None)
+        self._busy.discard(pool)
 
     # --- from act
 
@@ -81,6 +84,7 @@ class Moves:
         moves = self._by_pool.setdefault(pool, {})
         moves[uid] = move
         self._pool_of[uid] = pool
+        self._busy.add(pool)
         done = self._wall() - KEPT_SECONDS
         while len(moves) > self._remembered and _is_over(oldest := next(iter(moves.values())), done):
             self._forget(pool, oldest)
@@ -136,9 +140,17 @@ class Moves:
         The parameters are those of `follow`.
         """
         if self._by_pool.get(pool):
-            moves = follow(self.of(pool), pods, pod_of, provider_of, self._wall())
+            now = self._wall()
+            moves = follow(self.of(pool), pods, pod_of, provider_of, now)
             self._by_pool[pool] = {move.pod.uid: move for move in moves}
+            if any(move.is_under_way(now) for move in moves):
+                return self.of(pool)
+        self._busy.discard(pool)
         return self.of(pool)
+
+    def any_under_way(self, pool: str) -> bool:
+        """Say whether a move of the pool may be under way: then a pod that is bound may end it."""
+        return pool in self._busy
 
     def pool_of(self, uid: str) -> str | None:
         """Return the pool that has a move of the pod."""

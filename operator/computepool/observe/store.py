@@ -180,7 +180,7 @@ class Store:
         pools = self._claims.of(pod.uid)
         if not settled and _same(before, pod, claimed=bool(pools)):
             return
-        minor = _is_minor(before, pod, ours=ours)
+        minor = _is_minor(before, pod, ours=ours) and not any(map(self.moves.any_under_way, pools))
         self._remove(before, pools, at, minor=minor)
         if before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claim(pod)
@@ -437,7 +437,8 @@ def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
     """Say whether a change of a pod lets nothing be decided at once, so that a pass about it may wait for others.
 
     These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, and the
-    pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
+    pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step. Nor is any step while the
+    pool moves pods: the pod may be the replacement for which the next move waits.
     """
     if before.gated or after.deleting is not None or after.failing:
         return False

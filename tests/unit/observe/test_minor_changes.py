@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from computepool.model.cluster import Offer, Pod
+from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.store import Store
-from tests.builders import NOW, namespace, node, pod, pool
+from tests.builders import NOW, POOL, namespace, node, pod, pool
 from tests.unit.observe.storing import AT, Clock, changed, put
 
 WAITS = pod("p")
@@ -76,3 +77,21 @@ def test_our_own_patch_may_wait_and_the_edit_of_another_writer_does_not(answered
     edited = changed(WAITS, priority=7)
     assert scene.after(edited) == {False}
     assert scene.after(changed(edited, offers=(offer,))) == {True}
+
+
+def test_no_step_waits_while_the_pool_moves_a_pod_because_it_may_end_the_move() -> None:
+    leaves = pod("leaves", on="a1", owner="rs")
+    replaces = pod("replaces", owner="rs")
+    scene = Scene(leaves, WAITS)
+    moves = scene.store.moves
+    moves.start(POOL, PodMove(leaves, "aws", "nebius", MoveKind.FAILOVER, NOW))
+    for note in (moves.recorded, moves.asked):
+        note(leaves.uid)
+    moves.let_go(leaves.uid, NOW)
+    scene.store.drop_pod(leaves.uid, AT)
+    put(scene.store, replaces)
+    scene.store.snapshot(POOL)
+    assert scene.after(changed(WAITS, node="a1")) == {False}
+    assert scene.after(changed(replaces, node="n1")) == {False}
+    scene.store.snapshot(POOL)
+    assert scene.after(changed(changed(WAITS, node="a1"), ready=True)) == {True}
