@@ -2,8 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
-from computepool.app.admission_policy import PolicyKeeper
 from computepool.app.caches import Caches
+from computepool.app.policy_keeper import PolicyKeeper
 from computepool.app.pools import Pools
 
 

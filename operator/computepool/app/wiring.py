@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from computepool.act.bindings import Bindings
 from computepool.act.evictor import Evictor
 from computepool.act.pod_patcher import PodPatcher
+from computepool.act.policy_bindings import Bindings
 from computepool.act.status_writer import CALM_SECONDS, RETRY_SECONDS, StatusWriter
 from computepool.act.write_access import WriteAccess
-from computepool.app.admission_policy import RETRY_SECONDS as POLICY_RETRY_SECONDS
-from computepool.app.admission_policy import PolicyKeeper
 from computepool.app.caches import Caches
 from computepool.app.cluster_view import ClusterView
 from computepool.app.executor import Executor, Writers
+from computepool.app.policy_keeper import RETRY_SECONDS as POLICY_RETRY_SECONDS
+from computepool.app.policy_keeper import PolicyKeeper
 from computepool.app.pool_watch import REPEAT_SECONDS
 from computepool.app.pools import Pools
 from computepool.app.quarantine_keeper import QuarantineKeeper

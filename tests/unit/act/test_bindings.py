@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from computepool.act.bindings import Bindings
+from computepool.act.policy_bindings import Bindings
 from computepool.act.write_access import NotLeadingError
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.decide.move.reschedule import IN_VAIN_SECONDS
+from computepool.decide.move.make_room import IN_VAIN_SECONDS
 from computepool.decide.plan import Plan
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason

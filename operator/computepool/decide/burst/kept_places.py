@@ -13,7 +13,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, Sent
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.account.capacity_account import BURST, KEPT, Account, PlaceRequest
-from computepool.decide.burst.waiting import Waiting
+from computepool.decide.burst.bind_timeout import Waiting
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.model.moves import PodMove

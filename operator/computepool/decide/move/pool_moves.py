@@ -16,9 +16,9 @@ from computepool.decide.move.failback import fail_back, failback_infos
 from computepool.decide.move.failback_backoff import FailbackBackoff
 from computepool.decide.move.failover import fail_over, troubled_infos, unknown_since
 from computepool.decide.move.limits import MoveLimits
+from computepool.decide.move.make_room import make_room
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.move.planner import MovePlanner
-from computepool.decide.move.reschedule import make_room
 from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod, members_on

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from computepool.act.bindings import Bindings
+from computepool.act.policy_bindings import Bindings
 from computepool.act.write_access import NotLeadingError
-from computepool.app.admission_policy import PolicyKeeper
+from computepool.app.policy_keeper import PolicyKeeper
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
 from computepool.observe.store import Store

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from computepool.act.bindings import Bindings
+from computepool.act.policy_bindings import Bindings
 from computepool.act.tasks import wait_at_most
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
