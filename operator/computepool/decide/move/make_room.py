@@ -21,8 +21,6 @@ from computepool.model.moves import KEPT_SECONDS, MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.taints import tolerated
 
-_UNKNOWN: Final = ""
-"""Stands for the owners of all pods that an earlier leader has moved."""
 TRIES = 64
 """Largest number of sets of pods that one pass tries to move."""
 IN_VAIN_SECONDS: Final = KEPT_SECONDS
@@ -78,6 +76,11 @@ def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
     context = planner.context
     saturated = context.assessment.saturation.saturated is True and context.assessment.primary.breaker.closed
     if context.spec.reschedule.policy is ReschedulePolicy.NEVER or not saturated or not stuck:
+        return
+    before = moved_before(context.snapshot, context.state)
+    if before is not None and context.now < before + IN_VAIN_SECONDS:
+        # It is unknown what the moves of the earlier leader came to.
+        planner.blocked.recheck(before + IN_VAIN_SECONDS)
         return
     sites = _sites(planner)
     tries = TRIES
@@ -137,8 +140,7 @@ def _movable(
         refused = pod.uid in planner.pending.refused
         if refused or not selector.matches(pod.labels) or not movable(pod, MoveKind.RESCHEDULE):
             continue
-        last = max(in_vain.get(pod.owner, 0.0), in_vain.get(_UNKNOWN, 0.0))
-        until = max(planner.dwells_until(pod) or 0.0, last + IN_VAIN_SECONDS)
+        until = max(planner.dwells_until(pod) or 0.0, in_vain.get(pod.owner, 0.0) + IN_VAIN_SECONDS)
         if until > planner.context.now:
             planner.blocked.recheck(until)
         else:
@@ -147,9 +149,8 @@ def _movable(
 
 def _last_in_vain(planner: MovePlanner) -> dict[str, float]:
     """Return by owner when a pod was last moved in vain to make room."""
-    context = planner.context
-    in_vain = {_UNKNOWN: moved_before(context.snapshot, context.state) or 0.0}
-    for move in context.snapshot.moves:
+    in_vain: dict[str, float] = {}
+    for move in planner.context.snapshot.moves:
         owner = move.pod.owner
         if owner and move.kind is MoveKind.RESCHEDULE and move.in_vain:
             in_vain[owner] = max(move.at, in_vain.get(owner, 0.0))
