@@ -88,15 +88,15 @@ def test_a_write_that_has_landed_has_the_pool_looked_at_though_nothing_else_chan
     assert P.uid not in store.in_flight
 
 
+THEIRS = pool(provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}})
+MINE = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
+
+
 def test_a_place_that_another_pools_pod_gives_up_enqueues_every_pool() -> None:
     enqueued = Enqueued()
-    theirs = pool(
-        provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
-    )
-    mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
     sent = pod("sent", labels={"of": "theirs"}, sent=[("nebius", NOW)])
     flying = pod("flying", labels={"of": "theirs"})
-    store = filled(mine, theirs, namespace(), sent, flying, enqueued=enqueued)
+    store = filled(MINE, THEIRS, namespace(), sent, flying, enqueued=enqueued)
     store.start_offer(flying.uid, Offer("nebius", NOW))
     store.in_flight.written(flying.uid, flying.resource_version + 1, flying.resource_version)
     for one in (sent, flying):
@@ -107,12 +107,8 @@ def test_a_place_that_another_pools_pod_gives_up_enqueues_every_pool() -> None:
 
 def test_a_first_patch_that_is_seen_frees_no_place_and_wakes_no_other_pool() -> None:
     enqueued = Enqueued()
-    theirs = pool(
-        provider("x"), provider("y"), name="theirs", workloads={"podSelector": {"matchLabels": {"of": "theirs"}}}
-    )
-    mine = pool(workloads={"podSelector": {"matchLabels": {"of": "mine"}}})
     waits = pod("waits", labels={"of": "theirs"})
-    store = filled(mine, theirs, namespace(), waits, enqueued=enqueued)
+    store = filled(MINE, THEIRS, namespace(), waits, enqueued=enqueued)
     store.start_offer(waits.uid, Offer("nebius", NOW))
     sent = pod("waits", labels={"of": "theirs"}, sent=[("nebius", NOW)], resource_version=waits.resource_version + 1)
     store.in_flight.written(waits.uid, sent.resource_version, waits.resource_version)
