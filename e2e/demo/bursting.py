@@ -64,7 +64,9 @@ class Bursting:
 
     def _admit(self) -> None:
         nebius, crusoe = STANDBYS
-        self._t.step(f"It grows on: new pods are born with leave for {nebius}, and once that is full, {crusoe}")
+        self._t.step(
+            f"It grows more: new pods may use {nebius} from their creation on, and once that is full, {crusoe}"
+        )
         with self._t.screen.watching(self._t.recorder):
             self._grow(2 * CAPACITY)
             self._t.shown(lambda status: admitted(status) == [crusoe], f"admission to {crusoe}")
