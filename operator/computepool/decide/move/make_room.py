@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from computepool.assess.capacity.providers import Provider
-from computepool.decide.move.dwell import moved_before
 from computepool.decide.move.eligibility import movable
 from computepool.decide.move.planner import MoveCandidate, MovePlanner
 from computepool.model.accelerators import request_of
@@ -71,16 +70,15 @@ class Site:
         return {name: gap for name, gap in gaps.items() if gap > 0}
 
 
-def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
-    """Decide which pods make room for each stuck pod."""
+def make_room(planner: MovePlanner, stuck: Sequence[Pod], moved_before: float | None) -> None:
+    """Decide which pods make room for each stuck pod. `moved_before`: when an earlier leader last moved a pod."""
     context = planner.context
     saturated = context.assessment.saturation.saturated is True and context.assessment.primary.breaker.closed
     if context.spec.reschedule.policy is ReschedulePolicy.NEVER or not saturated or not stuck:
         return
-    before = moved_before(context.snapshot, context.state)
-    if before is not None and context.now < before + IN_VAIN_SECONDS:
+    if moved_before is not None and context.now < moved_before + IN_VAIN_SECONDS:
         # It is unknown what the moves of the earlier leader came to.
-        planner.blocked.recheck(before + IN_VAIN_SECONDS)
+        planner.blocked.recheck(moved_before + IN_VAIN_SECONDS)
         return
     sites = _sites(planner)
     tries = TRIES

@@ -54,7 +54,7 @@ def plan_moves(
     planner = MovePlanner(context, account, pending, limits, dwell)
     if not context.assessment.exceeded:
         fail_over(planner, unknown)
-        make_room(planner, stuck)
+        make_room(planner, stuck, before)
         fail_back(planner, budget.excess, backoff, stable)
     moves = tuple(planner.moves)
     planner.blocked.recheck(_kept_until(pending))
