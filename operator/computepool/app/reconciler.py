@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from computepool.act.write_access import NotLeadingError
@@ -24,13 +25,14 @@ from computepool.report.pass_report import Gaps, PassReport, admission_gap
 from computepool.report.status import status_of
 
 _logger = logging.getLogger("computepool")
-SHARE = 0.2
+SHARE = 0.1
 """Part of the time that decisions take while changes keep coming. The rest is for reading and writing."""
-PAUSE_SECONDS = 0.03
-"""The longest pause after a pass."""
+PAUSE_SECONDS = 0.05
+"""The longest pause after a round of passes."""
 MOVING_PAUSE_SECONDS = 0.25
-"""The longest pause after a pass that begins moves. Such a pass writes its status before its evictions, and the
-replacements get their tolerations at admission. So nothing waits for the next pass, and fewer passes end sooner."""
+"""The longest pause after a round in which each pass begins moves. Such a pass writes its status before its evictions,
+and the replacements get their tolerations at admission. So nothing waits for the next pass, and fewer passes end
+sooner."""
 
 Decide = Callable[[Snapshot, PoolState, float], Reconciled]
 
@@ -67,11 +69,7 @@ class Reconciler:
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
         while True:
-            for pool, at in (await self._queue.take()).items():
-                if self._executor.lost.is_set():
-                    raise NotLeadingError("a write found that leadership is over")
-                if pool in self._store.pools:
-                    await self._guarded(pool, at)
+            await self._round(await self._queue.take())
 
     def stated(self, pool: ComputePool) -> None:
         """Queue a pool if its status in the cluster differs from the status that was reported last.
@@ -104,21 +102,48 @@ class Reconciler:
         self._queue.forget(pool)
         self._recorder.forget(pool)
 
-    async def _guarded(self, name: str, at: float) -> None:
-        """Run one pass; if it ends in an unexpected error, leave that pool alone for a while."""
+    async def _round(self, changed: dict[str, float]) -> None:
+        """Run a pass over each pool, pause once for all of them, then publish the reports that could wait.
+
+        During the pause the writes begin, and changes arrive that the next passes share.
+        """
+        reports, seconds = list[PassReport](), 0.0
+        for name, at in changed.items():
+            if self._executor.lost.is_set():
+                raise NotLeadingError("a write found that leadership is over")
+            began = self._clock()
+            if self._is_ready(name):
+                with self._guarded(name):
+                    reports.append(self._run_pass(name, at))
+            seconds += self._clock() - began
+            await asyncio.sleep(0)
+        longest = MOVING_PAUSE_SECONDS if all(map(_evicts, reports)) else PAUSE_SECONDS
+        await asyncio.sleep(min(longest, seconds * (1 / SHARE - 1)))
+        for report in reports:
+            with self._guarded(report.snapshot.pool.name):
+                if not _evicts(report):
+                    self._publish(report)
+                self._backoff.forget(report.snapshot.pool.name)
+
+    def _is_ready(self, name: str) -> bool:
+        """Say whether the pool still exists and may be tried now; if it may be tried later, set its timer."""
+        if name not in self._store.pools:
+            return False
         remaining = self._backoff.remaining(name)
         if remaining > 0.0:
             self._queue.add_at(name, self._wall() + remaining)
-            return
+        return remaining == 0.0
+
+    @contextmanager
+    def _guarded(self, name: str) -> Iterator[None]:
+        """Leave the pool alone for a while if the block ends in an unexpected error."""
         try:
-            await self._run_pass(name, at)
+            yield
         except NotLeadingError:
             raise
         except Exception as error:  # noqa: BLE001 - after any error the other pools go on
             if name in self._store.pools:
                 self._leave_alone(name, error)
-        else:
-            self._backoff.forget(name)
 
     def _leave_alone(self, name: str, error: Exception) -> None:
         seconds = self._backoff.failed(name)
@@ -131,23 +156,17 @@ class Reconciler:
             log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
-    async def _run_pass(self, name: str, at: float) -> None:
-        began = self._clock()
+    def _run_pass(self, name: str, at: float) -> PassReport:
         report = self._decide(name)
-        pool, moves = report.snapshot.pool, report.plan.moves
+        pool = report.snapshot.pool
         if self._backoff.failing(name):
             # A report that can't be made must fail before anything is written.
             self._status(report, pool)
         self._carry_out(report, at)
         # The status must count the moves before the first eviction.
-        urgent = bool(moves) and pool.spec.mode is Mode.ENFORCE
-        if urgent and (status := self._publish(report)) is not None:
-            self._executor.move(pool, moves, status)
-        # During the pause the writes begin, and changes arrive that the next pass shares.
-        longest = MOVING_PAUSE_SECONDS if urgent else PAUSE_SECONDS
-        await asyncio.sleep(min(longest, (self._clock() - began) * (1 / SHARE - 1)))
-        if not urgent:
-            self._publish(report)
+        if _evicts(report) and (status := self._publish(report)) is not None:
+            self._executor.move(pool, report.plan.moves, status)
+        return report
 
     def _decide(self, name: str) -> PassReport:
         now = self._wall()
@@ -212,3 +231,8 @@ class Reconciler:
         # The status before is the one reported last: the API server may hold an older one for a second.
         before = self._reported.get(pool.name, pool.status)
         return before, status_of(report, before, datetime.fromtimestamp(self._wall(), UTC))
+
+
+def _evicts(report: PassReport) -> bool:
+    """Say whether the pass begins moves, so that its status can't wait."""
+    return bool(report.plan.moves) and report.snapshot.pool.spec.mode is Mode.ENFORCE
