@@ -150,7 +150,13 @@ class Caches:
                 _StoreSink(store.put_node, store.drop_node, synced),
             ),
             "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED),
-            FAILED_NAME: follow(paths.PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
+            FAILED_NAME: follow(
+                paths.PODS,
+                lambda raw: read_failed_pod(raw, records),
+                lambda pod: pod.uid,
+                _FailedPods(store),
+                FAILED,
+            ),
             LEASES_NAME: follow(
                 paths.NODE_LEASES,
                 read_lease,

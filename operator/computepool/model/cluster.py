@@ -92,7 +92,13 @@ class Pod(msgspec.Struct, frozen=True):
     ready: bool = False
     """Whether its Ready condition is True."""
     failing: bool = False
-    """Whether any of its containers does not start, or ends again and again."""
+    """Whether any of its containers does not start, or ends again and again, or its virtual kubelet refuses it."""
+    refused: bool = False
+    """Whether its virtual kubelet refuses it, and leaves it pending."""
+    ready_since: float | None = None
+    """When it became Ready; None while it is not Ready, or if that is not known."""
+    started: bool = False
+    """Whether any of its containers has run."""
 
     @property
     def burst(self) -> str:

@@ -187,6 +187,11 @@ class Reason(StrEnum):
         "The pod's node is silent. Its pods leave once the control plane has lost the node too, or once the whole "
         "provider is silent.",
     )
+    UNAFFECTED = (
+        "Unaffected",
+        "New pods fail immediately on the pod's node, or on most nodes of its provider. The pod itself is not "
+        "affected, so it stays.",
+    )
     TOLERATES_QUARANTINE = (
         "ToleratesQuarantine",
         "The pod tolerates the taint computepool.io/unavailable, so its replacement could come back to the same node. "

@@ -4,10 +4,15 @@ The view is incomplete without them, and the pools' status says so until the obj
 not in the next list.
 """
 
+from typing import Final
+
 import msgspec
 
 from computepool.kube.wire import UnreadMeta, UnreadObject
+from computepool.model.text import cut
 
+MAX_ERROR: Final = 300
+"""Characters of an error: it may quote a value of any length."""
 _OBJECT = msgspec.json.Decoder(UnreadObject)
 
 
@@ -33,7 +38,7 @@ class UnreadableObjects:
         """Note an object that could not be read."""
         meta = _meta(raw)
         which = f" ({'/'.join(part for part in (meta.namespace, meta.name) if part)})" if meta.uid else ""
-        text = f"cannot read one of the {self._resource}: {error}{which}"
+        text = f"cannot read one of the {self._resource}: {cut(str(error), MAX_ERROR)}{which}"
         for entries in (self._known, self._listed):
             if entries is not None:
                 entries[meta.uid] = text
