@@ -27,6 +27,11 @@ class Reason(StrEnum):
         "This version of the operator can't read the spec, so it does nothing for the pool. Correct the spec, or "
         "upgrade the operator.",
     )
+    PASS_FAILED = (
+        "PassFailed",
+        "The operator's last pass over the pool ended in an error, so nothing changes: no pod is sent or moved, and no "
+        "taint is set or removed. The operator tries again within a minute. Please report the error.",
+    )
     CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so the operator changes nothing."
     NO_NODES_MATCH = (
         "NoNodesMatch",
