@@ -172,7 +172,8 @@ class Accelerators(msgspec.Struct, frozen=True, gc=False):
     """The node's capacity, or its allocatable amount if that is larger."""
     allocatable: int = 0
     used: int = 0
-    """Held by pods that are bound to the node, of any pool."""
+    """Held by pods that are bound to the node, of any pool; never more than the capacity. A pod that its user has bound
+    to the node by hand may request any amount."""
     free: int = 0
     """Allocatable, and neither held by a pod nor promised to a nominated pod; never below zero."""
 
@@ -231,10 +232,11 @@ def node_info(
 
 def _accelerators(node: Node, name: str, used: Resources, left: Resources) -> Accelerators:
     allocatable = node.allocatable.get(name, 0)
+    most = max(node.capacity.get(name, 0), allocatable)
     return Accelerators(
-        capacity=max(node.capacity.get(name, 0), allocatable),
+        capacity=most,
         allocatable=allocatable,
-        used=used.get(name, 0),
+        used=min(used.get(name, 0), most),
         free=max(0, left.get(name, 0)),
     )
 

@@ -61,8 +61,8 @@ class Reason(StrEnum):
     )
     OBJECTS_UNREADABLE = (
         "ObjectsUnreadable",
-        "This version of the operator can't read a node, pod or namespace, so that object is missing from its view. "
-        "The message names the object.",
+        "This version of the operator can't read a node, pod or namespace in full, so that object is missing from its "
+        "view or is counted otherwise than it is written. The message names the object.",
     )
     SIGNALS_MISSING = (
         "SignalsMissing",

@@ -14,7 +14,7 @@ from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.labels import Requirement, Term
 from computepool.model.offers_annotation import parse_offers
-from computepool.model.quantity import parse
+from computepool.model.quantity import MAX_AMOUNT, parse, whole
 from computepool.model.taints import Taint, Toleration
 from computepool.model.text import seconds_of
 from computepool.model.well_known_keys import (
@@ -192,6 +192,21 @@ def _unmodelled(spec: wire.PodSpec) -> Iterable[str]:
         yield "hostPorts"
     if spec.resource_claims:
         yield "resourceClaims"
+
+
+def capped_pod(pod: Pod) -> str:
+    """Say which requests of a pod are capped; empty if none is."""
+    return _capped(pod.shape.requests)
+
+
+def capped_node(node: Node) -> str:
+    """Say which amounts of a node are capped; empty if none is."""
+    return _capped((*node.allocatable.items(), *node.capacity.items()))
+
+
+def _capped(amounts: Iterable[tuple[str, int]]) -> str:
+    names = [name for name, amount in amounts if amount >= MAX_AMOUNT]
+    return f"{', '.join(sorted(set(names)))} counts as {whole(MAX_AMOUNT)}, the largest amount" if names else ""
 
 
 def not_starting(status: wire.PodStatus) -> bool:
