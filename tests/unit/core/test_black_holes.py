@@ -215,3 +215,11 @@ def test_a_kubelets_refusal_does_not_depend_on_arguments() -> None:
     assert black(everywhere, [head]) == ["a1", "n1"]
     larger = pod("head", 2, on="a2", owner="web", ready=True)
     assert black(everywhere, [larger]) == []
+
+
+@pytest.mark.parametrize(
+    "shaped", [shape(9), shape(selector={"zone": "a"}), shape(more={"example.com/fpga": 1})], ids=str
+)
+def test_a_pod_that_its_user_has_bound_to_a_node_where_it_never_fits_says_nothing_about_the_node(shaped: Shape) -> None:
+    assert black(failures(5, owner="", refused=True, shaped=shaped)) == []
+    assert black(failures(5, owner="", refused=True)) == ["a1"]

@@ -5,6 +5,7 @@ A failure counts against its node if all of these hold:
 - The fault can't be the workload's own:
   - A kubelet's refusal of a pod that never ran counts by itself. But a workload that is refused on nodes of several
     providers, or on several nodes of one provider that refused no other workload, is at fault unless it runs elsewhere.
+  - A refused pod that would not fit on the node if it were empty was bound by its user, past the scheduler.
   - Containers that do not start count only if a pod of the same workload is ready on another node on the same terms.
 - Where the reason may lie in the pod, no other workload runs on the node: it would show that the node works. Such
   reasons are containers that do not start, and a virtual kubelet's refusal.
@@ -23,7 +24,7 @@ import msgspec
 
 from computepool.model.accelerators import request_of
 from computepool.model.api import BlackHoles
-from computepool.model.cluster import NodeInfo, Pod
+from computepool.model.cluster import Node, NodeInfo, Pod
 from computepool.model.snapshot import Failure
 from computepool.model.well_known_keys import BURST_LABEL
 
@@ -52,12 +53,14 @@ def black_holes(
     if not recent:
         return BlackHoleVerdict()
     provider_of = {info.node.name: name for name, infos in members.items() for info in infos}
+    nodes = {info.node.name: info.node for infos in members.values() for info in infos}
     running = _RunningPods(recent, members, resource)
     refusals = _Refusals(recent, provider_of)
     failed_pods: dict[str, set[str]] = {}
     for failure in recent:
         if (
-            failure.node in provider_of
+            failure.node in nodes
+            and not (failure.refused and _never_fits(failure, nodes[failure.node]))
             and not running.show_that_node_works(failure)
             and (running.on_same_terms_elsewhere(failure) or refusals.blame_the_node(failure))
         ):
@@ -126,6 +129,17 @@ class _Refusals:
         if not failure.refused or len(self._providers[workload]) > 1:
             return False
         return len(self._nodes[workload]) == 1 or len(self._workloads[failure.node]) > 1
+
+
+def _never_fits(failure: Failure, node: Node) -> bool:
+    """Say whether no scheduler would bind the pod to the node. Of a pod of unknown shape that can't be said."""
+    shape = failure.shape
+    return shape is not None and not (
+        shape.admits(node.name, node.labels)
+        and all(
+            amount <= max(node.capacity.get(name, 0), node.allocatable.get(name, 0)) for name, amount in shape.requests
+        )
+    )
 
 
 def _workload(failure: Failure) -> str:
