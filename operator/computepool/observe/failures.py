@@ -131,11 +131,15 @@ class Failures:
         self._add(_failure_of(pod, at, began, refused=failed.refused, unclear=failed.unclear))
         return True
 
-    def stuck(self, pod: Pod) -> None:
-        """Note a pod whose containers do not start. It fails from now on until `recovered` is called."""
+    def stuck(self, pod: Pod, *, first_seen: bool = False) -> None:
+        """Note a pod whose containers do not start. It fails from now on until `recovered` is called.
+
+        `first_seen`: it failed already when it was seen first, so it may have begun at any time since its creation.
+        """
         now = self._wall()
         self._failing.add(pod.uid)
-        self._add(_failure_of(pod, now, now, refused=pod.refused, unclear=pod.refused))
+        began = min(now, pod.created) if first_seen else now
+        self._add(_failure_of(pod, now, began, refused=pod.refused, unclear=pod.refused))
 
     def recovered(self, uid: str) -> None:
         """Note that a pod no longer fails, or is gone. Its failure stays, and ages from now on."""

@@ -231,7 +231,7 @@ class Store:
         if pod.failing == (before is not None and before.failing):
             return
         if pod.failing and pod.node:
-            self.failures.stuck(pod)
+            self.failures.stuck(pod, first_seen=before is None)
             self._enqueue_pools(self._node_index.pools_of(pod.node), at)
         else:
             self.failures.recovered(pod.uid)
