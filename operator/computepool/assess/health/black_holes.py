@@ -24,9 +24,13 @@ import msgspec
 
 from computepool.model.accelerators import request_of
 from computepool.model.api import BlackHoles
-from computepool.model.cluster import Node, NodeInfo, Pod
+from computepool.model.cluster import Amounts, Node, NodeInfo, Shape
+from computepool.model.labels import Labels, Term
 from computepool.model.snapshot import Failure
 from computepool.model.well_known_keys import BURST_LABEL
+
+_Terms = tuple[str, Amounts, tuple[tuple[str, str], ...], tuple[Term, ...] | None, frozenset[tuple[str, str]] | None]
+"""Owner, requests, node selector, node affinity, and labels; None for the labels of pods that differ in them alone."""
 
 
 class BlackHoleVerdict(msgspec.Struct, frozen=True):
@@ -54,13 +58,13 @@ def black_holes(
         return BlackHoleVerdict()
     provider_of = {info.node.name: name for name, infos in members.items() for info in infos}
     nodes = {info.node.name: info.node for infos in members.values() for info in infos}
-    running = _RunningPods(recent, members, resource)
-    refusals = _Refusals(recent, provider_of)
+    evidence = [failure for failure in recent if not _never_fits(failure, nodes.get(failure.node))]
+    running = _RunningPods(evidence, members, resource)
+    refusals = _Refusals(evidence, provider_of)
     failed_pods: dict[str, set[str]] = {}
-    for failure in recent:
+    for failure in evidence:
         if (
             failure.node in nodes
-            and not (failure.refused and _never_fits(failure, nodes[failure.node]))
             and not running.show_that_node_works(failure)
             and (running.on_same_terms_elsewhere(failure) or refusals.blame_the_node(failure))
         ):
@@ -82,14 +86,16 @@ class _RunningPods:
         """By node: when a pod became ready there last."""
         self._workloads: dict[str, set[str]] = {}
         """By node: the workloads that run there."""
-        self._by_owner: dict[str, list[Pod]] = {}
+        self._nodes_of: dict[_Terms, set[str]] = {}
+        """By terms: the nodes on which pods run on these terms."""
         for info in (info for infos in members.values() for info in infos):
             name = info.node.name
             for pod in info.pods:
                 if not pod.ready:
                     continue
                 if pod.owner in owners:
-                    self._by_owner.setdefault(pod.owner, []).append(pod)
+                    for labels in (pod.labels, None):
+                        self._nodes_of.setdefault(_terms(pod.owner, pod.shape, labels), set()).add(name)
                 if name in nodes and pod.uid not in failed and request_of(pod, resource):
                     self._last_start[name] = max(self._last_start.get(name, 0.0), pod.ready_since or 0.0)
                     self._workloads.setdefault(name, set()).add(pod.owner or pod.uid)
@@ -104,9 +110,10 @@ class _RunningPods:
 
     def on_same_terms_elsewhere(self, failure: Failure) -> bool:
         """Say whether a pod of the same workload is ready on another node on the same terms."""
-        return any(
-            pod.node != failure.node and _same_terms(failure, pod) for pod in self._by_owner.get(failure.owner, ())
-        )
+        if failure.shape is None or not failure.owner:
+            return False
+        labels = None if failure.refused and not failure.unclear else failure.labels
+        return bool(self._nodes_of.get(_terms(failure.owner, failure.shape, labels), set()) - {failure.node})
 
 
 class _Refusals:
@@ -131,14 +138,13 @@ class _Refusals:
         return len(self._nodes[workload]) == 1 or len(self._workloads[failure.node]) > 1
 
 
-def _never_fits(failure: Failure, node: Node) -> bool:
-    """Say whether no scheduler would bind the pod to the node. Of a pod of unknown shape that can't be said."""
+def _never_fits(failure: Failure, node: Node | None) -> bool:
+    """Say whether a node refused a pod that no scheduler would bind to it. Of an unknown pod or node, none can say."""
     shape = failure.shape
-    return shape is not None and not (
-        shape.admits(node.name, node.labels)
-        and all(
-            amount <= max(node.capacity.get(name, 0), node.allocatable.get(name, 0)) for name, amount in shape.requests
-        )
+    if not failure.refused or shape is None or node is None:
+        return False
+    return not shape.admits(node.name, node.labels) or any(
+        amount > max(node.capacity.get(name, 0), node.allocatable.get(name, 0)) for name, amount in shape.requests
     )
 
 
@@ -147,20 +153,7 @@ def _workload(failure: Failure) -> str:
     return failure.owner or failure.uid
 
 
-def _same_terms(failure: Failure, pod: Pod) -> bool:
-    """Say whether a pod runs on the terms on which another pod of its owner failed. Unknown terms are others."""
-    shape = failure.shape
-    if shape is None or (shape.requests, shape.node_selector, shape.affinity) != (
-        pod.shape.requests,
-        pod.shape.node_selector,
-        pod.shape.affinity,
-    ):
-        return False
-    if failure.refused and not failure.unclear:
-        return True
-    return _labels(failure.labels) == _labels(pod.labels)
-
-
-def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels without the operator's own."""
-    return {key: value for key, value in labels.items() if key != BURST_LABEL}
+def _terms(owner: str, shape: Shape, labels: Labels | None) -> _Terms:
+    """Return the terms of a pod. Its tolerations and the operator's label are left out: a burst changes them."""
+    own = None if labels is None else frozenset((key, value) for key, value in labels.items() if key != BURST_LABEL)
+    return owner, shape.requests, shape.node_selector, shape.affinity, own
