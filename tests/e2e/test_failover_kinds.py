@@ -94,16 +94,20 @@ def test_a_node_whose_devices_are_gone_is_left(site: Site) -> None:
         brisk.wait_quarantined(site, [])
 
 
-def test_a_node_on_which_pods_fail_at_once_is_left(site: Site) -> None:
-    with away(site, health={"unhealthyPercent": 100, "blackHoles": {"pods": 3, "windowSeconds": 60}}) as scene:
-        hole = scene.nodes[SECOND][0]
-        count = sum(one.node == hole for one in scene.history.here("work"))
+def test_pods_that_are_not_ready_leave_a_node_on_which_pods_fail_at_once(site: Site) -> None:
+    """Pods that are ready there stay."""
+    slow = objects.gpu_deployment("slow", 1, labels=LABELS, ready_after=3600)
+    health = {"unhealthyPercent": 100, "blackHoles": {"pods": 3, "windowSeconds": 60}}
+    with away(site, [work(4), slow], count=5, health=health) as scene:
+        (starting,) = scene.history.here("slow")
+        hole = str(starting.node)
         refused = objects.gpu_pods(
             "refused", 3, labels={"app": "refused"}, fails="UnexpectedAdmissionError", nodeName=hole
         )
         site.create(*refused)
         brisk.wait_quarantined(site, [hole], "BlackHole")
-        scene.history.wait(lambda: scene.evicted() == count, "the black hole's pods to be evicted")
+        scene.history.wait(lambda: len(scene.history.evicted("slow")) == 1, "the pod that is not ready to be evicted")
+        assert scene.evicted() == 0
 
 
 def test_new_pods_are_admitted_to_the_next_provider_at_once(site: Site) -> None:

@@ -14,7 +14,7 @@ from computepool.app import garbage_collection
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Pod
-from computepool.observe.decode import Records
+from computepool.observe.decode import Records, capped_node, capped_pod
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.observe.heartbeats import read_lease
 from computepool.observe.reflector import Reflector, Resource, Sink, Tuning
@@ -131,8 +131,11 @@ class Caches:
             sink: Sink[T],
             query: Mapping[str, str] = MappingProxyType({}),
             tuning: Tuning = common,
+            inexact: Callable[[T], str] = lambda _item: "",
         ) -> Reflector[T]:
-            resource: Resource[T] = Resource(path=path, decode=decode, key=key, version=_version, query=query)
+            resource: Resource[T] = Resource(
+                path=path, decode=decode, key=key, version=_version, query=query, inexact=inexact
+            )
             return Reflector(client, resource, sink, clock=clock, tuning=tuning)
 
         synced, beats = store.enqueue_all, store.heartbeats
@@ -148,9 +151,16 @@ class Caches:
                 records.node,
                 lambda node: node.name,
                 _StoreSink(store.put_node, store.drop_node, synced),
+                inexact=capped_node,
             ),
-            "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED),
-            FAILED_NAME: follow(paths.PODS, read_failed_pod, lambda pod: pod.uid, _FailedPods(store), FAILED),
+            "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED, inexact=capped_pod),
+            FAILED_NAME: follow(
+                paths.PODS,
+                lambda raw: read_failed_pod(raw, records),
+                lambda pod: pod.uid,
+                _FailedPods(store),
+                FAILED,
+            ),
             LEASES_NAME: follow(
                 paths.NODE_LEASES,
                 read_lease,

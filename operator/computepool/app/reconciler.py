@@ -22,7 +22,7 @@ from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log, log_failure
 from computepool.report.pass_report import Gaps, PassReport, admission_gap
-from computepool.report.status import status_of
+from computepool.report.status import failed_status, status_of
 
 _logger = logging.getLogger("computepool")
 SHARE = 0.1
@@ -155,6 +155,20 @@ class Reconciler:
             facts = {"invariant": breach.invariant, "facts": breach.facts}
             log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
+        try:
+            self._publish_failure(self._store.pools[name], error)
+        except NotLeadingError:
+            raise
+        except Exception as second:  # noqa: BLE001 - a report that can't be made must not end the leader either
+            log_failure(_logger, "the failed pass can't be reported in the pool's status", second, pool=name)
+
+    def _publish_failure(self, pool: ComputePool, error: Exception) -> None:
+        """Have the pool's status say that its pass failed. The next pass that succeeds replaces that."""
+        before = self._reported.get(pool.name, pool.status)
+        status = failed_status(pool, error, before, datetime.fromtimestamp(self._wall(), UTC))
+        self._reported[pool.name] = status
+        self._recorder.record_status(pool, before, status)
+        self._executor.want_status(pool, status)
 
     def _run_pass(self, name: str, at: float) -> PassReport:
         report = self._decide(name)
@@ -217,8 +231,8 @@ class Reconciler:
         if pool is None or pool.metadata.uid != report.snapshot.pool.metadata.uid:
             return None
         before, status = self._status(report, pool)
-        self._reported[pool.name] = status
         self._metrics.passed(report, status.conditions)
+        self._reported[pool.name] = status
         self._recorder.record_status(pool, before, status)
         recheck_at = self._recorder.record_nodes(report, self._wall())
         if recheck_at is not None:

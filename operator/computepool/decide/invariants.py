@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.capacity.providers import Provider
+from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
@@ -21,6 +22,7 @@ from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
+from computepool.model.reasons import Reason
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -153,6 +155,8 @@ def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
         match move.kind:
             case MoveKind.FAILOVER if not unhealthy and (source is None or source.breaker.closed):
                 yield Breach(4, f"{_name(move.pod)} leaves node {move.pod.node}, but node and provider are healthy")
+            case MoveKind.FAILOVER if source is not None and _only_new_pods_fail(context, source, move.pod):
+                yield Breach(4, f"{_name(move.pod)} is ready and leaves {move.pod.node}, where only new pods fail")
             case MoveKind.FAILBACK if move.target != context.primary.name or not _is_home_free(context):
                 yield Breach(4, f"{_name(move.pod)} comes home to {move.target}, which is not known to be free")
 
@@ -216,6 +220,15 @@ def _cost(checked: _Checked, decided: Burst | Move, provider: str) -> Decimal:
     if isinstance(decided, Move) and decided.source in checked.providers:
         cost -= cost_of(checked.providers[decided.source], decided.pod, resource)
     return cost
+
+
+def _only_new_pods_fail(context: Context, source: Supply, pod: Pod) -> bool:
+    """Say whether nothing is wrong with a pod's node and provider but that new pods fail, and the pod is ready."""
+    health = context.assessment.health.providers[source.provider.name]
+    fault = health.unhealthy.get(pod.node)
+    if not pod.ready or source.provider.drain or (fault is not None and fault.reason is not Reason.BLACK_HOLE):
+        return False
+    return health.starts_none or (fault is not None and not health.troubled)
 
 
 def _is_home_free(context: Context) -> bool:

@@ -162,24 +162,33 @@ class PodSpec(Wire):
 
 
 class Condition(Wire):
+    """A condition of a pod or node. Its time stays text: few are needed, and a bad time must hide no object."""
+
     type: str
     status: str
     reason: str = ""
+    last_transition_time: str | None = None
 
 
 class StateReason(Wire):
     reason: str = ""
 
 
+class TerminatedState(StateReason):
+    started_at: str | None = None
+
+
 class ContainerState(Wire):
     waiting: StateReason | None = None
-    terminated: StateReason | None = None
+    running: Present | None = None
+    terminated: TerminatedState | None = None
 
 
 class ContainerStatus(Wire):
-    """A container's status: only whether the container starts."""
+    """A container's status: only whether the container starts, and whether it has run."""
 
     state: ContainerState | None = None
+    last_state: ContainerState | None = None
 
 
 class PodStatus(Wire):
@@ -197,16 +206,29 @@ class Pod(Wire):
     status: PodStatus = msgspec.field(default_factory=PodStatus)
 
 
-class FailedPodSpec(Wire):
-    """The spec of a failed pod. Narrow: the spec is most of a pod, and only the node is needed."""
+class ManagedFields(Wire):
+    """Who last wrote a part of an object: only which part, and when."""
 
-    node_name: str = ""
+    subresource: str = ""
+    time: str | None = None
+
+
+class FailedPodMeta(ObjectMeta):
+    """The metadata of a failed pod. Of other pods it is not needed when their status was written."""
+
+    managed_fields: list[ManagedFields] | None = None
+
+
+class FailedPodStatus(PodStatus):
+    """The status of a failed pod. Of other pods it is not needed when their kubelet accepted them."""
+
+    start_time: str | None = None
 
 
 class FailedPod(Wire):
-    metadata: ObjectMeta
-    spec: FailedPodSpec = msgspec.field(default_factory=FailedPodSpec)
-    status: PodStatus = msgspec.field(default_factory=PodStatus)
+    metadata: FailedPodMeta
+    spec: PodSpec
+    status: FailedPodStatus = msgspec.field(default_factory=FailedPodStatus)
 
 
 # -- nodes

@@ -92,7 +92,13 @@ class Pod(msgspec.Struct, frozen=True):
     ready: bool = False
     """Whether its Ready condition is True."""
     failing: bool = False
-    """Whether any of its containers does not start, or ends again and again."""
+    """Whether any of its containers does not start, or ends again and again, or its virtual kubelet refuses it."""
+    refused: bool = False
+    """Whether its virtual kubelet refuses it, and leaves it pending."""
+    ready_since: float | None = None
+    """When it became Ready; None while it is not Ready, or if that is not known."""
+    started: bool = False
+    """Whether any of its containers has run."""
 
     @property
     def burst(self) -> str:
@@ -166,7 +172,8 @@ class Accelerators(msgspec.Struct, frozen=True, gc=False):
     """The node's capacity, or its allocatable amount if that is larger."""
     allocatable: int = 0
     used: int = 0
-    """Held by pods that are bound to the node, of any pool."""
+    """Held by pods that are bound to the node, of any pool; never more than the capacity. A pod that its user has bound
+    to the node by hand may request any amount."""
     free: int = 0
     """Allocatable, and neither held by a pod nor promised to a nominated pod; never below zero."""
 
@@ -225,10 +232,11 @@ def node_info(
 
 def _accelerators(node: Node, name: str, used: Resources, left: Resources) -> Accelerators:
     allocatable = node.allocatable.get(name, 0)
+    most = max(node.capacity.get(name, 0), allocatable)
     return Accelerators(
-        capacity=max(node.capacity.get(name, 0), allocatable),
+        capacity=most,
         allocatable=allocatable,
-        used=used.get(name, 0),
+        used=min(used.get(name, 0), most),
         free=max(0, left.get(name, 0)),
     )
 

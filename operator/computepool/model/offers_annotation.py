@@ -5,10 +5,9 @@ Example: `nebius=2026-11-23T05:00:00.123Z,crusoe=2026-11-23T05:01:00.456Z`. A re
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from computepool.model.cluster import Offer
-from computepool.model.text import rfc3339
+from computepool.model.text import rfc3339, seconds_of
 
 
 def parse_offers(text: str) -> tuple[Offer, ...]:
@@ -16,7 +15,7 @@ def parse_offers(text: str) -> tuple[Offer, ...]:
     offers = []
     for part in text.split(","):
         provider, _, stamp = part.partition("=")
-        at = _parse_time(stamp)
+        at = seconds_of(stamp)
         if provider.strip() and at is not None:
             offers.append(Offer(provider.strip(), at))
     return tuple(offers)
@@ -30,12 +29,3 @@ def render_offers(offers: Iterable[Offer]) -> str:
 def with_offer(offers: Iterable[Offer], new: Offer) -> tuple[Offer, ...]:
     """Add an offer in place of an earlier offer of the same provider."""
     return (*(offer for offer in offers if offer.provider != new.provider), new)
-
-
-def _parse_time(stamp: str) -> float | None:
-    try:
-        time = datetime.fromisoformat(stamp.strip())
-        # In UTC, because times of the calendar's first and last day could not be written again otherwise.
-        return time.astimezone(UTC).timestamp() if time.tzinfo is not None else None
-    except (ValueError, OverflowError):
-        return None

@@ -27,6 +27,11 @@ class Reason(StrEnum):
         "This version of the operator can't read the spec, so it does nothing for the pool. Correct the spec, or "
         "upgrade the operator.",
     )
+    PASS_FAILED = (
+        "PassFailed",
+        "The operator's last pass over the pool ended in an error, so nothing changes: no pod is sent or moved, and no "
+        "taint is set or removed. The operator tries again within a minute. Please report the error.",
+    )
     CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so the operator changes nothing."
     NO_NODES_MATCH = (
         "NoNodesMatch",
@@ -56,8 +61,8 @@ class Reason(StrEnum):
     )
     OBJECTS_UNREADABLE = (
         "ObjectsUnreadable",
-        "This version of the operator can't read a node, pod or namespace, so that object is missing from its view. "
-        "The message names the object.",
+        "This version of the operator can't read a node, pod or namespace in full, so that object is missing from its "
+        "view or is counted otherwise than it is written. The message names the object.",
     )
     SIGNALS_MISSING = (
         "SignalsMissing",
@@ -186,6 +191,11 @@ class Reason(StrEnum):
         "AwaitingVerdict",
         "The pod's node is silent. Its pods leave once the control plane has lost the node too, or once the whole "
         "provider is silent.",
+    )
+    UNAFFECTED = (
+        "Unaffected",
+        "New pods fail immediately on the pod's node, or on most nodes of its provider. The pod itself is not "
+        "affected, so it stays.",
     )
     TOLERATES_QUARANTINE = (
         "ToleratesQuarantine",

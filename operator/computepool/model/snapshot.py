@@ -6,20 +6,31 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.model.api import ComputePool
-from computepool.model.cluster import NodeInfo, Offer, Pod
+from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
+from computepool.model.labels import Labels
 from computepool.model.moves import PodMove
+
+NO_LABELS: Labels = MappingProxyType({})
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A pod that failed at once on a node."""
+    """A pod that failed on a node before it ran there, or whose containers do not start there."""
 
     uid: str
     node: str
     owner: str
     at: float
-    """When the failure was seen."""
+    """When the failure was seen. A pod that still fails fails now."""
     refused: bool
     """Whether the kubelet refused it; otherwise its containers did not start."""
+    began: float = 0.0
+    """When it began to fail; 0 if that is `at`."""
+    unclear: bool = False
+    """Whether the reason of the refusal may lie in the pod: a virtual kubelet has one reason for everything."""
+    shape: Shape | None = None
+    """The pod's shape; None if it is not known."""
+    labels: Labels = NO_LABELS
+    """The pod's labels."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

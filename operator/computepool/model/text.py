@@ -16,6 +16,16 @@ def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
     return time.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+def seconds_of(text: str | None) -> float | None:
+    """Return a time with its zone, such as `2026-11-23T05:00:00Z`, in seconds since the epoch; None for other text."""
+    try:
+        time = datetime.fromisoformat(text.strip() if text else "")
+        # In UTC, because times of the calendar's first and last day could not be written again otherwise.
+        return time.astimezone(UTC).timestamp() if time.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def cut(text: str, characters: int) -> str:
     """Return the text, shortened to so many characters and ended by an ellipsis if it is longer."""
     return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS

@@ -1,4 +1,4 @@
-"""Whether a pod's containers start."""
+"""Whether a pod's containers start, and whether they have run."""
 
 from typing import Final
 
@@ -25,4 +25,21 @@ def any_not_starting(containers: list[ContainerStatus] | None) -> bool:
             return True
         if state.terminated is not None and state.terminated.reason in START_ERRORS:
             return True
+    return False
+
+
+_NEVER: Final = frozenset((None, "", "1970-01-01T00:00:00Z"))
+"""startedAt of a container that never started: no time, or the epoch, which containerd gives for a StartError."""
+
+
+def any_has_run(containers: list[ContainerStatus] | None) -> bool:
+    """Say whether any of the containers runs, or has run before."""
+    for container in containers or ():
+        for state in (container.state, container.last_state):
+            if state is None:
+                continue
+            if state.running is not None:
+                return True
+            if state.terminated is not None and state.terminated.started_at not in _NEVER:
+                return True
     return False

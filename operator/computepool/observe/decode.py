@@ -14,21 +14,25 @@ from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.labels import Requirement, Term
 from computepool.model.offers_annotation import parse_offers
-from computepool.model.quantity import parse
+from computepool.model.quantity import MAX_AMOUNT, parse, whole
 from computepool.model.taints import Taint, Toleration
+from computepool.model.text import seconds_of
 from computepool.model.well_known_keys import (
     DELETION_COST_ANNOTATION,
     MOVABLE_ANNOTATION,
     OFFERS_ANNOTATION,
     PROVIDERS_ANNOTATION,
 )
-from computepool.observe.containers import any_not_starting
+from computepool.observe.containers import any_has_run, any_not_starting
 from computepool.observe.effective_request import effective_request
+from computepool.observe.refusals import is_refused
 
 T = TypeVar("T")
 
 _INTERN_LIMIT: Final = 50_000
 
+MAX_ANNOTATION: Final = 4_096
+"""Characters of an annotation that decisions read. A user may write a quarter of a megabyte."""
 _BOOLEANS: Final = {"true": True, "false": False}
 _DO_NOT_DISRUPT: Final = (
     ("karpenter.sh/do-not-disrupt", "true"),
@@ -58,12 +62,16 @@ class Records:
     def pod(self, raw: bytes) -> Pod:
         """Read a pod; raises msgspec.ValidationError or ValueError for anything else."""
         obj = self._pods.decode(raw)
-        meta, spec, status = obj.metadata, obj.spec, obj.status
+        return self.pod_of(obj.metadata, obj.spec, obj.status)
+
+    def pod_of(self, meta: wire.ObjectMeta, spec: wire.PodSpec, status: wire.PodStatus) -> Pod:
+        """Return the record of a pod. Raises ValueError if a part of it can't be read."""
         annotations = meta.annotations or {}
         created = _seconds(meta.creation_timestamp) or 0.0
-        allowed = annotations.get(PROVIDERS_ANNOTATION)
+        allowed = _bounded(annotations.get(PROVIDERS_ANNOTATION))
         owner, owner_kind = self._share(controller_of(meta.owner_references))
-        unschedulable, ready = _unschedulable_and_ready(status.conditions)
+        unschedulable, ready, ready_since = _unschedulable_and_ready(status.conditions)
+        refused = bool(status.reason) and bool(spec.node_name) and is_refused(status.reason)
         return Pod(
             uid=meta.uid,
             namespace=self._share(meta.namespace),
@@ -80,15 +88,18 @@ class Records:
             unschedulable=unschedulable,
             deleting=_seconds(meta.deletion_timestamp),
             finished=status.phase in ("Succeeded", "Failed"),
-            offers=parse_offers(offers) if (offers := annotations.get(OFFERS_ANNOTATION)) else (),
+            offers=parse_offers(offers) if (offers := _bounded(annotations.get(OFFERS_ANNOTATION))) else (),
             allowed=None if allowed is None else _names(allowed),
-            deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
+            deletion_cost=_bounded(annotations.get(DELETION_COST_ANNOTATION)),
             owner=owner,
             owner_kind=owner_kind,
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
             do_not_disrupt=bool(annotations) and any(annotations.get(key) == value for key, value in _DO_NOT_DISRUPT),
             ready=ready,
-            failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
+            failing=refused or not_starting(status),
+            refused=refused,
+            ready_since=ready_since,
+            started=ready or any_has_run(status.container_statuses) or any_has_run(status.init_container_statuses),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -136,7 +147,7 @@ class Records:
     def _amounts(self, values: dict[str, str] | None) -> Mapping[str, int]:
         if not values:
             return {}
-        return self._share_as(("amounts", *sorted(values.items())), {k: parse(v) for k, v in values.items()})
+        return self._share_as(("amounts", *sorted(values.items())), {k: max(0, parse(v)) for k, v in values.items()})
 
     def _share(self, value: T) -> T:
         return self._share_as(value, value)
@@ -183,15 +194,41 @@ def _unmodelled(spec: wire.PodSpec) -> Iterable[str]:
         yield "resourceClaims"
 
 
-def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[bool, bool]:
-    """Return whether the scheduler says Unschedulable, and whether the pod is Ready."""
-    unschedulable = ready = False
+def capped_pod(pod: Pod) -> str:
+    """Say which requests of a pod are capped; empty if none is."""
+    return _capped(pod.shape.requests)
+
+
+def capped_node(node: Node) -> str:
+    """Say which amounts of a node are capped; empty if none is."""
+    return _capped((*node.allocatable.items(), *node.capacity.items()))
+
+
+def _capped(amounts: Iterable[tuple[str, int]]) -> str:
+    names = [name for name, amount in amounts if amount >= MAX_AMOUNT]
+    return f"{', '.join(sorted(set(names)))} counts as {whole(MAX_AMOUNT)}, the largest amount" if names else ""
+
+
+def not_starting(status: wire.PodStatus) -> bool:
+    """Say whether any container of a pod does not start, or ends again and again."""
+    return any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses)
+
+
+def _bounded(annotation: str | None) -> str | None:
+    """Return an annotation's value; an empty text if it is too long to be meant, so that no part of it counts."""
+    return annotation if annotation is None or len(annotation) <= MAX_ANNOTATION else ""
+
+
+def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[bool, bool, float | None]:
+    """Return whether the scheduler says Unschedulable, whether the pod is Ready, and since when."""
+    unschedulable, ready, since = False, False, None
     for condition in conditions or ():
         if condition.type == "Ready":
             ready = condition.status == "True"
+            since = seconds_of(condition.last_transition_time) if ready else None
         elif condition.type == "PodScheduled":
             unschedulable = condition.status == "False" and condition.reason == "Unschedulable"
-    return unschedulable, ready
+    return unschedulable, ready, since
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:

@@ -55,7 +55,8 @@ def _items(amounts: dict[str, str] | None) -> _Items:
 
 
 def _parsed(amounts: _Items) -> dict[str, int]:
-    return {name: parse(text) for name, text in amounts}
+    # The API server refuses negative amounts; were there any, they would hide what other containers request.
+    return {name: max(0, parse(text)) for name, text in amounts}
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

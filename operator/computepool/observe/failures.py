@@ -1,7 +1,15 @@
 """Pods that failed at once, by node: they tell a black hole from a node that is merely busy.
 
-There are two kinds (`Failure.refused`): pods that the kubelet refused, which end as Failed at once; and pods whose
-containers do not start, for as long as that lasts.
+There are two kinds (`Failure.refused`): pods that the kubelet refused before they ran; and pods whose containers do not
+start, for as long as that lasts.
+
+A kubelet that restarts may refuse pods that it has run for days, because its device plugins are late. Such a refusal
+says nothing about the node, and does not count. A kubelet may leave no container in the status of a pod that it
+refuses, so there are three signs that a pod was accepted before, and each is enough:
+
+- its status names a container that ran;
+- the operator has seen that the pod started;
+- its startTime is older than the refusal: a kubelet writes it when it sees the pod for the first time.
 """
 
 from collections.abc import Callable
@@ -12,70 +20,67 @@ import msgspec
 from computepool.kube import wire
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Failure
-from computepool.observe.containers import any_not_starting
-from computepool.observe.decode import controller_of
+from computepool.model.text import seconds_of
+from computepool.observe.decode import Records, not_starting
+from computepool.observe.refusals import Refusal, is_refused, refusal_of
 
-REFUSALS: Final = frozenset(
-    (
-        "InvalidNodeInfo",
-        "NodeAffinity",
-        "NodePorts",
-        "NodeShutdown",
-        "UnexpectedAdmissionError",
-        "UnexpectedPredicateFailureType",
-        "UnknownReason",
-        "VolumeAttachmentLimitExceeded",
-    )
-)
-"""Reasons, besides OutOf<resource>, with which a kubelet refuses a pod that the scheduler took to fit there. Source:
-admissionRejectionReasons in pkg/kubelet/kubelet.go, and AdmissionCheck in pkg/scheduler. Left out are:
-- reasons that lie in the pod: PodOSNotSupported, AppArmor, SysctlForbidden, SMTAlignmentError, PodFeatureUnsupported
-  and the like;
-- TaintToleration, because a taint says it anyway;
-- Evicted, because pods that have run for long get it too;
-- TopologyAffinityError: a healthy node whose free devices are on several NUMA nodes gives it again and again, because
-  the scheduler does not know of that."""
-OUT_OF: Final = "OutOf"
-
+ADMISSION_SECONDS: Final = 30.0
+"""Longest time from the moment when a kubelet sees a pod to the moment when its refusal is seen, with clocks that
+differ a little."""
 PER_NODE: Final = 1_000
 """The largest number that a pool can ask for. If there are more, the oldest are forgotten."""
+STARTED_PODS: Final = 10_000
+"""How many pods that started and are gone are remembered: their failure may be seen after they are gone."""
 LONGEST_SECONDS: Final = 86_400.0
 """The longest window that a pool can ask for."""
 REFRESH_SECONDS: Final = 10.0
 """The time of a pod that still fails is renewed this often."""
 
 
-class FailedPod(msgspec.Struct, frozen=True, gc=False):
+class FailedPod(msgspec.Struct, frozen=True):
     """A pod that has ended as Failed."""
 
-    uid: str
-    resource_version: int
-    node: str
-    owner: str
-    created: float
-    refused: bool
-    """Whether the kubelet refused it."""
-    counts: bool
-    """Whether it failed at once, on a node."""
+    pod: Pod
+    refused: bool = False
+    """Whether its node refused it."""
+    unclear: bool = False
+    """Whether the reason of the refusal may lie in the pod."""
+    stuck: bool = False
+    """Whether a container of it never started."""
+    accepted: float | None = None
+    """When its kubelet saw it for the first time, by the kubelet's clock; None if the status does not say."""
+    written: float | None = None
+    """When its status was written last; None if that is not known."""
+
+    @property
+    def uid(self) -> str:
+        """The pod's uid."""
+        return self.pod.uid
+
+    @property
+    def resource_version(self) -> int:
+        """The version of the object."""
+        return self.pod.resource_version
 
 
 _FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
 
 
-def read_failed_pod(raw: bytes) -> FailedPod:
-    """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for anything else."""
+def read_failed_pod(raw: bytes, records: Records) -> FailedPod:
+    """Read a pod whose phase is Failed; raises msgspec.ValidationError or ValueError for anything else.
+
+    `records` shares equal parts between pods.
+    """
     obj = _FAILED_POD.decode(raw)
-    meta, status = obj.metadata, obj.status
-    refused = status.reason in REFUSALS or status.reason.startswith(OUT_OF)
-    stuck = any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses)
+    status = obj.status
+    written = [seconds_of(part.time) for part in obj.metadata.managed_fields or () if part.subresource == "status"]
     return FailedPod(
-        uid=meta.uid,
-        resource_version=int(meta.resource_version),
-        node=obj.spec.node_name,
-        owner=controller_of(meta.owner_references)[0],
-        created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0.0,
-        refused=refused,
-        counts=bool(obj.spec.node_name) and (refused or stuck),
+        pod=records.pod_of(obj.metadata, obj.spec, status),
+        refused=is_refused(status.reason),
+        unclear=refusal_of(status.reason) is Refusal.UNCLEAR,
+        stuck=not_starting(status),
+        accepted=seconds_of(status.start_time),
+        written=max((time for time in written if time is not None), default=None),
     )
 
 
@@ -90,6 +95,8 @@ class Failures:
         self._node_of: dict[str, str] = {}
         # The pods whose containers still do not start.
         self._failing: set[str] = set()
+        # The pods that started and are gone, the earliest first.
+        self._started: dict[str, None] = {}
         self._tuple: tuple[Failure, ...] = ()
         self._fresh_at: float | None = None
 
@@ -98,24 +105,41 @@ class Failures:
         self._window = seconds
         self._fresh_at = None
 
-    def ended(self, pod: FailedPod, *, listed: bool) -> bool:
+    def started(self, uid: str) -> None:
+        """Note that a pod that is gone had started. Its failure, if that is how it ended, may be seen only now."""
+        self._started[uid] = None
+        if len(self._started) > STARTED_PODS:
+            del self._started[next(iter(self._started))]
+
+    def ended(self, failed: FailedPod, *, listed: bool, started: bool = False) -> bool:
         """Note a pod that has ended as Failed; return whether that was not known.
 
         `listed`: it was found in a list, so the time of its failure was not seen. A pod that failed at once did so soon
-        after its creation, so that time is taken.
+        after its creation, so that time is taken. `started`: the pod was seen to start.
         """
-        known = self._failure(pod.uid)
-        if not pod.counts or (known is not None and known.refused >= pod.refused and pod.uid not in self._failing):
+        pod, now = failed.pod, self._wall()
+        if not pod.node or not self._is_evidence(failed, (failed.written or now) if listed else now, started=started):
             return False
-        now = self._wall()
+        known = self._failure(pod.uid)
+        if known is not None and known.refused >= failed.refused and pod.uid not in self._failing:
+            return False
         at = known.at if known else min(now, pod.created) if listed else now
+        began = known.began if known else 0.0
         self._failing.discard(pod.uid)
-        return at > now - self._window and self._add(Failure(pod.uid, pod.node, pod.owner, at, pod.refused))
+        if at <= now - self._window:
+            return False
+        self._add(_failure_of(pod, at, began, refused=failed.refused, unclear=failed.unclear))
+        return True
 
-    def stuck(self, pod: Pod) -> None:
-        """Note a pod whose containers do not start. It fails from now on until `recovered` is called."""
+    def stuck(self, pod: Pod, *, first_seen: bool = False) -> None:
+        """Note a pod whose containers do not start. It fails from now on until `recovered` is called.
+
+        `first_seen`: it failed already when it was seen first, so it may have begun at any time since its creation.
+        """
+        now = self._wall()
         self._failing.add(pod.uid)
-        self._add(Failure(pod.uid, pod.node, pod.owner, self._wall(), refused=False))
+        began = min(now, pod.created) if first_seen else now
+        self._add(_failure_of(pod, now, began, refused=pod.refused, unclear=pod.refused))
 
     def recovered(self, uid: str) -> None:
         """Note that a pod no longer fails, or is gone. Its failure stays, and ages from now on."""
@@ -135,7 +159,14 @@ class Failures:
             self._fresh_at = now
         return self._tuple
 
-    def _add(self, failure: Failure) -> bool:
+    def _is_evidence(self, failed: FailedPod, at: float, *, started: bool) -> bool:
+        """Say whether a pod that failed at this time tells anything about its node."""
+        if not failed.refused:
+            return failed.stuck
+        accepted_before = failed.accepted is not None and failed.accepted < at - ADMISSION_SECONDS
+        return not (started or failed.pod.started or failed.uid in self._started or accepted_before)
+
+    def _add(self, failure: Failure) -> None:
         self._remove(failure.uid)
         failures = self._by_node.setdefault(failure.node, {})
         failures[failure.uid] = failure
@@ -143,7 +174,6 @@ class Failures:
         if len(failures) > PER_NODE:
             self._remove(next(iter(failures)))
         self._fresh_at = None
-        return True
 
     def _touch(self, uid: str, at: float) -> None:
         failure = self._failure(uid)
@@ -165,3 +195,7 @@ class Failures:
             del failures[uid]
             if not failures:
                 del self._by_node[node]
+
+
+def _failure_of(pod: Pod, at: float, began: float, *, refused: bool, unclear: bool) -> Failure:
+    return Failure(pod.uid, pod.node, pod.owner, at, refused, began, unclear, pod.shape, pod.labels)

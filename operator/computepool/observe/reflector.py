@@ -74,6 +74,7 @@ class Resource(Generic[T]):
 
     `decode` turns the JSON of one object into a record; it gets a view of a larger buffer and must keep no reference to
     it. `key` names the object for ever (its uid, or namespace/name); `version` is its resourceVersion as an integer.
+    `inexact` says what of an object counts otherwise than it is written, and how; empty if nothing does.
     `query` holds selectors such as {"fieldSelector": "spec.nodeName!="}.
     """
 
@@ -81,6 +82,7 @@ class Resource(Generic[T]):
     decode: Callable[[bytes], T]
     key: Callable[[T], str]
     version: Callable[[T], int]
+    inexact: Callable[[T], str] = lambda _item: ""
     query: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -374,6 +376,8 @@ class Reflector(Generic[T]):
         if read is None:
             self._unread.forget(raw)
             return
+        if self._unread:
+            self._unread.forget(raw)
         key, version, _ = read
         held = self._known if self._seen is None else self._seen
         self._advance(version)
@@ -404,10 +408,13 @@ class Reflector(Generic[T]):
         resource = self._resource
         try:
             item = resource.decode(raw)
-            if self._unread:
+            if inexact := resource.inexact(item):
+                self._unread.note_in_part(raw, inexact)
+                self.last_error = self._unread.text
+            elif self._unread:
                 self._unread.forget(raw)
             return resource.key(item), resource.version(item), item
-        except (msgspec.ValidationError, ValueError) as error:
+        except (msgspec.ValidationError, ValueError, ArithmeticError) as error:
             self.undecodable += 1
             self._unread.note(raw, error)
             self.last_error = self._unread.text

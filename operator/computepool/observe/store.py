@@ -210,6 +210,8 @@ class Store:
             self._may_burst_unpatched.discard(uid)
             self._pod_index.leave(pod)
             self.failures.recovered(uid)
+            if pod.started:
+                self.failures.started(uid)
         self.in_flight.drop(uid)
 
     def start_offer(self, uid: str, offer: Offer) -> None:
@@ -220,25 +222,36 @@ class Store:
 
     def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
-        if self.failures.ended(pod, listed=listed):
-            self._enqueue_pools(self._node_index.pools_of(pod.node), at)
+        known = self._pods.get(pod.uid)
+        if self.failures.ended(pod, listed=listed, started=known is not None and known.started):
+            self._enqueue_pools(self._node_index.pools_of(pod.pod.node), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
         """Note that a pod's containers do not start, or start again. The pod of any pool tells of the node's health."""
         if pod.failing == (before is not None and before.failing):
             return
         if pod.failing and pod.node:
-            self.failures.stuck(pod)
+            self.failures.stuck(pod, first_seen=before is None)
             self._enqueue_pools(self._node_index.pools_of(pod.node), at)
         else:
             self.failures.recovered(pod.uid)
 
     def _with_history(self, before: Pod, pod: Pod) -> Pod:
         """Return a pod's new state with what the object itself does not tell."""
-        since = self._wall() if before.gated and not pod.gated else before.since
-        if since == pod.since and before.appeared == pod.appeared:
+        now = self._wall()
+        since = now if before.gated and not pod.gated else before.since
+        ready_since = None if not pod.ready else before.ready_since if before.ready else now
+        started = before.started or pod.started
+        if (
+            since == pod.since
+            and before.appeared == pod.appeared
+            and ready_since == pod.ready_since
+            and started == pod.started
+        ):
             return pod
-        return msgspec.structs.replace(pod, since=since, appeared=before.appeared)
+        return msgspec.structs.replace(
+            pod, since=since, appeared=before.appeared, ready_since=ready_since, started=started
+        )
 
     def _reclaim(self, pods: Iterable[Pod]) -> bool:
         """Find the claims of these pods anew; return whether any changed."""
@@ -429,8 +442,11 @@ class Store:
 def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     """Say whether nothing changed that decisions read. They read less of a pod that belongs to no pool."""
     if not claimed and (before.ready is not after.ready or before.failing is not after.failing):
-        before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing)
-    return msgspec.structs.replace(before, resource_version=after.resource_version) == after
+        before = msgspec.structs.replace(
+            before, ready=after.ready, ready_since=after.ready_since, failing=after.failing, refused=after.refused
+        )
+    # Only the end of a pod is judged by whether it had started.
+    return msgspec.structs.replace(before, resource_version=after.resource_version, started=after.started) == after
 
 
 def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
@@ -444,4 +460,4 @@ def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
         return False
     if not before.node:
         return ours or bool(after.node)
-    return _same(msgspec.structs.replace(before, ready=after.ready), after, claimed=True)
+    return _same(msgspec.structs.replace(before, ready=after.ready, ready_since=after.ready_since), after, claimed=True)

@@ -1,13 +1,18 @@
-"""The objects of one resource that could not be read, and what is wrong with the first of them.
+"""The objects of one resource that could not be read in full, and what is wrong with the first of them.
 
-The view is incomplete without them, and the pools' status says so until the object can be read again, is deleted, or is
-not in the next list.
+The view is incomplete or inexact because of them, and the pools' status says so until the object can be read again, is
+deleted, or is not in the next list.
 """
+
+from typing import Final
 
 import msgspec
 
 from computepool.kube.wire import UnreadMeta, UnreadObject
+from computepool.model.text import cut
 
+MAX_ERROR: Final = 300
+"""Characters of an error: it may quote a value of any length."""
 _OBJECT = msgspec.json.Decoder(UnreadObject)
 
 
@@ -31,9 +36,16 @@ class UnreadableObjects:
 
     def note(self, raw: bytes, error: Exception) -> None:
         """Note an object that could not be read."""
+        self._put(raw, f"cannot read one of the {self._resource}: {cut(str(error), MAX_ERROR)}")
+
+    def note_in_part(self, raw: bytes, text: str) -> None:
+        """Note an object of which a part counts otherwise than it is written; `text` says which part, and how."""
+        self._put(raw, f"one of the {self._resource} is not counted as written: {cut(text, MAX_ERROR)}")
+
+    def _put(self, raw: bytes, text: str) -> None:
         meta = _meta(raw)
-        which = f" ({'/'.join(part for part in (meta.namespace, meta.name) if part)})" if meta.uid else ""
-        text = f"cannot read one of the {self._resource}: {error}{which}"
+        if meta.uid:
+            text += f" ({'/'.join(part for part in (meta.namespace, meta.name) if part)})"
         for entries in (self._known, self._listed):
             if entries is not None:
                 entries[meta.uid] = text

@@ -40,6 +40,19 @@ def condition(kind: str, verdict: Verdict, generation: int, before: tuple[Condit
     )
 
 
+def failed_conditions(
+    error: Exception, generation: int, before: tuple[Condition, ...], now: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions after a pass that failed: what it would have found is unknown, so the others stay."""
+    verdicts: dict[str, Verdict] = {
+        READY: (_FALSE, Reason.PASS_FAILED, Reason.PASS_FAILED.help),
+        DEGRADED: (_TRUE, Reason.PASS_FAILED, f"{Reason.PASS_FAILED.help} {type(error).__name__}: {error}"),
+    }
+    kept = {found.type: found for found in before}
+    made = {kind: condition(kind, verdict, generation, before, now) for kind, verdict in verdicts.items()}
+    return tuple((kept | made).values())
+
+
 def _ready(report: PassReport) -> Verdict:
     if (unseen := _unseen(report)) is not None:
         return unseen

@@ -112,7 +112,7 @@ def _write_refused(report: PassReport) -> Iterable[Problem]:
 
 def _unreadable(report: PassReport) -> Iterable[Problem]:
     if text := report.gaps.unreadable:
-        advice = "It is left out of all counts: correct it, or use a newer operator."
+        advice = "Correct it, or use a newer operator. An object that can't be read is left out of all counts."
         yield Problem(Reason.OBJECTS_UNREADABLE, f"{text}. {advice}", text)
 
 

@@ -16,6 +16,7 @@ from computepool.model.api import (
     BreakerState,
     BreakerStatus,
     BudgetStatus,
+    ComputePool,
     Decision,
     Mode,
     MovesInSecond,
@@ -31,7 +32,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend
-from computepool.report.conditions import conditions_of
+from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import burst_tally, in_mode, move_tally
@@ -59,6 +60,12 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         recent_moves=moves_by_second(report.state.recorded.recent_moves),
         last_decision=_decision(report, before, now),
     )
+
+
+def failed_status(pool: ComputePool, error: Exception, before: PoolStatus, now: datetime) -> PoolStatus:
+    """Return the pool's status after a pass that failed: its conditions say so, and everything else stays."""
+    conditions = failed_conditions(error, pool.metadata.generation, before.conditions, now)
+    return before.model_copy(update={"conditions": conditions})
 
 
 def cost_per_hour(supply: Supply) -> Decimal | None:

@@ -84,7 +84,7 @@ class Cluster:
 
     def bind_pod(self, uid: str, node: str) -> None:
         """Bind a pod to a node, where it is ready at once."""
-        self.update_pod(uid, node=node, nominated="", unschedulable=False, ready=True)
+        self.update_pod(uid, node=node, nominated="", unschedulable=False, ready=True, started=True)
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""

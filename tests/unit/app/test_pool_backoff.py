@@ -21,7 +21,7 @@ from tests.builders import POOL
 from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.act.objects import Json, node, pod, pool, provider
-from tests.unit.app.cluster import full, sent
+from tests.unit.app.cluster import conditions, full, sent
 from tests.unit.app.playing import Day, play
 from tests.unit.app.process import Process
 from tests.unit.app.running import Running, Site
@@ -98,6 +98,16 @@ def tainted(server: FakeApiServer) -> list[str]:
     ]
 
 
+def failed(server: FakeApiServer) -> bool:
+    """Whether the pool's status says that its pass failed."""
+    found = conditions(server)
+    return (found.get("Ready"), found.get("Degraded")) == (("False", "PassFailed"), ("True", "PassFailed"))
+
+
+def degraded(server: FakeApiServer) -> str:
+    return next(str(one["message"]) for one in status_of(server, POOL)["conditions"] if one["type"] == "Degraded")
+
+
 def poison(process: Process, error: Exception | None) -> None:
     assert isinstance(process.store, BrittleStore)
     process.store.error = error
@@ -130,7 +140,7 @@ def test_whatever_is_asked_for_or_written_by_hand_no_pool_ends_the_leader(
     Site(tmp_path, caplog).play(scenario, before)
 
 
-def test_where_the_pass_over_one_pool_fails_nothing_is_written_about_it_and_the_others_go_on(
+def test_where_the_pass_over_one_pool_fails_only_that_is_told_of_it_and_the_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def lines() -> list[logging.LogRecord]:
@@ -151,13 +161,20 @@ def test_where_the_pass_over_one_pool_fails_nothing_is_written_about_it_and_the_
         day.silence += FIRST_SECONDS + 0.5
         wait_for(server, "three", POOL)
         await until(lambda: failures(process) == 2, "it is tried again")
-        assert (tainted(server), status_of(server, POOL)) == (["n2"], told)
+        await until(lambda: failed(server), "it is told")
+        rest = ("providers", "admission", "pending", "lastDecision")
+        assert tainted(server) == ["n2"]
+        assert [status_of(server, POOL).get(part) for part in rest] == [told.get(part) for part in rest]
+        assert conditions(server).keys() >= {"Ready", "Saturated", "Bursting", "Degraded", "Resilient"}
+        assert "RuntimeError: told to fail" in degraded(server)
         assert "one" not in sent(server)
+        assert status_of(server, OTHER)["conditions"][0]["status"] == "True"
         poison(process, None)
         day.silence += 3 * FIRST_SECONDS
         wait_for(server, "four", POOL)
         await until(lambda: {"one", "three", "four"} <= set(sent(server)), "it is dealt with again")
         await until(lambda: tainted(server) == [], "its node too")
+        await until(lambda: not failed(server) and conditions(server)["Ready"][0] == "True", "and that is told")
         assert failures(process) == 2
         assert [vars(line)["fields"]["seconds"] for line in lines()] == [1.0, 2.0]
         assert lines()[0].exc_info
@@ -181,6 +198,8 @@ def test_a_decision_that_breaks_invariants_is_logged_with_its_facts_and_counted(
         await until(lambda: failures(process) == 1, "the pass fails")
         assert [counted(process, number) for number in ("2", "5", "1")] == [1, 1, None]
         assert sent(server) == {}
+        await until(lambda: failed(server), "it is told")
+        assert "InvariantBreachError: invariant 2: pods go to nebius" in degraded(server)
         lines = [vars(record)["fields"] for record in caplog.records if "breaks an invariant" in record.getMessage()]
         assert [(line["invariant"], line["facts"]) for line in lines] == [
             (breach.invariant, breach.facts) for breach in breaches
@@ -194,7 +213,9 @@ def test_where_only_the_report_fails_nothing_ends_either(caplog: pytest.LogCaptu
         wait_for(server, "two", OTHER)
         await until(lambda: ready(server, OTHER) and "two" in sent(server), "the other goes on")
         await until(lambda: failures(process) >= 1, "it is counted")
-        assert status_of(server, POOL) == {}
+        await until(lambda: failed(server), "it is told")
+        assert conditions(server).keys() == {"Ready", "Degraded"}
+        assert process.ended is None
 
     play(scenario, two_pools, metrics=BrittleMetrics)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import POOL
-from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
+from tests.builders import GPU, POOL
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
 from tests.fakes.waiting import until
-from tests.unit.act.objects import node
-from tests.unit.app.cluster import conditions, full, make_pool
+from tests.unit.act.objects import node, pod
+from tests.unit.app.cluster import conditions, full, make_pool, sent
 from tests.unit.app.running import Running, Site
 
 
@@ -37,6 +37,31 @@ def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_i
         assert _degraded(r.server).startswith("cannot read one of the nodes: ")
         assert "(odd)" in _degraded(r.server)
         r.server.delete(NODES, "odd")
+        await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
+
+    Site(tmp_path, caplog).play(scenario, before)
+
+
+def test_a_pod_that_requests_more_than_there_can_be_is_told_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "computepool")
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server)
+
+    async def scenario(r: Running) -> None:
+        await until(lambda: conditions(r.server).get("Degraded") == ("False", "AllWell"), "all is well")
+        greedy = pod("greedy", 1, on="a1")
+        greedy["spec"]["containers"][0]["resources"]["requests"][GPU] = "1e400"
+        r.server.create(PODS, greedy)
+        await until(lambda: conditions(r.server)["Degraded"] == ("True", "ObjectsUnreadable"), "it is told")
+        assert "nvidia.com/gpu counts as 9223372036854775807" in _degraded(r.server)
+        assert "(default/greedy)" in _degraded(r.server)
+        r.server.create(PODS, pod("web", 1))
+        await until(lambda: "web" in sent(r.server), "another pod is sent on")
+        r.server.delete(PODS, "greedy", "default")
         await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
 
     Site(tmp_path, caplog).play(scenario, before)

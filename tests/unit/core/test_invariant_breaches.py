@@ -15,7 +15,7 @@ from computepool.decide.plan import Admission, Burst, Move, Plan
 from computepool.model.cluster import Node, Offer, Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Snapshot
+from computepool.model.snapshot import Failure, Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import faults_of, half_open, opened, owned, unhealthy_node
@@ -65,6 +65,7 @@ def replaced(**fields: Any) -> Callable[[Plan], Plan]:
     return lambda plan: msgspec.structs.replace(plan, **fields)
 
 
+REFUSED = tuple(Failure(f"f{index}", "a1", "other", NOW, refused=True) for index in range(3))
 ON_CRUSOE = owned("away", 2, on="c1")
 BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
     "a preferred provider was not asked": (1, replaced(bursts=(burst(PENDING[0], "crusoe"),)), {}),
@@ -101,6 +102,11 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         {"nodes": HEALTHY},
     ),
     "a move while all is held back": (4, replaced(held_back="2 of 3 have failed", moves=(move(WEB, "crusoe"),)), {}),
+    "a ready pod leaves a black hole": (
+        4,
+        replaced(bursts=(), moves=(move(msgspec.structs.replace(WEB, ready=True), "crusoe"),)),
+        {"nodes": HEALTHY, "seen": {"failures": REFUSED}},
+    ),
     "a pod leaves a healthy node": (4, replaced(bursts=(), moves=(move(WEB, "crusoe"),)), {"nodes": HEALTHY}),
     "a pod comes home to a full primary": (
         4,

@@ -42,7 +42,7 @@ def test_devices_that_a_node_reports_as_not_allocatable_are_unhealthy() -> None:
 
 def test_a_node_that_shrank_under_its_pods_has_nothing_free_and_takes_nothing_from_others() -> None:
     found = supply(node("a1", 2), node("a2", 8), pods=(pod("x", 4, on="a1"),))
-    assert (found.free, found.allocated, percent(found)) == (8 * MILLI, 4 * MILLI, 40)
+    assert (found.free, found.allocated, percent(found)) == (8 * MILLI, 2 * MILLI, 20)
 
 
 def test_terminating_pods_hold_their_devices_until_they_are_gone() -> None:

@@ -106,10 +106,56 @@ def test_a_container_that_runs_now_does_not_fail_whatever_it_did_before() -> Non
     assert not read_pod(status={"containerStatuses": [runs, {"name": "new"}]}).failing
 
 
+@pytest.mark.parametrize(
+    ("condition", "since"),
+    [
+        ({"status": "True", "lastTransitionTime": "2026-11-23T05:00:00Z"}, 1_795_410_000.0),
+        ({"status": "True", "lastTransitionTime": "+292277026596-12-04T15:30:07Z"}, None),
+        ({"status": "True"}, None),
+        ({"status": "False", "lastTransitionTime": "2026-11-23T05:00:00Z"}, None),
+    ],
+    ids=str,
+)
+def test_a_ready_pod_says_since_when_unless_the_time_can_not_be_read(condition: Json, since: float | None) -> None:
+    found = read_pod(status={"conditions": [{"type": "Ready", **condition}]})
+    assert (found.ready, found.ready_since) == (condition["status"] == "True", since)
+
+
+@pytest.mark.parametrize(
+    ("status", "started"),
+    [
+        ({"containerStatuses": [container(running={})]}, True),
+        ({"containerStatuses": [container(terminated={"exitCode": 1, "startedAt": "2026-11-23T05:00:00Z"})]}, True),
+        ({"containerStatuses": [container(waiting={"reason": "ContainerCreating"})]}, False),
+        ({"conditions": [{"type": "Ready", "status": "True"}]}, True),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_pod_has_started_once_any_container_has_run(status: Json, started: bool) -> None:
+    assert read_pod(status=status).started is started
+
+
+@pytest.mark.parametrize(
+    ("node", "reason", "refused"),
+    [
+        ("v1", "ProviderFailed", True),
+        ("v1", "OffloadingBackOff", True),
+        ("v1", "", False),
+        ("v1", "Evicted", False),
+        ("", "ProviderFailed", False),
+    ],
+)
+def test_a_pod_that_a_virtual_kubelet_refuses_and_leaves_pending_fails(node: str, reason: str, refused: bool) -> None:
+    found = read_pod({"nodeName": node}, {"phase": "Pending", "reason": reason})
+    assert (found.refused, found.failing) == (refused, refused)
+
+
 def test_what_no_decision_reads_leaves_the_record_equal() -> None:
     def said(restarts: int, at: str, message: str) -> Json:
         one = container(waiting={"reason": "CrashLoopBackOff", "message": message}) | {"restartCount": restarts}
-        conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": at, "lastProbeTime": at}]
+        since = "2026-11-23T05:00:00Z"
+        conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": since, "lastProbeTime": at}]
         return {"containerStatuses": [one], "conditions": conditions, "podIP": at}
 
     assert read_pod(status=said(1, "2026-11-23T05:00:00Z", "back-off 10s")) == read_pod(

@@ -11,7 +11,7 @@ from computepool.model.snapshot import Failure
 from computepool.observe.failures import FailedPod
 from computepool.observe.heartbeats import Lease
 from computepool.observe.store import Store
-from tests.builders import NOW, namespace, node, pod, pool, provider
+from tests.builders import NOW, namespace, node, pod, pool, provider, shape
 from tests.unit.observe.storing import AT, Clock, Enqueued, changed, put
 
 NODES = (node("a1"), node("a2"), node("n1"), node("n2"), node("x1", of="elsewhere"))
@@ -134,14 +134,14 @@ def test_while_the_watch_is_broken_no_node_falls_silent() -> None:
 
 
 def failed(uid: str, on: str = "a1", *, created: float = NOW) -> FailedPod:
-    return FailedPod(uid, 7, on, "rs", created, refused=True, counts=True)
+    return FailedPod(pod(uid, uid=uid, on=on, owner="rs", created=created), refused=True)
 
 
 def test_a_refused_pod_has_the_pools_of_its_node_look_and_is_seen_by_all() -> None:
     scene = Scene(pool(), pool(provider("crusoe"), provider("tertiary"), name="other"), namespace(), *NODES)
     scene.store.put_failed_pod(failed("u1"), AT, listed=False)
     assert scene.enqueued == [("inference", AT)]
-    expected = (Failure("u1", "a1", "rs", NOW, refused=True),)
+    expected = (Failure("u1", "a1", "rs", NOW, refused=True, shape=shape()),)
     assert scene.store.snapshot("inference").failures == expected
     assert scene.store.snapshot("other").failures == expected
 
@@ -178,7 +178,48 @@ def test_a_pod_of_any_owner_that_does_not_start_counts_for_its_node(namespace_of
     put(scene.store, changed(starting, failing=True))
     assert scene.enqueued.pools() == {"inference"}
     seen = scene.store.snapshot("inference").failures
-    assert seen == (Failure(starting.uid, "a1", "rs", NOW, refused=False),)
+    assert seen == (Failure(starting.uid, "a1", "rs", NOW, refused=False, began=NOW, shape=shape()),)
+
+
+def test_a_pod_that_fails_already_when_it_is_seen_first_may_have_begun_at_its_creation() -> None:
+    scene = Scene()
+    put(scene.store, pod("p", on="a1", failing=True, waited=500))
+    (failure,) = scene.store.snapshot("inference").failures
+    assert (failure.at, failure.began) == (NOW, NOW - 500)
+
+
+def test_a_pod_is_ready_since_it_was_seen_to_become_so_and_has_started_once_it_did() -> None:
+    scene = Scene()
+    starting = pod("p", on="a1")
+    put(scene.store, starting)
+    put(scene.store, changed(starting, started=True))
+    put(scene.store, changed(starting, ready=True, ready_since=NOW - 77))
+    found = scene.store.pod(starting.uid)
+    assert found is not None
+    assert (found.ready_since, found.started) == (NOW, True)
+    scene.clock.now += 60
+    put(scene.store, changed(starting, ready=True, ready_since=NOW - 77, labels={"new": "label"}))
+    found = scene.store.pod(starting.uid)
+    assert found is not None
+    assert (found.ready_since, found.started) == (NOW, True)
+    put(scene.store, changed(starting, ready=False))
+    found = scene.store.pod(starting.uid)
+    assert found is not None
+    assert found.ready_since is None
+    # A pod that was ready before it was seen says itself since when.
+    put(scene.store, pod("q", on="a1", ready=True, ready_since=NOW - 77))
+    assert [one.ready_since for one in scene.store.pods() if one.name == "q"] == [NOW - 77]
+
+
+@pytest.mark.parametrize("gone_first", [False, True])
+def test_a_refused_pod_that_was_seen_to_start_is_no_failure_whichever_watch_is_first(gone_first: bool) -> None:
+    scene = Scene()
+    running = pod("p", on="a1", owner="rs", started=True)
+    put(scene.store, running)
+    if gone_first:
+        scene.store.drop_pod(running.uid, AT)
+    scene.store.put_failed_pod(failed(running.uid), AT, listed=False)
+    assert scene.store.snapshot("inference").failures == ()
 
 
 def test_a_pod_that_starts_at_last_or_is_gone_stays_a_failure_for_the_window() -> None:

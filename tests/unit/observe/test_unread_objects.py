@@ -35,6 +35,21 @@ def test_the_first_one_is_named_with_what_is_wrong() -> None:
     assert "ml/a" in unread.text
 
 
+def test_an_object_that_is_not_counted_as_written_is_named_too() -> None:
+    unread = UnreadableObjects("pods")
+    unread.note_in_part(raw("a"), "cpu counts as 1")
+    assert unread.text == "one of the pods is not counted as written: cpu counts as 1 (ml/a)"
+    unread.forget(raw("a"))
+    assert not unread
+
+
+def test_an_error_that_quotes_a_long_value_is_cut() -> None:
+    unread = UnreadableObjects("pods")
+    unread.note(raw("a"), ValueError("x" * 1_000_000))
+    assert len(unread.text) < 400
+    assert unread.text.endswith("… (ml/a)")
+
+
 def test_each_is_forgotten_by_itself() -> None:
     unread = noted("a", "b")
     unread.forget(raw("a"))

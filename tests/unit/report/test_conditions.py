@@ -130,7 +130,7 @@ def test_what_can_not_be_read_is_told_with_the_resource_and_what_to_do() -> None
         report_on(gaps=Gaps(unreadable="cannot read one of the nodes: odd (n7)")), "Degraded"
     )
     assert (status, reason) == ("True", "ObjectsUnreadable")
-    assert message.startswith("cannot read one of the nodes: odd (n7). It is left out")
+    assert message.startswith("cannot read one of the nodes: odd (n7). Correct it, ")
     assert said(report_on(gaps=Gaps(unreadable="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
 
 

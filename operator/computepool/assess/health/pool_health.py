@@ -61,7 +61,7 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         return _frozen_health(members, state, silence.all_silent, now)
     resource = snapshot.pool.spec.accelerator.resource_name
     times = Times(spec.sustain_seconds, spec.clear_seconds)
-    holes = black_holes(snapshot.failures, members, spec.black_holes, now)
+    holes = black_holes(snapshot.failures, members, spec.black_holes, resource, now)
     rules = rules_of(spec, snapshot.pool.name, resource)
     inspection = NodeInspection(rules, times, silence.silent, holes.failed_pods, state, now)
     providers = {

@@ -33,6 +33,8 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """Whether it can be judged: a provider without nodes is neither healthy nor failing."""
     troubled: bool = False
     """Whether it would fail if the faults of this moment counted at once. Recovery is timed from the end of that."""
+    starts_none: bool = False
+    """Whether it is troubled by black holes alone: it starts no pods, and pods that are ready there go on."""
 
 
 class ProviderHeartbeats(msgspec.Struct, frozen=True):
@@ -74,7 +76,14 @@ def provider_health(
     missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in found)
     failing, detail = _verdict(counted.infos, _without(unhealthy, upgraded), missing, heartbeats, resource, spec)
     troubled, _ = _verdict(counted.infos, _without(at_present, upgraded), missing, heartbeats, resource, spec)
-    return ProviderHealth(unhealthy, failing, detail, known=True, troubled=troubled is not None)
+    holes = {name for name, fault in at_present.items() if fault.reason is Reason.BLACK_HOLE}
+    starts_none = False
+    if holes and troubled is not None:
+        others = _without(at_present, upgraded | holes)
+        starts_none = _verdict(counted.infos, others, missing, heartbeats, resource, spec)[0] is None
+    return ProviderHealth(
+        unhealthy, failing, detail, known=True, troubled=troubled is not None, starts_none=starts_none
+    )
 
 
 def suspect_providers(

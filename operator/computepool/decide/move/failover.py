@@ -6,6 +6,9 @@ renew its Lease for a while, but its pods run on.
 
 Pods also stay on a node without a present fault, although the node stays in quarantine for clearSeconds more. They
 leave a flapping node whenever its fault is present.
+
+A black hole is a fault for new pods only. Pods that are ready there stay, also if so many nodes are black holes that
+the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -59,21 +62,36 @@ def gives_up(supply: Supply) -> bool:
     return supply.breaker.state is BreakerState.OPEN and supply.breaker.reason in FAILED
 
 
-def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether the pods of a node should leave now, because of the node or of its provider."""
-    if _has_fault(assessment, supply, node):
+def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
+    """Say whether a pod should leave its node now, because of the node or of its provider."""
+    if _harms(_present_fault(assessment, supply, pod.node), pod):
         return True
     if not gives_up(supply):
         return False
-    # A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
-    troubled = assessment.health.providers[supply.provider.name].troubled
-    return supply.provider.drain or (node not in supply.unhealthy and troubled)
+    if supply.provider.drain:
+        return True
+    # A failed provider may have recovered. Then its nodes only stay in quarantine.
+    health = assessment.health.providers[supply.provider.name]
+    recovers = pod.node in supply.unhealthy and _present_fault(assessment, supply, pod.node) is None
+    return health.troubled and not recovers and not health.starts_none
 
 
-def _has_fault(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether a node is unhealthy and its fault is still present."""
+def _harms(fault: NodeFault | None, pod: Pod) -> bool:
+    """Say whether a node's fault is one for a pod on it."""
+    return fault is not None and not (pod.ready and fault.reason is Reason.BLACK_HOLE)
+
+
+def _only_new_pods_fail(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
+    """Say whether new pods fail on the node of a pod that stays, or on most nodes of its provider."""
+    fault = _present_fault(assessment, supply, pod.node)
+    black_hole = fault is not None and fault.reason is Reason.BLACK_HOLE
+    return black_hole or assessment.health.providers[supply.provider.name].starts_none
+
+
+def _present_fault(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
+    """Return the fault of an unhealthy node if it is still present."""
     fault = _fault_of(assessment, supply, node)
-    return fault is not None and fault.clear_since is None
+    return fault if fault is not None and fault.clear_since is None else None
 
 
 def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
@@ -119,9 +137,10 @@ def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | No
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY
-    healthy = not _has_fault(context.assessment, supply, node.name)
-    if healthy and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, node.name)):
-        return Reason.RECOVERING
+    harmed = _harms(_present_fault(context.assessment, supply, node.name), candidate.pod)
+    if not harmed and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, candidate.pod)):
+        unaffected = _only_new_pods_fail(context.assessment, supply, candidate.pod)
+        return Reason.UNAFFECTED if unaffected else Reason.RECOVERING
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
     if not offers(candidate.info, context.resource):

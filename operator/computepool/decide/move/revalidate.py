@@ -10,6 +10,7 @@ from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.demand.overflow import FULL
 from computepool.decide.move.failover import in_trouble
 from computepool.decide.plan import Move
+from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
@@ -23,6 +24,7 @@ class Revalidation:
         self._resource = resource
         self._now = now
         self._packers: dict[tuple[str, frozenset[str]], Packer] = {}
+        self._infos: dict[str, NodeInfo] = {}
 
     def why_not(self, move: Move) -> Reason | None:
         """Return the reason why the move must not happen; None if it still has a cause and a place."""
@@ -46,7 +48,7 @@ class Revalidation:
         match move.kind:
             case MoveKind.FAILOVER:
                 source = self._assessment.supply(move.source)
-                troubled = source is not None and in_trouble(self._assessment, source, move.pod.node)
+                troubled = source is not None and in_trouble(self._assessment, source, self._latest(move.pod))
                 return None if troubled else Reason.RECOVERING
             case MoveKind.FAILBACK:
                 # A half-open primary counts as saturated, and takes one pod as its canary.
@@ -54,6 +56,13 @@ class Revalidation:
                 return None if free or not self._assessment.primary.breaker.closed else Reason.NOT_STABLE
             case MoveKind.RESCHEDULE:
                 return None
+
+    def _latest(self, pod: Pod) -> Pod:
+        """Return the pod as the assessment saw it: it may have become ready since the move was decided."""
+        if not self._infos:
+            self._infos = {info.node.name: info for supply in self._assessment.supplies for info in supply.nodes}
+        info = self._infos.get(pod.node)
+        return next((found for found in (info.pods if info else ()) if found.uid == pod.uid), pod)
 
     def _packer(self, provider: str, keys: frozenset[str]) -> Packer | None:
         """Return a provider's packer for pods whose selectors read the node labels `keys`; None: no such provider."""
