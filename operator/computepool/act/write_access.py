@@ -1,8 +1,8 @@
 """Invariant 7: only the current leader writes.
 
-There are two fences. This process checks its own before each write, which costs no round trip. Between that check and the
-API server a process may be stopped past its Lease. So the chart's policy `computepool-guard-leader` compares the writer
-with the holder of the Lease once more, in the API server.
+There are two fences. This process checks its own before each write, which costs no round trip. Between that check and
+the API server a process may be stopped past its Lease. So the chart's policy `computepool-guard-leader` compares the
+writer with the holder of the Lease once more, in the API server.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,8 +16,8 @@ from computepool.kube.runtime import Runtime
 
 LEADER_POLICY: Final = "computepool-guard-leader"
 LAG_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Delays between attempts while the API server's policy has not seen yet that this process holds the Lease. It reads the
-Lease from a watch of its own, which shows a new holder some milliseconds late."""
+"""Delays between attempts while the API server's policy has not seen yet that this process holds the Lease. The API
+server reads the Lease from a watch of its own, which shows a new holder some milliseconds late."""
 
 
 class NotLeadingError(Exception):

@@ -157,6 +157,8 @@ class Reconciler:
         log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
 
     def _run_pass(self, name: str, at: float) -> PassReport:
+        # Before anything can fail, and be counted.
+        self._metrics.begin(self._store.pools[name])
         report = self._decide(name)
         pool = report.snapshot.pool
         if self._backoff.failing(name):
@@ -220,6 +222,7 @@ class Reconciler:
         self._reported[pool.name] = status
         self._metrics.passed(report, status.conditions)
         self._recorder.record_status(pool, before, status)
+        self._recorder.record_outcomes(pool, report.snapshot.moves)
         recheck_at = self._recorder.record_nodes(report, self._wall())
         if recheck_at is not None:
             self._queue.add_by(pool.name, recheck_at)

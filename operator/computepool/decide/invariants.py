@@ -22,6 +22,9 @@ from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 
+CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9)
+"""The numbers of the invariants that are checked."""
+
 
 class Breach(msgspec.Struct, frozen=True):
     """One invariant that a plan breaks."""

@@ -112,8 +112,10 @@ def test_a_refusal_that_lasts_is_told_as_any_other() -> None:
 
 def test_another_refusal_is_told_at_once() -> None:
     async def scenario(stage: Stage) -> None:
-        stage.refuse(1, "ValidatingAdmissionPolicy 'computepool-guard-pods' denied request: a change of spec.containers")
-        with pytest.raises(Forbidden, match="spec.containers"):
+        stage.refuse(
+            1, "ValidatingAdmissionPolicy 'computepool-guard-pods' denied request: a change of spec.containers"
+        )
+        with pytest.raises(Forbidden, match=r"spec\.containers"):
             await stage.label()
         assert stage.delays == []
 
