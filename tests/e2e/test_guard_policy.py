@@ -130,6 +130,9 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
     "the pod's deletion cost": _annotate(**{COST: "-100"}),
     "nothing": {},
     "what the API server itself adds to a pod that lacks it": _add(SERVER_DEFAULT | {"tolerationSeconds": 299}),
+    "what a plugin of the API server adds": _add(
+        {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}
+    ),
     # An admission policy sees the object after all mutation, so what other policies add is allowed to the operator.
     "another policy's label": {"metadata": {"labels": {"team": "x"}}},
     "another policy's label with a domain": {"metadata": {"labels": {"app.kubernetes.io/part-of": "x"}}},
