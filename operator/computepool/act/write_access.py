@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from computepool.kube.client import ApiClient, Body
-from computepool.kube.errors import Forbidden
+from computepool.kube.errors import Forbidden, Invalid
 from computepool.kube.runtime import Runtime
 
 LEADER_POLICY: Final = "computepool-guard-leader"
@@ -64,7 +64,8 @@ class FencedWrites:
             self._fence.check()
             try:
                 return await request()
-            except Forbidden as error:
+            # Invalid: the API server has not read any Lease yet, just after the policy was installed.
+            except (Forbidden, Invalid) as error:
                 if LEADER_POLICY not in error.message:
                     raise
                 # A process that was stopped past its Lease learns it here, and ends.

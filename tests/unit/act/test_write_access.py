@@ -44,9 +44,9 @@ class Stage:
         self.delays.append(seconds)
         self.on_delay()
 
-    def refuse(self, times: int, message: str = REFUSED) -> None:
+    def refuse(self, times: int, message: str = REFUSED, status: int = 403) -> None:
         """Refuse so many patches."""
-        self.server.fault("patch", path="/pods/p", times=times, status=403, message=message)
+        self.server.fault("patch", path="/pods/p", times=times, status=status, message=message)
 
     async def label(self) -> None:
         await self.writes.merge_patch(PATH, {"metadata": {"labels": {"a": "b"}}})
@@ -79,9 +79,10 @@ def test_a_process_that_does_not_lead_sends_nothing() -> None:
     play(scenario)
 
 
-def test_a_new_leader_waits_until_the_api_server_has_seen_that_it_leads() -> None:
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_new_leader_waits_until_the_api_server_has_seen_that_it_leads(status: int) -> None:
     async def scenario(stage: Stage) -> None:
-        stage.refuse(2)
+        stage.refuse(2, status=status)
         await stage.label()
         assert stage.delays == list(LAG_SECONDS[:2])
         assert stage.server.get(PODS, "p", "default")["metadata"]["labels"] == {"a": "b"}
