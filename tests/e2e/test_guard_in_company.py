@@ -178,7 +178,8 @@ def _bound_token(cluster: Cluster, pod: str) -> str:
 
 def test_the_pod_of_a_token_is_the_writer_whatever_the_request_says(cluster: Cluster, site: Site) -> None:
     site.create(objects.gpu_pod("any", nodeSelector={"no-such": "node"}))
-    with chart.installed(cluster), _lease(cluster, "holder"):
+    values = {**chart.NO_OPERATOR_PODS, "failover.releaseLostPods": True}
+    with chart.installed(cluster, values=values), _lease(cluster, "holder"):
         held, other = (KubeApi(cluster.url, _bound_token(cluster, pod), cluster.ca_file) for pod in ("holder", "other"))
         try:
             says = chart.until(lambda: _write(other, "holder", "any", site.namespace), "the fence to take effect")
@@ -202,10 +203,16 @@ def _assert_all_are_refused(other: KubeApi, site: Site) -> None:
         "metadata": {"name": "any", "namespace": site.namespace},
         "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}},
     }
+    # The guard of moves lets this pod be deleted: it is on a node, not ready, and something makes it anew.
+    owner = {"apiVersion": "example.com/v1", "kind": "ReplicaSet", "name": "x", "uid": "1", "controller": True}
+    lost = objects.gpu_pod("lost", nodeName="no-such-node")
+    lost["metadata"]["ownerReferences"] = [owner]
+    gone = {"preconditions": {"uid": site.api.create(lost, site.namespace)["metadata"]["uid"]}}
     pods = other.resource("pods")
     merge = "application/merge-patch+json"
     writes: Mapping[str, tuple[str, str, Json, str]] = {
         "eviction": ("POST", pods.path(site.namespace, "any", "eviction"), eviction, "application/json"),
+        "deletion": ("DELETE", pods.path(site.namespace, "lost"), gone, "application/json"),
         "node": ("PATCH", other.resource("nodes").path(None, node), {}, merge),
     }
     site.api.create(pools.pool_of(site, ("aws", "nebius")))

@@ -217,7 +217,7 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
     "no stay on dead nodes": (_add(SERVER_DEFAULT | {"tolerationSeconds": 0}), 'effect "NoExecute", 0 s)'),
     "the label of a provider that it does not tolerate": (
         {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
-        "whose taint the pod tolerates; refused: computepool.io/burst=nebius",
+        "whose taint the pod tolerates; refused: computepool.io/burst=nebius; the chart's value guard.tolerationKeys",
     ),
     "the label of another provider than the tolerated": (
         {
