@@ -189,7 +189,8 @@ class Reason(StrEnum):
     )
     NOT_REPLACED = (
         "NotReplaced",
-        "No replacement of the evicted pod was bound within two minutes. Look at its owner, and at its pending pods.",
+        "No replacement of the evicted pod was bound within two minutes, or the pod has no owner that makes one. Look "
+        "at the owner and its pending pods.",
     )
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached. The pod waits for its turn."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."

@@ -36,9 +36,10 @@ def wish_tally(moves: Sequence[Move]) -> Tally:
 
 
 def eviction_tally(moves: Sequence[Move]) -> Tally:
-    """Count how many running pods have left a provider, and for where. The reason is that of the first pod."""
+    """Count how many running pods were let go, and for where. The reason and the way are those of the first pod."""
+    done = "released from lost nodes" if moves[0].release else "evicted"
     directions = Counter(f"from {move.source} {_meant(move)}" for move in moves)
-    return Tally("running pod(s) evicted", directions, moves[0].reason.help)
+    return Tally(f"running pod(s) {done}", directions, moves[0].reason.help)
 
 
 def outcome_tally(moves: Sequence[PodMove], reason: Reason) -> Tally:

@@ -64,6 +64,12 @@ def test_an_eviction_says_where_the_pod_is_meant_to_go_and_not_that_it_went_ther
     )
 
 
+def test_pods_that_are_deleted_on_lost_nodes_are_not_called_evicted() -> None:
+    assert str(eviction_tally([move("a", "crusoe", release=True)])).startswith(
+        "1 running pod(s) released from lost nodes: 1 from nebius (meant for crusoe). "
+    )
+
+
 def ended(outcome: Outcome, landed: str = "", to: str = "nebius") -> PodMove:
     return PodMove(
         pod("a", on="a1"), "aws", to, MoveKind.FAILOVER, 0.0, request=Request.LET_GO, outcome=outcome, landed=landed
