@@ -219,6 +219,20 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
         {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
         "whose taint the pod tolerates; refused: computepool.io/burst=nebius; the chart's value guard.tolerationKeys",
     ),
+    "the label of a provider whose taint has a key that is not in the list": (
+        {
+            "metadata": {"labels": {"computepool.io/burst": "edge"}},
+            "spec": {
+                "tolerations": [
+                    MINE,
+                    FOR_A_WHILE,
+                    *DEFAULTS,
+                    {"key": "example.com/edge", "operator": "Exists", "effect": "NoSchedule"},
+                ]
+            },
+        },
+        'refused: computepool.io/burst=edge with a toleration of "example.com/edge"; the chart\'s value',
+    ),
     "the label of another provider than the tolerated": (
         {
             "metadata": {"labels": {"computepool.io/burst": "crusoe"}},
