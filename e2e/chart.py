@@ -27,8 +27,15 @@ RELEASE = "computepool"
 NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
+LEASES = "leases.coordination.k8s.io"
+LEASE = "computepool"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
-GUARD_POLICIES = ("computepool-guard-pods", "computepool-guard-nodes", "computepool-guard-moves")
+GUARD_POLICIES = (
+    "computepool-guard-pods",
+    "computepool-guard-nodes",
+    "computepool-guard-moves",
+    "computepool-guard-leader",
+)
 CLEANUP_ACCOUNT = "computepool-cleanup"
 # Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.
 NO_OPERATOR_PODS: Mapping[str, Any] = {"replicas": 0}
@@ -57,6 +64,9 @@ def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
         until(lambda: _served(cluster), "pools to be served")
     # Not Helm's --wait: on a busy machine it takes an object it has not heard of yet for gone, and then complains.
     cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found")
+    # The operator made its Lease, which no release owns. The next release's guard would ask for its holder.
+    if cluster.api.find(LEASES, LEASE, namespace):
+        cluster.api.delete(LEASES, LEASE, namespace)
     # All else has no finalizer and is gone at once; a definition that goes takes its pools with it first.
     cluster.api.wait_for(CRDS, _none_is_going, what="the definition to be gone")
 

@@ -22,7 +22,7 @@ from e2e.recorder import Life
 # Heartbeats come every second here; a gap so long in all of a provider's is one that a person should see.
 SILENCE = 3.0
 # The operator's log lines about pods that it sent to a standby or moved, and the actions of their events.
-BURST, MOVED = "burst", "running pods moved"
+BURST, EVICTED = "burst", "running pods evicted"
 LOGGED = frozenset({"Burst", *MoveKind})
 # Decisions of one reason that follow each other so closely are told as one.
 TOGETHER = 8.0
@@ -275,9 +275,10 @@ def _sent(lines: Iterable[Mapping[str, Any]], wall_began: float) -> list[Mark]:
     latest: dict[tuple[str, str, str], int] = {}
     pods: Counter[int] = Counter()
     for line in lines:
-        if line["message"] not in (BURST, MOVED):
+        if line["message"] not in (BURST, EVICTED):
             continue
-        at, key = _at(line["time"], wall_began), (line.get("source", ""), line["provider"], line["reason"])
+        at, target = _at(line["time"], wall_began), line.get("target") or line["provider"]
+        key = line.get("source", ""), target, line["reason"]
         index = latest.get(key)
         if index is None or at - marks[index].until > TOGETHER:
             index = latest[key] = len(marks)

@@ -104,7 +104,7 @@ def _moved(site: Site, told: Told, *, release: bool = False) -> Moved:
     async def scenario() -> Moved:
         async with _operator(site) as client:
             mover = Evictor(
-                WriteAccess(client, Leading(), Runtime(rng=random.Random(1))),
+                WriteAccess(client, Leading(), Runtime(rng=random.Random(1)), "me"),
                 told,
                 leaving=lambda _uid: False,
             )
@@ -246,7 +246,7 @@ class Wishing:
 
 async def _tainted(site: Site, names: list[str], wanted: str) -> None:
     async with _operator(site) as client:
-        tainter = Tainter(WriteAccess(client, Leading(), Runtime(rng=random.Random(1))), Wishing(site, wanted))
+        tainter = Tainter(WriteAccess(client, Leading(), Runtime(rng=random.Random(1)), "me"), Wishing(site, wanted))
         async with asyncio.timeout(60):
             await asyncio.gather(*map(tainter.make, names))
 

@@ -33,6 +33,7 @@ OURS = objects.provider_toleration("nebius")
 MINE = {"key": "mine", "operator": "Exists"}
 FOR_A_WHILE = {"key": "mine", "value": "x", "effect": "NoExecute", "tolerationSeconds": 60}
 SERVER_DEFAULT = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+LIQO = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
 DEFAULTS = [
     {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     for key in ("not-ready", "unreachable")
@@ -103,7 +104,7 @@ def guarded(cluster: Access) -> Iterator[Guarded]:
 
 def _guards(operator: KubeApi) -> bool:
     try:
-        _try(operator, "pods", POD, {"metadata": {"labels": {"probe": "x"}}}, NAMESPACE)
+        _try(operator, "pods", POD, {"metadata": {"labels": {"computepool.io/probe": "x"}}}, NAMESPACE)
     except ApiError as refused:
         return "computepool-guard-pods" in refused.message
     return False
@@ -121,11 +122,36 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
     "the whole list of tolerations, those that are there and ours": {
         "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]}
     },
-    "its label": {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
+    "its label, beside the toleration": {
+        "metadata": {"labels": {"computepool.io/burst": "nebius"}},
+        "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]},
+    },
     "its annotations": _annotate(**{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z"}),
     "the pod's deletion cost": _annotate(**{COST: "-100"}),
     "nothing": {},
-    "what the API server itself adds to a pod that lacks it": _add(SERVER_DEFAULT | {"tolerationSeconds": 600}),
+    "what the API server itself adds to a pod that lacks it": _add(SERVER_DEFAULT | {"tolerationSeconds": 299}),
+    "what a plugin of the API server adds": _add(
+        {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}
+    ),
+    # An admission policy sees the object after all mutation, so what other policies add is allowed to the operator.
+    "another policy's label": {"metadata": {"labels": {"team": "x"}}},
+    "another policy's label with a domain": {"metadata": {"labels": {"app.kubernetes.io/part-of": "x"}}},
+    "another policy's value for a label of a pod that waits": {"metadata": {"labels": {"app": "x"}}},
+    "another policy's annotation": _annotate(**{"example.com/changed-by": "x"}),
+    "another policy's value for an annotation": _annotate(note="x"),
+    "another policy's word to an autoscaler": _annotate(**{"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}),
+    "another policy's toleration": _add({"key": "example.com/team", "value": "x", "effect": "NoSchedule"}),
+    "a provider's taint with another value than its name": {
+        "metadata": {
+            "labels": {"computepool.io/burst": "nebius-h100"},
+            "annotations": {"computepool.io/offers": "nebius-h100=2026-11-23T05:00:00Z"},
+        },
+        "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]},
+    },
+    "the label of a provider whose taint has a key of the list": {
+        "metadata": {"labels": {"computepool.io/burst": "edge"}},
+        "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, LIQO]},
+    },
 }
 
 
@@ -149,38 +175,106 @@ def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guard
 REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
     "an image": ([{"op": "replace", "path": "/spec/containers/0/image", "value": "x"}], "a change of spec.containers"),
     "a deadline": ({"spec": {"activeDeadlineSeconds": 1}}, "a change of spec.activeDeadlineSeconds"),
-    "a toleration with a foreign key": (
-        _add(OURS, {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}),
-        'with key "node-role.kubernetes.io/control-plane"; the chart\'s value guard.tolerationKeys',
+    "a toleration of the control plane": (
+        _add(OURS, {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}),
+        'the toleration "node-role.kubernetes.io/control-plane" (Exists "", effect "NoSchedule"); the chart\'s value '
+        "guard.tolerationKeys",
     ),
-    "a toleration of everything": (_add({"operator": "Exists"}), 'with key ""'),
+    "a toleration of everything": (_add({"operator": "Exists"}), 'the toleration "" (Exists'),
     "a toleration of quarantined nodes": (
-        _add({"key": "computepool.io/unavailable", "operator": "Exists"}),
-        'with key "computepool.io/unavailable"',
+        _add({"key": "computepool.io/unavailable", "operator": "Exists", "effect": "NoSchedule"}),
+        'the toleration "computepool.io/unavailable"',
     ),
-    "a toleration of dead nodes for ever": (_add(SERVER_DEFAULT), 'with key "node.kubernetes.io/not-ready"'),
+    "a toleration of all providers": (
+        _add({"key": objects.PROVIDER_KEY, "operator": "Exists", "effect": "NoSchedule"}),
+        'the toleration "computepool.io/provider" (Exists "", effect "NoSchedule")',
+    ),
+    "a toleration of a provider without a name": (
+        _add({"key": objects.PROVIDER_KEY, "effect": "NoSchedule"}),
+        'the toleration "computepool.io/provider" (Equal ""',
+    ),
+    "a toleration of a provider for a time": (
+        _add(OURS | {"effect": "NoExecute", "tolerationSeconds": 0}),
+        '(Equal "nebius", effect "NoExecute", 0 s)',
+    ),
+    "a foreign toleration that ends no stay": (
+        _add({"key": "example.com/gone", "operator": "Exists", "effect": "NoExecute"}),
+        'the toleration "example.com/gone" (Exists "", effect "NoExecute")',
+    ),
+    "a foreign toleration of all effects": (
+        _add({"key": "example.com/gone", "operator": "Exists"}),
+        'the toleration "example.com/gone" (Exists "", effect "")',
+    ),
+    "a toleration of dead nodes for ever": (_add(SERVER_DEFAULT), 'the toleration "node.kubernetes.io/not-ready"'),
+    "a toleration of dead nodes for very long": (
+        _add(SERVER_DEFAULT | {"tolerationSeconds": 1_000_000_000}),
+        'effect "NoExecute", 1000000000 s)',
+    ),
+    "a toleration of dead nodes for a little longer": (
+        _add(SERVER_DEFAULT | {"tolerationSeconds": 301}),
+        'effect "NoExecute", 301 s)',
+    ),
+    "no stay on dead nodes": (_add(SERVER_DEFAULT | {"tolerationSeconds": 0}), 'effect "NoExecute", 0 s)'),
+    "the label of a provider that it does not tolerate": (
+        {"metadata": {"labels": {"computepool.io/burst": "nebius"}}},
+        "whose taint the pod tolerates; refused: computepool.io/burst=nebius; the chart's value guard.tolerationKeys",
+    ),
+    "the label of a provider whose taint has a key that is not in the list": (
+        {
+            "metadata": {"labels": {"computepool.io/burst": "edge"}},
+            "spec": {
+                "tolerations": [
+                    MINE,
+                    FOR_A_WHILE,
+                    *DEFAULTS,
+                    {"key": "example.com/edge", "operator": "Exists", "effect": "NoSchedule"},
+                ]
+            },
+        },
+        'refused: computepool.io/burst=edge with a toleration of "example.com/edge"; the chart\'s value',
+    ),
+    "the label of another provider than the tolerated": (
+        {
+            "metadata": {"labels": {"computepool.io/burst": "crusoe"}},
+            "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]},
+        },
+        "whose taint the pod tolerates; refused: computepool.io/burst=crusoe",
+    ),
     "a longer stay for a toleration that is there": (
         {"spec": {"tolerations": [MINE, FOR_A_WHILE | {"tolerationSeconds": 600}, *DEFAULTS]}},
         "refused, the removal or change of one",
     ),
-    "a foreign label": ({"metadata": {"labels": {"team": "x"}}}, "label computepool.io/burst; refused: team"),
-    "a label of its own domain": ({"metadata": {"labels": {"computepool.io/x": "y"}}}, "refused: computepool.io/x"),
-    "another value for a user's label": ({"metadata": {"labels": {"app": "x"}}}, "refused: app"),
-    "no more of a user's label": ({"metadata": {"labels": {"app": None}}}, "refused: app"),
-    "all labels gone": ({"metadata": {"labels": None}}, "refused: app"),
-    "a foreign annotation": (_annotate(other="x"), "annotations; refused: other"),
-    "another value for a user's annotation": (_annotate(note="x"), "refused: note"),
-    "no more of a user's annotation": (_annotate(note=None), "refused: note"),
-    "another allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: "crusoe"}), "refused: computepool.io/providers"),
-    "no allow-list": (_annotate(**{objects.PROVIDERS_ANNOTATION: None}), "refused: computepool.io/providers"),
-    "another say of whether it moves": (_annotate(**{MOVABLE: "true"}), f"annotations; refused: {MOVABLE}"),
-    "no say of whether it moves": (_annotate(**{MOVABLE: None}), f"annotations; refused: {MOVABLE}"),
-    "such a say as a label": ({"metadata": {"labels": {MOVABLE: "true"}}}, f"burst; refused: {MOVABLE}"),
+    "a label of its own domain": (
+        {"metadata": {"labels": {"computepool.io/x": "y"}}},
+        "refused: metadata.labels computepool.io/x",
+    ),
+    "a label of Kubernetes": (
+        {"metadata": {"labels": {"batch.kubernetes.io/job-name": "y"}}},
+        "refused: metadata.labels batch.kubernetes.io/job-name",
+    ),
+    "no more of a user's label": ({"metadata": {"labels": {"app": None}}}, "refused: metadata.labels app"),
+    "all labels gone": ({"metadata": {"labels": None}}, "refused: metadata.labels app"),
+    "no more of a user's annotation": (_annotate(note=None), "refused: metadata.annotations note"),
+    "an annotation of Kubernetes": (
+        _annotate(**{"kubernetes.io/limit-ranger": "x"}),
+        "refused: metadata.annotations kubernetes.io/limit-ranger",
+    ),
+    "another allow-list": (
+        _annotate(**{objects.PROVIDERS_ANNOTATION: "crusoe"}),
+        "refused: metadata.annotations computepool.io/providers",
+    ),
+    "no allow-list": (
+        _annotate(**{objects.PROVIDERS_ANNOTATION: None}),
+        "refused: metadata.annotations computepool.io/providers",
+    ),
+    "another say of whether it moves": (_annotate(**{MOVABLE: "true"}), f"refused: metadata.annotations {MOVABLE}"),
+    "no say of whether it moves": (_annotate(**{MOVABLE: None}), f"refused: metadata.annotations {MOVABLE}"),
+    "such a say as a label": ({"metadata": {"labels": {MOVABLE: "true"}}}, f"refused: metadata.labels {MOVABLE}"),
     "an annotation of its domain that it does not know": (
         _annotate(**{"computepool.io/x": "y"}),
-        "refused: computepool.io/x",
+        "refused: metadata.annotations computepool.io/x",
     ),
-    "another deletion cost than its own": (_annotate(**{COST: "100"}), f"refused: {COST}"),
+    "another deletion cost than its own": (_annotate(**{COST: "100"}), f"refused: metadata.annotations {COST}"),
     "another owner": (
         {"metadata": {"ownerReferences": [OTHER_OWNER]}},
         "a change of metadata.ownerReferences",
@@ -201,7 +295,28 @@ def test_the_operator_may_not_write_on_a_pod(guarded: Guarded, patch: Patch, say
 def test_the_operator_leaves_a_users_deletion_cost_alone(guarded: Guarded, cost: str | None) -> None:
     name = f"costs-{cost or 'none'}".lower()
     guarded.admin.create(objects.gpu_pod(name, annotations={COST: "5"}, nodeSelector={"no-such": "node"}), NAMESPACE)
-    assert f"refused: {COST}" in _refusal(guarded.operator, "pods", name, _annotate(**{COST: cost}), NAMESPACE)
+    assert f"refused: metadata.annotations {COST}" in _refusal(
+        guarded.operator, "pods", name, _annotate(**{COST: cost}), NAMESPACE
+    )
+
+
+@pytest.mark.parametrize(
+    ("patch", "says"),
+    [
+        ({"metadata": {"labels": {"app": "x"}}}, "refused: metadata.labels app"),
+        ({"metadata": {"labels": {"computepool.io/burst": "nebius"}}}, "refused: computepool.io/burst=nebius"),
+        ({"metadata": {"labels": {"team": "x"}}}, ""),
+    ],
+    ids=["another value for a user's label", "the label of a provider that it does not tolerate", "a new label"],
+)
+def test_a_pod_on_a_node_keeps_the_labels_by_which_others_select_it(guarded: Guarded, patch: Patch, says: str) -> None:
+    name = "on-a-node"
+    if guarded.admin.find("pods", name, NAMESPACE) is None:
+        guarded.admin.create(objects.gpu_pod(name, labels={"app": "train"}, nodeName="no-such-node"), NAMESPACE)
+    if says:
+        assert says in _refusal(guarded.operator, "pods", name, patch, NAMESPACE)
+    else:
+        _try(guarded.operator, "pods", name, patch, NAMESPACE)
 
 
 REFUSED_ON_GATED_PODS: dict[str, tuple[Patch, str]] = {
@@ -263,14 +378,14 @@ def _node() -> Json:
         alive=False,
         taint=True,
         taints=[foreign, own],
-        labels={"computepool.io/own": "x"},
-        annotations={"computepool.io/own": "x"},
+        labels={"computepool.io/own": "x", "example.com/own": "x"},
+        annotations={"computepool.io/own": "x", "example.com/own": "x"},
     )
 
 
 def _guards_nodes(operator: KubeApi) -> bool:
     try:
-        _try(operator, "nodes", NODE, {"metadata": {"labels": {"probe": "x"}}})
+        _try(operator, "nodes", NODE, {"metadata": {"labels": {"computepool.io/probe": "x"}}})
     except ApiError as refused:
         return "computepool-guard-nodes" in refused.message
     return False
@@ -302,6 +417,9 @@ ALLOWED_ON_NODES: dict[str, Patch] = {
     "the end of quarantine": _without("computepool.io/unavailable"),
     "another reason for it": _with("computepool.io/unavailable", "value", "ProviderUnhealthy"),
     "nothing": {},
+    "another policy's label": {"metadata": {"labels": {"team": "x"}}},
+    "another policy's annotation": _annotate(**{"example.com/changed-by": "x"}),
+    "another policy's value for an annotation": _annotate(**{"example.com/own": "y"}),
 }
 
 
@@ -326,15 +444,38 @@ REFUSED_ON_NODES: dict[str, tuple[Patch, str]] = {
     "another value for a foreign taint": (_with("maintenance", "value", "x"), "refused: maintenance:NoSchedule"),
     "another provider's taint": (_taint(objects.PROVIDER_KEY, "NoExecute"), "refused: computepool.io/provider"),
     "no more of the provider's taint": (_without(objects.PROVIDER_KEY), "refused: computepool.io/provider"),
-    "a label": ({"metadata": {"labels": {"other": "x"}}}, "own taint of a node; refused: a change of metadata.labels"),
-    "a label of its own domain": ({"metadata": {"labels": {"computepool.io/x": "y"}}}, "a change of metadata.labels"),
+    "a label of Kubernetes": (
+        {"metadata": {"labels": {"node.kubernetes.io/exclude-from-external-load-balancers": ""}}},
+        "refused: metadata.labels node.kubernetes.io/exclude-from-external-load-balancers",
+    ),
+    "another value for a label": (
+        {"metadata": {"labels": {"example.com/own": "y"}}},
+        "refused: metadata.labels example.com/own",
+    ),
+    "a label of its own domain": (
+        {"metadata": {"labels": {"computepool.io/x": "y"}}},
+        "refused: metadata.labels computepool.io/x",
+    ),
     "no more of a label of its own domain": (
         {"metadata": {"labels": {"computepool.io/own": None}}},
-        "a change of metadata.labels",
+        "refused: metadata.labels computepool.io/own",
     ),
-    "no more of a label": ({"metadata": {"labels": {"kubernetes.io/os": None}}}, "a change of metadata.labels"),
-    "another provider": ({"metadata": {"labels": {objects.PROVIDER_KEY: "crusoe"}}}, "a change of metadata.labels"),
-    "an annotation": (_annotate(other="x"), "a change of metadata.annotations"),
+    "no more of a label": (
+        {"metadata": {"labels": {"kubernetes.io/os": None}}},
+        "refused: metadata.labels kubernetes.io/os",
+    ),
+    "another provider": (
+        {"metadata": {"labels": {objects.PROVIDER_KEY: "crusoe"}}},
+        "refused: metadata.labels computepool.io/provider",
+    ),
+    "an annotation of Kubernetes": (
+        _annotate(**{"csi.volume.kubernetes.io/nodeid": "x"}),
+        "refused: metadata.annotations csi.volume.kubernetes.io/nodeid",
+    ),
+    "no more of an annotation": (
+        _annotate(**{"example.com/own": None}),
+        "refused: metadata.annotations example.com/own",
+    ),
     "a finalizer": ({"metadata": {"finalizers": ["x.io/y"]}}, "a change of metadata.finalizers"),
 }
 

@@ -70,7 +70,7 @@ def _wait_counted(site: Site, pool: str, count: int) -> None:
 
     def counted(found: list[Json]) -> bool | None:
         notes = [
-            one["note"] for one in found if one["regarding"]["name"] == pool and "running pod(s) moved" in one["note"]
+            one["note"] for one in found if one["regarding"]["name"] == pool and "running pod(s) evicted" in one["note"]
         ]
         return sum(int(note.split()[0]) for note in notes) == count or None
 

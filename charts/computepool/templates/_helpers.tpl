@@ -62,6 +62,14 @@ true
 {{- .Values.guard.tolerationKeys | uniq | toJson -}}
 {{- end }}
 
+{{- /*
+A CEL condition: the key in the CEL variable of that name belongs to Kubernetes or ComputePool. Users and policies set keys
+of app.kubernetes.io and cluster-autoscaler.kubernetes.io by convention, so these are not among them.
+*/}}
+{{- define "computepool.isOwned" -}}
+({{ . }}.matches(r'^([^/]+[.])?(computepool|kubernetes|k8s)[.]io/') && !{{ . }}.matches(r'^(app|cluster-autoscaler)[.]kubernetes[.]io/'))
+{{- end }}
+
 {{- /* Annotations of the cleanup's objects: hooks of the uninstall, in the order of the weight given. */}}
 {{- define "computepool.cleanupHook" -}}
 helm.sh/hook: post-delete

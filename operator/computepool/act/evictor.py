@@ -87,8 +87,7 @@ class Evictor:
 
     def __init__(self, access: WriteAccess, callbacks: MoveCallbacks, *, leaving: Callable[[str], bool]) -> None:
         """`leaving(uid)` says whether the watch has shown that a pod is terminating or gone."""
-        self._client = access.client
-        self._fence = access.fence
+        self._writes = access.writes
         self._callbacks = callbacks
         self._leaving = leaving
         self._clock = access.runtime.steady
@@ -149,7 +148,6 @@ class Evictor:
                     self._open.discard(uid)
                     self._callbacks.dropped(uid)
                     return Moved(dropped=((move, reason),))
-                self._fence.check()
                 self._callbacks.asked(uid)
                 began = self._clock()
                 await self._request(move)
@@ -190,9 +188,9 @@ class Evictor:
         path = paths.pod(pod.namespace, pod.name)
         if move.release:
             # Keep the pod's grace period, as the node controller does: a kubelet that comes back ends the pod properly.
-            await self._client.delete(path, {"preconditions": {"uid": pod.uid}})
+            await self._writes.delete(path, {"preconditions": {"uid": pod.uid}})
         else:
-            await self._client.create(f"{path}/eviction", eviction(pod))
+            await self._writes.create(f"{path}/eviction", eviction(pod))
 
     def _let_go(self, uid: str, at: float) -> None:
         self._backoffs.reset(uid)

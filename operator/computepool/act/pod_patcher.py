@@ -64,8 +64,7 @@ class PodPatcher:
 
     def __init__(self, access: WriteAccess, callbacks: BurstCallbacks) -> None:
         """Nothing is written yet."""
-        self._client = access.client
-        self._fence = access.fence
+        self._writes = access.writes
         self._callbacks = callbacks
         self._wall = access.runtime.wall
         self._sleep = access.runtime.sleep
@@ -115,7 +114,6 @@ class PodPatcher:
                     self._backoffs.reset(pod.uid)
                     self._callbacks.failed(pod.uid)
                     return Written()
-                self._fence.check()
                 version = await self._patch(pod, burst_patch(burst, self._wall()))
         except (NotFound, Conflict) as error:
             # Until the watch shows this, the next pass would see the pod wait and send it again.
@@ -135,7 +133,6 @@ class PodPatcher:
 
     async def _fix_label(self, fix: LabelFix) -> None:
         async with self._fix_slots:
-            self._fence.check()
             try:
                 await self._patch(fix.pod, label_patch(fix))
             except ApiError as error:
@@ -148,7 +145,7 @@ class PodPatcher:
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = paths.pod(pod.namespace, pod.name)
-        answer = await self._client.merge_patch(path, body, {"fieldManager": "computepool"}, metadata_only=True)
+        answer = await self._writes.merge_patch(path, body, metadata_only=True)
         return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)
 
     def _release_later(self, uid: str, error: ApiError, *, at_least: float = 0.0) -> None:

@@ -41,7 +41,7 @@ class StatusWriter:
     ) -> None:
         """`written` gets the pool from the API server's answer, so that the next pass starts from it."""
         self._client = access.client
-        self._fence = access.fence
+        self._writes = access.writes
         self._written = written
         self._rng = access.runtime.rng
         self._calm_seconds = calm_seconds
@@ -163,7 +163,6 @@ class StatusWriter:
 
         If the pool has changed since it was read, read it again. If its spec is the same, the status stays wanted.
         """
-        self._fence.check()
         pool = self._newest(pool)
         if status == pool.status and pool.name not in self._unsure:
             return True
@@ -171,7 +170,7 @@ class StatusWriter:
         self._unsure.add(pool.name)
         written = False
         try:
-            answer = await self._client.merge_patch(f"{path}/status", status_patch(pool, status))
+            answer = await self._writes.merge_patch(f"{path}/status", status_patch(pool, status))
         except Conflict:
             fresh = _pool(await self._client.get(path), f"GET {path}")
             if _same_spec(fresh, pool):

@@ -104,8 +104,7 @@ class Tainter:
 
     def __init__(self, access: WriteAccess, wishes: TaintWishes) -> None:
         """Nothing is written yet."""
-        self._client = access.client
-        self._fence = access.fence
+        self._writes = access.writes
         self._runtime = access.runtime
         self._wishes = wishes
         self._slots = asyncio.Semaphore(PARALLEL)
@@ -135,7 +134,6 @@ class Tainter:
             node, value = self._wishes.node(name), self._wishes.wanted(name)
             if node is None or value is None or not (patch := taint_patch(node, value, self._runtime.wall())):
                 return None
-            self._fence.check()
             try:
                 version = await self._patch(name, patch)
             except ApiError as error:
@@ -145,5 +143,5 @@ class Tainter:
 
     async def _patch(self, name: str, patch: Operations) -> int:
         path = f"{paths.NODES}/{name}"
-        answer = await self._client.json_patch(path, patch, {"fieldManager": "computepool"}, metadata_only=True)
+        answer = await self._writes.json_patch(path, patch, metadata_only=True)
         return int(decoded(_STORED, answer, request=f"PATCH {path}").metadata.resource_version)

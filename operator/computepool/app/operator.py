@@ -56,7 +56,7 @@ class Operator:
         self._clock = runtime.steady
         self._max_beat_seconds = settings.lease_seconds
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
-        self.parts = build(settings, WriteAccess(client, self.election, runtime), pace)
+        self.parts = build(settings, WriteAccess(client, self.election, runtime, settings.identity), pace)
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
         self._pool_watch = PoolWatch(
             access,

@@ -171,6 +171,8 @@ class Reconciler:
         self._executor.want_status(pool, status)
 
     def _run_pass(self, name: str, at: float) -> PassReport:
+        # Before anything can fail, and be counted.
+        self._metrics.begin(self._store.pools[name])
         report = self._decide(name)
         pool = report.snapshot.pool
         if self._backoff.failing(name):
@@ -234,6 +236,7 @@ class Reconciler:
         self._metrics.passed(report, status.conditions)
         self._reported[pool.name] = status
         self._recorder.record_status(pool, before, status)
+        self._recorder.record_outcomes(pool, report.snapshot.moves)
         recheck_at = self._recorder.record_nodes(report, self._wall())
         if recheck_at is not None:
             self._queue.add_by(pool.name, recheck_at)

@@ -24,6 +24,9 @@ from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
+CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9)
+"""The numbers of the invariants that are checked."""
+
 
 class Breach(msgspec.Struct, frozen=True):
     """One invariant that a plan breaks."""

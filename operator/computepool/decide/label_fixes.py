@@ -1,4 +1,8 @@
-"""Corrects the label of bound pods: it names the standby on which the pod runs."""
+"""Corrects the label of bound pods: it names the standby on which the pod runs.
+
+A pod gets the label only if it has the provider's tolerations. The chart's guard allows no more, so that a stolen token
+can't label every pod. A pod on a standby whose nodes lack the taint was not sent there, and stays unlabelled.
+"""
 
 from collections.abc import Iterable
 
@@ -10,10 +14,14 @@ def label_fixes(pool: str, supplies: Iterable[Supply]) -> tuple[LabelFix, ...]:
     """Return the right label of each pod of the pool that has a wrong label."""
     fixes = []
     for supply in supplies:
-        label = "" if supply.provider.primary else supply.provider.name
+        provider = supply.provider
+        name = "" if provider.primary else provider.name
         for info in supply.nodes:
             share = info.shares.get(pool)
-            if share is not None and share.burst_labels != frozenset({label}):
-                fixes += [LabelFix(pod, label) for pod in share.members if pod.burst != label and pod.deleting is None]
-
+            if share is None or share.burst_labels == frozenset({name}):
+                continue
+            for pod in share.members:
+                label = name if pod.burst == name or provider.tolerated_by(pod.shape) else ""
+                if pod.burst != label and pod.deleting is None:
+                    fixes.append(LabelFix(pod, label))
     return tuple(fixes)

@@ -146,6 +146,8 @@ UNANSWERED: Final = frozenset({Request.DECIDED, Request.RECORDED, Request.ASKED}
 ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
 OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
 """Outcomes of moves whose replacement is not bound yet."""
+TOLD: Final = (Outcome.REPLACED, Outcome.ELSEWHERE, Outcome.RETURNED, Outcome.NOT_REPLACED)
+"""Outcomes that show where the replacement went. Ready only follows Replaced."""
 IN_VAIN: Final = frozenset({Outcome.RETURNED, Outcome.NOT_REPLACED})
 """Outcomes of moves after which the same workload makes no room again for some time."""
 
@@ -175,6 +177,8 @@ class PodMove(msgspec.Struct, frozen=True):
     `appeared >= order` may be its replacement."""
     replacement: str = ""
     """The uid of the pod that replaces it, once that is seen."""
+    landed: str = ""
+    """The provider on which the replacement is bound; empty: none of the pool's, or not known."""
     earlier: "PodMove | None" = None
     """The pod's earlier move, before it was decided again."""
     room_seconds: float = 0.0

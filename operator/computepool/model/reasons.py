@@ -178,6 +178,25 @@ class Reason(StrEnum):
         'annotation computepool.io/movable: "true".',
     )
     LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods says that the pod stays where it is."
+    MOVE_COMPLETED = (
+        "MoveCompleted",
+        "The replacement of the evicted pod is bound on the provider that it was meant for.",
+    )
+    LANDED_ELSEWHERE = (
+        "LandedElsewhere",
+        "The scheduler bound the replacement of the evicted pod on another provider than the provider that it was "
+        "meant for.",
+    )
+    MOVE_RETURNED = (
+        "MoveReturned",
+        "The scheduler bound the replacement of the evicted pod on the provider that the pod had left. Look at its "
+        "affinity, topology spread and volumes, which the operator does not model.",
+    )
+    NOT_REPLACED = (
+        "NotReplaced",
+        "No replacement of the evicted pod was bound within two minutes, or the pod has no owner that makes one. Look "
+        "at the owner and its pending pods.",
+    )
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached. The pod waits for its turn."
     DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
     COMES_BACK = (

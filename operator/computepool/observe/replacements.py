@@ -49,7 +49,7 @@ def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | Non
     if replacement is not None:
         return move.on_outcome(OutcomeEvent.BECOME_READY) if replacement.ready else move
     # A replacement that was moved on has still replaced the pod.
-    return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="")
+    return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="")
 
 
 def _awaits(move: PodMove, now: float) -> bool:
@@ -92,7 +92,7 @@ def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: Pr
     provider = moved[by.uid].source if by.uid in moved else provider_of(by)
     if provider is None:
         return found
-    return found.on_outcome(_bound_on(provider, move))
+    return found.on_outcome(_bound_on(provider, move), landed=provider)
 
 
 def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:

@@ -16,6 +16,7 @@ from computepool.model.api import (
     PoolStatus,
     ProviderStatus,
 )
+from computepool.model.moves import Outcome, PodMove
 from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
@@ -23,13 +24,32 @@ from computepool.report.events import Event
 from computepool.report.formatting import Tally, full_stop, listed, pod_names
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics, MoveResult
+from computepool.report.move_outcomes import REASONS, MoveOutcomes, outcome_of
 from computepool.report.node_changes import NodeChanges
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import NAMED_NODES
-from computepool.report.sentences import burst_sentence, burst_tally, destination, in_mode, move_sentence, move_tally
+from computepool.report.sentences import (
+    burst_sentence,
+    burst_tally,
+    destination,
+    eviction_tally,
+    in_mode,
+    move_sentence,
+    outcome_sentence,
+    outcome_tally,
+    wish_tally,
+)
 
 _logger = logging.getLogger("computepool")
 _LET_GO: Final = frozenset({MoveResult.MOVED, MoveResult.RELEASED})
+_DONE: Final = {MoveResult.MOVED: "evicted"}
+"""The word of the log line if the result's own word says more than is known: no pod runs on the target yet."""
+_ENDED: Final = {
+    Outcome.REPLACED: "moved pods run where they were meant to",
+    Outcome.ELSEWHERE: "moved pods landed elsewhere",
+    Outcome.RETURNED: "moved pods came back",
+    Outcome.NOT_REPLACED: "moved pods were not replaced in time",
+}
 _KEPT: Final = {MoveResult.REFUSED: Reason.EVICTION_REFUSED, MoveResult.FAILED: Reason.WRITE_REFUSED}
 """Results of moves whose pod stays against the operator's will, and the reason of its event."""
 _CANARY: Final = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
@@ -54,6 +74,7 @@ class EventRecorder:
         # The decisions of the last pass in mode Observe, by pool.
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
         self._node_changes = NodeChanges()
+        self._outcomes = MoveOutcomes()
 
     # --- bursts
 
@@ -91,14 +112,34 @@ class EventRecorder:
         if result is MoveResult.FAILED:
             self.metrics.refused.labels(pool.name).inc(len(moves))
         if result in _LET_GO:
-            self._count_moves(pool, moves, "", "moved")
+            self._count_moves(pool, moves, "", eviction_tally)
         level = logging.INFO if result in {*_LET_GO, MoveResult.DROPPED} else logging.WARNING
         for (source, target, reason), group in _grouped(moves, lambda m: (m.source, m.target, m.reason)).items():
-            fields: dict[str, Any] = {"source": source, "provider": target, "reason": str(reason), "pods": len(group)}
+            fields: dict[str, Any] = {"source": source, "target": target, "reason": str(reason), "pods": len(group)}
             if result not in _LET_GO:
                 first = next((why[move.pod.uid] for move in group if why.get(move.pod.uid)), None)
                 fields |= {"names": pod_names(move.pod for move in group), "error": first}
-            log(_logger, level, f"running pods {result}", pool=pool.name, **fields)
+            log(_logger, level, f"running pods {_DONE.get(result, result)}", pool=pool.name, **fields)
+
+    def record_outcomes(self, pool: ComputePool, moves: Iterable[PodMove]) -> None:
+        """Record where the replacements of evicted pods went, each once. `moves`: the moves of the pass's snapshot."""
+        news = self._outcomes.news(pool.name, moves)
+        for move in news:
+            self.metrics.ended(pool.name, move)
+            if (outcome := outcome_of(move)) is not Outcome.REPLACED:
+                note = outcome_sentence(move, REASONS[outcome])
+                self._send(Event(pod_reference(move.pod), REASONS[outcome], str(move.kind), note, warning=True))
+        for (outcome, kind), ended in _grouped(news, lambda m: (outcome_of(m), m.kind)).items():
+            tally = outcome_tally(ended, REASONS[outcome])
+            self._count(pool, REASONS[outcome], str(kind), tally, warning=outcome is not Outcome.REPLACED)
+        for (outcome, source, target, landed), group in _grouped(
+            news, lambda m: (outcome_of(m), m.source, m.target, m.landed)
+        ).items():
+            well = outcome is Outcome.REPLACED
+            fields: dict[str, Any] = {"source": source, "target": target, "provider": landed or None}
+            fields |= {"outcome": str(outcome), "reason": str(REASONS[outcome]), "pods": len(group)}
+            fields |= {} if well else {"names": pod_names(move.pod for move in group)}
+            log(_logger, logging.INFO if well else logging.WARNING, _ENDED[outcome], pool=pool.name, **fields)
 
     # --- mode Observe
 
@@ -113,7 +154,7 @@ class EventRecorder:
         for move in moves:
             self._pod_event(pool, move, f"Would{move.kind}", move_sentence(move))
         self._count_bursts(pool, bursts, "WouldBurst", "would burst")
-        self._count_moves(pool, moves, "Would", "to be moved")
+        self._count_moves(pool, moves, "Would", wish_tally)
         if moves:
             log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(moves))
 
@@ -152,6 +193,7 @@ class EventRecorder:
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
         self._node_changes.forget(pool)
+        self._outcomes.forget(pool)
         self._announced.pop(pool, None)
         self.metrics.forget(pool)
 
@@ -203,13 +245,15 @@ class EventRecorder:
             counts = {"provider": provider, "reason": str(reason), "pods": len(group)}
             log(_logger, logging.INFO, what, pool=pool.name, **counts, **fields)
 
-    def _count_moves(self, pool: ComputePool, moves: Sequence[Move], would: str, done: str) -> None:
+    def _count_moves(
+        self, pool: ComputePool, moves: Sequence[Move], would: str, tally: Callable[[Sequence[Move]], Tally]
+    ) -> None:
         for (kind, reason), group in _grouped(moves, lambda move: (move.kind, move.reason)).items():
-            self._count(pool, reason, f"{would}{kind}", move_tally(group, done))
+            self._count(pool, reason, f"{would}{kind}", tally(group))
 
-    def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally) -> None:
+    def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally, *, warning: bool = False) -> None:
         tally = msgspec.structs.replace(tally, before=in_mode(pool.spec.mode, ""))
-        self._send(Event(pool_reference(pool), reason, action, str(tally), tally=tally))
+        self._send(Event(pool_reference(pool), reason, action, str(tally), warning, tally=tally))
 
 
 def _key(decision: Burst | Move) -> tuple[str, str]:

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
+from itertools import product
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from computepool.model.api import BreakerState, Condition, ConditionStatus
+from computepool.decide.burst.planner import BURST_REASONS
+from computepool.decide.invariants import CHECKED
+from computepool.model.api import BreakerState, ComputePool, Condition, ConditionStatus
+from computepool.model.moves import TOLD, PodMove
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.report.move_outcomes import outcome_of
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import STUCK, stuck_pods
 from computepool.report.status import cost_per_hour
@@ -48,6 +53,8 @@ class Metrics:
         """All metrics with the labels `pool` and `provider`."""
         self._providers: dict[str, set[str]] = {}
         """By pool: the providers that have series."""
+        self._begun: dict[str, tuple[str, ...]] = {}
+        """By pool: the providers for which counters have begun."""
         gauge, counter = self._gauge, self._counter
 
         # --- one pass over a pool
@@ -69,6 +76,9 @@ class Metrics:
         # --- what was done, and what went wrong
         self._bursts = counter("bursts_total", "Pods sent to a standby", "pool", "provider", "reason")
         self._moves = counter("moves_total", f"Moves: {', '.join(MoveResult)}", "pool", "from", "to", "result")
+        self._outcomes = counter(
+            "move_outcomes_total", "Moves by what became of the replacement", "pool", "from", "to", "outcome"
+        )
         self.refused = counter("write_refusals_total", "Writes that the API server refused", "pool")
         self.pass_failures = counter("pass_failures_total", "Passes that ended in an unexpected error", "pool")
         self._breaches = counter("invariant_breaches_total", "Decisions that broke an invariant", "pool", "invariant")
@@ -86,8 +96,32 @@ class Metrics:
         """Read the age of a cache whenever metrics are rendered."""
         self._age.labels(resource).set_function(age)
 
+    def begin(self, pool: ComputePool) -> None:
+        """Let the pool's counters begin at zero, so that a rate or an increase sees the first occurrence."""
+        providers = tuple(provider.name for provider in pool.spec.providers)
+        begun = self._begun.get(pool.name)
+        if begun == providers:
+            return
+        for gone in set(begun or ()) - set(providers):
+            for metric in (self._moves, self._outcomes):
+                metric.remove_by_labels({"pool": pool.name, "from": gone})
+                metric.remove_by_labels({"pool": pool.name, "to": gone})
+        self._begun[pool.name] = providers
+        for counter in (self.refused, self.pass_failures):
+            counter.labels(pool.name)
+        for number in CHECKED:
+            self._breaches.labels(pool.name, str(number))
+        for provider, reason in product(providers[1:], BURST_REASONS):
+            self._bursts.labels(pool.name, provider, str(reason))
+        for source, target in product(providers, repeat=2):
+            for result in MoveResult:
+                self._moves.labels(pool.name, source, target, result)
+            for outcome in TOLD:
+                self._outcomes.labels(pool.name, source, target, str(outcome))
+
     def passed(self, report: PassReport, conditions: Iterable[Condition] = ()) -> None:
         """Show the state after one pass over a pool. `conditions`: the conditions of its status."""
+        self.begin(report.snapshot.pool)
         pool = report.snapshot.pool.name
         self._show_pool(pool, report, conditions)
         supplies = {supply.provider.name: supply for supply in report.assessment.supplies}
@@ -113,6 +147,10 @@ class Metrics:
         """Count what became of the request to let a running pod go: see `MoveResult`."""
         self._moves.labels(pool, source, target, result).inc()
 
+    def ended(self, pool: str, move: PodMove) -> None:
+        """Count what became of a moved pod's replacement: see `model.moves.Outcome`."""
+        self._outcomes.labels(pool, move.source, move.target, str(outcome_of(move))).inc()
+
     def sent_to_standby(self, pool: str, provider: str, reason: Reason) -> None:
         """Count a pod that was sent to a standby."""
         self._providers.setdefault(pool, set()).add(provider)
@@ -125,6 +163,7 @@ class Metrics:
     def forget(self, pool: str) -> None:
         """Remove all series of a pool that is gone."""
         self._providers.pop(pool, None)
+        self._begun.pop(pool, None)
         for metric in self._of_pools:
             metric.remove_by_labels({"pool": pool})
 

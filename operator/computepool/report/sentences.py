@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from computepool.decide.plan import Burst, Move
 from computepool.model.api import Mode
+from computepool.model.moves import Outcome, PodMove
+from computepool.model.reasons import Reason
 from computepool.report.formatting import Tally
 
 
@@ -24,25 +26,59 @@ def burst_sentence(burst: Burst) -> str:
     return f"Sent to {burst.provider}. {burst.reason.help} Considered before: {considered}."
 
 
-def move_tally(moves: Sequence[Move], done: str = "moved") -> Tally:
-    """Count how many running pods go from one provider to another. The reason is that of the first pod.
+def wish_tally(moves: Sequence[Move]) -> Tally:
+    """Count how many running pods are to go from one provider to another. The reason is that of the first pod."""
+    directions = (
+        f"to {destination(move)}" if move.source == move.target else f"from {move.source} to {move.target}"
+        for move in moves
+    )
+    return Tally("running pod(s) to be moved", Counter(directions), moves[0].reason.help)
 
-    `done`: what has happened to them. A pod that is only decided about may still be kept by a disruption budget.
-    """
-    return Tally(f"running pod(s) {done}", Counter(_direction(move) for move in moves), moves[0].reason.help)
+
+def eviction_tally(moves: Sequence[Move]) -> Tally:
+    """Count how many running pods were let go, and for where. The reason and the way are those of the first pod."""
+    done = "released from lost nodes" if moves[0].release else "evicted"
+    directions = Counter(f"from {move.source} {_meant(move)}" for move in moves)
+    return Tally(f"running pod(s) {done}", directions, moves[0].reason.help)
+
+
+def outcome_tally(moves: Sequence[PodMove], reason: Reason) -> Tally:
+    """Count where the replacements of evicted pods went. The outcome of all moves is that of the first move."""
+    words = {Outcome.RETURNED: "evicted pod(s) came back", Outcome.NOT_REPLACED: "evicted pod(s) not replaced in time"}
+    directions = Counter(_way(move) for move in moves)
+    return Tally(words.get(moves[0].outcome, "running pod(s) moved"), directions, reason.help)
+
+
+def outcome_sentence(move: PodMove, reason: Reason) -> str:
+    """Say where the replacement of an evicted pod went, for the pod's own events."""
+    bound = "bound on" if move.landed else "bound on a node of no provider of the pool"
+    where = "not bound in time" if move.outcome is Outcome.NOT_REPLACED else f"{bound} {move.landed}".rstrip()
+    return f"Its replacement was {where} {_meant(move)}. {reason.help}"
 
 
 def move_sentence(move: Move) -> str:
-    """Say from where to where a running pod is moved, and why."""
+    """Say that a running pod is let go, where its replacement should run, and why."""
     how = "Released from its lost node" if move.release else "Evicted"
     instead = "" if move.source == move.target else f" in place of {move.source}"
-    return f"{how}, to run on {destination(move)}{instead}. {move.reason.help}"
+    return f"{how}, meant for {destination(move)}{instead}. {move.reason.help}"
 
 
-def destination(move: Move) -> str:
+def destination(move: Move | PodMove) -> str:
     """Say where the replacement of a moved pod should run."""
     return f"another node of {move.target}" if move.source == move.target else move.target
 
 
-def _direction(move: Move) -> str:
-    return f"to {destination(move)}" if move.source == move.target else f"from {move.source} to {move.target}"
+def _way(move: PodMove) -> str:
+    match move.outcome:
+        case Outcome.RETURNED:
+            return f"to {move.source} {_meant(move)}"
+        case Outcome.NOT_REPLACED:
+            return f"from {move.source} {_meant(move)}"
+        case Outcome.ELSEWHERE:
+            return f"from {move.source} to {move.landed or 'a node of no provider'} {_meant(move)}"
+        case _:
+            return f"to {destination(move)}" if move.source == move.target else f"from {move.source} to {move.target}"
+
+
+def _meant(move: Move | PodMove) -> str:
+    return f"(meant for {destination(move)})"

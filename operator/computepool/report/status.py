@@ -35,7 +35,7 @@ from computepool.model.state import Breaker, Spend
 from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
-from computepool.report.sentences import burst_tally, in_mode, move_tally
+from computepool.report.sentences import burst_tally, in_mode, wish_tally
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
 
@@ -150,7 +150,7 @@ def _decision(report: PassReport, before: PoolStatus, now: datetime) -> Decision
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
     moves = () if report.announced_moves else _new_moves(report)
     if moves:
-        message = in_mode(mode, str(move_tally(moves, "to be moved")))
+        message = in_mode(mode, str(wish_tally(moves)))
         return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision

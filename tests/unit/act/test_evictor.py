@@ -59,7 +59,7 @@ class Moves:
         self.told: list[tuple[str, str]] = []
         runtime = Runtime(steady=lambda: self.steady, wall=lambda: self.now, rng=LatestDraw(), sleep=self.delays)
         self.mover = Evictor(
-            WriteAccess(client, self.lease, runtime),
+            WriteAccess(client, self.lease, runtime, "me"),
             self,
             leaving=self.leaving.__contains__,
         )

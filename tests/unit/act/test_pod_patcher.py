@@ -74,7 +74,7 @@ def test_the_answer_asked_for_is_only_the_metadata_and_the_writer_names_itself()
         await carried_out(w, *several(w, 1))
         (call,) = w.server.calls_of("patch")
         assert "as=PartialObjectMetadata" in call.headers["Accept"]
-        assert call.query == {"fieldManager": "computepool"}
+        assert call.query == {"fieldManager": "me"}
 
     play(scenario)
 

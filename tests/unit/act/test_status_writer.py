@@ -91,7 +91,7 @@ async def writing(*, calm: float = 0.0, retry: float = 0.0) -> AsyncIterator[Wri
         pool = stored_pool(server)
         made: list[Writing] = []
         statuses = StatusWriter(
-            WriteAccess(client, lease, Runtime(rng=random.Random(1))),
+            WriteAccess(client, lease, Runtime(rng=random.Random(1)), "me"),
             lambda fresh: made[0].take(fresh),
             calm_seconds=calm,
             retry_seconds=retry,

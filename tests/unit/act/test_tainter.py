@@ -134,7 +134,7 @@ class Tainting:
         self.done: list[tuple[str, str, int]] = []
         self.failures = 0
         runtime = Runtime(wall=lambda: NOW, rng=LatestDraw(), sleep=self.delays)
-        self.tainter = Tainter(WriteAccess(client, self.lease, runtime), self)
+        self.tainter = Tainter(WriteAccess(client, self.lease, runtime, "me"), self)
 
     def wanted(self, name: str) -> str | None:
         return self.wishes.get(name, "")

@@ -97,7 +97,8 @@ async def writing(*, within: float = PATIENCE) -> AsyncIterator[Writing]:
     lease, delays = Lease(), Delays()
     told = Told()
     async with FakeApiServer() as server, ApiClient(static_access(server.url), timeout=within) as client:
-        writer = PodPatcher(WriteAccess(client, lease, Runtime(wall=lambda: NOW, rng=LatestDraw(), sleep=delays)), told)
+        runtime = Runtime(wall=lambda: NOW, rng=LatestDraw(), sleep=delays)
+        writer = PodPatcher(WriteAccess(client, lease, runtime, "me"), told)
         try:
             yield Writing(server, client, writer, lease, delays, told)
         finally:

@@ -67,7 +67,7 @@ class Process:
             policy_retry_seconds=RETRY,
             minor_change_seconds=RETRY,
         )
-        access = WriteAccess(self.client, self.lease, runtime)
+        access = WriteAccess(self.client, self.lease, runtime, "me")
         self.parts = build(settings, access, pace, make_store=store, make_metrics=metrics)
         self.store, self.metrics, self.pools = self.parts.store, self.parts.metrics, self.parts.pools
 

@@ -78,7 +78,8 @@ def _marks(server: FakeApiServer) -> None:
     """Pods run where their labels do not say."""
     full(server, policy=True)
     for number in range(3):
-        server.create(PODS, pod(f"new-{number}", on="n1"))
+        toleration = {"key": "computepool.io/provider", "value": "nebius", "effect": "NoSchedule"}
+        server.create(PODS, pod(f"new-{number}", on="n1", tolerations=[toleration]))
     server.create(PODS, pod("home", on="a1", labels={"computepool.io/burst": "nebius"}))
     make_pool(server, admission="Always")
 

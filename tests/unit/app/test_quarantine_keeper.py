@@ -45,7 +45,7 @@ class Keeping:
         self.store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
         runtime = Runtime(steady=lambda: self.now, wall=lambda: NOW, rng=LatestDraw(), sleep=self.delays)
         self.keeper = QuarantineKeeper(
-            WriteAccess(client, self.lease, runtime),
+            WriteAccess(client, self.lease, runtime, "me"),
             self.store,
             self.view,
             on_change=self._turned,

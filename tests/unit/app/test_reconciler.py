@@ -193,7 +193,7 @@ def test_bound_pods_get_the_label_of_where_they_run() -> None:
 def test_a_label_that_could_not_be_put_right_is_tried_again_though_nothing_happens() -> None:
     def before(server: FakeApiServer, _day: Day) -> None:
         full(server, policy=True)
-        server.create(PODS, pod("admitted", on="n1"))
+        server.create(PODS, pod("admitted", on="n1", tolerations=[_toleration("nebius")]))
 
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         server.fault("patch", path="/pods/", times=3, status=500)

@@ -4,6 +4,7 @@ import pytest
 
 from computepool.decide.plan import LabelFix
 from computepool.model.cluster import Pod
+from computepool.model.taints import Toleration
 from tests.builders import NOW, node, pod, pool, shape, snapshot
 from tests.unit.core.passes import decided
 
@@ -17,9 +18,13 @@ def label_fixes(*pods: Pod) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("one", "mark"),
     [
-        (pod("p", on="n1"), {"p": "nebius"}),
-        (pod("p", on="c1"), {"p": "crusoe"}),
-        (pod("p", on="n1", burst="crusoe"), {"p": "nebius"}),
+        (pod("p", on="n1", tolerates=["nebius"]), {"p": "nebius"}),
+        (pod("p", on="c1", tolerates=["nebius", "crusoe"]), {"p": "crusoe"}),
+        (pod("p", on="n1", shaped=shape(tolerations=[Toleration(operator="Exists")])), {"p": "nebius"}),
+        (pod("p", on="n1", burst="crusoe", tolerates=["nebius"]), {"p": "nebius"}),
+        (pod("p", on="n1"), {}),
+        (pod("p", on="n1", tolerates=["crusoe"]), {}),
+        (pod("p", on="n1", burst="crusoe", tolerates=["crusoe"]), {"p": ""}),
         (pod("p", on="a1", burst="nebius"), {"p": ""}),
         (pod("p", on="a2", burst="nebius"), {"p": ""}),
         (pod("p", on="a1"), {}),
@@ -33,7 +38,11 @@ def label_fixes(*pods: Pod) -> dict[str, str]:
     ids=[
         "on a standby without a label",
         "on a cordoned node",
+        "on a standby with a toleration of everything",
         "on another standby than labelled",
+        "on a standby without its taint",
+        "on a standby without its taint, sent to another",
+        "on a standby without its taint, labelled for another",
         "home after all",
         "home on a node that is not ready",
         "home as it should be",
@@ -50,7 +59,7 @@ def test_a_pod_is_marked_where_its_label_does_not_say_where_it_runs(one: Pod, ma
 
 
 def test_only_those_pods_of_a_node_are_marked_that_need_it() -> None:
-    right, wrong = pod("right", on="n1", burst="nebius"), pod("wrong", on="n1")
+    right, wrong = pod("right", on="n1", burst="nebius"), pod("wrong", on="n1", tolerates=["nebius"])
     assert decided(snapshot(pool(), NODES, [right, wrong])).label_fixes == (LabelFix(wrong, "nebius"),)
 
 

@@ -12,7 +12,16 @@ import msgspec
 import pytest
 import yaml
 
-from computepool.model.api import ComputePool, ConditionStatus, FailbackPolicy, PoolSpec, RunningPods
+from computepool.model.api import (
+    ComputePool,
+    ConditionStatus,
+    FailbackPolicy,
+    PoolSpec,
+    RunningPods,
+    TaintEffect,
+    TolerationOperator,
+)
+from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
@@ -95,7 +104,7 @@ def test_every_reason_and_condition_named_exists() -> None:
     known = {str(reason) for reason in Reason} | {
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
         conditions.BUDGET_EXHAUSTED,
-        *(str(kind) for kind in [*RunningPods, *FailbackPolicy]),
+        *(str(kind) for kind in [*RunningPods, *FailbackPolicy, *TaintEffect, *TolerationOperator, *TOLD]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
         # Kubernetes sets this condition on evicted pods.

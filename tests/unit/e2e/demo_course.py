@@ -77,7 +77,8 @@ class Course:
 
     def log_move(self, at: float, source: str, provider: str, reason: str, pods: int) -> None:
         """The line about moved ones."""
-        self.log_sent(at, provider, reason, pods, message="running pods moved", source=source)
+        line = {"message": "running pods evicted", "source": source, "target": provider, "reason": reason}
+        self.log_lines.append({"time": _time(at), "pods": pods, **line})
 
     def observed(self) -> Observations:
         """All of it."""
@@ -109,7 +110,7 @@ def course() -> Course:
         at = SIGNAL + 0.1 + index * 0.1
         seen.evict(old, at, gone_after=35.5 - at)
         seen.make(name, "c-0", at + 0.05, born="crusoe")
-    seen.tell(SIGNAL + 0.2, "LeavesProvider", "2 running pod(s) moved: 2 from nebius to crusoe.", "Failover")
+    seen.tell(SIGNAL + 0.2, "LeavesProvider", "2 running pod(s) evicted: 2 from nebius (meant for crusoe).", "Failover")
     seen.log_move(SIGNAL + 0.2, "nebius", "crusoe", "LeavesProvider", 2)
     seen.log_move(SIGNAL + 0.6, "nebius", "crusoe", "LeavesProvider", 2)
     seen.status(40.0, nebius="HalfOpen", reason="CanaryUnderWay")

@@ -29,6 +29,7 @@ PROMISED = {
     "computepool_stuck_pods": {"pool", "reason"},
     "computepool_frozen": {"pool"},
     "computepool_held_back": {"pool"},
+    "computepool_move_outcomes_total": {"pool", "from", "to", "outcome"},
     "computepool_pass_failures_total": {"pool"},
     "computepool_invariant_breaches_total": {"pool", "invariant"},
     "computepool_leader": set(),
@@ -156,6 +157,54 @@ def test_a_broken_invariant_is_counted_by_its_number() -> None:
     name = "computepool_invariant_breaches_total"
     assert value(metrics, name, pool="inference", invariant="2") == 2
     assert value(metrics, name, pool="inference", invariant="5") == 1
+
+
+OF_THE_PROCESS = {"computepool_events_dropped"}
+"""Counters of the process: they have no labels, and begin with it."""
+
+
+def counters(metrics: Metrics) -> dict[str, list[float]]:
+    """Every counter of the registry, by family: the values of all its series."""
+    return {
+        family.name: [sample.value for sample in family.samples if sample.name.endswith("_total")]
+        for family in metrics.registry.collect()
+        if family.type == "counter"
+    }
+
+
+def test_every_counter_begins_at_zero_when_its_pool_is_known_so_that_an_increase_shows_the_first_occurrence() -> None:
+    metrics = Metrics()
+    of_pools = counters(metrics).keys() - OF_THE_PROCESS
+    assert {name: series for name, series in counters(metrics).items() if series} == {"computepool_events_dropped": [0]}
+    metrics.begin(PRICED)
+    for name in of_pools:
+        assert counters(metrics)[name], f"{name} has no series before its first occurrence"
+    assert not any(value for series in counters(metrics).values() for value in series)
+
+
+def test_what_is_counted_later_was_zero_before() -> None:
+    begun, later = Metrics(), used()
+    begun.begin(PRICED)
+    known = {(one.name, *sorted(one.labels.items())) for one in samples(begun)}
+    for sample in samples(later):
+        if sample.name.endswith("_total"):
+            assert (sample.name, *sorted(sample.labels.items())) in known
+
+
+def test_a_pool_that_is_known_already_keeps_its_counts() -> None:
+    metrics = used()
+    before = counters(metrics)
+    metrics.begin(PRICED)
+    assert counters(metrics) == before
+
+
+def test_a_provider_that_joins_begins_at_zero_and_one_that_leaves_takes_its_moves_along() -> None:
+    metrics = used()
+    metrics.begin(pool(provider("aws"), provider("crusoe"), provider("edge")))
+    moves = [one.labels for one in samples(metrics) if one.name == "computepool_moves_total"]
+    assert {labels["from"] for labels in moves} == {labels["to"] for labels in moves} == {"aws", "crusoe", "edge"}
+    name = "computepool_bursts_total"
+    assert value(metrics, name, pool="inference", provider="edge", reason="PrimarySaturated") == 0
 
 
 def test_other_pools_keep_theirs() -> None:

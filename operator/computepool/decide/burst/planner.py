@@ -27,6 +27,15 @@ Rejected = list[tuple[str, Reason]]
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections that last however long the pod waits."""
 
+BURST_REASONS: Final = (
+    Reason.PRIMARY_SATURATED,
+    Reason.NEXT_PROVIDER,
+    Reason.PINNED,
+    Reason.TAINTED,
+    Reason.TOO_LARGE,
+)
+"""The reasons that a burst may have."""
+
 
 class BurstPlan(msgspec.Struct, frozen=True):
     """The decisions about overflowing pods."""
@@ -100,7 +109,7 @@ class _Planner:
 def _burst_reason(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
         return Reason.NEXT_PROVIDER
-    return why if why in (Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE) else Reason.PRIMARY_SATURATED
+    return why if why in BURST_REASONS else Reason.PRIMARY_SATURATED
 
 
 def _rejected_everywhere(overflow: Overflow, rejected: Rejected) -> Hold:
