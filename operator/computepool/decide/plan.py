@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.demand.overflow import Hold
 from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, PodMove, is_by_choice
 from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
 
@@ -52,6 +52,17 @@ class Move(msgspec.Struct, frozen=True):
     reason: Reason
     release: bool = False
     """Whether the pod is deleted instead of evicted, because its node is lost and the policy says so."""
+    drain: bool = False
+    """Whether the pod leaves a drained provider although nothing is wrong with its node."""
+
+    @property
+    def by_choice(self) -> bool:
+        """Whether the pod could as well stay: only a forced move leaves what fails."""
+        return is_by_choice(self.kind, drain=self.drain)
+
+    def begun(self, at: float) -> PodMove:
+        """Return the move as it is followed from now on. `at`: seconds since the epoch."""
+        return PodMove(self.pod, self.source, self.target, self.kind, at, drain=self.drain)
 
 
 class BlockedMove(msgspec.Struct, frozen=True):

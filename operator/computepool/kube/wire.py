@@ -159,6 +159,8 @@ class PodSpec(Wire):
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[msgspec.Raw] | None = None
+    scheduling_group: Any = None
+    workload_ref: Any = None
 
 
 class Condition(Wire):
@@ -187,6 +189,7 @@ class PodStatus(Wire):
     reason: str = ""
     conditions: list[Condition] | None = None
     nominated_node_name: str = ""
+    start_time: datetime | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
 

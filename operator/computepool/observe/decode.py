@@ -12,6 +12,7 @@ import msgspec
 
 from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
+from computepool.model.gang_marks import marks_gang
 from computepool.model.labels import Requirement, Term
 from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import parse
@@ -23,6 +24,7 @@ from computepool.model.well_known_keys import (
     PROVIDERS_ANNOTATION,
 )
 from computepool.observe.containers import any_not_starting
+from computepool.observe.disruption_protection import protected_until
 from computepool.observe.effective_request import effective_request
 
 T = TypeVar("T")
@@ -30,11 +32,6 @@ T = TypeVar("T")
 _INTERN_LIMIT: Final = 50_000
 
 _BOOLEANS: Final = {"true": True, "false": False}
-_DO_NOT_DISRUPT: Final = (
-    ("karpenter.sh/do-not-disrupt", "true"),
-    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
-)
-"""Annotations, with their values, by which a pod asks autoscalers to leave it where it is."""
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -60,7 +57,7 @@ class Records:
         obj = self._pods.decode(raw)
         meta, spec, status = obj.metadata, obj.spec, obj.status
         annotations = meta.annotations or {}
-        created = _seconds(meta.creation_timestamp) or 0.0
+        created, started = _seconds(meta.creation_timestamp) or 0.0, _seconds(status.start_time)
         allowed = annotations.get(PROVIDERS_ANNOTATION)
         owner, owner_kind = self._share(controller_of(meta.owner_references))
         unschedulable, ready = _unschedulable_and_ready(status.conditions)
@@ -86,7 +83,9 @@ class Records:
             owner=owner,
             owner_kind=owner_kind,
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
-            do_not_disrupt=bool(annotations) and any(annotations.get(key) == value for key, value in _DO_NOT_DISRUPT),
+            protected_until=protected_until(annotations, started) if annotations else 0.0,
+            gang=_is_in_gang(obj),
+            started=started,
             ready=ready,
             failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
         )
@@ -192,6 +191,14 @@ def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[b
         elif condition.type == "PodScheduled":
             unschedulable = condition.status == "False" and condition.reason == "Unschedulable"
     return unschedulable, ready
+
+
+def _is_in_gang(pod: wire.Pod) -> bool:
+    """Say whether the pod runs only together with others: a mark says so, or the scheduler's own fields for groups."""
+    spec, meta = pod.spec, pod.metadata
+    if spec.scheduling_group is not None or spec.workload_ref is not None:
+        return True
+    return marks_gang(meta.labels or (), meta.annotations or ())
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:

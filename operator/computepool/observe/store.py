@@ -428,8 +428,8 @@ class Store:
 
 def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     """Say whether nothing changed that decisions read. They read less of a pod that belongs to no pool."""
-    if not claimed and (before.ready is not after.ready or before.failing is not after.failing):
-        before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing)
+    if not claimed:
+        before = msgspec.structs.replace(before, ready=after.ready, failing=after.failing, started=after.started)
     return msgspec.structs.replace(before, resource_version=after.resource_version) == after
 
 
@@ -444,4 +444,4 @@ def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
         return False
     if not before.node:
         return ours or bool(after.node)
-    return _same(msgspec.structs.replace(before, ready=after.ready), after, claimed=True)
+    return _same(msgspec.structs.replace(before, ready=after.ready, started=after.started), after, claimed=True)
