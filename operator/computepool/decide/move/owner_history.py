@@ -168,8 +168,9 @@ class OwnerHistory:
         move = self._unsettled.get(pod.owner)
         if move is None:
             return None
-        since = self._failed_at.get(pod.owner)
-        if since is None:
+        since = self._failed_at.get(pod.owner, -1.0)
+        if since < move.at:
+            # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
                 return None
             since = move.at
