@@ -62,7 +62,7 @@ class Simulation:
         raise NoRestError(f"not at rest after {MOST_PASSES} passes")
 
     def wait(self, seconds: float) -> None:
-        """Let time pass; by then deleted pods end whose grace period is over, and pods become Ready that have started."""
+        """Let time pass; then deleted pods end whose grace period is over, and pods become Ready that have started."""
         if seconds > REPLACED_WITHIN_SECONDS:
             self.owners.replace_missing()
         self.standby_seconds += seconds * self._on_standbys()
