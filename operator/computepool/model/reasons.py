@@ -154,9 +154,9 @@ class Reason(StrEnum):
     )
     LOST_NODE = (
         "LostNode",
-        "The pod's node is lost, so the pod is deleted and its controller makes another pod. A StatefulSet does so "
-        "only once the pod is gone from the API, which may take until the node is back or deleted. So its pods stay on "
-        "a node that does not answer, unless failover.lostPods is Release.",
+        "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, and its controller makes "
+        "another pod. Otherwise a StatefulSet's pod stays: its name is taken until the node is back or deleted. If the "
+        "node has stopped for good, delete it or give it the taint node.kubernetes.io/out-of-service.",
     )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds and takes the pod back."
@@ -179,9 +179,10 @@ class Reason(StrEnum):
     DWELLING = "Dwelling", "The pod was moved or sent to a standby less than failback.minDwellSeconds ago."
     MOVE_FAILED = (
         "MoveFailed",
-        "The last move of a pod of the same owner came to nothing: its replacement was not bound in time, or is bound "
-        "on another provider than meant. The owner's pods stay, each time for twice as long. Check why the replacement "
-        'could not run there, or annotate the pod template with computepool.io/movable: "false".',
+        "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
+        "bound in time, or is bound on another provider than meant. The owner's pods stay, each time for twice as "
+        "long. Check why the replacement could not run there, or annotate the pod template with "
+        'computepool.io/movable: "false".',
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
