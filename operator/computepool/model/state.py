@@ -74,7 +74,7 @@ class UnsettledMove(msgspec.Struct, frozen=True):
     at: float
     """When the latest began, in whole seconds since the epoch."""
     pods: int
-    """How many pods of the owner were in the pool then, with the moved pod."""
+    """How many pods of the owner were in the pool then, with the moved pod; 0 once all moved pods are replaced."""
 
 
 class Recorded(msgspec.Struct, frozen=True):

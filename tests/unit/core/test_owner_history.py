@@ -306,6 +306,28 @@ def test_the_newest_fifty_owners_are_recorded() -> None:
     assert set(kept) == {f"rs-{index}" for index in range(30, 80)}
 
 
+def test_an_owner_beyond_the_recorded_number_waits_all_the_same() -> None:
+    many = {f"rs-x{index}": UnsettledMove(1, NOW + 1, 1) for index in range(50)}
+    seen = replaced("n1", is_ready=True)
+    first = after(seen, *web(), state=changed(CALM, unsettled=many))
+    assert "rs-1" not in first.state.recorded.unsettled
+    assert set(blocked(after(seen, *web(), state=first.state)).values()) - {Reason.DWELLING} == {Reason.MOVE_FAILED}
+
+
+def test_a_smaller_number_of_pods_does_not_matter_once_all_moved_pods_are_replaced() -> None:
+    state = changed(CALM, unsettled={"rs-1": UnsettledMove(0, NOW - 101, 20)})
+    returned = after(replaced("n1", is_ready=True), *web(), state=state).state
+    assert returned.recorded.unsettled == {"rs-1": UnsettledMove(1, NOW - 101, 0)}
+    later = changed(returned, failed_at={"rs-1": NOW - 400})
+    assert len(home(*web(3), state=later).moves) == 1
+
+
+def test_observing_records_no_move() -> None:
+    of = pool(failback={"policy": "WhenStable"}, mode="Observe")
+    plan = decided(snapshot(of, [node("a1"), node("n1")], web()), CALM)
+    assert (len(plan.moves), dict(plan.state.recorded.unsettled)) == (1, {})
+
+
 def test_an_owner_whose_uid_does_not_fit_into_the_status_is_left_alone() -> None:
     assert blocked(home(*web(1, owner="x" * 129))) == {"web-0": Reason.NOT_MOVABLE}
 

@@ -27,6 +27,7 @@ import msgspec
 
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import SKEW_SECONDS
+from computepool.model.api import Mode
 from computepool.model.api.status import MAX_UNSETTLED
 from computepool.model.cluster import Pod, members_on
 from computepool.model.moves import Outcome, PodMove
@@ -70,6 +71,8 @@ class OwnerHistory:
         self._unsettled = dict(state.recorded.unsettled)
         self._failed_at = dict(state.memory.failed_at)
         self._moved_well = set(state.memory.moved_well)
+        self._ended_well: set[str] = set()
+        """Owners whose latest known move has ended well."""
         self._under_way: Counter[str] = Counter()
         """By owner: moves that this process knows and whose replacement is not Ready."""
         self._still_there: Counter[str] = Counter()
@@ -108,7 +111,9 @@ class OwnerHistory:
         if not pod.owner:
             return
         before = self._unsettled.get(pod.owner)
-        if before is None or not self._under_way[pod.owner]:
+        # In mode Observe no pod is moved, so there is nothing to settle.
+        enforces = self._context.spec.mode is Mode.ENFORCE
+        if enforces and (before is None or not self._under_way[pod.owner]):
             times = 0 if before is None else before.times
             self._unsettled[pod.owner] = UnsettledMove(times, self._second(), self._owned(pod.owner).count)
         self._under_way[pod.owner] += 1
@@ -150,31 +155,34 @@ class OwnerHistory:
             return
         if last.ended_well:
             self._moved_well.add(owner)
+            self._ended_well.add(owner)
             if not any(move.by_choice for move in waiting):
                 self._unsettled.pop(owner, None)
             return
         self._moved_well.discard(owner)
         if last.at > self._failed_at.get(owner, -1.0):
             # Moves that were under way together count once.
-            before = self._unsettled.get(owner)
-            pods = self._owned(owner).count if before is None else before.pods
-            at = self._second() if before is None else before.at
-            times = 1 if before is None else min(before.times + 1, _DOUBLINGS)
-            self._unsettled[owner] = UnsettledMove(times, at, pods)
+            before = self._unsettled.get(owner) or UnsettledMove(0, self._second(), 0)
+            missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
+            times, pods = min(before.times + 1, _DOUBLINGS), before.pods if missing else 0
+            self._unsettled[owner] = UnsettledMove(times, before.at, pods)
             self._failed_at[owner] = self._now
 
     def _delayed_until(self, pod: Pod) -> float | None:
         """Return until when the last move that came to nothing delays the owner's next; None without such a move."""
-        move = self._unsettled.get(pod.owner)
+        constrained = bool(pod.shape.unmodelled)
+        move, since = self._unsettled.get(pod.owner), self._failed_at.get(pod.owner)
         if move is None:
-            return None
-        since = self._failed_at.get(pod.owner, -1.0)
-        if since < move.at:
+            # There were more unsettled owners than are recorded.
+            return (
+                None if since is None or pod.owner in self._ended_well else since + _delay(1, constrained=constrained)
+            )
+        if since is None or since < move.at:
             # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
                 return None
             since = move.at
-        return since + _delay(move.times, constrained=bool(pod.shape.unmodelled))
+        return since + _delay(move.times, constrained=constrained)
 
     def _kept_until(self, owner: str, move: UnsettledMove) -> float:
         since = max(move.at, self._failed_at.get(owner, 0.0))

@@ -160,7 +160,7 @@ class UnsettledOwner(ApiModel):
     time: Timestamp
     """When its latest move began."""
     pods: Count = 0
-    """Number of its pods in the pool at that time."""
+    """Number of its pods in the pool at that time; 0 once all moved pods are replaced."""
 
 
 class Decision(ApiModel):
