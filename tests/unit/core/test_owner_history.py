@@ -273,6 +273,17 @@ def test_a_slow_replacement_that_becomes_ready_where_it_was_meant_to_run_was_not
     assert len(plan.moves) == 2
 
 
+def test_a_forced_move_that_ends_well_does_not_settle_a_move_by_choice_that_came_to_nothing() -> None:
+    failed = pod_move(owned("gone", on="n1"), "aws", at=NOW - 200, source="nebius", kind=MoveKind.FAILBACK, order=1)
+    failed = msgspec.structs.replace(failed, outcome=Outcome.RETURNED)
+    forced = pod_move(owned("lost", on="n1"), "crusoe", at=NOW - 100, source="nebius", order=2)
+    state = changed(CALM, unsettled={"rs-1": UnsettledMove(1, NOW - 200, 0)}, failed_at={"rs-1": NOW - 190})
+    new = owned("new", on="c1", created=NOW - 99, appeared=2, ready=True)
+    plan = home(new, *web(), moves=(failed, forced), state=state)
+    assert set(blocked(plan).values()) - {Reason.DWELLING} == {Reason.MOVE_FAILED}
+    assert set(plan.state.recorded.unsettled) == {"rs-1"}
+
+
 def test_the_record_of_an_owner_is_gone_once_its_move_has_ended_well() -> None:
     state = changed(CALM, unsettled={"rs-1": UnsettledMove(0, NOW - 100, 1)})
     seen = replaced("a1", is_ready=True)

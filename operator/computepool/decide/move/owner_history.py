@@ -45,6 +45,8 @@ SHARE: Final = 4
 """One of so many pods of an owner may be under way, as a Deployment's default maxUnavailable has it."""
 EARLIER_SECONDS: Final = 60.0
 """The moves of an earlier leader are recorded for this long before its latest."""
+MAX_REMEMBERED: Final = 10_000
+"""If more owners than this have moved well, most are forgotten: their next move goes alone again."""
 MAX_OWNER: Final = 128
 """Length of the longest uid that is recorded. The API server's own uids have 36 characters."""
 _DOUBLINGS: Final = 16
@@ -72,7 +74,7 @@ class OwnerHistory:
         self._failed_at = dict(state.memory.failed_at)
         self._moved_well = set(state.memory.moved_well)
         self._ended_well: set[str] = set()
-        """Owners whose latest known move has ended well."""
+        """Owners whose latest known move by choice has ended well."""
         self._under_way: Counter[str] = Counter()
         """By owner: moves that this process knows and whose replacement is not Ready."""
         self._still_there: Counter[str] = Counter()
@@ -127,7 +129,7 @@ class OwnerHistory:
         return OwnerOutlook(
             {owner: kept[owner] for owner in newest},
             {owner: at for owner, at in self._failed_at.items() if owner in kept or owner in moving},
-            frozenset(self._moved_well),
+            frozenset(self._moved_well if len(self._moved_well) <= MAX_REMEMBERED else self._moved_well & moving),
         )
 
     # --- inside
@@ -150,11 +152,13 @@ class OwnerHistory:
         waiting = [move for move in moves if move.awaits_ready]
         self._under_way[owner] = len(waiting)
         self._still_there[owner] = sum(move.outcome is Outcome.RUNS for move in waiting)
-        last = max((move for move in moves if move.ended_well or move.came_to_nothing), key=_time, default=None)
+        ended = [move for move in moves if move.by_choice and (move.ended_well or move.came_to_nothing)]
+        last = max(ended, key=_time, default=None)
+        if last is None or last.ended_well:
+            self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
         if last is None:
             return
         if last.ended_well:
-            self._moved_well.add(owner)
             self._ended_well.add(owner)
             if not any(move.by_choice for move in waiting):
                 self._unsettled.pop(owner, None)
@@ -173,10 +177,10 @@ class OwnerHistory:
         constrained = bool(pod.shape.unmodelled)
         move, since = self._unsettled.get(pod.owner), self._failed_at.get(pod.owner)
         if move is None:
-            # There were more unsettled owners than are recorded.
-            return (
-                None if since is None or pod.owner in self._ended_well else since + _delay(1, constrained=constrained)
-            )
+            # Without a record: the move ended well at last, or there were more unsettled owners than are recorded.
+            if since is None or pod.owner in self._ended_well:
+                return None
+            return since + _delay(1, constrained=constrained)
         if since is None or since < move.at:
             # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
