@@ -9,7 +9,7 @@ import pytest
 
 from e2e import brisk, objects, pools
 from e2e.operator import OperatorProcess
-from e2e.scene import COUNT, FIRST, LABELS, SECOND, WORK, Scene, away, work
+from e2e.scene import COUNT, FIRST, LABELS, SECOND, THIRD, WORK, Scene, away, work
 from e2e.site import Site
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -25,15 +25,21 @@ def ready(site: Site) -> int:
     return sum(map(objects.is_ready, staying))
 
 
-def wait_unsettled(scene: Scene, times: int) -> Json:
-    """Wait until the status counts so many failed moves of an owner; return the entry."""
+def give_up_soon(scene: Scene) -> None:
+    """Have a pod that a provider does not bind offered to the next one after two seconds."""
+    providers = scene.site.api.get(pools.POOLS, scene.pool)["spec"]["providers"]
+    soon = [entry | {"provisionTimeoutSeconds": 2} for entry in providers]
+    brisk.set_spec(scene.site, scene.pool, {"providers": soon})
 
-    def turned(found: list[Json]) -> Json | None:
+
+def wait_unsettled(scene: Scene, times: int) -> None:
+    """Wait until the status counts so many failed moves of an owner."""
+
+    def turned(found: list[Json]) -> bool:
         entries = found[0].get("status", {}).get("unsettledMoves", []) if found else []
-        return next((dict(entry) for entry in entries if entry.get("times", 0) == times), None)
+        return any(entry.get("times", 0) == times for entry in entries)
 
-    what = f"{times} failed moves of an owner"
-    return scene.site.api.wait_for(pools.POOLS, turned, name=scene.pool, what=what)
+    scene.site.api.wait_for(pools.POOLS, turned, name=scene.pool, what=f"{times} failed moves of an owner")
 
 
 def test_a_pod_that_can_not_run_at_home_is_brought_home_once_and_then_left(
@@ -54,19 +60,14 @@ def test_a_pod_that_can_not_run_at_home_is_brought_home_once_and_then_left(
             site.api.patch("nodes", name, {"metadata": {"labels": {"example.com/rack": "one"}}})
         site.create(resident | {"spec": resident["spec"] | {"nodeSelector": {"kubernetes.io/hostname": rack}}})
         site.wait_bound(1, labels="role=stays")
-        timeouts = [entry | {"provisionTimeoutSeconds": 2} for entry in _providers(scene)]
-        brisk.set_spec(site, scene.pool, {"providers": timeouts})
+        give_up_soon(scene)
         site.create(work(2, affinity=apart))
         scene.history.wait(lambda: scene.evicted() == 1, "the first to be brought home")
-        assert wait_unsettled(scene, 1)["pods"] == 2
+        wait_unsettled(scene, 1)
         site.wait_bound(2, labels=WORK)
         pools.wait_condition(site, scene.pool, "Degraded", "False", "MoveFailed")
         scene.let_pass(operator)
         assert scene.evicted() == 1
-
-
-def _providers(scene: Scene) -> list[Json]:
-    return list(scene.site.api.get(pools.POOLS, scene.pool)["spec"]["providers"])
 
 
 def test_without_replacements_a_single_pod_is_lost(site: Site, operator: OperatorProcess) -> None:
@@ -110,12 +111,14 @@ def test_a_drain_tries_a_pod_with_constraints_alone(site: Site, operator: Operat
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": LABELS},
     }
-    with away(site, [work(4, topologySpreadConstraints=[spread])], count=0) as scene:
-        nodes = [name for names in scene.nodes.values() for name in names]
-        for name in nodes:
-            zone = "far" if name in scene.nodes[SECOND] else "near"
-            site.api.patch("nodes", name, {"metadata": {"labels": {ZONE: zone}}})
-        site.wait_bound(4, labels=WORK)
+    with away(site, [], count=0) as scene:
+        near = [*site.add_nodes(FIRST, 1, gpus=4), *scene.nodes[FIRST], *scene.nodes[THIRD]]
+        for zone, names in (("near", near), ("far", scene.nodes[SECOND])):
+            for name in names:
+                site.api.patch("nodes", name, {"metadata": {"labels": {ZONE: zone}}})
+        give_up_soon(scene)
+        site.create(work(4, topologySpreadConstraints=[spread]))
+        brisk.wait_settled(site, {FIRST: 2, SECOND: 2})
         scene.history.wait(lambda: ready(site) == 4, "all to be Ready")
         brisk.drain(site, scene.pool, SECOND)
         scene.history.wait(lambda: scene.evicted() == 1, "the first to leave")
