@@ -314,7 +314,7 @@ def pool_state(
 ) -> PoolState:
     """What the pass before has left, each part in its place. `breakers`: with their timers where these run."""
     timed = {name: one for name, one in breakers.items() if isinstance(one, tuple)}
-    recorded = {name: fields.pop(name) for name in ("spend", "recent_moves") if name in fields}
+    recorded = {name: fields.pop(name) for name in ("spend", "recent_moves", "unsettled") if name in fields}
     return PoolState(
         Recorded(
             saturation.saturated,

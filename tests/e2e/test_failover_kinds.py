@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("operator")
         objects.gpu_deployment("work", 4, labels=LABELS),
         objects.gpu_statefulset("work", 4, labels=LABELS),
         # One pod: for each that went, a Job waits twice as long before it makes another, from ten seconds on.
-        objects.gpu_job("work", 1, labels=LABELS, runs=3600),
+        objects.gpu_job("work", 1, labels=LABELS, runs=3600, annotations={brisk.MOVABLE: "true"}),
     ],
     ids=lambda workload: workload["kind"],
 )
@@ -28,6 +28,7 @@ def test_the_pods_of_a_controller_leave_a_drained_provider_one_for_one(site: Sit
         brisk.drain(site, scene.pool, SECOND)
         brisk.wait_settled(site, {THIRD: count})
         assert scene.evicted() == count
+        scene.history.wait(lambda: len(scene.history.here("work")) == count, "the recorder to see the last pod bound")
         assert all(one.evicted is not None for one in scene.history.lives("work") if not one.here)
         assert len(scene.history.lives("work")) == 2 * count
 
@@ -65,7 +66,7 @@ def test_higher_priorities_leave_first(site: Site) -> None:
     site.api.apply(_priority_class("e2e-high", 1000))
     high = objects.gpu_deployment("high", 2, labels=LABELS, priorityClassName="e2e-high")
     with away(site, [work(4), high], failover={"maxConcurrentMoves": 1}) as scene:
-        brisk.drain(site, scene.pool, SECOND)
+        scene.break_down(SECOND)
         brisk.wait_settled(site, {THIRD: COUNT})
         assert [one.app for one in scene.history.evicted()] == ["high"] * 2 + ["work"] * 4
 

@@ -239,7 +239,7 @@ def test_pods_tell_whose_they_are_whether_they_are_ready_and_whether_they_may_be
         assert set(by_kind) == {"ReplicaSet", "StatefulSet", ""}
         replica_set = (await asyncio.to_thread(site.api.list, "replicasets.apps", site.namespace))[0]
         assert by_kind["ReplicaSet"].owner == replica_set["metadata"]["uid"]
-        said = {kind: (pod.movable, pod.do_not_disrupt) for kind, pod in by_kind.items()}
+        said = {kind: (pod.movable, pod.protected_until > 0) for kind, pod in by_kind.items()}
         assert said == {"ReplicaSet": (False, False), "StatefulSet": (None, True), "": (True, False)}
 
     play(site, scenario)

@@ -11,7 +11,7 @@ import msgspec
 
 from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import BreakerSpec, ComputePool
-from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, PoolState, RecentMoves
+from computepool.model.state import Breaker, BreakerTimers, NodeFault, PoolState, RecentMoves, UnsettledMove
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -26,6 +26,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             recorded,
             breakers=_each(recorded.breakers, lambda of, breaker: _breaker(breaker, spec, f"{name}/{of}", now)),
             recent_moves=_moves(recorded.recent_moves, now),
+            unsettled=_each(recorded.unsettled, lambda _, move: _unsettled(move, now)),
         ),
         msgspec.structs.replace(
             memory,
@@ -37,7 +38,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             last_bound_offer=_each(memory.last_bound_offer, lambda _, at: min(at, now)),
             stable_since=_past(memory.stable_since, now),
             moved_before=_past(memory.moved_before, now),
-            failed_returns=_each(memory.failed_returns, lambda _, failed: _failed_return(failed, now)),
+            failed_at=_each(memory.failed_at, lambda _, at: min(at, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
         ),
     )
@@ -65,8 +66,9 @@ def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
     return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now))
 
 
-def _failed_return(failed: FailedReturn, now: float) -> FailedReturn:
-    return failed if failed.at <= now else msgspec.structs.replace(failed, at=now)
+def _unsettled(move: UnsettledMove, now: float) -> UnsettledMove:
+    # As with recent moves, those of the second in which a leader took over are rounded up.
+    return move if move.at <= now + 1.0 else msgspec.structs.replace(move, at=floor(now) - 1.0)
 
 
 def _moves(recent: RecentMoves, now: float) -> RecentMoves:

@@ -16,6 +16,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
+from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, SHARE, owned_pods
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import request_of, requested_by
@@ -173,6 +174,25 @@ def _few_moves(checked: _Checked) -> Iterable[Breach]:
             yield Breach(6, f"{count} moves begin, and maxConcurrentMoves is {most}")
 
 
+def _after_good_ends(checked: _Checked) -> Iterable[Breach]:
+    """Invariant 11: a move by choice follows no move of its owner that came to nothing or whose end is not known."""
+    chosen = Counter(move.pod.owner for move in checked.plan.moves if move.by_choice and move.pod.owner)
+    if not chosen:
+        return
+    snapshot = checked.context.snapshot
+    moves = [move for move in snapshot.moves if move.pod.owner in chosen]
+    under_way = Counter(move.pod.owner for move in moves if move.awaits_ready)
+    well = {move.pod.owner for move in moves if move.ended_well} | checked.context.state.memory.moved_well
+    for owner, count in chosen.items():
+        at_once = count + under_way[owner]
+        if at_once > 1 and (owner not in well or at_once > _pods_of(owner, checked.context) // SHARE):
+            yield Breach(11, f"{at_once} pods of the owner {owner} are under way at once")
+    ended = sorted((move for move in moves if move.ended_well or move.came_to_nothing), key=lambda move: move.at)
+    for move in {move.pod.owner: move for move in ended}.values():
+        if move.came_to_nothing and checked.context.now < move.at + FIRST_DELAY_SECONDS:
+            yield Breach(11, f"a pod of the owner of {_name(move.pod)} moves, whose move came to nothing")
+
+
 def _each_pod_once(checked: _Checked) -> Iterable[Breach]:
     """Invariant 8: a plan has one action for a pod at most, and none while it terminates or its patch is under way."""
     plan, snapshot = checked.plan, checked.context.snapshot
@@ -205,6 +225,7 @@ _CHECKS: Final[tuple[Callable[[_Checked], Iterable[Breach]], ...]] = (
     _held_back,
     _reason_to_leave,
     _few_moves,
+    _after_good_ends,
     _each_pod_once,
     _own_only,
 )
@@ -232,6 +253,11 @@ def _only_new_pods_fail(context: Context, source: Supply, pod: Pod) -> bool:
     if not pod.ready or source.provider.drain or (fault is not None and fault.reason is not Reason.BLACK_HOLE):
         return False
     return health.starts_none or (fault is not None and not health.troubled)
+
+
+def _pods_of(owner: str, context: Context) -> int:
+    pods = owned_pods(context.snapshot, context.pool).get(owner)
+    return 0 if pods is None else pods.count
 
 
 def _is_home_free(context: Context) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.demand.overflow import Hold
 from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
-from computepool.model.moves import MoveKind, PodMove
+from computepool.model.moves import MoveKind, PodMove, is_by_choice
 from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
 
@@ -54,10 +54,19 @@ class Move(msgspec.Struct, frozen=True):
     """Whether the pod is deleted instead of evicted, because its node is lost and the policy says so."""
     room_seconds: float = 0.0
     """How long the target is given to make a node for the replacement; 0 if the replacement has a place already."""
+    drain: bool = False
+    """Whether the pod leaves a drained provider although nothing is wrong with its node."""
 
-    def begin(self, at: float) -> PodMove:
-        """Return the life of the move, which begins at `at` (seconds since the epoch)."""
-        return PodMove(self.pod, self.source, self.target, self.kind, at, room_seconds=self.room_seconds)
+    @property
+    def by_choice(self) -> bool:
+        """Whether the pod could as well stay: only a forced move leaves what fails."""
+        return is_by_choice(self.kind, drain=self.drain)
+
+    def begun(self, at: float) -> PodMove:
+        """Return the move as it is followed from now on. `at`: seconds since the epoch."""
+        return PodMove(
+            self.pod, self.source, self.target, self.kind, at, drain=self.drain, room_seconds=self.room_seconds
+        )
 
 
 class BlockedMove(msgspec.Struct, frozen=True):

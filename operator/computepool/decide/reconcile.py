@@ -144,12 +144,20 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         joined=assessment.health.joined,
         moved_before=before.memory.moved_before,
         rate=before.memory.rate,
-        failed_returns=before.memory.failed_returns,
+        failed_at=before.memory.failed_at,
+        moved_well=before.memory.moved_well,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers), memory)
     saturation, moves = assessment.saturation, decided.moves
-    recorded = Recorded(saturation.saturated, decided.admitting, breakers, decided.budget.spend, moves.recent_moves)
+    recorded = Recorded(
+        saturation.saturated,
+        decided.admitting,
+        breakers,
+        decided.budget.spend,
+        moves.recent_moves,
+        moves.outlook.unsettled,
+    )
     return PoolState(
         recorded,
         msgspec.structs.replace(
@@ -160,7 +168,8 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             stable_since=moves.stable_since,
             moved_before=moves.moved_before,
             rate=decided.budget.rate,
-            failed_returns=moves.failed_returns,
+            failed_at=moves.outlook.failed_at,
+            moved_well=moves.outlook.moved_well,
             unknown_since=moves.unknown_since,
         ),
     )

@@ -159,6 +159,8 @@ class PodSpec(Wire):
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[msgspec.Raw] | None = None
+    scheduling_group: Any = None
+    workload_ref: Any = None
 
 
 class Condition(Wire):
@@ -196,6 +198,7 @@ class PodStatus(Wire):
     reason: str = ""
     conditions: list[Condition] | None = None
     nominated_node_name: str = ""
+    start_time: str | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
 
@@ -219,16 +222,10 @@ class FailedPodMeta(ObjectMeta):
     managed_fields: list[ManagedFields] | None = None
 
 
-class FailedPodStatus(PodStatus):
-    """The status of a failed pod. Of other pods it is not needed when their kubelet accepted them."""
-
-    start_time: str | None = None
-
-
 class FailedPod(Wire):
     metadata: FailedPodMeta
     spec: PodSpec
-    status: FailedPodStatus = msgspec.field(default_factory=FailedPodStatus)
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
 
 
 # -- nodes

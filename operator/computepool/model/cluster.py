@@ -87,8 +87,12 @@ class Pod(msgspec.Struct, frozen=True):
     """The value of its annotation computepool.io/movable; None without one."""
     appeared: int = 0
     """Event number at which this process first saw the pod: the same counter as `PodMove.order`."""
-    do_not_disrupt: bool = False
-    """Whether it asks autoscalers not to disrupt it. Every move except a failover honours that."""
+    protected_until: float = 0.0
+    """Until when it asks not to be disrupted; 0 if it does not ask, infinity without an end. Moves by choice wait."""
+    gang: bool = False
+    """Whether it runs only together with other pods, by a mark of `model.gang_marks`."""
+    started: float | None = None
+    """When a kubelet accepted it (status.startTime); None before that."""
     ready: bool = False
     """Whether its Ready condition is True."""
     failing: bool = False
@@ -97,7 +101,7 @@ class Pod(msgspec.Struct, frozen=True):
     """Whether its virtual kubelet refuses it, and leaves it pending."""
     ready_since: float | None = None
     """When it became Ready; None while it is not Ready, or if that is not known."""
-    started: bool = False
+    has_run: bool = False
     """Whether any of its containers has run."""
 
     @property

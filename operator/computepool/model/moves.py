@@ -13,6 +13,10 @@ machine, because an answer of the API server may come before or after the matchi
 
     Runs -> Left -> Replaced -> Ready
                 \-> Returned, LandedElsewhere, NotReplaced
+    A replacement that comes after the move was given up still counts: NotReplaced -> Replaced ...
+
+A move is by choice (a failback, a reschedule, or a drain of a provider that works) or forced. What came of a move
+decides when the next move by choice of the same owner may begin (decide/move/owner_history.py).
 
 Everything that affects either machine is in this file. An event that is not in the table of its machine is a defect of
 the operator, and raises UnexpectedEventError. Code that counts moves reads the properties of `PodMove`; no other file
@@ -28,8 +32,9 @@ import msgspec
 from computepool.model.cluster import Pod
 
 KEPT_SECONDS: Final = 300.0
-"""Moves are remembered at least this long, however short the dwell: limits count moves under way, and a move in vain is
-not repeated for this long."""
+"""Moves are remembered at least this long, however short the dwell: limits count moves under way."""
+FOLLOWED_SECONDS: Final = 86_400.0
+"""A move whose replacement is not Ready is remembered at most this long: the next move by choice of its owner waits."""
 PENDING_SECONDS: Final = 120.0
 """After its pod was let go, a move counts as under way for this long while its replacement is not bound. A move to a
 provider that still has to make a node may take longer (`PodMove.room_seconds`)."""
@@ -116,7 +121,7 @@ class OutcomeEvent(StrEnum):
     LOSE = "lose"
     """The replacement is gone before it was Ready."""
     GIVE_UP = "give up"
-    """PENDING_SECONDS are over, or the pod has no owner."""
+    """PENDING_SECONDS are over since the pod was to end, or the pod has no owner."""
 
 
 REQUESTS: Final[Mapping[tuple[Request, RequestEvent], Request]] = {
@@ -141,6 +146,10 @@ OUTCOMES: Final[Mapping[tuple[Outcome, OutcomeEvent], Outcome]] = {
     (Outcome.REPLACED, OutcomeEvent.BECOME_READY): Outcome.READY,
     # Its owner makes another one.
     (Outcome.REPLACED, OutcomeEvent.LOSE): Outcome.LEFT,
+    # The replacement came late.
+    (Outcome.NOT_REPLACED, OutcomeEvent.BIND): Outcome.REPLACED,
+    (Outcome.NOT_REPLACED, OutcomeEvent.BIND_BACK): Outcome.RETURNED,
+    (Outcome.NOT_REPLACED, OutcomeEvent.BIND_ELSEWHERE): Outcome.ELSEWHERE,
 }
 UNANSWERED: Final = frozenset({Request.DECIDED, Request.RECORDED, Request.ASKED})
 ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
@@ -148,8 +157,12 @@ OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
 """Outcomes of moves whose replacement is not bound yet."""
 TOLD: Final = (Outcome.REPLACED, Outcome.ELSEWHERE, Outcome.RETURNED, Outcome.NOT_REPLACED)
 """Outcomes that show where the replacement went. Ready only follows Replaced."""
-IN_VAIN: Final = frozenset({Outcome.RETURNED, Outcome.NOT_REPLACED})
-"""Outcomes of moves after which the same workload makes no room again for some time."""
+UNREPLACED: Final = frozenset({Outcome.LEFT, Outcome.NOT_REPLACED})
+"""Outcomes of moves for which a replacement is looked for."""
+STARTING: Final = frozenset({Outcome.RUNS, Outcome.LEFT, Outcome.REPLACED})
+"""Outcomes of moves whose replacement may still become Ready where it was meant to run."""
+NOTHING: Final = frozenset({Outcome.RETURNED, Outcome.ELSEWHERE, Outcome.NOT_REPLACED})
+"""Outcomes of moves by choice that came to nothing."""
 
 
 class UnexpectedEventError(Exception):
@@ -183,6 +196,10 @@ class PodMove(msgspec.Struct, frozen=True):
     """The pod's earlier move, before it was decided again."""
     room_seconds: float = 0.0
     """How long the target is given to make a node for the replacement; 0 if the replacement had a place at once."""
+    drain: bool = False
+    """Whether the pod leaves a drained provider although nothing is wrong with its node."""
+    ends_by: float = 0.0
+    """When the terminating pod should be gone (its deletionTimestamp); 0 until that is seen."""
 
     # --- events
 
@@ -237,19 +254,61 @@ class PodMove(msgspec.Struct, frozen=True):
         return not self.let_go and self.refused_since is not None
 
     @property
-    def expires_at(self) -> float:
-        """When the replacement is no longer awaited, in seconds since the epoch."""
-        return self.at + max(PENDING_SECONDS, self.room_seconds)
+    def by_choice(self) -> bool:
+        """Whether the pod could as well stay: only a forced move leaves what fails."""
+        return is_by_choice(self.kind, drain=self.drain)
 
     @property
-    def in_vain(self) -> bool:
-        """Whether the pod was let go, and its replacement came back or never came."""
-        return self.let_go and self.outcome in IN_VAIN
+    def came_to_nothing(self) -> bool:
+        """Whether it is a move by choice, and the pod's replacement is not where it was meant to be."""
+        return self.by_choice and self.let_go and self.outcome in NOTHING
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the replacement has become Ready where it was meant to run."""
+        return self.let_go and self.outcome is Outcome.READY
+
+    @property
+    def awaits_ready(self) -> bool:
+        """Whether the owner misses a Ready pod because of this move, or may do so at any moment."""
+        if not self.counts or not self.pod.owner:
+            return False
+        return self.outcome in STARTING or (self.outcome is Outcome.NOT_REPLACED and not self.by_choice)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is remembered for FOLLOWED_SECONDS, because its end is not known yet."""
+        if not self.let_go or not self.pod.owner:
+            return False
+        late = self.by_choice and self.outcome is Outcome.NOT_REPLACED
+        return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED)
+
+    @property
+    def given_up_at(self) -> float:
+        """When the replacement is given up. While the pod terminates, its replacement may have to wait for it."""
+        return max(self.at, self.ends_by) + self._patience
+
+    @property
+    def pending_until(self) -> float:
+        """Until when limits count it while its replacement is not bound.
+
+        A forced move does not wait for its pod: pods on dead nodes never end, and the other pods have to leave too.
+        """
+        return self.given_up_at if self.by_choice else self.at + self._patience
+
+    @property
+    def _patience(self) -> float:
+        return max(PENDING_SECONDS, self.room_seconds)
 
     def is_recent(self, now: float) -> bool:
         """Say whether no other decision about the pod is due."""
-        return self.unanswered or (self.let_go and now < self.expires_at)
+        return self.unanswered or (self.let_go and now < self.pending_until)
 
     def is_under_way(self, now: float) -> bool:
         """Say whether the replacement is still awaited."""
         return self.is_recent(now) and self.outcome in OPEN
+
+
+def is_by_choice(kind: MoveKind, *, drain: bool) -> bool:
+    """Say whether a move of this kind is by choice. `drain`: it leaves a drained provider that works."""
+    return drain or kind is not MoveKind.FAILOVER

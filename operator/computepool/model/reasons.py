@@ -159,8 +159,9 @@ class Reason(StrEnum):
     )
     LOST_NODE = (
         "LostNode",
-        "The pod's node is lost, so the pod is deleted and its controller makes another pod. A StatefulSet does so "
-        "only once the pod is gone from the API, which may take until the node is back or deleted.",
+        "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, and its controller makes "
+        "another pod. Otherwise a StatefulSet's pod stays: its name is taken until the node is back or deleted. If the "
+        "node has stopped for good, delete it or give it the taint node.kubernetes.io/out-of-service.",
     )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds and takes the pod back."
@@ -169,8 +170,9 @@ class Reason(StrEnum):
     NOT_MOVABLE = (
         "NotMovable",
         'The pod has no controller that would replace it, or its annotation computepool.io/movable is "false". '
-        "Where nothing is wrong, a pod also stays if it asks not to be disrupted, or if it belongs to a Job and that "
-        'annotation is not "true".',
+        "Where nothing is wrong, a pod also stays while it asks not to be disrupted, and if it belongs to a Job or a "
+        'gang and that annotation is not "true". Such a pod of a Job leaves only a node that is dead or about to go, '
+        "because its Job may not afford a failure.",
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",
@@ -198,12 +200,18 @@ class Reason(StrEnum):
         "at the owner and its pending pods.",
     )
     AT_MOVE_LIMIT = "AtMoveLimit", "The limit of moves at once or in a minute is reached. The pod waits for its turn."
-    DWELLING = "Dwelling", "The pod was moved less than failback.minDwellSeconds ago."
-    COMES_BACK = (
-        "ComesBack",
-        "A pod of the workload was brought home, but its replacement went to a standby by itself; so the workload's "
-        "pods stay there, each time for twice as long. Remove the standby's toleration from the pod template, or "
-        'annotate the template with computepool.io/movable: "false".',
+    DWELLING = "Dwelling", "The pod was moved or sent to a standby less than failback.minDwellSeconds ago."
+    MOVE_FAILED = (
+        "MoveFailed",
+        "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
+        "bound in time, or is bound on another provider than meant. The owner's pods stay, each time for twice as "
+        "long. Check why the replacement could not run there, or annotate the pod template with "
+        'computepool.io/movable: "false".',
+    )
+    AWAITS_REPLACEMENT = (
+        "AwaitsReplacement",
+        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready yet on the "
+        "provider that was meant. Until then no other pod of the owner moves by choice.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (

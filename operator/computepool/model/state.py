@@ -66,6 +66,17 @@ class Spend(msgspec.Struct, frozen=True):
     """The hourly cost of the pool's pods on standbys since `at`, in whole cents."""
 
 
+class UnsettledMove(msgspec.Struct, frozen=True):
+    """An owner whose latest move by choice has not ended well: it is under way, or it came to nothing."""
+
+    times: int
+    """How many of its moves by choice came to nothing in a row; 0 while the first is under way."""
+    at: float
+    """When the latest began, in whole seconds since the epoch."""
+    pods: int
+    """How many pods of the owner were in the pool then, with the moved pod; 0 once all moved pods are replaced."""
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """The part of the state that the pool's status records."""
 
@@ -79,6 +90,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """None without a budget."""
     recent_moves: RecentMoves = ()
     """The moves of the minute before the latest move: what `perMinute` counts."""
+    unsettled: Mapping[str, UnsettledMove] = MappingProxyType({})
+    """By the owner's uid: at most MAX_UNSETTLED owners, those whose latest move is the newest."""
 
 
 class Saturation(msgspec.Struct, frozen=True):
@@ -116,15 +129,6 @@ class NodeFault(msgspec.Struct, frozen=True):
     """Since when the fault is gone; None while it lasts."""
 
 
-class FailedReturn(msgspec.Struct, frozen=True):
-    """A workload was brought home, and its new pod went to a standby again by itself."""
-
-    times: int
-    """How often that happened in a row."""
-    at: float
-    """When it was last seen."""
-
-
 class Memory(msgspec.Struct, frozen=True):
     """The part of the state that dies with the process."""
 
@@ -149,8 +153,10 @@ class Memory(msgspec.Struct, frozen=True):
     """When an earlier leader last moved a pod; None if it moved none. `recent_moves` gives it after a restart."""
     rate: Decimal | None = None
     """The hourly cost of pods on standbys before rounding to cents; None if only the recorded rate is known."""
-    failed_returns: Mapping[str, FailedReturn] = MappingProxyType({})
-    """By owner of a workload that was brought home in vain not long ago."""
+    failed_at: Mapping[str, float] = MappingProxyType({})
+    """By owner: when this process last saw a move by choice come to nothing."""
+    moved_well: frozenset[str] = frozenset()
+    """Owners of which this process has seen a move end well, and since then no move by choice come to nothing."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
 
@@ -174,7 +180,11 @@ def restarted(recorded: Recorded, took_over: float = inf) -> PoolState:
     """
     latest = took_over if took_over == inf else ceil(took_over) - 1.0
     moves = tuple(sorted((min(at, latest), kind) for at, kind in recorded.recent_moves))
-    return PoolState(msgspec.structs.replace(recorded, recent_moves=moves))
+    unsettled = {
+        owner: move if move.at <= latest else msgspec.structs.replace(move, at=latest)
+        for owner, move in recorded.unsettled.items()
+    }
+    return PoolState(msgspec.structs.replace(recorded, recent_moves=moves, unsettled=unsettled))
 
 
 def recorded_in(pool: ComputePool) -> Recorded:
@@ -192,6 +202,10 @@ def recorded_in(pool: ComputePool) -> Recorded:
         breakers={found.name: _breaker(found.breaker) for found in providers if found.breaker != BreakerStatus()},
         spend=_spend(pool),
         recent_moves=_moves(pool.status.recent_moves),
+        unsettled={
+            move.owner: UnsettledMove(move.times, move.time.timestamp(), move.pods)
+            for move in pool.status.unsettled_moves
+        },
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
+from computepool.model.gang_marks import marks_gang
 from computepool.model.labels import Requirement, Term
 from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import MAX_AMOUNT, parse, whole
@@ -24,6 +25,7 @@ from computepool.model.well_known_keys import (
     PROVIDERS_ANNOTATION,
 )
 from computepool.observe.containers import any_has_run, any_not_starting
+from computepool.observe.disruption_protection import protected_until
 from computepool.observe.effective_request import effective_request
 from computepool.observe.refusals import is_refused
 
@@ -34,11 +36,6 @@ _INTERN_LIMIT: Final = 50_000
 MAX_ANNOTATION: Final = 4_096
 """Characters of an annotation that decisions read. A user may write a quarter of a megabyte."""
 _BOOLEANS: Final = {"true": True, "false": False}
-_DO_NOT_DISRUPT: Final = (
-    ("karpenter.sh/do-not-disrupt", "true"),
-    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
-)
-"""Annotations, with their values, by which a pod asks autoscalers to leave it where it is."""
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -67,7 +64,7 @@ class Records:
     def pod_of(self, meta: wire.ObjectMeta, spec: wire.PodSpec, status: wire.PodStatus) -> Pod:
         """Return the record of a pod. Raises ValueError if a part of it can't be read."""
         annotations = meta.annotations or {}
-        created = _seconds(meta.creation_timestamp) or 0.0
+        created, started = _seconds(meta.creation_timestamp) or 0.0, seconds_of(status.start_time)
         allowed = _bounded(annotations.get(PROVIDERS_ANNOTATION))
         owner, owner_kind = self._share(controller_of(meta.owner_references))
         unschedulable, ready, ready_since = _unschedulable_and_ready(status.conditions)
@@ -94,12 +91,14 @@ class Records:
             owner=owner,
             owner_kind=owner_kind,
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
-            do_not_disrupt=bool(annotations) and any(annotations.get(key) == value for key, value in _DO_NOT_DISRUPT),
+            protected_until=protected_until(annotations, started) if annotations else 0.0,
+            gang=_is_in_gang(meta, spec),
+            started=started,
             ready=ready,
             failing=refused or not_starting(status),
             refused=refused,
             ready_since=ready_since,
-            started=ready or any_has_run(status.container_statuses) or any_has_run(status.init_container_statuses),
+            has_run=ready or any_has_run(status.container_statuses) or any_has_run(status.init_container_statuses),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -229,6 +228,13 @@ def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[b
         elif condition.type == "PodScheduled":
             unschedulable = condition.status == "False" and condition.reason == "Unschedulable"
     return unschedulable, ready, since
+
+
+def _is_in_gang(meta: wire.ObjectMeta, spec: wire.PodSpec) -> bool:
+    """Say whether the pod runs only together with others: a mark says so, or the scheduler's own fields for groups."""
+    if spec.scheduling_group is not None or spec.workload_ref is not None:
+        return True
+    return marks_gang(meta.labels or (), meta.annotations or ())
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:

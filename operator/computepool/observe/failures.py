@@ -164,7 +164,7 @@ class Failures:
         if not failed.refused:
             return failed.stuck
         accepted_before = failed.accepted is not None and failed.accepted < at - ADMISSION_SECONDS
-        return not (started or failed.pod.started or failed.uid in self._started or accepted_before)
+        return not (started or failed.pod.has_run or failed.uid in self._started or accepted_before)
 
     def _add(self, failure: Failure) -> None:
         self._remove(failure.uid)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import KEPT_SECONDS, Outcome, OutcomeEvent, PodMove, RequestEvent
+from computepool.model.moves import FOLLOWED_SECONDS, KEPT_SECONDS, Outcome, OutcomeEvent, PodMove, RequestEvent
 from computepool.observe.replacements import ProviderOf, follow
 
 REMEMBERED: Final = 10_000
@@ -78,8 +78,8 @@ class Moves:
         else:
             # The replacement of a pod that was let go may have appeared since.
             order = before.order if before.let_go else self.order
-            decided = ("pod", "source", "target", "kind", "at", "room_seconds")
-            fields = {name: getattr(move, name) for name in decided}
+            names = ("target", "source", "kind", "drain", "pod", "at", "room_seconds")
+            fields = {name: getattr(move, name) for name in names}
             earlier = msgspec.structs.replace(before, earlier=None)
             move = before.on_request(RequestEvent.DECIDE, order=order, earlier=earlier, **fields)
         moves = self._by_pool.setdefault(pool, {})
@@ -158,9 +158,11 @@ class Moves:
         return self._pool_of.get(uid)
 
     def prune(self, pool: str, dwell: float) -> None:
-        """Forget a pool's moves that are older than `dwell` seconds and not under way."""
+        """Forget a pool's moves that are older than `dwell` seconds, or whose end is not seen for a day."""
         before = self._wall() - max(KEPT_SECONDS, dwell)
-        for move in [move for move in self._by_pool.get(pool, {}).values() if _is_over(move, before)]:
+        long_before = min(before, self._wall() - FOLLOWED_SECONDS)
+        moves = self._by_pool.get(pool, {}).values()
+        for move in [move for move in moves if _is_over(move, long_before if move.is_followed else before)]:
             self._forget(pool, move)
 
     # --- inside

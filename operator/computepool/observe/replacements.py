@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import Outcome, OutcomeEvent, PodMove
+from computepool.model.moves import UNREPLACED, Outcome, OutcomeEvent, PodMove
 
 ProviderOf = Callable[[Pod], str | None]
 """Returns the provider of a bound pod's node: empty for a node of no provider, None while the node is not seen."""
@@ -28,21 +28,25 @@ def follow(
     `pods` gives the pool's pods, bound and waiting; `pod_of` finds a pod by uid; `now` is in seconds since the epoch.
     """
     moved = {move.pod.uid: move for move in moves}
-    after = [_seen(move, moved.keys(), pod_of) for move in moves]
-    replacements = _matched(after, pods) if any(_awaits(move, now) for move in after) else {}
+    after = [_seen(move, moved.keys(), pod_of, now) for move in moves]
+    replacements = _matched(after, pods) if any(map(_awaits, after)) else {}
     return [
-        _replaced(move, replacements[move.pod.uid], moved, provider_of)
+        _replaced(move, replacements[move.pod.uid], moved, provider_of, now)
         if move.pod.uid in replacements
-        else _given_up(move, now)
+        else _given_up(_unmatched(move), now)
         for move in after
     ]
 
 
-def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | None]) -> PodMove:
+def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
     """Note that the pod has left, and what became of the replacement that is known."""
     if move.outcome is Outcome.RUNS:
         pod = pod_of(move.pod.uid)
-        return move if pod is not None and pod.deleting is None else move.on_outcome(OutcomeEvent.LEAVE)
+        if pod is not None and pod.deleting is None:
+            return move
+        move = move.on_outcome(OutcomeEvent.LEAVE)
+    if move.outcome is Outcome.LEFT:
+        return _ending(move, pod_of(move.pod.uid), now)
     if move.outcome is not Outcome.REPLACED:
         return move
     replacement = pod_of(move.replacement)
@@ -52,18 +56,27 @@ def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | Non
     return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="")
 
 
-def _awaits(move: PodMove, now: float) -> bool:
-    return move.outcome is Outcome.LEFT and bool(move.pod.owner) and move.is_recent(now)
+def _ending(move: PodMove, pod: Pod | None, now: float) -> PodMove:
+    """Note when the terminating pod should be gone; a pod that is gone has ended."""
+    ends_by = min(move.ends_by, now) if pod is None or pod.deleting is None else pod.deleting
+    return move if ends_by == move.ends_by else msgspec.structs.replace(move, ends_by=ends_by)
+
+
+def _awaits(move: PodMove) -> bool:
+    return move.outcome in UNREPLACED and bool(move.pod.owner) and move.counts
 
 
 def _matched(moves: Sequence[PodMove], pods: Callable[[], Iterable[Pod]]) -> dict[str, Pod]:
-    """Return the replacement of each moved pod that has left and is not replaced yet, by that pod's uid."""
-    waiting = sorted((move for move in moves if move.outcome is Outcome.LEFT and move.pod.owner), key=_order)
-    taken = {move.replacement for move in moves if move.outcome is not Outcome.LEFT}
+    """Return the replacement of each moved pod that has left and is not replaced yet, by that pod's uid.
+
+    Moves that were given up come last: most of their owners want fewer pods by now.
+    """
+    waiting = sorted((move for move in moves if move.outcome in UNREPLACED and move.pod.owner), key=_order)
+    taken = {move.replacement for move in moves if move.outcome not in UNREPLACED}
     candidates: dict[str, list[Pod]] = {move.pod.owner: [] for move in waiting}
     # Moved pods come first, in their earlier state: a pod that was moved on has still replaced another pod.
     known = {move.pod.uid: move.pod for move in moves}
-    known |= {pod.uid: pod for pod in pods() if pod.uid not in known}
+    known |= {pod.uid: pod for pod in pods() if pod.owner in candidates and pod.uid not in known}
     for pod in known.values():
         if pod.owner in candidates and pod.uid not in taken:
             candidates[pod.owner].append(pod)
@@ -71,12 +84,23 @@ def _matched(moves: Sequence[PodMove], pods: Callable[[], Iterable[Pod]]) -> dic
         # The first pod to appear is the last of the list; if that is unknown, bound pods came first.
         found.sort(key=lambda pod: (pod.appeared, pod.created, not pod.node, pod.uid), reverse=True)
     matched: dict[str, Pod] = {}
+    for outcome in (Outcome.LEFT, Outcome.NOT_REPLACED):
+        matched |= _in_turn([move for move in waiting if move.outcome is outcome], candidates)
+    return matched
+
+
+def _in_turn(waiting: Iterable[PodMove], candidates: dict[str, list[Pod]]) -> dict[str, Pod]:
+    """Match each move, in order, with the first pod of its owner that appeared since; take that pod out."""
+    matched: dict[str, Pod] = {}
+    too_early: dict[str, list[Pod]] = {}
     for move in waiting:
         found = candidates[move.pod.owner]
         while found and found[-1].appeared < move.order:
-            found.pop()
+            too_early.setdefault(move.pod.owner, []).append(found.pop())
         if found:
             matched[move.pod.uid] = found.pop()
+    for owner, pods in too_early.items():
+        candidates[owner].extend(reversed(pods))
     return matched
 
 
@@ -84,15 +108,16 @@ def _order(move: PodMove) -> int:
     return move.order
 
 
-def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: ProviderOf) -> PodMove:
+def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: ProviderOf, now: float) -> PodMove:
     """Note which pod replaces the moved pod, and where it is bound once it is."""
     found = msgspec.structs.replace(move, replacement=by.uid)
-    if not by.node:
-        return found
-    provider = moved[by.uid].source if by.uid in moved else provider_of(by)
+    provider = None
+    if by.node:
+        provider = moved[by.uid].source if by.uid in moved else provider_of(by)
     if provider is None:
-        return found
-    return found.on_outcome(_bound_on(provider, move), landed=provider)
+        return _given_up(found, now)
+    bound = found.on_outcome(_bound_on(provider, move), landed=provider)
+    return bound.on_outcome(OutcomeEvent.BECOME_READY) if by.ready and bound.outcome is Outcome.REPLACED else bound
 
 
 def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:
@@ -102,8 +127,11 @@ def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:
 
 
 def _given_up(move: PodMove, now: float) -> PodMove:
-    """Give up waiting for a replacement when its time is over, or at once if no owner makes one."""
-    over = move.let_go and now >= move.expires_at
-    if move.outcome is not Outcome.LEFT or not (over or not move.pod.owner):
-        return msgspec.structs.replace(move, replacement="") if move.outcome is Outcome.LEFT else move
-    return move.on_outcome(OutcomeEvent.GIVE_UP)
+    """Give up waiting for a replacement once its time is over, or at once if no owner makes one."""
+    over = not move.pod.owner or (move.let_go and now >= move.given_up_at)
+    return move.on_outcome(OutcomeEvent.GIVE_UP) if over and move.outcome is Outcome.LEFT else move
+
+
+def _unmatched(move: PodMove) -> PodMove:
+    forgets = move.outcome in UNREPLACED and move.replacement
+    return msgspec.structs.replace(move, replacement="") if forgets else move

@@ -210,7 +210,7 @@ class Store:
             self._may_burst_unpatched.discard(uid)
             self._pod_index.leave(pod)
             self.failures.recovered(uid)
-            if pod.started:
+            if pod.has_run:
                 self.failures.started(uid)
         self.in_flight.drop(uid)
 
@@ -223,7 +223,7 @@ class Store:
     def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
         known = self._pods.get(pod.uid)
-        if self.failures.ended(pod, listed=listed, started=known is not None and known.started):
+        if self.failures.ended(pod, listed=listed, started=known is not None and known.has_run):
             self._enqueue_pools(self._node_index.pools_of(pod.pod.node), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
@@ -241,16 +241,16 @@ class Store:
         now = self._wall()
         since = now if before.gated and not pod.gated else before.since
         ready_since = None if not pod.ready else before.ready_since if before.ready else now
-        started = before.started or pod.started
+        has_run = before.has_run or pod.has_run
         if (
             since == pod.since
             and before.appeared == pod.appeared
             and ready_since == pod.ready_since
-            and started == pod.started
+            and has_run == pod.has_run
         ):
             return pod
         return msgspec.structs.replace(
-            pod, since=since, appeared=before.appeared, ready_since=ready_since, started=started
+            pod, since=since, appeared=before.appeared, ready_since=ready_since, has_run=has_run
         )
 
     def _reclaim(self, pods: Iterable[Pod]) -> bool:
@@ -441,12 +441,17 @@ class Store:
 
 def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
     """Say whether nothing changed that decisions read. They read less of a pod that belongs to no pool."""
-    if not claimed and (before.ready is not after.ready or before.failing is not after.failing):
+    if not claimed:
         before = msgspec.structs.replace(
-            before, ready=after.ready, ready_since=after.ready_since, failing=after.failing, refused=after.refused
+            before,
+            ready=after.ready,
+            ready_since=after.ready_since,
+            failing=after.failing,
+            refused=after.refused,
+            started=after.started,
         )
-    # Only the end of a pod is judged by whether it had started.
-    return msgspec.structs.replace(before, resource_version=after.resource_version, started=after.started) == after
+    # Only the end of a pod is judged by whether it had run.
+    return msgspec.structs.replace(before, resource_version=after.resource_version, has_run=after.has_run) == after
 
 
 def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
@@ -460,4 +465,5 @@ def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
         return False
     if not before.node:
         return ours or bool(after.node)
-    return _same(msgspec.structs.replace(before, ready=after.ready, ready_since=after.ready_since), after, claimed=True)
+    starts = {"ready": after.ready, "ready_since": after.ready_since, "started": after.started}
+    return _same(msgspec.structs.replace(before, **starts), after, claimed=True)

@@ -10,7 +10,7 @@ from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
-from computepool.report.problems import message_about, node_problem, problems_of
+from computepool.report.problems import message_about, notices_of, problems_of
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
 BUDGET_EXHAUSTED = "BudgetExhausted"
@@ -85,12 +85,12 @@ def _bursting(report: PassReport) -> Verdict:
 
 
 def _degraded(report: PassReport) -> Verdict:
-    problems, nodes = problems_of(report), node_problem(report)
+    problems, notices = problems_of(report), notices_of(report)
     if problems:
-        return _TRUE, problems[0].reason, message_about([*problems, nodes] if nodes else problems)
+        return _TRUE, problems[0].reason, message_about([*problems, *notices])
     if (unseen := _unseen(report)) is not None:
         return unseen
-    return (_FALSE, nodes.reason, nodes.message) if nodes else _plain(_FALSE, Reason.ALL_WELL)
+    return (_FALSE, notices[0].reason, message_about(notices)) if notices else _plain(_FALSE, Reason.ALL_WELL)
 
 
 def _budget_exhausted(report: PassReport) -> Verdict:

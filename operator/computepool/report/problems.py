@@ -19,7 +19,7 @@ from computepool.model.text import cut, rfc3339
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
 
-STUCK: Final = (Reason.EVICTION_REFUSED, Reason.WOULD_STRAND)
+STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
 NAMED_NODES: Final = 5
 """How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
@@ -53,10 +53,30 @@ def message_about(problems: Sequence[Problem]) -> str:
     return cut(full_stop(first.message), max(MAX_MESSAGE - len(also), MAX_MESSAGE // 3)) + also
 
 
-def node_problem(report: PassReport) -> Problem | None:
+def notices_of(report: PassReport) -> list[Problem]:
+    """Return what a person should know, although it does not degrade the pool."""
+    return [notice for find in (_unhealthy_nodes, _failed_moves) if (notice := find(report)) is not None]
+
+
+def _failed_moves(report: PassReport) -> Problem | None:
+    """Name pods that stay because the last move of their owner came to nothing."""
+    unsettled = report.state.recorded.unsettled
+    pods = [
+        blocked.pod
+        for blocked in report.plan.blocked
+        if blocked.reason in (Reason.MOVE_FAILED, Reason.AWAITS_REPLACEMENT)
+        if (move := unsettled.get(blocked.pod.owner)) is not None and move.times
+    ]
+    if not pods:
+        return None
+    names = f"{counted(len(pods), 'pod')}, such as {pod_names(pods)}"
+    return Problem(Reason.MOVE_FAILED, f"{Reason.MOVE_FAILED.help} That is so for {names}.", names)
+
+
+def _unhealthy_nodes(report: PassReport) -> Problem | None:
     """Name the unhealthy nodes of providers that are in use.
 
-    They do not degrade the pool: their pods are moved, and one node in a hundred should wake nobody.
+    They do not degrade the pool: their pods are moved, and one node in a hundred is no reason to wake a person.
     """
     used = {supply.provider.name for supply in report.assessment.supplies if supply.breaker.closed}
     texts = [

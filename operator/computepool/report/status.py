@@ -1,7 +1,7 @@
 """The status of a pool, from one pass. Values only; writing it is for `act`."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -25,13 +25,14 @@ from computepool.model.api import (
     ProviderStatus,
     SelectorRequirement,
     TolerationSpec,
+    UnsettledOwner,
 )
 from computepool.model.api.base import MAX_COUNT
 from computepool.model.api.status import MAX_MONEY
 from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Spend
+from computepool.model.state import Breaker, Spend, UnsettledMove
 from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
@@ -58,6 +59,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         admission=_admission(report.plan.admission) if not report.plan.frozen else before.admission,
         budget=_budget(report.state.recorded.spend),
         recent_moves=moves_by_second(report.state.recorded.recent_moves),
+        unsettled_moves=_unsettled(report.state.recorded.unsettled),
         last_decision=_decision(report, before, now),
     )
 
@@ -124,6 +126,13 @@ def _budget(spend: Spend | None) -> BudgetStatus | None:
     if spend is None:
         return None
     return BudgetStatus(day=spend.day, spent=f"{min(spend.spent, MAX_MONEY):.6f}", time=moment(spend.at))
+
+
+def _unsettled(unsettled: Mapping[str, UnsettledMove]) -> tuple[UnsettledOwner, ...]:
+    return tuple(
+        UnsettledOwner(owner=owner, times=_count(move.times), time=moment(move.at), pods=_count(move.pods))
+        for owner, move in sorted(unsettled.items())
+    )
 
 
 def _devices(milli: int) -> int:

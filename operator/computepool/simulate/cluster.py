@@ -45,6 +45,8 @@ class Cluster:
         """With the status that was written last."""
         self.providers = providers_of(pool)
         self.grace_seconds = grace_seconds
+        self.start_seconds = 0.0
+        """How long pods take from their binding until they are Ready."""
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         """By uid."""
@@ -83,8 +85,31 @@ class Cluster:
         return self._put_pod(after)
 
     def bind_pod(self, uid: str, node: str) -> None:
-        """Bind a pod to a node, where it is ready at once."""
-        self.update_pod(uid, node=node, nominated="", unschedulable=False, ready=True, started=True)
+        """Bind a pod to a node, where it is Ready after `start_seconds`."""
+        ready = not self.start_seconds
+        self.update_pod(
+            uid,
+            node=node,
+            nominated="",
+            unschedulable=False,
+            ready=ready,
+            has_run=ready,
+            started=self._clock.now,
+        )
+
+    def make_pods_ready(self) -> None:
+        """Make the pods Ready that have started for long enough, on nodes that answer."""
+        for pod in self._starting():
+            if (pod.started or 0.0) + self.start_seconds <= self._clock.now:
+                self.update_pod(pod.uid, ready=True, has_run=True)
+
+    def next_ready(self) -> float | None:
+        """Return when the next pod becomes Ready; None: no pod is about to."""
+        return min(((pod.started or 0.0) + self.start_seconds for pod in self._starting()), default=None)
+
+    def _starting(self) -> list[Pod]:
+        started = (pod for pod in self.pods.values() if pod.started is not None and not pod.ready)
+        return [pod for pod in started if pod.deleting is None and self.is_answering(pod)]
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""

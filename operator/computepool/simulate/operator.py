@@ -104,7 +104,7 @@ class SimulatedOperator:
                 self._doubted.discard(burst.pod.uid)
                 self.store.start_offer(burst.pod.uid, Offer(burst.provider, now))
             for move in outcome.plan.moves:
-                self.store.moves.start(self._name, move.begin(now))
+                self.store.moves.start(self._name, move.begun(now))
         return PassReport(snapshot, outcome.assessment, outcome.plan, outcome.state)
 
     def carry_out(self, report: PassReport) -> None:

@@ -27,6 +27,8 @@ class Owners:
 
     def __init__(self, cluster: Cluster) -> None:
         """They learn of their pods at once."""
+        self.held = False
+        """Whether a quota refuses all new pods."""
         self.lineage: dict[str, str] = {}
         """By uid of every pod that was ever created here: what stays the same as pods replace one another."""
         self._cluster = cluster
@@ -52,6 +54,8 @@ class Owners:
 
     def replace_missing(self) -> int:
         """Let every owner create the pods that it misses; return how many."""
+        if self.held:
+            return 0
         missing, self._missing = self._missing, []
         for owner, lineage in missing:
             self._create(owner, f"{lineage}-r{next(self._numbers)}", lineage)

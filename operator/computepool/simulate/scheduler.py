@@ -1,7 +1,7 @@
 """A scheduler that binds pods where they fit, as kube-scheduler's filters have it."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.taints import tolerated
@@ -18,6 +18,8 @@ class Scheduler:
         """It knows what the cluster holds at once."""
         self.refused_by: dict[str, frozenset[str]] = {}
         """By pod uid: providers that it never binds the pod to, for reasons that no part of the operator can see."""
+        self.forbids: Callable[[Pod, Node], bool] = lambda _pod, _node: False
+        """Says whether a constraint that the operator does not model keeps a pod off a node now."""
         self._cluster = cluster
 
     def run(self) -> int:
@@ -48,7 +50,7 @@ class Scheduler:
         refused = self.refused_by.get(pod.uid)
         if refused and self._cluster.provider_of(node.name) in refused:
             return False
-        return fits(pod.shape, node, left[node.name])
+        return fits(pod.shape, node, left[node.name]) and not self.forbids(pod, node)
 
     def left(self) -> dict[str, Left]:
         """Return what is left of each node."""

@@ -57,17 +57,18 @@ class Simulation:
             before = self.cluster.version
             self.scheduler.run()
             report = self.step()
-            if self.cluster.version == before and not self.owners.missing:
+            if self.cluster.version == before and (self.owners.held or not self.owners.missing):
                 return report
         raise NoRestError(f"not at rest after {MOST_PASSES} passes")
 
     def wait(self, seconds: float) -> None:
-        """Let time pass; deleted pods end whose grace period is over by then."""
+        """Let time pass; then deleted pods end whose grace period is over, and pods become Ready that have started."""
         if seconds > REPLACED_WITHIN_SECONDS:
             self.owners.replace_missing()
         self.standby_seconds += seconds * self._on_standbys()
         self.clock.advance(seconds)
         self.cluster.end_deleted_pods()
+        self.cluster.make_pods_ready()
 
     def run(self, seconds: float) -> None:
         """Let time pass, with passes whenever the operator wants one, or a deleted pod ends.
@@ -76,7 +77,8 @@ class Simulation:
         """
         end = self.clock.now + seconds
         while self.clock.now < end:
-            times = (self.settle().plan.recheck_at, self.cluster.next_end(), end)
+            recheck_at = self.settle().plan.recheck_at
+            times = (recheck_at, self.cluster.next_end(), self.cluster.next_ready(), end)
             self.wait(max(0.0, min(at for at in times if at is not None) - self.clock.now))
         self.settle()
 

@@ -39,6 +39,13 @@ class Eviction:
     kind: MoveKind
     dead: bool
     """Whether its node did not answer."""
+    by_choice: bool = False
+    """Whether it could as well have stayed."""
+
+    @property
+    def owner(self) -> str:
+        """The part of the lineage that all pods of an owner share."""
+        return self.lineage.split("-")[0]
 
 
 class Fleet(Simulation):
@@ -50,6 +57,8 @@ class Fleet(Simulation):
         """Whether disruption budgets refuse all evictions."""
         self.cluster.held_by_budget = lambda _pod: self.refuses
         self.evictions: list[Eviction] = []
+        self.finished: set[str] = set()
+        """The lineages of pods that have ended by themselves."""
         self._last: dict[str, Eviction] = {}
 
     # -- what is played
@@ -67,6 +76,7 @@ class Fleet(Simulation):
     def finish(self, uids: Iterable[str]) -> None:
         """Pods end by themselves."""
         for uid in list(uids):
+            self.finished.add(self.lineage_of(uid))
             self.cluster.finish_pod(uid)
 
     def step(self) -> PassReport:
@@ -189,13 +199,32 @@ class Fleet(Simulation):
         """Invariant 6: one move per workload in minDwellSeconds, unless its node does not answer."""
         pod, dwell = moved.move.pod, self.cluster.pool.spec.failback.min_dwell_seconds
         eviction = Eviction(
-            self.lineage_of(pod.uid), moved.at, moved.move.kind, dead=not self.cluster.is_answering(pod)
+            self.lineage_of(pod.uid),
+            moved.at,
+            moved.move.kind,
+            dead=not self.cluster.is_answering(pod),
+            by_choice=moved.move.by_choice,
         )
         last = self._last.get(eviction.lineage)
         early = last is not None and not eviction.dead and eviction.at < last.at + dwell - 1
         assert not early, f"{eviction.lineage} is moved again too soon"
+        if eviction.by_choice:
+            self._check_others_of_owner(eviction)
         self._last[eviction.lineage] = eviction
         self.evictions.append(eviction)
+
+    def _check_others_of_owner(self, eviction: Eviction) -> None:
+        """Invariant 11: an owner misses at most a quarter of its pods by moves by choice, or a single pod."""
+        alive = {self.lineage_of(pod.uid): pod for pod in self.pods() if pod.deleting is None}
+        missing = [
+            lineage
+            for lineage, last in self._last.items()
+            if last.by_choice and last.owner == eviction.owner and lineage not in (*self.finished, eviction.lineage)
+            if lineage not in alive or not alive[lineage].ready
+        ]
+        there = {lineage for lineage in alive if lineage.split("-")[0] == eviction.owner}
+        count = len(there.union(missing, (eviction.lineage,)))
+        assert len(missing) + 1 <= max(1, count // 4), f"{eviction.lineage} is moved while {missing} are"
 
     def _is_under_way(self, eviction: Eviction) -> bool:
         """Whether the pod made in the place of an evicted one is not bound yet."""

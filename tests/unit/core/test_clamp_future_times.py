@@ -9,7 +9,7 @@ from computepool.assess.clamp_future_times import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, Saturation
+from computepool.model.state import Breaker, BreakerTimers, NodeFault, Saturation, UnsettledMove
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, unhealthy_node
 from tests.unit.core.passes import decided
@@ -77,9 +77,11 @@ def test_a_place_counts_from_now_on() -> None:
     assert (dict(back.fitting), dict(back.last_bound_offer)) == ({("p", "nebius"): NOW}, {"nebius": NOW})
 
 
-def test_a_workload_that_came_back_is_left_from_now_on() -> None:
-    back = clamped_to(NOW, pool_state(failed_returns={"rs-1": FailedReturn(2, NOW + HOURS)}), TWO).memory
-    assert dict(back.failed_returns) == {"rs-1": FailedReturn(2, NOW)}
+def test_an_owner_whose_move_came_to_nothing_waits_from_now_on() -> None:
+    ahead = pool_state(unsettled={"rs-1": UnsettledMove(2, NOW + HOURS, 3)}, failed_at={"rs-1": NOW + HOURS})
+    back = clamped_to(NOW, ahead, TWO)
+    assert dict(back.recorded.unsettled) == {"rs-1": UnsettledMove(2, NOW - 1, 3)}
+    assert dict(back.memory.failed_at) == {"rs-1": NOW}
 
 
 def test_moves_of_the_future_count_as_made_just_now() -> None:

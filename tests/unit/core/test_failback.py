@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from computepool.decide.move.failback_window import opening_of, window_problem
 from computepool.model.api import Window
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import FailedReturn, PoolState, Saturation
+from computepool.model.state import PoolState, Saturation
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
     CALM,
@@ -91,12 +91,18 @@ def test_pods_that_wait_for_the_primary_go_first() -> None:
 def test_pods_on_their_way_home_do_not_count_as_waiting() -> None:
     gone = owned("gone", on="n1")
     new = pod("new", owner="rs-1", waited=1)
-    plan = home(owned("web", on="n1"), new, moves=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
+    web = owned("web", on="n1", owner="rs-2")
+    plan = home(web, new, moves=(pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),))
     assert moved_to(plan) == {"web": "aws"}
 
 
 def test_headroom_stays_free_after_the_move() -> None:
-    pods = [pod("b", 8, on="a1"), pod("c", 4, on="a2"), owned("three", 3, on="n1"), owned("two", 2, on="n1", age=60)]
+    pods = [
+        pod("b", 8, on="a1"),
+        pod("c", 4, on="a2"),
+        owned("three", 3, on="n1"),
+        owned("two", 2, on="n1", age=660, owner="rs-2"),
+    ]
     # 10 % of 16 are two, rounded up: of the four that are free two may be taken.
     plan = home(*pods)
     assert moved_to(plan) == {"two": "aws"}
@@ -107,17 +113,17 @@ def test_headroom_stays_free_after_the_move() -> None:
 
 def test_places_of_those_on_their_way_home_are_taken() -> None:
     gone = owned("gone", 4, on="n1")
-    pods = [pod("b", 8, on="a1"), pod("c", 4, on="a2"), owned("web", 1, on="n1")]
+    pods = [pod("b", 8, on="a1"), pod("c", 4, on="a2"), owned("web", 1, on="n1", owner="rs-2")]
     on_its_way = (pod_move(gone, "aws", at=NOW - 1, kind=MoveKind.FAILBACK),)
     assert blocked(home(*pods, failback={"headroomPercent": 0}, moves=on_its_way)) == {"web": Reason.WOULD_STRAND}
 
 
 def test_the_most_expensive_provider_first_then_the_least_important_then_the_youngest() -> None:
     pods = [
-        owned("cheap", on="n1", age=60),
-        owned("vip", on="c1", priority=9),
-        owned("old", on="c1", age=900),
-        owned("young", on="c1", age=100),
+        owned("cheap", on="n1", age=660, owner="rs-2"),
+        owned("vip", on="c1", priority=9, owner="rs-3"),
+        owned("old", on="c1", age=900, owner="rs-4"),
+        owned("young", on="c1", age=700, owner="rs-5"),
     ]
     plan = home(*pods, providers=PRICED, failback={"maxConcurrentMoves": 9, "perMinute": 9})
     assert [move.pod.name for move in plan.moves] == ["young", "old", "vip", "cheap"]
@@ -125,19 +131,19 @@ def test_the_most_expensive_provider_first_then_the_least_important_then_the_you
 
 def test_a_provider_without_a_price_comes_last() -> None:
     of = (provider("aws"), provider("nebius"), provider("crusoe", price="1"))
-    plan = home(owned("x", on="n1"), owned("y", on="c1"), providers=of)
+    plan = home(owned("x", on="n1"), owned("y", on="c1", owner="rs-2"), providers=of)
     assert [move.pod.name for move in plan.moves] == ["y", "x"]
 
 
 def test_home_limits_are_its_own() -> None:
-    pods = [owned(f"p{index}", on="n1") for index in range(5)]
+    pods = [owned(f"p{index}", on="n1", owner=f"rs-{index}") for index in range(5)]
     plan = home(*pods)
     assert len(plan.moves) == 2
     assert set(blocked(plan).values()) == {Reason.AT_MOVE_LIMIT}
 
 
 def test_who_asks_not_to_be_disturbed_stays() -> None:
-    assert blocked(home(owned("web", on="n1", do_not_disrupt=True))) == {"web": Reason.NOT_MOVABLE}
+    assert blocked(home(owned("web", on="n1", protected_until=inf))) == {"web": Reason.NOT_MOVABLE}
 
 
 def test_pods_of_jobs_come_home_only_if_they_say_so() -> None:
@@ -158,80 +164,6 @@ def test_pods_in_trouble_are_failovers() -> None:
     assert move_of(plan, "web").kind is MoveKind.FAILOVER
 
 
-# -- in vain
-
-
-def homeward(gone: Any, at: float) -> Any:
-    return pod_move(gone, "aws", at=at, kind=MoveKind.FAILBACK)
-
-
-def test_a_workload_that_goes_back_by_itself_is_left_for_twice_as_long_each_time_up_to_a_day() -> None:
-    run, state, now = owned("web-0", on="n1", tolerates=["nebius"]), CALM, NOW
-    of, moved = pool(failback=STABLE), list[float]()
-    under_way: tuple[Any, ...] = ()
-    nodes = [node("a1"), node("n1"), node("c1")]
-    while len(moved) < 12:
-        plan = decided(snapshot(of, nodes, [run], moves=under_way), state, now)
-        state = plan.state
-        if plan.moves:
-            moved.append(now)
-            under_way = (homeward(run, now),)
-            # The scheduler prefers it there.
-            run = owned(f"web-{len(moved)}", on="n1", tolerates=["nebius"], created=now + 1)
-            now += 10
-            continue
-        until = stay_of(plan, run.name).until
-        assert until is not None
-        # What is remembered of moves is over with their dwell.
-        now, under_way = until, under_way if until < moved[-1] + 600 else ()
-    waits = [later - earlier - 10 for earlier, later in pairwise(moved)]
-    assert waits == [1200, 2400, 4800, 9600, 19200, 38400, 76800, *[86400] * 4]
-
-
-def test_it_is_told_and_holds_for_all_pods_of_the_workload_and_no_other() -> None:
-    gone = owned("gone", on="n1")
-    back = owned("back", on="n1", created=NOW - 9)
-    pods = [back, owned("sibling", on="n1"), owned("other", on="n1", owner="rs-2")]
-    plan = home(*pods, moves=(homeward(gone, NOW - 10),))
-    assert blocked(plan) == {"back": Reason.COMES_BACK, "sibling": Reason.COMES_BACK}
-    assert stay_of(plan, "back").until == NOW + 1200
-    assert moved_to(plan) == {"other": "aws"}
-
-
-def test_pods_that_were_brought_home_together_count_once() -> None:
-    first, second = owned("first", on="n1"), owned("second", on="n1")
-    under_way = (homeward(first, NOW - 10), homeward(second, NOW - 5))
-    pods = [owned("third", on="n1", created=NOW - 9)]
-    plan = home(*pods, moves=under_way)
-    later = home(*pods, owned("fourth", on="n1", created=NOW - 4), moves=under_way, state=plan.state)
-    assert [failed.times for failed in later.state.memory.failed_returns.values()] == [1]
-
-
-def test_one_that_was_sent_on_again_was_not_brought_home_in_vain() -> None:
-    gone = owned("gone", on="n1")
-    back = owned("back", on="n1", created=NOW - 9, sent=[("nebius", NOW - 5)])
-    plan = home(back, owned("sibling", on="n1"), moves=(homeward(gone, NOW - 10),))
-    assert blocked(plan) == {"back": Reason.DWELLING}
-    assert moved_to(plan) == {"sibling": "aws"}
-
-
-@pytest.mark.parametrize(
-    "state",
-    [pool_state(Saturation(False), stable_since=NOW - 5), pool_state(Saturation(True))],
-    ids=["was not stable then", "is not stable"],
-)
-def test_one_that_was_made_while_the_primary_was_not_stable_may_have_been_admitted(state: PoolState) -> None:
-    gone, back = owned("gone", on="n1"), owned("back", on="n1", created=NOW - 9)
-    assert dict(home(back, state=state, moves=(homeward(gone, NOW - 10),)).state.memory.failed_returns) == {}
-
-
-def test_what_came_back_is_forgotten_a_day_after_its_time() -> None:
-    state = changed(CALM, failed_returns={"rs-1": FailedReturn(3, NOW - 4800 - 86400)})
-    assert dict(home(state=state).state.memory.failed_returns) == {}
-    kept = changed(CALM, failed_returns={"rs-1": FailedReturn(3, NOW - 4799 - 86400)})
-    assert dict(home(state=kept).state.memory.failed_returns) == kept.memory.failed_returns
-
-
 # -- the primary's breaker
 
 
@@ -242,7 +174,7 @@ def test_no_pod_comes_home_to_a_primary_that_has_failed() -> None:
 
 def test_exactly_one_comes_home_to_a_half_open_primary() -> None:
     state = pool_state(Saturation(True), breakers={"aws": half_open("a1")})
-    pods = [owned("one", on="n1"), owned("two", on="n1", age=60)]
+    pods = [owned("one", on="n1", owner="rs-1"), owned("two", on="n1", age=660, owner="rs-2")]
     plan = home(*pods, state=state)
     assert moved_to(plan) == {"two": "aws"}
     assert stay_of(plan, "one").rejected == (("aws", Reason.CANARY_UNDER_WAY),)

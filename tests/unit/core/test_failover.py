@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import pytest
@@ -164,8 +165,9 @@ def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> No
         ({"owner_kind": "DaemonSet"}, False, None),
         ({"owner_kind": "Node"}, False, None),
         ({"deleting": NOW + 5}, False, None),
-        ({"do_not_disrupt": True}, True, None),
-        ({"owner_kind": "Job"}, True, None),
+        ({"protected_until": inf}, True, None),
+        ({"owner_kind": "Job"}, False, Reason.NOT_MOVABLE),
+        ({"owner_kind": "Job", "movable": True}, True, None),
     ],
     ids=[
         "bare",
@@ -174,8 +176,9 @@ def test_who_only_observes_does_not_wait_for_a_taint_and_records_no_move() -> No
         "of a daemon set",
         "static",
         "on its way",
-        "do_not_disrupt",
+        "asks not to be disrupted",
         "of a job",
+        "of a job that can afford it",
     ],
 )
 def test_who_may_be_moved(fields: dict[str, Any], moves: bool, why: Reason | None) -> None:
@@ -239,7 +242,7 @@ def test_pods_leave_a_node_that_comes_and_goes_in_every_moment_in_which_it_is_ba
 
 
 def test_a_provider_that_has_failed_and_is_well_again_keeps_the_pods_that_it_still_has_unless_it_is_drained() -> None:
-    pods = [owned("was-unhealthy", on="n1"), owned("well", on="n2")]
+    pods = [owned("was-unhealthy", on="n1"), owned("well", on="n2", owner="rs-2")]
     nodes = [node("a1"), unhealthy_node("n1", ready="True"), node("n2", taints=[QUARANTINE])]
     state = pool_state(node_faults=RECOVERED, breakers={"nebius": opened()})
 

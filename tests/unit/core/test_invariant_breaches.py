@@ -13,11 +13,11 @@ from computepool.decide.context import Context
 from computepool.decide.invariants import InvariantBreachError, check_invariants
 from computepool.decide.plan import Admission, Burst, Move, Plan
 from computepool.model.cluster import Node, Offer, Pod
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, Outcome
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure, Snapshot
 from computepool.model.state import PoolState
-from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
+from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import faults_of, half_open, opened, owned, unhealthy_node
 from tests.unit.core.passes import decided
 
@@ -66,6 +66,14 @@ def replaced(**fields: Any) -> Callable[[Plan], Plan]:
 
 
 REFUSED = tuple(Failure(f"f{index}", "a1", "other", NOW, refused=True) for index in range(3))
+
+
+def coming_home(name: str) -> Move:
+    return move(owned(name, 1, on="c1"), "aws", MoveKind.FAILBACK, "crusoe")
+
+
+LEAVING = pod_move(owned("gone", 1, on="c1"), "aws", at=NOW - 20, source="crusoe", kind=MoveKind.FAILBACK)
+RETURNED = msgspec.structs.replace(LEAVING, outcome=Outcome.RETURNED)
 ON_CRUSOE = owned("away", 2, on="c1")
 BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
     "a preferred provider was not asked": (1, replaced(bursts=(burst(PENDING[0], "crusoe"),)), {}),
@@ -117,6 +125,21 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         6,
         replaced(bursts=(), moves=tuple(move(owned(f"m{index}", 1, on="a1"), "crusoe") for index in range(2))),
         {"failover": {"maxConcurrentMoves": 1}},
+    ),
+    "two pods of an owner come home at first": (
+        11,
+        replaced(bursts=(), moves=tuple(coming_home(f"h{index}") for index in range(2))),
+        {"nodes": HEALTHY},
+    ),
+    "a pod comes home after a move that came to nothing": (
+        11,
+        replaced(bursts=(), moves=(coming_home("h"),)),
+        {"nodes": HEALTHY, "seen": {"moves": (RETURNED,)}},
+    ),
+    "a pod comes home while another of its owner does": (
+        11,
+        replaced(bursts=(), moves=(coming_home("h"),)),
+        {"nodes": HEALTHY, "seen": {"moves": (LEAVING,)}},
     ),
     "a pod twice": (8, replaced(bursts=(burst(PENDING[0], "nebius"), burst(PENDING[0], "nebius")), moves=()), {}),
     "a bound pod is burst": (8, replaced(bursts=(burst(WEB, "nebius"),), moves=()), {}),

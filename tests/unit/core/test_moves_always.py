@@ -31,6 +31,7 @@ def new_fleet(
     reschedule: str,
     dwell: int,
     admission: str,
+    start: float,
 ) -> Fleet:
     of = pool(
         provider("aws", price="10"),
@@ -45,7 +46,9 @@ def new_fleet(
         reschedule={"policy": reschedule},
         budget=budget,
     )
-    return Fleet(of, [node(name, 4) for name in NODES], grace=grace)
+    fleet = Fleet(of, [node(name, 4) for name in NODES], grace=grace)
+    fleet.cluster.start_seconds = start
+    return fleet
 
 
 class Moving(RuleBasedStateMachine):
@@ -65,6 +68,7 @@ class Moving(RuleBasedStateMachine):
                 "reschedule": st.sampled_from(("Never", "WhenSaturated")),
                 "dwell": st.sampled_from((60, 600)),
                 "admission": st.sampled_from(("WhenSaturated", "Always", "Off")),
+                "start": st.sampled_from((0.0, 0.0, 100.0)),
             }
         )
     )

@@ -9,7 +9,7 @@ import pytest
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, PoolState, Recorded, Spend, recorded_in, restarted
+from computepool.model.state import Breaker, PoolState, Recorded, Spend, UnsettledMove, recorded_in, restarted
 from tests.builders import pool, provider
 
 KEYED = provider("crusoe", tolerations=[{"key": "virtual", "operator": "Exists"}])
@@ -137,3 +137,13 @@ def test_what_is_recorded_was_moved_before_a_new_leader_took_over_whatever_its_c
     for since, latest in ((at + 30.5, at + 30), (at + 30, at + 29), (at + 7200, at + 3600)):
         state = restarted(recorded_in(of), since)
         assert state.recorded.recent_moves == ((at, MoveKind.FAILOVER), (latest, MoveKind.FAILBACK))
+
+
+def test_unsettled_moves_are_read_back_as_begun_before_a_new_leader_took_over() -> None:
+    at = datetime(2026, 11, 23, 5, tzinfo=UTC).timestamp()
+    moves = [{"owner": "u1", "times": 2, "time": "2026-11-23T05:00:00Z", "pods": 8}]
+    moves += [{"owner": "u2", "time": "2026-11-23T06:00:00Z"}]
+    of = pool(status={"unsettledMoves": moves})
+    assert recorded_in(of).unsettled == {"u1": UnsettledMove(2, at, 8), "u2": UnsettledMove(0, at + 3600, 0)}
+    later = restarted(recorded_in(of), at + 30.5).recorded.unsettled
+    assert later == {"u1": UnsettledMove(2, at, 8), "u2": UnsettledMove(0, at + 30, 0)}

@@ -119,12 +119,12 @@ class Life(RuleBasedStateMachine):
     # --- act
 
     @precondition(lambda self: self.running())
-    @rule(data=st.data())
-    def decide(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), kind=st.sampled_from((MoveKind.FAILOVER, MoveKind.FAILBACK)))
+    def decide(self, data: st.DataObject, kind: MoveKind) -> None:
         chosen = data.draw(st.sampled_from(self.running()))
         before = self.asked.get(chosen.uid)
         self.asked[chosen.uid] = Asked(chosen, at=self.clock.now, was_refused=bool(before and before.was_refused))
-        self.moves.start(POOL, PodMove(chosen, "nebius", TARGET, MoveKind.FAILOVER, self.clock.now))
+        self.moves.start(POOL, PodMove(chosen, "nebius", TARGET, kind, self.clock.now))
 
     @precondition(lambda self: self.at(Request.DECIDED))
     @rule(data=st.data())
@@ -230,7 +230,8 @@ class Life(RuleBasedStateMachine):
             assert (move.outcome is Outcome.RUNS) == (there is not None and there.deleting is None)
             assert move.counts == (known.request is not Request.REFUSED)
             assert (move.refused_since is not None) == known.was_refused
-            recent = known.request in UNANSWERED or (known.was_let_go and self.clock.now < known.at + PENDING_SECONDS)
+            ends = max(known.at, move.ends_by) if move.by_choice else known.at
+            recent = known.request in UNANSWERED or (known.was_let_go and self.clock.now < ends + PENDING_SECONDS)
             assert move.is_recent(self.clock.now) == recent
             if move.is_under_way(self.clock.now):
                 assert move.outcome in (Outcome.RUNS, Outcome.LEFT)
@@ -248,7 +249,7 @@ class Life(RuleBasedStateMachine):
                     assert by.node == "c1" or by.uid in self.asked
             if move.outcome is Outcome.NOT_REPLACED:
                 assert move.let_go
-                assert self.clock.now >= move.at + PENDING_SECONDS
+                assert self.clock.now >= max(move.at, move.ends_by) + PENDING_SECONDS
 
     @invariant()
     def a_story_that_has_ended_stays_as_it_is(self) -> None:

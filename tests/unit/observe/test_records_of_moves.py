@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import msgspec
 import pytest
 
+from computepool.model.gang_marks import GANG_ANNOTATIONS, GANG_LABELS
 from computepool.observe.decode import Records
 from tests.unit.observe.test_records import SERVED_POD, read_node, read_pod
 
 Json = dict[str, Any]
+STARTED = datetime(2026, 11, 23, 5, tzinfo=UTC).timestamp()
 
 
 def owned_by(kind: str, uid: str, *, controller: bool | None = True) -> Json:
@@ -51,16 +55,48 @@ def test_without_the_annotation_nothing_is_said_about_moving() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said", "do_not_disrupt"),
+    ("key", "said", "until"),
     [
-        ("karpenter.sh/do-not-disrupt", "true", True),
-        ("karpenter.sh/do-not-disrupt", "false", False),
-        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", True),
-        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", False),
+        ("karpenter.sh/do-not-disrupt", "true", inf),
+        ("karpenter.sh/do-not-disrupt", "false", 0),
+        ("karpenter.sh/do-not-disrupt", "4h", STARTED + 4 * 3600),
+        ("karpenter.sh/do-not-disrupt", "1h30m", STARTED + 5400),
+        ("karpenter.sh/do-not-disrupt", "1.5h0.5s", STARTED + 5400.5),
+        ("karpenter.sh/do-not-disrupt", "0s", STARTED),
+        ("karpenter.sh/do-not-disrupt", "1d", inf),
+        ("karpenter.sh/do-not-disrupt", "-4h", inf),
+        ("karpenter.sh/do-not-disrupt", "4 h", inf),
+        ("karpenter.sh/do-not-disrupt", "", inf),
+        ("karpenter.sh/do-not-disrupt", "9" * 400 + "h", inf),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", inf),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", 0),
     ],
 )
-def test_autoscalers_annotations_ask_to_be_left_alone(key: str, said: str, do_not_disrupt: bool) -> None:
-    assert read_pod(annotations={key: said}).do_not_disrupt is do_not_disrupt
+def test_autoscalers_annotations_ask_not_to_be_disrupted(key: str, said: str, until: float) -> None:
+    assert read_pod(annotations={key: said}, status={"startTime": "2026-11-23T05:00:00Z"}).protected_until == until
+
+
+def test_a_time_without_disruption_has_not_begun_before_the_pod_starts() -> None:
+    assert read_pod(annotations={"karpenter.sh/do-not-disrupt": "4h"}).protected_until == inf
+
+
+@pytest.mark.parametrize("key", GANG_LABELS)
+def test_a_label_marks_the_member_of_a_gang(key: str) -> None:
+    assert read_pod(labels={"app": "x", key: "any"}).gang
+
+
+@pytest.mark.parametrize("key", GANG_ANNOTATIONS)
+def test_an_annotation_marks_the_member_of_a_gang(key: str) -> None:
+    assert read_pod(annotations={key: "any"}).gang
+
+
+@pytest.mark.parametrize("field", ["schedulingGroup", "workloadRef"])
+def test_the_schedulers_own_field_marks_the_member_of_a_gang(field: str) -> None:
+    assert read_pod(spec={field: {"podGroupName": "g"}}).gang
+
+
+def test_other_pods_are_in_no_gang() -> None:
+    assert not read_pod(labels={"app": "web", "kueue.x-k8s.io/queue-name": "q"}, annotations={"a": "b"}).gang
 
 
 @pytest.mark.parametrize(("status", "ready"), [("True", True), ("False", False), ("Unknown", False)])
@@ -122,7 +158,7 @@ def test_a_ready_pod_says_since_when_unless_the_time_can_not_be_read(condition: 
 
 
 @pytest.mark.parametrize(
-    ("status", "started"),
+    ("status", "has_run"),
     [
         ({"containerStatuses": [container(running={})]}, True),
         ({"containerStatuses": [container(terminated={"exitCode": 1, "startedAt": "2026-11-23T05:00:00Z"})]}, True),
@@ -132,8 +168,8 @@ def test_a_ready_pod_says_since_when_unless_the_time_can_not_be_read(condition: 
     ],
     ids=str,
 )
-def test_a_pod_has_started_once_any_container_has_run(status: Json, started: bool) -> None:
-    assert read_pod(status=status).started is started
+def test_a_pod_has_started_once_any_container_has_run(status: Json, has_run: bool) -> None:
+    assert read_pod(status=status).has_run is has_run
 
 
 @pytest.mark.parametrize(

@@ -192,16 +192,16 @@ def test_a_pod_is_ready_since_it_was_seen_to_become_so_and_has_started_once_it_d
     scene = Scene()
     starting = pod("p", on="a1")
     put(scene.store, starting)
-    put(scene.store, changed(starting, started=True))
+    put(scene.store, changed(starting, has_run=True))
     put(scene.store, changed(starting, ready=True, ready_since=NOW - 77))
     found = scene.store.pod(starting.uid)
     assert found is not None
-    assert (found.ready_since, found.started) == (NOW, True)
+    assert (found.ready_since, found.has_run) == (NOW, True)
     scene.clock.now += 60
     put(scene.store, changed(starting, ready=True, ready_since=NOW - 77, labels={"new": "label"}))
     found = scene.store.pod(starting.uid)
     assert found is not None
-    assert (found.ready_since, found.started) == (NOW, True)
+    assert (found.ready_since, found.has_run) == (NOW, True)
     put(scene.store, changed(starting, ready=False))
     found = scene.store.pod(starting.uid)
     assert found is not None
@@ -214,7 +214,7 @@ def test_a_pod_is_ready_since_it_was_seen_to_become_so_and_has_started_once_it_d
 @pytest.mark.parametrize("gone_first", [False, True])
 def test_a_refused_pod_that_was_seen_to_start_is_no_failure_whichever_watch_is_first(gone_first: bool) -> None:
     scene = Scene()
-    running = pod("p", on="a1", owner="rs", started=True)
+    running = pod("p", on="a1", owner="rs", has_run=True)
     put(scene.store, running)
     if gone_first:
         scene.store.drop_pod(running.uid, AT)

@@ -12,7 +12,7 @@ from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import BreakerState, PoolStatus
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Spend
+from computepool.model.state import Breaker, Spend, UnsettledMove
 from computepool.report.pass_report import PassReport
 from computepool.report.status import moves_by_second, status_of
 from tests.builders import NOW, changed, node, pod, pod_move, pool, provider
@@ -201,3 +201,23 @@ def test_a_move_that_a_budget_holds_is_decided_once_however_often_it_is_tried() 
     told = status_of(both, before, AT).last_decision
     assert told is not None
     assert told.message.startswith("1 running pod(s) to be moved")
+
+
+@pytest.mark.parametrize("reason", [Reason.MOVE_FAILED, Reason.AWAITS_REPLACEMENT])
+def test_a_move_that_came_to_nothing_is_told_and_does_not_degrade_the_pool(reason: Reason) -> None:
+    stays = BlockedMove(pod("web", on="n1", owner="rs-1"), reason)
+    for times, told in ((0, "AllWell"), (1, "MoveFailed")):
+        of = planned(blocked=(stays,))
+        unsettled = {"rs-1": UnsettledMove(times, NOW - 60, 2)}
+        status, why, message = said(
+            msgspec.structs.replace(of, state=changed(of.state, unsettled=unsettled)), "Degraded"
+        )
+        assert (status, why) == ("False", told)
+        assert ("default/web" in message) == bool(times)
+
+
+def test_a_pod_whose_name_is_taken_on_a_lost_node_degrades_the_pool() -> None:
+    stays = BlockedMove(pod("db-0", on="n1", owner="sts-1"), Reason.LOST_NODE)
+    status, reason, message = said(planned(blocked=(stays,)), "Degraded")
+    assert (status, reason) == ("True", "LostNode")
+    assert "default/db-0" in message

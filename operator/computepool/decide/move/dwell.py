@@ -1,4 +1,4 @@
-"""How long a moved pod dwells. Invariant 6: one move per workload in minDwellSeconds."""
+"""How long a pod dwells that was moved or sent to a standby. Invariant 6: one move per workload in minDwellSeconds."""
 
 from computepool.decide.move.pending_moves import SKEW_SECONDS, LatestMoves
 from computepool.model.cluster import Pod
@@ -17,8 +17,17 @@ class Dwell:
         self._now = now
         self._moved = LatestMoves(move for move in snapshot.moves if now < move.at + seconds and move.counts)
 
+    def on_standby_until(self, pod: Pod) -> float | None:
+        """Return until when a pod on a standby stays before a move by choice; None if it may leave.
+
+        However it came there, its start on another provider costs as much as after a move.
+        """
+        arrived = max((pod.created, *(offer.at for offer in pod.offers))) if pod.started is None else pod.started
+        until = min(arrived, self._now) + self._seconds
+        return until if until > self._now else None
+
     def until(self, pod: Pod) -> float | None:
-        """Return until when the pod dwells, in seconds since the epoch; None if it does not dwell."""
+        """Return until when a moved pod dwells, in seconds since the epoch; None if it does not dwell."""
         moved = self._moved.before(pod)
         times = [] if moved is None else [moved]
         if self._before is not None:

@@ -3,10 +3,12 @@
 from typing import Final
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import MoveKind
 
 NODE_BOUND: Final = frozenset({"DaemonSet", "Node"})
 """Kinds of owners whose pods belong to their node."""
+JOB: Final = "Job"
+NAMED: Final = "StatefulSet"
+"""The kind of owner whose pods have fixed names: a pod is replaced only after its name is free."""
 STORAGE: Final = frozenset({"volumes", "resourceClaims"})
 """Fields of pods that `fit` does not model and that may bind a pod to its provider."""
 
@@ -16,17 +18,24 @@ def node_bound(pod: Pod) -> bool:
     return pod.owner_kind in NODE_BOUND or pod.deleting is not None or pod.finished
 
 
-def movable(pod: Pod, kind: MoveKind) -> bool:
-    """Say whether the pod may be moved: it has a controller, or its annotation allows moves.
+def movable(pod: Pod) -> bool:
+    """Say whether the pod may be moved at all: it has a controller, or its annotation allows moves."""
+    return pod.movable is not False and (bool(pod.owner) or pod.movable is True)
 
-    A Job counts an eviction as a failure of the pod, and may fail for good. Its pods leave failing nodes, where they
-    would fail anyway. Reschedule and failback move them only if their annotation allows moves.
+
+def movable_by_choice(pod: Pod, now: float) -> bool:
+    """Say whether the pod may be moved although it could as well stay.
+
+    A Job counts an eviction as a failure of the pod, and may fail for good. A gang stops when a single member leaves.
+    Such pods move only if their annotation allows moves. No pod moves while it asks not to be disrupted.
     """
-    if pod.movable is False or (not pod.owner and pod.movable is not True):
-        return False
-    if kind is MoveKind.FAILOVER:
-        return True
-    return not pod.do_not_disrupt and (pod.owner_kind != "Job" or pod.movable is True)
+    alone = pod.owner_kind != JOB and not pod.gang
+    return movable(pod) and pod.protected_until <= now and (alone or pod.movable is True)
+
+
+def may_fail_its_job(pod: Pod) -> bool:
+    """Say whether an eviction may make the pod's Job fail for good: the operator does not know what Jobs allow."""
+    return pod.owner_kind == JOB and pod.movable is not True
 
 
 def storage_bound(pod: Pod) -> bool:

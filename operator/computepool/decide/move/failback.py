@@ -12,7 +12,6 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import FULL
 from computepool.decide.account.budget import NOTHING, cost_of
-from computepool.decide.move.failback_backoff import FailbackBackoff
 from computepool.decide.move.failback_window import opening_of
 from computepool.decide.move.failover import gives_up
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, Rejected
@@ -26,7 +25,7 @@ NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections of pods that can only run on a standby."""
 
 
-def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, stable_since: float | None) -> None:
+def fail_back(planner: MovePlanner, excess: Decimal, stable_since: float | None) -> None:
     """Decide which pods come home.
 
     `excess`: hourly cost above the budget; `stable_since`: since when the primary is healthy and not saturated.
@@ -38,7 +37,6 @@ def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, s
         return
     opening = opening_of(spec.failback.window, planner.context.now)
     candidates = _candidates(planner)
-    backoff.note((candidate.pod for candidate in candidates), stable_since)
     if wanted and not opening.open:
         planner.blocked.recheck(opening.recheck_at)
         if not returning:
@@ -48,10 +46,10 @@ def fail_back(planner: MovePlanner, excess: Decimal, backoff: FailbackBackoff, s
         return
     for candidate in candidates:
         if returning > 0 and planner.cost(candidate) > 0:
-            if _bring_home(planner, candidate, backoff, Reason.BUDGET_RETURN):
+            if _bring_home(planner, candidate, Reason.BUDGET_RETURN):
                 returning -= planner.cost(candidate)
         elif wanted and opening.open:
-            _bring_home(planner, candidate, backoff, Reason.COMES_HOME)
+            _bring_home(planner, candidate, Reason.COMES_HOME)
         elif wanted:
             planner.blocked.add(candidate.pod, Reason.OUTSIDE_WINDOW, until=opening.recheck_at)
 
@@ -150,13 +148,9 @@ def _pod_waits(planner: MovePlanner) -> bool:
     return any(pod.uid not in returning for pod in fitting)
 
 
-def _bring_home(planner: MovePlanner, candidate: MoveCandidate, backoff: FailbackBackoff, reason: Reason) -> bool:
+def _bring_home(planner: MovePlanner, candidate: MoveCandidate, reason: Reason) -> bool:
     """Move one pod home if it may leave and the primary has a place. Say whether it moves."""
     home = planner.context.primary
-    until = backoff.until(candidate.pod)
-    if until is not None:
-        planner.blocked.add(candidate.pod, Reason.COMES_BACK, until=until)
-        return False
     if not planner.may_leave(candidate, MoveKind.FAILBACK):
         return False
     request = request_of(candidate.pod, planner.context.resource)

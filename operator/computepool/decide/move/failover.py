@@ -17,6 +17,8 @@ from typing import Final
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
+from computepool.decide.context import Context
+from computepool.decide.move.eligibility import NAMED, may_fail_its_job
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
@@ -28,8 +30,10 @@ from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
-DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
-"""Faults of nodes whose pods probably do not run."""
+DEAD_AFTER_SECONDS: Final = 90.0
+"""A node whose heartbeat has been silent for this long counts as dead."""
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+"""The taint by which a person confirms that a node has stopped. Kubernetes then removes terminating pods from it."""
 FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.DRAINED})
 """Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
@@ -114,8 +118,18 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if why is not None:
         planner.blocked.add(candidate.pod, why)
         return
-    lost, dead = _is_lost(planner, candidate, unknown_since), _is_dead(planner, candidate)
-    if not planner.may_leave(candidate, MoveKind.FAILOVER, dwells=not dead):
+    lost = _is_lost(planner, candidate, unknown_since)
+    if not lost and _keeps_name(planner, candidate):
+        planner.blocked.add(candidate.pod, Reason.LOST_NODE)
+        return
+    dead = is_dead(planner.context, candidate.info.node)
+    if not dead and may_fail_its_job(candidate.pod):
+        planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
+        planner.blocked.recheck(_dead_at(planner.context, candidate.info.node))
+        return
+    fault = _present_fault(planner.context.assessment, candidate.supply, candidate.info.node.name)
+    drain = candidate.supply.provider.drain and fault is None
+    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
         return
     target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0
     if not isinstance(target, Provider):
@@ -127,7 +141,8 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
         room_seconds = target.timeout
     reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
     reason = Reason.LOST_NODE if lost else reason
-    planner.move(candidate, target, MoveKind.FAILOVER, reason, release=lost, room_seconds=room_seconds)
+    flags = {"release": lost, "drain": drain}
+    planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
 
 
 def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
@@ -165,11 +180,34 @@ def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     return fault is not None and fault.reason is Reason.NODE_SILENT
 
 
-def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
+def is_dead(context: Context, node: Node) -> bool:
+    """Say whether the node has stopped for good, or is about to: its pods lose nothing more by an eviction.
+
+    Its status is Unknown, its heartbeat has been silent for DEAD_AFTER_SECONDS, or a taint announces its end. All other
+    faults are doubts: the pods may run on.
+    """
+    dead_at = _dead_at(context, node)
+    if node.ready == "Unknown" or (dead_at is not None and context.now >= dead_at):
+        return True
+    return any(taint.key in context.spec.health.removal_taints for taint in node.taints)
+
+
+def _dead_at(context: Context, node: Node) -> float | None:
+    """Return when the node counts as dead if its heartbeat stays silent; None if its heartbeat was never seen."""
+    heard = context.snapshot.heartbeats.get(node.name)
+    if heard is None or not context.spec.health.silent_seconds:
+        return None
+    return max(heard, context.snapshot.listening_since) + DEAD_AFTER_SECONDS
+
+
+def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
+    """Say whether the pod's name is taken for as long as its node does not answer, so that no other pod replaces it."""
     node = candidate.info.node
+    if candidate.pod.owner_kind != NAMED or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
+        return False
     fault = _fault_of(planner.context.assessment, candidate.supply, node.name)
-    dead = fault is not None and fault.clear_since is None and fault.reason in DEAD
-    return node.ready == "Unknown" or dead
+    silent = fault is not None and fault.clear_since is None and fault.reason is Reason.NODE_SILENT
+    return node.ready == "Unknown" or silent
 
 
 def _is_lost(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> bool:

@@ -2,28 +2,23 @@
 
 The fewest pods that make room leave a single node. They have a lower priority than the pending pod, and standbys have
 room for all of them now, so no move makes another move necessary. The scheduler may still give the place to the moved
-pod's own replacement. Then that workload makes no room again for a while, so an attempt in vain is not repeated. After
-a restart, no workload does: it is unknown what the earlier leader's moves came to.
+pod's own replacement. Then the move came to nothing, and the owner's next move waits (`owner_history`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from computepool.assess.capacity.providers import Provider
-from computepool.decide.move.eligibility import movable
 from computepool.decide.move.planner import MoveCandidate, MovePlanner
 from computepool.model.accelerators import request_of
 from computepool.model.api import ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.labels import Selector
-from computepool.model.moves import KEPT_SECONDS, MoveKind
+from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.taints import tolerated
 
 TRIES = 64
 """Largest number of sets of pods that one pass tries to move."""
-IN_VAIN_SECONDS: Final = KEPT_SECONDS
-"""After the eviction of a move in vain, the workload makes no room for this long."""
 
 
 class Site:
@@ -70,15 +65,11 @@ class Site:
         return {name: gap for name, gap in gaps.items() if gap > 0}
 
 
-def make_room(planner: MovePlanner, stuck: Sequence[Pod], moved_before: float | None) -> None:
-    """Decide which pods make room for each stuck pod. `moved_before`: when an earlier leader last moved a pod."""
+def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
+    """Decide which pods make room for each stuck pod."""
     context = planner.context
     saturated = context.assessment.saturation.saturated is True and context.assessment.primary.breaker.closed
     if context.spec.reschedule.policy is ReschedulePolicy.NEVER or not saturated or not stuck:
-        return
-    if moved_before is not None and context.now < moved_before + IN_VAIN_SECONDS:
-        # It is unknown what the moves of the earlier leader came to.
-        planner.blocked.recheck(moved_before + IN_VAIN_SECONDS)
         return
     sites = _sites(planner)
     tries = TRIES
@@ -100,13 +91,12 @@ def make_room(planner: MovePlanner, stuck: Sequence[Pod], moved_before: float | 
 def _sites(planner: MovePlanner) -> list[Site]:
     moving = {move.pod.uid for move in planner.pending.under_way}
     selector = planner.context.spec.reschedule.pod_selector.compiled()
-    in_vain = _last_in_vain(planner)
     return [
         Site(
             info,
             free,
             leaving=[pod for pod in info.pods if pod.uid in moving or _is_leaving(pod, planner.context.now)],
-            movable=list(_movable(planner, info, selector, in_vain)),
+            movable=list(_movable(planner, info, selector)),
         )
         for info, free in planner.account.remainders_on_primary()
     ]
@@ -122,37 +112,48 @@ def _options(planner: MovePlanner, pod: Pod, sites: Iterable[Site]) -> Iterable[
     max_moves = planner.limits.remaining(MoveKind.RESCHEDULE)
     for site in sites:
         others = [other for other in site.movable if other.pod.priority < pod.priority and site.is_closed_to(other.pod)]
-        victims = fewest(site.lacks(pod), others, planner.context.resource)
+        victims = _fewest_in_turn(planner, site.lacks(pod), others)
         if victims and len(victims) <= max_moves:
             yield site, victims
         elif victims:
             planner.blocked.recheck(planner.limits.recheck_at(MoveKind.RESCHEDULE))
 
 
-def _movable(
-    planner: MovePlanner, info: NodeInfo, selector: Selector, in_vain: Mapping[str, float]
-) -> Iterable[MoveCandidate]:
+def _movable(planner: MovePlanner, info: NodeInfo, selector: Selector) -> Iterable[MoveCandidate]:
     """Yield the pods of a node that may be moved."""
     for candidate in planner.candidates(planner.context.assessment.primary, (info,)):
         pod = candidate.pod
-        refused = pod.uid in planner.pending.refused
-        if refused or not selector.matches(pod.labels) or not movable(pod, MoveKind.RESCHEDULE):
+        if pod.uid in planner.pending.refused or not selector.matches(pod.labels):
             continue
-        until = max(planner.dwells_until(pod) or 0.0, in_vain.get(pod.owner, 0.0) + IN_VAIN_SECONDS)
-        if until > planner.context.now:
-            planner.blocked.recheck(until)
-        else:
+        stays = planner.why_not_by_choice(candidate)
+        if stays is None:
             yield candidate
+        else:
+            planner.blocked.recheck(stays[1])
 
 
-def _last_in_vain(planner: MovePlanner) -> dict[str, float]:
-    """Return by owner when a pod was last moved in vain to make room."""
-    in_vain: dict[str, float] = {}
-    for move in planner.context.snapshot.moves:
-        owner = move.pod.owner
-        if owner and move.kind is MoveKind.RESCHEDULE and move.in_vain:
-            in_vain[owner] = max(move.at, in_vain.get(owner, 0.0))
-    return in_vain
+def _fewest_in_turn(
+    planner: MovePlanner, gaps: Mapping[str, int], pods: Sequence[MoveCandidate]
+) -> list[MoveCandidate]:
+    """Return few pods that close the gaps, of each owner only as many as may be under way; empty if they do not."""
+    resource = planner.context.resource
+    victims = fewest(gaps, pods, resource)
+    if len(_at_once(planner, victims)) == len(victims):
+        return victims
+    largest = sorted(pods, key=lambda candidate: -request_of(candidate.pod, resource))
+    return fewest(gaps, _at_once(planner, largest), resource)
+
+
+def _at_once(planner: MovePlanner, candidates: Iterable[MoveCandidate]) -> list[MoveCandidate]:
+    """Return the first candidates of each owner, as many as may be under way at once."""
+    chosen: list[MoveCandidate] = []
+    counts: dict[str, int] = {}
+    for candidate in candidates:
+        owner = candidate.pod.owner
+        counts[owner] = counts.get(owner, 0) + 1
+        if not owner or counts[owner] <= planner.history.remaining(candidate.pod):
+            chosen.append(candidate)
+    return chosen
 
 
 def fewest(gaps: Mapping[str, int], pods: Iterable[MoveCandidate], resource: str) -> list[MoveCandidate]:

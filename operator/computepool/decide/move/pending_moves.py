@@ -54,7 +54,7 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     def ends(self, kinds: Kinds) -> float | None:
         """Return when the first move of these kinds stops counting at the latest; None if that is unknown."""
-        ends = [move.expires_at for move in self.under_way if move.kind in kinds and not move.unanswered]
+        ends = [move.pending_until for move in self.under_way if move.kind in kinds and not move.unanswered]
         ends += [at + PENDING_SECONDS for at, kind in self.unknown if kind in kinds]
         return min(ends, default=None)
 

@@ -7,6 +7,7 @@ exception for providers that make nodes on demand: such a node comes only after 
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from math import inf
 
 import msgspec
 
@@ -18,13 +19,14 @@ from computepool.decide.account.capacity_account import MOVED, MOVED_TO_NEW_NODE
 from computepool.decide.context import Context
 from computepool.decide.move.blocked import BlockedMoves
 from computepool.decide.move.dwell import Dwell
-from computepool.decide.move.eligibility import movable, node_bound, storage_bound
+from computepool.decide.move.eligibility import movable, movable_by_choice, node_bound, storage_bound
 from computepool.decide.move.eviction_retries import EvictionRetries
 from computepool.decide.move.limits import MoveLimits
+from computepool.decide.move.owner_history import OwnerHistory
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.cluster import NodeInfo, Pod
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, is_by_choice
 from computepool.model.reasons import Reason
 
 Rejected = tuple[tuple[str, Reason], ...]
@@ -46,13 +48,20 @@ class MovePlanner:
     """The moves of one pass."""
 
     def __init__(
-        self, context: Context, account: Account, pending: PendingMoves, limits: MoveLimits, dwell: Dwell
+        self,
+        context: Context,
+        account: Account,
+        pending: PendingMoves,
+        limits: MoveLimits,
+        dwell: Dwell,
+        history: OwnerHistory,
     ) -> None:
         """`account`: with the places of all pending pods taken."""
         self.context = context
         self.account = account
         self.pending = pending
         self.limits = limits
+        self.history = history
         timeout = float(context.spec.failover.eviction_timeout_seconds)
         self.retries = EvictionRetries(pending.refused, timeout, context.now)
         self.blocked = BlockedMoves(context.now)
@@ -76,10 +85,11 @@ class MovePlanner:
         """Say whether this pass has decided to move the pod."""
         return pod.uid in self._moved
 
-    def may_leave(self, candidate: MoveCandidate, kind: MoveKind, *, dwells: bool = True) -> bool:
+    def may_leave(self, candidate: MoveCandidate, kind: MoveKind, *, drain: bool = False, dwells: bool = True) -> bool:
         """Say whether the rules and limits allow the move now. If not, the pod becomes a blocked move."""
         pod = candidate.pod
-        if not movable(pod, kind):
+        by_choice = is_by_choice(kind, drain=drain)
+        if not movable(pod):
             self.blocked.add(pod, Reason.NOT_MOVABLE)
             return False
         retry_at = self.retries.retry_at(pod.uid)
@@ -88,18 +98,27 @@ class MovePlanner:
         if retry_at is not None:
             self.blocked.recheck(retry_at)
             return False
-        until = self.dwells_until(pod) if dwells else None
-        if until is not None:
-            self.blocked.add(pod, Reason.DWELLING, until=until)
+        stays = self.why_not_by_choice(candidate) if by_choice else None
+        until = self._dwell.until(pod) if dwells and not by_choice else None
+        if stays is None and until is not None:
+            stays = Reason.DWELLING, until
+        if stays is not None:
+            self.blocked.add(pod, stays[0], until=stays[1])
             return False
         if not self.limits.remaining(kind):
             self.blocked.add(pod, Reason.AT_MOVE_LIMIT, until=self.limits.recheck_at(kind))
             return False
         return True
 
-    def dwells_until(self, pod: Pod) -> float | None:
-        """Return until when the pod dwells; None if it does not dwell."""
-        return self._dwell.until(pod)
+    def why_not_by_choice(self, candidate: MoveCandidate) -> tuple[Reason, float | None] | None:
+        """Return why the pod stays where nothing forces it to leave, and until when at least; None if it may leave."""
+        pod, now = candidate.pod, self.context.now
+        if not movable_by_choice(pod, now):
+            return Reason.NOT_MOVABLE, pod.protected_until if now < pod.protected_until < inf else None
+        until = self._dwell.until(pod)
+        if not candidate.supply.provider.primary:
+            until = max(until or 0.0, self._dwell.on_standby_until(pod) or 0.0) or None
+        return self.history.why_not(pod) if until is None else (Reason.DWELLING, until)
 
     def reserve_target(self, candidate: MoveCandidate, targets: Iterable[Provider]) -> Provider | Rejected:
         """Take a place at the first provider that can take the pod. If there is none, return all rejections."""
@@ -137,17 +156,20 @@ class MovePlanner:
         kind: MoveKind,
         reason: Reason,
         *,
-        release: bool = False,
         room_seconds: float = 0.0,
+        **flags: bool,
     ) -> None:
         """Add a move. `reserve_target` or `reserve_new_node` has made the reservation before.
 
-        `release` and `room_seconds`: as in `Move`.
+        `room_seconds`: as in `Move`; `flags`: `release` and `drain` of the move.
         """
         self.limits.count(kind)
         self._moved.add(candidate.pod.uid)
         source = candidate.supply.provider.name
-        self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release, room_seconds))
+        move = Move(candidate.pod, source, target.name, kind, reason, room_seconds=room_seconds, **flags)
+        self.moves.append(move)
+        if move.by_choice:
+            self.history.begin(move.pod)
 
     def cost(self, candidate: MoveCandidate) -> Decimal:
         """Return the pod's hourly cost on its provider."""

@@ -13,16 +13,16 @@ from computepool.decide.account.capacity_account import Account
 from computepool.decide.context import Context
 from computepool.decide.move.dwell import Dwell, moved_before
 from computepool.decide.move.failback import fail_back, failback_infos
-from computepool.decide.move.failback_backoff import FailbackBackoff
 from computepool.decide.move.failover import fail_over, troubled_infos, unknown_since
 from computepool.decide.move.limits import MoveLimits
 from computepool.decide.move.make_room import make_room
+from computepool.decide.move.owner_history import OwnerHistory, OwnerOutlook
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.move.planner import MovePlanner
 from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod, members_on
-from computepool.model.state import FailedReturn, RecentMoves
+from computepool.model.state import RecentMoves
 
 
 class MovePlan(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class MovePlan(msgspec.Struct, frozen=True):
     stable_since: float | None
     moved_before: float | None
     unknown_since: Mapping[str, float]
-    failed_returns: Mapping[str, FailedReturn]
+    outlook: OwnerOutlook
 
 
 def plan_moves(
@@ -49,12 +49,12 @@ def plan_moves(
     stable = _stable_since(context)
     limits = MoveLimits(snapshot, pending, state.recorded.recent_moves, now)
     dwell = Dwell(snapshot, float(context.spec.failback.min_dwell_seconds), before, now)
-    backoff = FailbackBackoff(context)
-    planner = MovePlanner(context, account, pending, limits, dwell)
+    history = OwnerHistory(context, before)
+    planner = MovePlanner(context, account, pending, limits, dwell, history)
     if not context.assessment.exceeded:
         fail_over(planner, unknown)
-        make_room(planner, stuck, before)
-        fail_back(planner, budget.excess, backoff, stable)
+        make_room(planner, stuck)
+        fail_back(planner, budget.excess, stable)
     moves = tuple(planner.moves)
     planner.blocked.recheck(_kept_until(pending))
     return MovePlan(
@@ -67,7 +67,7 @@ def plan_moves(
         stable_since=stable,
         moved_before=before,
         unknown_since=unknown,
-        failed_returns=backoff.known(),
+        outlook=history.outlook(),
     )
 
 
@@ -98,4 +98,4 @@ def _stable_since(context: Context) -> float | None:
 
 def _kept_until(pending: PendingMoves) -> float | None:
     """Return when the first place kept for a replacement becomes free again; None if that is unknown."""
-    return min((move.expires_at for move in pending.awaiting if not move.unanswered), default=None)
+    return min((move.pending_until for move in pending.awaiting if not move.unanswered), default=None)

@@ -50,6 +50,7 @@ from computepool.model.api.status import (
     Pending,
     PoolStatus,
     ProviderStatus,
+    UnsettledOwner,
 )
 from computepool.model.api.tolerations import TaintEffect, TolerationOperator, TolerationSpec
 
@@ -110,6 +111,7 @@ __all__ = [
     "TaintEffect",
     "TolerationOperator",
     "TolerationSpec",
+    "UnsettledOwner",
     "Window",
     "Workloads",
 ]

@@ -130,8 +130,8 @@ class Failback(ApiModel):
     stable_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 300
     """Seconds that the primary must have been healthy and not saturated before any pod is brought home."""
     min_dwell_seconds: Annotated[Int, Field(ge=0, le=604_800)] = 600
-    """Seconds that a pod stays where it is after a move in any direction. A pod on a node that no longer answers may
-    leave sooner."""
+    """Seconds that a pod stays where it is after a move in any direction, and on a standby after it started there. A
+    pod that was not moved leaves a failing node sooner. Every pod may leave a dead node at once."""
     max_concurrent_moves: Moves = 2
     """Limit for the pool's pods that are on their way home at once."""
     per_minute: Moves | None = 4

@@ -16,6 +16,7 @@ Word = Annotated[str, Field(min_length=1, max_length=128)]
 Money = Annotated[str, Field(max_length=32)]
 MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
 """Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
+MAX_UNSETTLED = 50
 MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
@@ -149,6 +150,19 @@ class MovesInSecond(ApiModel):
     """Evictions to bring pods home."""
 
 
+class UnsettledOwner(ApiModel):
+    """An owner of pods whose latest move by choice has not ended well. The next leader continues from this record."""
+
+    owner: Annotated[str, Field(min_length=1, max_length=128)]
+    """The uid of the controller, such as a ReplicaSet's."""
+    times: Count = 0
+    """Number of its moves that came to nothing in a row; 0 while its first move is under way."""
+    time: Timestamp
+    """When its latest move began."""
+    pods: Count = 0
+    """Number of its pods in the pool at that time; 0 once all moved pods are replaced."""
+
+
 class Decision(ApiModel):
     """The operator's last decision."""
 
@@ -186,6 +200,12 @@ class PoolStatus(ApiModel):
     recent_moves: Annotated[tuple[MovesInSecond, ...], Field(max_length=128)] = ()
     """Evictions of the minute before the latest eviction. They are recorded before they are requested, so a restart or
     a change of leaders never makes them exceed the spec's perMinute."""
+    unsettled_moves: Annotated[
+        tuple[UnsettledOwner, ...], Field(max_length=MAX_UNSETTLED, json_schema_extra=_list_map("owner"))
+    ] = ()
+    """Owners whose latest move by choice (a failback, a reschedule or a planned drain) has not ended well: it is under
+    way, or it came to nothing. Their next move by choice waits: 5 minutes after the first that came to nothing, then
+    twice as long each time, up to a day. At most 50 owners, those that moved last."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 

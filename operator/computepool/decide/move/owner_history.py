@@ -1,0 +1,256 @@
+"""What became of the moves of each owner, and whether its next move by choice may begin.
+
+Invariant 11: a move by choice (failback, reschedule, planned drain) never follows a move of the same owner that did not
+end well, or whose end is not known.
+
+- The first move by choice of an owner goes alone, until its replacement is Ready where it was meant to run. So does
+  every move of a pod with constraints that fit does not model. Once a move of the owner has ended well, a quarter of
+  its pods may be under way.
+- A move by choice that came to nothing delays the next: its replacement was not bound in time, or is bound on another
+  provider than meant. The delay doubles each time. While pods of the owner are missing or not Ready since, they take
+  the places of moves under way.
+- The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
+  does not know how such a move ended. It waits as if the move had come to nothing.
+
+A pod without a controller has no history: no pod replaces it, and it moves only if its own annotation says so.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping
+from itertools import chain
+from math import ceil, floor, inf
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from computepool.decide.context import Context
+from computepool.decide.move.pending_moves import SKEW_SECONDS
+from computepool.model.api import Mode
+from computepool.model.api.status import MAX_UNSETTLED
+from computepool.model.cluster import Pod, members_on
+from computepool.model.moves import Outcome, PodMove
+from computepool.model.reasons import Reason
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import UnsettledMove
+
+FIRST_DELAY_SECONDS: Final = 300.0
+"""The delay after the first move that came to nothing."""
+CONSTRAINED_FACTOR: Final = 12
+"""Constraints that fit does not model rarely change by themselves, so their pods wait this many times as long."""
+LONGEST_SECONDS: Final = 86_400.0
+"""The longest delay; missing pods count, and a count of failed moves is kept, for as long."""
+SHARE: Final = 4
+"""One of so many pods of an owner may be under way, as a Deployment's default maxUnavailable has it."""
+EARLIER_SECONDS: Final = 60.0
+"""The moves of an earlier leader are recorded for this long before its latest."""
+MAX_REMEMBERED: Final = 10_000
+"""If more owners than this have moved well, most are forgotten: their next move goes alone again."""
+MAX_OWNER: Final = 128
+"""Length of the longest uid that is recorded. The API server's own uids have 36 characters."""
+_DOUBLINGS: Final = 16
+
+
+class OwnerOutlook(msgspec.Struct, frozen=True):
+    """The part of the history that the next state keeps."""
+
+    unsettled: Mapping[str, UnsettledMove] = MappingProxyType({})
+    failed_at: Mapping[str, float] = MappingProxyType({})
+    moved_well: frozenset[str] = frozenset()
+
+
+class OwnerHistory:
+    """The moves of all owners in one pass: known before, and decided by the pass."""
+
+    def __init__(self, context: Context, moved_before: float | None) -> None:
+        """`moved_before`: when an earlier leader last moved a pod; None if it moved none."""
+        state = context.state
+        self._context = context
+        self._snapshot = context.snapshot
+        self._now = context.now
+        self._earlier = None if moved_before is None else moved_before - EARLIER_SECONDS
+        self._unsettled = dict(state.recorded.unsettled)
+        self._failed_at = dict(state.memory.failed_at)
+        self._moved_well = set(state.memory.moved_well)
+        self._ended_well: set[str] = set()
+        """Owners whose latest known move by choice has ended well."""
+        self._under_way: Counter[str] = Counter()
+        """By owner: moves that this process knows and whose replacement is not Ready."""
+        self._still_there: Counter[str] = Counter()
+        """The part of these moves whose pod is still seen running."""
+        self._pods: dict[str, OwnedPods] | None = None
+        self._read_moves()
+
+    def why_not(self, pod: Pod) -> tuple[Reason, float | None] | None:
+        """Return why the pod's owner may begin no move by choice now, and until when at least; None if it may."""
+        if not pod.owner:
+            return None
+        if len(pod.owner) > MAX_OWNER:
+            return Reason.NOT_MOVABLE, None
+        until = self._delayed_until(pod)
+        if until is not None and until > self._now:
+            return Reason.MOVE_FAILED, until
+        if self.remaining(pod) > 0:
+            return None
+        move = self._unsettled.get(pod.owner)
+        return Reason.AWAITS_REPLACEMENT, None if move is None else move.at + LONGEST_SECONDS
+
+    def remaining(self, pod: Pod) -> int:
+        """Return how many more pods of the pod's owner may be under way by choice, if the owner is not delayed."""
+        if not pod.owner:
+            return 1
+        allowed = 1
+        if pod.owner in self._moved_well and not pod.shape.unmodelled:
+            allowed = max(1, self._owned(pod.owner).count // SHARE)
+        under_way = self._under_way[pod.owner]
+        if under_way >= allowed:
+            return 0
+        return allowed - max(under_way, self._still_there[pod.owner] + self._unavailable(pod.owner))
+
+    def begin(self, pod: Pod) -> None:
+        """Note that the pass moves the pod by choice."""
+        if not pod.owner:
+            return
+        before = self._unsettled.get(pod.owner)
+        # In mode Observe no pod is moved, so there is nothing to settle.
+        enforces = self._context.spec.mode is Mode.ENFORCE
+        if enforces and (before is None or not self._under_way[pod.owner]):
+            times = 0 if before is None else before.times
+            self._unsettled[pod.owner] = UnsettledMove(times, self._second(), self._owned(pod.owner).count)
+        self._under_way[pod.owner] += 1
+        self._still_there[pod.owner] += 1
+
+    def outlook(self) -> OwnerOutlook:
+        """Return what the next state keeps."""
+        kept = {owner: move for owner, move in self._unsettled.items() if self._now < self._kept_until(owner, move)}
+        newest = sorted(kept, key=lambda owner: (kept[owner].at, owner))[-MAX_UNSETTLED:]
+        moving = {move.pod.owner for move in self._snapshot.moves}
+        return OwnerOutlook(
+            {owner: kept[owner] for owner in newest},
+            {owner: at for owner, at in self._failed_at.items() if owner in kept or owner in moving},
+            frozenset(self._moved_well if len(self._moved_well) <= MAX_REMEMBERED else self._moved_well & moving),
+        )
+
+    # --- inside
+
+    def _read_moves(self) -> None:
+        """Settle the moves that ended well, and count the moves that came to nothing."""
+        moves_of: dict[str, list[PodMove]] = {}
+        for move in self._snapshot.moves:
+            if move.pod.owner and move.counts:
+                moves_of.setdefault(move.pod.owner, []).append(move)
+        for owner, moves in moves_of.items():
+            self._read_owner(owner, moves)
+        for owner, unsettled in list(self._unsettled.items()):
+            # This process has decided the move, and no pod was let go for it.
+            own = unsettled.at >= self._snapshot.moves_since
+            if own and owner not in moves_of and not unsettled.times:
+                del self._unsettled[owner]
+
+    def _read_owner(self, owner: str, moves: list[PodMove]) -> None:
+        waiting = [move for move in moves if move.awaits_ready]
+        self._under_way[owner] = len(waiting)
+        self._still_there[owner] = sum(move.outcome is Outcome.RUNS for move in waiting)
+        ended = [move for move in moves if move.by_choice and (move.ended_well or move.came_to_nothing)]
+        last = max(ended, key=_time, default=None)
+        if last is None or last.ended_well:
+            self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
+        if last is None:
+            return
+        if last.ended_well:
+            self._ended_well.add(owner)
+            if not any(move.by_choice for move in waiting):
+                self._unsettled.pop(owner, None)
+            return
+        self._moved_well.discard(owner)
+        if last.at > self._failed_at.get(owner, -1.0):
+            # Moves that were under way together count once.
+            before = self._unsettled.get(owner) or UnsettledMove(0, self._second(), 0)
+            missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
+            times, pods = min(before.times + 1, _DOUBLINGS), before.pods if missing else 0
+            self._unsettled[owner] = UnsettledMove(times, before.at, pods)
+            self._failed_at[owner] = self._now
+
+    def _delayed_until(self, pod: Pod) -> float | None:
+        """Return until when the last move that came to nothing delays the owner's next; None without such a move."""
+        constrained = bool(pod.shape.unmodelled)
+        move, since = self._unsettled.get(pod.owner), self._failed_at.get(pod.owner)
+        if move is None:
+            # Without a record: the move ended well at last, or there were more unsettled owners than are recorded.
+            if since is None or pod.owner in self._ended_well:
+                return None
+            return since + _delay(1, constrained=constrained)
+        if since is None or since < move.at:
+            # No move since then came to nothing, as far as this process knows.
+            if move.at >= self._snapshot.moves_since:
+                return None
+            since = move.at
+        return since + _delay(move.times, constrained=constrained)
+
+    def _kept_until(self, owner: str, move: UnsettledMove) -> float:
+        since = max(move.at, self._failed_at.get(owner, 0.0))
+        return since + _delay(move.times, constrained=True) + LONGEST_SECONDS
+
+    def _unavailable(self, owner: str) -> int:
+        """Return how many pods of the owner are missing or not Ready since its last move whose end is not known."""
+        move = self._unsettled.get(owner)
+        if move is None:
+            if self._earlier is None:
+                return 0
+            # They may replace pods that the earlier leader moved.
+            return self._owned(owner).not_ready(self._earlier, self._snapshot.moves_since)
+        pods = self._owned(owner)
+        missing = max(0, move.pods - pods.count) if self._now < move.at + LONGEST_SECONDS else 0
+        return missing + pods.not_ready(move.at)
+
+    def _owned(self, owner: str) -> "OwnedPods":
+        if self._pods is None:
+            self._pods = owned_pods(self._snapshot, self._context.pool)
+        return self._pods.get(owner, NO_PODS)
+
+    def _second(self) -> float:
+        # In the second in which this process took over, its own moves must not look like moves of the earlier leader.
+        return float(max(floor(self._now), ceil(self._snapshot.moves_since)))
+
+
+class OwnedPods(msgspec.Struct):
+    """The pods of one owner in the pool that do not terminate."""
+
+    count: int = 0
+    unready: list[float] = []
+    """When the pods that are not Ready were created, sorted."""
+
+    def not_ready(self, since: float, until: float = inf) -> int:
+        """Return how many pods are not Ready that were created in this time."""
+        begin = bisect_left(self.unready, since - SKEW_SECONDS)
+        return max(0, bisect_right(self.unready, until + SKEW_SECONDS) - begin)
+
+
+NO_PODS: Final = OwnedPods()
+
+
+def owned_pods(snapshot: Snapshot, pool: str) -> dict[str, OwnedPods]:
+    """Return the pool's pods by owner. It reads all pods of the pool, so a pass asks for it only before a move."""
+    owned: dict[str, OwnedPods] = {}
+    for pod in chain(snapshot.waiting, snapshot.on_unknown_nodes, members_on(snapshot.nodes, pool)):
+        if pod.owner and pod.deleting is None:
+            pods = owned.get(pod.owner)
+            if pods is None:
+                pods = owned[pod.owner] = OwnedPods()
+            pods.count += 1
+            if not pod.ready:
+                pods.unready.append(pod.created)
+    for pods in owned.values():
+        pods.unready.sort()
+    return owned
+
+
+def _time(move: PodMove) -> float:
+    return move.at
+
+
+def _delay(times: int, *, constrained: bool) -> float:
+    """Return for how long an owner's next move waits after `times` moves that came to nothing in a row."""
+    first = FIRST_DELAY_SECONDS * (CONSTRAINED_FACTOR if constrained else 1)
+    return min(LONGEST_SECONDS, first * 2.0 ** (min(max(times, 1), _DOUBLINGS) - 1))

@@ -1,0 +1,114 @@
+"""Which pods leave only a node that is dead, and which pods stay even there because no other pod can replace them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from computepool.decide.move.failover import DEAD_AFTER_SECONDS
+from computepool.model.reasons import Reason
+from computepool.model.taints import Taint
+from tests.builders import NOW, node, pool, pool_state, provider, snapshot
+from tests.unit.core.moving import QUARANTINE, blocked, faults_of, moved_to, opened, owned, stay_of
+from tests.unit.core.passes import Decided, decided
+
+OUT_OF_SERVICE = Taint("node.kubernetes.io/out-of-service", "", "NoExecute")
+DOUBTS: dict[str, dict[str, Any]] = {
+    "not ready": {"ready": "False"},
+    "all devices gone": {"gpus": 0, "capacity": 8},
+    "most devices gone": {"gpus": 1, "capacity": 8},
+    "a bad condition": {"conditions": {"XidError": "True"}},
+    "silent for a while": {"heard": NOW - 30},
+    "silent for long, and not ready": {"heard": NOW - DEAD_AFTER_SECONDS + 1, "ready": "False"},
+}
+ENDS: dict[str, dict[str, Any]] = {
+    "unknown": {"ready": "Unknown"},
+    "silent for long": {"heard": NOW - DEAD_AFTER_SECONDS},
+    "out of service": {"taints": [OUT_OF_SERVICE]},
+    "about to be removed": {"taints": [Taint("aws-node-termination-handler/spot-itn", "", "NoSchedule")]},
+}
+
+
+def off_nebius(*pods: Any, heard: float = NOW, gpus: int = 8, **fields: Any) -> Decided:
+    """One pass after nebius has failed with its only node."""
+    lost_pods = fields.pop("lost_pods", "Leave")
+    of = pool(
+        provider("aws"),
+        provider("nebius"),
+        health={"conditions": [{"type": "XidError", "badStatus": "True"}]},
+        failover={"runningPods": "Move", "lostPods": lost_pods, "lostSeconds": 60},
+    )
+    taints = [QUARANTINE, *fields.pop("taints", ())]
+    state = pool_state(
+        node_faults=faults_of("n1", reason=Reason.NODE_SILENT if heard < NOW else Reason.NODE_NOT_READY),
+        breakers={"nebius": opened()},
+        unknown_since=fields.pop("unknown_since", {}),
+    )
+    nodes = [node("a1"), node("n1", gpus, taints=taints, **fields)]
+    heartbeats = {"n1": heard, "a1": NOW}
+    return decided(snapshot(of, nodes, pods, heartbeats=heartbeats), state)
+
+
+def job(**fields: Any) -> Any:
+    return owned("train", on="n1", owner_kind="Job", ready=True, **fields)
+
+
+@pytest.mark.parametrize("doubt", DOUBTS.values(), ids=DOUBTS.keys())
+def test_a_pod_of_a_job_stays_on_a_node_that_is_only_doubted(doubt: dict[str, Any]) -> None:
+    assert blocked(off_nebius(job(), **doubt)) == {"train": Reason.NOT_MOVABLE}
+    assert moved_to(off_nebius(job(movable=True), **doubt)) == {"train": "aws"}
+    assert moved_to(off_nebius(owned("web", on="n1", ready=True), **doubt)) == {"web": "aws"}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_a_pod_of_a_job_leaves_a_node_that_is_dead_or_about_to_go(end: dict[str, Any]) -> None:
+    assert moved_to(off_nebius(job(), **end)) == {"train": "aws"}
+
+
+def test_a_pod_of_a_job_is_looked_at_again_when_its_silent_node_counts_as_dead() -> None:
+    plan = off_nebius(job(), heard=NOW - 30)
+    assert plan.recheck_at is not None
+    assert plan.recheck_at <= NOW - 30 + DEAD_AFTER_SECONDS
+
+
+def named() -> Any:
+    return owned("db-0", on="n1", owner_kind="StatefulSet", ready=True)
+
+
+@pytest.mark.parametrize("end", [{"ready": "Unknown"}, {"heard": NOW - 200}], ids=["unknown", "silent"])
+def test_a_pod_of_a_stateful_set_stays_where_its_name_is_taken_until_the_node_is_gone(end: dict[str, Any]) -> None:
+    plan = off_nebius(named(), **end)
+    assert (plan.moves, blocked(plan)) == ((), {"db-0": Reason.LOST_NODE})
+
+
+def test_a_pod_of_a_stateful_set_is_released_if_the_policy_says_so_and_not_before_its_time() -> None:
+    lost: dict[str, Any] = {"ready": "Unknown", "lost_pods": "Release"}
+    early = off_nebius(named(), unknown_since={"n1": NOW - 59}, **lost)
+    assert stay_of(early, "db-0").reason is Reason.LOST_NODE
+    assert early.recheck_at == NOW + 1
+    (released,) = off_nebius(named(), unknown_since={"n1": NOW - 60}, **lost).moves
+    assert (released.release, released.reason) == (True, Reason.LOST_NODE)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"ready": "False"}, {"ready": "Unknown", "taints": [OUT_OF_SERVICE]}], ids=["answers", "out of service"]
+)
+def test_a_pod_of_a_stateful_set_leaves_a_node_from_which_its_name_becomes_free(fields: dict[str, Any]) -> None:
+    assert moved_to(off_nebius(named(), **fields)) == {"db-0": "aws"}
+
+
+def drained(*pods: Any) -> Decided:
+    """One pass after a person has drained nebius, on which nothing is wrong."""
+    of = pool(provider("aws"), provider("nebius", drain=True), failover={"runningPods": "Move"})
+    return decided(snapshot(of, [node("a1"), node("n1", taints=[QUARANTINE])], pods))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"owner_kind": "Job"}, {"gang": True}, {"protected_until": NOW + 60}, {"age": 60}],
+    ids=["job", "gang", "asks not to be disrupted", "has come lately"],
+)
+def test_a_drain_is_a_move_by_choice(fields: dict[str, Any]) -> None:
+    assert moved_to(drained(owned("web", on="n1"))) == {"web": "aws"}
+    assert moved_to(drained(owned("web", on="n1", **fields))) == {}
