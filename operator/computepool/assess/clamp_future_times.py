@@ -11,7 +11,7 @@ import msgspec
 
 from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import BreakerSpec, ComputePool
-from computepool.model.state import Breaker, BreakerTimers, FailedReturn, NodeFault, PoolState, RecentMoves
+from computepool.model.state import Breaker, BreakerTimers, FailedReturn, HoldOff, NodeFault, PoolState, RecentMoves
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -26,6 +26,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             recorded,
             breakers=_each(recorded.breakers, lambda of, breaker: _breaker(breaker, spec, f"{name}/{of}", now)),
             recent_moves=_moves(recorded.recent_moves, now),
+            hold_offs=tuple(_hold_off(held, spec, name, now) for held in recorded.hold_offs),
         ),
         msgspec.structs.replace(
             memory,
@@ -63,6 +64,15 @@ def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
     if (timers.proving_since or 0.0) <= now and (timers.clear_since or 0.0) <= now:
         return timers
     return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now))
+
+
+def _hold_off(held: HoldOff, spec: BreakerSpec, pool: str, now: float) -> HoldOff:
+    if held.until <= now:
+        return held
+    latest = round(now + backoff(spec, max(1, held.failures), f"{pool}/{held.provider}/{held.subject}"), 3)
+    if held.since <= now and held.until <= latest:
+        return held
+    return msgspec.structs.replace(held, since=min(held.since, now), until=min(held.until, latest))
 
 
 def _failed_return(failed: FailedReturn, now: float) -> FailedReturn:

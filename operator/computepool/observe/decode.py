@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _INTERN_LIMIT: Final = 50_000
 
+_OWN_SCHEDULER: Final = "default-scheduler"
+"""The schedulerName that the API server gives to pods that name none."""
 _BOOLEANS: Final = {"true": True, "false": False}
 _DO_NOT_DISRUPT: Final = (
     ("karpenter.sh/do-not-disrupt", "true"),
@@ -125,6 +127,7 @@ class Records:
                 Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()
             ),
             unmodelled=tuple(_unmodelled(spec)),
+            scheduler="" if spec.scheduler_name == _OWN_SCHEDULER else spec.scheduler_name,
         )
         return self._share(shape)
 

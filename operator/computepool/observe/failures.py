@@ -13,6 +13,7 @@ from computepool.kube import wire
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Failure
 from computepool.observe.containers import any_not_starting
+from computepool.observe.crashes import crashed_soon
 from computepool.observe.decode import controller_of
 
 REFUSALS: Final = frozenset(
@@ -57,6 +58,8 @@ class FailedPod(msgspec.Struct, frozen=True, gc=False):
     """Whether the kubelet refused it."""
     counts: bool
     """Whether it failed at once, on a node."""
+    crashed: bool = False
+    """Whether a container of it ran for a moment and failed. That tells nothing about the node."""
 
 
 _FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
@@ -76,6 +79,7 @@ def read_failed_pod(raw: bytes) -> FailedPod:
         created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0.0,
         refused=refused,
         counts=bool(obj.spec.node_name) and (refused or stuck),
+        crashed=crashed_soon(raw),
     )
 
 

@@ -17,6 +17,7 @@ from computepool.model.api import (
     BreakerStatus,
     BudgetStatus,
     Decision,
+    HoldOffStatus,
     Mode,
     MovesInSecond,
     Pending,
@@ -26,11 +27,11 @@ from computepool.model.api import (
     TolerationSpec,
 )
 from computepool.model.api.base import MAX_COUNT
-from computepool.model.api.status import MAX_MONEY
+from computepool.model.api.status import MAX_HOLD_OFFS, MAX_MONEY
 from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Spend
+from computepool.model.state import Breaker, HoldOff, Spend
 from computepool.report.conditions import conditions_of
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
@@ -57,6 +58,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         admission=_admission(report.plan.admission) if not report.plan.frozen else before.admission,
         budget=_budget(report.state.recorded.spend),
         recent_moves=moves_by_second(report.state.recorded.recent_moves),
+        hold_offs=tuple(map(_hold_off, report.state.recorded.hold_offs[:MAX_HOLD_OFFS])),
         last_decision=_decision(report, before, now),
     )
 
@@ -110,6 +112,19 @@ def _breaker(breaker: Breaker) -> BreakerStatus:
         retry_at=None if breaker.retry_at is None else moment(breaker.retry_at),
         failures=_count(breaker.failures),
         node=breaker.node,
+    )
+
+
+def _hold_off(held: HoldOff) -> HoldOffStatus:
+    return HoldOffStatus(
+        provider=held.provider,
+        reason=held.reason,
+        subject=held.subject,
+        since=moment(held.since),
+        until=moment(held.until),
+        failures=_count(held.failures),
+        running=_count(held.running),
+        unused_place=held.unused_place,
     )
 
 

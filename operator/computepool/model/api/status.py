@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ Word = Annotated[str, Field(min_length=1, max_length=128)]
 Money = Annotated[str, Field(max_length=32)]
 MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
 """Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
+MAX_HOLD_OFFS: Final = 50
 MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
@@ -149,6 +150,28 @@ class MovesInSecond(ApiModel):
     """Evictions to bring pods home."""
 
 
+class HoldOffStatus(ApiModel):
+    """A standby that certain pods are not sent to for a while. The next leader continues from this record."""
+
+    provider: Name
+    """Name of the standby."""
+    reason: Word
+    """WorkloadBackOff: pods of one workload failed there. InsufficientCapacity: pods with certain requests and
+    selectors were not bound there in time."""
+    subject: Word
+    """The uid of the workload that owns the pods, or a digest of the pods' requests and selectors."""
+    since: Timestamp
+    """When it began."""
+    until: Timestamp
+    """When one of the pods may be tried there again."""
+    failures: Count = 0
+    """How often in a row it has begun. Each time it lasts twice as long."""
+    running: Count = 0
+    """Number of such pods that ran there when it began."""
+    unused_place: Annotated[bool, Field(strict=True)] = False
+    """Whether a node there had a place for such a pod when it began. Otherwise places that exist are still used."""
+
+
 class Decision(ApiModel):
     """The operator's last decision."""
 
@@ -186,6 +209,8 @@ class PoolStatus(ApiModel):
     recent_moves: Annotated[tuple[MovesInSecond, ...], Field(max_length=128)] = ()
     """Evictions of the minute before the latest eviction. They are recorded before they are requested, so a restart or
     a change of leaders never makes them exceed the spec's perMinute."""
+    hold_offs: Annotated[tuple[HoldOffStatus, ...], Field(max_length=MAX_HOLD_OFFS)] = ()
+    """Standbys that certain pods are not sent to for a while, the newest first."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 
