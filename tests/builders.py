@@ -171,6 +171,7 @@ def shape(
     tolerations: Sequence[Toleration] = (),
     more: Mapping[str, int] | None = None,
     unmodelled: Sequence[str] = (),
+    scheduler: str = "",
 ) -> Shape:
     """What a pod asks of a node. `more`: other resources, in whole units. Equal shapes are one, as in the store."""
     amounts = {resource: gpus, "pods": 1, **(more or {})}
@@ -180,6 +181,7 @@ def shape(
         affinity=None if affinity is None else tuple(affinity),
         tolerations=tuple(tolerations),
         unmodelled=tuple(unmodelled),
+        scheduler=scheduler,
     )
     return _shapes.setdefault(made, made)
 
@@ -230,7 +232,7 @@ def pod(
 
 def with_tolerations(base: Shape, *tolerations: Toleration) -> Shape:
     """The shape, tolerating more."""
-    made = Shape(base.requests, base.node_selector, base.affinity, (*base.tolerations, *tolerations), base.unmodelled)
+    made = msgspec.structs.replace(base, tolerations=(*base.tolerations, *tolerations))
     return _shapes.setdefault(made, made)
 
 
@@ -314,7 +316,8 @@ def pool_state(
 ) -> PoolState:
     """What the pass before has left, each part in its place. `breakers`: with their timers where these run."""
     timed = {name: one for name, one in breakers.items() if isinstance(one, tuple)}
-    recorded = {name: fields.pop(name) for name in ("spend", "recent_moves", "unsettled") if name in fields}
+    names = ("spend", "recent_moves", "unsettled", "hold_offs")
+    recorded = {name: fields.pop(name) for name in names if name in fields}
     return PoolState(
         Recorded(
             saturation.saturated,

@@ -8,11 +8,13 @@ from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
-from computepool.assess.demand.overflow import Demand, demand_of
+from computepool.assess.demand.absent_schedulers import absent_schedulers
+from computepool.assess.demand.overflow import Demand, Hold, demand_of
 from computepool.assess.demand.saturation import saturation_of
 from computepool.assess.health.pool_health import Health, health_of
 from computepool.assess.health.providers import Members
 from computepool.assess.recheck_times import soonest
+from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation
@@ -63,11 +65,14 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     providers = providers_of(snapshot.pool)
     members, overlapping_nodes = members_of(snapshot.nodes, providers)
     health = health_of(snapshot, members, state, now)
-    breakers = breakers_of(snapshot, providers, members, health, state, now)
+    waiting = absent_schedulers(snapshot, providers, now)
+    # A pod that no scheduler looks at is no evidence against a provider, and needs no place.
+    looked_at = msgspec.structs.replace(snapshot, waiting=waiting.present) if waiting.absent else snapshot
+    breakers = breakers_of(looked_at, providers, members, health, state, now)
     supplies = _supplies(snapshot, providers, members, health, breakers)
     keys = label_keys((*snapshot.waiting, *snapshot.foreign))
     demand = demand_of(
-        snapshot.waiting,
+        waiting.present,
         snapshot.in_flight,
         providers[1:],
         Packer(supplies[0], resource, keys, now),
@@ -75,6 +80,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         fitting=state.memory.fitting,
         now=now,
     )
+    demand = _with_absent(demand, waiting.absent)
     before = Saturation(
         state.recorded.saturated,
         pressure_since=state.memory.pressure_since,
@@ -86,11 +92,18 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         overlapping_nodes=overlapping_nodes,
         demand=demand,
         saturation=saturation,
-        recheck_at=soonest(now, (recheck_at, health.recheck_at, breakers.recheck_at)),
+        recheck_at=soonest(now, (recheck_at, health.recheck_at, breakers.recheck_at, waiting.recheck_at)),
         label_keys=keys,
         health=health,
         breakers=breakers,
     )
+
+
+def _with_absent(demand: Demand, pods: tuple[Pod, ...]) -> Demand:
+    """Hold the pods whose scheduler is absent."""
+    if not pods:
+        return demand
+    return msgspec.structs.replace(demand, held=(*demand.held, *(Hold(pod, Reason.SCHEDULER_ABSENT) for pod in pods)))
 
 
 def _supplies(

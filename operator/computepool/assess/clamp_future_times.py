@@ -11,7 +11,7 @@ import msgspec
 
 from computepool.assess.breakers.breaker import backoff
 from computepool.model.api import BreakerSpec, ComputePool
-from computepool.model.state import Breaker, BreakerTimers, NodeFault, PoolState, RecentMoves, UnsettledMove
+from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, PoolState, RecentMoves, UnsettledMove
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -27,6 +27,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             breakers=_each(recorded.breakers, lambda of, breaker: _breaker(breaker, spec, f"{name}/{of}", now)),
             recent_moves=_moves(recorded.recent_moves, now),
             unsettled=_each(recorded.unsettled, lambda _, move: _unsettled(move, now)),
+            hold_offs=tuple(_hold_off(held, spec, name, now) for held in recorded.hold_offs),
         ),
         msgspec.structs.replace(
             memory,
@@ -69,6 +70,15 @@ def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
 def _unsettled(move: UnsettledMove, now: float) -> UnsettledMove:
     # As with recent moves, those of the second in which a leader took over are rounded up.
     return move if move.at <= now + 1.0 else msgspec.structs.replace(move, at=floor(now) - 1.0)
+
+
+def _hold_off(held: HoldOff, spec: BreakerSpec, pool: str, now: float) -> HoldOff:
+    if held.until <= now:
+        return held
+    latest = round(now + backoff(spec, max(1, held.failures), f"{pool}/{held.provider}/{held.subject}"), 3)
+    if held.since <= now and held.until <= latest:
+        return held
+    return msgspec.structs.replace(held, since=min(held.since, now), until=min(held.until, latest))
 
 
 def _moves(recent: RecentMoves, now: float) -> RecentMoves:

@@ -19,8 +19,11 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
     """Return the names of the nodes to quarantine, with the reason.
 
     These are all nodes of an open provider, all nodes of a half-open provider except the node that is tried, and
-    unhealthy nodes. Nodes without allocatable accelerators are left out. The pool's pods can't go there, and the taint
-    would keep off the device plugin's pod, which has to bring the accelerators back.
+    unhealthy nodes. A provider that only did not bind pods in time has no node at fault. Its nodes run other pods, and
+    other controllers may evict pods because of a taint.
+
+    Nodes without allocatable accelerators are left out. The pool's pods can't go there, and the taint would keep off
+    the device plugin's pod, which has to bring the accelerators back.
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
@@ -40,7 +43,7 @@ def offers(info: NodeInfo, resource: str) -> bool:
 
 def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     breaker = supply.breaker
-    if breaker.closed:
+    if breaker.closed or breaker.reason is Reason.PROVISIONING_FAILED:
         return ()
     # The tried node may have become unhealthy since. Then it stays quarantined for that reason.
     tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""

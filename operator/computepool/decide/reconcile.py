@@ -136,11 +136,13 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
     anew. Health and breakers always come from the assessment, which keeps earlier verdicts while it can see nothing.
     """
     breakers = {name: breaker for name, breaker in assessment.breakers.of.items() if breaker != Breaker()}
+    hold_offs = assessment.breakers.hold_offs.kept
     memory = Memory(
         node_faults=assessment.health.nodes,
         breaker_timers=assessment.breakers.timers,
         not_bound=assessment.breakers.not_bound,
         last_bound_offer=assessment.breakers.last_bound_offer,
+        failed_pods=assessment.breakers.hold_offs.failed_pods,
         joined=assessment.health.joined,
         moved_before=before.memory.moved_before,
         rate=before.memory.rate,
@@ -148,15 +150,16 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         moved_well=before.memory.moved_well,
     )
     if decided is None:
-        return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers), memory)
+        return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
     saturation, moves = assessment.saturation, decided.moves
     recorded = Recorded(
-        saturation.saturated,
-        decided.admitting,
-        breakers,
-        decided.budget.spend,
-        moves.recent_moves,
-        moves.outlook.unsettled,
+        saturated=saturation.saturated,
+        admitting=decided.admitting,
+        breakers=breakers,
+        spend=decided.budget.spend,
+        recent_moves=moves.recent_moves,
+        unsettled=moves.outlook.unsettled,
+        hold_offs=hold_offs,
     )
     return PoolState(
         recorded,

@@ -29,6 +29,8 @@ class Shape(msgspec.Struct, frozen=True):
     tolerations: tuple[Toleration, ...] = ()
     unmodelled: tuple[str, ...] = ()
     """Constraints that the packing does not model, by their names in the pod's spec. Messages name them."""
+    scheduler: str = ""
+    """Its spec.schedulerName; empty for Kubernetes' own scheduler."""
 
     def admits(self, name: str, labels: Labels) -> bool:
         """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""

@@ -128,7 +128,8 @@ class Reason(StrEnum):
     )
     PROVISIONING_FAILED = (
         "ProvisioningFailed",
-        "The provider did not bind several pods in a row within its provisionTimeoutSeconds.",
+        "The provider did not bind pods of several workloads and shapes within its provisionTimeoutSeconds, and bound "
+        "no other pod meanwhile.",
     )
     DRAINED = "Drained", "The provider's field drain is true: a person has taken the provider out of use."
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
@@ -267,6 +268,11 @@ class Reason(StrEnum):
     BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited for saturation.pendingSeconds yet."
     AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent to a provider, and the scheduler is about to bind it."
     AWAITING_NODES = "AwaitingNodes", "The provider makes nodes on demand and has provisionTimeoutSeconds to do so."
+    SCHEDULER_ABSENT = (
+        "SchedulerAbsent",
+        "No scheduler of the pod's spec.schedulerName has bound a pod or judged one yet, and pods wait for it. The pod "
+        "is not sent to a provider. Check that this scheduler runs, or correct the name.",
+    )
     NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now. The rejected options say why."
     FROZEN = "Frozen", "The pool's decisions are frozen. The pool's conditions say why."
 
@@ -287,6 +293,16 @@ class Reason(StrEnum):
     NOT_BOUND_IN_TIME = (
         "NotBoundInTime",
         "The pod was sent to the provider, but was not bound within the provider's provisionTimeoutSeconds.",
+    )
+    INSUFFICIENT_CAPACITY = (
+        "InsufficientCapacity",
+        "The provider did not bind a pod with the same requests and selectors in time, so such pods are not sent there "
+        "until a back-off is over. Other pods are.",
+    )
+    WORKLOAD_BACK_OFF = (
+        "WorkloadBackOff",
+        "Several pods of the workload have failed on the provider, so its next pods are not sent there until a "
+        "back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

@@ -58,6 +58,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Since when heartbeats are received without a gap: silence is counted from then at the earliest."""
     failures: tuple[Failure, ...] = ()
     """Pods that failed at once, on any node, for as long as any pool counts them."""
+    crashes: tuple[Failure, ...] = ()
+    """Pods that ran for a moment on any node and ended as Failed, for some minutes: these tell nothing about a node."""
+    schedulers: frozenset[str] = frozenset()
+    """Schedulers, besides Kubernetes' own, that have bound a pod or judged a pod unschedulable, as far as was seen."""
     moves: tuple[PodMove, ...] = ()
     """The pool's moves, for as long as their pod's dwell lasts or their eviction is under way."""
     moves_since: float = 0.0

@@ -16,7 +16,14 @@ from typing import Final
 
 import msgspec
 
-from computepool.model.api import BreakerState, BreakerStatus, ComputePool, MovesInSecond, ProviderStatus
+from computepool.model.api import (
+    BreakerState,
+    BreakerStatus,
+    ComputePool,
+    HoldOffStatus,
+    MovesInSecond,
+    ProviderStatus,
+)
 from computepool.model.api.base import fits
 from computepool.model.api.status import MAX_MONEY, MONEY
 from computepool.model.moves import MoveKind
@@ -52,6 +59,25 @@ class Breaker(msgspec.Struct, frozen=True):
     def closed(self) -> bool:
         """Whether the provider is used without restriction."""
         return self.state is BreakerState.CLOSED
+
+
+class HoldOff(msgspec.Struct, frozen=True):
+    """A standby that the pods of a workload, or of a shape, are not sent to for a while. `assess` has the rules."""
+
+    provider: str
+    reason: Reason
+    """WORKLOAD_BACK_OFF or INSUFFICIENT_CAPACITY."""
+    subject: str
+    """The uid of the workload, or the digest of the shape."""
+    failures: int = 0
+    """How often in a row it has begun; 0: it has not."""
+    since: float = 0.0
+    until: float = 0.0
+    """When one pod may be tried there again."""
+    running: int = 0
+    """How many such pods were ready there (workload) or bound there (shape) when it began."""
+    unused_place: bool = False
+    """Whether a node there had a place for the shape when it began, which the scheduler did not use."""
 
 
 class Spend(msgspec.Struct, frozen=True):
@@ -92,6 +118,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """The moves of the minute before the latest move: what `perMinute` counts."""
     unsettled: Mapping[str, UnsettledMove] = MappingProxyType({})
     """By the owner's uid: at most MAX_UNSETTLED owners, those whose latest move is the newest."""
+    hold_offs: tuple[HoldOff, ...] = ()
+    """The newest first."""
 
 
 class Saturation(msgspec.Struct, frozen=True):
@@ -141,10 +169,13 @@ class Memory(msgspec.Struct, frozen=True):
     """By node: faults that last, or that ended not long ago."""
     breaker_timers: Mapping[str, BreakerTimers] = MappingProxyType({})
     """By provider."""
-    not_bound: Mapping[str, frozenset[str]] = MappingProxyType({})
-    """By provider: uids of pods that it did not bind in time since it last bound a pod."""
+    not_bound: Mapping[str, frozenset[tuple[str, str]]] = MappingProxyType({})
+    """By provider: the workloads, and digests of the shapes, of the pods that it did not bind in time since it last
+    bound a pod."""
     last_bound_offer: Mapping[str, float] = MappingProxyType({})
     """By provider with pods that wait too long: when the latest pod that it has bound was offered to it."""
+    failed_pods: Mapping[tuple[str, Reason, str], frozenset[str]] = MappingProxyType({})
+    """By provider, reason and subject of a hold-off: uids of the pods that it has counted."""
     joined: frozenset[str] | None = None
     """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
     stable_since: float | None = None
@@ -206,6 +237,7 @@ def recorded_in(pool: ComputePool) -> Recorded:
             move.owner: UnsettledMove(move.times, move.time.timestamp(), move.pods)
             for move in pool.status.unsettled_moves
         },
+        hold_offs=tuple(_hold_offs(pool.status.hold_offs)),
     )
 
 
@@ -224,6 +256,23 @@ def _breaker(written: BreakerStatus) -> Breaker:
         failures=written.failures,
         node=written.node,
     )
+
+
+def _hold_offs(written: Iterable[HoldOffStatus]) -> Iterable[HoldOff]:
+    """Read hold-offs back. A reason that this version does not know is no hold-off."""
+    reasons = {str(reason): reason for reason in (Reason.WORKLOAD_BACK_OFF, Reason.INSUFFICIENT_CAPACITY)}
+    for held in written:
+        if held.failures and (reason := reasons.get(held.reason)) is not None:
+            yield HoldOff(
+                held.provider,
+                reason,
+                held.subject,
+                held.failures,
+                held.since.timestamp(),
+                held.until.timestamp(),
+                held.running,
+                held.unused_place,
+            )
 
 
 def _spend(pool: ComputePool) -> Spend | None:

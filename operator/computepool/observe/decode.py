@@ -35,6 +35,8 @@ _INTERN_LIMIT: Final = 50_000
 
 MAX_ANNOTATION: Final = 4_096
 """Characters of an annotation that decisions read. A user may write a quarter of a megabyte."""
+_OWN_SCHEDULER: Final = "default-scheduler"
+"""The schedulerName that the API server gives to pods that name none."""
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -135,6 +137,7 @@ class Records:
                 Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()
             ),
             unmodelled=tuple(_unmodelled(spec)),
+            scheduler="" if spec.scheduler_name == _OWN_SCHEDULER else spec.scheduler_name,
         )
         return self._share(shape)
 

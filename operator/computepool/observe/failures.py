@@ -21,6 +21,7 @@ from computepool.kube import wire
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Failure
 from computepool.model.text import seconds_of
+from computepool.observe.crashes import crashed_soon
 from computepool.observe.decode import Records, not_starting
 from computepool.observe.refusals import Refusal, is_refused, refusal_of
 
@@ -47,6 +48,8 @@ class FailedPod(msgspec.Struct, frozen=True):
     """Whether the reason of the refusal may lie in the pod."""
     stuck: bool = False
     """Whether a container of it never started."""
+    crashed: bool = False
+    """Whether a container of it ran for a moment and failed. That tells nothing about the node."""
     accepted: float | None = None
     """When its kubelet saw it for the first time, by the kubelet's clock; None if the status does not say."""
     written: float | None = None
@@ -79,6 +82,7 @@ def read_failed_pod(raw: bytes, records: Records) -> FailedPod:
         refused=is_refused(status.reason),
         unclear=refusal_of(status.reason) is Refusal.UNCLEAR,
         stuck=not_starting(status),
+        crashed=crashed_soon(raw),
         accepted=seconds_of(status.start_time),
         written=max((time for time in written if time is not None), default=None),
     )

@@ -15,6 +15,7 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
 from computepool.model.moves import PodMove
 from computepool.model.snapshot import Snapshot
+from computepool.observe.crashes import Crashes
 from computepool.observe.decode import Namespace
 from computepool.observe.failures import LONGEST_SECONDS, FailedPod, Failures
 from computepool.observe.heartbeats import Heartbeats
@@ -62,6 +63,8 @@ class Store:
         self.moves = Moves(wall)
         self.heartbeats = Heartbeats(clock=clock, wall=wall)
         self.failures = Failures(wall)
+        self.crashes = Crashes(wall)
+        self._schedulers: set[str] = set()
 
     # --- pools
 
@@ -146,6 +149,7 @@ class Store:
 
         `listed`: it was found in a list, so that what has happened to it may be older than what was seen before.
         """
+        self._note_scheduler(pod, at)
         if pod.finished:
             self.drop_pod(pod.uid, at, listed=listed)
             return
@@ -158,6 +162,13 @@ class Store:
             # No pod is moved while its patch is under way (invariant 8). So without this, a patch without an answer
             # would keep a bound pod on a failed node.
             self.in_flight.drop(pod.uid)
+
+    def _note_scheduler(self, pod: Pod, at: float) -> None:
+        """Note that the pod's scheduler is at work: it has bound the pod, or judged the pod unschedulable."""
+        name = pod.shape.scheduler
+        if name and (pod.node or pod.unschedulable) and name not in self._schedulers:
+            self._schedulers.add(name)
+            self.enqueue_all(at)
 
     def _enter(self, pod: Pod, at: float) -> None:
         """Add a pod that is not known yet."""
@@ -222,9 +233,11 @@ class Store:
 
     def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
-        known = self._pods.get(pod.uid)
-        if self.failures.ended(pod, listed=listed, started=known is not None and known.has_run):
-            self._enqueue_pools(self._node_index.pools_of(pod.pod.node), at)
+        known, failed = self._pods.get(pod.uid), pod.pod
+        crashed_at = min(self._wall(), failed.created) if listed else self._wall()
+        crashed = pod.crashed and self.crashes.add(pod.uid, failed.node, failed.owner, crashed_at)
+        if self.failures.ended(pod, listed=listed, started=known is not None and known.has_run) or crashed:
+            self._enqueue_pools(self._node_index.pools_of(failed.node), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
         """Note that a pod's containers do not start, or start again. The pod of any pool tells of the node's health."""
@@ -387,6 +400,8 @@ class Store:
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
             failures=self.failures.all(),
+            crashes=self.crashes.all(),
+            schedulers=frozenset(self._schedulers),
         )
 
     def _moves(self, name: str) -> tuple[PodMove, ...]:

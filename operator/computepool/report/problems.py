@@ -23,6 +23,7 @@ STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
 NAMED_NODES: Final = 5
 """How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
+NAMED_SCHEDULERS: Final = 3
 MAX_SHORT: Final = 160
 """Characters about each problem but the worst."""
 _BREAKER_WORDS: Final = {BreakerState.OPEN: "open", BreakerState.HALF_OPEN: "half-open"}
@@ -202,6 +203,20 @@ def _missing_nodes(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.NO_NODES_MATCH, message, f"provider(s) {names}")
 
 
+def _held_off(report: PassReport) -> Iterable[Problem]:
+    blocking = report.assessment.breakers.hold_offs.blocking.values()
+    for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.WORKLOAD_BACK_OFF):
+        if names := ", ".join(sorted({held.provider for held in blocking if held.reason is reason})):
+            yield Problem(reason, f"{names}: {reason.help}", names)
+
+
+def _absent_scheduler(report: PassReport) -> Iterable[Problem]:
+    holds = (hold for hold in report.plan.holds if hold.reason is Reason.SCHEDULER_ABSENT)
+    if names := listed(sorted({repr(hold.pod.shape.scheduler) for hold in holds}), NAMED_SCHEDULERS):
+        message = f"pods wait for scheduler {names}, which has not bound any pod. {Reason.SCHEDULER_ABSENT.help}"
+        yield Problem(Reason.SCHEDULER_ABSENT, message, names)
+
+
 def _no_window(report: PassReport) -> Iterable[Problem]:
     if problem := window_problem(report.snapshot.pool.spec.failback.window):
         yield Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem)
@@ -228,6 +243,8 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _overlapping_nodes,
     _missing_accelerator,
     _missing_nodes,
+    _held_off,
+    _absent_scheduler,
     _no_window,
     _unfollowed,
     _missing_policy,

@@ -18,6 +18,7 @@ from computepool.model.api import (
     BudgetStatus,
     ComputePool,
     Decision,
+    HoldOffStatus,
     Mode,
     MovesInSecond,
     Pending,
@@ -28,11 +29,11 @@ from computepool.model.api import (
     UnsettledOwner,
 )
 from computepool.model.api.base import MAX_COUNT
-from computepool.model.api.status import MAX_MONEY
+from computepool.model.api.status import MAX_HOLD_OFFS, MAX_MONEY
 from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Spend, UnsettledMove
+from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
 from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
@@ -60,6 +61,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         budget=_budget(report.state.recorded.spend),
         recent_moves=moves_by_second(report.state.recorded.recent_moves),
         unsettled_moves=_unsettled(report.state.recorded.unsettled),
+        hold_offs=tuple(map(_hold_off, report.state.recorded.hold_offs[:MAX_HOLD_OFFS])),
         last_decision=_decision(report, before, now),
     )
 
@@ -119,6 +121,19 @@ def _breaker(breaker: Breaker) -> BreakerStatus:
         retry_at=None if breaker.retry_at is None else moment(breaker.retry_at),
         failures=_count(breaker.failures),
         node=breaker.node,
+    )
+
+
+def _hold_off(held: HoldOff) -> HoldOffStatus:
+    return HoldOffStatus(
+        provider=held.provider,
+        reason=held.reason,
+        subject=held.subject,
+        since=moment(held.since),
+        until=moment(held.until),
+        failures=_count(held.failures),
+        running=_count(held.running),
+        unused_place=held.unused_place,
     )
 
 

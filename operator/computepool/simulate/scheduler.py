@@ -12,7 +12,7 @@ Left = dict[str, int]
 
 
 class Scheduler:
-    """Binds the cluster's waiting pods."""
+    """Binds the cluster's waiting pods, as Kubernetes' own scheduler: pods that name another scheduler just wait."""
 
     def __init__(self, cluster: Cluster) -> None:
         """It knows what the cluster holds at once."""
@@ -57,7 +57,7 @@ class Scheduler:
         return left_of(self._cluster.nodes.values(), self._cluster.pods.values())
 
     def _schedulable(self) -> list[Pod]:
-        return [pod for pod in self._cluster.waiting_pods() if not pod.gated]
+        return [pod for pod in self._cluster.waiting_pods() if not (pod.gated or pod.shape.scheduler)]
 
     def _in_preference(self) -> list[Node]:
         ranks = {provider.name: provider.index for provider in self._cluster.providers}

@@ -265,7 +265,7 @@ def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     watch.see(60, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").state is HALF_OPEN
     watch.see(61, [*AWS, *NEBIUS], [stuck])
-    assert watch.breaker("nebius").reason is Reason.CANARY_FAILED
+    assert watch.breaker("nebius").reason is Reason.PROVISIONING_FAILED
     assert dict(watch.state.memory.not_bound) == {}
 
 
@@ -408,14 +408,14 @@ def test_each_trial_that_fails_keeps_it_open_for_twice_as_long_until_one_proves_
     watch = half_open(failures=1, breaker={"backoffSeconds": 100, "maxBackoffSeconds": 1000})
     now = 0.0
     for failures, least, most in ((2, 180, 220), (3, 360, 440), (4, 720, 880), (5, 1000, 1000), (6, 1000, 1000)):
-        new = fresh(f"new-{failures}", created=now + 1, failing=True)
+        new, reason = fresh(f"new-{failures}", created=now + 1, failing=True), Reason.CANARY_FAILED
         if why == "is not bound":
-            new = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)])
+            new, reason = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)]), Reason.PROVISIONING_FAILED
             watch.state = changed(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
             now += 61
         watch.see(now + 1, [*AWS, *NEBIUS], [new])
         found = watch.breaker("nebius")
-        assert (found.state, found.reason, found.failures) == (OPEN, Reason.CANARY_FAILED, failures)
+        assert (found.state, found.reason, found.failures) == (OPEN, reason, failures)
         assert found.retry_at is not None
         assert least <= found.retry_at - found.since <= most
         # Another leader, in the middle, takes up the count where it is.

@@ -9,7 +9,7 @@ from computepool.assess.clamp_future_times import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, BreakerTimers, NodeFault, Saturation, UnsettledMove
+from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, Saturation, UnsettledMove
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import moved_to, owned, unhealthy_node
 from tests.unit.core.passes import decided
@@ -50,6 +50,15 @@ def test_an_open_breaker_is_tried_again_after_its_backoff_at_the_latest(failures
     assert watch.breaker("nebius").retry_at == pytest.approx(NOW + due, abs=1e-3)
     watch.see(max(due + 1e-3, 60), NODES)
     assert watch.breaker("nebius").state is BreakerState.HALF_OPEN
+
+
+def test_a_hold_off_lasts_for_its_backoff_at_the_longest() -> None:
+    ahead = HoldOff("nebius", Reason.WORKLOAD_BACK_OFF, "job", 2, NOW + HOURS, NOW + HOURS + 120)
+    over = HoldOff("nebius", Reason.WORKLOAD_BACK_OFF, "old", 2, NOW - HOURS, NOW - 1)
+    first, second = clamped_to(NOW, pool_state(hold_offs=(ahead, over)), TWO).recorded.hold_offs
+    assert first.since == NOW
+    assert NOW + 108 <= first.until <= NOW + 132
+    assert second == over
 
 
 def test_a_half_open_one_is_proved_by_a_pod_that_came_since_and_for_no_longer_than_it_should() -> None:

@@ -265,7 +265,8 @@ def test_a_provider_that_binds_no_more_pods_keeps_those_it_has() -> None:
     )
     plan = decided(seen, state)
     assert (plan.moves, plan.blocked) == ((), ())
-    assert plan.quarantine == {"n1": Reason.PROVISIONING_FAILED}
+    # The node is at no fault: it runs its pods, and other controllers may evict them because of a taint.
+    assert plan.quarantine == {}
 
 
 def test_a_drained_provider_is_left_by_all_if_the_policy_says_move() -> None:

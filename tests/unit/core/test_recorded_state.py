@@ -9,7 +9,7 @@ import pytest
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, PoolState, Recorded, Spend, UnsettledMove, recorded_in, restarted
+from computepool.model.state import Breaker, HoldOff, PoolState, Recorded, Spend, UnsettledMove, recorded_in, restarted
 from tests.builders import pool, provider
 
 KEYED = provider("crusoe", tolerations=[{"key": "virtual", "operator": "Exists"}])
@@ -123,6 +123,22 @@ def test_moves_of_the_last_minute_are_read_back_oldest_first() -> None:
         (first, MoveKind.FAILOVER),
         (second, MoveKind.FAILOVER),
     )
+
+
+def test_a_hold_off_is_read_back_as_it_was_written() -> None:
+    written = {
+        "provider": "nebius",
+        "reason": "InsufficientCapacity",
+        "subject": "0123",
+        "since": OPENED,
+        "until": RETRY,
+        "failures": 2,
+        "running": 8,
+        "unusedPlace": True,
+    }
+    unknown, over = {**written, "reason": "Haunted"}, {**written, "failures": 0}
+    held = HoldOff("nebius", Reason.INSUFFICIENT_CAPACITY, "0123", 2, stamp(OPENED), stamp(RETRY), 8, unused_place=True)
+    assert recorded_in(pool(status={"holdOffs": [written, unknown, over]})).hold_offs == (held,)
 
 
 def test_moves_beyond_any_limit_cost_no_memory() -> None:

@@ -159,6 +159,11 @@ def test_the_schedulers_verdict_is_read_from_its_condition(condition: dict[str, 
     )
 
 
+@pytest.mark.parametrize(("name", "scheduler"), [("default-scheduler", ""), ("volcano", "volcano"), ("", "")])
+def test_a_pods_scheduler_is_read_unless_it_is_the_usual_one(name: str, scheduler: str) -> None:
+    assert read_pod(spec={"schedulerName": name}).shape.scheduler == scheduler
+
+
 def test_a_nomination_counts_until_the_pod_is_bound() -> None:
     nominated = {"nominatedNodeName": "n1"}
     assert read_pod(status=nominated).nominated == "n1"

@@ -1,6 +1,7 @@
 """A provider's circuit breaker: one step, from its state before and what is seen now.
 
-Closed -> Open      The provider fails, or did not bind several pods in time, or is drained by hand.
+Closed -> Open      The provider fails, or did not bind pods of several workloads and shapes in time, or is drained by
+                    hand.
 Open -> HalfOpen    Its backoff is over, it had no fault for clearSeconds, and it has a node to try.
 HalfOpen -> Closed  (a) A new pod was ready there for proveSeconds; or
                     (b) it has no fault, and until `_unproven_until` no pod came, or the pod gave no result (its image
@@ -40,7 +41,7 @@ class BreakerInput(msgspec.Struct, frozen=True):
     health: ProviderHealth
     drained: bool = False
     not_bound: int = 0
-    """How many pods it did not bind in time, in a row, since its breaker last changed."""
+    """Of how many workloads, and of as many shapes, it did not bind a pod in time, since its breaker last changed."""
     node: str = ""
     """The node to try; empty if no node takes pods."""
     makes_nodes: bool = False
@@ -172,8 +173,8 @@ def _from_half_open(
 ) -> Step:
     if seen.drained:
         return _drained(before, now), NO_TIMERS
-    failed = seen.failing or seen.not_bound > 0
-    reason = seen.health.failing or (Reason.CANARY_FAILED if failed else None)
+    not_bound = Reason.PROVISIONING_FAILED if seen.not_bound else None
+    reason = seen.health.failing or (Reason.CANARY_FAILED if seen.failing else not_bound)
     if reason is not None:
         return (before, timers) if held else (_opened(before, reason, rules, now), NO_TIMERS)
     no_result = seen.can_be_tried and not seen.ready and not seen.health.troubled

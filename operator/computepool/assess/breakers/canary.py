@@ -8,7 +8,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.faults import leaving
 from computepool.assess.health.providers import ProviderHealth
 from computepool.model.accelerators import accelerators_of
-from computepool.model.cluster import NodeInfo, Pod, members_on
+from computepool.model.cluster import NodeInfo, Pod, Shape, members_on
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker
 
@@ -23,7 +23,7 @@ def breaker_input(
 ) -> BreakerInput:
     """Return what a provider's breaker depends on.
 
-    `infos`: the provider's nodes; `not_bound`: how many pods it did not bind in time.
+    `infos`: the provider's nodes; `not_bound`: how many workloads and shapes it did not bind in time.
     """
     if breaker.closed:
         return BreakerInput(health, provider.drain, not_bound, makes_nodes=provider.kind.before_room)
@@ -74,8 +74,8 @@ def _canary(candidates: Sequence[NodeInfo], breaker: Breaker, resource: str, com
     same = next((info for info in candidates if info.node.name == breaker.node), None)
     if same is None:
         return _next_node(candidates, breaker.failures, resource)
-    stuck = next((pod for pod in coming if not _has_place(same, pod)), None)
-    return same if stuck is None else next((info for info in candidates if _has_place(info, stuck)), same)
+    stuck = next((pod.shape for pod in coming if not has_place(same, pod.shape)), None)
+    return same if stuck is None else next((info for info in candidates if has_place(info, stuck)), same)
 
 
 def _next_node(candidates: Sequence[NodeInfo], failures: int, resource: str) -> NodeInfo | None:
@@ -91,9 +91,10 @@ def _next_node(candidates: Sequence[NodeInfo], failures: int, resource: str) -> 
     return nsmallest(turn + 1, with_room, key=lambda info: (-free[info.node.name], info.node.name))[turn]
 
 
-def _has_place(info: NodeInfo, pod: Pod) -> bool:
-    return pod.shape.admits(info.node.name, info.node.labels) and all(
-        info.left.get(name, 0) >= amount for name, amount in pod.shape.requests
+def has_place(info: NodeInfo, shape: Shape) -> bool:
+    """Say whether a pod of the shape fits into what is left of the node, tolerations aside."""
+    return shape.admits(info.node.name, info.node.labels) and all(
+        info.left.get(name, 0) >= amount for name, amount in shape.requests
     )
 
 

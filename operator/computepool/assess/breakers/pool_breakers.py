@@ -1,4 +1,4 @@
-"""All breakers of a pool, under the limit on how many providers may fail at once.
+"""All breakers and hold-offs of a pool, under the limit on how many providers may fail at once.
 
 What always holds: two providers that fail together never empty a third. While more than `health.maxUnhealthyPercent` of
 all providers have failed at once, no breaker opens, and `exceeded` says so.
@@ -10,6 +10,7 @@ import msgspec
 
 from computepool.assess.breakers.breaker import BreakerInput, BreakerRules, exceeded_of, has_failed, rechecks, step
 from computepool.assess.breakers.canary import breaker_input
+from computepool.assess.breakers.hold_offs import HoldOffs, hold_offs_of
 from computepool.assess.breakers.not_bound import not_bound_in_time
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.pool_health import Health
@@ -24,14 +25,16 @@ announces that."""
 
 
 class Breakers(msgspec.Struct, frozen=True):
-    """The breakers of a pool, and the pods that they count."""
+    """The breakers of a pool, the pods that they count, and the hold-offs."""
 
     of: Mapping[str, Breaker]
     """By provider: every provider of the pool."""
     timers: Mapping[str, BreakerTimers]
     """By provider."""
-    not_bound: Mapping[str, frozenset[str]]
+    not_bound: Mapping[str, frozenset[tuple[str, str]]]
+    """By provider: the workloads and shapes that count against it."""
     last_bound_offer: Mapping[str, float]
+    hold_offs: HoldOffs = HoldOffs()
     exceeded: str = ""
     """Why no breaker opens and no running pod is moved; empty while the limit is kept."""
     recheck_at: float | None = None
@@ -40,12 +43,20 @@ class Breakers(msgspec.Struct, frozen=True):
 def breakers_of(
     snapshot: Snapshot, providers: Sequence[Provider], members: Members, health: Health, state: PoolState, now: float
 ) -> Breakers:
-    """Return the breakers after one step."""
+    """Return the breakers and hold-offs after one step."""
     before = {provider.name: state.breaker(provider.name) for provider in providers}
     if snapshot.stale or health.all_silent:
         # While nothing can be judged, the states stand and the timers start anew.
-        return Breakers(before, {}, state.memory.not_bound, state.memory.last_bound_offer)
-    not_bound = not_bound_in_time(snapshot, providers, members, state, now)
+        memory = state.memory
+        return Breakers(
+            before,
+            {},
+            memory.not_bound,
+            memory.last_bound_offer,
+            HoldOffs(state.recorded.hold_offs, memory.failed_pods),
+        )
+    not_bound = not_bound_in_time(snapshot, providers, members, health, state, now)
+    hold_offs = hold_offs_of(snapshot, providers, members, not_bound.late, state, now)
     seen = {
         provider.name: breaker_input(
             snapshot,
@@ -53,7 +64,7 @@ def breakers_of(
             members[provider.name],
             health.providers[provider.name],
             before[provider.name],
-            len(not_bound.pods.get(provider.name, ())),
+            not_bound.against(provider.name),
         )
         for provider in providers
     }
@@ -82,10 +93,13 @@ def breakers_of(
     return Breakers(
         of={name: breaker for name, (breaker, _) in after.items()},
         timers={name: timer for name, (_, timer) in after.items() if timer != BreakerTimers()},
-        not_bound={name: uids for name, uids in not_bound.pods.items() if name not in changed},
+        not_bound={name: pairs for name, pairs in not_bound.counted.items() if name not in changed},
         last_bound_offer=not_bound.last_bound_offer,
+        hold_offs=hold_offs,
         exceeded=exceeded,
-        recheck_at=soonest(now, [not_bound.recheck_at, now + SETTLE_SECONDS if changed else None, *of_breakers]),
+        recheck_at=soonest(
+            now, [not_bound.recheck_at, hold_offs.recheck_at, now + SETTLE_SECONDS if changed else None, *of_breakers]
+        ),
     )
 
 

@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 
 from computepool.assess.breakers.canary import canary_runs
+from computepool.assess.breakers.hold_off_evidence import Key
+from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.capacity.fit import Packer
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
@@ -25,6 +27,7 @@ from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod, Resources
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
+from computepool.model.state import HoldOff
 
 
 class PlaceRequest(msgspec.Struct, frozen=True):
@@ -101,6 +104,8 @@ class Account:
         self._budget_refused = self._money is not None and self._money <= 0
         self._home_savepoint = 0
         self._at_home = (*_home_pods(context), *_returning_pods(context, pending))
+        self._hold_offs = assessment.breakers.hold_offs
+        self._tried: set[Key] = set()
         self._canaries = {name for name, supply in self._supplies.items() if _has_canary(supply, context.pool)}
         if self._at_home and not assessment.primary.breaker.closed:
             self._canaries.add(context.primary.name)
@@ -112,15 +117,21 @@ class Account:
         """Take places, devices and money at a provider for all pods or for none. Return the reason of a refusal."""
         if not requests:
             return None
+        held = None if terms.counted else self._hold_off_of(requests, provider)
         why = self._closed_to(provider, terms) or self._beyond_bounds(requests, provider, terms)
+        if why is None and held is not None and not allows_places(held):
+            why = held.reason
         if why is None and terms.place:
-            why = self._take_places(requests, provider, terms)
+            why = self._take_places(requests, provider, may_wait=terms.may_wait and held is None)
+            if held is not None and why not in (None, Reason.PINNED):
+                why = held.reason
         if why is not None:
             return why
         if not terms.place:
             self._awaiting_room.add(provider.name)
         if not terms.counted:
             self._charge(requests, provider)
+            self._note_trials(requests, provider)
         if not self.breaker_is_closed(provider):
             self._canaries.add(provider.name)
         return None
@@ -135,15 +146,27 @@ class Account:
         """Roll back the reservations made inside, unless the trial is committed."""
         trial = Trial()
         savepoints = {name: packer.savepoint() for name, packer in self._packers.items()}
-        sets = set(self._canaries), set(self._awaiting_room)
+        sets = set(self._canaries), set(self._awaiting_room), set(self._tried)
         before = self._money, self._budget_refused, dict(self._allowance), *sets
         try:
             yield trial
         finally:
             if not trial.committed:
-                self._money, self._budget_refused, self._allowance, self._canaries, self._awaiting_room = before
+                self._money, self._budget_refused, self._allowance, *_ = before
+                self._canaries, self._awaiting_room, self._tried = sets
                 for name, packer in self._packers.items():
                     packer.rollback(savepoints.get(name, self._home_savepoint))
+
+    def try_there(self, pod: Pod, provider: Provider) -> HoldOff | None:
+        """Let a pod that tolerates the provider from its creation on wait there; return the hold-off that forbids it.
+
+        If the back-off is over, the pod is the one that is tried.
+        """
+        requests = [PlaceRequest(pod)]
+        held = self._hold_off_of(requests, provider)
+        if held is None:
+            self._note_trials(requests, provider)
+        return held
 
     # --- questions
 
@@ -206,7 +229,24 @@ class Account:
             return Reason.BUDGET_EXHAUSTED
         return None
 
-    def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
+    def _hold_off_of(self, requests: Iterable[PlaceRequest], provider: Provider) -> HoldOff | None:
+        """Return the first hold-off that keeps one of the pods from the provider."""
+        hold_offs = self._hold_offs
+        for request in requests:
+            for key in hold_offs.keys_of(request.pod, provider.name):
+                if key in self._tried:
+                    return hold_offs.due[key]
+                if key in hold_offs.blocking and hold_offs.trials.get(key) != request.pod.uid:
+                    return hold_offs.blocking[key]
+        return None
+
+    def _note_trials(self, requests: Iterable[PlaceRequest], provider: Provider) -> None:
+        """Note that each pod is the one that is tried after a hold-off of its workload or shape."""
+        for request in requests:
+            keys = self._hold_offs.keys_of(request.pod, provider.name)
+            self._tried.update(key for key in keys if key in self._hold_offs.due)
+
+    def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, *, may_wait: bool) -> Reason | None:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
         waits = False
@@ -214,7 +254,7 @@ class Account:
             if packer.place(request.pod.shape):
                 continue
             why = packer.why_not(request.pod.shape)
-            if not (terms.may_wait and provider.kind.before_room) or why is Reason.PINNED:
+            if not (may_wait and provider.kind.before_room) or why is Reason.PINNED:
                 if len(requests) > 1:
                     packer.rollback(savepoint)
                 return why

@@ -3,7 +3,8 @@
 Admission lists only the most preferred provider that has room, because the scheduler could choose any provider in a
 list. The provider's breaker is closed. Invariant 3: the API server counts nothing, so the provider has no
 maxAccelerators and the pool has no budget. While a preferred provider is half-open, admission stays closed until that
-provider has its canary. Otherwise all new pods would go elsewhere and the provider would never get one.
+provider has its canary. Otherwise all new pods would go elsewhere and the provider would never get one. Admission also
+stays closed while a workload is held off that provider: the policy would send the workload's pods there all the same.
 """
 
 from computepool.assess.capacity.providers import Provider
@@ -35,8 +36,9 @@ def _choose(context: Context, account: Account) -> Provider | None:
     unlimited = [
         provider for provider in context.standbys if provider.limit is None and account.breaker_is_closed(provider)
     ]
+    withheld = context.assessment.breakers.hold_offs.admission_withheld
     for provider in context.standbys:
-        if account.wants_canary(provider):
+        if account.wants_canary(provider) or (provider in unlimited and provider.name in withheld):
             return None
         if provider in unlimited and account.has_room(provider):
             return provider

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
 from computepool.decide.account.capacity_account import BURST, PlaceRequest
@@ -93,7 +94,7 @@ class _Planner:
         """Return a burst to the provider, a hold if the pod waits there already, or the reason of a rejection."""
         pod = overflow.pod
         if provider.tolerated_by(pod.shape):
-            outcome = self._waiting.at(provider, pod, pod.offered_since(provider.name))
+            outcome = self._wait_there(pod, provider)
             if isinstance(outcome, Reason):
                 return outcome
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
@@ -104,6 +105,16 @@ class _Planner:
             return why
         missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
         return Burst(pod, provider.name, _burst_reason(pod, overflow.why), tuple(rejected), missing)
+
+    def _wait_there(self, pod: Pod, provider: Provider) -> Hold | Reason:
+        """Hold the pod for a provider that it tolerates, or return why it should go on to the next provider."""
+        outcome = self._waiting.at(provider, pod, pod.offered_since(provider.name))
+        # A pod that was sent there keeps its time. A pod that was created with the toleration was not.
+        sent = pod.offered(provider.name) is not None
+        if sent or isinstance(outcome, Reason) or (held := self._account.try_there(pod, provider)) is None:
+            return outcome
+        makes_no_node = outcome.reason is Reason.AWAITING_NODES or not allows_places(held)
+        return held.reason if makes_no_node else outcome
 
 
 def _burst_reason(pod: Pod, why: Reason) -> Reason:

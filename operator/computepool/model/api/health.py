@@ -80,11 +80,13 @@ class BreakerSpec(ApiModel):
     """
 
     failures: Annotated[Int, Field(ge=1, le=1_000)] = 3
-    """Number of pods in a row that a standby provider must fail to bind within its provisionTimeoutSeconds for its
-    breaker to open."""
+    """Number of workloads, with as many different requests and selectors, of which a standby provider must fail to bind
+    pods within its provisionTimeoutSeconds for its breaker to open, if it binds no other pod meanwhile. Pods of fewer
+    workloads or kinds hold off only pods like them."""
     backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
     """Seconds that the breaker stays open at least, the first time. The time doubles each time the breaker opens again
-    before the provider has proved itself. It varies by up to a tenth."""
+    before the provider has proved itself. It varies by up to a tenth. A workload or a kind of pod that the provider
+    fails is held off it for as long."""
     max_backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 3_600
     """Longest time, in seconds, that the breaker stays open once nothing is wrong any more."""
     prove_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 15

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ Money = Annotated[str, Field(max_length=32)]
 MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
 """Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
 MAX_UNSETTLED = 50
+MAX_HOLD_OFFS: Final = 50
 MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
@@ -163,6 +164,28 @@ class UnsettledOwner(ApiModel):
     """Number of its pods in the pool at that time; 0 once all moved pods are replaced."""
 
 
+class HoldOffStatus(ApiModel):
+    """A standby that certain pods are not sent to for a while. The next leader continues from this record."""
+
+    provider: Name
+    """Name of the standby."""
+    reason: Word
+    """WorkloadBackOff: pods of one workload failed there. InsufficientCapacity: pods with certain requests and
+    selectors were not bound there in time."""
+    subject: Word
+    """The uid of the workload that owns the pods, or a digest of the pods' requests and selectors."""
+    since: Timestamp
+    """When it began."""
+    until: Timestamp
+    """When one of the pods may be tried there again."""
+    failures: Count = 0
+    """How often in a row it has begun. Each time it lasts twice as long."""
+    running: Count = 0
+    """Number of such pods that ran there when it began."""
+    unused_place: Annotated[bool, Field(strict=True)] = False
+    """Whether a node there had a place for such a pod when it began. Otherwise places that exist are still used."""
+
+
 class Decision(ApiModel):
     """The operator's last decision."""
 
@@ -206,6 +229,8 @@ class PoolStatus(ApiModel):
     """Owners whose latest move by choice (a failback, a reschedule or a planned drain) has not ended well: it is under
     way, or it came to nothing. Their next move by choice waits: 5 minutes after the first that came to nothing, then
     twice as long each time, up to a day. At most 50 owners, those that moved last."""
+    hold_offs: Annotated[tuple[HoldOffStatus, ...], Field(max_length=MAX_HOLD_OFFS)] = ()
+    """Standbys that certain pods are not sent to for a while, the newest first."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 
