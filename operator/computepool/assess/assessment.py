@@ -69,7 +69,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     demand = demand_of(
         snapshot.waiting,
         snapshot.in_flight,
-        providers[1:],
+        supplies,
         Packer(supplies[0], resource, keys, now),
         pending_seconds=spec.saturation.pending_seconds,
         fitting=state.memory.fitting,

@@ -221,6 +221,11 @@ class Reason(StrEnum):
     # --- a pod waits
     GATED = "Gated", "The pod has scheduling gates. The operator leaves it alone until the gates are removed."
     TERMINATING = "Terminating", "The pod is being deleted."
+    NODE_BOUND = (
+        "NodeBound",
+        "A single node can take the pod: a DaemonSet's pod, or a pod whose selectors name the node. It waits for that "
+        "node and is no demand of the pool.",
+    )
     NOMINATED = "Nominated", "The scheduler has made room for the pod by preemption and will bind it."
     FITS_ON_PREFERRED = (
         "FitsOnPreferred",

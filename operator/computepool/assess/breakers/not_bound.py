@@ -4,6 +4,7 @@ A pod counts when its time at the provider is over, if by our account it had a p
 provider makes nodes on demand. A full provider has not failed. These pods do not count:
 - a pod that was offered before the latest pod that the provider has bound: then the pod itself is probably at fault;
 - a pod that was offered before the breaker last changed;
+- a pod that a single node can take: that node may be full;
 - a pod with constraints that fit does not model (volumes, anti-affinity, host ports): it may have no place there.
 """
 
@@ -78,7 +79,7 @@ def _late(
 
 def _offered(pod: Pod, provider: Provider) -> float | None:
     """Return when the pod could first use the provider; None if it can't, or is in other hands for now."""
-    if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled:
+    if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled or pod.node_bound:
         return None
     return pod.offered_since(provider.name) if provider.tolerated_by(pod.shape) else None
 

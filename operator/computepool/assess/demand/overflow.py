@@ -1,11 +1,13 @@
 """Which waiting pods the primary takes, which pods have to wait a little, and which pods overflow."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 
 from computepool.assess.capacity.fit import Packer
 from computepool.assess.capacity.providers import Provider
+from computepool.assess.capacity.supply import Supply
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import Fitting
@@ -73,7 +75,7 @@ def in_order(pods: Iterable[Pod]) -> list[Pod]:
 def demand_of(
     waiting: Sequence[Pod],
     in_flight: Mapping[str, Offer],
-    standbys: Sequence[Provider],
+    supplies: Sequence[Supply],
     primary: Packer,
     *,
     pending_seconds: int,
@@ -82,19 +84,25 @@ def demand_of(
 ) -> Demand:
     """Pack the primary, in order, with the pods that were not sent to a standby, and sort the others by their wait.
 
-    `fitting` is the value that the pass before returned. It shows pods that the scheduler refuses although they fit.
+    `supplies`: of all providers, the primary first. `fitting` is the value that the pass before returned. It shows pods
+    that the scheduler refuses although they fit.
     """
-    by_name = {standby.name: standby for standby in standbys}
+    by_name = {supply.provider.name: supply.provider for supply in supplies[1:]}
+    nodes = _NodeOwners(supplies)
     sorter = _Sorter(primary, pending_seconds, fitting, now)
     sent: list[tuple[Pod, Offer]] = []
     for pod in in_order(waiting):
         if (reason := _untouchable_because(pod)) is not None:
             sorter.held.append(Hold(pod, reason))
+        elif pod.belongs_to_node:
+            sorter.wait_for_node(pod)
         elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
             sent.append((pod, offer))
         elif (offer := in_flight.get(pod.uid)) is not None:
             # It was sent to a provider that the pool has lost since. The write has to be seen first.
             sorter.held.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
+        elif (node := pod.shape.only_node) is not None and not nodes.on_standby(node):
+            sorter.wait_for_node(pod)
         else:
             sorter.sort(pod)
     # After the other pods: a pod that was sent to a standby can run on either provider, the others only here.
@@ -127,6 +135,22 @@ def _untouchable_because(pod: Pod) -> Reason | None:
     return Reason.NOMINATED if pod.nominated else None
 
 
+class _NodeOwners:
+    """Finds the provider of a node by the node's name. Few pods name a node, so it reads the nodes when asked first."""
+
+    def __init__(self, supplies: Sequence[Supply]) -> None:
+        self._supplies = supplies
+
+    def on_standby(self, node: str) -> bool:
+        """Say whether the node belongs to a standby: a pod that names it needs the standby's toleration."""
+        provider = self._providers.get(node)
+        return provider is not None and not provider.primary
+
+    @cached_property
+    def _providers(self) -> dict[str, Provider]:
+        return {info.node.name: supply.provider for supply in self._supplies for info in supply.nodes}
+
+
 class _Sorter:
     """Sorts the waiting pods in one walk over the queue."""
 
@@ -153,6 +177,11 @@ class _Sorter:
             self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=soon))
             return
         self.overflow.append(self._overflowing(pod))
+
+    def wait_for_node(self, pod: Pod) -> None:
+        """Hold a pod that only its own node can take. If the node is the primary's and has room, the place is taken."""
+        provider = self._provider.name if self._primary.place(pod.shape) else ""
+        self.held.append(Hold(pod, Reason.NODE_BOUND, provider))
 
     def take_back(self, pod: Pod) -> Hold | None:
         """Give a pod that was sent to a standby a place, unless the scheduler has refused it here."""

@@ -102,6 +102,7 @@ class Account:
         if self._at_home and not assessment.primary.breaker.closed:
             self._canaries.add(context.primary.name)
         self._keep_foreign()
+        self._keep_node_bound()
 
     # --- commands
 
@@ -238,6 +239,12 @@ class Account:
                 # While the patch is under way, the pod does not show its new tolerations.
                 any(packer.place(pod.shape, as_is=offer is None) for packer in packers)
 
+    def _keep_node_bound(self) -> None:
+        """Take places for the pool's own pods that wait for their node on a standby."""
+        for hold in self._context.assessment.demand.held:
+            if hold.reason is Reason.NODE_BOUND and not hold.provider:
+                any(packer.place(hold.pod.shape, as_is=True) for packer in self._packers.values())
+
     def _new_packer(self, provider: Provider) -> Packer:
         return Packer(self._supplies[provider.name], self._context.resource, self._keys, self._context.now)
 
@@ -255,7 +262,8 @@ def _allowance(context: Context, supply: Supply, limit: int) -> int:
 def _home_pods(context: Context) -> Iterable[Pod]:
     """Yield the waiting pods that have a place on the primary, in the order in which they took their places."""
     demand, name = context.assessment.demand, context.primary.name
-    yield from (hold.pod for hold in demand.held if hold.reason is Reason.FITS_ON_PREFERRED and hold.provider == name)
+    placed = (Reason.FITS_ON_PREFERRED, Reason.NODE_BOUND)
+    yield from (hold.pod for hold in demand.held if hold.provider == name and hold.reason in placed)
     yield from (sent.pod for sent in demand.sent if sent.home is not None)
 
 

@@ -5,15 +5,13 @@ from typing import Final
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 
-NODE_BOUND: Final = frozenset({"DaemonSet", "Node"})
-"""Kinds of owners whose pods belong to their node."""
 STORAGE: Final = frozenset({"volumes", "resourceClaims"})
 """Fields of pods that `fit` does not model and that may bind a pod to its provider."""
 
 
 def node_bound(pod: Pod) -> bool:
     """Say whether the pod belongs to its node, terminates or has finished. No such pod is moved."""
-    return pod.owner_kind in NODE_BOUND or pod.deleting is not None or pod.finished
+    return pod.belongs_to_node or pod.deleting is not None or pod.finished
 
 
 def movable(pod: Pod, kind: MoveKind) -> bool:

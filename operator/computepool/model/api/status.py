@@ -112,9 +112,12 @@ class Pending(ApiModel):
     """Pods of the pool that wait for a node."""
 
     pods: Count = 0
-    """Number of pods that wait."""
+    """Number of pods that wait and that a node could take now. Pods with scheduling gates, and pods that wait for one
+    certain node, do not count."""
     accelerators: Count = 0
     """Number of accelerators that these pods request together."""
+    gated: Count = 0
+    """Number of pods with scheduling gates, such as pods that wait in a queue of Kueue."""
 
 
 class AdmissionStatus(ApiModel):
