@@ -7,6 +7,7 @@ import msgspec
 from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.assess.capacity.reach import Reach
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
@@ -99,6 +100,7 @@ def _supplies(
     silent = frozenset(
         node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.clear_since is None
     )
+    reach = Reach(snapshot)
     return tuple(
         supply_of(
             provider,
@@ -108,6 +110,7 @@ def _supplies(
             breaker=breakers.of[provider.name],
             unhealthy=frozenset(health.providers[provider.name].unhealthy),
             silent=silent,
+            reach=reach,
         )
         for provider in providers
     )

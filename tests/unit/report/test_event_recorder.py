@@ -18,6 +18,7 @@ from computepool.report.events import Event
 from computepool.report.metrics import Metrics, MoveResult
 from computepool.report.pass_report import PassReport
 from computepool.report.status import status_of
+from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
@@ -475,7 +476,8 @@ def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.L
 def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
     liqo = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
     t = Recording()
-    t.turned(report_on(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
+    nodes = [FULL[0], node("n1", 4, tainted=False, taints=[Taint(liqo["key"], "", "NoExecute")])]
+    t.turned(report_on(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0), nodes))
     (event,) = [one for one in t.events if one.action == "Admission"]
     assert "nebius" in event.note
     assert "liqo" not in event.note

@@ -74,7 +74,7 @@ class Packer:
 
     @property
     def taken(self) -> int:
-        """The accelerators given to pods so far, in thousandths."""
+        """The accelerators given to pods so far on nodes that are open to the pool's pods, in thousandths."""
         return self._taken
 
     def savepoint(self) -> int:
@@ -90,7 +90,7 @@ class Packer:
             else:
                 self._cursor[key] = cursor
             if index is not None:
-                self._taken -= request_of(shape, self._resource)
+                self._taken -= self._counted(index, shape)
                 _add(self._left[index], shape)
 
     def remainders(self) -> Iterable[tuple[NodeInfo, Resources]]:
@@ -138,9 +138,13 @@ class Packer:
         return None
 
     def has_left(self, resource: str, amount: int) -> bool:
-        """Say whether any node has this amount of a resource left, in thousandths."""
+        """Say whether any node that is open to the pool's pods has this amount of a resource left, in thousandths."""
         # The emptiest node first: it nearly always answers.
-        return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._infos))))
+        return any(
+            self._remainder(index).get(resource, 0) >= amount
+            for index in reversed(range(len(self._infos)))
+            if self._infos[index].node.name not in self.supply.closed
+        )
 
     def why_not(self, shape: Shape) -> Reason:
         """Say why `place` returned False; the same for every pod of the shape."""
@@ -213,8 +217,12 @@ class Packer:
         left = self._left.get(index)
         if left is None:
             left = self._left[index] = dict(self._infos[index].left)
-        self._taken += request_of(shape, self._resource)
+        self._taken += self._counted(index, shape)
         _subtract(left, shape)
+
+    def _counted(self, index: int, shape: Shape) -> int:
+        """Return how much of the supply's free accelerators the pod takes on a node."""
+        return 0 if self._infos[index].node.name in self.supply.closed else request_of(shape, self._resource)
 
     def _soon_free(self) -> dict[int, dict[str, int]]:
         if self._soon is None:

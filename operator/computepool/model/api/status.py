@@ -53,14 +53,15 @@ class AcceleratorCounts(ApiModel):
     """A provider's accelerators, in devices."""
 
     allocatable: Count = 0
-    """Accelerators on nodes that can take pods."""
+    """Accelerators on nodes that can take pods of the pool. A node does not count if none of the pool's pods tolerates
+    its taints."""
     allocated: Count = 0
     """Allocatable accelerators that pods hold, of this pool or not."""
     free: Count = 0
     """Allocatable accelerators that no pod holds."""
     unhealthy: Count = 0
     """Accelerators that exist but can't be used now: gone from the node's allocatable, or on nodes that are unhealthy,
-    not Ready, cordoned, or kept out of use by the breaker."""
+    not Ready, cordoned, closed to the pool by a taint, or kept out of use by the breaker."""
 
 
 class BreakerState(StrEnum):
