@@ -39,6 +39,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             moved_before=_past(memory.moved_before, now),
             failed_returns=_each(memory.failed_returns, lambda _, failed: _failed_return(failed, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
+            starting_since=_each(memory.starting_since, lambda _, at: min(at, now)),
         ),
     )
 

@@ -145,6 +145,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         moved_before=before.memory.moved_before,
         rate=before.memory.rate,
         failed_returns=before.memory.failed_returns,
+        starting_since=assessment.starting_since,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers), memory)

@@ -161,6 +161,8 @@ class Node(msgspec.Struct, frozen=True):
     deleting: bool = False
     conditions: tuple[tuple[str, str], ...] = ()
     """Type and status of its conditions other than Ready, sorted."""
+    created: float = 0.0
+    """When it joined the cluster."""
 
     @property
     def quarantined(self) -> bool:

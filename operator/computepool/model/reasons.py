@@ -235,6 +235,11 @@ class Reason(StrEnum):
     BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited for saturation.pendingSeconds yet."
     AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent to a provider, and the scheduler is about to bind it."
     AWAITING_NODES = "AwaitingNodes", "The provider makes nodes on demand and has provisionTimeoutSeconds to do so."
+    NODE_STARTING = (
+        "NodeStarting",
+        "A new node of the provider has room for the pod, but still carries a startup taint. The node has the "
+        "provider's provisionTimeoutSeconds to get ready.",
+    )
     NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now. The rejected options say why."
     FROZEN = "Frozen", "The pool's decisions are frozen. The pool's conditions say why."
 

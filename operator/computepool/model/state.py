@@ -153,6 +153,8 @@ class Memory(msgspec.Struct, frozen=True):
     """By owner of a workload that was brought home in vain not long ago."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
+    starting_since: Mapping[str, float] = MappingProxyType({})
+    """By node with a startup taint that the spec lists: since when the node is starting."""
 
 
 class PoolState(msgspec.Struct, frozen=True):

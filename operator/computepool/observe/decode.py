@@ -109,6 +109,7 @@ class Records:
             conditions=self._share(
                 tuple(sorted((c.type, c.status) for c in status.conditions or () if c.type != "Ready"))
             ),
+            created=_seconds(meta.creation_timestamp) or 0.0,
         )
 
     def namespace(self, raw: bytes) -> Namespace:

@@ -13,12 +13,12 @@ from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
+from computepool.model.taints import Taint
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics, MoveResult
 from computepool.report.pass_report import PassReport
 from computepool.report.status import status_of
-from computepool.model.taints import Taint
 from tests.builders import NOW, node, pod, pool, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 

@@ -45,8 +45,8 @@ class Packer:
 
     Capacity only shrinks between two rollbacks, so a node that can't take a shape now can't take it later. Each shape's
     search goes on where it stopped, so placing any number of pods looks at each node once per shape. Nodes with equal
-    taints, and equal values of the labels that pods ask for, are of one kind. Selectors are read once per shape and
-    kind.
+    taints, and equal values of the labels that pods ask for, are of one kind if they are starting alike. Selectors are
+    read once per shape and kind.
     """
 
     def __init__(self, supply: Supply, resource: str, keys: frozenset[str], now: float) -> None:
@@ -59,8 +59,8 @@ class Packer:
         self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys
-        self._kinds = {_kind_of(info.node, keys): info.node for info in supply.nodes}
-        self._kind = [_kind_of(info.node, keys) for info in self._infos]
+        self._kinds = {self._kind_of(info.node): info.node for info in supply.nodes}
+        self._kind = [self._kind_of(info.node) for info in self._infos]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
@@ -70,6 +70,8 @@ class Packer:
         self._journal: list[tuple[tuple[int, bool], int | None, int | None, Shape]] = []
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
+        self._promised: dict[int, dict[str, int]] = {}
+        self._starting_candidates: dict[int, deque[int]] = {}
         self._reasons: dict[int, Reason] = {}
 
     @property
@@ -137,6 +139,20 @@ class Packer:
             candidates.popleft()
         return None
 
+    def place_starting(self, shape: Shape) -> bool:
+        """Promise the pod a place on a node that is starting; say whether there was one. The place is not taken yet."""
+        candidates = self._starting_of(shape)
+        while candidates:
+            index = candidates[0]
+            left = self._promised.get(index)
+            if left is None:
+                left = self._promised[index] = dict(self._remainder(index))
+            if _fits(shape, left):
+                _subtract(left, shape)
+                return True
+            candidates.popleft()
+        return False
+
     def has_left(self, resource: str, amount: int) -> bool:
         """Say whether any node that is open to the pool's pods has this amount of a resource left, in thousandths."""
         # The emptiest node first: it nearly always answers.
@@ -161,22 +177,24 @@ class Packer:
             return Reason.PINNED if present_only or provider.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + provider.tolerations
         # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
-        lasting = [[taint for taint in node.taints if not _is_transient(taint)] for node in admitting]
+        lasting = [[taint for taint in self._once_ready(node) if not _is_transient(taint)] for node in admitting]
         open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
         if not provider.kind.before_room and self._too_large(shape, open_to):
             return Reason.TOO_LARGE
+        if any(_fits(shape, self._remainder(index)) for index in self._starting_of(shape)):
+            return Reason.NODE_STARTING
         return self._no_room()
 
     def _too_large(self, shape: Shape, kinds: Iterable[Node]) -> bool:
         """Say whether every node of these kinds is too small for the pod, even if it were empty."""
-        wanted = {_kind_of(node, self._keys) for node in kinds}
+        wanted = {self._kind_of(node) for node in kinds}
         known = False
         for info in self.supply.nodes:
             # Capacity, since a device plugin that restarts takes the allocatable accelerators away for a moment.
             accelerators = accelerators_of(info, self._resource).capacity
-            if _kind_of(info.node, self._keys) in wanted:
+            if self._kind_of(info.node) in wanted:
                 known = known or accelerators > 0
                 if _fits(shape, {**info.node.allocatable, self._resource: accelerators}):
                     return False
@@ -208,6 +226,28 @@ class Packer:
                 found = self._of_kinds[kinds] = [index for index, kind in enumerate(self._kind) if kind in kinds]
             self._candidates[key] = found
         return found
+
+    def _starting_of(self, shape: Shape) -> deque[int]:
+        """Return the nodes that will admit the pod once they are ready, and do not admit it now."""
+        found = self._starting_candidates.get(id(shape))
+        if found is None:
+            tolerations = shape.tolerations + self.supply.provider.tolerations
+            found = self._starting_candidates[id(shape)] = deque(
+                index
+                for index, info in enumerate(self._infos)
+                if info.node.name in self.supply.starting
+                and shape.admits(info.node.name, info.node.labels)
+                and tolerated(self._once_ready(info.node), tolerations)
+                and not tolerated(info.node.taints, tolerations)
+            )
+        return found
+
+    def _once_ready(self, node: Node) -> tuple[Taint, ...]:
+        return self.supply.starting.get(node.name, node.taints)
+
+    def _kind_of(self, node: Node) -> object:
+        labels = (node.name if key == _NAME else node.labels.get(key) for key in self._keys)
+        return (node.taints, self.supply.starting.get(node.name), *labels)
 
     def _remainder(self, index: int) -> Resources:
         own = self._left.get(index)
@@ -243,10 +283,6 @@ def _leaving(info: NodeInfo, now: float) -> Sequence[Pod]:
 
 def _is_transient(taint: Taint) -> bool:
     return taint.transient or taint.key == UNAVAILABLE_KEY
-
-
-def _kind_of(node: Node, keys: frozenset[str]) -> object:
-    return (node.taints, *(node.name if key == _NAME else node.labels.get(key) for key in keys))
 
 
 def _fits(shape: Shape, left: Resources) -> bool:

@@ -1,6 +1,7 @@
 """The supply of a provider: its nodes, the accelerators in use there, and the free accelerators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.state import Breaker
+from computepool.model.taints import Taint
 
 CLOSED: Final = Breaker()
 
@@ -45,6 +47,10 @@ class Supply(msgspec.Struct, frozen=True):
     """Names of its unhealthy nodes."""
     closed: frozenset[str] = frozenset()
     """Names of its nodes whose taints keep all of the pool's pods off."""
+    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({})
+    """Its nodes that are starting, by name, with the taints that they keep once they are ready."""
+    coming: int = 0
+    """Accelerators on usable nodes that will be open to the pool's pods once they are ready."""
 
     @property
     def known(self) -> bool:
@@ -77,11 +83,12 @@ def supply_of(
     unhealthy: frozenset[str] = frozenset(),
     silent: frozenset[str] = frozenset(),
     reach: Reach | None = None,
+    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({}),
 ) -> Supply:
     """Return the supply of a provider with these nodes.
 
     `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now; `reach`: which nodes the pool's
-    pods could use, None for all.
+    pods could use, None for all; `starting`: as in `Supply`.
     """
     usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
     closed = reach.closed(provider, usable) if reach is not None else frozenset()
@@ -106,6 +113,12 @@ def supply_of(
         breaker=breaker,
         unhealthy=unhealthy,
         closed=closed,
+        starting=starting,
+        coming=sum(
+            accelerators_of(info, resource).allocatable
+            for info in usable
+            if info.node.name in closed and info.node.name in starting
+        ),
     )
 
 

@@ -61,7 +61,7 @@ class Demand(msgspec.Struct, frozen=True):
         return sum(1 for pod in self.overflow if pod.wait is None and pod.why in FULL | UNTRUSTED)
 
 
-FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES})
+FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.NODE_STARTING})
 """Rejections because of the primary's capacity, not because of the pod."""
 UNTRUSTED = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CANARY_UNDER_WAY})
 """Rejections by the primary's breaker: the pod need not wait."""
@@ -159,6 +159,7 @@ class _Sorter:
         self._provider = primary.supply.provider
         self._fitted = fitting
         self._now = now
+        self._pending_seconds = pending_seconds
         self.held: list[Hold] = []
         self.overflow: list[Overflow] = []
         self.fitting: dict[tuple[str, str], float] = {}
@@ -175,6 +176,10 @@ class _Sorter:
         soon = self._primary.place_soon(pod.shape)
         if soon is not None:
             self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=soon))
+            return
+        due = pod.since + max(float(self._pending_seconds), self._provider.timeout)
+        if self._now < due and self._primary.place_starting(pod.shape):
+            self.held.append(Hold(pod, Reason.NODE_STARTING, self._provider.name, until=due))
             return
         self.overflow.append(self._overflowing(pod))
 

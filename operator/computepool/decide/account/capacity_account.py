@@ -121,6 +121,10 @@ class Account:
             self._canaries.add(provider.name)
         return None
 
+    def promise_starting(self, pod: Pod, standby: Provider) -> bool:
+        """Promise a pod that was sent to a standby a place on a node that is starting. Say whether there was one."""
+        return self._packer(standby).place_starting(pod.shape)
+
     @contextmanager
     def trial(self) -> Iterator[Trial]:
         """Roll back the reservations made inside, unless the trial is committed."""
