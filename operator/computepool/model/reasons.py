@@ -226,12 +226,21 @@ class Reason(StrEnum):
         "A single node can take the pod: a DaemonSet's pod, or a pod whose selectors name the node. It waits for that "
         "node and is no demand of the pool.",
     )
-    NOMINATED = "Nominated", "The scheduler has made room for the pod by preemption and will bind it."
+    NOMINATED = (
+        "Nominated",
+        "The scheduler makes room for the pod by preemption and will bind it. If the preempted pods do not end within "
+        "the provider's provisionTimeoutSeconds, the pod may go elsewhere.",
+    )
     FITS_ON_PREFERRED = (
         "FitsOnPreferred",
-        "A preferred provider has room for the pod, and the scheduler is about to bind it.",
+        "A preferred provider has room for the pod, and the scheduler is about to bind it. If the scheduler refuses it "
+        "for provisionTimeoutSeconds, or says nothing about it for ten minutes, the pod may go elsewhere.",
     )
-    SOON_FREE = "SoonFree", "Terminating pods on a preferred provider will soon make room for the pod."
+    SOON_FREE = (
+        "SoonFree",
+        "Terminating pods on a preferred provider will soon make room for the pod. It waits for them for half a minute "
+        "beyond saturation.pendingSeconds at most.",
+    )
     BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited for saturation.pendingSeconds yet."
     AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent to a provider, and the scheduler is about to bind it."
     AWAITING_NODES = "AwaitingNodes", "The provider makes nodes on demand and has provisionTimeoutSeconds to do so."

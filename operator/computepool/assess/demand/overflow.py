@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.fit import Packer
+from computepool.assess.capacity.fit import SLACK_SECONDS, SOON_SECONDS, Packer
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import Fitting
+
+SILENCE_SECONDS: Final = 600.0
+"""A scheduler that says nothing about a pod for so long leaves the pod aside. Before, it may have many pods to try."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -94,6 +98,8 @@ def demand_of(
     for pod in in_order(waiting):
         if (reason := _untouchable_because(pod)) is not None:
             sorter.held.append(Hold(pod, reason))
+        elif pod.nominated and sorter.wait_for_preemption(pod, nodes.timeout_of(pod.nominated)):
+            continue
         elif pod.belongs_to_node:
             sorter.wait_for_node(pod)
         elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
@@ -130,9 +136,7 @@ def fit_since(fitted: Fitting, pod: Pod, provider: Provider, now: float) -> floa
 def _untouchable_because(pod: Pod) -> Reason | None:
     if pod.deleting is not None:
         return Reason.TERMINATING
-    if pod.gated:
-        return Reason.GATED
-    return Reason.NOMINATED if pod.nominated else None
+    return Reason.GATED if pod.gated else None
 
 
 class _NodeOwners:
@@ -145,6 +149,10 @@ class _NodeOwners:
         """Say whether the node belongs to a standby: a pod that names it needs the standby's toleration."""
         provider = self._providers.get(node)
         return provider is not None and not provider.primary
+
+    def timeout_of(self, node: str) -> float:
+        """Return the timeout of the node's provider; that of the primary for a node of no provider."""
+        return self._providers.get(node, self._supplies[0].provider).timeout
 
     @cached_property
     def _providers(self) -> dict[str, Provider]:
@@ -173,15 +181,29 @@ class _Sorter:
         if fits is not None:
             self.held.append(fits)
             return
-        soon = self._primary.place_soon(pod.shape)
+        # Other pods may take the places again and again.
+        due = pod.since + self._pending_seconds + SOON_SECONDS + SLACK_SECONDS
+        soon = self._primary.place_soon(pod.shape) if self._now < due else None
         if soon is not None:
-            self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=soon))
+            self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=min(soon, due)))
             return
         due = pod.since + max(float(self._pending_seconds), self._provider.timeout)
         if self._now < due and self._primary.place_starting(pod.shape):
             self.held.append(Hold(pod, Reason.NODE_STARTING, self._provider.name, until=due))
             return
         self.overflow.append(self._overflowing(pod))
+
+    def wait_for_preemption(self, pod: Pod, timeout: float) -> bool:
+        """Hold a pod for which the scheduler makes room, and say so. A pod that still waits after the timeout goes on.
+
+        The pods that make room may never end, and the scheduler waits for them.
+        """
+        key = (pod.uid, f"node/{pod.nominated}")
+        since = self.fitting[key] = self._fitted.get(key, self._now)
+        waits = self._now < since + timeout
+        if waits:
+            self.held.append(Hold(pod, Reason.NOMINATED, until=since + timeout))
+        return waits
 
     def wait_for_node(self, pod: Pod) -> None:
         """Hold a pod that only its own node can take. If the node is the primary's and has room, the place is taken."""
@@ -197,17 +219,17 @@ class _Sorter:
             return None
         since = fit_since(self._fitted, pod, self._provider, self._now)
         self.fitting[pod.uid, self._provider.name] = since
-        due = since + self._provider.timeout
-        # Afterwards only the scheduler's refusal changes anything, and it comes as an event.
-        until = due if due > self._now else None
-        return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=until)
+        return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=since + self._scheduler_has(pod))
+
+    def _scheduler_has(self, pod: Pod) -> float:
+        """Return how many seconds the scheduler has to bind a pod that fits on the primary."""
+        timeout = self._provider.timeout
+        return timeout if pod.unschedulable else max(timeout, SILENCE_SECONDS)
 
     def _refused(self, pod: Pod) -> bool:
-        """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
-        if not pod.unschedulable:
-            return False
+        """Say whether the pod has fitted on the primary for long, and the scheduler refuses it or leaves it aside."""
         since = fit_since(self._fitted, pod, self._provider, self._now)
-        if self._now < since + self._provider.timeout:
+        if self._now < since + self._scheduler_has(pod):
             return False
         self.fitting[pod.uid, self._provider.name] = since
         return True
