@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.capacity.providers import Provider
+from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
@@ -21,6 +22,7 @@ from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
+from computepool.model.reasons import Reason
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -85,11 +87,18 @@ def _preferred_first(checked: _Checked) -> Iterable[Breach]:
 
 
 def _only_what_fits(checked: _Checked) -> Iterable[Breach]:
-    """Invariant 2 (and 5): the pods that go to a provider request at most its free accelerators."""
+    """Invariant 2 (and 5): the pods that go to a provider request at most its free accelerators.
+
+    Pods that are sent to preempt others also count on accelerators that pods of lower priority hold there.
+    """
     for name, amount in checked.new.items():
         supply = checked.context.assessment.supply(name)
+        preempting = [burst.pod for burst in checked.plan.bursts if burst.provider == name and _preempts(burst)]
+        beside = amount - requested_by(preempting, checked.context.resource)
         free = 0 if supply is None else supply.free
-        if name not in checked.providers or (not checked.providers[name].kind.before_room and amount > free):
+        lower = _lower_priority(supply, preempting, checked.context.resource) if supply is not None else 0
+        full = beside > free or amount > free + lower
+        if name not in checked.providers or (not checked.providers[name].kind.before_room and full):
             yield Breach(2, f"pods that request {amount} thousandths go to {name}, where {free} are free")
 
 
@@ -216,6 +225,18 @@ def _cost(checked: _Checked, decided: Burst | Move, provider: str) -> Decimal:
     if isinstance(decided, Move) and decided.source in checked.providers:
         cost -= cost_of(checked.providers[decided.source], decided.pod, resource)
     return cost
+
+
+def _preempts(burst: Burst) -> bool:
+    return burst.reason is Reason.SENT_TO_PREEMPT
+
+
+def _lower_priority(supply: Supply, preempting: Iterable[Pod], resource: str) -> int:
+    """Return what pods hold on a provider whose priority is below the highest of these pods."""
+    highest = max((pod.priority for pod in preempting), default=None)
+    if highest is None:
+        return 0
+    return requested_by((pod for info in supply.usable for pod in info.pods if pod.priority < highest), resource)
 
 
 def _is_home_free(context: Context) -> bool:

@@ -156,6 +156,7 @@ class PodSpec(Wire):
     tolerations: list[Toleration] | None = None
     scheduling_gates: list[msgspec.Raw] | None = None
     priority: int = 0
+    preemption_policy: str = ""
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[msgspec.Raw] | None = None

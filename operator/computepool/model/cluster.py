@@ -90,6 +90,8 @@ class Pod(msgspec.Struct, frozen=True):
     since: float
     """Since when it waits to be bound: its creation, or the later moment when its last gate was seen lifted."""
     priority: int = 0
+    preempts: bool = True
+    """Whether the scheduler may preempt pods of lower priority for it (preemptionPolicy)."""
     node: str = ""
     nominated: str = ""
     gated: bool = False

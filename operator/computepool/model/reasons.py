@@ -212,6 +212,11 @@ class Reason(StrEnum):
 
     # --- a pod is sent to a standby
     PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so the pod may now use a standby provider."
+    SENT_TO_PREEMPT = (
+        "SentToPreempt",
+        "No provider has free room for the pod, but pods of lower priority run on the standby. The pod may use the "
+        "standby, and the scheduler preempts pods there for it. capacity.preemption: Never prevents that.",
+    )
     NEXT_PROVIDER = (
         "NextProvider",
         "The provider that the pod was sent to did not take it, so the pod may now use the next provider.",

@@ -74,6 +74,7 @@ class Records:
             created=created,
             since=created,
             priority=spec.priority,
+            preempts=spec.preemption_policy != "Never",
             node=self._share(spec.node_name),
             nominated=status.nominated_node_name if not spec.node_name else "",
             gated=bool(spec.scheduling_gates),

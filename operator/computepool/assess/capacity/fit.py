@@ -10,11 +10,13 @@ so the pods placed never request more than what was free.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from math import inf
 
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
-from computepool.model.cluster import Node, NodeInfo, Pod, Resources, Shape
+from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint, tolerated
 
@@ -73,6 +75,9 @@ class Packer:
         self._promised: dict[int, dict[str, int]] = {}
         self._starting_candidates: dict[int, deque[int]] = {}
         self._reasons: dict[int, Reason] = {}
+        # Where the search for a place by preemption goes on: equal requests on the same nodes share it.
+        self._preempting: dict[tuple[int, Amounts, int], int] = {}
+        self._lower: dict[tuple[int, int], dict[str, int]] = {}
 
     @property
     def taken(self) -> int:
@@ -85,10 +90,11 @@ class Packer:
 
     def rollback(self, savepoint: int) -> None:
         """Take back the places that were given since the savepoint."""
+        self._preempting.clear()
         while len(self._journal) > savepoint:
             key, cursor, index, shape = self._journal.pop()
             if cursor is None:
-                del self._cursor[key]
+                self._cursor.pop(key, None)
             else:
                 self._cursor[key] = cursor
             if index is not None:
@@ -118,6 +124,23 @@ class Packer:
             self._journal.append((key, before, None, shape))
             self._cursor[key] = len(candidates)
         return False
+
+    def place_preempting(self, shape: Shape, priority: int) -> bool:
+        """Give the pod a place that it gets if pods of lower priority are preempted; say whether there was one.
+
+        The node's remainder falls below zero by what these pods still hold, so their places are given away once.
+        """
+        index = self._preempting_at(shape, priority)
+        if index is None:
+            return False
+        key = (id(shape), False)
+        self._journal.append((key, self._cursor.get(key), index, shape))
+        self._take(index, shape)
+        return True
+
+    def can_preempt(self, shape: Shape, priority: int) -> bool:
+        """Say whether `place_preempting` would find a place."""
+        return self._preempting_at(shape, priority) is not None
 
     def place_soon(self, shape: Shape) -> float | None:
         """Promise the pod a place that terminating pods are about to leave; return when to look again, or None.
@@ -226,6 +249,36 @@ class Packer:
                 found = self._of_kinds[kinds] = [index for index, kind in enumerate(self._kind) if kind in kinds]
             self._candidates[key] = found
         return found
+
+    def _preempting_at(self, shape: Shape, priority: int) -> int | None:
+        """Return a node where the pod fits beside the pods of its own or higher priority."""
+        if priority <= self._lowest_priority:
+            return None
+        candidates = self._candidates_of(shape, as_is=False)
+        key = (id(candidates), shape.requests, priority)
+        for position in range(self._preempting.get(key, 0), len(candidates)):
+            index = candidates[position]
+            if _fits(shape, _sum(self._remainder(index), self._lower_than(priority, index))):
+                self._preempting[key] = position
+                return index
+        self._preempting[key] = len(candidates)
+        return None
+
+    @cached_property
+    def _lowest_priority(self) -> float:
+        """The lowest priority of all pods on the nodes: most pods have no other, and need not look for victims."""
+        return min((pod.priority for info in self._infos for pod in info.pods), default=inf)
+
+    def _lower_than(self, priority: int, index: int) -> Resources:
+        """Return what the pods of lower priority hold on a node."""
+        held = self._lower.get((priority, index))
+        if held is None:
+            held = self._lower[priority, index] = {}
+            for pod in self._infos[index].pods:
+                if pod.priority < priority:
+                    for name, amount in pod.shape.requests:
+                        held[name] = held.get(name, 0) + amount
+        return held
 
     def _starting_of(self, shape: Shape) -> deque[int]:
         """Return the nodes that will admit the pod once they are ready, and do not admit it now."""

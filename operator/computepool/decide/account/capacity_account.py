@@ -50,6 +50,8 @@ class Terms(msgspec.Struct, frozen=True):
     """They need a place on a node that exists."""
     may_wait: bool = False
     """They need no place on a provider that makes nodes."""
+    preempting: bool = False
+    """They take the places of pods of lower priority."""
 
 
 EXPECTED: Final = Terms(counted=True, bounded=False)
@@ -60,6 +62,11 @@ KEPT: Final = Terms(bounded=False, canary=False)
 """Replacements of pods that were moved to the provider."""
 BURST: Final = Terms(may_wait=True)
 """Pods that are sent to the provider now."""
+PREEMPTING: Final = Terms(preempting=True)
+"""Pods that are sent to a full provider now, where the scheduler preempts pods of lower priority. Devices and money
+count in full: the scheduler decides which pods make room, and whether they are the pool's own."""
+SENT_TO_PREEMPT: Final = Terms(counted=True, bounded=False, preempting=True)
+"""Pods that were sent to a full provider before, and are not bound yet."""
 MOVED: Final = Terms()
 """Running pods that are moved to the provider now: they need a place at once."""
 
@@ -165,6 +172,10 @@ class Account:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
 
+    def can_preempt_at_home(self, pod: Pod) -> bool:
+        """Say whether the scheduler can preempt pods of lower priority on the primary for the pod."""
+        return self._packer(self._context.primary).can_preempt(pod.shape, pod.priority)
+
     def free_on_primary(self) -> int:
         """Return how many thousandths of the accelerator the primary has free beside all reservations."""
         primary = self._context.assessment.primary
@@ -200,7 +211,8 @@ class Account:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
         for request in requests:
-            if packer.place(request.pod.shape):
+            pod = request.pod
+            if packer.place_preempting(pod.shape, pod.priority) if terms.preempting else packer.place(pod.shape):
                 continue
             why = packer.why_not(request.pod.shape)
             if not (terms.may_wait and provider.kind.before_room) or why is Reason.PINNED:
