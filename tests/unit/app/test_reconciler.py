@@ -53,7 +53,9 @@ def test_what_fits_at_home_is_left_alone() -> None:
         server.create(NODES, node("a2", "aws", 8))
         make_pool(server)
         overflow(server, 3)
-        await until(lambda: status(server).get("pending") == {"pods": 3, "accelerators": 3, "gated": 0}, "they are seen")
+        await until(
+            lambda: status(server).get("pending") == {"pods": 3, "accelerators": 3, "gated": 0}, "they are seen"
+        )
         await passes_of(process, 0)
         assert sent(server) == {}
 

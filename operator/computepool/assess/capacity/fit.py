@@ -73,7 +73,8 @@ class Packer:
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
         self._promised: dict[int, dict[str, int]] = {}
-        self._starting_candidates: dict[int, deque[int]] = {}
+        self._starting_candidates: dict[int, list[int]] = {}
+        self._starting_cursor: dict[tuple[int, Amounts], int] = {}
         self._reasons: dict[int, Reason] = {}
         # Where the search for a place by preemption goes on: equal requests on the same nodes share it.
         self._preempting: dict[tuple[int, Amounts, int], int] = {}
@@ -83,6 +84,11 @@ class Packer:
     def taken(self) -> int:
         """The accelerators given to pods so far on nodes that are open to the pool's pods, in thousandths."""
         return self._taken
+
+    @cached_property
+    def lowest_priority(self) -> float:
+        """The lowest priority of all pods on the nodes; infinite without pods."""
+        return min((pod.priority for info in self._infos for pod in info.pods), default=inf)
 
     def savepoint(self) -> int:
         """Return a mark for `rollback`, which undoes every `place` from now on. Promises of `place_soon` stay."""
@@ -111,8 +117,7 @@ class Packer:
         candidates = self._candidates_of(shape, as_is)
         start = before = self._cursor.get(key)
         if start is None:
-            # Nodes are sorted by what was free at the start: nodes before this one never had enough.
-            start = bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
+            start = self._first_with_room(candidates, shape)
         for position in range(start, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
@@ -156,7 +161,7 @@ class Packer:
             self._soon_candidates[id(shape)] = candidates
         while candidates:
             index = candidates[0]
-            if _fits(shape, _sum(self._remainder(index), soon[index])):
+            if _fits_beside(shape, self._remainder(index), soon[index]):
                 _subtract(soon[index], shape)
                 return min(pod.deleting or 0.0 for pod in _leaving(self._infos[index], self._now)) + SLACK_SECONDS
             candidates.popleft()
@@ -165,15 +170,21 @@ class Packer:
     def place_starting(self, shape: Shape) -> bool:
         """Promise the pod a place on a node that is starting; say whether there was one. The place is not taken yet."""
         candidates = self._starting_of(shape)
-        while candidates:
-            index = candidates[0]
+        if not candidates:
+            return False
+        key = (id(candidates), shape.requests)
+        for position in range(
+            self._starting_cursor.get(key) or self._first_with_room(candidates, shape), len(candidates)
+        ):
+            index = candidates[position]
             left = self._promised.get(index)
             if left is None:
                 left = self._promised[index] = dict(self._remainder(index))
             if _fits(shape, left):
                 _subtract(left, shape)
+                self._starting_cursor[key] = position
                 return True
-            candidates.popleft()
+        self._starting_cursor[key] = len(candidates)
         return False
 
     def has_left(self, resource: str, amount: int) -> bool:
@@ -206,7 +217,7 @@ class Packer:
             return Reason.TAINTED
         if not provider.kind.before_room and self._too_large(shape, open_to):
             return Reason.TOO_LARGE
-        if any(_fits(shape, self._remainder(index)) for index in self._starting_of(shape)):
+        if self._has_starting(shape):
             return Reason.NODE_STARTING
         return self._no_room()
 
@@ -239,35 +250,26 @@ class Packer:
         found = self._candidates.get(key)
         if found is None:
             tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.provider.tolerations
-            kinds = frozenset(
+            found = self._candidates[key] = self._on_kinds(
                 kind
                 for kind, node in self._kinds.items()
                 if shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
             )
-            found = self._of_kinds.get(kinds)
-            if found is None:
-                found = self._of_kinds[kinds] = [index for index, kind in enumerate(self._kind) if kind in kinds]
-            self._candidates[key] = found
         return found
 
     def _preempting_at(self, shape: Shape, priority: int) -> int | None:
         """Return a node where the pod fits beside the pods of its own or higher priority."""
-        if priority <= self._lowest_priority:
+        if priority <= self.lowest_priority:
             return None
         candidates = self._candidates_of(shape, as_is=False)
         key = (id(candidates), shape.requests, priority)
         for position in range(self._preempting.get(key, 0), len(candidates)):
             index = candidates[position]
-            if _fits(shape, _sum(self._remainder(index), self._lower_than(priority, index))):
+            if _fits_beside(shape, self._remainder(index), self._lower_than(priority, index)):
                 self._preempting[key] = position
                 return index
         self._preempting[key] = len(candidates)
         return None
-
-    @cached_property
-    def _lowest_priority(self) -> float:
-        """The lowest priority of all pods on the nodes: most pods have no other, and need not look for victims."""
-        return min((pod.priority for info in self._infos for pod in info.pods), default=inf)
 
     def _lower_than(self, priority: int, index: int) -> Resources:
         """Return what the pods of lower priority hold on a node."""
@@ -280,19 +282,39 @@ class Packer:
                         held[name] = held.get(name, 0) + amount
         return held
 
-    def _starting_of(self, shape: Shape) -> deque[int]:
+    def _starting_of(self, shape: Shape) -> list[int]:
         """Return the nodes that will admit the pod once they are ready, and do not admit it now."""
+        if not self.supply.starting:
+            return []
         found = self._starting_candidates.get(id(shape))
         if found is None:
             tolerations = shape.tolerations + self.supply.provider.tolerations
-            found = self._starting_candidates[id(shape)] = deque(
-                index
-                for index, info in enumerate(self._infos)
-                if info.node.name in self.supply.starting
-                and shape.admits(info.node.name, info.node.labels)
-                and tolerated(self._once_ready(info.node), tolerations)
-                and not tolerated(info.node.taints, tolerations)
+            found = self._starting_candidates[id(shape)] = self._on_kinds(
+                kind
+                for kind, node in self._kinds.items()
+                if node.name in self.supply.starting
+                and shape.admits(node.name, node.labels)
+                and tolerated(self._once_ready(node), tolerations)
+                and not tolerated(node.taints, tolerations)
             )
+        return found
+
+    def _has_starting(self, shape: Shape) -> bool:
+        """Say whether a node that is starting has room for the pod, whatever was promised there."""
+        candidates = self._starting_of(shape)
+        positions = range(self._first_with_room(candidates, shape), len(candidates))
+        return any(_fits(shape, self._remainder(candidates[position])) for position in positions)
+
+    def _first_with_room(self, candidates: Sequence[int], shape: Shape) -> int:
+        # Nodes are sorted by what was free at the start: nodes before this one never had enough.
+        return bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
+
+    def _on_kinds(self, kinds: Iterable[object]) -> list[int]:
+        """Return the nodes of these kinds, the fullest first. Equal kinds share one list."""
+        key = frozenset(kinds)
+        found = self._of_kinds.get(key)
+        if found is None:
+            found = self._of_kinds[key] = [index for index, kind in enumerate(self._kind) if kind in key]
         return found
 
     def _once_ready(self, node: Node) -> tuple[Taint, ...]:
@@ -346,6 +368,14 @@ def _fits(shape: Shape, left: Resources) -> bool:
     return True
 
 
+def _fits_beside(shape: Shape, left: Resources, leaving: Resources) -> bool:
+    """Say whether the pod fits once the pods are gone that hold `leaving`."""
+    for name, amount in shape.requests:  # noqa: SIM110
+        if left.get(name, 0) + leaving.get(name, 0) < amount:
+            return False
+    return True
+
+
 def _subtract(left: dict[str, int], shape: Shape) -> None:
     for name, amount in shape.requests:
         left[name] = left.get(name, 0) - amount
@@ -354,7 +384,3 @@ def _subtract(left: dict[str, int], shape: Shape) -> None:
 def _add(left: dict[str, int], shape: Shape) -> None:
     for name, amount in shape.requests:
         left[name] = left.get(name, 0) + amount
-
-
-def _sum(left: Resources, more: Resources) -> Resources:
-    return {name: left.get(name, 0) + more.get(name, 0) for name in left.keys() | more.keys()}

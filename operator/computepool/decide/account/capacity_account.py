@@ -8,6 +8,8 @@ promised.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cached_property
+from math import inf
 from typing import Final
 
 import msgspec
@@ -171,6 +173,14 @@ class Account:
     def has_room(self, provider: Provider) -> bool:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
+
+    @cached_property
+    def lowest_priority(self) -> float:
+        """The lowest priority of pods on standbys that allow preemption. Pods of this priority find no such pods."""
+        return min(
+            (self._packer(standby).lowest_priority for standby in self._context.standbys if standby.preemption),
+            default=inf,
+        )
 
     def can_preempt_at_home(self, pod: Pod) -> bool:
         """Say whether the scheduler can preempt pods of lower priority on the primary for the pod."""

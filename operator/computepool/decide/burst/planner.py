@@ -109,6 +109,8 @@ class _Planner:
         Return None if it may not, or finds no such pods.
         """
         pod, now = overflow.pod, self._context.now
+        if pod.priority <= self._account.lowest_priority:
+            return None
         waited = now >= pod.since + self._context.spec.saturation.pending_seconds
         # A pod that fits on the primary and is not bound there has another problem than other pods.
         doubtful = overflow.why is Reason.NOT_BOUND_IN_TIME
