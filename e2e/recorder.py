@@ -62,11 +62,14 @@ class Life(msgspec.Struct):
     deleting: float | None = None
     """Since when it has a deletionTimestamp. A pod on a dead node stays like that, and runs no more."""
     gone: float | None = None
+    finished: bool = False
+    """Whether it has succeeded or failed."""
+    ready_at_eviction: bool = False
 
     @property
     def here(self) -> bool:
-        """Whether it exists and is not being deleted."""
-        return self.deleting is None
+        """Whether it exists, has not finished and is not being deleted."""
+        return self.deleting is None and not self.finished
 
     def __str__(self) -> str:
         """Its name, its node, and how long ago what happened to it."""
@@ -119,7 +122,7 @@ class Recorder(Closing):
             return list(self._lives.values() if app is None else self._apps[app])
 
     def here(self, app: str | None = None) -> list[Life]:
-        """The pods that exist and are not being deleted."""
+        """The pods that exist, have not finished and are not being deleted."""
         return [life for life in self.lives(app) if life.here]
 
     def evicted(self, app: str | None = None) -> list[Life]:
@@ -194,12 +197,15 @@ class Recorder(Closing):
         life = self._lives.get(pod["metadata"]["uid"]) or self._begin(pod, event.at)
         life.version = _version(pod)
         life.node = pod["spec"].get("nodeName", "")
-        life.is_ready = is_ready(pod)
+        was_ready, life.is_ready = life.is_ready, is_ready(pod)
         life.restarts = sum(status["restartCount"] for status in pod.get("status", {}).get("containerStatuses", []))
         for provider in _tolerated(pod) - life.born_tolerating:
             life.sent_on.setdefault(provider, event.at)
         was_here = life.here
         is_gone = event.type == "DELETED"
+        life.finished = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+        if life.evicted is None and _is_evicted(pod):
+            life.ready_at_eviction = was_ready
         so = {
             "unschedulable": is_unschedulable(pod),
             "bound": is_bound(pod),

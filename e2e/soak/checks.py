@@ -10,6 +10,7 @@ from statistics import median
 
 import msgspec
 
+from computepool.model.reasons import Reason
 from e2e import brisk, procs
 from e2e.gates import USER
 from e2e.operator import OperatorProcess
@@ -18,12 +19,18 @@ from e2e.soak.world import (
     BARE,
     BARE_PODS,
     DWELL_SECONDS,
+    FIRST,
     GUARDED,
     GUARDED_PODS,
+    KEPT,
+    KEPT_PODS,
     LOAD,
     MAX_ACCELERATORS,
     PER_MINUTE,
     SECOND,
+    SLOW,
+    SLOW_PODS,
+    SLOW_SECONDS,
     STEADY,
     World,
     insist,
@@ -34,6 +41,10 @@ SEEN_LATE_SECONDS = 1.0
 GROWTH = 1.2
 """By so much memory may differ between the second and the last quarter: it is taken in pages, and given back late."""
 SETTLE_SECONDS = 120.0
+FAILING_LATE_SECONDS = 10.0
+"""So long after a node works again, an eviction may still follow from its failure."""
+UNTOLD_SECONDS, EXPLAIN_EVERY_SECONDS = 10.0, 20.0
+"""After how long a pod's wait must have a reason, and how often the reason is asked for."""
 
 
 class Memory(msgspec.Struct):
@@ -60,12 +71,23 @@ class Checks:
         self._world = world
         self.broken: list[str] = []
         self.memory = Memory()
+        self._explained_at = 0.0
         self.most = 0
         """Accelerators of the bounded standby that were in use at once, at most."""
 
     def look(self) -> list[str]:
         """Look at what was seen so far; return what was not known to be broken."""
-        found = [*self._bursts(), *self._bare(), *self._rate(), *self._dwell(), *self._deletions()]
+        checks = (
+            self._bursts,
+            self._bare,
+            self._rate,
+            self._dwell,
+            self._deletions,
+            self._harm,
+            self._slow,
+            self._untold,
+        )
+        found = [problem for check in checks for problem in check()]
         fresh = [problem for problem in found if problem not in self.broken]
         self.broken += fresh
         return fresh
@@ -107,7 +129,41 @@ class Checks:
 
     def _exempt(self, life: Life) -> bool:
         """A pod on a node that no longer answers does not run, and may leave sooner."""
-        return self._world.was_silent(life.node, life.evicted or 0.0, brisk.SILENT_SECONDS)
+        return self._world.silences.covered(life.node, life.evicted or 0.0, brisk.SILENT_SECONDS)
+
+    def _by_choice(self, life: Life) -> bool:
+        """Say whether an evicted pod ran on a node that works."""
+        return not self._world.failing.covered(life.node, life.evicted or 0.0, FAILING_LATE_SECONDS)
+
+    def _harm(self) -> Iterator[str]:
+        """Yield the pods that ran well where they were allowed to stay, and were evicted."""
+        primary = set(self._world.nodes[FIRST])
+        for life in self._world.history.evicted():
+            stays = life.app == KEPT or life.node in primary
+            if stays and life.ready_at_eviction and self._by_choice(life):
+                yield f"{life.name} was Ready on {life.node}, which works, and was evicted"
+
+    def _slow(self) -> Iterator[str]:
+        """Yield the moves by choice that did not wait for the replacement before to become Ready."""
+        chosen = [life for life in self._world.history.evicted(SLOW) if self._by_choice(life)]
+        for earlier, later in pairwise(chosen):
+            gap = (later.evicted or 0.0) - (earlier.evicted or 0.0)
+            if gap < SLOW_SECONDS - SEEN_LATE_SECONDS:
+                yield f"{later.name} was moved by choice {gap:.1f} s after {earlier.name}"
+
+    def _untold(self) -> Iterator[str]:
+        """Yield the pod that has waited longest, if `computepool explain` gives no reason for its wait."""
+        now = time.monotonic()
+        waiting = [
+            life for life in self._world.history.here() if life.bound is None and now - life.created > UNTOLD_SECONDS
+        ]
+        if not waiting or now < self._explained_at + EXPLAIN_EVERY_SECONDS:
+            return
+        self._explained_at = now
+        name = min(waiting, key=lambda life: life.created).name
+        told = self._world.explain(name)
+        if told and not any(f"{reason}: " in told for reason in Reason):
+            yield f"{name} waits, and no reason is told: {told!r}"
 
     def _deletions(self) -> Iterator[str]:
         for write in self._world.audit.writes(user=USER):
@@ -120,7 +176,8 @@ class Checks:
         problems = [
             f"{name} carries the taint {value}" for name, value in brisk.quarantine_of(world.site.nodes()).items()
         ]
-        expected = Counter(dict.fromkeys(STEADY, 1) | {GUARDED: GUARDED_PODS, BARE: BARE_PODS})
+        several = {GUARDED: GUARDED_PODS, BARE: BARE_PODS, SLOW: SLOW_PODS, KEPT: KEPT_PODS}
+        expected = Counter(dict.fromkeys(STEADY, 1) | several)
         load = world.api.get("deployments.apps", LOAD, world.site.namespace)["spec"]["replicas"]
         found = Counter(life.app for life in world.history.here() if life.bound is not None)
         problems += [

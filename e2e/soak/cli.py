@@ -17,7 +17,18 @@ from pathlib import Path
 from e2e.errors import E2EError
 from e2e.soak.checks import GROWTH, Checks, tracebacks
 from e2e.soak.faults import Faults
-from e2e.soak.world import DWELL_SECONDS, MAX_ACCELERATORS, NODES, SECOND, THIRD, World, insist, world
+from e2e.soak.world import (
+    DWELL_SECONDS,
+    LOAD,
+    MAX_ACCELERATORS,
+    OTHER_PODS,
+    PLACES,
+    SECOND,
+    THIRD,
+    World,
+    insist,
+    world,
+)
 
 FLAP_EVERY_SECONDS = 20.0
 FLAP_SHARE = 0.5
@@ -25,6 +36,8 @@ FLAP_SHARE = 0.5
 BETWEEN_SECONDS = (2.0, 10.0)
 LOOK_SECONDS = 1.0
 MEMORY_SECONDS = 3.0
+SPARE = 2
+"""Places that stay free in the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +65,7 @@ class Soak:
         self._seconds = seconds
         self._faults = Faults(world, rng)
         self._checks = Checks(world)
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
         self._made: Counter[str] = Counter()
 
@@ -125,7 +138,7 @@ class Soak:
 
     def _prove(self) -> None:
         made = self._world
-        made.scale("load", sum(NODES.values()) * 8 - 20)
+        made.scale(LOAD, PLACES - OTHER_PODS - SPARE)
 
     def _sum_up(self) -> int:
         checks, history = self._checks, self._world.history
@@ -154,7 +167,7 @@ class Soak:
     def _share(self) -> float:
         return (time.monotonic() - self._began) / self._seconds
 
-    def _at(self, seconds: float, step: Callable[[], None]) -> None:
+    def _at(self, seconds: float, step: Callable[[], object]) -> None:
         self._count += 1
         heapq.heappush(self._due, (time.monotonic() + seconds, self._count, step))
 

@@ -5,26 +5,23 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from e2e.components import APISERVER
-from e2e.soak.world import FIRST, GUARDED, LEASE_SECONDS, LOAD, LOAD_MOST, NODES, SECOND, THIRD, World, insist
-
-Step = Callable[[], None]
-
-
-class Fault(NamedTuple):
-    """One thing that goes wrong."""
-
-    name: str
-    seconds: float
-    """How long it lasts."""
-    begin: Step
-    end: Step
-
-
-def _nothing() -> None:
-    """A fault that is over once it was begun."""
+from e2e.soak.harmless_faults import HarmlessFaults
+from e2e.soak.world import (
+    FIRST,
+    GUARDED,
+    LEASE_SECONDS,
+    LOAD,
+    LOAD_MOST,
+    NODES,
+    SECOND,
+    THIRD,
+    Fault,
+    World,
+    insist,
+    nothing,
+)
 
 
 class Faults:
@@ -46,6 +43,7 @@ class Faults:
             self._load,
             self._load,
             self._budget,
+            *HarmlessFaults(world, rng).makers,
         ]
         self._deadly: list[Callable[[], Fault]] = [self._killed_leader, self._sleeping_leader]
 
@@ -79,8 +77,8 @@ class Faults:
         return Fault(
             f"not ready: {_short(names)}",
             self._rng.uniform(3, 20),
-            lambda: insist(lambda: self._world.site.break_nodes(names)),
-            lambda: insist(lambda: self._world.site.mend_nodes(names)),
+            lambda: self._world.fail(names, lambda: self._world.site.break_nodes(names)),
+            lambda: self._world.mend(names, lambda: self._world.site.mend_nodes(names)),
         )
 
     def _bad_condition(self) -> Fault:
@@ -89,7 +87,8 @@ class Faults:
         def say(status: str) -> None:
             condition = {"type": "XIDErrors", "status": status, "reason": "Soak", "message": "said by the soak"}
             patch = {"status": {"conditions": [condition]}}
-            insist(lambda: self._world.api.patch("nodes", name, patch, how="strategic", subresource="status"))
+            change = self._world.fail if status == "True" else self._world.mend
+            change([name], lambda: self._world.api.patch("nodes", name, patch, how="strategic", subresource="status"))
 
         return Fault(
             f"bad condition: {_short([name])}", self._rng.uniform(3, 20), lambda: say("True"), lambda: say("False")
@@ -98,7 +97,7 @@ class Faults:
     # -- the control plane -----------------------------------------------------------------------------------------
 
     def _api_restart(self) -> Fault:
-        return Fault("API server restarts", 0, self._world.cluster.restart_apiserver, _nothing)
+        return Fault("API server restarts", 0, self._world.cluster.restart_apiserver, nothing)
 
     def _api_pause(self) -> Fault:
         seconds = self._rng.uniform(1, 6)
@@ -108,7 +107,7 @@ class Faults:
             time.sleep(seconds)
             self._world.cluster.resume(APISERVER)
 
-        return Fault(f"API server does not answer: {seconds:.1f} s", 0, pause, _nothing)
+        return Fault(f"API server does not answer: {seconds:.1f} s", 0, pause, nothing)
 
     # -- leaders ---------------------------------------------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class Faults:
             if leader := self._world.leader():
                 leader.kill()
 
-        return Fault("leader killed", 0, kill, _nothing)
+        return Fault("leader killed", 0, kill, nothing)
 
     def _sleeping_leader(self) -> Fault:
         leader = self._world.leader()
@@ -153,11 +152,11 @@ class Faults:
             {"mode": self._rng.choice(("Observe", "Enforce", "Enforce"))},
         ]
         patch = self._rng.choice(patches)
-        return Fault(f"edit: {patch}", 0, lambda: self._world.edit(patch), _nothing)
+        return Fault(f"edit: {patch}", 0, lambda: self._world.edit(patch), nothing)
 
     def _load(self) -> Fault:
         replicas = self._rng.randint(0, LOAD_MOST)
-        return Fault(f"load: {replicas} pods", 0, lambda: self._world.scale(LOAD, replicas), _nothing)
+        return Fault(f"load: {replicas} pods", 0, lambda: self._world.scale(LOAD, replicas), nothing)
 
     def _budget(self) -> Fault:
         def allow(count: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import urllib3
 
@@ -39,7 +41,16 @@ STEADY = tuple(f"steady-{number}" for number in range(6))
 """Workloads of one pod: each of their moves is a move of the workload."""
 GUARDED, LOAD, BARE = "guarded", "load", "bare"
 GUARDED_PODS, BARE_PODS, LOAD_MOST = 4, 2, 24
+SLOW, SLOW_PODS, SLOW_SECONDS = "slow", 4, 6
+"""A workload without a disruption budget. Its pods take so many seconds to become Ready, as if they loaded a model."""
+KEPT, KEPT_PODS = "kept", 3
+"""A workload that asks not to be disrupted: its pods leave only nodes that fail."""
+CRASHING = "crashing"
+"""A workload whose pods fail as soon as they are bound."""
 ROLE = {"role": "work"}
+OTHER_PODS = len(STEADY) + GUARDED_PODS + BARE_PODS + SLOW_PODS + KEPT_PODS
+"""Pods of all workloads but LOAD."""
+PLACES = GPUS * (NODES[FIRST] + NODES[THIRD]) + MAX_ACCELERATORS
 SPEC: Json = brisk.spec(
     health={"clearSeconds": 2, "breaker": {"backoffSeconds": 2, "maxBackoffSeconds": 8, "proveSeconds": 1}},
     failover={"maxConcurrentMoves": 6, "perMinute": AWAY_PER_MINUTE, "evictionTimeoutSeconds": 10},
@@ -54,6 +65,51 @@ SPEC: Json = brisk.spec(
     saturation={"pendingSeconds": 1, "sustainSeconds": 2, "clearSeconds": 3},
 )
 RETRY_SECONDS = 60.0
+COMMAND = str(Path(sys.executable).with_name("computepool"))
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+
+Step = Callable[[], object]
+
+
+class Fault(NamedTuple):
+    """One thing that goes wrong."""
+
+    name: str
+    seconds: float
+    """How long it lasts."""
+    begin: Step
+    end: Step
+
+
+def nothing() -> None:
+    """The end of a fault that is over once it was begun."""
+
+
+class Spans:
+    """Since when and until when something was wrong with nodes."""
+
+    def __init__(self) -> None:
+        """Nothing is wrong."""
+        self._spans: list[tuple[str, float, float | None]] = []
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Something goes wrong with these nodes."""
+        self._spans += [(name, time.monotonic(), None) for name in names]
+
+    def end(self, names: Iterable[str]) -> None:
+        """These nodes are well again."""
+        now, ended = time.monotonic(), set(names)
+        self._spans = [
+            (name, since, now if until is None and name in ended else until) for name, since, until in self._spans
+        ]
+
+    def covered(self, node: str, at: float, slack: float) -> bool:
+        """Whether something was wrong with a node at a time, or had been not longer than `slack` seconds before."""
+        return any(
+            name == node and since <= at <= (until if until is not None else at) + slack
+            for name, since, until in self._spans
+        )
 
 
 class World:
@@ -68,8 +124,10 @@ class World:
         self.nodes: dict[str, list[str]] = {}
         self.operators: list[OperatorProcess] = []
         self.ended: list[OperatorProcess] = []
-        self.silences: list[tuple[str, float, float | None]] = []
-        """Node, since when its kubelet is dead, until when."""
+        self.silences = Spans()
+        """Nodes whose kubelets are dead."""
+        self.failing = Spans()
+        """Nodes that fail, or whose provider is drained: only such nodes may be left by pods that run there."""
         self.history = Recorder(self.api, self.site.namespace)
         self.pool = self.site.namespace
 
@@ -86,13 +144,16 @@ class World:
         self.site.create(
             objects.gpu_deployment(GUARDED, GUARDED_PODS, labels=ROLE, ready_after=1),
             objects.gpu_deployment(LOAD, 8, labels=ROLE),
+            objects.gpu_deployment(SLOW, SLOW_PODS, labels=ROLE, ready_after=SLOW_SECONDS),
+            objects.gpu_deployment(KEPT, KEPT_PODS, labels=ROLE, annotations={DO_NOT_DISRUPT: "true"}),
+            objects.gpu_deployment(CRASHING, 0, fails="Error"),
             objects.disruption_budget(GUARDED, {"app": GUARDED}, max_unavailable=1),
             *objects.gpu_pods(BARE, BARE_PODS, labels={"app": BARE, **ROLE}),
         )
         for _ in range(OPERATORS):
             self.start_operator()
         self.operators[0].wait_ready()
-        self.site.wait_bound(len(STEADY) + GUARDED_PODS + BARE_PODS + 8)
+        self.site.wait_bound(OTHER_PODS + 8)
 
     def close(self) -> None:
         """End what was started."""
@@ -120,27 +181,35 @@ class World:
             self.ended.append(operator)
             self.start_operator()
 
+    def explain(self, pod: str) -> str:
+        """Return what `computepool explain` prints about a pod; empty if the API server is away or the pod gone."""
+        words = ["explain", f"{self.site.namespace}/{pod}", "--kubeconfig", str(self.cluster.kubeconfig)]
+        ended = subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=RETRY_SECONDS, check=False)
+        return ended.stdout if ended.returncode == 0 else ""
+
     # -- nodes -----------------------------------------------------------------------------------------------------
 
     def silence(self, names: list[str]) -> None:
         """Let kubelets die."""
-        self.silences += [(name, time.monotonic(), None) for name in names]
+        self.silences.begin(names)
+        self.failing.begin(names)
         insist(lambda: self.site.silence(names))
 
     def revive(self, names: list[str]) -> None:
         """Let them live again."""
         insist(lambda: self.site.revive(names))
-        now = time.monotonic()
-        self.silences = [
-            (name, since, now if until is None and name in names else until) for name, since, until in self.silences
-        ]
+        self.silences.end(names)
+        self.failing.end(names)
 
-    def was_silent(self, node: str, at: float, slack: float) -> bool:
-        """Whether a node's kubelet was dead at a time, or had been not longer than `slack` seconds before."""
-        return any(
-            name == node and since <= at <= (until if until is not None else at) + slack
-            for name, since, until in self.silences
-        )
+    def fail(self, names: list[str], begin: Step) -> None:
+        """Let nodes fail in another way."""
+        self.failing.begin(names)
+        insist(begin)
+
+    def mend(self, names: list[str], end: Step) -> None:
+        """End that."""
+        insist(end)
+        self.failing.end(names)
 
     # -- workloads -------------------------------------------------------------------------------------------------
 
@@ -155,7 +224,8 @@ class World:
 
     def drain(self, provider: str, *, on: bool) -> None:
         """Set or lift a drain."""
-        insist(lambda: brisk.drain(self.site, self.pool, provider, on=on))
+        change, names = (self.fail if on else self.mend), self.nodes[provider]
+        change(names, lambda: brisk.drain(self.site, self.pool, provider, on=on))
 
 
 @contextmanager

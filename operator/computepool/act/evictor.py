@@ -111,7 +111,7 @@ class Evictor:
         started = tuple(move for move in moves if move.pod.uid not in self._open)
         for move in started:
             self._open.add(move.pod.uid)
-            self._callbacks.start(pool, PodMove(move.pod, move.source, move.target, move.kind, at=now))
+            self._callbacks.start(pool, move.begin(now))
         return started
 
     def put_off(self, moves: Iterable[Move], error: ApiError) -> None:

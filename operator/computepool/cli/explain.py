@@ -24,6 +24,8 @@ from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.formatting import span
 from computepool.report.sentences import destination
 
+KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
+"""Prefix of the labels that Kueue puts on pods of the workloads that it manages."""
 _EVENTS_FORBIDDEN: Final = (
     "Its events may not be listed, so this can't show whether a disruption budget refuses the eviction."
 )
@@ -153,7 +155,7 @@ def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation
     if (hold := _about(pod, plan.holds)) is not None:
         provider = f", now for {hold.provider}" if hold.provider else ""
         headline = f"{waits}{provider}{_at_most(hold.until, now)}."
-        return Explanation(headline, _main_reason(hold), _rows(hold.rejected))
+        return Explanation(headline, _main_reason(hold), _rows(hold.rejected), _pins(pod, hold))
     return Explanation(f"{waits}.")
 
 
@@ -186,6 +188,22 @@ def _faults(pod: Pod, supply: Supply, assessment: Assessment) -> tuple[str, ...]
     if not supply.breaker.closed:
         why = f": {supply.breaker.reason.help}" if supply.breaker.reason else "."
         notes.append(f"The breaker of {supply.provider.name} is {supply.breaker.state}{why}")
+    return tuple(notes)
+
+
+def _pins(pod: Pod, hold: Hold) -> tuple[str, ...]:
+    """Name the selectors that keep a waiting pod off a provider, and the controller that has set them."""
+    if all(reason is not Reason.PINNED for _, reason in hold.rejected):
+        return ()
+    selector = ", ".join(f"{key}={value}" for key, value in pod.shape.node_selector)
+    pins = [f"nodeSelector {selector}"] if selector else []
+    pins += ["required node affinity"] if pod.shape.affinity is not None else []
+    notes = [f"Pinned by its {' and its '.join(pins)}."] if pins else []
+    if any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
+        notes.append(
+            "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
+            "covers the nodes of all providers, ComputePool chooses the provider."
+        )
     return tuple(notes)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.demand.overflow import Hold
 from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, PodMove
 from computepool.model.reasons import Reason
 from computepool.model.taints import Toleration
 
@@ -47,11 +47,17 @@ class Move(msgspec.Struct, frozen=True):
     source: str
     """The provider on which the pod runs."""
     target: str
-    """The provider that has room for the replacement on healthy nodes. It may be the source."""
+    """The provider that has room for the replacement on healthy nodes, or makes it. It may be the source."""
     kind: MoveKind
     reason: Reason
     release: bool = False
     """Whether the pod is deleted instead of evicted, because its node is lost and the policy says so."""
+    room_seconds: float = 0.0
+    """How long the target is given to make a node for the replacement; 0 if the replacement has a place already."""
+
+    def begin(self, at: float) -> PodMove:
+        """Return the life of the move, which begins at `at` (seconds since the epoch)."""
+        return PodMove(self.pod, self.source, self.target, self.kind, at, room_seconds=self.room_seconds)
 
 
 class BlockedMove(msgspec.Struct, frozen=True):

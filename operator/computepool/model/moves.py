@@ -31,7 +31,8 @@ KEPT_SECONDS: Final = 300.0
 """Moves are remembered at least this long, however short the dwell: limits count moves under way, and a move in vain is
 not repeated for this long."""
 PENDING_SECONDS: Final = 120.0
-"""After its pod was let go, a move counts as under way for this long while its replacement is not bound."""
+"""After its pod was let go, a move counts as under way for this long while its replacement is not bound. A move to a
+provider that still has to make a node may take longer (`PodMove.room_seconds`)."""
 
 
 class MoveKind(StrEnum):
@@ -176,6 +177,8 @@ class PodMove(msgspec.Struct, frozen=True):
     """The uid of the pod that replaces it, once that is seen."""
     earlier: "PodMove | None" = None
     """The pod's earlier move, before it was decided again."""
+    room_seconds: float = 0.0
+    """How long the target is given to make a node for the replacement; 0 if the replacement had a place at once."""
 
     # --- events
 
@@ -230,13 +233,18 @@ class PodMove(msgspec.Struct, frozen=True):
         return not self.let_go and self.refused_since is not None
 
     @property
+    def expires_at(self) -> float:
+        """When the replacement is no longer awaited, in seconds since the epoch."""
+        return self.at + max(PENDING_SECONDS, self.room_seconds)
+
+    @property
     def in_vain(self) -> bool:
         """Whether the pod was let go, and its replacement came back or never came."""
         return self.let_go and self.outcome in IN_VAIN
 
     def is_recent(self, now: float) -> bool:
         """Say whether no other decision about the pod is due."""
-        return self.unanswered or (self.let_go and now < self.at + PENDING_SECONDS)
+        return self.unanswered or (self.let_go and now < self.expires_at)
 
     def is_under_way(self, now: float) -> bool:
         """Say whether the replacement is still awaited."""

@@ -78,7 +78,8 @@ class Moves:
         else:
             # The replacement of a pod that was let go may have appeared since.
             order = before.order if before.let_go else self.order
-            fields = {"target": move.target, "source": move.source, "kind": move.kind, "pod": move.pod, "at": move.at}
+            decided = ("pod", "source", "target", "kind", "at", "room_seconds")
+            fields = {name: getattr(move, name) for name in decided}
             earlier = msgspec.structs.replace(before, earlier=None)
             move = before.on_request(RequestEvent.DECIDE, order=order, earlier=earlier, **fields)
         moves = self._by_pool.setdefault(pool, {})

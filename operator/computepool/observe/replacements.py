@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import PENDING_SECONDS, Outcome, OutcomeEvent, PodMove
+from computepool.model.moves import Outcome, OutcomeEvent, PodMove
 
 ProviderOf = Callable[[Pod], str | None]
 """Returns the provider of a bound pod's node: empty for a node of no provider, None while the node is not seen."""
@@ -102,8 +102,8 @@ def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:
 
 
 def _given_up(move: PodMove, now: float) -> PodMove:
-    """Give up waiting for a replacement after PENDING_SECONDS, or at once if no owner makes one."""
-    over = move.let_go and now >= move.at + PENDING_SECONDS
+    """Give up waiting for a replacement when its time is over, or at once if no owner makes one."""
+    over = move.let_go and now >= move.expires_at
     if move.outcome is not Outcome.LEFT or not (over or not move.pod.owner):
         return msgspec.structs.replace(move, replacement="") if move.outcome is Outcome.LEFT else move
     return move.on_outcome(OutcomeEvent.GIVE_UP)

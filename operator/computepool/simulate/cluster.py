@@ -121,6 +121,10 @@ class Cluster:
 
     # --- nodes
 
+    def add_node(self, node: Node) -> None:
+        """Let a node join."""
+        self._put_node(node)
+
     def update_node(self, name: str, **fields: Any) -> None:
         """Change fields of a node."""
         self._put_node(msgspec.structs.replace(self.nodes[name], **fields))

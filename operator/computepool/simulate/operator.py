@@ -15,7 +15,6 @@ from computepool.decide.plan import Admission, Burst, LabelFix, Move
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import UNAVAILABLE_KEY, Mode
 from computepool.model.cluster import Offer, Pod
-from computepool.model.moves import PodMove
 from computepool.model.offers_annotation import with_offer
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, recorded_in, restarted
@@ -105,7 +104,7 @@ class SimulatedOperator:
                 self._doubted.discard(burst.pod.uid)
                 self.store.start_offer(burst.pod.uid, Offer(burst.provider, now))
             for move in outcome.plan.moves:
-                self.store.moves.start(self._name, PodMove(move.pod, move.source, move.target, move.kind, at=now))
+                self.store.moves.start(self._name, move.begin(now))
         return PassReport(snapshot, outcome.assessment, outcome.plan, outcome.state)
 
     def carry_out(self, report: PassReport) -> None:

@@ -250,6 +250,15 @@ def test_a_pod_on_a_node_of_no_provider_says_so(tmp_path: Path) -> None:
 # -- pods that wait
 
 
+@pytest.mark.parametrize("labels", [{}, {"kueue.x-k8s.io/podset": "main"}], ids=["by itself", "by Kueue"])
+def test_a_pinned_pod_says_by_which_selector_and_who_has_set_it(tmp_path: Path, labels: dict[str, str]) -> None:
+    pinned = cluster(labels=labels, nodeSelector={"computepool.io/provider": "aws"})
+    text = explained(tmp_path, "web", pinned)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "Pinned"], ["crusoe", "Pinned"]]
+    assert "Pinned by its nodeSelector computepool.io/provider=aws." in text
+    assert ("Kueue admitted the pod to a flavor" in " ".join(text.split())) == bool(labels)
+
+
 def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         full(server)

@@ -60,7 +60,7 @@ EXPECTED: Final = Terms(counted=True, bounded=False)
 """Pods that were sent to the provider before, and have a place there."""
 AWAITED: Final = Terms(counted=True, bounded=False, place=False)
 """Pods that were sent before to a provider that still has to make a node for them."""
-KEPT: Final = Terms(bounded=False, canary=False)
+KEPT: Final = Terms(bounded=False, canary=False, may_wait=True)
 """Replacements of pods that were moved to the provider."""
 BURST: Final = Terms(may_wait=True)
 """Pods that are sent to the provider now."""
@@ -71,6 +71,8 @@ SENT_TO_PREEMPT: Final = Terms(counted=True, bounded=False, preempting=True)
 """Pods that were sent to a full provider before, and are not bound yet."""
 MOVED: Final = Terms()
 """Running pods that are moved to the provider now: they need a place at once."""
+MOVED_TO_NEW_NODE: Final = Terms(may_wait=True)
+"""Running pods that are moved to the provider now: the provider may have to make a node for them."""
 
 
 class Trial:
@@ -103,6 +105,7 @@ class Account:
             for provider in context.standbys
             if provider.limit is not None
         }
+        self._awaiting_room: set[str] = set()
         self._money = budget.remaining
         self._budget_refused = self._money is not None and self._money <= 0
         self._home_savepoint = 0
@@ -124,6 +127,8 @@ class Account:
             why = self._take_places(requests, provider, terms)
         if why is not None:
             return why
+        if not terms.place:
+            self._awaiting_room.add(provider.name)
         if not terms.counted:
             self._charge(requests, provider)
         if not self.breaker_is_closed(provider):
@@ -134,17 +139,23 @@ class Account:
         """Promise a pod that was sent to a standby a place on a node that is starting. Say whether there was one."""
         return self._packer(standby).place_starting(pod.shape)
 
+    def note_overdue(self, pod: Pod, provider: Provider) -> None:
+        """Note that the provider did not bind a pod in time that still waits: it may make no more nodes."""
+        if not pod.shape.unmodelled:
+            self._awaiting_room.add(provider.name)
+
     @contextmanager
     def trial(self) -> Iterator[Trial]:
         """Roll back the reservations made inside, unless the trial is committed."""
         trial = Trial()
         savepoints = {name: packer.savepoint() for name, packer in self._packers.items()}
-        before = self._money, self._budget_refused, dict(self._allowance), set(self._canaries)
+        sets = set(self._canaries), set(self._awaiting_room)
+        before = self._money, self._budget_refused, dict(self._allowance), *sets
         try:
             yield trial
         finally:
             if not trial.committed:
-                self._money, self._budget_refused, self._allowance, self._canaries = before
+                self._money, self._budget_refused, self._allowance, self._canaries, self._awaiting_room = before
                 for name, packer in self._packers.items():
                     packer.rollback(savepoints.get(name, self._home_savepoint))
 
@@ -186,6 +197,10 @@ class Account:
         """Say whether the scheduler can preempt pods of lower priority on the primary for the pod."""
         return self._packer(self._context.primary).can_preempt(pod.shape, pod.priority)
 
+    def awaits_room(self, provider: Provider) -> bool:
+        """Say whether a pod waits for a node that the provider has yet to make, or has not made in time."""
+        return provider.name in self._awaiting_room
+
     def free_on_primary(self) -> int:
         """Return how many thousandths of the accelerator the primary has free beside all reservations."""
         primary = self._context.assessment.primary
@@ -220,6 +235,7 @@ class Account:
     def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
+        waits = False
         for request in requests:
             pod = request.pod
             if packer.place_preempting(pod.shape, pod.priority) if terms.preempting else packer.place(pod.shape):
@@ -229,6 +245,9 @@ class Account:
                 if len(requests) > 1:
                     packer.rollback(savepoint)
                 return why
+            waits = True
+        if waits:
+            self._awaiting_room.add(provider.name)
         return None
 
     def _charge(self, requests: Sequence[PlaceRequest], provider: Provider) -> None:

@@ -36,7 +36,7 @@ class Waiting:
         due = max(offered, since) + provider.timeout
         if now >= due:
             self.fitting[pod.uid, provider.name] = since
-            return Reason.NOT_BOUND_IN_TIME
+            return self._overdue(pod, provider)
         why = self._account.reserve([PlaceRequest(pod)], provider, EXPECTED)
         if why is None:
             self.fitting[pod.uid, provider.name] = since
@@ -46,9 +46,13 @@ class Waiting:
         if not starting and (not provider.kind.before_room or why is Reason.PINNED):
             return why
         if now >= due:
-            return Reason.NOT_BOUND_IN_TIME
+            return self._overdue(pod, provider)
         self._account.reserve([PlaceRequest(pod)], provider, AWAITED)
         return Hold(pod, Reason.NODE_STARTING if starting else Reason.AWAITING_NODES, provider.name, until=due)
+
+    def _overdue(self, pod: Pod, provider: Provider) -> Reason:
+        self._account.note_overdue(pod, provider)
+        return Reason.NOT_BOUND_IN_TIME
 
     def remember(self, pod: Pod) -> None:
         """Keep the time that the pod has waited for its providers, so that its time never starts anew."""

@@ -96,15 +96,20 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if why is not None:
         planner.blocked.add(candidate.pod, why)
         return
-    lost = _is_lost(planner, candidate, unknown_since)
-    if not planner.may_leave(candidate, MoveKind.FAILOVER, dwells=not _is_dead(planner, candidate)):
+    lost, dead = _is_lost(planner, candidate, unknown_since), _is_dead(planner, candidate)
+    if not planner.may_leave(candidate, MoveKind.FAILOVER, dwells=not dead):
         return
-    target = planner.reserve_target(candidate, planner.targets)
+    target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0
     if not isinstance(target, Provider):
-        planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
-        return
+        # A pod on a dead node loses nothing. A pod that runs waits until the provider has made the node before.
+        target = planner.reserve_new_node(candidate, target, in_turn=not dead)
+        if not isinstance(target, Provider):
+            planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
+            return
+        room_seconds = target.timeout
     reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
-    planner.move(candidate, target, MoveKind.FAILOVER, Reason.LOST_NODE if lost else reason, release=lost)
+    reason = Reason.LOST_NODE if lost else reason
+    planner.move(candidate, target, MoveKind.FAILOVER, reason, release=lost, room_seconds=room_seconds)
 
 
 def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:

@@ -1,7 +1,7 @@
 """Finds the moves under way, the places to keep for them, and the pending pods that replace moved pods.
 
 A move ends when its replacement is bound. If the replacement never comes (the owner was scaled down), the move counts
-for PENDING_SECONDS. A move without an answer counts until the answer.
+until `PodMove.expires_at`. A move without an answer counts until the answer.
 """
 
 from bisect import bisect_right
@@ -54,9 +54,9 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     def ends(self, kinds: Kinds) -> float | None:
         """Return when the first move of these kinds stops counting at the latest; None if that is unknown."""
-        begun = [move.at for move in self.under_way if move.kind in kinds and not move.unanswered]
-        begun += [at for at, kind in self.unknown if kind in kinds]
-        return min(begun) + PENDING_SECONDS if begun else None
+        ends = [move.expires_at for move in self.under_way if move.kind in kinds and not move.unanswered]
+        ends += [at + PENDING_SECONDS for at, kind in self.unknown if kind in kinds]
+        return min(ends, default=None)
 
 
 def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> PendingMoves:

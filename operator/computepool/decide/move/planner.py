@@ -1,7 +1,8 @@
 """The common part of failover, reschedule and failback: which pods may move, their targets, and the decided moves.
 
 `MovePlanner.reserve_target` keeps invariant 5, no eviction without a target that fits: each move takes its place in the
-account of the pass. Failing nodes give no places, so no move makes another move necessary.
+account of the pass. Failing nodes give no places, so no move makes another move necessary. `reserve_new_node` is the
+exception for providers that make nodes on demand: such a node comes only after a pod waits for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +12,9 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
+from computepool.assess.demand.overflow import FULL
 from computepool.decide.account.budget import cost_of
-from computepool.decide.account.capacity_account import MOVED, Account, PlaceRequest
+from computepool.decide.account.capacity_account import MOVED, MOVED_TO_NEW_NODE, Account, PlaceRequest, Terms
 from computepool.decide.context import Context
 from computepool.decide.move.blocked import BlockedMoves
 from computepool.decide.move.dwell import Dwell
@@ -103,33 +105,62 @@ class MovePlanner:
         """Take a place at the first provider that can take the pod. If there is none, return all rejections."""
         rejected: list[tuple[str, Reason]] = []
         for target in targets:
-            why = self._why_not(candidate, target)
+            why = self._why_not(candidate, target, MOVED)
             if why is None:
                 return target
             rejected.append((target.name, why))
         return tuple(rejected)
 
+    def reserve_new_node(self, candidate: MoveCandidate, rejected: Rejected, *, in_turn: bool) -> Provider | Rejected:
+        """Choose the first provider that makes a node for the pod, among the providers that are only full.
+
+        `rejected`: by `reserve_target`; `in_turn`: the pod runs, so it waits while other pods wait for a node there.
+        If there is no such provider, return all rejections.
+        """
+        by_name = {target.name: target for target in self.targets}
+        updated: list[tuple[str, Reason]] = []
+        for name, full in rejected:
+            target, why = by_name[name], full
+            if full in FULL and target.kind.before_room:
+                waits = in_turn and self.account.awaits_room(target)
+                found = Reason.AWAITING_NODES if waits else self._why_not(candidate, target, MOVED_TO_NEW_NODE)
+                if found is None:
+                    return target
+                why = found
+            updated.append((name, why))
+        return tuple(updated)
+
     def move(
-        self, candidate: MoveCandidate, target: Provider, kind: MoveKind, reason: Reason, *, release: bool = False
+        self,
+        candidate: MoveCandidate,
+        target: Provider,
+        kind: MoveKind,
+        reason: Reason,
+        *,
+        release: bool = False,
+        room_seconds: float = 0.0,
     ) -> None:
-        """Add a move. `reserve_target` has taken its place before."""
+        """Add a move. `reserve_target` or `reserve_new_node` has made the reservation before.
+
+        `release` and `room_seconds`: as in `Move`.
+        """
         self.limits.count(kind)
         self._moved.add(candidate.pod.uid)
         source = candidate.supply.provider.name
-        self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release))
+        self.moves.append(Move(candidate.pod, source, target.name, kind, reason, release, room_seconds))
 
     def cost(self, candidate: MoveCandidate) -> Decimal:
         """Return the pod's hourly cost on its provider."""
         return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
 
-    def _why_not(self, candidate: MoveCandidate, target: Provider) -> Reason | None:
+    def _why_not(self, candidate: MoveCandidate, target: Provider, terms: Terms) -> Reason | None:
         pod = candidate.pod
         if not target.primary and not pod.allows(target.name):
             return Reason.NOT_ALLOWED
         if target is not candidate.supply.provider and storage_bound(pod):
             return Reason.MAY_NOT_FOLLOW
         request = PlaceRequest(pod, saves=self.cost(candidate), hands_over=candidate.stays_at(target))
-        return self.account.reserve([request], target, MOVED)
+        return self.account.reserve([request], target, terms)
 
 
 def in_turn(candidates: Iterable[MoveCandidate]) -> Sequence[MoveCandidate]:

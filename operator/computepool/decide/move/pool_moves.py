@@ -22,7 +22,6 @@ from computepool.decide.move.planner import MovePlanner
 from computepool.decide.plan import BlockedMove, Move
 from computepool.model.api import FailbackPolicy, Mode, OnExhausted, ReschedulePolicy
 from computepool.model.cluster import NodeInfo, Pod, members_on
-from computepool.model.moves import PENDING_SECONDS
 from computepool.model.state import FailedReturn, RecentMoves
 
 
@@ -99,4 +98,4 @@ def _stable_since(context: Context) -> float | None:
 
 def _kept_until(pending: PendingMoves) -> float | None:
     """Return when the first place kept for a replacement becomes free again; None if that is unknown."""
-    return min((move.at + PENDING_SECONDS for move in pending.awaiting if not move.unanswered), default=None)
+    return min((move.expires_at for move in pending.awaiting if not move.unanswered), default=None)

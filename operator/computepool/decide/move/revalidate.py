@@ -7,6 +7,7 @@ the view can't be trusted.
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.fit import Packer, label_keys
+from computepool.assess.demand.overflow import FULL
 from computepool.decide.move.failover import in_trouble
 from computepool.decide.plan import Move
 from computepool.model.moves import MoveKind
@@ -35,7 +36,10 @@ class Revalidation:
         packer = self._packer(move.target, label_keys((move.pod,)))
         if packer is None:
             return Reason.NO_NODES
-        return None if packer.place(move.pod.shape) else packer.why_not(move.pod.shape)
+        if packer.place(move.pod.shape):
+            return None
+        why = packer.why_not(move.pod.shape)
+        return None if move.room_seconds and why in FULL else why
 
     def _why_cause_is_gone(self, move: Move) -> Reason | None:
         """Return why the cause of the move is gone; None if it remains."""

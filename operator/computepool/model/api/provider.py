@@ -36,7 +36,8 @@ class Capacity(ApiModel):
 
     type: CapacityType = CapacityType.STANDING
     """Standing: the provider's nodes exist, and pods are sent there only if they fit on these nodes. OnDemand: an
-    autoscaler makes nodes for pods that wait, so pods are sent there before there is room."""
+    autoscaler makes nodes for pods that wait, so pods are sent there before there is room. If no place is free
+    anywhere, failover sends the pods of dead nodes there at once, and pods that still run one by one."""
     max_accelerators: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
     """Limit for the accelerators that this pool's pods hold on a standby. Left out: only the provider's capacity limits
     them. Not allowed on the primary. A standby with this limit takes pending pods only: admission sends no new pods
