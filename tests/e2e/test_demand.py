@@ -44,6 +44,11 @@ def _daemon_set(site: Site, node_selector: Json) -> Json:
     }
 
 
+def _allocated(pool: Json) -> int:
+    providers = pool.get("status", {}).get("providers")
+    return int(providers[0]["accelerators"]["allocated"]) if providers else 0
+
+
 def _is_burst(pod: Json) -> bool:
     return pools.BURST_LABEL in pod["metadata"].get("labels", {})
 
@@ -58,14 +63,15 @@ def test_a_daemon_sets_pod_for_a_full_node_saturates_no_primary(operator: Operat
         # The pass that sees the next pods has seen the agent's pod too.
         site.create(*objects.gpu_pods("new", 2, labels=LABELS))
         assert site.providers_of(site.wait_bound(2, labels=NEW)) == {"aws": 2}
-        pools.wait_condition(site, pool["metadata"]["name"], "Saturated", "False")
+        # Two residents, the agent's other pod, and the two new pods.
         status = site.api.wait_for(
             pools.POOLS,
-            lambda found: found[0]["status"] if found[0]["status"]["pending"]["pods"] == 0 else None,
+            lambda found: found[0]["status"] if _allocated(found[0]) == 5 else None,
             name=pool["metadata"]["name"],
-            what="no pod pending",
+            what="five accelerators allocated",
         )
-        assert status["providers"][0]["accelerators"]["allocated"] == 5
+        assert status["pending"]["pods"] == 0
+        pools.wait_condition(site, pool["metadata"]["name"], "Saturated", "False")
         assert not any(_is_burst(found) for found in site.pods("app=agent"))
 
 
