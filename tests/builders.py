@@ -127,6 +127,7 @@ def node(
     deleting: bool = False,
     conditions: Mapping[str, str] | None = None,
     quarantine: str | None = None,
+    created: float = NOW - 1000 * MINUTE,
 ) -> Node:
     """A node of the provider `of`: if not told, that with its first letter of aws, nebius and crusoe.
 
@@ -149,6 +150,7 @@ def node(
         unschedulable=cordoned,
         deleting=deleting,
         conditions=tuple(sorted((conditions or {}).items())),
+        created=created,
     )
 
 

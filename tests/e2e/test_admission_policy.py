@@ -239,6 +239,7 @@ def test_a_pod_requests_the_accelerator_in_any_container(open_pool: Bench, kind:
         objects.gpu_pod("new", annotations={objects.PROVIDERS_ANNOTATION: "nebius"}),
         objects.gpu_pod("new", annotations={objects.PROVIDERS_ANNOTATION: ""}),
         objects.gpu_pod("new", schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]),
+        objects.gpu_pod("new", labels={"kueue.x-k8s.io/queue-name": "research"}),
         objects.gpu_pod("new", nodeName="somewhere"),
     ],
     ids=[
@@ -248,6 +249,7 @@ def test_a_pod_requests_the_accelerator_in_any_container(open_pool: Bench, kind:
         "an allow-list",
         "an empty allow-list",
         "gated",
+        "queued, and gated after this policy",
         "bound",
     ],
 )

@@ -107,7 +107,7 @@ def test_a_pod_that_may_not_leave_waits_and_others_pass_it(full: Site) -> None:
         assert objects.provider_toleration(SECONDARY) not in waiting[0]["spec"].get("tolerations", [])
         full.api.wait_for(
             pools.POOLS,
-            lambda found: found[0]["status"]["pending"] == {"pods": 1, "accelerators": 1},
+            lambda found: found[0]["status"]["pending"] == {"pods": 1, "accelerators": 1, "gated": 0},
             name=pool["metadata"]["name"],
             what="one pod pending",
         )

@@ -1,5 +1,6 @@
 """All verdicts on one snapshot, gathered in one place."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -7,6 +8,8 @@ import msgspec
 from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.assess.capacity.reach import Reach
+from computepool.assess.capacity.startup import Starting, starting_nodes, startup_taints
 from computepool.assess.capacity.supply import Supply, members_of, supply_of
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
@@ -37,6 +40,8 @@ class Assessment(msgspec.Struct, frozen=True):
     """Every node label that the selectors of waiting pods read."""
     health: Health = Health()
     breakers: Breakers = NO_BREAKERS
+    starting_since: Mapping[str, float] = MappingProxyType({})
+    """By node with a listed startup taint: since when it is starting."""
 
     @property
     def primary(self) -> Supply:
@@ -69,12 +74,17 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     # A pod that no scheduler looks at is no evidence against a provider, and needs no place.
     looked_at = msgspec.structs.replace(snapshot, waiting=waiting.present) if waiting.absent else snapshot
     breakers = breakers_of(looked_at, providers, members, health, state, now)
-    supplies = _supplies(snapshot, providers, members, health, breakers)
+    listed = startup_taints(spec.health.startup_taints)
+    starting = {
+        provider.name: starting_nodes(provider, members[provider.name], listed, state.memory.starting_since, now)
+        for provider in providers
+    }
+    supplies = _supplies(snapshot, providers, members, _Judged(health, breakers, starting))
     keys = label_keys((*snapshot.waiting, *snapshot.foreign))
     demand = demand_of(
         waiting.present,
         snapshot.in_flight,
-        providers[1:],
+        supplies,
         Packer(supplies[0], resource, keys, now),
         pending_seconds=spec.saturation.pending_seconds,
         fitting=state.memory.fitting,
@@ -92,10 +102,20 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         overlapping_nodes=overlapping_nodes,
         demand=demand,
         saturation=saturation,
-        recheck_at=soonest(now, (recheck_at, health.recheck_at, breakers.recheck_at, waiting.recheck_at)),
+        recheck_at=soonest(
+            now,
+            (
+                recheck_at,
+                health.recheck_at,
+                breakers.recheck_at,
+                waiting.recheck_at,
+                *(found.recheck_at for found in starting.values()),
+            ),
+        ),
         label_keys=keys,
         health=health,
         breakers=breakers,
+        starting_since={node: since for found in starting.values() for node, since in found.since.items()},
     )
 
 
@@ -106,21 +126,33 @@ def _with_absent(demand: Demand, pods: tuple[Pod, ...]) -> Demand:
     return msgspec.structs.replace(demand, held=(*demand.held, *(Hold(pod, Reason.SCHEDULER_ABSENT) for pod in pods)))
 
 
+class _Judged(msgspec.Struct, frozen=True):
+    """The verdicts that decide which nodes are supply."""
+
+    health: Health
+    breakers: Breakers
+    starting: Mapping[str, Starting]
+
+
 def _supplies(
-    snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
+    snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, judged: _Judged
 ) -> tuple[Supply, ...]:
+    health = judged.health
     silent = frozenset(
         node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.clear_since is None
     )
+    reach = Reach(snapshot)
     return tuple(
         supply_of(
             provider,
             members[provider.name],
             snapshot.pool.name,
             snapshot.pool.spec.accelerator.resource_name,
-            breaker=breakers.of[provider.name],
+            breaker=judged.breakers.of[provider.name],
             unhealthy=frozenset(health.providers[provider.name].unhealthy),
             silent=silent,
+            reach=reach,
+            starting=judged.starting[provider.name].taints,
         )
         for provider in providers
     )

@@ -41,6 +41,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             moved_before=_past(memory.moved_before, now),
             failed_at=_each(memory.failed_at, lambda _, at: min(at, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
+            starting_since=_each(memory.starting_since, lambda _, at: min(at, now)),
         ),
     )
 

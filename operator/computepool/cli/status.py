@@ -49,7 +49,8 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
     wanted = counted(pending.accelerators, "accelerator")
-    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{cost}")
+    gated = f" {counted(pending.gated, 'pod')} held back by scheduling gates." if pending.gated else ""
+    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
     console.print()
     console.print(conditions_table(pool))
     if status.budget is not None:

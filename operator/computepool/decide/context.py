@@ -58,4 +58,15 @@ class Context:
 
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the pod may land on a standby without a further decision."""
-        return provider.tolerated_by(pod.shape) or self.in_flight_to(pod, provider)
+        if self.in_flight_to(pod, provider):
+            return True
+        # A node that is not seen may belong to any provider.
+        only = pod.shape.only_node
+        if only is not None and self._provider_of.get(only, provider.name) != provider.name:
+            return False
+        return provider.tolerated_by(pod.shape)
+
+    @cached_property
+    def _provider_of(self) -> dict[str, str]:
+        """The provider of each node, by the node's name."""
+        return {info.node.name: supply.provider.name for supply in self.assessment.supplies for info in supply.nodes}

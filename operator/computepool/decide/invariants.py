@@ -25,7 +25,7 @@ from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
-CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9)
+CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11)
 """The numbers of the invariants that are checked."""
 
 
@@ -91,11 +91,18 @@ def _preferred_first(checked: _Checked) -> Iterable[Breach]:
 
 
 def _only_what_fits(checked: _Checked) -> Iterable[Breach]:
-    """Invariant 2 (and 5): the pods that go to a provider request at most its free accelerators."""
+    """Invariant 2 (and 5): the pods that go to a provider request at most its free accelerators.
+
+    Pods that are sent to preempt others also count on accelerators that pods of lower priority hold there.
+    """
     for name, amount in checked.new.items():
         supply = checked.context.assessment.supply(name)
+        preempting = [burst.pod for burst in checked.plan.bursts if burst.provider == name and _preempts(burst)]
+        beside = amount - requested_by(preempting, checked.context.resource)
         free = 0 if supply is None else supply.free
-        if name not in checked.providers or (not checked.providers[name].kind.before_room and amount > free):
+        lower = _lower_priority(supply, preempting, checked.context.resource) if supply is not None else 0
+        full = beside > free or amount > free + lower
+        if name not in checked.providers or (not checked.providers[name].kind.before_room and full):
             yield Breach(2, f"pods that request {amount} thousandths go to {name}, where {free} are free")
 
 
@@ -258,6 +265,18 @@ def _only_new_pods_fail(context: Context, source: Supply, pod: Pod) -> bool:
 def _pods_of(owner: str, context: Context) -> int:
     pods = owned_pods(context.snapshot, context.pool).get(owner)
     return 0 if pods is None else pods.count
+
+
+def _preempts(burst: Burst) -> bool:
+    return burst.reason is Reason.SENT_TO_PREEMPT
+
+
+def _lower_priority(supply: Supply, preempting: Iterable[Pod], resource: str) -> int:
+    """Return what pods hold on a provider whose priority is below the highest of these pods."""
+    highest = max((pod.priority for pod in preempting), default=None)
+    if highest is None:
+        return 0
+    return requested_by((pod for info in supply.usable for pod in info.pods if pod.priority < highest), resource)
 
 
 def _is_home_free(context: Context) -> bool:

@@ -148,6 +148,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         rate=before.memory.rate,
         failed_at=before.memory.failed_at,
         moved_well=before.memory.moved_well,
+        starting_since=assessment.starting_since,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)

@@ -157,6 +157,7 @@ class PodSpec(Wire):
     scheduling_gates: list[msgspec.Raw] | None = None
     priority: int = 0
     scheduler_name: str = ""
+    preemption_policy: str = ""
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[msgspec.Raw] | None = None

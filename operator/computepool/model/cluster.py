@@ -15,6 +15,11 @@ from computepool.model.labels import Labels, Requirement, Selector, Term
 from computepool.model.taints import Taint, Toleration
 from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
 
+NODE_OWNERS: Final = frozenset({"DaemonSet", "Node"})
+"""Kinds of owners whose pods belong to their node."""
+_NODE_NAMES: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})
+"""Keys whose value names a node. A node's hostname label normally equals its name."""
+
 Resources = Mapping[str, int]
 Amounts = tuple[tuple[str, int], ...]
 
@@ -38,6 +43,17 @@ class Shape(msgspec.Struct, frozen=True):
             return False
         return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
 
+    @property
+    def only_node(self) -> str | None:
+        """The name of the single node that its selectors admit; None if they name no node, or several."""
+        if not self.node_selector and not self.affinity:
+            return None
+        for key, value in self.node_selector:
+            if key in _NODE_NAMES:
+                return value
+        names = {_named_node(term) for term in self.affinity or ()}
+        return names.pop() if len(names) == 1 else None
+
     def alternatives(self) -> tuple[Selector, ...]:
         """Return the selectors on a node's labels, at least one of which has to match.
 
@@ -47,6 +63,13 @@ class Shape(msgspec.Struct, frozen=True):
         if self.affinity is None:
             return (Selector(own),)
         return tuple(Selector(own + term.expressions) for term in self.affinity if term.expressions and not term.fields)
+
+
+def _named_node(term: Term) -> str | None:
+    for need in (*term.fields, *term.expressions):
+        if need.key in _NODE_NAMES and need.operator == "In" and len(need.values) == 1:
+            return need.values[0]
+    return None
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +92,8 @@ class Pod(msgspec.Struct, frozen=True):
     since: float
     """Since when it waits to be bound: its creation, or the later moment when its last gate was seen lifted."""
     priority: int = 0
+    preempts: bool = True
+    """Whether the scheduler may preempt pods of lower priority for it (preemptionPolicy)."""
     node: str = ""
     nominated: str = ""
     gated: bool = False
@@ -111,6 +136,16 @@ class Pod(msgspec.Struct, frozen=True):
         """The standby provider that its label names, or an empty string."""
         return self.labels.get(BURST_LABEL, "")
 
+    @property
+    def belongs_to_node(self) -> bool:
+        """Whether its owner made it for one node: it neither moves nor runs elsewhere."""
+        return self.owner_kind in NODE_OWNERS
+
+    @property
+    def node_bound(self) -> bool:
+        """Whether a single node can take it, by its owner or its selectors. Such a pod is no demand of the pool."""
+        return self.owner_kind in NODE_OWNERS or self.shape.only_node is not None
+
     def allows(self, standby: str) -> bool:
         """Say whether its owner lets it go to a standby provider."""
         return self.allowed is None or standby in self.allowed
@@ -140,6 +175,8 @@ class Node(msgspec.Struct, frozen=True):
     deleting: bool = False
     conditions: tuple[tuple[str, str], ...] = ()
     """Type and status of its conditions other than Ready, sorted."""
+    created: float = 0.0
+    """When it joined the cluster."""
 
     @property
     def quarantined(self) -> bool:

@@ -250,6 +250,11 @@ class Reason(StrEnum):
 
     # --- a pod is sent to a standby
     PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so the pod may now use a standby provider."
+    SENT_TO_PREEMPT = (
+        "SentToPreempt",
+        "No provider has free room for the pod, but pods of lower priority run on the standby. The pod may use the "
+        "standby, and the scheduler preempts pods there for it. capacity.preemption: Never prevents that.",
+    )
     NEXT_PROVIDER = (
         "NextProvider",
         "The provider that the pod was sent to did not take it, so the pod may now use the next provider.",
@@ -259,12 +264,26 @@ class Reason(StrEnum):
     # --- a pod waits
     GATED = "Gated", "The pod has scheduling gates. The operator leaves it alone until the gates are removed."
     TERMINATING = "Terminating", "The pod is being deleted."
-    NOMINATED = "Nominated", "The scheduler has made room for the pod by preemption and will bind it."
+    NODE_BOUND = (
+        "NodeBound",
+        "A single node can take the pod: a DaemonSet's pod, or a pod whose selectors name the node. It waits for that "
+        "node and is no demand of the pool.",
+    )
+    NOMINATED = (
+        "Nominated",
+        "The scheduler makes room for the pod by preemption and will bind it. If the preempted pods do not end within "
+        "the provider's provisionTimeoutSeconds, the pod may go elsewhere.",
+    )
     FITS_ON_PREFERRED = (
         "FitsOnPreferred",
-        "A preferred provider has room for the pod, and the scheduler is about to bind it.",
+        "A preferred provider has room for the pod, and the scheduler is about to bind it. If the scheduler refuses it "
+        "for provisionTimeoutSeconds, or says nothing about it for ten minutes, the pod may go elsewhere.",
     )
-    SOON_FREE = "SoonFree", "Terminating pods on a preferred provider will soon make room for the pod."
+    SOON_FREE = (
+        "SoonFree",
+        "Terminating pods on a preferred provider will soon make room for the pod. It waits for them for half a minute "
+        "beyond saturation.pendingSeconds at most.",
+    )
     BELOW_PENDING_SECONDS = "BelowPendingSeconds", "The pod has not waited for saturation.pendingSeconds yet."
     AWAITING_SCHEDULER = "AwaitingScheduler", "The pod was sent to a provider, and the scheduler is about to bind it."
     AWAITING_NODES = "AwaitingNodes", "The provider makes nodes on demand and has provisionTimeoutSeconds to do so."
@@ -272,6 +291,11 @@ class Reason(StrEnum):
         "SchedulerAbsent",
         "No scheduler of the pod's spec.schedulerName has bound a pod or judged one yet, and pods wait for it. The pod "
         "is not sent to a provider. Check that this scheduler runs, or correct the name.",
+    )
+    NODE_STARTING = (
+        "NodeStarting",
+        "A new node of the provider has room for the pod, but still carries a startup taint. The node has the "
+        "provider's provisionTimeoutSeconds to get ready.",
     )
     NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now. The rejected options say why."
     FROZEN = "Frozen", "The pool's decisions are frozen. The pool's conditions say why."

@@ -30,7 +30,8 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
 Fitting = Mapping[tuple[str, str], float]
-"""By pod uid and provider: since when a waiting pod has a place there by our account without being bound."""
+"""By pod uid and provider: since when a waiting pod has a place there by our account without being bound. By pod uid
+and `node/<name>`: since when the scheduler has nominated the pod to that node."""
 RecentMoves = tuple[tuple[float, MoveKind], ...]
 """When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
 that make room count as failover, whose limits they share."""
@@ -190,6 +191,8 @@ class Memory(msgspec.Struct, frozen=True):
     """Owners of which this process has seen a move end well, and since then no move by choice come to nothing."""
     unknown_since: Mapping[str, float] = MappingProxyType({})
     """By node: since when the status of its Ready condition is Unknown."""
+    starting_since: Mapping[str, float] = MappingProxyType({})
+    """By node with a startup taint that the spec lists: since when the node is starting."""
 
 
 class PoolState(msgspec.Struct, frozen=True):

@@ -81,6 +81,7 @@ class Records:
             created=created,
             since=created,
             priority=spec.priority,
+            preempts=spec.preemption_policy != "Never",
             node=self._share(spec.node_name),
             nominated=status.nominated_node_name if not spec.node_name else "",
             gated=bool(spec.scheduling_gates),
@@ -121,6 +122,7 @@ class Records:
             conditions=self._share(
                 tuple(sorted((c.type, c.status) for c in status.conditions or () if c.type != "Ready"))
             ),
+            created=_seconds(meta.creation_timestamp) or 0.0,
         )
 
     def namespace(self, raw: bytes) -> Namespace:

@@ -63,6 +63,7 @@ class Metrics:
         )
         self._burst_pods = gauge("burst_pods", "Pods of the pool on a standby provider", "pool", "provider")
         self._pending = gauge("pending_pods", "Pods of the pool that wait for a node", "pool")
+        self._gated = gauge("gated_pods", "Pods of the pool that scheduling gates hold back", "pool")
         self._cost = gauge("cost_dollars_per_hour", "Hourly cost of the pool's pods", "pool", "provider")
         self._saturated = gauge("primary_saturated", "1 saturated, 0 not, -1 unknown", "pool")
         self._breakers = gauge("breaker_state", "0 closed, 1 half-open, 2 open", "pool", "provider")
@@ -179,7 +180,8 @@ class Metrics:
             self._stuck.labels(pool, str(reason)).set(len(stuck_pods(report, reason)))
         self._frozen.labels(pool).set(bool(report.plan.frozen))
         self._held_back.labels(pool).set(bool(report.plan.held_back))
-        self._pending.labels(pool).set(len(report.snapshot.waiting))
+        self._pending.labels(pool).set(len(report.pending))
+        self._gated.labels(pool).set(report.gated)
         saturated = report.assessment.saturation.saturated
         self._saturated.labels(pool).set(-1 if saturated is None else int(saturated))
         spend = report.state.recorded.spend

@@ -7,6 +7,7 @@ import msgspec
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Plan
 from computepool.model.api import AdmissionMode
+from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
@@ -70,3 +71,13 @@ class PassReport(msgspec.Struct, frozen=True):
     announced_moves: bool = False
     """Whether all moves of the plan were reported before. In mode Observe a move is decided again until its pod is
     gone."""
+
+    @property
+    def pending(self) -> list[Pod]:
+        """The pool's pods that wait for a node and that more than one node could take now."""
+        return [pod for pod in self.snapshot.waiting if not (pod.gated or pod.node_bound or pod.deleting is not None)]
+
+    @property
+    def gated(self) -> int:
+        """The number of the pool's pods that have scheduling gates."""
+        return sum(1 for pod in self.snapshot.waiting if pod.gated)

@@ -48,13 +48,17 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
     supplies = report.assessment.supplies
     providers = tuple(_provider(report, supply) for supply in supplies)
     resource = pool.spec.accelerator.resource_name
-    waiting = report.snapshot.waiting
+    pending = report.pending
     return PoolStatus(
         observed_generation=pool.metadata.generation,
         conditions=conditions_of(report, before.conditions, now),
         primary=providers[0].name,
         providers=providers,
-        pending=Pending(pods=_count(len(waiting)), accelerators=_devices(requested_by(waiting, resource))),
+        pending=Pending(
+            pods=_count(len(pending)),
+            accelerators=_devices(requested_by(pending, resource)),
+            gated=_count(report.gated),
+        ),
         burst_pods=_count(sum(provider.burst_pods for provider in providers)),
         cost_per_hour=_money(cost_per_hour(supply) for supply in supplies),
         admission=_admission(report.plan.admission) if not report.plan.frozen else before.admission,

@@ -69,7 +69,7 @@ class Cluster:
         """Create a pod as the API server does: with a time in whole seconds, and through admission."""
         created = float(int(self._clock.now))
         shape = pod.shape
-        if pod.allowed is None:
+        if pod.allowed is None and not pod.gated:
             missing = tuple(wanted for wanted in self.admission.tolerations if wanted not in shape.tolerations)
             shape = self.tolerating(shape, (*shape.tolerations, *missing))
         return self._put_pod(msgspec.structs.replace(pod, shape=shape, created=created, since=created))

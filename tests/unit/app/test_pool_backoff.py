@@ -133,7 +133,7 @@ def test_whatever_is_asked_for_or_written_by_hand_no_pool_ends_the_leader(
 
     async def scenario(r: Running) -> None:
         await until(lambda: ready(r.server, POOL) and "web" in sent(r.server), "both are dealt with")
-        assert status_of(r.server, POOL)["pending"] == {"pods": 1, "accelerators": 10_000_000}
+        assert status_of(r.server, POOL)["pending"] == {"pods": 1, "accelerators": 10_000_000, "gated": 0}
         assert status_of(r.server, POOL)["budget"]["spent"] == "0.000000"
         assert await r.end() == 0
 

@@ -38,7 +38,7 @@ def test_a_burst_from_the_first_pod_to_the_last_report() -> None:
         assert conditions(server)["Saturated"][0] == "True"
         assert conditions(server)["Ready"] == ("True", "Reconciled")
         assert status(server)["lastDecision"]["action"] == "Burst"
-        assert status(server)["pending"] == {"pods": 0, "accelerators": 0}
+        assert status(server)["pending"] == {"pods": 0, "accelerators": 0, "gated": 0}
         await process.stop()
         told = [call.json for call in server.calls_of("create", "/events")]
         assert {event["regarding"]["name"] for event in told} == {POOL, *sent(server)}
@@ -53,7 +53,9 @@ def test_what_fits_at_home_is_left_alone() -> None:
         server.create(NODES, node("a2", "aws", 8))
         make_pool(server)
         overflow(server, 3)
-        await until(lambda: status(server).get("pending") == {"pods": 3, "accelerators": 3}, "they are seen")
+        await until(
+            lambda: status(server).get("pending") == {"pods": 3, "accelerators": 3, "gated": 0}, "they are seen"
+        )
         await passes_of(process, 0)
         assert sent(server) == {}
 

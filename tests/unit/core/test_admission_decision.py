@@ -8,7 +8,7 @@ from computepool.decide.plan import Admission
 from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
 from computepool.model.state import PoolState, Saturation
-from computepool.model.taints import Toleration
+from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot, standby_toleration
 from tests.unit.core.moving import half_open
 from tests.unit.core.passes import Decided, decided
@@ -26,7 +26,7 @@ def plan(
     conflicts: int = 0,
     **of: Any,
 ) -> Decided:
-    nodes = [node("a1"), node("n1"), node("c1")]
+    nodes = of.pop("nodes", [node("a1"), node("n1"), node("c1")])
     return decided(snapshot(pool(*providers, admission=mode, **of), nodes, pods, conflicts=conflicts), state)
 
 
@@ -44,7 +44,8 @@ def test_while_the_primary_is_saturated_new_pods_tolerate_the_first_standby_and_
 
 def test_new_pods_get_all_tolerations_of_the_provider() -> None:
     wanted = [{"key": "a", "operator": "Exists"}, {"key": "b", "value": "x"}]
-    found = plan(FULL, providers=(AWS, provider("nebius", tolerations=wanted)))
+    tainted = node("n1", tainted=False, taints=[Taint("a", "", "NoSchedule"), Taint("b", "x", "NoSchedule")])
+    found = plan(FULL, providers=(AWS, provider("nebius", tolerations=wanted)), nodes=[node("a1"), tainted])
     assert found.admission.tolerations == (Toleration("a", "Exists"), Toleration("b", "Equal", "x"))
 
 

@@ -82,6 +82,14 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         replaced(bursts=tuple(burst(pod(f"x{index}", 2), "crusoe", "nebius") for index in range(3)), moves=()),
         {},
     ),
+    "on places of pods of equal priority": (
+        2,
+        replaced(
+            bursts=(Burst(pod("x", 6), "crusoe", Reason.SENT_TO_PREEMPT, (*REJECTED, ("nebius", Reason.NO_ROOM)), ()),),
+            moves=(),
+        ),
+        {},
+    ),
     "to a provider that the pool does not have": (2, replaced(bursts=(burst(PENDING[0], "gone"),), moves=()), {}),
     "to a provider that has failed": (
         2,

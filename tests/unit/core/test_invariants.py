@@ -13,7 +13,7 @@ from computepool.assess.demand.overflow import Hold
 from computepool.decide.plan import Admission, Burst, Plan
 from computepool.model.accelerators import request_of
 from computepool.model.api import Mode, ProviderSpec
-from computepool.model.cluster import Pod
+from computepool.model.cluster import Pod, node_info
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
@@ -113,10 +113,29 @@ def test_all_pods_sent_or_awaiting_the_scheduler_have_places_at_the_same_time(ca
         pods = placed(plan, provider.name, in_flight=case.seen.in_flight)
         if provider.capacity.type == "OnDemand":
             pods = [pod for pod in pods if pod not in [burst.pod for burst in plan.bursts]]
+        pods = [pod for pod in pods if pod not in preempting(plan)]
         foreign = truth.foreign_to(provider) if provider is not truth.providers[0] else []
         # A single foreign pod gets its place. Of several, the first may take the place of the second.
         shapes = [pod.shape for pod in (*pods, *(foreign if len(foreign) == 1 else ()))]
         assert truth.can_all_be_placed(shapes, provider), provider.name
+
+
+@often
+@given(cases())
+def test_all_pods_sent_to_preempt_others_have_places_once_pods_of_lower_priority_are_gone(case: Case) -> None:
+    plan = decided(case.seen, case.state)
+    for name in {burst.provider for burst in plan.bursts if burst.reason is Reason.SENT_TO_PREEMPT}:
+        sent = [burst.pod for burst in plan.bursts if burst.provider == name]
+        assert all(pod.priority > 0 for pod in sent if pod in preempting(plan))
+        # All running pods of these clusters have priority 0.
+        without = tuple(node_info(info.node) for info in case.seen.nodes)
+        truth = Oracle(replaced(case.seen, nodes=without))
+        standby = next(provider for provider in truth.providers if provider.name == name)
+        assert truth.can_all_be_placed([pod.shape for pod in sent], standby)
+
+
+def preempting(plan: Plan) -> list[Pod]:
+    return [burst.pod for burst in plan.bursts if burst.reason is Reason.SENT_TO_PREEMPT]
 
 
 # -- invariant 3

@@ -147,6 +147,25 @@ def test_a_gated_pod_takes_no_place_from_others() -> None:
     assert held(found) == {"gated": Reason.GATED, "p": Reason.FITS_ON_PREFERRED}
 
 
+def test_a_nominated_pod_whose_room_never_comes_goes_on_after_the_nodes_providers_timeout() -> None:
+    nominated = pod("p", nominated="a1", unschedulable=True)
+    found = demand(HOLDER, nominated)
+    assert (found.held[0].reason, found.held[0].until) == (Reason.NOMINATED, NOW + 60)
+    assert demand(HOLDER, nominated, fitting=found.fitting, now=NOW + 59).held
+    late = demand(HOLDER, nominated, fitting=found.fitting, now=NOW + 60)
+    assert overflowing(late) == {"p": (Reason.NO_ROOM, None)}
+    assert late.fitting == found.fitting
+    # Another nomination is another promise.
+    anew = demand(HOLDER, pod("p", nominated="a2"), fitting=found.fitting, now=NOW + 60)
+    assert held(anew) == {"p": Reason.NOMINATED}
+
+
+def test_a_pod_nominated_to_a_node_of_a_standby_has_that_standbys_timeout() -> None:
+    slow = (provider("aws"), provider("nebius", timeout=120))
+    found = demand(HOLDER, pod("p", nominated="n1", sent=[("nebius", NOW - 9)]), providers=slow)
+    assert found.held[0].until == NOW + 120
+
+
 def test_a_place_promised_by_preemption_is_taken() -> None:
     found = demand(pod("first", 8, nominated="a1"), pod("p", 8))
     assert list(overflowing(found)) == ["p"]
@@ -156,10 +175,20 @@ def test_a_place_promised_by_preemption_is_taken() -> None:
 
 
 def test_a_pod_waits_for_a_place_that_is_soon_free() -> None:
-    found = demand(pod("x", 8, on="a1", deleting=NOW + 10), pod("p", 8), pod("q", 8, waited=30))
+    found = demand(pod("x", 8, on="a1", deleting=NOW + 10), pod("p", 8, waited=20), pod("q", 8, waited=10))
     assert held(found) == {"p": Reason.SOON_FREE}
     assert found.held[0].until == NOW + 10 + SLACK_SECONDS
     assert list(overflowing(found)) == ["q"]
+
+
+@pytest.mark.parametrize("waited", [39, 40])
+def test_a_pod_whose_soon_free_places_others_take_again_and_again_waits_no_longer_than_one_grace_period(
+    waited: int,
+) -> None:
+    found = demand(pod("x", 8, on="a1", deleting=NOW + 10), pod("p", 8, waited=waited))
+    assert held(found) == ({"p": Reason.SOON_FREE} if waited < 40 else {})
+    assert [hold.until for hold in found.held] == ([NOW + 1] if waited < 40 else [])
+    assert overflowing(found) == ({} if waited < 40 else {"p": (Reason.NO_ROOM, None)})
 
 
 def test_a_pod_does_not_wait_for_one_that_is_stuck() -> None:
@@ -168,7 +197,7 @@ def test_a_pod_does_not_wait_for_one_that_is_stuck() -> None:
 
 
 def test_a_pod_that_waits_for_a_place_soon_free_keeps_no_pod_off_a_place_that_is_free_now() -> None:
-    found = demand(pod("x", 4, on="a1", deleting=NOW + 10), pod("big", 8), pod("small", 4, waited=30))
+    found = demand(pod("x", 4, on="a1", deleting=NOW + 10), pod("big", 8, waited=30), pod("small", 4, waited=20))
     assert held(found) == {"big": Reason.SOON_FREE, "small": Reason.FITS_ON_PREFERRED}
 
 
@@ -191,10 +220,13 @@ def test_a_pod_that_fits_and_is_refused_for_that_long_overflows_without_being_pr
     assert found.fitting.items() >= since.items()
 
 
-def test_a_pod_that_fits_and_is_not_refused_stays_and_nothing_but_a_change_brings_it_up_again() -> None:
-    found = demand(pod("p"), fitting={("uid-default-p", "aws"): NOW - 600})
+def test_a_scheduler_that_says_nothing_about_a_pod_has_ten_minutes() -> None:
+    found = demand(pod("p"), fitting={("uid-default-p", "aws"): NOW - 599})
     assert held(found) == {"p": Reason.FITS_ON_PREFERRED}
-    assert found.held[0].until is None
+    assert found.held[0].until == NOW + 1
+    found = demand(pod("p"), fitting={("uid-default-p", "aws"): NOW - 600})
+    assert overflowing(found) == {"p": (Reason.NOT_BOUND_IN_TIME, None)}
+    assert found.pressing == 0
 
 
 def test_the_time_that_a_pod_fits_starts_anew_when_it_did_not_fit_in_between() -> None:
@@ -274,7 +306,7 @@ def test_a_pod_that_was_sent_on_and_fits_at_home_after_all_waits_for_either() ->
     found = demand(pod("sent", 8, sent=[("nebius", NOW)]))
     home = found.sent[0].home
     assert home is not None
-    assert (home.reason, home.provider, home.until) == (Reason.FITS_ON_PREFERRED, "aws", NOW + 60)
+    assert (home.reason, home.provider, home.until) == (Reason.FITS_ON_PREFERRED, "aws", NOW + 600)
 
 
 def test_a_pod_that_was_sent_on_because_home_refused_it_is_not_called_back() -> None:

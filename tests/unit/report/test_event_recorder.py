@@ -13,6 +13,7 @@ from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus, ProviderStatus
 from computepool.model.moves import MoveKind, Outcome, PodMove, Request
 from computepool.model.reasons import Reason
+from computepool.model.taints import Taint
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import Event
 from computepool.report.metrics import Metrics, MoveResult
@@ -563,7 +564,8 @@ def test_opened_and_closed_admission_are_told_with_whom_and_why(caplog: pytest.L
 def test_a_provider_with_tolerations_of_its_own_is_told_by_its_name() -> None:
     liqo = {"key": "virtual-node.liqo.io/not-allowed", "operator": "Exists", "effect": "NoExecute"}
     t = Recording()
-    t.turned(report_on(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0)))
+    nodes = [FULL[0], node("n1", 4, tainted=False, taints=[Taint(liqo["key"], "", "NoExecute")])]
+    t.turned(report_on(pool(provider("aws"), provider("nebius", tolerations=[liqo]), sustain=0), nodes))
     (event,) = [one for one in t.events if one.action == "Admission"]
     assert "nebius" in event.note
     assert "liqo" not in event.note

@@ -10,11 +10,13 @@ so the pods placed never request more than what was free.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from math import inf
 
 from computepool.assess.capacity.supply import Supply
 from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
-from computepool.model.cluster import Node, NodeInfo, Pod, Resources, Shape
+from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint, tolerated
 
@@ -45,8 +47,8 @@ class Packer:
 
     Capacity only shrinks between two rollbacks, so a node that can't take a shape now can't take it later. Each shape's
     search goes on where it stopped, so placing any number of pods looks at each node once per shape. Nodes with equal
-    taints, and equal values of the labels that pods ask for, are of one kind. Selectors are read once per shape and
-    kind.
+    taints, and equal values of the labels that pods ask for, are of one kind if they are starting alike. Selectors are
+    read once per shape and kind.
     """
 
     def __init__(self, supply: Supply, resource: str, keys: frozenset[str], now: float) -> None:
@@ -59,8 +61,8 @@ class Packer:
         self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys
-        self._kinds = {_kind_of(info.node, keys): info.node for info in supply.nodes}
-        self._kind = [_kind_of(info.node, keys) for info in self._infos]
+        self._kinds = {self._kind_of(info.node): info.node for info in supply.nodes}
+        self._kind = [self._kind_of(info.node) for info in self._infos]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
@@ -70,12 +72,23 @@ class Packer:
         self._journal: list[tuple[tuple[int, bool], int | None, int | None, Shape]] = []
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
+        self._promised: dict[int, dict[str, int]] = {}
+        self._starting_candidates: dict[int, list[int]] = {}
+        self._starting_cursor: dict[tuple[int, Amounts], int] = {}
         self._reasons: dict[int, Reason] = {}
+        # Where the search for a place by preemption goes on: equal requests on the same nodes share it.
+        self._preempting: dict[tuple[int, Amounts, int], int] = {}
+        self._lower: dict[tuple[int, int], dict[str, int]] = {}
 
     @property
     def taken(self) -> int:
-        """The accelerators given to pods so far, in thousandths."""
+        """The accelerators given to pods so far on nodes that are open to the pool's pods, in thousandths."""
         return self._taken
+
+    @cached_property
+    def lowest_priority(self) -> float:
+        """The lowest priority of all pods on the nodes; infinite without pods."""
+        return min((pod.priority for info in self._infos for pod in info.pods), default=inf)
 
     def savepoint(self) -> int:
         """Return a mark for `rollback`, which undoes every `place` from now on. Promises of `place_soon` stay."""
@@ -83,14 +96,15 @@ class Packer:
 
     def rollback(self, savepoint: int) -> None:
         """Take back the places that were given since the savepoint."""
+        self._preempting.clear()
         while len(self._journal) > savepoint:
             key, cursor, index, shape = self._journal.pop()
             if cursor is None:
-                del self._cursor[key]
+                self._cursor.pop(key, None)
             else:
                 self._cursor[key] = cursor
             if index is not None:
-                self._taken -= request_of(shape, self._resource)
+                self._taken -= self._counted(index, shape)
                 _add(self._left[index], shape)
 
     def remainders(self) -> Iterable[tuple[NodeInfo, Resources]]:
@@ -103,8 +117,7 @@ class Packer:
         candidates = self._candidates_of(shape, as_is)
         start = before = self._cursor.get(key)
         if start is None:
-            # Nodes are sorted by what was free at the start: nodes before this one never had enough.
-            start = bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
+            start = self._first_with_room(candidates, shape)
         for position in range(start, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
@@ -116,6 +129,23 @@ class Packer:
             self._journal.append((key, before, None, shape))
             self._cursor[key] = len(candidates)
         return False
+
+    def place_preempting(self, shape: Shape, priority: int) -> bool:
+        """Give the pod a place that it gets if pods of lower priority are preempted; say whether there was one.
+
+        The node's remainder falls below zero by what these pods still hold, so their places are given away once.
+        """
+        index = self._preempting_at(shape, priority)
+        if index is None:
+            return False
+        key = (id(shape), False)
+        self._journal.append((key, self._cursor.get(key), index, shape))
+        self._take(index, shape)
+        return True
+
+    def can_preempt(self, shape: Shape, priority: int) -> bool:
+        """Say whether `place_preempting` would find a place."""
+        return self._preempting_at(shape, priority) is not None
 
     def place_soon(self, shape: Shape) -> float | None:
         """Promise the pod a place that terminating pods are about to leave; return when to look again, or None.
@@ -131,16 +161,40 @@ class Packer:
             self._soon_candidates[id(shape)] = candidates
         while candidates:
             index = candidates[0]
-            if _fits(shape, _sum(self._remainder(index), soon[index])):
+            if _fits_beside(shape, self._remainder(index), soon[index]):
                 _subtract(soon[index], shape)
                 return min(pod.deleting or 0.0 for pod in _leaving(self._infos[index], self._now)) + SLACK_SECONDS
             candidates.popleft()
         return None
 
+    def place_starting(self, shape: Shape) -> bool:
+        """Promise the pod a place on a node that is starting; say whether there was one. The place is not taken yet."""
+        candidates = self._starting_of(shape)
+        if not candidates:
+            return False
+        key = (id(candidates), shape.requests)
+        for position in range(
+            self._starting_cursor.get(key) or self._first_with_room(candidates, shape), len(candidates)
+        ):
+            index = candidates[position]
+            left = self._promised.get(index)
+            if left is None:
+                left = self._promised[index] = dict(self._remainder(index))
+            if _fits(shape, left):
+                _subtract(left, shape)
+                self._starting_cursor[key] = position
+                return True
+        self._starting_cursor[key] = len(candidates)
+        return False
+
     def has_left(self, resource: str, amount: int) -> bool:
-        """Say whether any node has this amount of a resource left, in thousandths."""
+        """Say whether any node that is open to the pool's pods has this amount of a resource left, in thousandths."""
         # The emptiest node first: it nearly always answers.
-        return any(self._remainder(index).get(resource, 0) >= amount for index in reversed(range(len(self._infos))))
+        return any(
+            self._remainder(index).get(resource, 0) >= amount
+            for index in reversed(range(len(self._infos)))
+            if self._infos[index].node.name not in self.supply.closed
+        )
 
     def why_not(self, shape: Shape) -> Reason:
         """Say why `place` returned False; the same for every pod of the shape."""
@@ -157,22 +211,24 @@ class Packer:
             return Reason.PINNED if present_only or provider.contradicts(shape) else self._no_room()
         tolerations = shape.tolerations + provider.tolerations
         # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
-        lasting = [[taint for taint in node.taints if not _is_transient(taint)] for node in admitting]
+        lasting = [[taint for taint in self._once_ready(node) if not _is_transient(taint)] for node in admitting]
         open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
         if not provider.kind.before_room and self._too_large(shape, open_to):
             return Reason.TOO_LARGE
+        if self._has_starting(shape):
+            return Reason.NODE_STARTING
         return self._no_room()
 
     def _too_large(self, shape: Shape, kinds: Iterable[Node]) -> bool:
         """Say whether every node of these kinds is too small for the pod, even if it were empty."""
-        wanted = {_kind_of(node, self._keys) for node in kinds}
+        wanted = {self._kind_of(node) for node in kinds}
         known = False
         for info in self.supply.nodes:
             # Capacity, since a device plugin that restarts takes the allocatable accelerators away for a moment.
             accelerators = accelerators_of(info, self._resource).capacity
-            if _kind_of(info.node, self._keys) in wanted:
+            if self._kind_of(info.node) in wanted:
                 known = known or accelerators > 0
                 if _fits(shape, {**info.node.allocatable, self._resource: accelerators}):
                     return False
@@ -194,16 +250,79 @@ class Packer:
         found = self._candidates.get(key)
         if found is None:
             tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.provider.tolerations
-            kinds = frozenset(
+            found = self._candidates[key] = self._on_kinds(
                 kind
                 for kind, node in self._kinds.items()
                 if shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
             )
-            found = self._of_kinds.get(kinds)
-            if found is None:
-                found = self._of_kinds[kinds] = [index for index, kind in enumerate(self._kind) if kind in kinds]
-            self._candidates[key] = found
         return found
+
+    def _preempting_at(self, shape: Shape, priority: int) -> int | None:
+        """Return a node where the pod fits beside the pods of its own or higher priority."""
+        if priority <= self.lowest_priority:
+            return None
+        candidates = self._candidates_of(shape, as_is=False)
+        key = (id(candidates), shape.requests, priority)
+        for position in range(self._preempting.get(key, 0), len(candidates)):
+            index = candidates[position]
+            if _fits_beside(shape, self._remainder(index), self._lower_than(priority, index)):
+                self._preempting[key] = position
+                return index
+        self._preempting[key] = len(candidates)
+        return None
+
+    def _lower_than(self, priority: int, index: int) -> Resources:
+        """Return what the pods of lower priority hold on a node."""
+        held = self._lower.get((priority, index))
+        if held is None:
+            held = self._lower[priority, index] = {}
+            for pod in self._infos[index].pods:
+                if pod.priority < priority:
+                    for name, amount in pod.shape.requests:
+                        held[name] = held.get(name, 0) + amount
+        return held
+
+    def _starting_of(self, shape: Shape) -> list[int]:
+        """Return the nodes that will admit the pod once they are ready, and do not admit it now."""
+        if not self.supply.starting:
+            return []
+        found = self._starting_candidates.get(id(shape))
+        if found is None:
+            tolerations = shape.tolerations + self.supply.provider.tolerations
+            found = self._starting_candidates[id(shape)] = self._on_kinds(
+                kind
+                for kind, node in self._kinds.items()
+                if node.name in self.supply.starting
+                and shape.admits(node.name, node.labels)
+                and tolerated(self._once_ready(node), tolerations)
+                and not tolerated(node.taints, tolerations)
+            )
+        return found
+
+    def _has_starting(self, shape: Shape) -> bool:
+        """Say whether a node that is starting has room for the pod, whatever was promised there."""
+        candidates = self._starting_of(shape)
+        positions = range(self._first_with_room(candidates, shape), len(candidates))
+        return any(_fits(shape, self._remainder(candidates[position])) for position in positions)
+
+    def _first_with_room(self, candidates: Sequence[int], shape: Shape) -> int:
+        # Nodes are sorted by what was free at the start: nodes before this one never had enough.
+        return bisect_left(candidates, request_of(shape, self._resource), key=self._free.__getitem__)
+
+    def _on_kinds(self, kinds: Iterable[object]) -> list[int]:
+        """Return the nodes of these kinds, the fullest first. Equal kinds share one list."""
+        key = frozenset(kinds)
+        found = self._of_kinds.get(key)
+        if found is None:
+            found = self._of_kinds[key] = [index for index, kind in enumerate(self._kind) if kind in key]
+        return found
+
+    def _once_ready(self, node: Node) -> tuple[Taint, ...]:
+        return self.supply.starting.get(node.name, node.taints)
+
+    def _kind_of(self, node: Node) -> object:
+        labels = (node.name if key == _NAME else node.labels.get(key) for key in self._keys)
+        return (node.taints, self.supply.starting.get(node.name), *labels)
 
     def _remainder(self, index: int) -> Resources:
         own = self._left.get(index)
@@ -213,8 +332,12 @@ class Packer:
         left = self._left.get(index)
         if left is None:
             left = self._left[index] = dict(self._infos[index].left)
-        self._taken += request_of(shape, self._resource)
+        self._taken += self._counted(index, shape)
         _subtract(left, shape)
+
+    def _counted(self, index: int, shape: Shape) -> int:
+        """Return how much of the supply's free accelerators the pod takes on a node."""
+        return 0 if self._infos[index].node.name in self.supply.closed else request_of(shape, self._resource)
 
     def _soon_free(self) -> dict[int, dict[str, int]]:
         if self._soon is None:
@@ -237,14 +360,18 @@ def _is_transient(taint: Taint) -> bool:
     return taint.transient or taint.key == UNAVAILABLE_KEY
 
 
-def _kind_of(node: Node, keys: frozenset[str]) -> object:
-    return (node.taints, *(node.name if key == _NAME else node.labels.get(key) for key in keys))
-
-
 def _fits(shape: Shape, left: Resources) -> bool:
     # This is the busiest line of a pass: a generator costs three times as much as a loop.
     for name, amount in shape.requests:  # noqa: SIM110
         if left.get(name, 0) < amount:
+            return False
+    return True
+
+
+def _fits_beside(shape: Shape, left: Resources, leaving: Resources) -> bool:
+    """Say whether the pod fits once the pods are gone that hold `leaving`."""
+    for name, amount in shape.requests:  # noqa: SIM110
+        if left.get(name, 0) + leaving.get(name, 0) < amount:
             return False
     return True
 
@@ -257,7 +384,3 @@ def _subtract(left: dict[str, int], shape: Shape) -> None:
 def _add(left: dict[str, int], shape: Shape) -> None:
     for name, amount in shape.requests:
         left[name] = left.get(name, 0) + amount
-
-
-def _sum(left: Resources, more: Resources) -> Resources:
-    return {name: left.get(name, 0) + more.get(name, 0) for name in left.keys() | more.keys()}

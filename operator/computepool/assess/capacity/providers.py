@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from computepool.assess.capacity.capacity_types import KINDS, CapacityKind
-from computepool.model.api import ComputePool, ProviderSpec
+from computepool.model.api import ComputePool, Preemption, ProviderSpec
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
@@ -28,6 +28,8 @@ class Provider(msgspec.Struct, frozen=True):
     timeout: float
     """How many seconds a pod that was sent there is given to be bound."""
     price: Decimal | None
+    preemption: bool = True
+    """Whether a pod may be sent there to preempt pods of lower priority."""
     drain: bool = False
     """Whether it is taken out of use by hand."""
 
@@ -82,5 +84,6 @@ def _provider(index: int, spec: ProviderSpec) -> Provider:
         limit=None if capacity.max_accelerators is None else capacity.max_accelerators * MILLI,
         timeout=float(spec.provision_timeout()),
         price=spec.price(),
+        preemption=capacity.preemption is Preemption.LOWER_PRIORITY,
         drain=spec.drain,
     )

@@ -1,16 +1,19 @@
 """The supply of a provider: its nodes, the accelerators in use there, and the free accelerators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from computepool.assess.capacity.providers import Provider
+from computepool.assess.capacity.reach import Reach
 from computepool.assess.health.faults import leaving
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.state import Breaker
+from computepool.model.taints import Taint
 
 CLOSED: Final = Breaker()
 
@@ -24,11 +27,12 @@ class Supply(msgspec.Struct, frozen=True):
     """The nodes that count as supply: Ready, healthy, and neither cordoned nor taken away nor in quarantine. An open
     breaker leaves no node, a half-open breaker one."""
     allocatable: int
+    """On usable nodes that are open to the pool's pods."""
     allocated: int
-    """Held on usable nodes by pods of any pool or none."""
+    """Held on these nodes by pods of any pool or none."""
     free: int
     unusable: int
-    """Capacity on unusable nodes, and capacity that a usable node reports as not allocatable."""
+    """Capacity on other nodes, and capacity that these nodes report as not allocatable."""
     pods: int
     """The pool's own pods bound to its nodes, without terminating pods on lost nodes: no event tells of their end, and
     they are seen as terminating until the node is back or deleted."""
@@ -41,6 +45,12 @@ class Supply(msgspec.Struct, frozen=True):
     breaker: Breaker = CLOSED
     unhealthy: frozenset[str] = frozenset()
     """Names of its unhealthy nodes."""
+    closed: frozenset[str] = frozenset()
+    """Names of its nodes whose taints keep all of the pool's pods off."""
+    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({})
+    """Its nodes that are starting, by name, with the taints that they keep once they are ready."""
+    coming: int = 0
+    """Accelerators on usable nodes that will be open to the pool's pods once they are ready."""
 
     @property
     def known(self) -> bool:
@@ -72,13 +82,17 @@ def supply_of(
     breaker: Breaker = CLOSED,
     unhealthy: frozenset[str] = frozenset(),
     silent: frozenset[str] = frozenset(),
+    reach: Reach | None = None,
+    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({}),
 ) -> Supply:
     """Return the supply of a provider with these nodes.
 
-    `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now.
+    `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now; `reach`: which nodes the pool's
+    pods could use, None for all; `starting`: as in `Supply`.
     """
     usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
-    usable_accelerators = [accelerators_of(info, resource) for info in usable]
+    closed = reach.closed(provider, usable) if reach is not None else frozenset()
+    usable_accelerators = [accelerators_of(info, resource) for info in usable if info.node.name not in closed]
     allocatable = sum(node.allocatable for node in usable_accelerators)
     capacity = sum(accelerators_of(info, resource).capacity for info in members)
     shares = [share for info in members if (share := info.shares.get(pool)) is not None]
@@ -98,6 +112,13 @@ def supply_of(
         held=held,
         breaker=breaker,
         unhealthy=unhealthy,
+        closed=closed,
+        starting=starting,
+        coming=sum(
+            accelerators_of(info, resource).allocatable
+            for info in usable
+            if info.node.name in closed and info.node.name in starting
+        ),
     )
 
 

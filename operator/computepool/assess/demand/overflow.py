@@ -1,14 +1,20 @@
 """Which waiting pods the primary takes, which pods have to wait a little, and which pods overflow."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Final
 
 import msgspec
 
-from computepool.assess.capacity.fit import Packer
+from computepool.assess.capacity.fit import SLACK_SECONDS, SOON_SECONDS, Packer
 from computepool.assess.capacity.providers import Provider
+from computepool.assess.capacity.supply import Supply
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import Fitting
+
+SILENCE_SECONDS: Final = 600.0
+"""A scheduler that says nothing about a pod for so long leaves the pod aside. Before, it may have many pods to try."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -59,7 +65,7 @@ class Demand(msgspec.Struct, frozen=True):
         return sum(1 for pod in self.overflow if pod.wait is None and pod.why in FULL | UNTRUSTED)
 
 
-FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES})
+FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.NODE_STARTING})
 """Rejections because of the primary's capacity, not because of the pod."""
 UNTRUSTED = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CANARY_UNDER_WAY})
 """Rejections by the primary's breaker: the pod need not wait."""
@@ -73,7 +79,7 @@ def in_order(pods: Iterable[Pod]) -> list[Pod]:
 def demand_of(
     waiting: Sequence[Pod],
     in_flight: Mapping[str, Offer],
-    standbys: Sequence[Provider],
+    supplies: Sequence[Supply],
     primary: Packer,
     *,
     pending_seconds: int,
@@ -82,19 +88,27 @@ def demand_of(
 ) -> Demand:
     """Pack the primary, in order, with the pods that were not sent to a standby, and sort the others by their wait.
 
-    `fitting` is the value that the pass before returned. It shows pods that the scheduler refuses although they fit.
+    `supplies`: of all providers, the primary first. `fitting` is the value that the pass before returned. It shows pods
+    that the scheduler refuses although they fit.
     """
-    by_name = {standby.name: standby for standby in standbys}
+    by_name = {supply.provider.name: supply.provider for supply in supplies[1:]}
+    nodes = _NodeOwners(supplies)
     sorter = _Sorter(primary, pending_seconds, fitting, now)
     sent: list[tuple[Pod, Offer]] = []
     for pod in in_order(waiting):
         if (reason := _untouchable_because(pod)) is not None:
             sorter.held.append(Hold(pod, reason))
+        elif pod.nominated and sorter.wait_for_preemption(pod, nodes.timeout_of(pod.nominated)):
+            continue
+        elif pod.belongs_to_node:
+            sorter.wait_for_node(pod)
         elif (offer := _current_offer(pod, in_flight, by_name)) is not None:
             sent.append((pod, offer))
         elif (offer := in_flight.get(pod.uid)) is not None:
             # It was sent to a provider that the pool has lost since. The write has to be seen first.
             sorter.held.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
+        elif (node := pod.shape.only_node) is not None and not nodes.on_standby(node):
+            sorter.wait_for_node(pod)
         else:
             sorter.sort(pod)
     # After the other pods: a pod that was sent to a standby can run on either provider, the others only here.
@@ -122,9 +136,27 @@ def fit_since(fitted: Fitting, pod: Pod, provider: Provider, now: float) -> floa
 def _untouchable_because(pod: Pod) -> Reason | None:
     if pod.deleting is not None:
         return Reason.TERMINATING
-    if pod.gated:
-        return Reason.GATED
-    return Reason.NOMINATED if pod.nominated else None
+    return Reason.GATED if pod.gated else None
+
+
+class _NodeOwners:
+    """Finds the provider of a node by the node's name. Few pods name a node, so it reads the nodes when asked first."""
+
+    def __init__(self, supplies: Sequence[Supply]) -> None:
+        self._supplies = supplies
+
+    def on_standby(self, node: str) -> bool:
+        """Say whether the node belongs to a standby: a pod that names it needs the standby's toleration."""
+        provider = self._providers.get(node)
+        return provider is not None and not provider.primary
+
+    def timeout_of(self, node: str) -> float:
+        """Return the timeout of the node's provider; that of the primary for a node of no provider."""
+        return self._providers.get(node, self._supplies[0].provider).timeout
+
+    @cached_property
+    def _providers(self) -> dict[str, Provider]:
+        return {info.node.name: supply.provider for supply in self._supplies for info in supply.nodes}
 
 
 class _Sorter:
@@ -135,6 +167,7 @@ class _Sorter:
         self._provider = primary.supply.provider
         self._fitted = fitting
         self._now = now
+        self._pending_seconds = pending_seconds
         self.held: list[Hold] = []
         self.overflow: list[Overflow] = []
         self.fitting: dict[tuple[str, str], float] = {}
@@ -148,11 +181,34 @@ class _Sorter:
         if fits is not None:
             self.held.append(fits)
             return
-        soon = self._primary.place_soon(pod.shape)
+        # Other pods may take the places again and again.
+        due = pod.since + self._pending_seconds + SOON_SECONDS + SLACK_SECONDS
+        soon = self._primary.place_soon(pod.shape) if self._now < due else None
         if soon is not None:
-            self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=soon))
+            self.held.append(Hold(pod, Reason.SOON_FREE, self._provider.name, until=min(soon, due)))
+            return
+        due = pod.since + max(float(self._pending_seconds), self._provider.timeout)
+        if self._now < due and self._primary.place_starting(pod.shape):
+            self.held.append(Hold(pod, Reason.NODE_STARTING, self._provider.name, until=due))
             return
         self.overflow.append(self._overflowing(pod))
+
+    def wait_for_preemption(self, pod: Pod, timeout: float) -> bool:
+        """Hold a pod for which the scheduler makes room, and say so. A pod that still waits after the timeout goes on.
+
+        The pods that make room may never end, and the scheduler waits for them.
+        """
+        key = (pod.uid, f"node/{pod.nominated}")
+        since = self.fitting[key] = self._fitted.get(key, self._now)
+        waits = self._now < since + timeout
+        if waits:
+            self.held.append(Hold(pod, Reason.NOMINATED, until=since + timeout))
+        return waits
+
+    def wait_for_node(self, pod: Pod) -> None:
+        """Hold a pod that only its own node can take. If the node is the primary's and has room, the place is taken."""
+        provider = self._provider.name if self._primary.place(pod.shape) else ""
+        self.held.append(Hold(pod, Reason.NODE_BOUND, provider))
 
     def take_back(self, pod: Pod) -> Hold | None:
         """Give a pod that was sent to a standby a place, unless the scheduler has refused it here."""
@@ -163,17 +219,17 @@ class _Sorter:
             return None
         since = fit_since(self._fitted, pod, self._provider, self._now)
         self.fitting[pod.uid, self._provider.name] = since
-        due = since + self._provider.timeout
-        # Afterwards only the scheduler's refusal changes anything, and it comes as an event.
-        until = due if due > self._now else None
-        return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=until)
+        return Hold(pod, Reason.FITS_ON_PREFERRED, self._provider.name, until=since + self._scheduler_has(pod))
+
+    def _scheduler_has(self, pod: Pod) -> float:
+        """Return how many seconds the scheduler has to bind a pod that fits on the primary."""
+        timeout = self._provider.timeout
+        return timeout if pod.unschedulable else max(timeout, SILENCE_SECONDS)
 
     def _refused(self, pod: Pod) -> bool:
-        """Say whether the pod has fitted on the primary for its timeout, and the scheduler still refuses it."""
-        if not pod.unschedulable:
-            return False
+        """Say whether the pod has fitted on the primary for long, and the scheduler refuses it or leaves it aside."""
         since = fit_since(self._fitted, pod, self._provider, self._now)
-        if self._now < since + self._provider.timeout:
+        if self._now < since + self._scheduler_has(pod):
             return False
         self.fitting[pod.uid, self._provider.name] = since
         return True

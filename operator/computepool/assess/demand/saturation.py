@@ -3,7 +3,7 @@
 It becomes saturated:
 - at once, if pods overflow: they have waited pendingSeconds and the primary has no room for them;
 - at once, if its breaker is not closed;
-- after sustainSeconds with enterPercent of its accelerators or more allocated.
+- after sustainSeconds with enterPercent of its accelerators or more allocated, starting nodes included.
 
 It stops being saturated after clearSeconds without overflow and with exitPercent of its accelerators or less allocated.
 
@@ -38,14 +38,20 @@ def percent(supply: Supply) -> int:
     return 100 * supply.allocated // supply.allocatable if supply.allocatable else 100
 
 
+def _is_filling_up(supply: Supply, thresholds: SaturationSpec) -> bool:
+    # A provider that makes nodes on demand normally has few nodes, all in use: that is no pressure. Nor is a full
+    # provider whose next nodes are starting.
+    total = supply.allocatable + supply.coming
+    full = not total or 100 * supply.allocated // total >= thresholds.allocation.enter_percent
+    return full and not supply.provider.kind.before_room
+
+
 def _entering(
     before: Saturation, primary: Supply, pressing: int, thresholds: SaturationSpec, now: float
 ) -> tuple[Saturation, float | None]:
     if pressing:
         return Saturation(True, Reason.PODS_OVERFLOW), None
-    # A provider that makes nodes on demand normally has few nodes, all in use: that is no pressure.
-    loaded = percent(primary) >= thresholds.allocation.enter_percent and not primary.provider.kind.before_room
-    if not loaded:
+    if not _is_filling_up(primary, thresholds):
         return Saturation(False, Reason.PRIMARY_HAS_ROOM), None
     since = now if before.pressure_since is None else before.pressure_since
     due = since + thresholds.sustain_seconds

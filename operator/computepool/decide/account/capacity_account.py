@@ -8,6 +8,8 @@ promised.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cached_property
+from math import inf
 from typing import Final
 
 import msgspec
@@ -53,6 +55,8 @@ class Terms(msgspec.Struct, frozen=True):
     """They need a place on a node that exists."""
     may_wait: bool = False
     """They need no place on a provider that makes nodes."""
+    preempting: bool = False
+    """They take the places of pods of lower priority."""
 
 
 EXPECTED: Final = Terms(counted=True, bounded=False)
@@ -63,6 +67,11 @@ KEPT: Final = Terms(bounded=False, canary=False, may_wait=True)
 """Replacements of pods that were moved to the provider."""
 BURST: Final = Terms(may_wait=True)
 """Pods that are sent to the provider now."""
+PREEMPTING: Final = Terms(preempting=True)
+"""Pods that are sent to a full provider now, where the scheduler preempts pods of lower priority. Devices and money
+count in full: the scheduler decides which pods make room, and whether they are the pool's own."""
+SENT_TO_PREEMPT: Final = Terms(counted=True, bounded=False, preempting=True)
+"""Pods that were sent to a full provider before, and are not bound yet."""
 MOVED: Final = Terms()
 """Running pods that are moved to the provider now: they need a place at once."""
 MOVED_TO_NEW_NODE: Final = Terms(may_wait=True)
@@ -110,6 +119,7 @@ class Account:
         if self._at_home and not assessment.primary.breaker.closed:
             self._canaries.add(context.primary.name)
         self._keep_foreign()
+        self._keep_node_bound()
 
     # --- commands
 
@@ -122,7 +132,10 @@ class Account:
         if why is None and held is not None and not allows_places(held):
             why = held.reason
         if why is None and terms.place:
-            why = self._take_places(requests, provider, may_wait=terms.may_wait and held is None)
+            # Pods that are held off may only use places that exist.
+            why = self._take_places(
+                requests, provider, terms if held is None else msgspec.structs.replace(terms, may_wait=False)
+            )
             if held is not None and why not in (None, Reason.PINNED):
                 why = held.reason
         if why is not None:
@@ -135,6 +148,10 @@ class Account:
         if not self.breaker_is_closed(provider):
             self._canaries.add(provider.name)
         return None
+
+    def promise_starting(self, pod: Pod, standby: Provider) -> bool:
+        """Promise a pod that was sent to a standby a place on a node that is starting. Say whether there was one."""
+        return self._packer(standby).place_starting(pod.shape)
 
     def note_overdue(self, pod: Pod, provider: Provider) -> None:
         """Note that the provider did not bind a pod in time that still waits: it may make no more nodes."""
@@ -194,6 +211,18 @@ class Account:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
 
+    @cached_property
+    def lowest_priority(self) -> float:
+        """The lowest priority of pods on standbys that allow preemption. Pods of this priority find no such pods."""
+        return min(
+            (self._packer(standby).lowest_priority for standby in self._context.standbys if standby.preemption),
+            default=inf,
+        )
+
+    def can_preempt_at_home(self, pod: Pod) -> bool:
+        """Say whether the scheduler can preempt pods of lower priority on the primary for the pod."""
+        return self._packer(self._context.primary).can_preempt(pod.shape, pod.priority)
+
     def awaits_room(self, provider: Provider) -> bool:
         """Say whether a pod waits for a node that the provider has yet to make, or has not made in time."""
         return provider.name in self._awaiting_room
@@ -246,15 +275,16 @@ class Account:
             keys = self._hold_offs.keys_of(request.pod, provider.name)
             self._tried.update(key for key in keys if key in self._hold_offs.due)
 
-    def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, *, may_wait: bool) -> Reason | None:
+    def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
         waits = False
         for request in requests:
-            if packer.place(request.pod.shape):
+            pod = request.pod
+            if packer.place_preempting(pod.shape, pod.priority) if terms.preempting else packer.place(pod.shape):
                 continue
-            why = packer.why_not(request.pod.shape)
-            if not (may_wait and provider.kind.before_room) or why is Reason.PINNED:
+            why = packer.why_not(pod.shape)
+            if not (terms.may_wait and provider.kind.before_room) or why is Reason.PINNED:
                 if len(requests) > 1:
                     packer.rollback(savepoint)
                 return why
@@ -297,6 +327,12 @@ class Account:
                 # While the patch is under way, the pod does not show its new tolerations.
                 any(packer.place(pod.shape, as_is=offer is None) for packer in packers)
 
+    def _keep_node_bound(self) -> None:
+        """Take places for the pool's own pods that wait for their node on a standby."""
+        for hold in self._context.assessment.demand.held:
+            if hold.reason is Reason.NODE_BOUND and not hold.provider:
+                any(packer.place(hold.pod.shape, as_is=True) for packer in self._packers.values())
+
     def _new_packer(self, provider: Provider) -> Packer:
         return Packer(self._supplies[provider.name], self._context.resource, self._keys, self._context.now)
 
@@ -314,7 +350,8 @@ def _allowance(context: Context, supply: Supply, limit: int) -> int:
 def _home_pods(context: Context) -> Iterable[Pod]:
     """Yield the waiting pods that have a place on the primary, in the order in which they took their places."""
     demand, name = context.assessment.demand, context.primary.name
-    yield from (hold.pod for hold in demand.held if hold.reason is Reason.FITS_ON_PREFERRED and hold.provider == name)
+    placed = (Reason.FITS_ON_PREFERRED, Reason.NODE_BOUND)
+    yield from (hold.pod for hold in demand.held if hold.provider == name and hold.reason in placed)
     yield from (sent.pod for sent in demand.sent if sent.home is not None)
 
 

@@ -42,12 +42,13 @@ class Waiting:
             self.fitting[pod.uid, provider.name] = since
             return Hold(pod, Reason.AWAITING_SCHEDULER, provider.name, until=due)
         due = offered + provider.timeout
-        if not provider.kind.before_room or why is Reason.PINNED:
+        starting = now < due and self._account.promise_starting(pod, provider)
+        if not starting and (not provider.kind.before_room or why is Reason.PINNED):
             return why
         if now >= due:
             return self._overdue(pod, provider)
         self._account.reserve([PlaceRequest(pod)], provider, AWAITED)
-        return Hold(pod, Reason.AWAITING_NODES, provider.name, until=due)
+        return Hold(pod, Reason.NODE_STARTING if starting else Reason.AWAITING_NODES, provider.name, until=due)
 
     def _overdue(self, pod: Pod, provider: Provider) -> Reason:
         self._account.note_overdue(pod, provider)

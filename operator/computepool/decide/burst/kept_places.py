@@ -12,7 +12,7 @@ import msgspec
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, Sent
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
-from computepool.decide.account.capacity_account import BURST, KEPT, Account, PlaceRequest
+from computepool.decide.account.capacity_account import BURST, KEPT, SENT_TO_PREEMPT, Account, PlaceRequest
 from computepool.decide.burst.bind_timeout import Waiting
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
@@ -35,13 +35,15 @@ def open_account(context: Context, budget: BudgetAccount, pending: PendingMoves,
     """Open the account of a pass. `label_keys`: node labels in the selectors of all pods that need a place."""
     account = Account(context, budget, pending, label_keys)
     waiting = Waiting(context, account)
-    holds, onward = _keep_sent(context, waiting, context.assessment.demand.sent)
+    holds, onward = _keep_sent(context, account, waiting, context.assessment.demand.sent)
     for move in pending.awaiting:
         _keep_place(context, account, pending, move)
     return Opened(account, waiting, tuple(holds), tuple(onward))
 
 
-def _keep_sent(context: Context, waiting: Waiting, sent: Iterable[Sent]) -> tuple[list[Hold], list[Overflow]]:
+def _keep_sent(
+    context: Context, account: Account, waiting: Waiting, sent: Iterable[Sent]
+) -> tuple[list[Hold], list[Overflow]]:
     """Take the places of the pool's pods that were sent to standbys. Return holds, and pods for other standbys."""
     standbys = {standby.name: standby for standby in context.standbys}
     holds: list[Hold] = []
@@ -53,7 +55,10 @@ def _keep_sent(context: Context, waiting: Waiting, sent: Iterable[Sent]) -> tupl
         if isinstance(outcome, Hold):
             holds.append(outcome)
         elif pod.uid in context.snapshot.in_flight:
-            # The patch of the pod is under way. The next decision waits until the watch shows its outcome.
+            # The patch of the pod is under way. The next decision waits until the watch shows its outcome. If the pod
+            # was sent to preempt others, no other pod may count on their places.
+            if outcome is Reason.NO_ROOM:
+                account.reserve([PlaceRequest(pod)], standbys[offer.provider], SENT_TO_PREEMPT)
             holds.append(Hold(pod, Reason.AWAITING_SCHEDULER, offer.provider))
         elif entry.home is not None:
             holds.append(entry.home)

@@ -3,7 +3,8 @@
 Each burst keeps these invariants:
 - 1: A pod goes to the most preferred provider that can take it. Only pods that the primary can't take are here.
 
-- 2: Bursts never exceed the free capacity of a provider. The account has taken all promised places before.
+- 2: Bursts never exceed the free capacity of a provider. The account has taken all promised places before. Pods that
+  are sent to preempt others take the places of pods of lower priority, each place once.
 - 3: Bursts never exceed `maxAccelerators` or a budget. A pod that tolerates a limited provider counts there until it is
   seen on a node elsewhere.
 """
@@ -16,7 +17,7 @@ import msgspec
 from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
-from computepool.decide.account.capacity_account import BURST, PlaceRequest
+from computepool.decide.account.capacity_account import BURST, PREEMPTING, SENT_TO_PREEMPT, PlaceRequest
 from computepool.decide.burst.kept_places import Opened
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
@@ -85,10 +86,17 @@ class _Planner:
                 self.holds.append(outcome)
                 return
             rejected.append((provider.name, outcome))
+        preempting = self._preempt(overflow, rejected)
+        if isinstance(preempting, Burst):
+            self.bursts.append(preempting)
+            return
+        if preempting is not None:
+            self.holds.append(preempting)
+            return
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):
             self.stuck.append(overflow.pod)
-        self.holds.append(_rejected_everywhere(overflow, rejected))
+        self.holds.append(_rejected_everywhere(overflow, rejected, self._context))
 
     def _consider(self, overflow: Overflow, provider: Provider, rejected: Rejected) -> Burst | Hold | Reason:
         """Return a burst to the provider, a hold if the pod waits there already, or the reason of a rejection."""
@@ -103,8 +111,7 @@ class _Planner:
         why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
         if why is not None:
             return why
-        missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
-        return Burst(pod, provider.name, _burst_reason(pod, overflow.why), tuple(rejected), missing)
+        return _burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
 
     def _wait_there(self, pod: Pod, provider: Provider) -> Hold | Reason:
         """Hold the pod for a provider that it tolerates, or return why it should go on to the next provider."""
@@ -116,6 +123,41 @@ class _Planner:
         makes_no_node = outcome.reason is Reason.AWAITING_NODES or not allows_places(held)
         return held.reason if makes_no_node else outcome
 
+    def _preempt(self, overflow: Overflow, rejected: Rejected) -> Burst | Hold | None:
+        """Let a pod that no provider has free room for preempt pods of lower priority on a full standby.
+
+        Return None if it may not, or finds no such pods.
+        """
+        pod, now = overflow.pod, self._context.now
+        if pod.priority <= self._account.lowest_priority:
+            return None
+        waited = now >= pod.since + self._context.spec.saturation.pending_seconds
+        # A pod that fits on the primary and is not bound there has another problem than other pods.
+        doubtful = overflow.why is Reason.NOT_BOUND_IN_TIME
+        if overflow.wait is not None or doubtful or not pod.preempts or not waited:
+            return None
+        for position, provider in enumerate(self._context.standbys, start=1):
+            full = rejected[position][1] is Reason.NO_ROOM and self._account.breaker_is_closed(provider)
+            if not full or not provider.preemption:
+                continue
+            if not pod.unschedulable and self._account.can_preempt_at_home(pod):
+                # The scheduler has not tried yet, and may make room at home.
+                return None
+            request, before = [PlaceRequest(pod)], tuple(rejected[:position])
+            if not provider.tolerated_by(pod.shape):
+                if self._account.reserve(request, provider, PREEMPTING) is None:
+                    return _burst(pod, provider, Reason.SENT_TO_PREEMPT, before)
+                continue
+            due = pod.offered_since(provider.name) + provider.timeout
+            if now < due and self._account.reserve(request, provider, SENT_TO_PREEMPT) is None:
+                return Hold(pod, Reason.SENT_TO_PREEMPT, provider.name, before, until=due)
+        return None
+
+
+def _burst(pod: Pod, provider: Provider, reason: Reason, rejected: tuple[tuple[str, Reason], ...]) -> Burst:
+    missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
+    return Burst(pod, provider.name, reason, rejected, missing)
+
 
 def _burst_reason(pod: Pod, why: Reason) -> Reason:
     if pod.offers:
@@ -123,10 +165,12 @@ def _burst_reason(pod: Pod, why: Reason) -> Reason:
     return why if why in BURST_REASONS else Reason.PRIMARY_SATURATED
 
 
-def _rejected_everywhere(overflow: Overflow, rejected: Rejected) -> Hold:
+def _rejected_everywhere(overflow: Overflow, rejected: Rejected, context: Context) -> Hold:
     """Hold a pod that all providers reject. The hold has the standbys' reason if they agree."""
     if overflow.wait is not None:
         return Hold(overflow.pod, overflow.wait, rejected=tuple(rejected), until=overflow.until)
     reasons = {reason for _, reason in rejected[1:]}
     reason = reasons.pop() if len(reasons) == 1 else Reason.NO_PROVIDER_LEFT
-    return Hold(overflow.pod, reason, rejected=tuple(rejected))
+    # From then on the pod may preempt others.
+    due = overflow.pod.since + context.spec.saturation.pending_seconds
+    return Hold(overflow.pod, reason, rejected=tuple(rejected), until=due if due > context.now else None)

@@ -4,8 +4,6 @@ from typing import Final
 
 from computepool.model.cluster import Pod
 
-NODE_BOUND: Final = frozenset({"DaemonSet", "Node"})
-"""Kinds of owners whose pods belong to their node."""
 JOB: Final = "Job"
 NAMED: Final = "StatefulSet"
 """The kind of owner whose pods have fixed names: a pod is replaced only after its name is free."""
@@ -15,7 +13,7 @@ STORAGE: Final = frozenset({"volumes", "resourceClaims"})
 
 def node_bound(pod: Pod) -> bool:
     """Say whether the pod belongs to its node, terminates or has finished. No such pod is moved."""
-    return pod.owner_kind in NODE_BOUND or pod.deleting is not None or pod.finished
+    return pod.belongs_to_node or pod.deleting is not None or pod.finished
 
 
 def movable(pod: Pod) -> bool:

@@ -23,6 +23,7 @@ from computepool.model.reasons import Reason
 
 NEVER_HOME = frozenset({Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections of pods that can only run on a standby."""
+_WAITS_FOR_PRIMARY = frozenset({Reason.FITS_ON_PREFERRED, Reason.SOON_FREE, Reason.NODE_STARTING})
 
 
 def fail_back(planner: MovePlanner, excess: Decimal, stable_since: float | None) -> None:
@@ -142,7 +143,7 @@ def _all_stay(
 def _pod_waits(planner: MovePlanner) -> bool:
     """Say whether a pending pod waits for the primary. Such pods go first."""
     demand, returning = planner.context.assessment.demand, planner.pending.returning
-    fitting = [hold.pod for hold in demand.held if hold.reason in (Reason.FITS_ON_PREFERRED, Reason.SOON_FREE)]
+    fitting = [hold.pod for hold in demand.held if hold.reason in _WAITS_FOR_PRIMARY]
     fitting += [sent.pod for sent in demand.sent if sent.home is not None]
     fitting += [overflow.pod for overflow in demand.overflow if overflow.why in FULL]
     return any(pod.uid not in returning for pod in fitting)

@@ -24,7 +24,7 @@ from computepool.model.api.moves import (
     Window,
 )
 from computepool.model.api.pool import MAX_NAME, ComputePool, InvalidPool, ObjectMeta
-from computepool.model.api.provider import Capacity, CapacityType, ProviderSpec
+from computepool.model.api.provider import Capacity, CapacityType, Preemption, ProviderSpec
 from computepool.model.api.selectors import LabelSelector, SelectorOperator, SelectorRequirement
 from computepool.model.api.spec import (
     Accelerator,
@@ -101,6 +101,7 @@ __all__ = [
     "Placement",
     "PoolSpec",
     "PoolStatus",
+    "Preemption",
     "ProviderSpec",
     "ProviderStatus",
     "Reschedule",

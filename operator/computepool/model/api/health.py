@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from computepool.model.api.base import QUALIFIED_NAME, ApiModel, Int, Key, fits, rule
+from computepool.model.api.base import KEY_OR_PREFIX, QUALIFIED_NAME, ApiModel, Int, Key, fits, rule
 
 CONDITION_TYPE = r"^[A-Za-z]([-A-Za-z0-9_./]{0,250}[A-Za-z0-9])?$"
 """Form of a node condition's type."""
@@ -58,6 +58,25 @@ DEFAULT_REMOVAL_TAINTS = (
     "node.kubernetes.io/out-of-service",
 )
 """Taints that announce a node's removal. Taints of autoscalers are left out: autoscalers drain the node themselves."""
+DEFAULT_STARTUP_TAINTS = (
+    "cni.istio.io/not-ready",
+    "disk.csi.azure.com/agent-not-ready",
+    "ebs.csi.aws.com/agent-not-ready",
+    "efs.csi.aws.com/agent-not-ready",
+    "file.csi.azure.com/agent-not-ready",
+    "fsx.csi.aws.com/agent-not-ready",
+    "ignore-taint.cluster-autoscaler.kubernetes.io/",
+    "karpenter.sh/unregistered",
+    "node.cilium.io/agent-not-ready",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "node.cluster.x-k8s.io/uninitialized",
+    "readiness.k8s.io/",
+    "s3.csi.aws.com/agent-not-ready",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+)
+"""Taints that an agent, a driver, a cloud or an autoscaler removes once a new node is ready for pods. Sources: the
+installation guides of Istio CNI, Cilium and the CSI drivers; Karpenter's and Cluster Autoscaler's documentation of
+startup taints; Cluster API's bootstrap contract; the node readiness controller."""
 
 
 class BlackHoles(ApiModel):
@@ -124,6 +143,11 @@ class HealthSpec(ApiModel):
     """Node conditions that make a node unhealthy, in addition to Ready."""
     removal_taints: Annotated[tuple[Key, ...], Field(max_length=32)] = DEFAULT_REMOVAL_TAINTS
     """Keys of taints that announce a node's removal. A node with such a taint counts as unhealthy at once."""
+    startup_taints: Annotated[tuple[Key, ...], Field(max_length=64)] = DEFAULT_STARTUP_TAINTS
+    """Keys of taints that keep pods off a node until it is ready for them. A key that ends with a slash or an asterisk
+    stands for all keys that begin so. A node with such a taint counts as capacity on its way: pods that fit there wait,
+    for as long as the provider's `provisionTimeoutSeconds` at most. A new node's taint that no older node of the
+    provider carries counts as a startup taint too."""
     black_holes: BlackHoles = BlackHoles()
     """When a node counts as a black hole: it looks ready, but pods fail on it immediately."""
     breaker: BreakerSpec = BreakerSpec()
@@ -149,3 +173,12 @@ class HealthSpec(ApiModel):
     )
     def _taints_are_keys(self) -> bool:
         return all(fits(QUALIFIED_NAME, key) for key in self.removal_taints)
+
+    @rule(
+        field="startupTaints",
+        cel=f"!has(self.startupTaints) || self.startupTaints.all(k, k.matches(r'{KEY_OR_PREFIX}'))",
+        message="a startup taint is a taint key, or the beginning of keys with a slash or an asterisk at its end, such "
+        "as readiness.k8s.io/ or example.com/not-ready*: correct the entries that are not",
+    )
+    def _startup_taints_are_keys(self) -> bool:
+        return all(fits(KEY_OR_PREFIX, key) for key in self.startup_taints)

@@ -24,6 +24,13 @@ class CapacityType(StrEnum):
     ON_DEMAND = "OnDemand"
 
 
+class Preemption(StrEnum):
+    """Which running pods may make room for a pod of higher priority."""
+
+    LOWER_PRIORITY = "LowerPriority"
+    NEVER = "Never"
+
+
 class Capacity(ApiModel):
     """Where a provider's capacity comes from, and how much of it the pool may use."""
 
@@ -35,6 +42,10 @@ class Capacity(ApiModel):
     """Limit for the accelerators that this pool's pods hold on a standby. Left out: only the provider's capacity limits
     them. Not allowed on the primary. A standby with this limit takes pending pods only: admission sends no new pods
     there."""
+    preemption: Preemption = Preemption.LOWER_PRIORITY
+    """LowerPriority: if no provider has free room for a pod, the pod is sent to a full standby where the scheduler can
+    preempt pods of lower priority for it. Never: a pod is sent to the standby only if it fits beside all other pods.
+    The field has no meaning for OnDemand capacity, which makes room, and for the primary, which pods may use anyway."""
 
 
 class ProviderSpec(ApiModel):

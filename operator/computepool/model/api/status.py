@@ -55,14 +55,15 @@ class AcceleratorCounts(ApiModel):
     """A provider's accelerators, in devices."""
 
     allocatable: Count = 0
-    """Accelerators on nodes that can take pods."""
+    """Accelerators on nodes that can take pods of the pool. A node does not count if none of the pool's pods tolerates
+    its taints."""
     allocated: Count = 0
     """Allocatable accelerators that pods hold, of this pool or not."""
     free: Count = 0
     """Allocatable accelerators that no pod holds."""
     unhealthy: Count = 0
     """Accelerators that exist but can't be used now: gone from the node's allocatable, or on nodes that are unhealthy,
-    not Ready, cordoned, or kept out of use by the breaker."""
+    not Ready, cordoned, closed to the pool by a taint, or kept out of use by the breaker."""
 
 
 class BreakerState(StrEnum):
@@ -114,9 +115,12 @@ class Pending(ApiModel):
     """Pods of the pool that wait for a node."""
 
     pods: Count = 0
-    """Number of pods that wait."""
+    """Number of pods that wait and that a node could take now. Pods with scheduling gates, and pods that wait for one
+    certain node, do not count."""
     accelerators: Count = 0
     """Number of accelerators that these pods request together."""
+    gated: Count = 0
+    """Number of pods with scheduling gates, such as pods that wait in a queue of Kueue."""
 
 
 class AdmissionStatus(ApiModel):

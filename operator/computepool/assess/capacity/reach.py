@@ -1,0 +1,53 @@
+"""Which nodes the pool's pods could use, by the nodes' taints.
+
+Free accelerators behind a taint that none of the pool's pods tolerates are no capacity of the pool: they count neither
+for saturation, nor for the headroom of failback, nor for admission.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from computepool.assess.capacity.providers import Provider
+from computepool.model.cluster import NodeInfo, members_on
+from computepool.model.snapshot import Snapshot
+from computepool.model.taints import Taint, Toleration, tolerated
+
+
+class Reach:
+    """Finds the nodes whose taints keep all of the pool's pods off."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """The pool's pods, running and waiting, are read only if a node has a taint in question."""
+        self._snapshot = snapshot
+
+    def closed(self, provider: Provider, infos: Sequence[NodeInfo]) -> frozenset[str]:
+        """Return the names of the provider's nodes that no pod of the pool could use, if it was sent there.
+
+        A pool without pods could use untainted nodes. If all nodes are tainted, its next pods are taken to tolerate
+        that.
+        """
+        answers: dict[int, bool] = {}
+        closed: set[str] = set()
+        for info in infos:
+            taints = info.node.taints
+            if taints:
+                # Most nodes share their taints.
+                is_open = answers.get(id(taints))
+                if is_open is None:
+                    is_open = answers[id(taints)] = self._admits(provider, taints)
+                if not is_open:
+                    closed.add(info.node.name)
+        unknown = len(closed) == len(infos) and not self._tolerations
+        return frozenset() if unknown else frozenset(closed)
+
+    def _admits(self, provider: Provider, taints: Sequence[Taint]) -> bool:
+        if tolerated(taints, provider.tolerations):
+            return True
+        return any(tolerated(taints, own + provider.tolerations) for own in self._tolerations)
+
+    @cached_property
+    def _tolerations(self) -> tuple[tuple[Toleration, ...], ...]:
+        """The different tolerations of pods that may run on more than one node: agents tolerate everything."""
+        pods = (*self._snapshot.waiting, *members_on(self._snapshot.nodes, self._snapshot.pool.name))
+        shapes = {id(pod.shape): pod.shape for pod in pods if not pod.node_bound}
+        return tuple({shape.tolerations for shape in shapes.values()})
