@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider, providers_of
-from computepool.assess.capacity.supply import Supply, members_of, supply_of
+from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
 from computepool.assess.demand.overflow import Demand, demand_of
 from computepool.assess.demand.saturation import saturation_of
 from computepool.assess.health.pool_health import Health, health_of
@@ -97,7 +97,7 @@ def _supplies(
     snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, health: Health, breakers: Breakers
 ) -> tuple[Supply, ...]:
     silent = frozenset(
-        node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.clear_since is None
+        node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.present
     )
     return tuple(
         supply_of(
@@ -106,8 +106,11 @@ def _supplies(
             snapshot.pool.name,
             snapshot.pool.spec.accelerator.resource_name,
             breaker=breakers.of[provider.name],
-            unhealthy=frozenset(health.providers[provider.name].unhealthy),
-            silent=silent,
+            states=NodeStates(
+                unhealthy=frozenset(health.providers[provider.name].unhealthy),
+                silent=silent,
+                joining=health.providers[provider.name].joining,
+            ),
         )
         for provider in providers
     )

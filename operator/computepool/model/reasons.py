@@ -184,8 +184,9 @@ class Reason(StrEnum):
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (
         "AwaitingVerdict",
-        "The pod's node is silent. Its pods leave once the control plane has lost the node too, or once the whole "
-        "provider is silent.",
+        "The pod's node or provider has a fault that may pass by itself. Pods leave a silent node or provider after "
+        "failover.silenceSeconds, and a node that lacks accelerators after health.deviceGoneSeconds. They leave a "
+        "single silent node only if the control plane has lost the node too.",
     )
     TOLERATES_QUARANTINE = (
         "ToleratesQuarantine",

@@ -15,6 +15,19 @@ from computepool.model.state import Breaker
 CLOSED: Final = Breaker()
 
 
+class NodeStates(msgspec.Struct, frozen=True):
+    """Names of a provider's nodes by what health says of them."""
+
+    unhealthy: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    """Nodes that are silent now."""
+    joining: frozenset[str] = frozenset()
+    """Nodes that just join: their capacity does not count as missing."""
+
+
+ALL_WELL: Final = NodeStates()
+
+
 class Supply(msgspec.Struct, frozen=True):
     """One provider's capacity in one pool's accelerator. Amounts are in thousandths."""
 
@@ -28,7 +41,8 @@ class Supply(msgspec.Struct, frozen=True):
     """Held on usable nodes by pods of any pool or none."""
     free: int
     unusable: int
-    """Capacity on unusable nodes, and capacity that a usable node reports as not allocatable."""
+    """Capacity on unusable nodes, and capacity that a usable node reports as not allocatable; without nodes that just
+    join."""
     pods: int
     """The pool's own pods bound to its nodes, without terminating pods on lost nodes: no event tells of their end, and
     they are seen as terminating until the node is back or deleted."""
@@ -70,20 +84,16 @@ def supply_of(
     resource: str,
     *,
     breaker: Breaker = CLOSED,
-    unhealthy: frozenset[str] = frozenset(),
-    silent: frozenset[str] = frozenset(),
+    states: NodeStates = ALL_WELL,
 ) -> Supply:
-    """Return the supply of a provider with these nodes.
-
-    `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now.
-    """
-    usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
+    """Return the supply of a provider with these nodes."""
+    usable = tuple(info for info in members if _usable(info, breaker, states.unhealthy))
     usable_accelerators = [accelerators_of(info, resource) for info in usable]
     allocatable = sum(node.allocatable for node in usable_accelerators)
-    capacity = sum(accelerators_of(info, resource).capacity for info in members)
+    capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in states.joining)
     shares = [share for info in members if (share := info.shares.get(pool)) is not None]
     held = sum(share.accelerators for share in shares)
-    ending, lost = _ending(members, pool, silent)
+    ending, lost = _ending(members, pool, states.silent)
     return Supply(
         provider=provider,
         nodes=tuple(members),
@@ -97,7 +107,7 @@ def supply_of(
         ending=requested_by(ending, resource),
         held=held,
         breaker=breaker,
-        unhealthy=unhealthy,
+        unhealthy=states.unhealthy,
     )
 
 

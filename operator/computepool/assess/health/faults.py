@@ -27,8 +27,10 @@ NODE_FAULTS: Final = frozenset(
     }
 )
 """Every fault that makes a single node unhealthy."""
-JOINING_FAULTS: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
-"""States that are no fault of a node that has not been ready yet: it is just joining."""
+DARK_FAULTS: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
+"""Faults of nodes of which nothing is heard. Only the link to the node may have failed."""
+DEVICE_FAULTS: Final = frozenset({Reason.DEVICE_PLUGIN_GONE, Reason.DEVICES_MISSING})
+"""Faults of nodes whose accelerators are gone. Only the device plugin may be away, and running pods keep theirs."""
 UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """States of a cordoned node while it is upgraded: a provider that upgrades node by node does not fail."""
 
@@ -40,6 +42,8 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str = ""
     at_once: bool = False
     """Whether it counts at once, because its sign has lasted long enough already."""
+    dark_since: float | None = None
+    """Of `DARK_FAULTS`: since when nothing is heard of the node."""
 
 
 class FaultRules(msgspec.Struct, frozen=True):
@@ -107,16 +111,19 @@ class FastPath:
         return plain
 
 
-def fault_of(info: NodeInfo, rules: FaultRules, *, silent: bool = False, failed_pods: int = 0) -> Fault | None:
-    """Return the worst fault of a node; None if it has none.
+def fault_of(
+    info: NodeInfo, rules: FaultRules, *, silent: bool = False, dark_since: float = 0.0, failed_pods: int = 0
+) -> Fault | None:
+    """Return the worst fault of a node that has joined; None if it has none.
 
-    `silent`: its heartbeat has stopped; `failed_pods`: how many pods failed at once on it, 0 if too few to count.
+    `silent`: its heartbeat has stopped; `dark_since`: since when nothing is heard of it, if that is so; `failed_pods`:
+    how many pods failed at once on it, 0 if too few to count.
     """
     node = info.node
     if silent:
-        return Fault(Reason.NODE_SILENT, "", at_once=True)
+        return Fault(Reason.NODE_SILENT, "", at_once=True, dark_since=dark_since)
     if node.ready == "Unknown":
-        return Fault(Reason.NODE_UNKNOWN, "", at_once=True)
+        return Fault(Reason.NODE_UNKNOWN, "", at_once=True, dark_since=dark_since)
     if node.taints and (key := _first(node, rules.removal)) is not None:
         return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
     if failed_pods:
@@ -132,11 +139,8 @@ def fault_of(info: NodeInfo, rules: FaultRules, *, silent: bool = False, failed_
 def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:
     accelerators = accelerators_of(info, rules.resource)
     capacity, missing = accelerators.capacity, accelerators.missing
-    if not capacity:
-        # A node that never had accelerators has no fault, unless pods of the pool hold some there.
-        share = info.shares.get(rules.pool)
-        return Fault(Reason.DEVICE_PLUGIN_GONE) if share is not None and share.accelerators else None
-    if missing == capacity:
+    if not accelerators.allocatable:
+        # After a restart, the kubelet reports no capacity either until the device plugin is back.
         return Fault(Reason.DEVICE_PLUGIN_GONE)
     if missing and 100 * missing >= rules.percent * capacity:
         return Fault(Reason.DEVICES_MISSING, f"{missing // MILLI} of {capacity // MILLI}")

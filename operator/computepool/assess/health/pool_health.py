@@ -50,7 +50,8 @@ class Health(msgspec.Struct, frozen=True):
     """Providers whose other nodes may soon be silent too: heartbeats that stop together are missed one by one. They
     count as failed in the blast-radius check."""
     joined: frozenset[str] | None = None
-    """Nodes that have been ready, as far as this process knows; None before the first pass. Other nodes just join."""
+    """Nodes that have been ready with accelerators, as far as this process knows; None before the first pass. Other
+    nodes just join."""
 
 
 def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Health:
@@ -60,13 +61,19 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
     if snapshot.stale or silence.all_silent:
         return _frozen_health(members, state, silence.all_silent, now)
     resource = snapshot.pool.spec.accelerator.resource_name
-    times = Times(spec.sustain_seconds, spec.clear_seconds)
+    times = Times(
+        sustain=spec.sustain_seconds,
+        clear=spec.clear_seconds,
+        silence=snapshot.pool.spec.failover.silence_seconds,
+        device_gone=spec.device_gone_seconds,
+    )
     holes = black_holes(snapshot.failures, members, spec.black_holes, now)
     rules = rules_of(spec, snapshot.pool.name, resource)
-    inspection = NodeInspection(rules, times, silence.silent, holes.failed_pods, state, now)
+    inspection = NodeInspection(rules, times, silence, holes.failed_pods, state, now)
+    counted = {name: inspection.inspect(name, infos) for name, infos in members.items()}
     providers = {
         name: provider_health(
-            inspection.inspect(name, infos),
+            counted[name],
             inspection.faults,
             ProviderHeartbeats(snapshot.heartbeats, silence, infos),
             resource,
@@ -82,7 +89,8 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         next_silent = None
     suspect = frozenset[str]()
     if any_silent:
-        suspect = suspect_providers(members, snapshot.heartbeats, silence, spec.silent_percent)
+        joined = {name: nodes.infos for name, nodes in counted.items()}
+        suspect = suspect_providers(joined, snapshot.heartbeats, silence, spec.silent_percent)
     if suspect:
         while_silent = now + SUSPECT_SECONDS
     of_faults = (recheck_at(fault, times) for fault in inspection.faults.values())

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from computepool.assess.health.faults import UPGRADE_FAULTS
+from computepool.assess.health.faults import DEVICE_FAULTS, UPGRADE_FAULTS
 from computepool.assess.health.nodes import CountedNodes, faults_among
 from computepool.assess.health.silence import Silence
 from computepool.model.accelerators import accelerators_of
@@ -33,6 +33,10 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """Whether it can be judged: a provider without nodes is neither healthy nor failing."""
     troubled: bool = False
     """Whether it would fail if the faults of this moment counted at once. Recovery is timed from the end of that."""
+    confirmed: bool = False
+    """Whether it fails by faults that are present and confirmed. Then running pods leave its healthy nodes too."""
+    joining: frozenset[str] = frozenset()
+    """Names of the nodes that just join: neither healthy nor unhealthy, and no part of its capacity."""
 
 
 class ProviderHeartbeats(msgspec.Struct, frozen=True):
@@ -59,22 +63,39 @@ def provider_health(
     spec: HealthSpec,
 ) -> ProviderHealth:
     """Return the verdict on a provider. `faults`: by node; `resource`: the accelerator's name."""
+    joining = frozenset(counted.joining)
     if not counted.unusual:
-        return ProviderHealth(known=bool(counted.infos))
+        return ProviderHealth(known=bool(counted.infos), joining=joining)
     found = faults_among(counted.unusual, faults)
     unhealthy = {name: fault for name, fault in found.items() if fault.unhealthy}
-    at_present = {name: fault for name, fault in found.items() if fault.clear_since is None}
+    at_present = {name: fault for name, fault in found.items() if fault.present}
+    # A device plugin that is rolled out everywhere takes all accelerators away for a while: no failure until confirmed.
+    counting = {
+        name: fault for name, fault in unhealthy.items() if fault.confirmed or fault.reason not in DEVICE_FAULTS
+    }
+    confirmed = {name: fault for name, fault in unhealthy.items() if fault.present and fault.confirmed}
     # A node in an upgrade is unhealthy, and counts as one of the provider's nodes, but not as one that has failed.
     upgraded = {
         info.node.name
         for info in counted.unusual
         if info.node.unschedulable and _may_be_upgrade(found.get(info.node.name))
     }
-    # Nodes whose fault does not count yet are left out: a device plugin that restarts everywhere is no failure.
+    # Nodes with a fault are left out: their accelerators count as missing only if the fault counts.
     missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in found)
-    failing, detail = _verdict(counted.infos, _without(unhealthy, upgraded), missing, heartbeats, resource, spec)
-    troubled, _ = _verdict(counted.infos, _without(at_present, upgraded), missing, heartbeats, resource, spec)
-    return ProviderHealth(unhealthy, failing, detail, known=True, troubled=troubled is not None)
+
+    def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
+        return _verdict(counted.infos, _without(faults, upgraded), missing, heartbeats, resource, spec)
+
+    failing, detail = verdict(counting)
+    return ProviderHealth(
+        unhealthy,
+        failing,
+        detail,
+        known=True,
+        troubled=verdict(at_present)[0] is not None,
+        confirmed=verdict(confirmed)[0] is not None,
+        joining=joining,
+    )
 
 
 def suspect_providers(

@@ -6,6 +6,9 @@ renew its Lease for a while, but its pods run on.
 
 Pods also stay on a node without a present fault, although the node stays in quarantine for clearSeconds more. They
 leave a flapping node whenever its fault is present.
+
+Some faults keep new pods off long before running pods leave (`assess/health/hysteresis.py`): a silent link is not a
+dead provider, and a device plugin that is away is not a lost device.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +17,7 @@ from typing import Final
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
+from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import offers
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
@@ -25,8 +29,6 @@ from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
-DEAD: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
-"""Faults of nodes whose pods probably do not run."""
 FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.DRAINED})
 """Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
@@ -59,21 +61,26 @@ def gives_up(supply: Supply) -> bool:
     return supply.breaker.state is BreakerState.OPEN and supply.breaker.reason in FAILED
 
 
-def in_trouble(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether the pods of a node should leave now, because of the node or of its provider."""
-    if _has_fault(assessment, supply, node):
+def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
+    """Say whether a bound pod should leave now, because of its node or of its provider."""
+    fault = _fault_of(assessment, supply, pod.node)
+    if _drives_out(fault, pod):
         return True
     if not gives_up(supply):
         return False
     # A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
-    troubled = assessment.health.providers[supply.provider.name].troubled
-    return supply.provider.drain or (node not in supply.unhealthy and troubled)
+    confirmed = assessment.health.providers[supply.provider.name].confirmed
+    return supply.provider.drain or (confirmed and (fault is None or fault.present))
 
 
-def _has_fault(assessment: Assessment, supply: Supply, node: str) -> bool:
-    """Say whether a node is unhealthy and its fault is still present."""
-    fault = _fault_of(assessment, supply, node)
-    return fault is not None and fault.clear_since is None
+def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
+    """Say whether an unhealthy node's fault is reason enough for the pod to leave.
+
+    A pod that is Ready has its accelerators, so it stays until their absence is confirmed.
+    """
+    if fault is None or not fault.present:
+        return False
+    return fault.confirmed or (fault.reason in DEVICE_FAULTS and not pod.ready)
 
 
 def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
@@ -94,7 +101,9 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     """Move one pod, or note why it stays."""
     why = _why_it_stays(planner, candidate)
     if why is not None:
-        planner.blocked.add(candidate.pod, why)
+        fault = _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
+        awaited = fault is not None and fault.present and why is Reason.AWAITING_VERDICT
+        planner.blocked.add(candidate.pod, why, until=fault.confirm_at if fault is not None and awaited else None)
         return
     lost, dead = _is_lost(planner, candidate, unknown_since), _is_dead(planner, candidate)
     if not planner.may_leave(candidate, MoveKind.FAILOVER, dwells=not dead):
@@ -119,14 +128,20 @@ def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | No
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY
-    healthy = not _has_fault(context.assessment, supply, node.name)
-    if healthy and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, node.name)):
-        return Reason.RECOVERING
+    fault = _fault_of(context.assessment, supply, node.name)
+    leaves_provider = policy is RunningPods.MOVE and in_trouble(context.assessment, supply, candidate.pod)
+    if not leaves_provider and not _drives_out(fault, candidate.pod):
+        return Reason.AWAITING_VERDICT if _may_leave_later(context.assessment, supply, fault) else Reason.RECOVERING
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
     if not offers(candidate.info, context.resource):
         return None
     return _why_it_would_return(candidate.pod, node, context.spec.mode)
+
+
+def _may_leave_later(assessment: Assessment, supply: Supply, fault: NodeFault | None) -> bool:
+    """Say whether the fault of the node, or of its provider, is present and only not confirmed yet."""
+    return assessment.health.providers[supply.provider.name].troubled if fault is None else fault.present
 
 
 def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
@@ -147,10 +162,9 @@ def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
 
 
 def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    node = candidate.info.node
-    fault = _fault_of(planner.context.assessment, candidate.supply, node.name)
-    dead = fault is not None and fault.clear_since is None and fault.reason in DEAD
-    return node.ready == "Unknown" or dead
+    """Say whether nothing was heard of the node for so long that its pods probably do not run."""
+    fault = _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
+    return fault is not None and fault.present and fault.confirmed and fault.reason in DARK_FAULTS
 
 
 def _is_lost(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> bool:

@@ -46,7 +46,7 @@ class Revalidation:
         match move.kind:
             case MoveKind.FAILOVER:
                 source = self._assessment.supply(move.source)
-                troubled = source is not None and in_trouble(self._assessment, source, move.pod.node)
+                troubled = source is not None and in_trouble(self._assessment, source, move.pod)
                 return None if troubled else Reason.RECOVERING
             case MoveKind.FAILBACK:
                 # A half-open primary counts as saturated, and takes one pod as its canary.
