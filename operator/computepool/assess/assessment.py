@@ -110,6 +110,7 @@ def _supplies(
                 unhealthy=frozenset(health.providers[provider.name].unhealthy),
                 silent=silent,
                 joining=health.providers[provider.name].joining,
+                uncounted=health.providers[provider.name].uncounted,
             ),
         )
         for provider in providers

@@ -19,23 +19,28 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
     """Return the names of the nodes to quarantine, with the reason.
 
     These are all nodes of an open provider, all nodes of a half-open provider except the node that is tried, and
-    unhealthy nodes. Nodes without allocatable accelerators are left out. The pool's pods can't go there, and the taint
-    would keep off the device plugin's pod, which has to bring the accelerators back.
+    unhealthy nodes. Nodes without accelerators are left out. The pool's pods can't go there, and the taint would keep
+    off the device plugin's pod, which has to bring the accelerators back.
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
         unhealthy = assessment.health.providers[supply.provider.name].unhealthy if supply.unhealthy else {}
         nodes.update({name: unhealthy[name].reason for name in supply.unhealthy if name in unhealthy})
         nodes.update(_of_provider(supply))
-    bare = (info.node.name for supply in assessment.supplies for info in supply.nodes if not offers(info, resource))
+    bare = (
+        info.node.name
+        for supply in assessment.supplies
+        for info in supply.nodes
+        if not may_take_pods(supply, info, resource)
+    )
     for name in bare if nodes else ():
         nodes.pop(name, None)
     return nodes
 
 
-def offers(info: NodeInfo, resource: str) -> bool:
-    """Say whether the node has allocatable accelerators."""
-    return accelerators_of(info, resource).allocatable > 0
+def may_take_pods(supply: Supply, info: NodeInfo, resource: str) -> bool:
+    """Say whether the scheduler may bind a pod of the pool to the node: it has accelerators, or DRA serves them."""
+    return accelerators_of(info, resource).allocatable > 0 or info.node.name in supply.uncounted
 
 
 def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:

@@ -108,6 +108,12 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
             f"no node matches the nodeSelector of the primary {name!r}: check its labels, "
             "or set capacity.type to OnDemand if its nodes are made on demand"
         )
+    if not assessment.primary.countable and assessment.primary.breaker.closed:
+        name, resource = assessment.primary.provider.name, snapshot.pool.spec.accelerator.resource_name
+        return (
+            f"the nodes of the primary {name!r} serve {resource} by dynamic resource allocation (DRA), and this "
+            "version can't count such accelerators: serve them by a device plugin, or delete the pool"
+        )
     return ""
 
 

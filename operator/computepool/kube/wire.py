@@ -182,6 +182,16 @@ class ContainerStatus(Wire):
     state: ContainerState | None = None
 
 
+class RequestMapping(Wire):
+    resource_name: str = ""
+
+
+class ExtendedResourceClaimStatus(Wire):
+    """The claim that the scheduler made for a pod whose extended resources are served by DRA (KEP-5004)."""
+
+    request_mappings: list[RequestMapping] = []
+
+
 class PodStatus(Wire):
     phase: str = ""
     reason: str = ""
@@ -189,6 +199,7 @@ class PodStatus(Wire):
     nominated_node_name: str = ""
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
+    extended_resource_claim_status: ExtendedResourceClaimStatus | None = None
 
 
 class Pod(Wire):

@@ -93,6 +93,8 @@ class Pod(msgspec.Struct, frozen=True):
     """Whether its Ready condition is True."""
     failing: bool = False
     """Whether any of its containers does not start, or ends again and again."""
+    claimed: tuple[str, ...] = ()
+    """Extended resources that it holds through a resource claim (DRA) instead of a device plugin."""
 
     @property
     def burst(self) -> str:

@@ -36,6 +36,12 @@ class Reason(StrEnum):
         "AcceleratorNotFound",
         "No node of any provider offers spec.accelerator.resourceName. Check the name and the device plugins.",
     )
+    DEVICES_UNKNOWN = (
+        "DevicesUnknown",
+        "Pods hold the accelerators of a node through resource claims (dynamic resource allocation), which this "
+        "version can't count. So the node is neither supply nor unhealthy. A pool freezes if its primary has only such "
+        "nodes.",
+    )
     CLAIMED_BY_OLDER_POOL = (
         "ClaimedByOlderPool",
         "An older pool selects the same pods and keeps them. Narrow spec.workloads of one of the two pools.",

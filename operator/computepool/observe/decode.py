@@ -89,6 +89,7 @@ class Records:
             do_not_disrupt=bool(annotations) and any(annotations.get(key) == value for key, value in _DO_NOT_DISRUPT),
             ready=ready,
             failing=any_not_starting(status.container_statuses) or any_not_starting(status.init_container_statuses),
+            claimed=self._share(_claimed(status.extended_resource_claim_status)),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -192,6 +193,11 @@ def _unschedulable_and_ready(conditions: list[wire.Condition] | None) -> tuple[b
         elif condition.type == "PodScheduled":
             unschedulable = condition.status == "False" and condition.reason == "Unschedulable"
     return unschedulable, ready
+
+
+def _claimed(claim: wire.ExtendedResourceClaimStatus | None) -> tuple[str, ...]:
+    """Return the extended resources that the claim serves."""
+    return () if claim is None else tuple(sorted({mapping.resource_name for mapping in claim.request_mappings}))
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:

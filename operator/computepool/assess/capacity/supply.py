@@ -23,6 +23,8 @@ class NodeStates(msgspec.Struct, frozen=True):
     """Nodes that are silent now."""
     joining: frozenset[str] = frozenset()
     """Nodes that just join: their capacity does not count as missing."""
+    uncounted: frozenset[str] = frozenset()
+    """Nodes whose accelerators can't be counted: neither supply nor missing."""
 
 
 ALL_WELL: Final = NodeStates()
@@ -34,8 +36,8 @@ class Supply(msgspec.Struct, frozen=True):
     provider: Provider
     nodes: tuple[NodeInfo, ...]
     usable: tuple[NodeInfo, ...]
-    """The nodes that count as supply: Ready, healthy, and neither cordoned nor taken away nor in quarantine. An open
-    breaker leaves no node, a half-open breaker one."""
+    """The nodes that count as supply: Ready, healthy, countable, and neither cordoned nor taken away nor in quarantine.
+    An open breaker leaves no node, a half-open breaker one."""
     allocatable: int
     allocated: int
     """Held on usable nodes by pods of any pool or none."""
@@ -55,6 +57,10 @@ class Supply(msgspec.Struct, frozen=True):
     breaker: Breaker = CLOSED
     unhealthy: frozenset[str] = frozenset()
     """Names of its unhealthy nodes."""
+    uncounted: frozenset[str] = frozenset()
+    """Names of its nodes whose accelerators can't be counted, because DRA serves them."""
+    countable: bool = True
+    """Whether its accelerators can be counted at all: not if DRA serves some, and no node has an allocatable amount."""
 
     @property
     def known(self) -> bool:
@@ -87,10 +93,11 @@ def supply_of(
     states: NodeStates = ALL_WELL,
 ) -> Supply:
     """Return the supply of a provider with these nodes."""
-    usable = tuple(info for info in members if _usable(info, breaker, states.unhealthy))
+    usable = tuple(info for info in members if _usable(info, breaker, states))
     usable_accelerators = [accelerators_of(info, resource) for info in usable]
     allocatable = sum(node.allocatable for node in usable_accelerators)
-    capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in states.joining)
+    left_out = states.joining | states.uncounted
+    capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in left_out)
     shares = [share for info in members if (share := info.shares.get(pool)) is not None]
     held = sum(share.accelerators for share in shares)
     ending, lost = _ending(members, pool, states.silent)
@@ -108,6 +115,8 @@ def supply_of(
         held=held,
         breaker=breaker,
         unhealthy=states.unhealthy,
+        uncounted=states.uncounted,
+        countable=not states.uncounted or any(accelerators_of(info, resource).allocatable for info in members),
     )
 
 
@@ -122,9 +131,11 @@ def _ending(members: Sequence[NodeInfo], pool: str, silent: frozenset[str]) -> t
     return living, lost
 
 
-def _usable(info: NodeInfo, breaker: Breaker, unhealthy: frozenset[str]) -> bool:
+def _usable(info: NodeInfo, breaker: Breaker, states: NodeStates) -> bool:
     node = info.node
-    if not node.usable or node.name in unhealthy or (node.taints and (node.quarantined or leaving(node))):
+    if not node.usable or node.name in states.unhealthy or node.name in states.uncounted:
+        return False
+    if node.taints and (node.quarantined or leaving(node)):
         return False
     match breaker.state:
         case BreakerState.CLOSED:

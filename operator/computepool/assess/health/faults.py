@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.model.accelerators import accelerators_of
+from computepool.model.accelerators import accelerators_of, held_by_claims
 from computepool.model.api import UNAVAILABLE_KEY, HealthSpec
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.quantity import MILLI
@@ -140,6 +140,8 @@ def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:
     accelerators = accelerators_of(info, rules.resource)
     capacity, missing = accelerators.capacity, accelerators.missing
     if not accelerators.allocatable:
+        if held_by_claims(info, rules.pool, rules.resource):
+            return None
         # After a restart, the kubelet reports no capacity either until the device plugin is back.
         return Fault(Reason.DEVICE_PLUGIN_GONE)
     if missing and 100 * missing >= rules.percent * capacity:

@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.health.faults import NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
 from computepool.assess.health.hysteresis import Times, node_fault_of, quarantined_before
 from computepool.assess.health.silence import Silence
-from computepool.model.accelerators import accelerators_of
+from computepool.model.accelerators import accelerators_of, held_by_claims
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
 
@@ -19,7 +19,9 @@ class CountedNodes(msgspec.Struct, frozen=True):
     unusual: list[NodeInfo]
     """The nodes among them that the fast path could not settle."""
     joining: set[str]
-    """Names of the nodes that just join, which do not count."""
+    """Names of the nodes that just join and have no accelerators yet. Nodes that join do not count at all."""
+    uncounted: set[str]
+    """Names of the nodes whose accelerators can't be counted. They count as nodes, and their accelerators do not."""
 
 
 class NodeInspection:
@@ -56,7 +58,7 @@ class NodeInspection:
 
     def inspect(self, provider: str, infos: Sequence[NodeInfo]) -> CountedNodes:
         """Note the faults of a provider's nodes; return the nodes that count."""
-        counted = CountedNodes([], [], set())
+        counted = CountedNodes([], [], set(), set())
         breaker = self._state.breaker(provider)
         for info in infos:
             name = info.node.name
@@ -64,10 +66,14 @@ class NodeInspection:
                 self.joined.add(name)
                 counted.infos.append(info)
             elif not self._has_joined(info):
-                counted.joining.add(name)
-            elif self._counts(info, breaker):
-                counted.infos.append(info)
-                counted.unusual.append(info)
+                if not accelerators_of(info, self._rules.resource).allocatable:
+                    counted.joining.add(name)
+            else:
+                if self._is_uncounted(info):
+                    counted.uncounted.add(name)
+                if self._counts(info, breaker):
+                    counted.infos.append(info)
+                    counted.unusual.append(info)
         return counted
 
     def _counts(self, info: NodeInfo, breaker: Breaker) -> bool:
@@ -96,10 +102,17 @@ class NodeInspection:
         node, joined = info.node, self._state.memory.joined
         if node.ready == "True" and accelerators_of(info, self._rules.resource).allocatable:
             return True
-        if self._rules.pool in info.shares:
+        if self._rules.pool in info.shares or self._is_uncounted(info):
             return True
         # In the first pass, a quarantine shows that an earlier leader has known the node.
         return node.quarantined if joined is None else node.name in joined
+
+    def _is_uncounted(self, info: NodeInfo) -> bool:
+        """Say whether the node's accelerators are served by DRA, so that its amounts do not show them."""
+        rules = self._rules
+        return not accelerators_of(info, rules.resource).allocatable and held_by_claims(
+            info, rules.pool, rules.resource
+        )
 
 
 def faults_among(infos: Sequence[NodeInfo], faults: Mapping[str, NodeFault]) -> dict[str, NodeFault]:

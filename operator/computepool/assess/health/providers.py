@@ -36,7 +36,9 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     confirmed: bool = False
     """Whether it fails by faults that are present and confirmed. Then running pods leave its healthy nodes too."""
     joining: frozenset[str] = frozenset()
-    """Names of the nodes that just join: neither healthy nor unhealthy, and no part of its capacity."""
+    """Names of the nodes that just join and have no accelerators yet: no part of its capacity."""
+    uncounted: frozenset[str] = frozenset()
+    """Names of the nodes whose accelerators can't be counted, because DRA serves them."""
 
 
 class ProviderHeartbeats(msgspec.Struct, frozen=True):
@@ -81,10 +83,11 @@ def provider_health(
         if info.node.unschedulable and _may_be_upgrade(found.get(info.node.name))
     }
     # Nodes with a fault are left out: their accelerators count as missing only if the fault counts.
-    missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in found)
+    left_out = found.keys() | counted.uncounted
+    missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in left_out)
 
     def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
-        return _verdict(counted.infos, _without(faults, upgraded), missing, heartbeats, resource, spec)
+        return _verdict(counted, _without(faults, upgraded), missing, heartbeats, resource, spec)
 
     failing, detail = verdict(counting)
     return ProviderHealth(
@@ -95,6 +98,7 @@ def provider_health(
         troubled=verdict(at_present)[0] is not None,
         confirmed=verdict(confirmed)[0] is not None,
         joining=joining,
+        uncounted=frozenset(counted.uncounted),
     )
 
 
@@ -123,7 +127,7 @@ def _without(faults: Mapping[str, NodeFault], names: set[str]) -> Mapping[str, N
 
 
 def _verdict(
-    infos: Sequence[NodeInfo],
+    counted: CountedNodes,
     unhealthy: Mapping[str, NodeFault],
     missing: int,
     heartbeats: ProviderHeartbeats,
@@ -133,6 +137,7 @@ def _verdict(
     """Say whether a provider fails with these unhealthy nodes. `missing`: accelerators missing on the other nodes."""
     if not unhealthy and not missing:
         return None, ""
+    infos = counted.infos
     silent = sum(1 for fault in unhealthy.values() if fault.reason is Reason.NODE_SILENT)
     if silent and heartbeats.beat_elsewhere():
         with_lease = sum(1 for info in infos if info.node.name in heartbeats.last_seen)
@@ -140,8 +145,12 @@ def _verdict(
             return Reason.PROVIDER_SILENT, f"{silent} of {with_lease} nodes have fallen silent"
     if _reaches(len(unhealthy), len(infos), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{len(unhealthy)} of {len(infos)} nodes are unhealthy"
-    capacity = {info.node.name: accelerators_of(info, resource).capacity for info in infos}
-    total, lost = sum(capacity.values()), missing + sum(capacity[name] for name in unhealthy)
+    capacity = {
+        info.node.name: accelerators_of(info, resource).capacity
+        for info in infos
+        if info.node.name not in counted.uncounted
+    }
+    total, lost = sum(capacity.values()), missing + sum(capacity.get(name, 0) for name in unhealthy)
     if _reaches(lost, total, spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{lost // MILLI} of {total // MILLI} accelerators are gone"
     return None, ""

@@ -19,7 +19,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
-from computepool.decide.quarantine import offers
+from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.cluster import Node, NodeInfo, Pod
 from computepool.model.moves import MoveKind
@@ -134,7 +134,7 @@ def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | No
         return Reason.AWAITING_VERDICT if _may_leave_later(context.assessment, supply, fault) else Reason.RECOVERING
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
-    if not offers(candidate.info, context.resource):
+    if not may_take_pods(supply, candidate.info, context.resource):
         return None
     return _why_it_would_return(candidate.pod, node, context.spec.mode)
 
