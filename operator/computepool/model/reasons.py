@@ -105,7 +105,7 @@ class Reason(StrEnum):
     )
     DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are no longer allocatable."
     DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node no longer offers any of its accelerators."
-    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be removed."
+    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint or a condition announces that the node is about to be removed."
     BLACK_HOLE = "BlackHole", "Pods fail immediately on the node, although the node looks ready."
     NODES_UNHEALTHY = (
         "NodesUnhealthy",

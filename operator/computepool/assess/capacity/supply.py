@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.faults import leaving
+from computepool.assess.health.faults import avoided
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod
@@ -135,7 +135,7 @@ def _usable(info: NodeInfo, breaker: Breaker, states: NodeStates) -> bool:
     node = info.node
     if not node.usable or node.name in states.unhealthy or node.name in states.uncounted:
         return False
-    if node.taints and (node.quarantined or leaving(node)):
+    if node.quarantined or avoided(node):
         return False
     match breaker.state:
         case BreakerState.CLOSED:

@@ -1,5 +1,7 @@
 """The worst fault that one node has right now, and whether it counts at once."""
 
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -27,6 +29,38 @@ NODE_FAULTS: Final = frozenset(
     }
 )
 """Every fault that makes a single node unhealthy."""
+
+
+class Lifecycle(Enum):
+    """The effect of a node condition by which a person or a tool announces what is planned for the node."""
+
+    ENDS = auto()
+    """The node ends soon, like a node whose removal is announced by a taint: its pods leave, within their limits."""
+    IS_DRAINED = auto()
+    """Somebody else drains the node, as autoscalers do: it has no fault, and the operator moves no pod off it."""
+    IS_AVOIDED = auto()
+    """The node runs on for now: its pods stay, and its faults count as usual."""
+
+
+LIFECYCLE: Final[Mapping[str, Lifecycle]] = {
+    "GracefulNodeShutdownInProgress": Lifecycle.ENDS,
+    "MaintenanceInProgress": Lifecycle.ENDS,
+    "DrainInProgress": Lifecycle.IS_DRAINED,
+    "Drained": Lifecycle.IS_DRAINED,
+    "MaintenancePlanned": Lifecycle.IS_AVOIDED,
+}
+"""Node conditions of Kubernetes' node lifecycle, and the effect of each while it is True. The types are in
+k8s.io/api/core/v1 from 1.37 on (KEP-5683, https://kep.k8s.io/5683). In all of these states the node gets no new pods.
+A node that ends or is drained as planned is no failure of its provider."""
+
+
+def _announcing(*effects: Lifecycle) -> frozenset[tuple[str, str]]:
+    return frozenset((kind, "True") for kind, effect in LIFECYCLE.items() if effect in effects)
+
+
+PLANNED: Final = _announcing(*Lifecycle)
+ENDING: Final = _announcing(Lifecycle.ENDS)
+DRAINING: Final = _announcing(Lifecycle.IS_DRAINED)
 DARK_FAULTS: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
 """Faults of nodes of which nothing is heard. Only the link to the node may have failed."""
 DEVICE_FAULTS: Final = frozenset({Reason.DEVICE_PLUGIN_GONE, Reason.DEVICES_MISSING})
@@ -53,6 +87,10 @@ class FaultRules(msgspec.Struct, frozen=True):
     pool: str
     bad: frozenset[tuple[str, str]]
     """Type and status of conditions that are a fault."""
+    ending: frozenset[tuple[str, str]]
+    """Type and status of conditions that announce a node's end."""
+    draining: frozenset[tuple[str, str]]
+    """Type and status of conditions by which others drain a node."""
     removal: frozenset[str]
     """Keys of taints that announce a node's end."""
     leaving: frozenset[str]
@@ -62,21 +100,35 @@ class FaultRules(msgspec.Struct, frozen=True):
 
 
 def rules_of(health: HealthSpec, pool: str, resource: str) -> FaultRules:
-    """Compile the rules of one pool. A taint of an autoscaler that the spec lists as an announcement is a fault."""
+    """Compile the rules of one pool.
+
+    A taint of an autoscaler that the spec lists as an announcement is a fault, and so is a condition of the node
+    lifecycle that the spec lists.
+    """
     removal = frozenset(health.removal_taints)
+    bad = frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions)
     return FaultRules(
         resource=resource,
         pool=pool,
-        bad=frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions),
+        bad=bad,
+        ending=ENDING - bad,
+        draining=DRAINING - bad,
         removal=removal,
         leaving=AUTOSCALER_TAINTS - removal,
         percent=health.unhealthy_percent,
     )
 
 
-def leaving(node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS) -> bool:
-    """Say whether the node is taken away as planned: then it is no supply, and has no fault."""
-    return node.deleting or _first(node, taints) is not None
+def leaving(
+    node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS, conditions: frozenset[tuple[str, str]] = DRAINING
+) -> bool:
+    """Say whether others take the node away as planned: then it is no supply, and has no fault."""
+    return node.deleting or _first(node, taints) is not None or not conditions.isdisjoint(node.conditions)
+
+
+def avoided(node: Node) -> bool:
+    """Say whether the node is taken away, or is about to be: then it is no supply."""
+    return leaving(node, conditions=PLANNED)
 
 
 class FastPath:
@@ -89,7 +141,7 @@ class FastPath:
         """Start without any known taints and conditions."""
         self._resource = rules.resource
         self._notable = rules.removal | rules.leaving | {UNAVAILABLE_KEY}
-        self._bad = rules.bad
+        self._notable_conditions = rules.bad | rules.ending | rules.draining
         self._plain: dict[tuple[int, int], bool] = {}
 
     def has_no_fault(self, info: NodeInfo) -> bool:
@@ -106,7 +158,7 @@ class FastPath:
         key = (id(node.taints), id(node.conditions))
         plain = self._plain.get(key)
         if plain is None:
-            plain = self._bad.isdisjoint(node.conditions) and _first(node, self._notable) is None
+            plain = self._notable_conditions.isdisjoint(node.conditions) and _first(node, self._notable) is None
             self._plain[key] = plain
         return plain
 
@@ -126,13 +178,15 @@ def fault_of(
         return Fault(Reason.NODE_UNKNOWN, "", at_once=True, dark_since=dark_since)
     if node.taints and (key := _first(node, rules.removal)) is not None:
         return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
+    if not rules.ending.isdisjoint(node.conditions):
+        return Fault(Reason.REMOVAL_ANNOUNCED, _types(node, rules.ending), at_once=True)
     if failed_pods:
         return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
     if node.ready != "True":
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
-        bad = [condition for condition in node.conditions if condition in rules.bad]
-        return Fault(Reason.NODE_CONDITION, ", ".join(f"{kind}={status}" for kind, status in bad))
+        bad = [f"{kind}={status}" for kind, status in node.conditions if (kind, status) in rules.bad]
+        return Fault(Reason.NODE_CONDITION, ", ".join(bad))
     return _device_fault(info, rules)
 
 
@@ -147,6 +201,10 @@ def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:
     if missing and 100 * missing >= rules.percent * capacity:
         return Fault(Reason.DEVICES_MISSING, f"{missing // MILLI} of {capacity // MILLI}")
     return None
+
+
+def _types(node: Node, conditions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(kind for kind, _ in sorted(set(node.conditions).intersection(conditions)))
 
 
 def _first(node: Node, keys: frozenset[str]) -> str | None:

@@ -22,6 +22,8 @@ class CountedNodes(msgspec.Struct, frozen=True):
     """Names of the nodes that just join and have no accelerators yet. Nodes that join do not count at all."""
     uncounted: set[str]
     """Names of the nodes whose accelerators can't be counted. They count as nodes, and their accelerators do not."""
+    ending: set[str]
+    """Names of the nodes that end soon as planned."""
 
 
 class NodeInspection:
@@ -58,7 +60,7 @@ class NodeInspection:
 
     def inspect(self, provider: str, infos: Sequence[NodeInfo]) -> CountedNodes:
         """Note the faults of a provider's nodes; return the nodes that count."""
-        counted = CountedNodes([], [], set(), set())
+        counted = CountedNodes([], [], set(), set(), set())
         breaker = self._state.breaker(provider)
         for info in infos:
             name = info.node.name
@@ -71,6 +73,8 @@ class NodeInspection:
             else:
                 if self._is_uncounted(info):
                     counted.uncounted.add(name)
+                if not self._rules.ending.isdisjoint(info.node.conditions):
+                    counted.ending.add(name)
                 if self._counts(info, breaker):
                     counted.infos.append(info)
                     counted.unusual.append(info)
@@ -80,7 +84,7 @@ class NodeInspection:
         """Note the fault of a node that has joined; say whether the node counts at all."""
         name, memory = info.node.name, self._state.memory
         self.joined.add(name)
-        if leaving(info.node, self._rules.leaving):
+        if leaving(info.node, self._rules.leaving, self._rules.draining):
             return False
         unknown_since = memory.unknown_since.get(name, self._now) if info.node.ready == "Unknown" else None
         seen = fault_of(

@@ -76,18 +76,19 @@ def provider_health(
         name: fault for name, fault in unhealthy.items() if fault.confirmed or fault.reason not in DEVICE_FAULTS
     }
     confirmed = {name: fault for name, fault in unhealthy.items() if fault.present and fault.confirmed}
-    # A node in an upgrade is unhealthy, and counts as one of the provider's nodes, but not as one that has failed.
+    # A node in an upgrade, or that ends as planned, is one of the provider's unhealthy nodes, but has not failed.
     upgraded = {
         info.node.name
         for info in counted.unusual
         if info.node.unschedulable and _may_be_upgrade(found.get(info.node.name))
     }
+    planned = upgraded | counted.ending
     # Nodes with a fault are left out: their accelerators count as missing only if the fault counts.
     left_out = found.keys() | counted.uncounted
     missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in left_out)
 
     def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
-        return _verdict(counted, _without(faults, upgraded), missing, heartbeats, resource, spec)
+        return _verdict(counted, _without(faults, planned), missing, heartbeats, resource, spec)
 
     failing, detail = verdict(counting)
     return ProviderHealth(
