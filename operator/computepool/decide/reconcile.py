@@ -88,6 +88,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
         exhausted=opened.account.budget_refused or budget.excess > 0,
         quarantine=quarantine,
         held_back=assessment.exceeded,
+        leases_to_read=assessment.health.to_read,
         recheck_at=soonest(now, (assessment.recheck_at, moves.recheck_at, budget.recheck_at, *times)),
     )
 
@@ -121,6 +122,7 @@ def _freeze(snapshot: Snapshot, assessment: Assessment, state: PoolState, reason
     plan = Plan(
         holds=tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting),
         frozen=reason,
+        leases_to_read=assessment.health.to_read,
         recheck_at=now + RECHECK_SECONDS if snapshot.stale else assessment.recheck_at,
     )
     return Reconciled(assessment, plan, _next_state(state, assessment, None))

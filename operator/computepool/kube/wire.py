@@ -234,10 +234,16 @@ class NodeSpec(Wire):
     unschedulable: bool = False
 
 
+class NodeCondition(Wire):
+    type: str
+    status: str
+    last_transition_time: datetime | None = None
+
+
 class NodeStatus(Wire):
     allocatable: dict[str, str] | None = None
     capacity: dict[str, str] | None = None
-    conditions: list[Condition] | None = None
+    conditions: list[NodeCondition] | None = None
 
 
 class Node(Wire):

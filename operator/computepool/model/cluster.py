@@ -126,6 +126,8 @@ class Node(msgspec.Struct, frozen=True):
     taints: tuple[Taint, ...] = ()
     ready: str = "Unknown"
     """The status of its Ready condition: True, False or Unknown."""
+    ready_since: float | None = None
+    """Since when, by the clock of the component that has set it. The operator's own waits use the operator's clock."""
     unschedulable: bool = False
     deleting: bool = False
     conditions: tuple[tuple[str, str], ...] = ()

@@ -67,8 +67,8 @@ class Reason(StrEnum):
     )
     SIGNALS_MISSING = (
         "SignalsMissing",
-        "The operator can't follow node Leases or failed pods, so it does not notice silent nodes or black holes. The "
-        "message says why.",
+        "The operator can't follow node Leases or failed pods, or can't read the Leases of silent nodes. So it misses "
+        "silent nodes or black holes, or keeps silent providers in use. The message says why.",
     )
     ALL_WELL = "AllWell", "Nothing is wrong."
 

@@ -27,6 +27,7 @@ from computepool.observe.effective_request import effective_request
 
 T = TypeVar("T")
 
+_NO_CONDITION: Final = wire.NodeCondition("Ready", "Unknown")
 _INTERN_LIMIT: Final = 50_000
 
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -96,7 +97,7 @@ class Records:
         """Read a node; raises msgspec.ValidationError or ValueError for anything else."""
         obj = self._nodes.decode(raw)
         meta, spec, status = obj.metadata, obj.spec, obj.status
-        ready = next((c.status for c in status.conditions or () if c.type == "Ready"), "Unknown")
+        ready = next((c for c in status.conditions or () if c.type == "Ready"), _NO_CONDITION)
         return Node(
             name=meta.name,
             resource_version=int(meta.resource_version),
@@ -104,7 +105,8 @@ class Records:
             allocatable=self._amounts(status.allocatable),
             capacity=self._amounts(status.capacity),
             taints=self._share(tuple(Taint(t.key, t.value, t.effect) for t in spec.taints or ())),
-            ready=ready,
+            ready=ready.status,
+            ready_since=_seconds(ready.last_transition_time),
             unschedulable=spec.unschedulable,
             deleting=meta.deletion_timestamp is not None,
             conditions=self._share(

@@ -23,8 +23,10 @@ from computepool.assess.health.providers import (
 )
 from computepool.assess.health.silence import silence_of
 from computepool.assess.recheck_times import soonest
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import NodeFault, PoolState
+from computepool.model.state import Breaker, NodeFault, PoolState
 
 SUSPECT_SECONDS = 1.0
 """How often the pool is checked while a provider may be about to fall silent."""
@@ -47,8 +49,10 @@ class Health(msgspec.Struct, frozen=True):
     recheck_at: float | None = None
     """When time alone may change a verdict, in seconds since the epoch."""
     suspect: frozenset[str] = frozenset()
-    """Providers whose other nodes may soon be silent too: heartbeats that stop together are missed one by one. They
-    count as failed in the blast-radius check."""
+    """Providers whose other nodes may soon be silent too, because heartbeats that stop together are missed one by one,
+    and providers whose silence is not confirmed yet. They count as failed in the blast-radius check."""
+    to_read: frozenset[str] = frozenset()
+    """Names of silent nodes whose Leases must be read directly before a breaker opens."""
     joined: frozenset[str] | None = None
     """Nodes that have been ready with accelerators, as far as this process knows; None before the first pass. Other
     nodes just join."""
@@ -75,7 +79,9 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         name: provider_health(
             counted[name],
             inspection.faults,
-            ProviderHeartbeats(snapshot.heartbeats, silence, infos),
+            ProviderHeartbeats(
+                snapshot.heartbeats, silence, infos, snapshot.read_live, now, opens_by_failure(state.breaker(name))
+            ),
             resource,
             spec,
         )
@@ -91,16 +97,23 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
     if any_silent:
         joined = {name: nodes.infos for name, nodes in counted.items()}
         suspect = suspect_providers(joined, snapshot.heartbeats, silence, spec.silent_percent)
-    if suspect:
+    to_read = frozenset[str]().union(*(health.to_read for health in providers.values()))
+    if suspect or to_read:
         while_silent = now + SUSPECT_SECONDS
     of_faults = (recheck_at(fault, times) for fault in inspection.faults.values())
     return Health(
         nodes=inspection.faults,
         providers=providers,
         recheck_at=soonest(now, [next_silent, holes.recheck_at, while_silent, *of_faults]),
-        suspect=suspect,
+        suspect=suspect | {name for name, health in providers.items() if health.to_read},
+        to_read=to_read,
         joined=frozenset(inspection.joined),
     )
+
+
+def opens_by_failure(breaker: Breaker) -> bool:
+    """Say whether a failure of the provider opens its breaker: it is not open, or is open only by hand."""
+    return breaker.state is not BreakerState.OPEN or breaker.reason is Reason.DRAINED
 
 
 def _frozen_health(members: Members, state: PoolState, all_silent: str, now: float) -> Health:

@@ -1,7 +1,9 @@
 """Whether a provider fails, judged by the faults of its nodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -15,6 +17,10 @@ from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault
 
+LIVE_SECONDS: Final = 5.0
+"""How long the reading of a Lease confirms that its node is silent."""
+SAMPLE: Final = 20
+"""So many Leases of silent nodes are read to confirm the silence of all."""
 NO_FAULTS: Mapping[str, NodeFault] = MappingProxyType({})
 Members = Mapping[str, Sequence[NodeInfo]]
 """By provider: its nodes."""
@@ -39,6 +45,8 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """Names of the nodes that just join and have no accelerators yet: no part of its capacity."""
     uncounted: frozenset[str] = frozenset()
     """Names of the nodes whose accelerators can't be counted, because DRA serves them."""
+    to_read: frozenset[str] = frozenset()
+    """Names of silent nodes whose Leases must be read directly from the API server before the provider fails."""
 
 
 class ProviderHeartbeats(msgspec.Struct, frozen=True):
@@ -49,12 +57,26 @@ class ProviderHeartbeats(msgspec.Struct, frozen=True):
     silence: Silence
     members: Sequence[NodeInfo]
     """All of the provider's nodes, also nodes that do not count in its verdict."""
+    read_live: Mapping[str, float]
+    """By silent node: when its Lease was read directly from the API server."""
+    now: float
+    opens: bool
+    """Whether a failure opens the provider's breaker, so that silence must be confirmed by Leases that were read."""
 
     def beat_elsewhere(self) -> bool:
         """Say whether the heartbeat of any node outside of the provider goes on."""
         names = (info.node.name for info in self.members)
         inside = sum(1 for name in names if name in self.last_seen and name not in self.silence.silent)
         return self.silence.beating > inside
+
+    def to_read(self, silent: Collection[str]) -> frozenset[str]:
+        """Return the nodes whose Leases have to be read before the silence of these nodes is confirmed.
+
+        Many nodes are confirmed by a sample of them. Empty: they are confirmed.
+        """
+        unread = sorted(name for name in silent if self.read_live.get(name, -inf) < self.now - LIVE_SECONDS)
+        count = min(SAMPLE, len(silent)) - (len(silent) - len(unread))
+        return frozenset(unread[:: max(1, len(unread) // count)][:count]) if count > 0 else frozenset()
 
 
 def provider_health(
@@ -90,7 +112,13 @@ def provider_health(
     def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
         return _verdict(counted, _without(faults, planned), missing, heartbeats, resource, spec)
 
-    failing, detail = verdict(counting)
+    # Where the control plane has lost a node too, no reading has to confirm that: it has read the Lease itself.
+    silent = {
+        info.node.name
+        for info in counted.unusual
+        if info.node.ready != "Unknown" and _is_silent(counting.get(info.node.name))
+    }
+    failing, detail, to_read = _confirmed_verdict(verdict, counting, silent, heartbeats)
     return ProviderHealth(
         unhealthy,
         failing,
@@ -100,6 +128,7 @@ def provider_health(
         confirmed=verdict(confirmed)[0] is not None,
         joining=joining,
         uncounted=frozenset(counted.uncounted),
+        to_read=to_read,
     )
 
 
@@ -117,6 +146,31 @@ def suspect_providers(
         if _is_representative(len(nodes), len(members[name]))
         and _reaches(sum(node in missed for node in nodes), len(nodes), percent)
     )
+
+
+def _confirmed_verdict(
+    verdict: Callable[[Mapping[str, NodeFault]], tuple[Reason | None, str]],
+    faults: Mapping[str, NodeFault],
+    silent: set[str],
+    heartbeats: ProviderHeartbeats,
+) -> tuple[Reason | None, str, frozenset[str]]:
+    """Return the verdict, and the nodes whose Leases have to be read before their silence counts in it.
+
+    A watch may show an old state, so silence alone opens a breaker only after Leases were read directly. Nodes that are
+    heard again count no longer: their silence can't be confirmed. `silent`: nodes that only their silence speaks of.
+    """
+    if not heartbeats.opens:
+        return *verdict(faults), frozenset()
+    heard = {name for name in silent if not faults[name].present}
+    failing, detail = verdict(_without(faults, heard))
+    to_read = heartbeats.to_read(silent - heard) if failing is not None else frozenset[str]()
+    if to_read:
+        failing, detail = verdict(_without(faults, silent))
+    return failing, detail, to_read if failing is None else frozenset()
+
+
+def _is_silent(fault: NodeFault | None) -> bool:
+    return fault is not None and fault.reason is Reason.NODE_SILENT
 
 
 def _may_be_upgrade(fault: NodeFault | None) -> bool:
@@ -139,7 +193,7 @@ def _verdict(
     if not unhealthy and not missing:
         return None, ""
     infos = counted.infos
-    silent = sum(1 for fault in unhealthy.values() if fault.reason is Reason.NODE_SILENT)
+    silent = sum(map(_is_silent, unhealthy.values()))
     if silent and heartbeats.beat_elsewhere():
         with_lease = sum(1 for info in infos if info.node.name in heartbeats.last_seen)
         if _is_representative(with_lease, len(infos)) and _reaches(silent, with_lease, spec.silent_percent):
