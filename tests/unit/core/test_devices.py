@@ -119,15 +119,15 @@ def test_the_time_of_a_rollout_is_a_field() -> None:
     assert moved_to(story.see(60, [GONE, node("n2")], [ready("p")])) == {"p": "aws"}
 
 
-def test_pods_that_are_not_ready_leave_after_the_usual_time() -> None:
+def test_pods_that_fail_to_start_leave_after_the_usual_time_and_pods_that_take_long_to_start_stay() -> None:
     story = Story()
-    pods = [ready("runs"), owned("fails", on="n1")]
+    pods = [ready("runs"), owned("fails", on="n1", failing=True), owned("loads-its-model", on="n1")]
     story.see(-10, [node("n1"), node("n2")], pods)
     story.see(0, [GONE, node("n2")], pods)
     assert story.see(29, [GONE, node("n2")], pods).moves == ()
     plan = story.see(30, [GONE, node("n2")], pods)
     assert moved_to(plan) == {"fails": "aws"}
-    assert blocked(plan) == {"runs": Reason.AWAITING_VERDICT}
+    assert blocked(plan) == dict.fromkeys(("runs", "loads-its-model"), Reason.AWAITING_VERDICT)
 
 
 def test_devices_that_come_and_go_begin_the_wait_anew() -> None:

@@ -76,11 +76,12 @@ def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
 def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
     """Say whether an unhealthy node's fault is reason enough for the pod to leave.
 
-    A pod that is Ready has its accelerators, so it stays until their absence is confirmed.
+    A pod that runs, or is about to, was given its accelerators before. So it stays until their absence is confirmed. A
+    pod whose containers fail to start may fail for want of accelerators.
     """
     if fault is None or not fault.present:
         return False
-    return fault.confirmed or (fault.reason in DEVICE_FAULTS and not pod.ready)
+    return fault.confirmed or (fault.reason in DEVICE_FAULTS and pod.failing and not pod.ready)
 
 
 def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
