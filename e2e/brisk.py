@@ -23,7 +23,12 @@ HEALTH: Mapping[str, Any] = {
     "clearSeconds": 1,
     "breaker": {"backoffSeconds": 1, "maxBackoffSeconds": 2, "proveSeconds": 0},
 }
-FAILOVER: Mapping[str, Any] = {"runningPods": "Move", "maxConcurrentMoves": 100, "perMinute": 1000}
+FAILOVER: Mapping[str, Any] = {
+    "runningPods": "Move",
+    "silenceSeconds": SILENT_SECONDS,
+    "maxConcurrentMoves": 100,
+    "perMinute": 1000,
+}
 FAILBACK: Mapping[str, Any] = {"minDwellSeconds": 0}
 
 

@@ -13,6 +13,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -285,7 +286,8 @@ def snapshot(
     """What a pass over the pool sees: pods bound to these nodes, and waiting ones. `fields`: further ones of it.
 
     Where no order is told of moves, it is that of their times, and pods have appeared when they were created. What is
-    seen of the moves by `at` is worked out as the store does it.
+    seen of the moves by `at` is worked out as the store does it. Where nothing is told of Leases that were read
+    directly, all of them were, and showed nothing new.
     """
     moves: Sequence[PodMove] = fields.get("moves", ())
     if moves and not any(move.order for move in moves):
@@ -295,6 +297,7 @@ def snapshot(
             for move in moves
         ]
         pods = [_appeared(one, begun) for one in pods]
+    fields.setdefault("read_live", dict.fromkeys(fields.get("heartbeats", {}), inf))
     if moves:
         fields["moves"] = tuple(_followed(of, nodes, pods, moves, at))
     return Snapshot(

@@ -127,7 +127,7 @@ def _operator(site: Site) -> Iterator[None]:
     """The operator, with a pool whose only setting off the defaults is how many pods it may move, and how soon."""
     spec: Json = {
         "health": {"silentSeconds": SILENT_SECONDS},
-        "failover": {"maxConcurrentMoves": PODS, "perMinute": 10 * PODS},
+        "failover": {"silenceSeconds": SILENT_SECONDS, "maxConcurrentMoves": PODS, "perMinute": 10 * PODS},
         "admission": {"mode": "WhenSaturated"},
     }
     with chart.installed(site.cluster), operating(site, [PRIMARY, STANDBY], **spec):

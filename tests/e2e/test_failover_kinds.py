@@ -84,8 +84,8 @@ def test_a_node_whose_condition_tells_of_broken_devices_is_left_until_it_is_mend
         assert scene.evicted() == count
 
 
-def test_a_node_whose_devices_are_gone_is_left(site: Site) -> None:
-    with away(site, health={"unhealthyPercent": 100}) as scene:
+def test_a_node_whose_devices_are_gone_for_long_is_left(site: Site) -> None:
+    with away(site, health={"unhealthyPercent": 100, "deviceGoneSeconds": 1}) as scene:
         unhealthy = scene.nodes[SECOND][0]
         count = sum(one.node == unhealthy for one in scene.history.here("work"))
         allocatable = {"status": {"allocatable": {objects.ACCELERATOR: "0"}}}

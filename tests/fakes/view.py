@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -15,6 +16,7 @@ class FakeView:
     unread_pools: bool = False
     without_policy: bool = False
     policy_unknown: bool = False
+    leases_asked: set[str] = field(default_factory=set)
 
     def stale(self) -> str:
         return self.stale_because
@@ -24,6 +26,9 @@ class FakeView:
 
     def unfollowed(self) -> str:
         return self.lost_signals
+
+    def read_leases(self, names: Iterable[str]) -> None:
+        self.leases_asked.update(names)
 
     def has_unread_pools(self) -> bool:
         return self.unread_pools

@@ -1,8 +1,10 @@
 """Whether decisions may rely on the view of the cluster, and what is missing from it."""
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from computepool.app.caches import Caches
+from computepool.app.lease_reader import LeaseReader
 from computepool.app.policy_keeper import PolicyKeeper
 from computepool.app.pools import Pools
 
@@ -18,6 +20,9 @@ class View(Protocol):
 
     def unfollowed(self) -> str:
         """Return which signals are missing, and the effect."""
+
+    def read_leases(self, names: Iterable[str]) -> None:
+        """Have the Leases of these nodes read directly from the API server; the answer arrives as heartbeats."""
 
     def has_unread_pools(self) -> bool:
         """Say whether there are pools that can't be read."""
@@ -49,9 +54,12 @@ def faults_of(view: View) -> ViewFaults:
 class ClusterView:
     """The view as the caches, the pools and the policy show it."""
 
-    def __init__(self, caches: Caches, pools: Pools, policy: PolicyKeeper, *, stale_seconds: float) -> None:
+    def __init__(
+        self, caches: Caches, leases: LeaseReader, pools: Pools, policy: PolicyKeeper, *, stale_seconds: float
+    ) -> None:
         """A view that is not known to be current for `stale_seconds` is stale."""
         self._caches = caches
+        self._leases = leases
         self._pools = pools
         self._policy = policy
         self._limit = stale_seconds
@@ -66,7 +74,11 @@ class ClusterView:
 
     def unfollowed(self) -> str:
         """Return which of heartbeats and failed pods are missing."""
-        return self._caches.unfollowed(self._limit)
+        return "; ".join(filter(None, (self._caches.unfollowed(self._limit), self._leases.trouble())))
+
+    def read_leases(self, names: Iterable[str]) -> None:
+        """Have the Leases of these nodes read."""
+        self._leases.want(names)
 
     def has_unread_pools(self) -> bool:
         """Say whether there are pools that can't be read."""

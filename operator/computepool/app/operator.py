@@ -115,6 +115,7 @@ class Operator:
                 ("policy", _after(listed, self.parts.policy.run)),
                 ("passes", _after(listed, self.parts.reconciler.run)),
                 ("quarantine", _after(listed, self.parts.quarantine.run)),
+                ("leases of silent nodes", _after(listed, self.parts.leases.run)),
                 ("ticks", _after(listed, self._check_view)),
                 ("stop", stop.wait()),
             )

@@ -195,6 +195,7 @@ class Reconciler:
             decided = self._decide_pass(snapshot, state, now)
         self._states[name] = decided.state
         self._queue.add_at(name, decided.plan.recheck_at)
+        self._view.read_leases(decided.plan.leases_to_read)
         self._executor.hold_verdicts(snapshot, decided.assessment, now)
         return self._report_of(snapshot, decided, faults)
 

@@ -11,6 +11,7 @@ from computepool.act.write_access import WriteAccess
 from computepool.app.caches import Caches
 from computepool.app.cluster_view import ClusterView
 from computepool.app.executor import Executor, Writers
+from computepool.app.lease_reader import LeaseReader
 from computepool.app.policy_keeper import RETRY_SECONDS as POLICY_RETRY_SECONDS
 from computepool.app.policy_keeper import PolicyKeeper
 from computepool.app.pool_watch import REPEAT_SECONDS
@@ -49,6 +50,7 @@ class Parts:
     queue: WorkQueue
     store: Store
     caches: Caches
+    leases: LeaseReader
     pools: Pools
     policy: PolicyKeeper
     view: ClusterView
@@ -84,7 +86,8 @@ def build(
         on_change=enqueue_all,
         retry_seconds=pace.policy_retry_seconds,
     )
-    view = ClusterView(caches, pools, policy, stale_seconds=settings.stale_seconds)
+    leases = LeaseReader(client, store.heartbeats, clock=runtime.steady, on_answer=enqueue_all)
+    view = ClusterView(caches, leases, pools, policy, stale_seconds=settings.stale_seconds)
     events = EventSink(client, settings.identity, wall=runtime.wall, dropped=metrics.events_dropped.inc)
     recorder = EventRecorder(metrics, events.queue)
     quarantine = QuarantineKeeper(access, store, view, on_change=enqueue_all)
@@ -106,6 +109,7 @@ def build(
         queue=queue,
         store=store,
         caches=caches,
+        leases=leases,
         pools=pools,
         policy=policy,
         view=view,

@@ -10,7 +10,7 @@ from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.capacity.startup import Starting, starting_nodes, startup_taints
-from computepool.assess.capacity.supply import Supply, members_of, supply_of
+from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
 from computepool.assess.demand.saturation import saturation_of
@@ -139,7 +139,7 @@ def _supplies(
 ) -> tuple[Supply, ...]:
     health = judged.health
     silent = frozenset(
-        node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.clear_since is None
+        node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.present
     )
     reach = Reach(snapshot)
     return tuple(
@@ -149,10 +149,14 @@ def _supplies(
             snapshot.pool.name,
             snapshot.pool.spec.accelerator.resource_name,
             breaker=judged.breakers.of[provider.name],
-            unhealthy=frozenset(health.providers[provider.name].unhealthy),
-            silent=silent,
+            states=NodeStates(
+                unhealthy=frozenset(health.providers[provider.name].unhealthy),
+                silent=silent,
+                joining=health.providers[provider.name].joining,
+                uncounted=health.providers[provider.name].uncounted,
+                starting=judged.starting[provider.name].taints,
+            ),
             reach=reach,
-            starting=judged.starting[provider.name].taints,
         )
         for provider in providers
     )

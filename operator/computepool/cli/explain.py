@@ -16,10 +16,11 @@ from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import request_of
-from computepool.model.api import ComputePool, ConditionStatus, Mode
+from computepool.model.api import ConditionStatus, Mode
 from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
+from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.formatting import span
 from computepool.report.sentences import destination
@@ -51,7 +52,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     if not claims:
         return Explanation("No ComputePool looks after this pod.", notes=(_why_unclaimed(view, pod),))
     snapshot = view.store.snapshot(claims[0])
-    outcome = reconcile(snapshot, _state_of(snapshot.pool), view.now)
+    outcome = reconcile(snapshot, _state_of(snapshot), view.now)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE
     notes = _notes(pod, claims)
     if observed:
@@ -101,12 +102,16 @@ def show(pod: Pod, explanation: Explanation, console: Console) -> None:
         console.print(note)
 
 
-def _state_of(pool: ComputePool) -> PoolState:
-    """Return the recorded state, and since when the primary is stable as far as conditions and breakers tell.
+def _state_of(snapshot: Snapshot) -> PoolState:
+    """Return the recorded state, and two timers as far as conditions and breakers tell: since when the primary is
+    stable, and since when the status of nodes is Unknown.
 
-    A new leader starts that timer anew. Here the leader has not changed.
+    A new leader starts these timers anew. Here the leader has not changed.
     """
-    state = restarted(recorded_in(pool))
+    pool, state = snapshot.pool, restarted(recorded_in(snapshot.pool))
+    unknown = {info.node.name: info.node.ready_since for info in snapshot.nodes if info.node.ready == "Unknown"}
+    unknown_since = {name: since for name, since in unknown.items() if since is not None}
+    state = PoolState(state.recorded, msgspec.structs.replace(state.memory, unknown_since=unknown_since))
     saturated = pool.status.condition("Saturated")
     if saturated is None or saturated.status is not ConditionStatus.FALSE:
         return state

@@ -25,7 +25,7 @@ from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
-CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11)
+CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 """The numbers of the invariants that are checked."""
 
 
@@ -158,7 +158,10 @@ def _held_back(checked: _Checked) -> Iterable[Breach]:
 
 
 def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
-    """Invariants 4 and 5: failover is from a node or provider known to fail, failback to a primary known to be free."""
+    """Invariants 4, 5 and 12: failover is from a node or provider known to fail, and from no doubt if the pod is ready.
+
+    Failback is to a primary known to be free.
+    """
     context = checked.context
     for move in checked.plan.moves:
         source = context.assessment.supply(move.source)
@@ -166,8 +169,8 @@ def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
         match move.kind:
             case MoveKind.FAILOVER if not unhealthy and (source is None or source.breaker.closed):
                 yield Breach(4, f"{_name(move.pod)} leaves node {move.pod.node}, but node and provider are healthy")
-            case MoveKind.FAILOVER if source is not None and _only_new_pods_fail(context, source, move.pod):
-                yield Breach(4, f"{_name(move.pod)} is ready and leaves {move.pod.node}, where only new pods fail")
+            case MoveKind.FAILOVER if source is not None and _is_only_doubted(context, source, move.pod):
+                yield Breach(12, f"{_name(move.pod)} is ready and leaves {move.pod.node} without a proven fault")
             case MoveKind.FAILBACK if move.target != context.primary.name or not _is_home_free(context):
                 yield Breach(4, f"{_name(move.pod)} comes home to {move.target}, which is not known to be free")
 
@@ -253,13 +256,14 @@ def _cost(checked: _Checked, decided: Burst | Move, provider: str) -> Decimal:
     return cost
 
 
-def _only_new_pods_fail(context: Context, source: Supply, pod: Pod) -> bool:
-    """Say whether nothing is wrong with a pod's node and provider but that new pods fail, and the pod is ready."""
+def _is_only_doubted(context: Context, source: Supply, pod: Pod) -> bool:
+    """Say whether the pod is ready, and no fault that harms it is proven of its node or provider."""
+    if not pod.ready or source.provider.drain:
+        return False
     health = context.assessment.health.providers[source.provider.name]
     fault = health.unhealthy.get(pod.node)
-    if not pod.ready or source.provider.drain or (fault is not None and fault.reason is not Reason.BLACK_HOLE):
-        return False
-    return health.starts_none or (fault is not None and not health.troubled)
+    harmed = fault is not None and fault.present and fault.confirmed and fault.reason is not Reason.BLACK_HOLE
+    return not harmed and not health.confirmed
 
 
 def _pods_of(owner: str, context: Context) -> int:

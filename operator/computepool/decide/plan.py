@@ -100,5 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Why no pod is moved and no node quarantined, while bursts go on. Usually empty."""
     frozen: str = ""
     """Why nothing may be changed. Usually empty."""
+    leases_to_read: frozenset[str] = frozenset()
+    """Names of silent nodes whose Leases must be read directly from the API server before a breaker opens."""
     recheck_at: float | None = None
     """Next time at which a pass is due although nothing changes, in seconds since the epoch; None: no such time."""

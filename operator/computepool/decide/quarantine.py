@@ -22,23 +22,28 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
     unhealthy nodes. A provider that only did not bind pods in time has no node at fault. Its nodes run other pods, and
     other controllers may evict pods because of a taint.
 
-    Nodes without allocatable accelerators are left out. The pool's pods can't go there, and the taint would keep off
-    the device plugin's pod, which has to bring the accelerators back.
+    Nodes without accelerators are left out. The pool's pods can't go there, and the taint would keep off the device
+    plugin's pod, which has to bring the accelerators back.
     """
     nodes: dict[str, Reason] = {}
     for supply in assessment.supplies:
         unhealthy = assessment.health.providers[supply.provider.name].unhealthy if supply.unhealthy else {}
         nodes.update({name: unhealthy[name].reason for name in supply.unhealthy if name in unhealthy})
         nodes.update(_of_provider(supply))
-    bare = (info.node.name for supply in assessment.supplies for info in supply.nodes if not offers(info, resource))
+    bare = (
+        info.node.name
+        for supply in assessment.supplies
+        for info in supply.nodes
+        if not may_take_pods(supply, info, resource)
+    )
     for name in bare if nodes else ():
         nodes.pop(name, None)
     return nodes
 
 
-def offers(info: NodeInfo, resource: str) -> bool:
-    """Say whether the node has allocatable accelerators."""
-    return accelerators_of(info, resource).allocatable > 0
+def may_take_pods(supply: Supply, info: NodeInfo, resource: str) -> bool:
+    """Say whether the scheduler may bind a pod of the pool to the node: it has accelerators, or DRA serves them."""
+    return accelerators_of(info, resource).allocatable > 0 or info.node.name in supply.uncounted
 
 
 def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:

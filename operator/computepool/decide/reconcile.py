@@ -88,6 +88,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
         exhausted=opened.account.budget_refused or budget.excess > 0,
         quarantine=quarantine,
         held_back=assessment.exceeded,
+        leases_to_read=assessment.health.to_read,
         recheck_at=soonest(now, (assessment.recheck_at, moves.recheck_at, budget.recheck_at, *times)),
     )
 
@@ -108,6 +109,12 @@ def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:
             f"no node matches the nodeSelector of the primary {name!r}: check its labels, "
             "or set capacity.type to OnDemand if its nodes are made on demand"
         )
+    if not assessment.primary.countable and assessment.primary.breaker.closed:
+        name, resource = assessment.primary.provider.name, snapshot.pool.spec.accelerator.resource_name
+        return (
+            f"the nodes of the primary {name!r} serve {resource} by dynamic resource allocation (DRA), and this "
+            "version can't count such accelerators: serve them by a device plugin, or delete the pool"
+        )
     return ""
 
 
@@ -115,6 +122,7 @@ def _freeze(snapshot: Snapshot, assessment: Assessment, state: PoolState, reason
     plan = Plan(
         holds=tuple(Hold(pod, Reason.FROZEN) for pod in snapshot.waiting),
         frozen=reason,
+        leases_to_read=assessment.health.to_read,
         recheck_at=now + RECHECK_SECONDS if snapshot.stale else assessment.recheck_at,
     )
     return Reconciled(assessment, plan, _next_state(state, assessment, None))

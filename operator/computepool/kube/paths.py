@@ -36,3 +36,8 @@ def core_events(namespace: str) -> str:
 
 
 NODE_LEASES: Final = leases("kube-node-lease")
+
+
+def node_lease(node: str) -> str:
+    """Return the path of a node's Lease."""
+    return f"{NODE_LEASES}/{node}"

@@ -195,6 +195,16 @@ class ContainerStatus(Wire):
     last_state: ContainerState | None = None
 
 
+class RequestMapping(Wire):
+    resource_name: str = ""
+
+
+class ExtendedResourceClaimStatus(Wire):
+    """The claim that the scheduler made for a pod whose extended resources are served by DRA (KEP-5004)."""
+
+    request_mappings: list[RequestMapping] = []
+
+
 class PodStatus(Wire):
     phase: str = ""
     reason: str = ""
@@ -203,6 +213,7 @@ class PodStatus(Wire):
     start_time: str | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
+    extended_resource_claim_status: ExtendedResourceClaimStatus | None = None
 
 
 class Pod(Wire):
@@ -244,10 +255,16 @@ class NodeSpec(Wire):
     unschedulable: bool = False
 
 
+class NodeCondition(Wire):
+    type: str
+    status: str
+    last_transition_time: datetime | None = None
+
+
 class NodeStatus(Wire):
     allocatable: dict[str, str] | None = None
     capacity: dict[str, str] | None = None
-    conditions: list[Condition] | None = None
+    conditions: list[NodeCondition] | None = None
 
 
 class Node(Wire):

@@ -13,6 +13,17 @@ def accelerators_of(info: NodeInfo, resource: str) -> Accelerators:
     return info.accelerators.get(resource, NO_ACCELERATORS)
 
 
+def held_by_claims(info: NodeInfo, pool: str, resource: str) -> bool:
+    """Say whether pods on the node hold accelerators through resource claims (DRA), or the pool's pods may do so.
+
+    The node's amounts do not show such accelerators. The scheduler uses claims for an extended resource only on nodes
+    whose allocatable amount of the resource is 0 (KEP-5004), so ask this about no other node.
+    """
+    if any(resource in pod.claimed for pod in info.pods):
+        return True
+    return any("resourceClaims" in pod.shape.unmodelled for pod in info.members(pool))
+
+
 def request_of(subject: Pod | Shape, resource: str) -> int:
     """Return how much of the accelerator a pod requests."""
     shape = subject.shape if isinstance(subject, Pod) else subject

@@ -130,6 +130,8 @@ class Pod(msgspec.Struct, frozen=True):
     """When it became Ready; None while it is not Ready, or if that is not known."""
     has_run: bool = False
     """Whether any of its containers has run."""
+    claimed: tuple[str, ...] = ()
+    """Extended resources that it holds through a resource claim (DRA) instead of a device plugin."""
 
     @property
     def burst(self) -> str:
@@ -171,6 +173,8 @@ class Node(msgspec.Struct, frozen=True):
     taints: tuple[Taint, ...] = ()
     ready: str = "Unknown"
     """The status of its Ready condition: True, False or Unknown."""
+    ready_since: float | None = None
+    """Since when, by the clock of the component that has set it. The operator's own waits use the operator's clock."""
     unschedulable: bool = False
     deleting: bool = False
     conditions: tuple[tuple[str, str], ...] = ()

@@ -41,6 +41,12 @@ class Reason(StrEnum):
         "AcceleratorNotFound",
         "No node of any provider offers spec.accelerator.resourceName. Check the name and the device plugins.",
     )
+    DEVICES_UNKNOWN = (
+        "DevicesUnknown",
+        "Pods hold the accelerators of a node through resource claims (dynamic resource allocation), which this "
+        "version can't count. So the node is neither supply nor unhealthy. A pool freezes if its primary has only such "
+        "nodes.",
+    )
     CLAIMED_BY_OLDER_POOL = (
         "ClaimedByOlderPool",
         "An older pool selects the same pods and keeps them. Narrow spec.workloads of one of the two pools.",
@@ -66,8 +72,8 @@ class Reason(StrEnum):
     )
     SIGNALS_MISSING = (
         "SignalsMissing",
-        "The operator can't follow node Leases or failed pods, so it does not notice silent nodes or black holes. The "
-        "message says why.",
+        "The operator can't follow node Leases or failed pods, or can't read the Leases of silent nodes. So it misses "
+        "silent nodes or black holes, or keeps silent providers in use. The message says why.",
     )
     ALL_WELL = "AllWell", "Nothing is wrong."
 
@@ -104,7 +110,7 @@ class Reason(StrEnum):
     )
     DEVICES_MISSING = "DevicesMissing", "Too many of the node's accelerators are no longer allocatable."
     DEVICE_PLUGIN_GONE = "DevicePluginGone", "The node no longer offers any of its accelerators."
-    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint announces that the node is about to be removed."
+    REMOVAL_ANNOUNCED = "RemovalAnnounced", "A taint or a condition announces that the node is about to be removed."
     BLACK_HOLE = "BlackHole", "Pods fail immediately on the node, although the node looks ready."
     NODES_UNHEALTHY = (
         "NodesUnhealthy",
@@ -217,8 +223,9 @@ class Reason(StrEnum):
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (
         "AwaitingVerdict",
-        "The pod's node is silent. Its pods leave once the control plane has lost the node too, or once the whole "
-        "provider is silent.",
+        "The pod's node or provider has a fault that may pass by itself. Pods leave a silent node or provider after "
+        "failover.silenceSeconds, and a node that lacks accelerators after health.deviceGoneSeconds. They leave a "
+        "single silent node only if the control plane has lost the node too.",
     )
     UNAFFECTED = (
         "Unaffected",

@@ -56,6 +56,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By node of the whole cluster: when its Lease was last seen renewed, by the operator's own clock."""
     listening_since: float = 0.0
     """Since when heartbeats are received without a gap: silence is counted from then at the earliest."""
+    read_live: Mapping[str, float] = MappingProxyType({})
+    """By node: when its Lease was read directly from the API server, and had not been renewed since `heartbeats`."""
     failures: tuple[Failure, ...] = ()
     """Pods that failed at once, on any node, for as long as any pool counts them."""
     crashes: tuple[Failure, ...] = ()

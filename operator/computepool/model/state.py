@@ -156,6 +156,21 @@ class NodeFault(msgspec.Struct, frozen=True):
     """Whether the fault has lasted long enough to count."""
     clear_since: float | None = None
     """Since when the fault is gone; None while it lasts."""
+    confirm_at: float | None = None
+    """When the fault is confirmed, if it lasts until then; None for a confirmed fault. Before, it may pass by itself:
+    new pods avoid the node, and pods that run well stay."""
+    devices_since: float | None = None
+    """Since when accelerators are missing without a break; None while they are not the fault."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the fault lasts."""
+        return self.clear_since is None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the fault has lasted long enough for pods that run well to leave."""
+        return self.confirm_at is None
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -178,7 +193,8 @@ class Memory(msgspec.Struct, frozen=True):
     failed_pods: Mapping[tuple[str, Reason, str], frozenset[str]] = MappingProxyType({})
     """By provider, reason and subject of a hold-off: uids of the pods that it has counted."""
     joined: frozenset[str] | None = None
-    """Nodes of the pool that have been ready, as far as this process knows; None before its first look."""
+    """Nodes of the pool that have been ready with accelerators, as far as this process knows; None before its first
+    look."""
     stable_since: float | None = None
     """Since when the primary is healthy and not saturated; None otherwise."""
     moved_before: float | None = None

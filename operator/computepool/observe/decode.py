@@ -31,6 +31,7 @@ from computepool.observe.refusals import is_refused
 
 T = TypeVar("T")
 
+_NO_CONDITION: Final = wire.NodeCondition("Ready", "Unknown")
 _INTERN_LIMIT: Final = 50_000
 
 MAX_ANNOTATION: Final = 4_096
@@ -102,13 +103,14 @@ class Records:
             refused=refused,
             ready_since=ready_since,
             has_run=ready or any_has_run(status.container_statuses) or any_has_run(status.init_container_statuses),
+            claimed=self._share(_claimed(status.extended_resource_claim_status)),
         )
 
     def node(self, raw: bytes) -> Node:
         """Read a node; raises msgspec.ValidationError or ValueError for anything else."""
         obj = self._nodes.decode(raw)
         meta, spec, status = obj.metadata, obj.spec, obj.status
-        ready = next((c.status for c in status.conditions or () if c.type == "Ready"), "Unknown")
+        ready = next((c for c in status.conditions or () if c.type == "Ready"), _NO_CONDITION)
         return Node(
             name=meta.name,
             resource_version=int(meta.resource_version),
@@ -116,7 +118,8 @@ class Records:
             allocatable=self._amounts(status.allocatable),
             capacity=self._amounts(status.capacity),
             taints=self._share(tuple(Taint(t.key, t.value, t.effect) for t in spec.taints or ())),
-            ready=ready,
+            ready=ready.status,
+            ready_since=_seconds(ready.last_transition_time),
             unschedulable=spec.unschedulable,
             deleting=meta.deletion_timestamp is not None,
             conditions=self._share(
@@ -240,6 +243,11 @@ def _is_in_gang(meta: wire.ObjectMeta, spec: wire.PodSpec) -> bool:
     if spec.scheduling_group is not None or spec.workload_ref is not None:
         return True
     return marks_gang(meta.labels or (), meta.annotations or ())
+
+
+def _claimed(claim: wire.ExtendedResourceClaimStatus | None) -> tuple[str, ...]:
+    """Return the extended resources that the claim serves."""
+    return () if claim is None else tuple(sorted({mapping.resource_name for mapping in claim.request_mappings}))
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ asleep, or no node's heartbeat came for longer than any living node takes betwee
 that was away: the first heartbeat that gets through says nothing about the other nodes.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -69,6 +69,9 @@ class Heartbeats:
         # By node, in the time of day; moved later for nodes that renew seldom.
         self._beats: dict[str, float] = {}
         self._copy: Mapping[str, float] | None = None
+        # By node, in the time of day: when its Lease was read directly, and was as old as the watch had shown.
+        self._read: dict[str, float] = {}
+        self._read_copy: Mapping[str, float] | None = None
         self._silent: dict[int, frozenset[str]] = {}
 
     # --- from the reflector
@@ -88,18 +91,34 @@ class Heartbeats:
         self._renewed[lease.name] = lease.renewed
         self._beats[lease.name] = when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
         self._copy = None
+        self._forget_read(lease.name)
 
     def drop(self, name: str) -> None:
         """Forget a node."""
         self._renewed.pop(name, None)
         self._beats.pop(name, None)
         self._copy = None
+        self._forget_read(name)
 
     def sync_finished(self, at: float) -> None:
         """End a list: heartbeats are received from now on."""
         self._listen_anew(at + self._offset)
 
     # --- from the app
+
+    def compare(self, leases: Iterable[Lease], asked: float, at: float) -> None:
+        """Take in Leases that were read directly from the API server, past the watch.
+
+        Without news they confirm that these nodes are silent. If any was renewed, the watch shows an old state: the
+        renewals are heartbeats, and none of the Leases confirms anything. `asked`: when the reading began; `at`: now.
+        """
+        found = list(leases)
+        renewed = [lease for lease in found if self._renewed.get(lease.name) != lease.renewed]
+        for lease in renewed:
+            self.put(lease, at)
+        if found and not renewed:
+            self._read.update((lease.name, asked + self._offset) for lease in found)
+            self._read_copy = None
 
     def tick(self, *, connected: bool) -> None:
         """Notice what keeps heartbeats from being received. `connected`: whether the watch is open."""
@@ -145,11 +164,23 @@ class Heartbeats:
             self._copy = dict(self._beats)
         return self._copy
 
+    def read_live(self) -> Mapping[str, float]:
+        """Return when each silent node's Lease was last read directly, in the time of day. Later changes do not touch
+        the mapping.
+        """
+        if self._read_copy is None:
+            self._read_copy = dict(self._read)
+        return self._read_copy
+
     @property
     def listening_since(self) -> float:
         """Since when every heartbeat is received, in the time of day."""
         self._notice()
         return self._listening
+
+    def _forget_read(self, name: str) -> None:
+        if self._read.pop(name, None) is not None:
+            self._read_copy = None
 
     def _listen_anew(self, when: float) -> None:
         self._listening = max(self._listening, when)

@@ -399,6 +399,7 @@ class Store:
             moves_forgotten=self.moves.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
+            read_live=self.heartbeats.read_live(),
             failures=self.failures.all(),
             crashes=self.crashes.all(),
             schedulers=frozenset(self._schedulers),

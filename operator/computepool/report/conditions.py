@@ -57,7 +57,8 @@ def _ready(report: PassReport) -> Verdict:
     if (unseen := _unseen(report)) is not None:
         return unseen
     if report.plan.frozen:
-        return _FALSE, Reason.NO_NODES_MATCH, full_stop(report.plan.frozen)
+        reason = Reason.NO_NODES_MATCH if report.assessment.primary.countable else Reason.DEVICES_UNKNOWN
+        return _FALSE, reason, full_stop(report.plan.frozen)
     if report.snapshot.pool.spec.mode is Mode.OBSERVE:
         return _plain(_TRUE, Reason.OBSERVING)
     return _TRUE, Reason.RECONCILED, " ".join(filter(None, (Reason.RECONCILED.help, report.gaps.admission)))

@@ -184,12 +184,21 @@ def _overlapping_nodes(report: PassReport) -> Iterable[Problem]:
 def _missing_accelerator(report: PassReport) -> Iterable[Problem]:
     resource = report.snapshot.pool.spec.accelerator.resource_name
     nodes = [info.node for supply in report.assessment.supplies for info in supply.nodes]
-    if nodes and not any(resource in node.capacity or resource in node.allocatable for node in nodes):
+    served = any(supply.uncounted for supply in report.assessment.supplies)
+    if nodes and not served and not any(resource in node.capacity or resource in node.allocatable for node in nodes):
         message = (
             f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
             "check spec.accelerator.resourceName and the device plugin on the nodes."
         )
         yield Problem(Reason.ACCELERATOR_NOT_FOUND, message, f"no node offers {resource!r}")
+
+
+def _uncounted(report: PassReport) -> Iterable[Problem]:
+    supplies = report.assessment.supplies
+    texts = [f"{name} of {supply.provider.name}" for supply in supplies for name in sorted(supply.uncounted)]
+    if texts:
+        nodes = listed(texts, NAMED_NODES)
+        yield Problem(Reason.DEVICES_UNKNOWN, f"{Reason.DEVICES_UNKNOWN.help} That is so for {nodes}.", nodes)
 
 
 def _missing_nodes(report: PassReport) -> Iterable[Problem]:
@@ -242,6 +251,7 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _conflict,
     _overlapping_nodes,
     _missing_accelerator,
+    _uncounted,
     _missing_nodes,
     _held_off,
     _absent_scheduler,

@@ -119,6 +119,7 @@ class Process:
         self.spawn(self.parts.policy.run())
         self.spawn(self.parts.reconciler.run())
         self.spawn(self.parts.quarantine.run())
+        self.spawn(self.parts.leases.run())
 
     def _pool_changed(self, collection: str, change: Change) -> None:
         if collection == COMPUTEPOOLS:

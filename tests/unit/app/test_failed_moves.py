@@ -28,7 +28,7 @@ def test_an_eviction_that_a_guard_denies_is_told_until_it_goes_through() -> None
         owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs-1", "controller": True}
         item["metadata"]["ownerReferences"] = [owner]
         server.create(PODS, item)
-        make_pool(server)
+        make_pool(server, failover={"silenceSeconds": 0})
         await until(lambda: conditions(server).get("Ready") == ("True", "Reconciled"), "it is dealt with")
         server.fault("create", path="/eviction", times=2, status=403, message="denied by a guard")
         turn_unknown(server, "n1")

@@ -209,7 +209,7 @@ def test_a_pod_that_leaves_a_unhealthy_node_for_another_of_its_provider_says_so(
         make_pool(server)
         n1 = server.get(NODES, "n1")
         lost = {"key": "computepool.io/unavailable", "value": "NodeUnknown", "effect": "NoSchedule"}
-        gone = [{"type": "Ready", "status": "Unknown"}]
+        gone = [{"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-23T04:00:00Z"}]
         spec = {**n1["spec"], "taints": [*n1["spec"]["taints"], lost]}
         server.update(NODES, {**n1, "spec": spec, "status": {**n1["status"], "conditions": gone}})
         server.create(PODS, pod("web", on="n1", labels={"computepool.io/burst": "nebius"}, annotations=MOVABLE))

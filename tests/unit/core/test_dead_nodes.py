@@ -6,25 +6,25 @@ from typing import Any
 
 import pytest
 
-from computepool.decide.move.failover import DEAD_AFTER_SECONDS
 from computepool.model.reasons import Reason
+from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import QUARANTINE, blocked, faults_of, moved_to, opened, owned, stay_of
+from tests.unit.core.moving import QUARANTINE, blocked, moved_to, opened, owned, stay_of
 from tests.unit.core.passes import Decided, decided
 
+SILENCE_SECONDS = 90
+"""The default of failover.silenceSeconds."""
 OUT_OF_SERVICE = Taint("node.kubernetes.io/out-of-service", "", "NoExecute")
 DOUBTS: dict[str, dict[str, Any]] = {
     "not ready": {"ready": "False"},
     "all devices gone": {"gpus": 0, "capacity": 8},
     "most devices gone": {"gpus": 1, "capacity": 8},
     "a bad condition": {"conditions": {"XidError": "True"}},
-    "silent for a while": {"heard": NOW - 30},
-    "silent for long, and not ready": {"heard": NOW - DEAD_AFTER_SECONDS + 1, "ready": "False"},
 }
 ENDS: dict[str, dict[str, Any]] = {
     "unknown": {"ready": "Unknown"},
-    "silent for long": {"heard": NOW - DEAD_AFTER_SECONDS},
+    "silent for long": {"heard": NOW - SILENCE_SECONDS},
     "out of service": {"taints": [OUT_OF_SERVICE]},
     "about to be removed": {"taints": [Taint("aws-node-termination-handler/spot-itn", "", "NoSchedule")]},
 }
@@ -36,12 +36,14 @@ def off_nebius(*pods: Any, heard: float = NOW, gpus: int = 8, **fields: Any) -> 
     of = pool(
         provider("aws"),
         provider("nebius"),
-        health={"conditions": [{"type": "XidError", "badStatus": "True"}]},
+        health={"conditions": [{"type": "XidError", "badStatus": "True"}], "deviceGoneSeconds": 60},
         failover={"runningPods": "Move", "lostPods": lost_pods, "lostSeconds": 60},
     )
     taints = [QUARANTINE, *fields.pop("taints", ())]
+    reason = Reason.NODE_SILENT if heard < NOW else Reason.NODE_NOT_READY
+    devices_since = NOW - 100 if "capacity" in fields else None
     state = pool_state(
-        node_faults=faults_of("n1", reason=Reason.NODE_SILENT if heard < NOW else Reason.NODE_NOT_READY),
+        node_faults={"n1": NodeFault(reason, "", NOW - 100, unhealthy=True, devices_since=devices_since)},
         breakers={"nebius": opened()},
         unknown_since=fields.pop("unknown_since", {}),
     )
@@ -66,10 +68,12 @@ def test_a_pod_of_a_job_leaves_a_node_that_is_dead_or_about_to_go(end: dict[str,
     assert moved_to(off_nebius(job(), **end)) == {"train": "aws"}
 
 
-def test_a_pod_of_a_job_is_looked_at_again_when_its_silent_node_counts_as_dead() -> None:
-    plan = off_nebius(job(), heard=NOW - 30)
+@pytest.mark.parametrize("ready", ["True", "False"])
+def test_a_pod_is_looked_at_again_when_its_silent_node_counts_as_dead(ready: str) -> None:
+    plan = off_nebius(job(), heard=NOW - 30, ready=ready)
+    assert blocked(plan) == {"train": Reason.AWAITING_VERDICT}
     assert plan.recheck_at is not None
-    assert plan.recheck_at <= NOW - 30 + DEAD_AFTER_SECONDS
+    assert plan.recheck_at <= NOW - 30 + SILENCE_SECONDS
 
 
 def named() -> Any:

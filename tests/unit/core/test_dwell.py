@@ -72,7 +72,7 @@ def test_its_siblings_that_were_there_before_do_not() -> None:
 def test_a_pod_on_a_node_that_does_not_answer_need_not_dwell(reason: Reason) -> None:
     gone = owned("gone", on="n2")
     new = owned("new", on="n1", created=NOW - 30)
-    state = pool_state(node_faults=faults_of("n1", reason=reason))
+    state = pool_state(node_faults=faults_of("n1", reason=reason), unknown_since={"n1": NOW - 100})
     nodes = [node("a1"), unhealthy_node("n1", ready="Unknown")]
     seen = snapshot(pool(), nodes, [new], moves=(pod_move(gone, "nebius", at=NOW - 30),))
     assert moved_to(decided(seen, state)) == {"new": "aws"}

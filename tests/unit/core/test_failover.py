@@ -84,7 +84,7 @@ def test_a_pod_without_another_place_stays_and_every_provider_says_why() -> None
     ids=["at the limit", "beyond it", "from a lost node, on which it counts for as long as that is seen"],
 )
 def test_a_move_within_a_provider_takes_no_more_of_its_limit(limit: int, ready: str, moves: bool) -> None:
-    of = pool(provider("aws"), provider("nebius", max_accelerators=limit))
+    of = pool(provider("aws"), provider("nebius", max_accelerators=limit), failover={"silenceSeconds": 0})
     plan = off_n1(owned("big", 6, on="n1"), owned("small", 2, on="n1"), pod("full", 8, on="a1"), of=of, ready=ready)
     assert moved_to(plan) == ({"big": "nebius", "small": "nebius"} if moves else {})
     if not moves:
@@ -117,7 +117,7 @@ def test_a_pod_stays_until_its_node_is_seen_with_the_taint() -> None:
 
 def test_a_node_that_is_merely_silent_is_quarantined_and_not_left_before_its_status_or_its_provider_says_more() -> None:
     silent = pool_state(node_faults=faults_of("n1", reason=Reason.NODE_SILENT))
-    heard = {"a1": NOW, "n1": NOW - 60, "n2": NOW}
+    heard = {"a1": NOW, "n1": NOW - 100, "n2": NOW}
     for seen in (False, True):
         restarted = off_n1(owned("web", on="n1"), state=silent, seen=seen, ready="True", heard=heard)
         assert restarted.moves == ()
@@ -317,7 +317,7 @@ def test_a_pod_whose_eviction_is_asked_for_is_left_alone() -> None:
 def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> None:
     web = owned("web", on="n1")
     nodes = [node("a1"), unhealthy_node("n1", ready="Unknown")]
-    seen = snapshot(pool(failover={"lostPods": "Release"}), nodes, [web])
+    seen = snapshot(pool(failover={"lostPods": "Release", "silenceSeconds": 30}), nodes, [web])
     state = changed(UNHEALTHY, unknown_since={"n1": NOW - 59})
     plan = decided(seen, state)
     assert not move_of(plan, "web").release
@@ -325,7 +325,7 @@ def test_pods_on_a_node_that_is_lost_are_released_if_the_policy_says_so() -> Non
     lost = changed(UNHEALTHY, unknown_since={"n1": NOW - 60})
     assert move_of(decided(seen, lost), "web").release
     assert move_of(decided(seen, lost), "web").reason is Reason.LOST_NODE
-    kept = snapshot(pool(), nodes, [web])
+    kept = snapshot(pool(failover={"silenceSeconds": 30}), nodes, [web])
     assert not move_of(decided(kept, lost), "web").release
 
 

@@ -44,7 +44,6 @@ NO_FAULT = {
     "can't be told": node("a1", conditions={"XIDErrors": "Unknown", "AcceleratedHardwareReady": "Unknown"}),
     "not listed": node("a1", conditions={"DiskPressure": "True"}),
     "some devices gone": node("a1", 4, capacity=8),
-    "never had any": node("a1", 0),
     "cordoned": node("a1", cordoned=True),
     "going": node("a1", ready="False", deleting=True),
     "scaled down": node("a1", ready="Unknown", taints=[Taint("ToBeDeletedByClusterAutoscaler", "1", "NoSchedule")]),
@@ -123,8 +122,8 @@ def test_one_fault_after_another_is_one_trouble() -> None:
     watch = watching(sustainSeconds=30)
     watch.see(0, [node("a1", ready="False"), *WELL])
     watch.see(20, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
-    watch.see(30, [node("a1", 0, capacity=8), *WELL])
-    assert watch.fault("a1") == NodeFault(Reason.DEVICE_PLUGIN_GONE, "", NOW, unhealthy=True)
+    watch.see(30, [node("a1", conditions={"GPUMissing": "True"}), *WELL])
+    assert watch.fault("a1") == NodeFault(Reason.NODE_CONDITION, "GPUMissing=True", NOW, unhealthy=True)
 
 
 def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:

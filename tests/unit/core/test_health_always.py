@@ -25,7 +25,7 @@ from tests.builders import NOW, node, pod, pool, pool_state
 from tests.unit.core.watching import Watch
 
 often = settings(max_examples=150)
-TIMES = Times(sustain=30, clear=60)
+TIMES = Times(sustain=30, clear=60, silence=90, device_gone=600)
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
 
 WAITED_FOR = Fault(Reason.NODE_UNKNOWN, at_once=True)

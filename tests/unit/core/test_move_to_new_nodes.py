@@ -25,7 +25,7 @@ def simulated(pods: int = 12, nodes: int = 2, **standby: Any) -> Simulation:
             provider("aws"),
             provider("nebius", on_demand=True, timeout=TIMEOUT, **standby),
             health={"sustainSeconds": 0},
-            failover={"runningPods": "Move", "maxConcurrentMoves": 10, "perMinute": None},
+            failover={"runningPods": "Move", "silenceSeconds": 0, "maxConcurrentMoves": 10, "perMinute": None},
         ),
         [node(f"a{index}", 8) for index in range(nodes)],
         NOW,
@@ -121,7 +121,7 @@ def test_a_move_is_under_way_for_as_long_as_its_new_node_may_take() -> None:
 
 
 def test_a_free_place_anywhere_is_taken_before_a_new_node() -> None:
-    of = pool(provider("aws"), provider("nebius", on_demand=True), provider("crusoe"))
+    of = pool(provider("aws"), provider("nebius", on_demand=True), provider("crusoe"), failover={"silenceSeconds": 0})
     nodes = [unhealthy_node("a1", ready="Unknown"), node("c1", 1)]
     pods = [owned("one", on="a1"), owned("two", on="a1")]
     plan = decided(snapshot(of, nodes, pods), pool_state(node_faults=faults_of("a1", reason=Reason.NODE_UNKNOWN)))
@@ -139,7 +139,7 @@ def test_a_free_place_anywhere_is_taken_before_a_new_node() -> None:
     ids=["a label that a new node may have", "a label that no node there can have", "a toleration from before"],
 )
 def test_a_pod_leaves_only_for_a_provider_whose_nodes_it_may_use(template: dict[str, Any], why: Reason | None) -> None:
-    of = pool(provider("aws"), provider("nebius", on_demand=True))
+    of = pool(provider("aws"), provider("nebius", on_demand=True), failover={"silenceSeconds": 0})
     nodes = [unhealthy_node("a1", ready="Unknown", labels={"gpu": "b300"})]
     state = pool_state(node_faults=faults_of("a1", reason=Reason.NODE_UNKNOWN))
     plan = decided(snapshot(of, nodes, [owned("web", on="a1", **template)]), state)

@@ -62,4 +62,4 @@ def test_a_node_that_offers_no_accelerators_carries_none_so_that_what_brings_the
 def test_pods_leave_a_node_that_offers_no_accelerators_without_a_taint() -> None:
     nodes = [node("a1", 0, capacity=8), node("a2"), node("a3"), node("n1")]
     state = pool_state(Saturation(False), node_faults=faults_of("a1", reason=Reason.DEVICE_PLUGIN_GONE))
-    assert moved_to(decided(snapshot(pool(), nodes, [owned("p", on="a1")]), state)) == {"p": "aws"}
+    assert moved_to(decided(snapshot(pool(), nodes, [owned("p", on="a1", failing=True)]), state)) == {"p": "aws"}

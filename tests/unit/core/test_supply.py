@@ -3,7 +3,7 @@
 from typing import Any
 
 from computepool.assess.capacity.providers import in_preference, providers_of
-from computepool.assess.capacity.supply import Supply, members_of, supply_of
+from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
 from computepool.assess.demand.saturation import percent
 from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MILLI
@@ -84,7 +84,9 @@ def test_terminating_pods_run_until_they_are_gone_unless_their_node_is_lost() ->
     unknown = supply(node("a1"), node("a2", ready="Unknown"), pods=ending)
     assert (unknown.pods, unknown.accelerators, unknown.ending, unknown.held) == (1, 3 * MILLI, 3 * MILLI, 4 * MILLI)
     of = providers_of(pool())[0]
-    silent = supply_of(of, infos([node("a1"), node("a2")], ending), POOL, GPU, silent=frozenset({"a1"}))
+    silent = supply_of(
+        of, infos([node("a1"), node("a2")], ending), POOL, GPU, states=NodeStates(silent=frozenset({"a1"}))
+    )
     assert (silent.pods, silent.accelerators, silent.ending, silent.held) == (1, MILLI, MILLI, 4 * MILLI)
 
 

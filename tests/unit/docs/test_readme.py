@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 
+from computepool.assess.health.faults import LIFECYCLE
 from computepool.model.api import (
     ComputePool,
     ConditionStatus,
@@ -109,6 +110,7 @@ def test_every_reason_and_condition_named_exists() -> None:
         *("Observe", "Enforce"),
         # Kubernetes sets this condition on evicted pods.
         "DisruptionTarget",
+        *LIFECYCLE,
     }
     named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
     assert named <= known

@@ -360,3 +360,52 @@ def test_a_node_is_silent_if_its_heartbeat_and_the_start_of_listening_are_both_s
         assert since <= listener.time.day + ROUNDING
         limit = listener.time.day - SILENT
         assert listener.silent == {name for name, when in seen.items() if max(when, since) <= limit}
+
+
+# -- Leases that were read directly
+
+
+def live(listener: Listener, *names: str, renewal: str | None = None) -> None:
+    """A reading of these Leases, as old as the watch has shown unless a renewal is told."""
+    shown = listener.beats._renewed
+    leases = [Lease(name, 0, shown[name] if renewal is None else renewal, 40) for name in names]
+    listener.beats.compare(leases, listener.time.steady, listener.time.steady)
+
+
+def test_a_lease_without_news_confirms_that_its_node_is_silent() -> None:
+    listener = Listener()
+    listener.wait(30, beating=("c",))
+    live(listener, "a", "b")
+    assert dict(listener.beats.read_live()) == dict.fromkeys(("a", "b"), listener.time.day)
+    assert listener.silent == {"a", "b"}
+
+
+def test_a_lease_that_was_renewed_is_a_heartbeat_and_none_of_the_reading_confirms_anything() -> None:
+    listener = Listener()
+    listener.wait(30, beating=("c",))
+    shown = listener.beats._renewed
+    leases = [Lease("a", 0, "newer", 40), Lease("b", 0, shown["b"], 40)]
+    listener.beats.compare(leases, listener.time.steady, listener.time.steady)
+    assert dict(listener.beats.read_live()) == {}
+    assert listener.silent == {"b"}
+
+
+@pytest.mark.parametrize("ends", ["heard", "gone"])
+def test_a_node_that_is_heard_again_or_gone_is_confirmed_no_more(ends: str) -> None:
+    listener = Listener()
+    listener.wait(30, beating=("c",))
+    live(listener, "a", "b")
+    kept = listener.beats.read_live()
+    if ends == "heard":
+        listener.renew("a")
+    else:
+        listener.beats.drop("a")
+    assert set(listener.beats.read_live()) == {"b"}
+    assert set(kept) == {"a", "b"}
+
+
+def test_an_empty_reading_confirms_nothing() -> None:
+    listener = Listener()
+    listener.wait(30, beating=("c",))
+    live(listener)
+    assert dict(listener.beats.read_live()) == {}

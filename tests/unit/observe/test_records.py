@@ -170,6 +170,31 @@ def test_a_nomination_counts_until_the_pod_is_bound() -> None:
     assert read_pod({"nodeName": "n2"}, status=nominated).nominated == ""
 
 
+@pytest.mark.parametrize(
+    ("status", "claimed"),
+    [
+        ({}, ()),
+        ({"extendedResourceClaimStatus": {"resourceClaimName": "p-extended-resources-x", "requestMappings": []}}, ()),
+        (
+            {
+                "extendedResourceClaimStatus": {
+                    "resourceClaimName": "p-extended-resources-x",
+                    "requestMappings": [
+                        {"containerName": "two", "resourceName": GPU, "requestName": "r1"},
+                        {"containerName": "one", "resourceName": GPU, "requestName": "r0"},
+                        {"containerName": "one", "resourceName": "example.com/nic", "requestName": "r2"},
+                    ],
+                }
+            },
+            ("example.com/nic", GPU),
+        ),
+    ],
+    ids=["no claim", "an empty claim", "a claim for two resources"],
+)
+def test_the_resources_that_a_pod_holds_by_claim_are_read(status: dict[str, Any], claimed: tuple[str, ...]) -> None:
+    assert read_pod(status=status).claimed == claimed
+
+
 # -- nodes and namespaces
 
 

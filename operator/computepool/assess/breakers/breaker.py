@@ -163,7 +163,8 @@ def _from_open(
     if seen.drained and waited and failing is None and not by_hand:
         # From now on only the drain keeps it open.
         return _drained(before, now), NO_TIMERS
-    if seen.drained or not waited or failing is not None or not seen.can_be_tried:
+    undecided = failing is not None or bool(seen.health.to_read)
+    if seen.drained or not waited or undecided or not seen.can_be_tried:
         return before, BreakerTimers(clear_since=clear)
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=seen.node), NO_TIMERS
 

@@ -5,7 +5,7 @@ from heapq import nsmallest
 
 from computepool.assess.breakers.breaker import BreakerInput
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.faults import leaving
+from computepool.assess.health.faults import avoided
 from computepool.assess.health.providers import ProviderHealth
 from computepool.model.accelerators import accelerators_of
 from computepool.model.cluster import NodeInfo, Pod, Shape, members_on
@@ -30,7 +30,7 @@ def breaker_input(
     resource = snapshot.pool.spec.accelerator.resource_name
     healthy = [info for info in infos if info.node.name not in health.unhealthy]
     new = [pod for pod in _staying(healthy, snapshot.pool.name) if came_at(pod, provider.name) >= int(breaker.since)]
-    candidates = [info for info in healthy if info.node.usable and not leaving(info.node)]
+    candidates = [info for info in healthy if info.node.usable and not avoided(info.node)]
     coming = [pod for pod in snapshot.waiting if _waits_for(pod, provider, breaker)]
     canary = _canary(candidates, breaker, resource, coming if provider.kind.before_room and not new else ())
     if canary is not None and not accelerators_of(canary, resource).free:

@@ -8,7 +8,7 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.reach import Reach
-from computepool.assess.health.faults import leaving
+from computepool.assess.health.faults import avoided
 from computepool.model.accelerators import accelerators_of, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo, Pod
@@ -18,21 +18,39 @@ from computepool.model.taints import Taint
 CLOSED: Final = Breaker()
 
 
+class NodeStates(msgspec.Struct, frozen=True):
+    """Names of a provider's nodes by their state."""
+
+    unhealthy: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    """Nodes that are silent now."""
+    joining: frozenset[str] = frozenset()
+    """Nodes that just join: their capacity does not count as missing."""
+    uncounted: frozenset[str] = frozenset()
+    """Nodes whose accelerators can't be counted: neither supply nor missing."""
+    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({})
+    """Nodes that are starting, with the taints that they keep once they are ready."""
+
+
+ALL_WELL: Final = NodeStates()
+
+
 class Supply(msgspec.Struct, frozen=True):
     """One provider's capacity in one pool's accelerator. Amounts are in thousandths."""
 
     provider: Provider
     nodes: tuple[NodeInfo, ...]
     usable: tuple[NodeInfo, ...]
-    """The nodes that count as supply: Ready, healthy, and neither cordoned nor taken away nor in quarantine. An open
-    breaker leaves no node, a half-open breaker one."""
+    """The nodes that count as supply: Ready, healthy, countable, and neither cordoned nor taken away nor in quarantine.
+    An open breaker leaves no node, a half-open breaker one."""
     allocatable: int
     """On usable nodes that are open to the pool's pods."""
     allocated: int
     """Held on these nodes by pods of any pool or none."""
     free: int
     unusable: int
-    """Capacity on other nodes, and capacity that these nodes report as not allocatable."""
+    """Capacity on other nodes, and capacity that these nodes report as not allocatable; without nodes that just
+    join."""
     pods: int
     """The pool's own pods bound to its nodes, without terminating pods on lost nodes: no event tells of their end, and
     they are seen as terminating until the node is back or deleted."""
@@ -51,6 +69,10 @@ class Supply(msgspec.Struct, frozen=True):
     """Its nodes that are starting, by name, with the taints that they keep once they are ready."""
     coming: int = 0
     """Accelerators on usable nodes that will be open to the pool's pods once they are ready."""
+    uncounted: frozenset[str] = frozenset()
+    """Names of its nodes whose accelerators can't be counted, because DRA serves them."""
+    countable: bool = True
+    """Whether its accelerators can be counted at all: not if DRA serves some, and no node has an allocatable amount."""
 
     @property
     def known(self) -> bool:
@@ -80,24 +102,22 @@ def supply_of(
     resource: str,
     *,
     breaker: Breaker = CLOSED,
-    unhealthy: frozenset[str] = frozenset(),
-    silent: frozenset[str] = frozenset(),
+    states: NodeStates = ALL_WELL,
     reach: Reach | None = None,
-    starting: Mapping[str, tuple[Taint, ...]] = MappingProxyType({}),
 ) -> Supply:
     """Return the supply of a provider with these nodes.
 
-    `unhealthy`: names of unhealthy nodes; `silent`: names of nodes that are silent now; `reach`: which nodes the pool's
-    pods could use, None for all; `starting`: as in `Supply`.
+    `reach`: which nodes the pool's pods could use, None for all.
     """
-    usable = tuple(info for info in members if _usable(info, breaker, unhealthy))
+    usable = tuple(info for info in members if _usable(info, breaker, states))
     closed = reach.closed(provider, usable) if reach is not None else frozenset()
     usable_accelerators = [accelerators_of(info, resource) for info in usable if info.node.name not in closed]
     allocatable = sum(node.allocatable for node in usable_accelerators)
-    capacity = sum(accelerators_of(info, resource).capacity for info in members)
+    left_out = states.joining | states.uncounted
+    capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in left_out)
     shares = [share for info in members if (share := info.shares.get(pool)) is not None]
     held = sum(share.accelerators for share in shares)
-    ending, lost = _ending(members, pool, silent)
+    ending, lost = _ending(members, pool, states.silent)
     return Supply(
         provider=provider,
         nodes=tuple(members),
@@ -111,14 +131,16 @@ def supply_of(
         ending=requested_by(ending, resource),
         held=held,
         breaker=breaker,
-        unhealthy=unhealthy,
+        unhealthy=states.unhealthy,
         closed=closed,
-        starting=starting,
+        starting=states.starting,
         coming=sum(
             accelerators_of(info, resource).allocatable
             for info in usable
-            if info.node.name in closed and info.node.name in starting
+            if info.node.name in closed and info.node.name in states.starting
         ),
+        uncounted=states.uncounted,
+        countable=not states.uncounted or any(accelerators_of(info, resource).allocatable for info in members),
     )
 
 
@@ -133,9 +155,11 @@ def _ending(members: Sequence[NodeInfo], pool: str, silent: frozenset[str]) -> t
     return living, lost
 
 
-def _usable(info: NodeInfo, breaker: Breaker, unhealthy: frozenset[str]) -> bool:
+def _usable(info: NodeInfo, breaker: Breaker, states: NodeStates) -> bool:
     node = info.node
-    if not node.usable or node.name in unhealthy or (node.taints and (node.quarantined or leaving(node))):
+    if not node.usable or node.name in states.unhealthy or node.name in states.uncounted:
+        return False
+    if node.quarantined or avoided(node):
         return False
     match breaker.state:
         case BreakerState.CLOSED:

@@ -1,10 +1,12 @@
 """The worst fault that one node has right now, and whether it counts at once."""
 
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
 from typing import Final
 
 import msgspec
 
-from computepool.model.accelerators import accelerators_of
+from computepool.model.accelerators import accelerators_of, held_by_claims
 from computepool.model.api import UNAVAILABLE_KEY, HealthSpec
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.quantity import MILLI
@@ -27,8 +29,42 @@ NODE_FAULTS: Final = frozenset(
     }
 )
 """Every fault that makes a single node unhealthy."""
-JOINING_FAULTS: Final = frozenset({Reason.NODE_UNKNOWN, Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
-"""States that are no fault of a node that has not been ready yet: it is just joining."""
+
+
+class Lifecycle(Enum):
+    """The effect of a node condition by which a person or a tool announces what is planned for the node."""
+
+    ENDS = auto()
+    """The node ends soon, like a node whose removal is announced by a taint: its pods leave, within their limits."""
+    IS_DRAINED = auto()
+    """Somebody else drains the node, as autoscalers do: it has no fault, and the operator moves no pod off it."""
+    IS_AVOIDED = auto()
+    """The node runs on for now: its pods stay, and its faults count as usual."""
+
+
+LIFECYCLE: Final[Mapping[str, Lifecycle]] = {
+    "GracefulNodeShutdownInProgress": Lifecycle.ENDS,
+    "MaintenanceInProgress": Lifecycle.ENDS,
+    "DrainInProgress": Lifecycle.IS_DRAINED,
+    "Drained": Lifecycle.IS_DRAINED,
+    "MaintenancePlanned": Lifecycle.IS_AVOIDED,
+}
+"""Node conditions of Kubernetes' node lifecycle, and the effect of each while it is True. The types are in
+k8s.io/api/core/v1 from 1.37 on (KEP-5683, https://kep.k8s.io/5683). In all of these states the node gets no new pods.
+A node that ends or is drained as planned is no failure of its provider."""
+
+
+def _announcing(*effects: Lifecycle) -> frozenset[tuple[str, str]]:
+    return frozenset((kind, "True") for kind, effect in LIFECYCLE.items() if effect in effects)
+
+
+PLANNED: Final = _announcing(*Lifecycle)
+ENDING: Final = _announcing(Lifecycle.ENDS)
+DRAINING: Final = _announcing(Lifecycle.IS_DRAINED)
+DARK_FAULTS: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
+"""Faults of nodes of which nothing is heard. Only the link to the node may have failed."""
+DEVICE_FAULTS: Final = frozenset({Reason.DEVICE_PLUGIN_GONE, Reason.DEVICES_MISSING})
+"""Faults of nodes whose accelerators are gone. Only the device plugin may be away, and running pods keep theirs."""
 UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """States of a cordoned node while it is upgraded: a provider that upgrades node by node does not fail."""
 
@@ -40,6 +76,8 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str = ""
     at_once: bool = False
     """Whether it counts at once, because its sign has lasted long enough already."""
+    dark_since: float | None = None
+    """Of `DARK_FAULTS`: since when nothing is heard of the node."""
 
 
 class FaultRules(msgspec.Struct, frozen=True):
@@ -49,6 +87,10 @@ class FaultRules(msgspec.Struct, frozen=True):
     pool: str
     bad: frozenset[tuple[str, str]]
     """Type and status of conditions that are a fault."""
+    ending: frozenset[tuple[str, str]]
+    """Type and status of conditions that announce a node's end."""
+    draining: frozenset[tuple[str, str]]
+    """Type and status of conditions by which others drain a node."""
     removal: frozenset[str]
     """Keys of taints that announce a node's end."""
     leaving: frozenset[str]
@@ -58,21 +100,35 @@ class FaultRules(msgspec.Struct, frozen=True):
 
 
 def rules_of(health: HealthSpec, pool: str, resource: str) -> FaultRules:
-    """Compile the rules of one pool. A taint of an autoscaler that the spec lists as an announcement is a fault."""
+    """Compile the rules of one pool.
+
+    A taint of an autoscaler that the spec lists as an announcement is a fault, and so is a condition of the node
+    lifecycle that the spec lists.
+    """
     removal = frozenset(health.removal_taints)
+    bad = frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions)
     return FaultRules(
         resource=resource,
         pool=pool,
-        bad=frozenset((condition.type, str(condition.bad_status)) for condition in health.conditions),
+        bad=bad,
+        ending=ENDING - bad,
+        draining=DRAINING - bad,
         removal=removal,
         leaving=AUTOSCALER_TAINTS - removal,
         percent=health.unhealthy_percent,
     )
 
 
-def leaving(node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS) -> bool:
-    """Say whether the node is taken away as planned: then it is no supply, and has no fault."""
-    return node.deleting or _first(node, taints) is not None
+def leaving(
+    node: Node, taints: frozenset[str] = AUTOSCALER_TAINTS, conditions: frozenset[tuple[str, str]] = DRAINING
+) -> bool:
+    """Say whether others take the node away as planned: then it is no supply, and has no fault."""
+    return node.deleting or _first(node, taints) is not None or not conditions.isdisjoint(node.conditions)
+
+
+def avoided(node: Node) -> bool:
+    """Say whether the node is taken away, or is about to be: then it is no supply."""
+    return leaving(node, conditions=PLANNED)
 
 
 class FastPath:
@@ -85,7 +141,7 @@ class FastPath:
         """Start without any known taints and conditions."""
         self._resource = rules.resource
         self._notable = rules.removal | rules.leaving | {UNAVAILABLE_KEY}
-        self._bad = rules.bad
+        self._notable_conditions = rules.bad | rules.ending | rules.draining
         self._plain: dict[tuple[int, int], bool] = {}
 
     def has_no_fault(self, info: NodeInfo) -> bool:
@@ -102,45 +158,53 @@ class FastPath:
         key = (id(node.taints), id(node.conditions))
         plain = self._plain.get(key)
         if plain is None:
-            plain = self._bad.isdisjoint(node.conditions) and _first(node, self._notable) is None
+            plain = self._notable_conditions.isdisjoint(node.conditions) and _first(node, self._notable) is None
             self._plain[key] = plain
         return plain
 
 
-def fault_of(info: NodeInfo, rules: FaultRules, *, silent: bool = False, failed_pods: int = 0) -> Fault | None:
-    """Return the worst fault of a node; None if it has none.
+def fault_of(
+    info: NodeInfo, rules: FaultRules, *, silent: bool = False, dark_since: float = 0.0, failed_pods: int = 0
+) -> Fault | None:
+    """Return the worst fault of a node that has joined; None if it has none.
 
-    `silent`: its heartbeat has stopped; `failed_pods`: how many pods failed at once on it, 0 if too few to count.
+    `silent`: its heartbeat has stopped; `dark_since`: since when nothing is heard of it, if that is so; `failed_pods`:
+    how many pods failed at once on it, 0 if too few to count.
     """
     node = info.node
     if silent:
-        return Fault(Reason.NODE_SILENT, "", at_once=True)
+        return Fault(Reason.NODE_SILENT, "", at_once=True, dark_since=dark_since)
     if node.ready == "Unknown":
-        return Fault(Reason.NODE_UNKNOWN, "", at_once=True)
+        return Fault(Reason.NODE_UNKNOWN, "", at_once=True, dark_since=dark_since)
     if node.taints and (key := _first(node, rules.removal)) is not None:
         return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
+    if not rules.ending.isdisjoint(node.conditions):
+        return Fault(Reason.REMOVAL_ANNOUNCED, _types(node, rules.ending), at_once=True)
     if failed_pods:
         return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
     if node.ready != "True":
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
-        bad = [condition for condition in node.conditions if condition in rules.bad]
-        return Fault(Reason.NODE_CONDITION, ", ".join(f"{kind}={status}" for kind, status in bad))
+        bad = [f"{kind}={status}" for kind, status in node.conditions if (kind, status) in rules.bad]
+        return Fault(Reason.NODE_CONDITION, ", ".join(bad))
     return _device_fault(info, rules)
 
 
 def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:
     accelerators = accelerators_of(info, rules.resource)
     capacity, missing = accelerators.capacity, accelerators.missing
-    if not capacity:
-        # A node that never had accelerators has no fault, unless pods of the pool hold some there.
-        share = info.shares.get(rules.pool)
-        return Fault(Reason.DEVICE_PLUGIN_GONE) if share is not None and share.accelerators else None
-    if missing == capacity:
+    if not accelerators.allocatable:
+        if held_by_claims(info, rules.pool, rules.resource):
+            return None
+        # After a restart, the kubelet reports no capacity either until the device plugin is back.
         return Fault(Reason.DEVICE_PLUGIN_GONE)
     if missing and 100 * missing >= rules.percent * capacity:
         return Fault(Reason.DEVICES_MISSING, f"{missing // MILLI} of {capacity // MILLI}")
     return None
+
+
+def _types(node: Node, conditions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(kind for kind, _ in sorted(set(node.conditions).intersection(conditions)))
 
 
 def _first(node: Node, keys: frozenset[str]) -> str | None:

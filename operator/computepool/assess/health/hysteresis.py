@@ -4,13 +4,17 @@
 - A gap shorter than clearSeconds does not restart the timer. Before the node counts as unhealthy, the gap does not
   count towards sustainSeconds: a node that fails for a second every minute does not fail continuously.
 - An unhealthy node stays unhealthy until it had no fault for clearSeconds.
+
+Two kinds of faults may pass by themselves while pods run well on the node: nothing is heard of the node, or its
+accelerators are gone. Such a fault keeps new pods off as early as any other, and is confirmed later. Its longer wait is
+counted without gaps: any sign of the contrary starts it anew.
 """
 
 from collections.abc import Mapping
 
 import msgspec
 
-from computepool.assess.health.faults import Fault
+from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS, Fault
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault
 
@@ -20,6 +24,10 @@ class Times(msgspec.Struct, frozen=True):
 
     sustain: float
     clear: float
+    silence: float
+    """Until a fault of `DARK_FAULTS` is confirmed."""
+    device_gone: float
+    """Until a fault of `DEVICE_FAULTS` is confirmed."""
 
 
 def node_fault_of(before: NodeFault | None, fault: Fault | None, times: Times, now: float) -> NodeFault | None:
@@ -33,14 +41,23 @@ def node_fault_of(before: NodeFault | None, fault: Fault | None, times: Times, n
     since = now if before is None else _since(before, now)
     was_unhealthy = before is not None and before.unhealthy
     unhealthy = was_unhealthy or fault.at_once or now >= since + times.sustain
-    return NodeFault(fault.reason, fault.detail, since, unhealthy)
+    devices_since = _devices_since(before, fault, now)
+    confirm_at = _confirm_at(fault, devices_since, times)
+    return NodeFault(
+        fault.reason,
+        fault.detail,
+        since,
+        unhealthy,
+        confirm_at=confirm_at if confirm_at is not None and now < confirm_at else None,
+        devices_since=devices_since,
+    )
 
 
 def recheck_at(fault: NodeFault, times: Times) -> float | None:
     """Return when time alone changes what the fault counts for."""
     if fault.clear_since is not None:
         return fault.clear_since + times.clear if fault.unhealthy else None
-    return None if fault.unhealthy else fault.since + times.sustain
+    return fault.confirm_at if fault.unhealthy else fault.since + times.sustain
 
 
 def quarantined_before(reason: Reason, now: float) -> NodeFault:
@@ -57,6 +74,20 @@ def _since(before: NodeFault, now: float) -> float:
     if before.unhealthy or before.clear_since is None:
         return before.since
     return before.since + max(0.0, now - before.clear_since)
+
+
+def _devices_since(before: NodeFault | None, fault: Fault, now: float) -> float | None:
+    if fault.reason not in DEVICE_FAULTS:
+        return None
+    goes_on = before is not None and before.present and before.devices_since is not None
+    return before.devices_since if before is not None and goes_on else now
+
+
+def _confirm_at(fault: Fault, devices_since: float | None, times: Times) -> float | None:
+    """Return when the fault is confirmed if it lasts; None for a fault that needs no confirmation."""
+    if fault.reason in DARK_FAULTS and fault.dark_since is not None:
+        return fault.dark_since + times.silence
+    return None if devices_since is None else devices_since + times.device_gone
 
 
 def _with_clear_since(fault: NodeFault, clear_since: float | None) -> NodeFault:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from computepool.assess.health.faults import JOINING_FAULTS, NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
+from computepool.assess.health.faults import NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
 from computepool.assess.health.hysteresis import Times, node_fault_of, quarantined_before
+from computepool.assess.health.silence import Silence
+from computepool.model.accelerators import accelerators_of, held_by_claims
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
 
@@ -16,60 +18,84 @@ class CountedNodes(msgspec.Struct, frozen=True):
     infos: list[NodeInfo]
     unusual: list[NodeInfo]
     """The nodes among them that the fast path could not settle."""
+    joining: set[str]
+    """Names of the nodes that just join and have no accelerators yet. Nodes that join do not count at all."""
+    uncounted: set[str]
+    """Names of the nodes whose accelerators can't be counted. They count as nodes, and their accelerators do not."""
+    ending: set[str]
+    """Names of the nodes that end soon as planned."""
 
 
 class NodeInspection:
-    """One pass over every node: its fault, and whether it has ever been ready."""
+    """One pass over every node: its fault, and whether it has joined.
+
+    A node has joined once it was ready with accelerators. Until then it has no fault, whatever its status says: its
+    kubelet, driver and device plugin may be on their way. If the process does not know, it looks for evidence: a pod of
+    the pool that holds accelerators there, which the scheduler bound when there were some. Without evidence the node is
+    joining. That is safe, because no such pod would have to leave, and the node gets no new pods before it is ready.
+    """
 
     def __init__(
         self,
         rules: FaultRules,
         times: Times,
-        silent: frozenset[str],
+        silence: Silence,
         failed_pods: Mapping[str, int],
         state: PoolState,
         now: float,
     ) -> None:
-        """`silent`: names of silent nodes; `failed_pods`: by node that is a black hole, how many pods failed there."""
+        """`failed_pods`: by node that is a black hole, how many pods failed there."""
         self._rules = rules
         self._times = times
-        self._silent = silent
+        self._silence = silence
         self._failed_pods = failed_pods
         self._state = state
         self._now = now
         self._fast_path = FastPath(rules)
-        self._known_faults = silent | failed_pods.keys() | state.memory.node_faults.keys()
+        self._known_faults = silence.silent | failed_pods.keys() | state.memory.node_faults.keys()
         self.faults: dict[str, NodeFault] = {}
         """By node."""
         self.joined: set[str] = set()
-        """Nodes that have been ready."""
+        """Nodes that have been ready with accelerators."""
 
     def inspect(self, provider: str, infos: Sequence[NodeInfo]) -> CountedNodes:
         """Note the faults of a provider's nodes; return the nodes that count."""
-        counted = CountedNodes([], [])
+        counted = CountedNodes([], [], set(), set(), set())
         breaker = self._state.breaker(provider)
         for info in infos:
             name = info.node.name
             if name not in self._known_faults and self._fast_path.has_no_fault(info):
                 self.joined.add(name)
                 counted.infos.append(info)
-            elif self._counts(info, breaker):
-                counted.infos.append(info)
-                counted.unusual.append(info)
+            elif not self._has_joined(info):
+                if not accelerators_of(info, self._rules.resource).allocatable:
+                    counted.joining.add(name)
+            else:
+                if self._is_uncounted(info):
+                    counted.uncounted.add(name)
+                if not self._rules.ending.isdisjoint(info.node.conditions):
+                    counted.ending.add(name)
+                if self._counts(info, breaker):
+                    counted.infos.append(info)
+                    counted.unusual.append(info)
         return counted
 
     def _counts(self, info: NodeInfo, breaker: Breaker) -> bool:
-        """Note the node's fault; say whether the node counts at all."""
-        name = info.node.name
-        seen = fault_of(info, self._rules, silent=name in self._silent, failed_pods=self._failed_pods.get(name, 0))
-        if self._has_joined(info):
-            self.joined.add(name)
-        elif seen is None or seen.reason in JOINING_FAULTS:
+        """Note the fault of a node that has joined; say whether the node counts at all."""
+        name, memory = info.node.name, self._state.memory
+        self.joined.add(name)
+        if leaving(info.node, self._rules.leaving, self._rules.draining):
             return False
-        if leaving(info.node, self._rules.leaving):
-            return False
-        before = self._state.memory.node_faults.get(name)
-        if before is None and self._state.memory.joined is None:
+        unknown_since = memory.unknown_since.get(name, self._now) if info.node.ready == "Unknown" else None
+        seen = fault_of(
+            info,
+            self._rules,
+            silent=name in self._silence.silent,
+            dark_since=self._silence.dark_since(name, unknown_since),
+            failed_pods=self._failed_pods.get(name, 0),
+        )
+        before = memory.node_faults.get(name)
+        if before is None and memory.joined is None:
             before = _fault_of_quarantine(info.node, breaker, self._now)
         fault = node_fault_of(before, seen, self._times, self._now)
         if fault is not None:
@@ -77,12 +103,20 @@ class NodeInspection:
         return True
 
     def _has_joined(self, info: NodeInfo) -> bool:
-        """Say whether the node has been ready. In the first pass, the pool's pods there or a quarantine show it."""
-        if info.node.ready == "True":
+        node, joined = info.node, self._state.memory.joined
+        if node.ready == "True" and accelerators_of(info, self._rules.resource).allocatable:
             return True
-        if self._state.memory.joined is None:
-            return self._rules.pool in info.shares or info.node.quarantined
-        return info.node.name in self._state.memory.joined
+        if self._rules.pool in info.shares or self._is_uncounted(info):
+            return True
+        # In the first pass, a quarantine shows that an earlier leader has known the node.
+        return node.quarantined if joined is None else node.name in joined
+
+    def _is_uncounted(self, info: NodeInfo) -> bool:
+        """Say whether the node's accelerators are served by DRA, so that its amounts do not show them."""
+        rules = self._rules
+        return not accelerators_of(info, rules.resource).allocatable and held_by_claims(
+            info, rules.pool, rules.resource
+        )
 
 
 def faults_among(infos: Sequence[NodeInfo], faults: Mapping[str, NodeFault]) -> dict[str, NodeFault]:

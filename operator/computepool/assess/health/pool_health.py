@@ -23,8 +23,10 @@ from computepool.assess.health.providers import (
 )
 from computepool.assess.health.silence import silence_of
 from computepool.assess.recheck_times import soonest
+from computepool.model.api import BreakerState
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import NodeFault, PoolState
+from computepool.model.state import Breaker, NodeFault, PoolState
 
 SUSPECT_SECONDS = 1.0
 """How often the pool is checked while a provider may be about to fall silent."""
@@ -47,10 +49,13 @@ class Health(msgspec.Struct, frozen=True):
     recheck_at: float | None = None
     """When time alone may change a verdict, in seconds since the epoch."""
     suspect: frozenset[str] = frozenset()
-    """Providers whose other nodes may soon be silent too: heartbeats that stop together are missed one by one. They
-    count as failed in the blast-radius check."""
+    """Providers whose other nodes may soon be silent too, because heartbeats that stop together are missed one by one,
+    and providers whose silence is not confirmed yet. They count as failed in the blast-radius check."""
+    to_read: frozenset[str] = frozenset()
+    """Names of silent nodes whose Leases must be read directly before a breaker opens."""
     joined: frozenset[str] | None = None
-    """Nodes that have been ready, as far as this process knows; None before the first pass. Other nodes just join."""
+    """Nodes that have been ready with accelerators, as far as this process knows; None before the first pass. Other
+    nodes just join."""
 
 
 def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Health:
@@ -60,15 +65,23 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
     if snapshot.stale or silence.all_silent:
         return _frozen_health(members, state, silence.all_silent, now)
     resource = snapshot.pool.spec.accelerator.resource_name
-    times = Times(spec.sustain_seconds, spec.clear_seconds)
+    times = Times(
+        sustain=spec.sustain_seconds,
+        clear=spec.clear_seconds,
+        silence=snapshot.pool.spec.failover.silence_seconds,
+        device_gone=spec.device_gone_seconds,
+    )
     holes = black_holes(snapshot.failures, members, spec.black_holes, resource, now)
     rules = rules_of(spec, snapshot.pool.name, resource)
-    inspection = NodeInspection(rules, times, silence.silent, holes.failed_pods, state, now)
+    inspection = NodeInspection(rules, times, silence, holes.failed_pods, state, now)
+    counted = {name: inspection.inspect(name, infos) for name, infos in members.items()}
     providers = {
         name: provider_health(
-            inspection.inspect(name, infos),
+            counted[name],
             inspection.faults,
-            ProviderHeartbeats(snapshot.heartbeats, silence, infos),
+            ProviderHeartbeats(
+                snapshot.heartbeats, silence, infos, snapshot.read_live, now, opens_by_failure(state.breaker(name))
+            ),
             resource,
             spec,
         )
@@ -82,17 +95,25 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         next_silent = None
     suspect = frozenset[str]()
     if any_silent:
-        suspect = suspect_providers(members, snapshot.heartbeats, silence, spec.silent_percent)
-    if suspect:
+        joined = {name: nodes.infos for name, nodes in counted.items()}
+        suspect = suspect_providers(joined, snapshot.heartbeats, silence, spec.silent_percent)
+    to_read = frozenset[str]().union(*(health.to_read for health in providers.values()))
+    if suspect or to_read:
         while_silent = now + SUSPECT_SECONDS
     of_faults = (recheck_at(fault, times) for fault in inspection.faults.values())
     return Health(
         nodes=inspection.faults,
         providers=providers,
         recheck_at=soonest(now, [next_silent, holes.recheck_at, while_silent, *of_faults]),
-        suspect=suspect,
+        suspect=suspect | {name for name, health in providers.items() if health.to_read},
+        to_read=to_read,
         joined=frozenset(inspection.joined),
     )
+
+
+def opens_by_failure(breaker: Breaker) -> bool:
+    """Say whether a failure of the provider opens its breaker: it is not open, or is open only by hand."""
+    return breaker.state is not BreakerState.OPEN or breaker.reason is Reason.DRAINED
 
 
 def _frozen_health(members: Members, state: PoolState, all_silent: str, now: float) -> Health:

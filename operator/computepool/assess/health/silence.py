@@ -6,9 +6,11 @@ heartbeats of the cluster stop at once, the fault is on the operator's side (inv
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 LATE_SHARE: Final = 0.55
 """A node is late when its last heartbeat is older than this share of `silent_seconds`. With the default, that is longer
@@ -29,6 +31,22 @@ class Silence(msgspec.Struct, frozen=True):
     """Why no verdict can be trusted, for people; empty while verdicts can be trusted."""
     recheck_at: float | None = None
     """When the next node falls silent, unless its heartbeat comes before."""
+    heartbeats: Mapping[str, float] = MappingProxyType({})
+    """By node: the time of the last heartbeat."""
+    listening_since: float = 0.0
+
+    def dark_since(self, node: str, unknown_since: float | None) -> float:
+        """Return since when nothing is heard of a node that is silent, or whose status is Unknown.
+
+        `unknown_since`: since when this process sees the status Unknown; None for any other status. Kubernetes comes
+        to that status by the node's Lease too. A heartbeat after that contradicts the status.
+        """
+        heard = self.heartbeats.get(node)
+        if heard is None:
+            return 0.0 if unknown_since is None else unknown_since
+        if unknown_since is None or heard > unknown_since:
+            return max(heard, self.listening_since)
+        return min(max(heard, self.listening_since), unknown_since)
 
 
 def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_seconds: int, now: float) -> Silence:
@@ -36,17 +54,19 @@ def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_s
 
     `heartbeats`: by node, the time of the last one; `silent_seconds`: after how long a node is silent, 0 for never.
     """
+    heard = Silence(heartbeats=heartbeats, listening_since=listening_since)
     if not heartbeats or not silent_seconds:
-        return Silence()
+        return heard
     latest_silent = now - silent_seconds
     if listening_since > latest_silent:
-        return Silence(beating=len(heartbeats), recheck_at=listening_since + silent_seconds)
+        return replace(heard, beating=len(heartbeats), recheck_at=listening_since + silent_seconds)
     silent = frozenset(name for name, at in heartbeats.items() if at <= latest_silent)
     if len(silent) == len(heartbeats):
-        return Silence(all_silent=_all_silent(len(silent), silent_seconds))
+        return replace(heard, all_silent=_all_silent(len(silent), silent_seconds))
     oldest = min(at for at in heartbeats.values() if at > latest_silent)
     late = _last_seen(heartbeats, latest_silent, now - LATE_SHARE * silent_seconds) if silent else frozenset()
-    return Silence(silent, late, len(heartbeats) - len(silent), recheck_at=oldest + silent_seconds)
+    beating = len(heartbeats) - len(silent)
+    return replace(heard, silent=silent, late=late, beating=beating, recheck_at=oldest + silent_seconds)
 
 
 def _last_seen(heartbeats: Mapping[str, float], after: float, until: float) -> frozenset[str]:

@@ -9,6 +9,9 @@ leave a flapping node whenever its fault is present.
 
 A black hole is a fault for new pods only. Pods that are ready there stay, also if so many nodes are black holes that
 the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
+
+Some faults keep new pods off long before running pods leave (`assess/health/hysteresis.py`): a silent link is not a
+dead provider, and a device plugin that is away is not a lost device.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,10 +20,10 @@ from typing import Final
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.decide.context import Context
+from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
 from computepool.decide.move.eligibility import NAMED, may_fail_its_job
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
-from computepool.decide.quarantine import offers
+from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.cluster import Node, NodeInfo, Pod
 from computepool.model.moves import MoveKind
@@ -30,8 +33,6 @@ from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
-DEAD_AFTER_SECONDS: Final = 90.0
-"""A node whose heartbeat has been silent for this long counts as dead."""
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 """The taint by which a person confirms that a node has stopped. Kubernetes then removes terminating pods from it."""
 FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.DRAINED})
@@ -67,35 +68,30 @@ def gives_up(supply: Supply) -> bool:
 
 
 def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
-    """Say whether a pod should leave its node now, because of the node or of its provider."""
-    if _harms(_present_fault(assessment, supply, pod.node), pod):
+    """Say whether a bound pod should leave now, because of its node or of its provider."""
+    fault = _fault_of(assessment, supply, pod.node)
+    if _drives_out(fault, pod):
         return True
     if not gives_up(supply):
         return False
-    if supply.provider.drain:
-        return True
-    # A failed provider may have recovered. Then its nodes only stay in quarantine.
-    health = assessment.health.providers[supply.provider.name]
-    recovers = pod.node in supply.unhealthy and _present_fault(assessment, supply, pod.node) is None
-    return health.troubled and not recovers and not health.starts_none
+    # A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
+    confirmed = assessment.health.providers[supply.provider.name].confirmed
+    return supply.provider.drain or (confirmed and (fault is None or fault.present))
 
 
-def _harms(fault: NodeFault | None, pod: Pod) -> bool:
-    """Say whether a node's fault is one for a pod on it."""
-    return fault is not None and not (pod.ready and fault.reason is Reason.BLACK_HOLE)
+def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
+    """Say whether an unhealthy node's fault is reason enough for the pod to leave.
+
+    A pod that runs, or is about to, was given its accelerators before. So it stays until their absence is confirmed. A
+    pod whose containers fail to start may fail for want of accelerators. A black hole harms pods that are not ready.
+    """
+    if fault is None or not fault.present or (fault.reason is Reason.BLACK_HOLE and pod.ready):
+        return False
+    return fault.confirmed or (fault.reason in DEVICE_FAULTS and pod.failing and not pod.ready)
 
 
-def _only_new_pods_fail(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
-    """Say whether new pods fail on the node of a pod that stays, or on most nodes of its provider."""
-    fault = _present_fault(assessment, supply, pod.node)
-    black_hole = fault is not None and fault.reason is Reason.BLACK_HOLE
-    return black_hole or assessment.health.providers[supply.provider.name].starts_none
-
-
-def _present_fault(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
-    """Return the fault of an unhealthy node if it is still present."""
-    fault = _fault_of(assessment, supply, node)
-    return fault if fault is not None and fault.clear_since is None else None
+def _fault_on(planner: MovePlanner, candidate: MoveCandidate) -> NodeFault | None:
+    return _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
 
 
 def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
@@ -114,21 +110,19 @@ def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]
 
 def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> None:
     """Move one pod, or note why it stays."""
-    why = _why_it_stays(planner, candidate)
+    why, fault = _why_it_stays(planner, candidate), _fault_on(planner, candidate)
     if why is not None:
-        planner.blocked.add(candidate.pod, why)
+        awaited = fault is not None and fault.present and why is Reason.AWAITING_VERDICT
+        planner.blocked.add(candidate.pod, why, until=fault.confirm_at if fault is not None and awaited else None)
         return
-    lost = _is_lost(planner, candidate, unknown_since)
+    lost, dead = _is_lost(planner, candidate, unknown_since), _is_dead(planner, candidate)
     if not lost and _keeps_name(planner, candidate):
         planner.blocked.add(candidate.pod, Reason.LOST_NODE)
         return
-    dead = is_dead(planner.context, candidate.info.node)
     if not dead and may_fail_its_job(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
-        planner.blocked.recheck(_dead_at(planner.context, candidate.info.node))
         return
-    fault = _present_fault(planner.context.assessment, candidate.supply, candidate.info.node.name)
-    drain = candidate.supply.provider.drain and fault is None
+    drain = candidate.supply.provider.drain and not _drives_out(fault, candidate.pod)
     if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
         return
     target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0
@@ -152,15 +146,25 @@ def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | No
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY
-    harmed = _harms(_present_fault(context.assessment, supply, node.name), candidate.pod)
-    if not harmed and (policy is not RunningPods.MOVE or not in_trouble(context.assessment, supply, candidate.pod)):
-        unaffected = _only_new_pods_fail(context.assessment, supply, candidate.pod)
-        return Reason.UNAFFECTED if unaffected else Reason.RECOVERING
+    fault = _fault_of(context.assessment, supply, node.name)
+    leaves_provider = policy is RunningPods.MOVE and in_trouble(context.assessment, supply, candidate.pod)
+    if not leaves_provider and not _drives_out(fault, candidate.pod):
+        return _why_it_need_not_leave(context.assessment, supply, fault)
     if _awaits_verdict(planner, candidate):
         return Reason.AWAITING_VERDICT
-    if not offers(candidate.info, context.resource):
+    if not may_take_pods(supply, candidate.info, context.resource):
         return None
     return _why_it_would_return(candidate.pod, node, context.spec.mode)
+
+
+def _why_it_need_not_leave(assessment: Assessment, supply: Supply, fault: NodeFault | None) -> Reason:
+    """Return why nothing drives a pod out. `fault`: its node's."""
+    health = assessment.health.providers[supply.provider.name]
+    if fault is not None and fault.present:
+        return Reason.UNAFFECTED if fault.reason is Reason.BLACK_HOLE else Reason.AWAITING_VERDICT
+    if health.starts_none:
+        return Reason.UNAFFECTED
+    return Reason.AWAITING_VERDICT if fault is None and health.troubled else Reason.RECOVERING
 
 
 def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
@@ -176,28 +180,21 @@ def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether silence is the only fault: the node's status is good, and its provider has not failed."""
     if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
-    fault = _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
+    fault = _fault_on(planner, candidate)
     return fault is not None and fault.reason is Reason.NODE_SILENT
 
 
-def is_dead(context: Context, node: Node) -> bool:
+def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether the node has stopped for good, or is about to: its pods lose nothing more by an eviction.
 
-    Its status is Unknown, its heartbeat has been silent for DEAD_AFTER_SECONDS, or a taint announces its end. All other
-    faults are doubts: the pods may run on.
+    Nothing was heard of it for failover.silenceSeconds, or its end is announced. All other faults are doubts: the pods
+    may run on.
     """
-    dead_at = _dead_at(context, node)
-    if node.ready == "Unknown" or (dead_at is not None and context.now >= dead_at):
-        return True
-    return any(taint.key in context.spec.health.removal_taints for taint in node.taints)
-
-
-def _dead_at(context: Context, node: Node) -> float | None:
-    """Return when the node counts as dead if its heartbeat stays silent; None if its heartbeat was never seen."""
-    heard = context.snapshot.heartbeats.get(node.name)
-    if heard is None or not context.spec.health.silent_seconds:
-        return None
-    return max(heard, context.snapshot.listening_since) + DEAD_AFTER_SECONDS
+    fault = _fault_on(planner, candidate)
+    dark = fault is not None and fault.present and fault.confirmed and fault.reason in DARK_FAULTS
+    announced = fault is not None and fault.present and fault.reason is Reason.REMOVAL_ANNOUNCED
+    ends = {OUT_OF_SERVICE, *planner.context.spec.health.removal_taints}
+    return dark or announced or any(taint.key in ends for taint in candidate.info.node.taints)
 
 
 def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
@@ -205,8 +202,8 @@ def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     node = candidate.info.node
     if candidate.pod.owner_kind != NAMED or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
         return False
-    fault = _fault_of(planner.context.assessment, candidate.supply, node.name)
-    silent = fault is not None and fault.clear_since is None and fault.reason is Reason.NODE_SILENT
+    fault = _fault_on(planner, candidate)
+    silent = fault is not None and fault.present and fault.reason is Reason.NODE_SILENT
     return node.ready == "Unknown" or silent
 
 

@@ -133,10 +133,16 @@ class HealthSpec(ApiModel):
     Unknown, silence, an announced removal, and a black hole."""
     clear_seconds: Seconds = 120
     """Seconds without any fault after which an unhealthy node, or a failed provider, counts as healthy again."""
+    device_gone_seconds: Seconds = 1_800
+    """Seconds that accelerators of a node that is Ready must be gone before running pods leave the node, and before the
+    node counts towards a failure of its provider. New pods avoid the node from the beginning, and pods whose containers
+    fail to start leave it after `sustainSeconds`. Keep this longer than the rollout of a driver or a device plugin
+    takes on a node: a rollout takes the accelerators away while running pods keep theirs."""
     silent_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 25
     """Seconds without a heartbeat after which a node counts as silent. The heartbeat is the node's Lease, which is
     renewed every 10 s. A provider has failed when `silentPercent` of its nodes are silent while heartbeats of other
-    nodes go on. 0: no node counts as silent."""
+    nodes go on. New pods avoid it from then on; running pods leave after `failover.silenceSeconds`. 0: no node counts
+    as silent."""
     silent_percent: Percent = 80
     """Percent of a provider's nodes that must be silent for the provider to count as failed."""
     conditions: Annotated[tuple[NodeCondition, ...], Field(max_length=32)] = DEFAULT_CONDITIONS

@@ -49,6 +49,12 @@ class Failover(ApiModel):
     """Limit for the pool's moves under way at once: pods that were evicted and whose replacements are not bound yet."""
     per_minute: Moves | None = 60
     """Limit for the evictions of the pool's pods in any minute."""
+    silence_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 90
+    """Seconds since the last heartbeats of a node, or of a provider's nodes, before running pods leave a node that is
+    silent or whose Ready condition is Unknown, or a provider that is silent. New pods avoid both much earlier: see
+    `health.silentSeconds`. Links between providers fail for a minute more often than providers fail, and pods run on
+    meanwhile. A shorter time makes failover faster, and evicts pods that would have survived a short outage of the
+    link. A time up to `health.silentSeconds`: running pods leave as soon as the silence counts."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
     """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. The operator
     tries again after 10 s at first, then less and less often, and finally about once a minute."""
