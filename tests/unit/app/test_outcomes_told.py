@@ -44,7 +44,7 @@ def test_a_move_is_told_by_where_its_replacement_went(
         second = {**nodes["n1"], "metadata": {"name": "n2", "labels": nodes["n1"]["metadata"]["labels"]}}
         server.create(NODES, {**second, "spec": {**second["spec"], "unschedulable": True}})
         server.create(PODS, owned("web", "n1"))
-        make_pool(server)
+        make_pool(server, failover={"silenceSeconds": 0})
         await until(lambda: conditions(server).get("Ready") == ("True", "Reconciled"), "it is dealt with")
         item = server.get(NODES, "n1")
         server.update(

@@ -22,8 +22,9 @@ DOUBTS: dict[str, dict[str, Any]] = {
     "most devices gone": {"gpus": 1, "capacity": 8},
     "a bad condition": {"conditions": {"XidError": "True"}},
 }
+UNKNOWN: dict[str, Any] = {"ready": "Unknown", "heard": NOW - 200, "unknown_since": {"n1": NOW - 150}}
 ENDS: dict[str, dict[str, Any]] = {
-    "unknown": {"ready": "Unknown"},
+    "unknown": UNKNOWN,
     "silent for long": {"heard": NOW - SILENCE_SECONDS},
     "out of service": {"taints": [OUT_OF_SERVICE]},
     "about to be removed": {"taints": [Taint("aws-node-termination-handler/spot-itn", "", "NoSchedule")]},
@@ -80,14 +81,14 @@ def named() -> Any:
     return owned("db-0", on="n1", owner_kind="StatefulSet", ready=True)
 
 
-@pytest.mark.parametrize("end", [{"ready": "Unknown"}, {"heard": NOW - 200}], ids=["unknown", "silent"])
+@pytest.mark.parametrize("end", [UNKNOWN, {"heard": NOW - 200}], ids=["unknown", "silent"])
 def test_a_pod_of_a_stateful_set_stays_where_its_name_is_taken_until_the_node_is_gone(end: dict[str, Any]) -> None:
     plan = off_nebius(named(), **end)
     assert (plan.moves, blocked(plan)) == ((), {"db-0": Reason.LOST_NODE})
 
 
 def test_a_pod_of_a_stateful_set_is_released_if_the_policy_says_so_and_not_before_its_time() -> None:
-    lost: dict[str, Any] = {"ready": "Unknown", "lost_pods": "Release"}
+    lost: dict[str, Any] = {"ready": "Unknown", "heard": NOW - 200, "lost_pods": "Release"}
     early = off_nebius(named(), unknown_since={"n1": NOW - 59}, **lost)
     assert stay_of(early, "db-0").reason is Reason.LOST_NODE
     assert early.recheck_at == NOW + 1
@@ -96,7 +97,7 @@ def test_a_pod_of_a_stateful_set_is_released_if_the_policy_says_so_and_not_befor
 
 
 @pytest.mark.parametrize(
-    "fields", [{"ready": "False"}, {"ready": "Unknown", "taints": [OUT_OF_SERVICE]}], ids=["answers", "out of service"]
+    "fields", [{"ready": "False"}, {**UNKNOWN, "taints": [OUT_OF_SERVICE]}], ids=["answers", "out of service"]
 )
 def test_a_pod_of_a_stateful_set_leaves_a_node_from_which_its_name_becomes_free(fields: dict[str, Any]) -> None:
     assert moved_to(off_nebius(named(), **fields)) == {"db-0": "aws"}

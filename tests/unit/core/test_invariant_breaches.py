@@ -119,7 +119,7 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
     ),
     "a move while all is held back": (4, replaced(held_back="2 of 3 have failed", moves=(move(WEB, "crusoe"),)), {}),
     "a ready pod leaves a black hole": (
-        4,
+        12,
         replaced(bursts=(), moves=(move(msgspec.structs.replace(WEB, ready=True), "crusoe"),)),
         {"nodes": HEALTHY, "seen": {"failures": REFUSED}},
     ),

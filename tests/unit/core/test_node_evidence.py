@@ -157,7 +157,7 @@ def test_ready_pods_leave_a_black_hole_that_has_another_fault_too() -> None:
     story.simulation.run(60)
     assert story.evicted == []
     story.cluster.update_node(hole, ready="Unknown")
-    story.simulation.run(60)
+    story.simulation.run(120)
     assert len(story.evicted) == 4
 
 
