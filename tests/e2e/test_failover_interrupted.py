@@ -159,7 +159,7 @@ def test_a_leader_that_is_told_to_stop_in_the_middle_of_the_move_leaves_the_rest
 ) -> None:
     with away(site, failover={"maxConcurrentMoves": 1}) as scene:
         _ = relay.standby
-        brisk.drain(site, scene.pool, SECOND)
+        scene.break_down(SECOND)
         scene.history.wait(scene.evicted, "the first eviction")
         assert relay.leader.terminate() == 0
         relay.pass_on()
@@ -170,7 +170,7 @@ def test_a_leader_that_is_told_to_stop_in_the_middle_of_the_move_leaves_the_rest
 def test_limits_of_a_minute_outlive_the_leader(relay: Relay, site: Site) -> None:
     with away(site, failover={"perMinute": 4}) as scene:
         _ = relay.standby
-        brisk.drain(site, scene.pool, SECOND)
+        scene.break_down(SECOND)
         brisk.wait_settled(site, {SECOND: COUNT - 4, THIRD: 4})
         relay.kill()
         relay.leader.wait_leading()
@@ -188,7 +188,7 @@ def test_a_leader_that_slept_past_its_lease_in_the_middle_of_a_move_writes_nothi
         with away(site, failover={"maxConcurrentMoves": 1}) as scene:
             # Nobody binds the first replacement: the leader falls asleep with most of the move before it.
             own.pause(SCHEDULER)
-            brisk.drain(site, scene.pool, SECOND)
+            scene.break_down(SECOND)
             scene.history.wait(scene.evicted, "the first eviction")
             leader.pause()
             slept = time.time()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 
 
 @contextmanager
-def at_home(site: Site, **spec: Any) -> Iterator[tuple[list[str], str, Recorder]]:
+def at_home(site: Site, count: int = COUNT) -> Iterator[tuple[list[str], str, Recorder]]:
     """A workload on the primary; the standby makes nodes on demand. Yields the primary's nodes, pool and history."""
     nodes = site.add_nodes(FIRST, 2, gpus=GPUS)
     # A node of no provider goes on, as other providers' nodes do in a cluster.
@@ -25,10 +24,10 @@ def at_home(site: Site, **spec: Any) -> Iterator[tuple[list[str], str, Recorder]
     on_demand = pools.provider(site, SECOND, capacity={"type": "OnDemand"})
     with (
         Recorder(site.api, site.namespace) as history,
-        pools.pool(site, [FIRST, on_demand], **brisk.spec(**spec)) as pool,
+        pools.pool(site, [FIRST, on_demand], **brisk.spec()) as pool,
     ):
-        site.create(work())
-        brisk.wait_settled(site, {FIRST: COUNT})
+        site.create(work(count))
+        brisk.wait_settled(site, {FIRST: count})
         yield nodes, pool["metadata"]["name"], history
 
 
@@ -49,13 +48,15 @@ def test_pods_of_a_dead_primary_leave_at_once_and_run_as_soon_as_there_are_nodes
 
 
 def test_of_pods_that_run_a_single_pod_goes_first_and_the_others_follow_its_node(site: Site) -> None:
-    with at_home(site) as (nodes, pool, history):
+    # The pods of one node find no place on the other, which breaks a moment later.
+    count = 2 * GPUS
+    with at_home(site, count) as (nodes, pool, history):
         site.break_nodes(nodes)
-        brisk.wait_settled(site, {"": 1, FIRST: COUNT - 1})
+        brisk.wait_settled(site, {"": 1, FIRST: count - 1})
         pools.wait_condition(site, pool, "Degraded", "True", says=FIRST)
         assert len(history.evicted("work")) == 1
         make_node(site)
         # The node takes the first pod and as many others as have room. The next pod goes ahead to the next node.
-        brisk.wait_settled(site, {"": 1, SECOND: GPUS, FIRST: COUNT - GPUS - 1})
+        brisk.wait_settled(site, {"": 1, SECOND: GPUS, FIRST: count - GPUS - 1})
         make_node(site)
-        brisk.wait_settled(site, {SECOND: COUNT})
+        brisk.wait_settled(site, {SECOND: count})

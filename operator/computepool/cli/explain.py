@@ -12,6 +12,7 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.cli.cluster_view import NotFoundError, View
 from computepool.cli.console import make_table
+from computepool.cli.refused_evictions import Refusal
 from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
@@ -129,8 +130,11 @@ def _running(pod: Pod, assessment: Assessment, plan: Plan, view: View, *, observ
     if (blocked := _about(pod, plan.blocked)) is not None:
         healthy = not supply.provider.primary and supply.breaker.closed and pod.node not in supply.unhealthy
         wish = "may come home" if healthy else "should leave it"
-        headline = f"{runs}, {wish}, and stays{_at_most(blocked.until, view.now)}."
-        return Explanation(headline, _main_reason(blocked), _rows(blocked.rejected), notes)
+        headline = f"{runs}, {wish}, and stays{_at_least(blocked.until, view.now)}"
+        if (refusal := _active_refusal(pod, view)) is not None:
+            headline += f", and its eviction has been refused for {span(max(0.0, view.now - refusal.since))}"
+            notes = (*notes, *filter(None, [refusal.note]))
+        return Explanation(f"{headline}.", _main_reason(blocked), _rows(blocked.rejected), notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.provider.primary else Reason.RUNS_ON_STANDBY
     return Explanation(f"{runs}.", reason, notes=notes)
 
@@ -141,7 +145,7 @@ def _moving(runs: str, move: Move, view: View, notes: tuple[str, ...], *, observ
         return Explanation(f"{runs}; would be moved to {place}.", move.reason, notes=notes)
     if view.refusals is None:
         notes = (*notes, _EVENTS_FORBIDDEN)
-    elif (refusal := view.refusals.get(move.pod.uid)) is not None and refusal.is_active(view.now):
+    if (refusal := _active_refusal(move.pod, view)) is not None:
         seconds = max(0.0, view.now - refusal.since)
         headline = (
             f"{runs}; to be moved to {place}, and its eviction has been refused for {span(seconds)}: "
@@ -149,6 +153,12 @@ def _moving(runs: str, move: Move, view: View, notes: tuple[str, ...], *, observ
         )
         return Explanation(headline, Reason.EVICTION_REFUSED, notes=(*notes, *filter(None, [refusal.note])))
     return Explanation(f"{runs}; about to be moved to {place}.", move.reason, notes=notes)
+
+
+def _active_refusal(pod: Pod, view: View) -> Refusal | None:
+    """Return how the pod's eviction is refused; None if it is not, as far as events tell."""
+    refusal = (view.refusals or {}).get(pod.uid)
+    return refusal if refusal is not None and refusal.is_active(view.now) else None
 
 
 def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation:
@@ -170,6 +180,10 @@ def _about(pod: Pod, decisions: Iterable[_Decision]) -> _Decision | None:
 
 def _rows(rejected: Iterable[tuple[str, Reason]]) -> tuple[Row, ...]:
     return tuple((provider, str(reason), reason.help) for provider, reason in rejected)
+
+
+def _at_least(until: float | None, now: float) -> str:
+    return f", at least {span(until - now)} more" if until and until > now else ""
 
 
 def _at_most(until: float | None, now: float) -> str:

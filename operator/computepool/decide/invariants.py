@@ -19,7 +19,7 @@ from computepool.decide.context import Context
 from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, SHARE, owned_pods
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
-from computepool.model.accelerators import request_of, requested_by
+from computepool.model.accelerators import accelerators_of, request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
@@ -99,7 +99,9 @@ def _only_what_fits(checked: _Checked) -> Iterable[Breach]:
         supply = checked.context.assessment.supply(name)
         preempting = [burst.pod for burst in checked.plan.bursts if burst.provider == name and _preempts(burst)]
         beside = amount - requested_by(preempting, checked.context.resource)
-        free = 0 if supply is None else supply.free
+        # A pod that names its node may go to a node that is closed to the other pods of the pool.
+        usable = () if supply is None else supply.usable
+        free = sum(accelerators_of(info, checked.context.resource).free for info in usable)
         lower = _lower_priority(supply, preempting, checked.context.resource) if supply is not None else 0
         full = beside > free or amount > free + lower
         if name not in checked.providers or (not checked.providers[name].kind.before_room and full):

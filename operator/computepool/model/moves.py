@@ -276,11 +276,16 @@ class PodMove(msgspec.Struct, frozen=True):
         return self.outcome in STARTING or (self.outcome is Outcome.NOT_REPLACED and not self.by_choice)
 
     @property
+    def is_unreplaced(self) -> bool:
+        """Whether the pod was let go, or may be at any moment, and its replacement is not bound."""
+        return self.counts and self.outcome in OPEN | UNREPLACED
+
+    @property
     def is_followed(self) -> bool:
         """Whether it is remembered for FOLLOWED_SECONDS, because its end is not known yet."""
         if not self.let_go or not self.pod.owner:
             return False
-        late = self.by_choice and self.outcome is Outcome.NOT_REPLACED
+        late = self.outcome is Outcome.NOT_REPLACED and (self.by_choice or self.room_seconds > 0.0)
         return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED)
 
     @property

@@ -159,10 +159,10 @@ class Reason(StrEnum):
     )
 
     # --- a running pod is moved, or should be and stays
-    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is unhealthy, and another node has room for the pod."
+    LEAVES_SICK_NODE = "LeavesSickNode", "The pod's node is unhealthy, and another node takes the pod."
     LEAVES_PROVIDER = (
         "LeavesProvider",
-        "The pod's provider has failed or is drained, and another provider has room for the pod.",
+        "The pod's provider has failed or is drained, and another provider takes the pod.",
     )
     LOST_NODE = (
         "LostNode",
@@ -327,13 +327,13 @@ class Reason(StrEnum):
     )
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",
-        "The provider did not bind a pod with the same requests and selectors in time, so such pods are not sent there "
-        "until a back-off is over. Other pods are.",
+        "The provider did not bind a pod with the same requests and selectors in time. Until a back-off is over, such "
+        "pods are sent only to places that exist there. Other pods are sent as before.",
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
-        "Several pods of the workload have failed on the provider, so its next pods are not sent there until a "
-        "back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
+        "Pods of the workload fail on the provider, and more of them than are ready there. Its next pods are not sent "
+        "there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

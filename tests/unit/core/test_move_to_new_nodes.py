@@ -120,6 +120,72 @@ def test_a_move_is_under_way_for_as_long_as_its_new_node_may_take() -> None:
     assert (move.stage, move.is_under_way(simulation.clock.now)) == ("Left", True)
 
 
+def test_a_second_provider_on_demand_lets_no_second_pod_go_ahead() -> None:
+    crusoe = provider("crusoe", on_demand=True, timeout=TIMEOUT)
+    pool_with = pool(
+        provider("aws"),
+        provider("nebius", on_demand=True, timeout=TIMEOUT),
+        crusoe,
+        health={"sustainSeconds": 0},
+        failover={"runningPods": "Move"},
+    )
+    simulation = Simulation(pool_with, [node("a0", 8), node("a1", 8)], NOW)
+    simulation.owners.create(PodTemplate(shape(1)), 12)
+    simulation.run(60)
+    fail(simulation, "False", "a0", "a1")
+    simulation.run(4 * TIMEOUT)
+    assert (waiting(simulation), running_on(simulation, "aws")) == (1, 11)
+
+
+def test_a_primary_that_makes_no_node_costs_a_single_pod() -> None:
+    of = pool(
+        provider("aws", on_demand=True, timeout=TIMEOUT),
+        provider("nebius"),
+        health={"sustainSeconds": 0},
+        failover={"runningPods": "Move"},
+    )
+    simulation = Simulation(of, [node("n0", 8), node("n1", 8)], NOW)
+    simulation.owners.create(PodTemplate(shape(1)), 12)
+    simulation.run(2 * TIMEOUT)
+    assert running_on(simulation, "nebius") == 12
+    fail(simulation, "False", "n0", "n1")
+    for _ in range(2):
+        simulation.run(2 * TIMEOUT)
+        simulation.operator.restart()
+        assert (waiting(simulation), running_on(simulation, "nebius")) == (1, 11)
+
+
+def test_an_owner_that_makes_no_replacement_loses_no_second_pod() -> None:
+    simulation = simulated()
+    simulation.owners.held = True
+    fail(simulation, "False", "a0", "a1")
+    simulation.run(4 * TIMEOUT)
+    assert (waiting(simulation), running_on(simulation, "aws")) == (0, 11)
+
+
+def test_a_pod_that_no_node_can_ever_take_keeps_no_smaller_pod_from_leaving() -> None:
+    simulation = simulated()
+    simulation.owners.create(PodTemplate(shape(64)), 1)
+    simulation.run(2 * TIMEOUT)
+    fail(simulation, "False", "a0", "a1")
+    simulation.run(20)
+    assert running_on(simulation, "aws") == 11
+    join(simulation, "n1")
+    join(simulation, "n2")
+    simulation.run(20)
+    assert running_on(simulation, "nebius") == 12
+
+
+def test_a_pod_that_names_its_node_stays_because_no_new_node_has_that_name() -> None:
+    of = pool(provider("aws"), provider("nebius", on_demand=True), failover={"silenceSeconds": 0})
+    nodes = [unhealthy_node("a1", ready="Unknown", labels={"kubernetes.io/hostname": "a1"})]
+    state = pool_state(node_faults=faults_of("a1", reason=Reason.NODE_UNKNOWN))
+    named = owned("web", on="a1", shaped=shape(1, selector={"kubernetes.io/hostname": "a1"}))
+    plan = decided(snapshot(of, nodes, [named]), state)
+    assert moved_to(plan) == {}
+    assert ("nebius", Reason.PINNED) in stay_of(plan, "web").rejected
+
+
 def test_a_free_place_anywhere_is_taken_before_a_new_node() -> None:
     of = pool(provider("aws"), provider("nebius", on_demand=True), provider("crusoe"), failover={"silenceSeconds": 0})
     nodes = [unhealthy_node("a1", ready="Unknown"), node("c1", 1)]

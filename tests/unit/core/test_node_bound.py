@@ -9,7 +9,7 @@ import pytest
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
-from computepool.model.taints import Toleration
+from computepool.model.taints import Taint, Toleration
 from tests.builders import node, pod, pool, provider, shape, snapshot, term
 from tests.unit.core.moving import CALM, moved_to, owned
 from tests.unit.core.passes import decided, holds, sent_to
@@ -112,3 +112,12 @@ def test_a_pod_that_names_a_node_of_a_standby_gets_the_standbys_toleration() -> 
     plan = decided(snapshot(pool(), [node("a1"), node("n1")], [named]))
     assert sent_to(plan) == {"named": "nebius"}
     assert plan.assessment.saturation.saturated is False
+
+
+def test_a_pod_that_names_a_node_behind_a_taint_of_its_own_team_is_sent_there() -> None:
+    team = Taint("team", "vision", "NoSchedule")
+    nodes = [node("a1"), node("n1"), node("n2", taints=[team], labels={"kubernetes.io/hostname": "n2"})]
+    tolerated = Toleration("team", "Equal", "vision", "NoSchedule")
+    mine = pod("mine", shaped=shape(1, selector={"kubernetes.io/hostname": "n2"}, tolerations=[tolerated]))
+    plan = decided(snapshot(pool(), nodes, [pod("x", 8, on="a1"), pod("y", 8, on="n1"), mine, pod("ordinary")]))
+    assert sent_to(plan)["mine"] == "nebius"

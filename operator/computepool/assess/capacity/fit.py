@@ -208,7 +208,9 @@ class Packer:
         admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
         if not admitting:
             present_only = self.supply.nodes and not provider.kind.before_room
-            return Reason.PINNED if present_only or provider.contradicts(shape) else self._no_room()
+            # No new node has the name that the pod asks for.
+            pinned = present_only or shape.only_node is not None or provider.contradicts(shape)
+            return Reason.PINNED if pinned else self._no_room()
         tolerations = shape.tolerations + provider.tolerations
         # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
         lasting = [[taint for taint in self._once_ready(node) if not _is_transient(taint)] for node in admitting]

@@ -20,7 +20,7 @@ from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.capacity.fit import Packer
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.assess.demand.overflow import in_order
+from computepool.assess.demand.overflow import FULL, in_order
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
@@ -108,7 +108,8 @@ class Account:
             for provider in context.standbys
             if provider.limit is not None
         }
-        self._awaiting_room: set[str] = set()
+        # By provider: the smallest request, in thousandths, of a pod that waits there for a node.
+        self._awaiting_room: dict[str, int] = {}
         self._money = budget.remaining
         self._budget_refused = self._money is not None and self._money <= 0
         self._home_savepoint = 0
@@ -141,7 +142,7 @@ class Account:
         if why is not None:
             return why
         if not terms.place:
-            self._awaiting_room.add(provider.name)
+            self._note_awaiting(requests, provider)
         if not terms.counted:
             self._charge(requests, provider)
             self._note_trials(requests, provider)
@@ -156,14 +157,14 @@ class Account:
     def note_overdue(self, pod: Pod, provider: Provider) -> None:
         """Note that the provider did not bind a pod in time that still waits: it may make no more nodes."""
         if not pod.shape.unmodelled:
-            self._awaiting_room.add(provider.name)
+            self._note_awaiting([PlaceRequest(pod)], provider)
 
     @contextmanager
     def trial(self) -> Iterator[Trial]:
         """Roll back the reservations made inside, unless the trial is committed."""
         trial = Trial()
         savepoints = {name: packer.savepoint() for name, packer in self._packers.items()}
-        sets = set(self._canaries), set(self._awaiting_room), set(self._tried)
+        sets = set(self._canaries), dict(self._awaiting_room), set(self._tried)
         before = self._money, self._budget_refused, dict(self._allowance), *sets
         try:
             yield trial
@@ -223,9 +224,16 @@ class Account:
         """Say whether the scheduler can preempt pods of lower priority on the primary for the pod."""
         return self._packer(self._context.primary).can_preempt(pod.shape, pod.priority)
 
-    def awaits_room(self, provider: Provider) -> bool:
-        """Say whether a pod waits for a node that the provider has yet to make, or has not made in time."""
-        return provider.name in self._awaiting_room
+    def awaits_room(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether another pod waits for a node that the provider has yet to make, or has not made in time.
+
+        Only pods that request as much as this pod, or less, tell of its chances.
+        """
+        amounts = [self._awaiting_room[provider.name]] if provider.name in self._awaiting_room else []
+        if provider.primary:
+            overflow = self._context.assessment.demand.overflow
+            amounts += [request_of(entry.pod, self._context.resource) for entry in overflow if entry.why in FULL]
+        return min(amounts, default=inf) <= request_of(pod, self._context.resource)
 
     def free_on_primary(self) -> int:
         """Return how many thousandths of the accelerator the primary has free beside all reservations."""
@@ -278,7 +286,7 @@ class Account:
     def _take_places(self, requests: Sequence[PlaceRequest], provider: Provider, terms: Terms) -> Reason | None:
         packer = self._packer(provider)
         savepoint = packer.savepoint()
-        waits = False
+        waiting: list[PlaceRequest] = []
         for request in requests:
             pod = request.pod
             if packer.place_preempting(pod.shape, pod.priority) if terms.preempting else packer.place(pod.shape):
@@ -288,10 +296,14 @@ class Account:
                 if len(requests) > 1:
                     packer.rollback(savepoint)
                 return why
-            waits = True
-        if waits:
-            self._awaiting_room.add(provider.name)
+            waiting.append(request)
+        self._note_awaiting(waiting, provider)
         return None
+
+    def _note_awaiting(self, requests: Iterable[PlaceRequest], provider: Provider) -> None:
+        for request in requests:
+            amount = request_of(request.pod, self._context.resource)
+            self._awaiting_room[provider.name] = min(amount, self._awaiting_room.get(provider.name, amount))
 
     def _charge(self, requests: Sequence[PlaceRequest], provider: Provider) -> None:
         if provider.name in self._allowance:

@@ -35,6 +35,7 @@ BURST_REASONS: Final = (
     Reason.PINNED,
     Reason.TAINTED,
     Reason.TOO_LARGE,
+    Reason.SENT_TO_PREEMPT,
 )
 """The reasons that a burst may have."""
 

@@ -26,7 +26,7 @@ from computepool.decide.move.owner_history import OwnerHistory
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.cluster import NodeInfo, Pod
-from computepool.model.moves import MoveKind, is_by_choice
+from computepool.model.moves import OPEN, MoveKind, is_by_choice
 from computepool.model.reasons import Reason
 
 Rejected = tuple[tuple[str, Reason], ...]
@@ -133,15 +133,16 @@ class MovePlanner:
     def reserve_new_node(self, candidate: MoveCandidate, rejected: Rejected, *, in_turn: bool) -> Provider | Rejected:
         """Choose the first provider that makes a node for the pod, among the providers that are only full.
 
-        `rejected`: by `reserve_target`; `in_turn`: the pod runs, so it waits while other pods wait for a node there.
-        If there is no such provider, return all rejections.
+        `rejected`: by `reserve_target`; `in_turn`: the pod runs, so it waits until the pod before it has its node, and
+        while other pods wait for a node there. If there is no such provider, return all rejections.
         """
         by_name = {target.name: target for target in self.targets}
+        goes_ahead = in_turn and self._another_goes_ahead(candidate.pod)
         updated: list[tuple[str, Reason]] = []
         for name, full in rejected:
             target, why = by_name[name], full
             if full in FULL and target.kind.before_room:
-                waits = in_turn and self.account.awaits_room(target)
+                waits = in_turn and (goes_ahead or self.account.awaits_room(candidate.pod, target))
                 found = Reason.AWAITING_NODES if waits else self._why_not(candidate, target, MOVED_TO_NEW_NODE)
                 if found is None:
                     return target
@@ -174,6 +175,18 @@ class MovePlanner:
     def cost(self, candidate: MoveCandidate) -> Decimal:
         """Return the pod's hourly cost on its provider."""
         return cost_of(candidate.supply.provider, candidate.pod, self.context.resource)
+
+    def _another_goes_ahead(self, pod: Pod) -> bool:
+        """Say whether a pod was moved to a new node, wherever it was meant to be, and its replacement is not bound.
+
+        If no replacement is seen in time, only the same owner waits: the owner may have been scaled down.
+        """
+        return any(move.room_seconds for move in self.moves) or any(
+            move.room_seconds
+            and move.is_unreplaced
+            and (move.outcome in OPEN or bool(move.replacement) or move.pod.owner == pod.owner)
+            for move in self.context.snapshot.moves
+        )
 
     def _why_not(self, candidate: MoveCandidate, target: Provider, terms: Terms) -> Reason | None:
         pod = candidate.pod

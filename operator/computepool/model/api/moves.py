@@ -35,8 +35,8 @@ class LostPods(StrEnum):
 
 
 class Failover(ApiModel):
-    """How running pods leave failing nodes and providers. They leave by eviction, and only if another provider has room
-    for them; only `lostPods` allows deletion.
+    """How running pods leave failing nodes and providers. They leave by eviction, and only if another node has room for
+    them or a provider makes a node; only `lostPods` allows deletion.
 
     A pod without a controller stays unless its annotation computepool.io/movable is "true". A pod whose annotation is
     "false" always stays.
