@@ -280,8 +280,13 @@ class PodMove(msgspec.Struct, frozen=True):
         """Whether it is remembered for FOLLOWED_SECONDS, because its end is not known yet."""
         if not self.let_go or not self.pod.owner:
             return False
-        late = self.by_choice and self.outcome is Outcome.NOT_REPLACED
+        late = self.outcome is Outcome.NOT_REPLACED and (self.by_choice or bool(self.replacement))
         return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED)
+
+    @property
+    def has_waiting_replacement(self) -> bool:
+        """Whether the pod that replaces it is seen, and not bound."""
+        return self.let_go and self.outcome in UNREPLACED and bool(self.replacement)
 
     @property
     def given_up_at(self) -> float:
