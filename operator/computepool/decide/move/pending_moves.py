@@ -39,6 +39,8 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     under_way: tuple[PodMove, ...]
     """Moves whose replacement is not bound yet."""
+    limited: tuple[PodMove, ...]
+    """Moves under way that limits count."""
     awaiting: tuple[PodMove, ...]
     """Moves whose replacement is not seen yet, or is seen and no demand yet. Its place is kept."""
     replacing: frozenset[str]
@@ -56,12 +58,12 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     def count(self, kinds: Kinds) -> int:
         """Return how many moves of these kinds are under way."""
-        known = sum(1 for move in self.under_way if move.kind in kinds)
+        known = sum(1 for move in self.limited if move.kind in kinds)
         return known + sum(1 for _, kind in self.unknown if kind in kinds)
 
     def ends(self, kinds: Kinds) -> float | None:
         """Return when the first move of these kinds stops counting at the latest; None if that is unknown."""
-        ends = [move.pending_until for move in self.under_way if move.kind in kinds and not move.unanswered]
+        ends = [move.pending_until for move in self.limited if move.kind in kinds and not move.unanswered]
         ends += [at + PENDING_SECONDS for at, kind in self.unknown if kind in kinds]
         return min(ends, default=None)
 
@@ -73,7 +75,7 @@ def pending_moves(snapshot: Snapshot, demand: Demand, recent_moves: RecentMoves,
     earlier = [(at, kind) for at, kind in recent_moves if at < snapshot.moves_since and now < at + PENDING_SECONDS]
     waiting = [move for move in snapshot.moves if move.has_waiting_replacement]
     if not recent and not earlier and not waiting:
-        return PendingMoves((), (), frozenset(), frozenset(), frozenset(), refused, ())
+        return PendingMoves((), (), (), frozenset(), frozenset(), frozenset(), refused, ())
     under_way = tuple(move for move in recent if move.is_under_way(now))
     no_demand = {hold.pod.uid for hold in demand.held if hold.reason in NO_DEMAND} if waiting else set()
     awaiting = [move for move in under_way if not move.replacement]
@@ -83,6 +85,7 @@ def pending_moves(snapshot: Snapshot, demand: Demand, recent_moves: RecentMoves,
     kept = uids.union(move.pod.uid for move in awaiting)
     return PendingMoves(
         under_way=under_way,
+        limited=tuple(move for move in under_way if move.is_limited(now)),
         awaiting=tuple(awaiting),
         replacing=frozenset(move.replacement for move in waiting if move.target != home),
         returning=frozenset(
