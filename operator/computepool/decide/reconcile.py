@@ -55,7 +55,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
     context = Context(snapshot, assessment, state, now)
 
     # 4. Open the account. Earlier promises take their places first.
-    pending = pending_moves(snapshot, state.recorded.recent_moves, now)
+    pending = pending_moves(snapshot, assessment.demand, state.recorded.recent_moves, now)
     budget = budget_account(context)
     opened = open_account(context, budget, pending, assessment.label_keys | move_label_keys(context))
 

@@ -285,8 +285,14 @@ class PodMove(msgspec.Struct, frozen=True):
         """Whether it is remembered for FOLLOWED_SECONDS, because its end is not known yet."""
         if not self.let_go or not self.pod.owner:
             return False
-        late = self.outcome is Outcome.NOT_REPLACED and (self.by_choice or self.room_seconds > 0.0)
+        awaited = self.by_choice or self.room_seconds > 0.0 or bool(self.replacement)
+        late = self.outcome is Outcome.NOT_REPLACED and awaited
         return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED)
+
+    @property
+    def has_waiting_replacement(self) -> bool:
+        """Whether the pod that replaces it is seen, and not bound."""
+        return self.let_go and self.outcome in UNREPLACED and bool(self.replacement)
 
     @property
     def given_up_at(self) -> float:
@@ -297,17 +303,21 @@ class PodMove(msgspec.Struct, frozen=True):
     def pending_until(self) -> float:
         """Until when limits count it while its replacement is not bound.
 
-        A forced move does not wait for its pod: pods on dead nodes never end, and the other pods have to leave too.
+        It does not wait for its pod: pods on dead nodes never end, and no long grace period may keep other pods there.
         """
-        return self.given_up_at if self.by_choice else self.at + self._patience
+        return self.at + self._patience
 
     @property
     def _patience(self) -> float:
         return max(PENDING_SECONDS, self.room_seconds)
 
     def is_recent(self, now: float) -> bool:
-        """Say whether no other decision about the pod is due."""
-        return self.unanswered or (self.let_go and now < self.pending_until)
+        """Say whether no other decision about the pod is due. A move by choice waits for its pod to end."""
+        return self.unanswered or (self.let_go and now < (self.given_up_at if self.by_choice else self.pending_until))
+
+    def is_limited(self, now: float) -> bool:
+        """Say whether limits of moves at once count it."""
+        return self.is_under_way(now) and (self.unanswered or now < self.pending_until)
 
     def is_under_way(self, now: float) -> bool:
         """Say whether the replacement is still awaited."""

@@ -31,9 +31,10 @@ def account_of(
     """An account as a pass opens it, and the providers by name."""
     of = pool(*providers, **spec)
     seen = snapshot(of, NODES if nodes is None else nodes)
-    context = Context(seen, assess(seen, state or PoolState(), NOW), state or PoolState(), NOW)
+    assessment = assess(seen, state or PoolState(), NOW)
+    context = Context(seen, assessment, state or PoolState(), NOW)
     budget = budget_account(context)
-    made = open_account(context, budget, pending_moves(seen, (), NOW), frozenset()).account
+    made = open_account(context, budget, pending_moves(seen, assessment.demand, (), NOW), frozenset()).account
     return made, {target.name: target for target in (context.primary, *context.standbys)}
 
 

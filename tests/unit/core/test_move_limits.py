@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from computepool.model.moves import MoveKind, Request
+from computepool.model.moves import MoveKind, PodMove, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState
-from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, snapshot
-from tests.unit.core.moving import faults_of, owned, stay_of, unhealthy_node
+from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, snapshot
+from tests.unit.core.moving import CALM, QUARANTINE, faults_of, owned, stay_of, unhealthy_node
 from tests.unit.core.passes import Decided, decided
 
 UNWELL = pool_state(node_faults=faults_of("n1"))
@@ -54,6 +54,46 @@ def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(a
     assert [move.pod.name for move in plan.moves] == ["p3"]
     assert plan.recheck_at is None or plan.recheck_at > NOW
     assert [move.pod.name for move in passed(at_once=9, per_minute=5, moves=queued).moves] == ["p3", "p4"]
+
+
+def ends_late(index: int, *, ago: float, **fields: Any) -> PodMove:
+    """A move of a pod that takes an hour to end, and is replaced only then."""
+    move: PodMove = gone(index, ago=ago)
+    return msgspec.structs.replace(move, ends_by=NOW - ago + 3600, **fields)
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_move_counts_no_longer_because_its_pod_takes_long_to_end(drain: bool) -> None:
+    def moved(ago: float) -> int:
+        flown = tuple(ends_late(index, ago=ago, drain=drain) for index in range(4))
+        ending = [msgspec.structs.replace(move.pod, node="a1", deleting=move.ends_by) for move in flown]
+        return len(passed(*ending, moves=flown).moves)
+
+    assert (moved(119), moved(121)) == (0, 4)
+
+
+def test_pods_that_take_long_to_end_do_not_keep_all_others_from_coming_home() -> None:
+    flown = tuple(ends_late(index, ago=121, kind=MoveKind.FAILBACK) for index in range(2))
+    ending = [msgspec.structs.replace(move.pod, node="n1", deleting=move.ends_by) for move in flown]
+    at_home = owned("web", on="n1", owner="rs-web", ready=True)
+    of = pool(failback={"policy": "WhenStable", "maxConcurrentMoves": 2})
+    plan = decided(snapshot(of, [node("a1"), node("n1")], [at_home, *ending], moves=flown), CALM)
+    assert [move.pod.name for move in plan.moves] == ["web"]
+
+
+def test_pods_that_have_to_leave_go_before_pods_of_a_drained_provider() -> None:
+    of = pool(
+        provider("aws"),
+        provider("nebius", drain=True),
+        provider("crusoe"),
+        failover={"runningPods": "Move", "maxConcurrentMoves": 2},
+    )
+    drained = [owned(f"d{index}", on="n1", owner=f"rd-{index}", priority=9, ready=True) for index in range(2)]
+    pods = [*drained, *(msgspec.structs.replace(one, node="c1") for one in LEAVING[:2])]
+    seen = snapshot(of, [node("a1", 16), node("n1", taints=[QUARANTINE]), unhealthy_node("c1")], pods)
+    plan = decided(seen, pool_state(node_faults=faults_of("c1")))
+    assert [move.pod.name for move in plan.moves] == ["p0", "p1"]
+    assert {move.pod.name: move.reason for move in plan.blocked} == dict.fromkeys(("d0", "d1"), Reason.AT_MOVE_LIMIT)
 
 
 def test_a_sibling_that_was_there_before_replaces_no_pod() -> None:

@@ -13,6 +13,8 @@ from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.moves import MoveKind, Outcome
 from computepool.model.reasons import Reason
 from computepool.model.state import UnsettledMove
+from computepool.simulate.owners import PodTemplate
+from computepool.simulate.simulation import Simulation
 from tests.builders import NOW, changed, node, pod_move, pool, provider, shape, snapshot
 from tests.unit.core.fleet import Fleet
 from tests.unit.core.moving import CALM, blocked, moved_to, owned, stay_of
@@ -30,11 +32,11 @@ def fleet(*nodes: Node, grace: float = 0.0, **spec: Any) -> Fleet:
     return Fleet(pool(provider("aws"), provider("nebius"), **{**options, **spec}), nodes, grace=grace)
 
 
-def drain(of: Fleet) -> None:
+def drain(of: Simulation) -> None:
     """A person takes nebius out of use."""
     spec = of.cluster.pool.spec
-    aws, nebius = spec.providers
-    providers = (aws, nebius.model_copy(update={"drain": True}))
+    aws, nebius, *others = spec.providers
+    providers = (aws, nebius.model_copy(update={"drain": True}), *others)
     of.cluster.pool = of.cluster.pool.model_copy(update={"spec": spec.model_copy(update={"providers": providers})})
     of.operator.store.put_pool(of.cluster.pool, of.clock.now)
 
@@ -309,6 +311,45 @@ def test_a_later_leader_waits_as_if_the_move_had_come_to_nothing() -> None:
     assert set(blocked(missing).values()) == {Reason.AWAITS_REPLACEMENT}
     starting = owned("new", on="a1", created=NOW - 390)
     assert home(*web(7), starting, state=later, moves_since=NOW - 5).moves == ()
+
+
+def test_a_later_leader_waits_the_whole_delay_again_after_moves_that_came_to_nothing() -> None:
+    def until(*, began: float, took_over: float, times: int = 1) -> float | None:
+        state = changed(CALM, unsettled={"rs-1": UnsettledMove(times, NOW - began, 8)})
+        stay = home(*web(), state=state, moves_since=NOW - took_over).blocked[0]
+        return stay.until if stay.reason is Reason.MOVE_FAILED else None
+
+    assert until(began=1005, took_over=5) == NOW - 5 + FIRST_DELAY_SECONDS
+    assert until(began=1005, took_over=5, times=2) == NOW - 5 + 2 * FIRST_DELAY_SECONDS
+    assert until(began=2000, took_over=301) is None
+    # Restarts do not hold it for ever.
+    assert until(began=DAY + 200, took_over=5) == NOW - 200 + FIRST_DELAY_SECONDS
+
+
+def test_a_restart_does_not_shorten_the_wait_after_a_move_that_ended_long_after_it_began() -> None:
+    crusoe = provider("crusoe", on_demand=True, timeout=900)
+    spec = pool(
+        *(provider("aws"), provider("nebius"), crusoe),
+        failback={"policy": "Never", "minDwellSeconds": 0},
+        failover={"runningPods": "Move"},
+        admission="Off",
+    )
+    of = Simulation(spec, [node("a1"), node("n1")], NOW)
+    (full,) = of.owners.create(PodTemplate(shape(8), movable=False), 1)
+    of.settle()
+    of.owners.create(PodTemplate(shape(1)), 4)
+    of.run(120)
+    drain(of)
+    begun = of.clock.now
+    of.run(1000)
+    assert len(of.operator.moved) == 1
+    of.cluster.finish_pod(full.uid)
+    of.run(5)
+    of.operator.restart()
+    of.run(begun + 900 + FIRST_DELAY_SECONDS - 1 - of.clock.now)
+    assert len(of.operator.moved) == 1
+    of.run(600)
+    assert len(of.operator.moved) > 1
 
 
 def test_the_newest_fifty_owners_are_recorded() -> None:

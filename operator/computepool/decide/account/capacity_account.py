@@ -368,7 +368,7 @@ def _home_pods(context: Context) -> Iterable[Pod]:
 
 
 def _returning_pods(context: Context, pending: PendingMoves) -> Iterable[Pod]:
-    """Yield the pods that move to the primary and whose replacements are not seen yet."""
+    """Yield the pods that move to the primary and whose replacements are not seen, or no demand, yet."""
     return (move.pod for move in pending.awaiting if move.target == context.primary.name)
 
 

@@ -68,7 +68,7 @@ def _keep_sent(
 
 
 def _keep_place(context: Context, account: Account, pending: PendingMoves, move: PodMove) -> None:
-    """Take the place of a replacement that is not seen yet.
+    """Take the place of a replacement that is not seen yet, or is no demand yet.
 
     If the move's target has failed or is full, the replacement will go to another standby. Then it takes a place and
     money there, before any other pod is moved.

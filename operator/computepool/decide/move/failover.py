@@ -52,7 +52,11 @@ def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
     troubled = _troubled(planner.context.assessment)
     candidates = in_turn(found for supply, infos in troubled for found in planner.candidates(supply, infos))
-    for candidate in sorted(candidates, key=lambda candidate: planner.retries.last_refused_at(candidate.pod.uid)):
+    # A planned drain can wait: the other pods come first within the limits.
+    for candidate in sorted(
+        candidates,
+        key=lambda found: (_is_drained(planner, found), planner.retries.last_refused_at(found.pod.uid)),
+    ):
         _leave(planner, candidate, unknown_since)
 
 
@@ -90,6 +94,11 @@ def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
     return fault.confirmed or (fault.reason in DEVICE_FAULTS and pod.failing and not pod.ready)
 
 
+def _is_drained(planner: MovePlanner, candidate: MoveCandidate) -> bool:
+    """Say whether the pod leaves a drained provider although nothing is wrong with its node."""
+    return candidate.supply.provider.drain and not _drives_out(_fault_on(planner, candidate), candidate.pod)
+
+
 def _fault_on(planner: MovePlanner, candidate: MoveCandidate) -> NodeFault | None:
     return _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
 
@@ -122,7 +131,7 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not dead and may_fail_its_job(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
         return
-    drain = candidate.supply.provider.drain and not _drives_out(fault, candidate.pod)
+    drain = _is_drained(planner, candidate)
     if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
         return
     target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0

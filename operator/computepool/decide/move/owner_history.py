@@ -10,7 +10,8 @@ end well, or whose end is not known.
   provider than meant. The delay doubles each time. While pods of the owner are missing or not Ready since, they take
   the places of moves under way.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
-  does not know how such a move ended. It waits as if the move had come to nothing.
+  does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
+  waits the whole delay again: the last may have ended just before the restart.
 
 A pod without a controller has no history: no pod replaces it, and it moves only if its own annotation says so.
 """
@@ -30,7 +31,7 @@ from computepool.decide.move.pending_moves import SKEW_SECONDS
 from computepool.model.api import Mode
 from computepool.model.api.status import MAX_UNSETTLED
 from computepool.model.cluster import Pod, members_on
-from computepool.model.moves import Outcome, PodMove
+from computepool.model.moves import FOLLOWED_SECONDS, Outcome, PodMove
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import UnsettledMove
@@ -185,7 +186,9 @@ class OwnerHistory:
             # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
                 return None
-            since = move.at
+            # The end of a move that came to nothing is not recorded. It was before this process began, and at most a
+            # day after the move: the owner moves again even if the operator restarts every day.
+            since = min(self._snapshot.moves_since, move.at + FOLLOWED_SECONDS) if move.times else move.at
         return since + _delay(move.times, constrained=constrained)
 
     def _kept_until(self, owner: str, move: UnsettledMove) -> float:

@@ -1,7 +1,10 @@
 """Finds the moves under way, the places to keep for them, and the pending pods that replace moved pods.
 
-A move ends when its replacement is bound. If the replacement never comes (the owner was scaled down), the move counts
-until `PodMove.expires_at`. A move without an answer counts until the answer.
+A move ends when its replacement is bound. If the replacement never comes (the owner was scaled down), limits count the
+move until `PodMove.pending_until`. A move without an answer counts until the answer.
+
+A replacement that is seen takes its place like every pending pod, unless it is no demand yet: a scheduling gate holds
+it, or no scheduler looks at it. Then its place is kept for as long as it waits and its move is remembered.
 """
 
 from bisect import bisect_right
@@ -12,8 +15,10 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.demand.overflow import Demand
 from computepool.model.cluster import Pod, members_on
 from computepool.model.moves import PENDING_SECONDS, MoveKind, PodMove
+from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import RecentMoves
 
@@ -25,6 +30,8 @@ FORCED: Final = frozenset({MoveKind.FAILOVER, MoveKind.RESCHEDULE})
 """Moves under the limits of `failover`."""
 HOMEWARD: Final = frozenset({MoveKind.FAILBACK})
 """Moves under the limits of `failback`."""
+NO_DEMAND: Final = frozenset({Reason.GATED, Reason.SCHEDULER_ABSENT, Reason.TERMINATING})
+"""Holds of pods that take no place, and that will need a place, or that another pod replaces."""
 
 
 class PendingMoves(msgspec.Struct, frozen=True):
@@ -32,8 +39,10 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     under_way: tuple[PodMove, ...]
     """Moves whose replacement is not bound yet."""
+    limited: tuple[PodMove, ...]
+    """Moves under way that limits count."""
     awaiting: tuple[PodMove, ...]
-    """Moves under way whose replacement is not seen yet. Its place is kept."""
+    """Moves whose replacement is not seen yet, or is seen and no demand yet. Its place is kept."""
     replacing: frozenset[str]
     """Uids of pending pods that replace a pod moved to a standby. They overflow without a delay."""
     returning: frozenset[str]
@@ -49,36 +58,43 @@ class PendingMoves(msgspec.Struct, frozen=True):
 
     def count(self, kinds: Kinds) -> int:
         """Return how many moves of these kinds are under way."""
-        known = sum(1 for move in self.under_way if move.kind in kinds)
+        known = sum(1 for move in self.limited if move.kind in kinds)
         return known + sum(1 for _, kind in self.unknown if kind in kinds)
 
     def ends(self, kinds: Kinds) -> float | None:
         """Return when the first move of these kinds stops counting at the latest; None if that is unknown."""
-        ends = [move.pending_until for move in self.under_way if move.kind in kinds and not move.unanswered]
+        ends = [move.pending_until for move in self.limited if move.kind in kinds and not move.unanswered]
         ends += [at + PENDING_SECONDS for at, kind in self.unknown if kind in kinds]
         return min(ends, default=None)
 
 
-def pending_moves(snapshot: Snapshot, recent_moves: RecentMoves, now: float) -> PendingMoves:
-    """Return the pool's moves under way. Without recent moves this does not read the pool's pods."""
+def pending_moves(snapshot: Snapshot, demand: Demand, recent_moves: RecentMoves, now: float) -> PendingMoves:
+    """Return the pool's moves under way. Without moves that still count, this does not read the pool's pods."""
     recent = [move for move in snapshot.moves if move.is_recent(now)]
     refused = {move.pod.uid: move for move in snapshot.moves if move.refused}
     earlier = [(at, kind) for at, kind in recent_moves if at < snapshot.moves_since and now < at + PENDING_SECONDS]
-    if not recent and not earlier:
-        return PendingMoves((), (), frozenset(), frozenset(), frozenset(), refused, ())
+    waiting = [move for move in snapshot.moves if move.has_waiting_replacement]
+    if not recent and not earlier and not waiting:
+        return PendingMoves((), (), (), frozenset(), frozenset(), frozenset(), refused, ())
     under_way = tuple(move for move in recent if move.is_under_way(now))
-    seen = [move for move in under_way if move.replacement]
+    no_demand = {hold.pod.uid for hold in demand.held if hold.reason in NO_DEMAND} if waiting else set()
+    awaiting = [move for move in under_way if not move.replacement]
+    awaiting += [move for move in waiting if move.replacement in no_demand]
     home = snapshot.pool.spec.providers[0].name
     uids = frozenset(move.pod.uid for move in recent)
+    kept = uids.union(move.pod.uid for move in awaiting)
     return PendingMoves(
         under_way=under_way,
-        awaiting=tuple(move for move in under_way if not move.replacement),
-        replacing=frozenset(move.replacement for move in seen if move.target != home),
-        returning=frozenset(move.replacement for move in seen if move.kind is MoveKind.FAILBACK),
+        limited=tuple(move for move in under_way if move.is_limited(now)),
+        awaiting=tuple(awaiting),
+        replacing=frozenset(move.replacement for move in waiting if move.target != home),
+        returning=frozenset(
+            move.replacement for move in under_way if move.replacement and move.kind is MoveKind.FAILBACK
+        ),
         pods=uids,
         refused=refused,
         unknown=_unknown(earlier, snapshot, now),
-        still_bound={pod.uid: pod for pod in _bound(snapshot) if pod.uid in uids} if uids else {},
+        still_bound={pod.uid: pod for pod in _bound(snapshot) if pod.uid in kept} if kept else {},
     )
 
 

@@ -46,7 +46,8 @@ class Failover(ApiModel):
     """MoveFromUnhealthyNodes: pods on unhealthy nodes are moved. Move: if the provider has failed or is drained, pods
     on its other nodes are moved as well. Leave: no running pod is moved."""
     max_concurrent_moves: Moves = 10
-    """Limit for the pool's moves under way at once: pods that were evicted and whose replacements are not bound yet."""
+    """Limit for the pool's moves under way at once: pods that were evicted and whose replacements are not bound yet. A
+    move counts for two minutes at most, or for as long as a provider is given to make a node for it."""
     per_minute: Moves | None = 60
     """Limit for the evictions of the pool's pods in any minute."""
     silence_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 90
