@@ -47,10 +47,10 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
 
 
 def _node_fault(fault: NodeFault, now: float) -> NodeFault:
-    if fault.since <= now and (fault.clear_since is None or fault.clear_since <= now):
+    since, clear_since, run_since = min(fault.since, now), _past(fault.clear_since, now), _past(fault.run_since, now)
+    if (since, clear_since, run_since) == (fault.since, fault.clear_since, fault.run_since):
         return fault
-    since, clear_since = min(fault.since, now), _past(fault.clear_since, now)
-    return msgspec.structs.replace(fault, since=since, clear_since=clear_since)
+    return msgspec.structs.replace(fault, since=since, clear_since=clear_since, run_since=run_since)
 
 
 def _breaker(breaker: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:

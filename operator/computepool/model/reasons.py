@@ -224,8 +224,9 @@ class Reason(StrEnum):
     AWAITING_VERDICT = (
         "AwaitingVerdict",
         "The pod's node or provider has a fault that may pass by itself. Pods leave a silent node or provider after "
-        "failover.silenceSeconds, and a node that lacks accelerators after health.deviceGoneSeconds. They leave a "
-        "single silent node only if the control plane has lost the node too.",
+        "failover.silenceSeconds, a node that lacks accelerators after health.deviceGoneSeconds, and a node that "
+        "reports another fault after health.sustainSeconds. They leave a single silent node only if the control plane "
+        "has lost the node too.",
     )
     UNAFFECTED = (
         "Unaffected",

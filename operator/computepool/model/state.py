@@ -159,8 +159,9 @@ class NodeFault(msgspec.Struct, frozen=True):
     confirm_at: float | None = None
     """When the fault is confirmed, if it lasts until then; None for a confirmed fault. Before, it may pass by itself:
     new pods avoid the node, and pods that run well stay."""
-    devices_since: float | None = None
-    """Since when accelerators are missing without a break; None while they are not the fault."""
+    run_since: float | None = None
+    """Since when the run of faults lasts whose length confirms the fault; None for faults that no such run confirms,
+    and after a restart or a freeze."""
 
     @property
     def present(self) -> bool:

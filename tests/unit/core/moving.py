@@ -23,8 +23,8 @@ def unhealthy_node(name: str, gpus: int = 8, *, seen: bool = True, **options: An
 
 
 def faults_of(*names: str, reason: Reason = Reason.NODE_NOT_READY, since: float = NOW - 100) -> dict[str, NodeFault]:
-    """These nodes' faults, as the pass before has found them."""
-    return {name: NodeFault(reason, "", since, unhealthy=True) for name in names}
+    """These nodes' faults, confirmed, as the pass before has found them."""
+    return {name: NodeFault(reason, "", since, unhealthy=True, run_since=since) for name in names}
 
 
 def opened(reason: Reason = Reason.PROVIDER_UNHEALTHY) -> Breaker:

@@ -11,7 +11,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, Saturation, UnsettledMove
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import moved_to, owned, unhealthy_node
+from tests.unit.core.moving import faults_of, moved_to, owned, unhealthy_node
 from tests.unit.core.passes import decided
 from tests.unit.core.watching import Watch
 
@@ -107,8 +107,7 @@ def test_moves_of_the_future_count_as_made_just_now() -> None:
 
 
 def test_those_that_come_after_are_recorded_beside_them() -> None:
-    unhealthy = {"a1": NodeFault(Reason.NODE_NOT_READY, "", NOW - 100, unhealthy=True)}
-    state = pool_state(node_faults=unhealthy, recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
+    state = pool_state(node_faults=faults_of("a1"), recent_moves=((NOW + HOURS, MoveKind.FAILOVER),))
     nodes = [unhealthy_node("a1"), node("a2")]
     plan = decided(snapshot(TWO, nodes, [owned("web", on="a1")]), state)
     assert moved_to(plan) == {"web": "aws"}

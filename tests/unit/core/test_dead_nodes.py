@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from computepool.model.reasons import Reason
-from computepool.model.state import NodeFault
 from computepool.model.taints import Taint
 from tests.builders import NOW, node, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import QUARANTINE, blocked, moved_to, opened, owned, stay_of
+from tests.unit.core.moving import QUARANTINE, blocked, faults_of, moved_to, opened, owned, stay_of
 from tests.unit.core.passes import Decided, decided
 
 SILENCE_SECONDS = 90
@@ -42,9 +41,9 @@ def off_nebius(*pods: Any, heard: float = NOW, gpus: int = 8, **fields: Any) -> 
     )
     taints = [QUARANTINE, *fields.pop("taints", ())]
     reason = Reason.NODE_SILENT if heard < NOW else Reason.NODE_NOT_READY
-    devices_since = NOW - 100 if "capacity" in fields else None
+    reason = Reason.DEVICES_MISSING if "capacity" in fields else reason
     state = pool_state(
-        node_faults={"n1": NodeFault(reason, "", NOW - 100, unhealthy=True, devices_since=devices_since)},
+        node_faults=faults_of("n1", reason=reason),
         breakers={"nebius": opened()},
         unknown_since=fields.pop("unknown_since", {}),
     )

@@ -123,7 +123,7 @@ def test_one_fault_after_another_is_one_trouble() -> None:
     watch.see(0, [node("a1", ready="False"), *WELL])
     watch.see(20, [node("a1", conditions={"XIDErrors": "True"}), *WELL])
     watch.see(30, [node("a1", conditions={"GPUMissing": "True"}), *WELL])
-    assert watch.fault("a1") == NodeFault(Reason.NODE_CONDITION, "GPUMissing=True", NOW, unhealthy=True)
+    assert watch.fault("a1") == NodeFault(Reason.NODE_CONDITION, "GPUMissing=True", NOW, unhealthy=True, run_since=NOW)
 
 
 def test_a_gap_neither_restarts_the_timer_nor_counts() -> None:
@@ -142,7 +142,9 @@ def test_a_long_gap_restarts_the_timer() -> None:
     watch.see(0, [ill, *WELL])
     watch.see(29, [node("a1"), *WELL])
     watch.see(149, [ill, *WELL])
-    assert watch.fault("a1") == NodeFault(Reason.NODE_NOT_READY, "", NOW + 149, unhealthy=False)
+    began = NOW + 149
+    again = NodeFault(Reason.NODE_NOT_READY, "", began, unhealthy=False, confirm_at=began + 30, run_since=began)
+    assert watch.fault("a1") == again
 
 
 def test_an_unhealthy_node_is_healthy_after_clear_seconds_without_a_fault() -> None:

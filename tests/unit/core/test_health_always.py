@@ -86,9 +86,11 @@ def test_before_the_time_to_recheck_at_a_node_stays_as_it_is(
         now += passed
         one = node_fault_of(one, fault, TIMES, now)
     again = None if one is None else recheck_at(one, TIMES)
-    later = now + share * ((3600 if again is None else again) - now)
+    later = now + share * (3600 if again is None else again - now)
     after = node_fault_of(one, fault, TIMES, later)
     assert (one is not None and one.unhealthy) is (after is not None and after.unhealthy)
+    if one is not None and one.unhealthy and one.present and after is not None:
+        assert one.confirmed is after.confirmed
 
 
 # -- what can't be told

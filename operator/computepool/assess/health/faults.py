@@ -63,6 +63,8 @@ ENDING: Final = _announcing(Lifecycle.ENDS)
 DRAINING: Final = _announcing(Lifecycle.IS_DRAINED)
 DARK_FAULTS: Final = frozenset({Reason.NODE_SILENT, Reason.NODE_UNKNOWN})
 """Faults of nodes of which nothing is heard. Only the link to the node may have failed."""
+PROVEN_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.NODE_CONDITION})
+"""Faults that the node itself reports. They are proven once they have lasted for sustainSeconds."""
 DEVICE_FAULTS: Final = frozenset({Reason.DEVICE_PLUGIN_GONE, Reason.DEVICES_MISSING})
 """Faults of nodes whose accelerators are gone. Only the device plugin may be away, and running pods keep theirs."""
 UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
@@ -75,7 +77,7 @@ class Fault(msgspec.Struct, frozen=True):
     reason: Reason
     detail: str = ""
     at_once: bool = False
-    """Whether it counts at once, because its sign has lasted long enough already."""
+    """Whether it keeps new pods off at once, because its sign has lasted long enough already or pods fail there."""
     dark_since: float | None = None
     """Of `DARK_FAULTS`: since when nothing is heard of the node."""
 
@@ -168,6 +170,9 @@ def fault_of(
 ) -> Fault | None:
     """Return the worst fault of a node that has joined; None if it has none.
 
+    A node is a black hole only if nothing worse is seen, because pods that are ready stay on a black hole. On a node
+    with a worse fault, pods that fail at once make that fault count at once.
+
     `silent`: its heartbeat has stopped; `dark_since`: since when nothing is heard of it, if that is so; `failed_pods`:
     how many pods failed at once on it, 0 if too few to count.
     """
@@ -180,14 +185,21 @@ def fault_of(
         return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
     if not rules.ending.isdisjoint(node.conditions):
         return Fault(Reason.REMOVAL_ANNOUNCED, _types(node, rules.ending), at_once=True)
-    if failed_pods:
+    fault = _reported_fault(node, rules) or _device_fault(info, rules)
+    if not failed_pods:
+        return fault
+    if fault is None:
         return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
+    return msgspec.structs.replace(fault, at_once=True)
+
+
+def _reported_fault(node: Node, rules: FaultRules) -> Fault | None:
     if node.ready != "True":
         return Fault(Reason.NODE_NOT_READY)
     if not rules.bad.isdisjoint(node.conditions):
         bad = [f"{kind}={status}" for kind, status in node.conditions if (kind, status) in rules.bad]
         return Fault(Reason.NODE_CONDITION, ", ".join(bad))
-    return _device_fault(info, rules)
+    return None
 
 
 def _device_fault(info: NodeInfo, rules: FaultRules) -> Fault | None:

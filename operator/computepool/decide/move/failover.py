@@ -5,7 +5,7 @@ the scheduler bind the replacement elsewhere. Pods stay on a node that is only s
 renew its Lease for a while, but its pods run on.
 
 Pods also stay on a node without a present fault, although the node stays in quarantine for clearSeconds more. They
-leave a flapping node whenever its fault is present.
+leave a flapping node whenever its fault is present and confirmed.
 
 A black hole is a fault for new pods only. Pods that are ready there stay, also if so many nodes are black holes that
 the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
