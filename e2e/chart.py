@@ -71,6 +71,19 @@ def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
     cluster.api.wait_for(CRDS, _none_is_going, what="the definition to be gone")
 
 
+def hand_lease_to(cluster: Access, holder: str, namespace: str = NAMESPACE) -> None:
+    """Let a writer that is no operator hold the Lease, for which the fence in the API server asks.
+
+    It expires within a second, so an operator that starts later can take it.
+    """
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 1}
+    if cluster.api.find(LEASES, LEASE, namespace):
+        cluster.api.patch(LEASES, LEASE, {"spec": spec}, namespace)
+    else:
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}, "spec": spec}
+        cluster.api.create(lease, namespace)
+
+
 def _served(cluster: Access) -> bool:
     try:
         cluster.api.list(POOLS)

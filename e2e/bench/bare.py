@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from e2e.bench.children import READY, Connection, answer, received, session, watch
+from e2e.bench.children import FIELD_MANAGER, READY, Connection, answer, received, session, watch
 from e2e.objects import provider_toleration
 
 # As many requests at once as the operator sends.
@@ -89,7 +89,8 @@ class Script(ABC):
 
     async def request(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Send a request; a refusal is shown, and that is all."""
-        async with self._http.request(method, url, data=body, headers=headers) as done:
+        params = {"fieldManager": FIELD_MANAGER}
+        async with self._http.request(method, url, params=params, data=body, headers=headers) as done:
             content = await done.read()
             if done.status >= 300:
                 print(f"bare script: {done.status} {content.decode()}", file=sys.stderr)

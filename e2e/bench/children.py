@@ -24,6 +24,8 @@ from e2e.kubeapi import KubeApi
 T = TypeVar("T")
 
 READY = b"ready\n"
+FIELD_MANAGER = "bare-script"
+"""By this name the API server knows the writes of the scripts."""
 
 
 class Connection(msgspec.Struct, frozen=True):

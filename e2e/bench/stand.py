@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from e2e import chart, objects
-from e2e.bench.children import Connection
+from e2e.bench.children import FIELD_MANAGER, Connection
 from e2e.bench.creator import Creator
 from e2e.bench.recording import RecorderProcess
 from e2e.cluster import Cluster
@@ -61,7 +61,11 @@ class Stand:
         self._batches = 0
 
     def guarded(self) -> Connection:
-        """The connection of the operator's own ServiceAccount, which the chart's policies hold to what it is for."""
+        """The connection of the operator's own ServiceAccount, which the chart's policies hold to what it is for.
+
+        The policies let only the holder of the Lease write: the scripts hold it from now on.
+        """
+        chart.hand_lease_to(self.cluster, FIELD_MANAGER)
         token = self.cluster.api.token(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
         return msgspec.structs.replace(self.connection, token=token)
 
