@@ -33,8 +33,8 @@ demo: control-plane ## Watch a primary run out, a standby fail, and all pods com
 	$(BIN)/python -m e2e.demo
 
 .PHONY: test
-test: control-plane ## Every test, unit to end-to-end
-	$(BIN)/pytest
+test: test-unit control-plane ## Every test, unit to end-to-end
+	$(BIN)/pytest tests/e2e
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## The tests that need no control plane (under a minute)
