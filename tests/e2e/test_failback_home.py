@@ -6,7 +6,7 @@ import pytest
 
 from e2e import brisk, objects, pools
 from e2e.operator import OperatorProcess
-from e2e.scene import COUNT, FIRST, SECOND, WORK, Json, Scene, away, home, work
+from e2e.scene import COUNT, FIRST, LABELS, SECOND, WORK, Json, Scene, away, home, work
 from e2e.site import Site
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -68,21 +68,23 @@ def test_nobody_comes_home_while_the_policy_or_the_window_says_no(site: Site, op
 def test_it_stops_the_moment_the_primary_saturates_again_and_goes_on_after(
     site: Site, operator: OperatorProcess
 ) -> None:
-    # One at a time, and each takes a second to go: there is time for others to come.
-    manifests = [work(COUNT, terminates_for=1)]
+    # One at a time, and each takes a second to go: there is time for others to come. Each pod has an owner of its own,
+    # because a pod that finds no place at home delays the next pod of its owner.
+    manifests = [objects.gpu_deployment(f"work-{index}", 1, labels=LABELS, terminates_for=1) for index in range(COUNT)]
     with away(site, manifests, failback=HOMEWARD | {"maxConcurrentMoves": 1}) as scene:
         site.add_nodes(FIRST, 2, gpus=4)
-        scene.history.wait(scene.evicted, "the first to come home")
+        scene.history.wait(scene.history.evicted, "the first to come home")
         # More than there is room for, and before all others: the primary is full at once.
         first = objects.gpu_pods("filler", 8, labels={"app": "filler"}, priorityClassName="system-cluster-critical")
         site.create(*first)
         pools.wait_condition(site, scene.pool, "Saturated", "True")
         _wait_nobody_on_the_way(scene)
-        stopped = scene.evicted()
+        stopped = len(scene.history.evicted())
         scene.let_pass(operator)
-        assert scene.evicted() == stopped < COUNT
+        assert len(scene.history.evicted()) == stopped < COUNT
         site.api.delete_all("pods", site.namespace, labels="app=filler", grace_seconds=0)
-        brisk.wait_settled(site, {FIRST: COUNT})
+        # The pod that was on its way when the primary became full may have gone back, and then stays for a while.
+        _wait_home(site, COUNT - 1)
 
 
 def test_a_pod_that_can_run_nowhere_else_is_made_room_for_by_one_move(site: Site) -> None:
@@ -109,6 +111,15 @@ def test_a_pod_that_can_run_nowhere_else_is_made_room_for_by_one_move(site: Site
         brisk.wait_settled(site, {FIRST: 7, SECOND: 1})
         assert site.providers_of(site.pods("app=pinned")) == {FIRST: 1}
         assert scene.evicted() == 1
+
+
+def _wait_home(site: Site, least: int) -> None:
+    """Wait until at least so many pods of the workloads run on the primary."""
+
+    def settled(found: list[Json]) -> bool:
+        return site.providers_of(found).get(FIRST, 0) >= least
+
+    site.api.wait_for("pods", settled, site.namespace, labels=WORK, what=f"{least} at home", timeout=60)
 
 
 def _wait_nobody_on_the_way(scene: Scene) -> None:
