@@ -21,6 +21,7 @@ from e2e.soak.world import (
     World,
     insist,
     nothing,
+    short,
 )
 
 
@@ -66,7 +67,7 @@ class Faults:
     def _lost_nodes(self) -> Fault:
         names = self._some()
         return Fault(
-            f"silent: {_short(names)}",
+            f"silent: {short(names)}",
             self._rng.uniform(8, 30),
             lambda: self._world.silence(names),
             lambda: self._world.revive(names),
@@ -75,7 +76,7 @@ class Faults:
     def _broken_node(self) -> Fault:
         names = self._some()[:1]
         return Fault(
-            f"not ready: {_short(names)}",
+            f"not ready: {short(names)}",
             self._rng.uniform(3, 20),
             lambda: self._world.fail(names, lambda: self._world.site.break_nodes(names)),
             lambda: self._world.mend(names, lambda: self._world.site.mend_nodes(names)),
@@ -91,7 +92,7 @@ class Faults:
             change([name], lambda: self._world.api.patch("nodes", name, patch, how="strategic", subresource="status"))
 
         return Fault(
-            f"bad condition: {_short([name])}", self._rng.uniform(3, 20), lambda: say("True"), lambda: say("False")
+            f"bad condition: {short([name])}", self._rng.uniform(3, 20), lambda: say("True"), lambda: say("False")
         )
 
     # -- the control plane -----------------------------------------------------------------------------------------
@@ -165,7 +166,3 @@ class Faults:
             insist(lambda: self._world.api.patch(kind, GUARDED, patch, namespace))
 
         return Fault("a disruption budget of none", self._rng.uniform(5, 20), lambda: allow(0), lambda: allow(1))
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(name.split("-", 2)[-1] for name in sorted(names))

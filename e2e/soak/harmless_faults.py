@@ -9,7 +9,7 @@ from typing import Any
 
 from e2e import objects
 from e2e.kubeapi import ApiError
-from e2e.soak.world import BARE, CRASHING, FIRST, GPUS, NODES, SECOND, Fault, World, insist, nothing
+from e2e.soak.world import BARE, CRASHING, FIRST, GPUS, NODES, SECOND, Fault, World, insist, nothing, short
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ class HarmlessFaults:
             insist(lambda: self._world.site.set_devices(names, count))
 
         seconds = self._rng.uniform(3, 25)
-        return Fault(f"device plugin restarts: {names[0]}", seconds, lambda: report(0), lambda: report(GPUS))
+        return Fault(f"device plugin restarts: {short(names)}", seconds, lambda: report(0), lambda: report(GPUS))
 
     def kubelet_restart(self) -> Fault:
         """A kubelet that comes back refuses up to three pods that have run on its node. The node works."""
@@ -64,7 +64,7 @@ class HarmlessFaults:
                 with suppress(ApiError):
                     world.api.patch("pods", life.name, status, world.site.namespace, subresource="status")
 
-        return Fault(f"kubelet restarts: {name}", 0, refuse, nothing)
+        return Fault(f"kubelet restarts: {short([name])}", 0, refuse, nothing)
 
     def crashing_workload(self) -> Fault:
         """A workload fails wherever it starts."""

@@ -254,3 +254,8 @@ def insist(work: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(f"the API server did not come back: {problem}") from problem
         threading.Event().wait(0.2)
+
+
+def short(names: list[str]) -> str:
+    """Return nodes' names without the site's, for people."""
+    return ", ".join(name.split("-", 2)[-1] for name in sorted(names))
