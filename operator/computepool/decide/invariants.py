@@ -16,7 +16,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
-from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, SHARE, owned_pods
+from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, NO_PODS, SHARE, owned_pods
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
@@ -195,9 +195,11 @@ def _after_good_ends(checked: _Checked) -> Iterable[Breach]:
     moves = [move for move in snapshot.moves if move.pod.owner in chosen]
     under_way = Counter(move.pod.owner for move in moves if move.awaits_ready)
     well = {move.pod.owner for move in moves if move.ended_well} | checked.context.state.memory.moved_well
-    for owner, count in chosen.items():
-        at_once = count + under_way[owner]
-        if at_once > 1 and (owner not in well or at_once > _pods_of(owner, checked.context) // SHARE):
+    at_once_by = {owner: count + under_way[owner] for owner, count in chosen.items()}
+    several = any(at_once > 1 for at_once in at_once_by.values())
+    owned = owned_pods(snapshot, checked.context.pool) if several else {}
+    for owner, at_once in at_once_by.items():
+        if at_once > 1 and (owner not in well or at_once > owned.get(owner, NO_PODS).count // SHARE):
             yield Breach(11, f"{at_once} pods of the owner {owner} are under way at once")
     ended = sorted((move for move in moves if move.ended_well or move.came_to_nothing), key=lambda move: move.at)
     for move in {move.pod.owner: move for move in ended}.values():
@@ -266,11 +268,6 @@ def _is_only_doubted(context: Context, source: Supply, pod: Pod) -> bool:
     fault = health.unhealthy.get(pod.node)
     harmed = fault is not None and fault.present and fault.confirmed and fault.reason is not Reason.BLACK_HOLE
     return not harmed and not health.confirmed
-
-
-def _pods_of(owner: str, context: Context) -> int:
-    pods = owned_pods(context.snapshot, context.pool).get(owner)
-    return 0 if pods is None else pods.count
 
 
 def _preempts(burst: Burst) -> bool:

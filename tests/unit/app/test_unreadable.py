@@ -14,6 +14,11 @@ from tests.unit.app.cluster import conditions, full, make_pool, sent
 from tests.unit.app.running import Running, Site
 
 
+def _full_with_pool(server: FakeApiServer) -> None:
+    full(server)
+    make_pool(server)
+
+
 def _degraded(server: FakeApiServer) -> str:
     found = server.get(COMPUTEPOOLS, POOL)["status"]["conditions"]
     return next(str(condition["message"]) for condition in found if condition["type"] == "Degraded")
@@ -23,10 +28,6 @@ def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_i
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "computepool")
-
-    def before(server: FakeApiServer) -> None:
-        full(server)
-        make_pool(server)
 
     async def scenario(r: Running) -> None:
         await until(lambda: conditions(r.server).get("Degraded") == ("False", "AllWell"), "all is well")
@@ -39,17 +40,13 @@ def test_a_node_that_can_not_be_read_is_told_though_nothing_else_happens_until_i
         r.server.delete(NODES, "odd")
         await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
 
-    Site(tmp_path, caplog).play(scenario, before)
+    Site(tmp_path, caplog).play(scenario, _full_with_pool)
 
 
 def test_a_pod_that_requests_more_than_there_can_be_is_told_and_stops_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "computepool")
-
-    def before(server: FakeApiServer) -> None:
-        full(server)
-        make_pool(server)
 
     async def scenario(r: Running) -> None:
         await until(lambda: conditions(r.server).get("Degraded") == ("False", "AllWell"), "all is well")
@@ -64,7 +61,7 @@ def test_a_pod_that_requests_more_than_there_can_be_is_told_and_stops_nobody(
         r.server.delete(PODS, "greedy", "default")
         await until(lambda: conditions(r.server)["Degraded"] == ("False", "AllWell"), "and taken back")
 
-    Site(tmp_path, caplog).play(scenario, before)
+    Site(tmp_path, caplog).play(scenario, _full_with_pool)
 
 
 def test_a_missing_right_to_node_leases_is_told_and_keeps_nobody_from_leading_and_bursting(

@@ -68,6 +68,10 @@ class MovePlanner:
         self.moves: list[Move] = []
         self._dwell = dwell
         self._moved: set[str] = set()
+        ahead = [move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced]
+        self._goes_ahead = any(move.outcome in OPEN or bool(move.replacement) for move in ahead)
+        # The owners of pods that were moved to a new node, and for which no other pod is seen.
+        self._lost_owners = {move.pod.owner for move in ahead}
 
     @property
     def targets(self) -> tuple[Provider, ...]:
@@ -169,6 +173,7 @@ class MovePlanner:
         source = candidate.supply.provider.name
         move = Move(candidate.pod, source, target.name, kind, reason, room_seconds=room_seconds, **flags)
         self.moves.append(move)
+        self._goes_ahead = self._goes_ahead or room_seconds > 0.0
         if move.by_choice:
             self.history.begin(move.pod)
 
@@ -181,12 +186,7 @@ class MovePlanner:
 
         If no replacement is seen in time, only the same owner waits: the owner may have been scaled down.
         """
-        return any(move.room_seconds for move in self.moves) or any(
-            move.room_seconds
-            and move.is_unreplaced
-            and (move.outcome in OPEN or bool(move.replacement) or move.pod.owner == pod.owner)
-            for move in self.context.snapshot.moves
-        )
+        return self._goes_ahead or pod.owner in self._lost_owners
 
     def _why_not(self, candidate: MoveCandidate, target: Provider, terms: Terms) -> Reason | None:
         pod = candidate.pod
