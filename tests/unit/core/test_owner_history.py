@@ -24,6 +24,8 @@ HOME = {"policy": "WhenStable", "stableSeconds": 30, "minDwellSeconds": 60, "hea
 APART = shape(1, unmodelled=["podAntiAffinity"])
 SPREAD = shape(1, unmodelled=["topologySpreadConstraints"])
 DAY = 86_400.0
+LOOK_SECONDS = 20.0
+"""How often `fewest_ready` looks: where it matters, pods take longer than this to start."""
 
 
 def fleet(*nodes: Node, grace: float = 0.0, **spec: Any) -> Fleet:
@@ -61,7 +63,7 @@ def fewest_ready(of: Fleet, seconds: float) -> int:
     """Let time pass; return how few pods were Ready at any time."""
     end, found = of.clock.now + seconds, ready(of)
     while of.clock.now < end:
-        of.run(min(5.0, end - of.clock.now))
+        of.run(min(LOOK_SECONDS, end - of.clock.now))
         found = min(found, ready(of))
     return found
 
