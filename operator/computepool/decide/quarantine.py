@@ -20,7 +20,7 @@ def quarantine_of(assessment: Assessment, resource: str) -> dict[str, Reason]:
 
     These are all nodes of an open provider, all nodes of a half-open provider except the node that is tried, and
     unhealthy nodes. A provider that only did not bind pods in time has no node at fault. Its nodes run other pods, and
-    other controllers may evict pods because of a taint.
+    other controllers may evict pods because of a taint. So they get none, unless a person drains the provider.
 
     Nodes without accelerators are left out. The pool's pods can't go there, and the taint would keep off the device
     plugin's pod, which has to bring the accelerators back.
@@ -48,12 +48,16 @@ def may_take_pods(supply: Supply, info: NodeInfo, resource: str) -> bool:
 
 def _of_provider(supply: Supply) -> Iterable[tuple[str, Reason]]:
     breaker = supply.breaker
-    if breaker.closed or breaker.reason is Reason.PROVISIONING_FAILED:
+    if breaker.closed:
         return ()
-    # The tried node may have become unhealthy since. Then it stays quarantined for that reason.
-    tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""
     # All nodes get the provider's reason. Their own faults change more often, and each change would be a write.
     reason = breaker.reason or Reason.PROVIDER_UNAVAILABLE
+    if reason is Reason.PROVISIONING_FAILED:
+        if not supply.provider.drain:
+            return ()
+        reason = Reason.DRAINED
+    # The tried node may have become unhealthy since. Then it stays quarantined for that reason.
+    tried = breaker.node if breaker.state is BreakerState.HALF_OPEN else ""
     return [(info.node.name, reason) for info in supply.nodes if info.node.name != tried]
 
 

@@ -276,6 +276,15 @@ def test_a_drained_provider_is_left_by_all_if_the_policy_says_move() -> None:
     assert move_of(plan, "web").reason is Reason.LEAVES_PROVIDER
 
 
+@pytest.mark.parametrize("reason", [Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED])
+def test_a_drained_provider_is_left_although_its_breaker_is_open_for_pods_that_did_not_start(reason: Reason) -> None:
+    of = pool(provider("aws"), provider("nebius") | {"drain": True}, failover={"runningPods": "Move"})
+    seen = snapshot(of, [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")])
+    plan = decided(seen, pool_state(breakers={"nebius": opened(reason)}))
+    assert set(plan.quarantine or ()) == {"n1"}
+    assert move_of(plan, "web").reason is Reason.LEAVES_PROVIDER
+
+
 # -- evictions that are refused
 
 

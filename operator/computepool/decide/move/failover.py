@@ -35,7 +35,7 @@ from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 """The taint by which a person confirms that a node has stopped. Kubernetes then removes terminating pods from it."""
-FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.DRAINED})
+FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT})
 """Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
 
@@ -67,8 +67,12 @@ def troubled_infos(assessment: Assessment) -> Iterable[NodeInfo]:
 
 
 def gives_up(supply: Supply) -> bool:
-    """Say whether pods should leave all nodes of the provider."""
-    return supply.breaker.state is BreakerState.OPEN and supply.breaker.reason in FAILED
+    """Say whether pods should leave all nodes of the provider.
+
+    A person's drain counts whatever else the breaker has opened for.
+    """
+    breaker = supply.breaker
+    return supply.provider.drain or (breaker.state is BreakerState.OPEN and breaker.reason in FAILED)
 
 
 def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
