@@ -14,7 +14,7 @@ from computepool.app import garbage_collection
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Pod
-from computepool.observe.decode import Records, capped_node, capped_pod
+from computepool.observe.decode import Records, inexact_node, inexact_pod
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.observe.heartbeats import read_lease
 from computepool.observe.reflector import Reflector, Resource, Sink, Tuning
@@ -151,9 +151,9 @@ class Caches:
                 records.node,
                 lambda node: node.name,
                 _StoreSink(store.put_node, store.drop_node, synced),
-                inexact=capped_node,
+                inexact=inexact_node,
             ),
-            "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED, inexact=capped_pod),
+            "pods": follow(paths.PODS, records.pod, lambda pod: pod.uid, _Pods(store), UNFINISHED, inexact=inexact_pod),
             FAILED_NAME: follow(
                 paths.PODS,
                 lambda raw: read_failed_pod(raw, records),

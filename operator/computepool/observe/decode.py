@@ -4,7 +4,7 @@ Hundreds of pods are read every second, and a hundred thousand in one list: `kub
 are needed here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,6 @@ import msgspec
 from computepool.kube import wire
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.gang_marks import marks_gang
-from computepool.model.labels import Requirement, Term
 from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import MAX_AMOUNT, parse, whole
 from computepool.model.taints import Taint, Toleration
@@ -24,6 +23,7 @@ from computepool.model.well_known_keys import (
     OFFERS_ANNOTATION,
     PROVIDERS_ANNOTATION,
 )
+from computepool.observe.constraints import affinity_of, node_selector_of, unmodelled_in, unread_in
 from computepool.observe.containers import any_has_run, any_not_starting
 from computepool.observe.disruption_protection import protected_until
 from computepool.observe.effective_request import effective_request
@@ -136,12 +136,12 @@ class Records:
     def _shape(self, spec: wire.PodSpec) -> Shape:
         shape = Shape(
             requests=effective_request(spec),
-            node_selector=tuple(sorted((spec.node_selector or {}).items())),
-            affinity=_affinity(spec.affinity),
+            node_selector=node_selector_of(spec),
+            affinity=affinity_of(spec),
             tolerations=tuple(
                 Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()
             ),
-            unmodelled=tuple(_unmodelled(spec)),
+            unmodelled=tuple(unmodelled_in(spec)),
             scheduler="" if spec.scheduler_name == _OWN_SCHEDULER else spec.scheduler_name,
         )
         return self._share(shape)
@@ -167,46 +167,12 @@ class Records:
         return shared
 
 
-def _affinity(affinity: wire.Affinity | None) -> tuple[Term, ...] | None:
-    node = affinity.node_affinity if affinity else None
-    required = node.required_during_scheduling_ignored_during_execution if node else None
-    if required is None:
-        return None
-    return tuple(
-        Term(_requirements(term.match_expressions), _requirements(term.match_fields))
-        for term in required.node_selector_terms
-    )
+def inexact_pod(pod: Pod) -> str:
+    """Say which requests of a pod are capped, and which of its selectors are not read; empty if all is exact."""
+    return "; ".join(filter(None, (_capped(pod.shape.requests), unread_in(pod.shape.unmodelled))))
 
 
-def _requirements(expressions: Sequence[wire.SelectorRequirement] | None) -> tuple[Requirement, ...]:
-    return tuple(Requirement(e.key, e.operator, tuple(e.values or ())) for e in expressions or ())
-
-
-def _unmodelled(spec: wire.PodSpec) -> Iterable[str]:
-    """Yield the constraints that fit does not model, by their field in the pod's spec."""
-    affinity = spec.affinity
-    for name, part in (
-        ("podAffinity", affinity and affinity.pod_affinity),
-        ("podAntiAffinity", affinity and affinity.pod_anti_affinity),
-    ):
-        if part and part.required_during_scheduling_ignored_during_execution:
-            yield name
-    if any(s.when_unsatisfiable == "DoNotSchedule" for s in spec.topology_spread_constraints or ()):
-        yield "topologySpreadConstraints"
-    if any(v.persistent_volume_claim or v.ephemeral for v in spec.volumes or ()):
-        yield "volumes"
-    if any("hostPort" in port for container in spec.containers for port in container.ports or ()):
-        yield "hostPorts"
-    if spec.resource_claims:
-        yield "resourceClaims"
-
-
-def capped_pod(pod: Pod) -> str:
-    """Say which requests of a pod are capped; empty if none is."""
-    return _capped(pod.shape.requests)
-
-
-def capped_node(node: Node) -> str:
+def inexact_node(node: Node) -> str:
     """Say which amounts of a node are capped; empty if none is."""
     return _capped((*node.allocatable.items(), *node.capacity.items()))
 

@@ -16,7 +16,8 @@ from computepool.model.cluster import Node, Pod
 from computepool.model.quantity import MAX_AMOUNT
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
-from computepool.observe.decode import MAX_ANNOTATION, Records, capped_node, capped_pod
+from computepool.observe.constraints import MAX_REQUIREMENTS, MAX_VALUES
+from computepool.observe.decode import MAX_ANNOTATION, Records, inexact_node, inexact_pod
 from computepool.observe.failures import FailedPod, read_failed_pod
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.metrics import Metrics
@@ -196,6 +197,11 @@ def asking(amount: str, **spec: Any) -> Json:
     return {"metadata": metadata, "spec": {"containers": [container], **spec}, "status": {}}
 
 
+def required(terms: list[Json]) -> Json:
+    """A pod's affinity to nodes."""
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
 @settings(max_examples=300)
 @given(st.lists(st.one_of(POD, NODE), max_size=4))
 @example([asking("1e400", nodeName="a1")])
@@ -241,8 +247,36 @@ def test_amounts_that_are_capped_are_named() -> None:
     assert isinstance(well, Pod)
     assert isinstance(node_, Node)
     assert dict(pod_.shape.requests)[GPU] == MAX_AMOUNT
-    assert capped_pod(pod_) == capped_node(node_) == f"{GPU} counts as 9223372036854775807, the largest amount"
-    assert capped_pod(well) == ""
+    assert inexact_pod(pod_) == inexact_node(node_) == f"{GPU} counts as 9223372036854775807, the largest amount"
+    assert inexact_pod(well) == ""
+
+
+EXPRESSION = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["elsewhere"]}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "unread"),
+    [
+        ({"nodeSelector": {f"label-{i}": "" for i in range(MAX_REQUIREMENTS)}}, []),
+        ({"nodeSelector": {f"label-{i}": "" for i in range(MAX_REQUIREMENTS + 1)}}, ["nodeSelector"]),
+        ({"affinity": required([{"matchExpressions": [EXPRESSION] * MAX_REQUIREMENTS}])}, []),
+        ({"affinity": required([{"matchExpressions": [EXPRESSION]}] * (MAX_REQUIREMENTS + 1))}, ["nodeAffinity"]),
+        ({"affinity": required([{}] * (MAX_REQUIREMENTS + 1))}, ["nodeAffinity"]),
+        (
+            {"affinity": required([{"matchExpressions": [EXPRESSION | {"values": ["x"] * (MAX_VALUES + 1)}]}])},
+            ["nodeAffinity"],
+        ),
+    ],
+)
+def test_a_selector_that_is_too_long_counts_as_a_constraint_that_fit_does_not_model_and_is_named(
+    selectors: dict[str, Any], unread: list[str]
+) -> None:
+    item = asking("1")
+    (found,) = read([{**item, "spec": {**item["spec"], **selectors}}])
+    assert isinstance(found, Pod)
+    assert list(found.shape.unmodelled) == unread
+    assert bool(found.shape.node_selector or found.shape.affinity) is not bool(unread)
+    assert inexact_pod(found).split(":")[0] == "".join(unread)
 
 
 @pytest.mark.parametrize("length", [MAX_ANNOTATION, MAX_ANNOTATION + 1])

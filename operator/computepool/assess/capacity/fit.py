@@ -323,8 +323,10 @@ class Packer:
         return self.supply.starting.get(node.name, node.taints)
 
     def _kind_of(self, node: Node) -> object:
-        labels = (node.name if key == _NAME else node.labels.get(key) for key in self._keys)
-        return (node.taints, self.supply.starting.get(node.name), *labels)
+        # A node has few labels, while any user may name any number of them.
+        labels = frozenset((key, node.labels[key]) for key in node.labels.keys() & self._keys)
+        name = node.name if _NAME in self._keys else ""
+        return (node.taints, self.supply.starting.get(node.name), name, labels)
 
     def _remainder(self, index: int) -> Resources:
         own = self._left.get(index)
