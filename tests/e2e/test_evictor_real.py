@@ -190,7 +190,7 @@ def test_with_the_right_a_pod_that_is_not_ready_is_released_and_one_that_is_read
         outcome = _moved(running, Told(), release=True)
         assert [move.pod.name for move in outcome.done] == [name]
         assert {str(error.message).partition("denied request: ")[2] for _, error in outcome.failed} == {
-            "the operator may only delete pods on lost nodes; refused, one that is ready"
+            "the operator may only delete pods on lost nodes; this pod is ready"
         }
         assert "deletionTimestamp" in running.api.get("pods", name, running.namespace)["metadata"]
     finally:
@@ -200,7 +200,7 @@ def test_with_the_right_a_pod_that_is_not_ready_is_released_and_one_that_is_read
 
 def _deletes_are_guarded(site: Site) -> bool:
     outcome = _moved(site, Told(), release=True)
-    return all("one that is ready" in str(error) for _, error in outcome.failed)
+    return all("this pod is ready" in str(error) for _, error in outcome.failed)
 
 
 def test_taints_come_and_go_beside_those_of_others(release: Cluster, site: Site) -> None:
