@@ -62,12 +62,15 @@ class Breaker(msgspec.Struct, frozen=True):
         return self.state is BreakerState.CLOSED
 
 
+HOLD_OFF_REASONS: Final = (Reason.INSUFFICIENT_CAPACITY, Reason.WORKLOAD_BACK_OFF)
+
+
 class HoldOff(msgspec.Struct, frozen=True):
     """A standby that the pods of a workload, or of a shape, are not sent to for a while. `assess` has the rules."""
 
     provider: str
     reason: Reason
-    """WORKLOAD_BACK_OFF or INSUFFICIENT_CAPACITY."""
+    """One of `HOLD_OFF_REASONS`."""
     subject: str
     """The uid of the workload, or the digest of the shape."""
     failures: int = 0
@@ -280,7 +283,7 @@ def _breaker(written: BreakerStatus) -> Breaker:
 
 def _hold_offs(written: Iterable[HoldOffStatus]) -> Iterable[HoldOff]:
     """Read hold-offs back. A reason that this version does not know is no hold-off."""
-    reasons = {str(reason): reason for reason in (Reason.WORKLOAD_BACK_OFF, Reason.INSUFFICIENT_CAPACITY)}
+    reasons = {str(reason): reason for reason in HOLD_OFF_REASONS}
     for held in written:
         if held.failures and (reason := reasons.get(held.reason)) is not None:
             yield HoldOff(

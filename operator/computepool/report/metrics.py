@@ -1,5 +1,6 @@
 """Prometheus metrics. No label names a pod or a node: the number of series is bounded by pools and providers."""
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +15,7 @@ from computepool.model.api import BreakerState, ComputePool, Condition, Conditio
 from computepool.model.moves import TOLD, PodMove
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.model.state import HOLD_OFF_REASONS
 from computepool.report.move_outcomes import outcome_of
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import STUCK, stuck_pods
@@ -68,6 +70,9 @@ class Metrics:
         self._saturated = gauge("primary_saturated", "1 saturated, 0 not, -1 unknown", "pool")
         self._breakers = gauge("breaker_state", "0 closed, 1 half-open, 2 open", "pool", "provider")
         self._unhealthy = gauge("unhealthy_nodes", "Unhealthy nodes of a provider", "pool", "provider")
+        self._hold_offs = gauge(
+            "hold_offs", "Workloads and shapes that a provider is not offered now", "pool", "provider", "reason"
+        )
         self._spent = gauge("budget_spent_dollars", "Spent on standbys today, UTC", "pool")
         self._conditions = gauge("condition", "1 for the status of each condition, else 0", "pool", "type", "status")
         self._stuck = gauge("stuck_pods", "Pods that should leave and can't; a few hundred at most", "pool", "reason")
@@ -130,6 +135,8 @@ class Metrics:
             for metric in self._of_providers:
                 metric.remove_by_labels({"pool": pool, "provider": provider})
         self._providers[pool] = set(supplies)
+        blocking = report.assessment.breakers.hold_offs.blocking
+        held_off = Counts((provider, reason) for provider, reason, _ in blocking)
         for name, supply in supplies.items():
             for state, count in (
                 ("allocatable", whole(supply.allocatable)),
@@ -142,6 +149,8 @@ class Metrics:
             self._unhealthy.labels(pool, name).set(len(supply.unhealthy))
             if not supply.provider.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)
+                for reason in HOLD_OFF_REASONS:
+                    self._hold_offs.labels(pool, name, str(reason)).set(held_off[name, reason])
             _show(self._cost, cost_per_hour(supply), pool=pool, provider=name)
 
     def moved(self, pool: str, source: str, target: str, result: MoveResult) -> None:

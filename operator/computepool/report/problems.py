@@ -14,7 +14,7 @@ from computepool.decide.plan import BlockedMove
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, NodeFault
+from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault
 from computepool.model.text import cut, rfc3339
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
@@ -214,7 +214,7 @@ def _missing_nodes(report: PassReport) -> Iterable[Problem]:
 
 def _held_off(report: PassReport) -> Iterable[Problem]:
     blocking = report.assessment.breakers.hold_offs.blocking.values()
-    for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.WORKLOAD_BACK_OFF):
+    for reason in HOLD_OFF_REASONS:
         if names := ", ".join(sorted({held.provider for held in blocking if held.reason is reason})):
             yield Problem(reason, f"{names}: {reason.help}", names)
 

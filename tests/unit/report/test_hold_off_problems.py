@@ -5,6 +5,7 @@ from __future__ import annotations
 from computepool.model.api import PoolStatus
 from computepool.model.reasons import Reason
 from computepool.model.state import HoldOff, recorded_in
+from computepool.report.metrics import Metrics
 from computepool.report.status import status_of
 from tests.builders import NOW, pod, pool, shape
 from tests.unit.report.passes import AT, RESIDENTS, report_on, said
@@ -30,6 +31,19 @@ def test_hold_offs_degrade_the_pool_while_they_last() -> None:
     assert message.startswith("crusoe: ")
     assert "WorkloadBackOff: nebius" in message
     assert said(report_on(of, now=NOW + 100), "Degraded")[1] == "AllWell"
+
+
+def test_hold_offs_are_counted_by_provider_and_reason_while_they_last() -> None:
+    of = pool().model_copy(update={"status": _held(HELD, STOCK_OUT)})
+    metrics = Metrics()
+    metrics.passed(report_on(of))
+    text = metrics.render().decode()
+    series = 'computepool_hold_offs{{pool="inference",provider="{}",reason="{}"}} {}'
+    assert series.format("nebius", "WorkloadBackOff", "1.0") in text
+    assert series.format("crusoe", "InsufficientCapacity", "1.0") in text
+    assert series.format("crusoe", "WorkloadBackOff", "0.0") in text
+    metrics.passed(report_on(of, now=NOW + 100))
+    assert series.format("nebius", "WorkloadBackOff", "0.0") in metrics.render().decode()
 
 
 def test_absent_schedulers_are_named() -> None:

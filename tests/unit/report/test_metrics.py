@@ -22,6 +22,7 @@ PROMISED = {
     "computepool_provider_accelerators": {"pool", "provider", "state"},
     "computepool_pending_pods": {"pool"},
     "computepool_bursts_total": {"pool", "provider", "reason"},
+    "computepool_hold_offs": {"pool", "provider", "reason"},
     "computepool_decision_seconds": set(),
     "computepool_burst_latency_seconds": set(),
     "computepool_cost_dollars_per_hour": {"pool", "provider"},
