@@ -101,7 +101,7 @@ class BreakerSpec(ApiModel):
     failures: Annotated[Int, Field(ge=1, le=1_000)] = 3
     """Number of workloads, with as many different requests and selectors, of which a standby provider must fail to bind
     pods within its provisionTimeoutSeconds for its breaker to open, if it binds no other pod meanwhile. Pods of fewer
-    workloads or kinds hold off only pods like them."""
+    workloads or shapes hold off only pods like them."""
     backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
     """Seconds that the breaker stays open at least, the first time. The time doubles each time the breaker opens again
     before the provider has proved itself. It varies by up to a tenth. A workload or a kind of pod that the provider

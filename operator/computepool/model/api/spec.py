@@ -121,7 +121,10 @@ class AdmissionSpec(ApiModel):
     mode: AdmissionMode = AdmissionMode.WHEN_SATURATED
     """WhenSaturated: while the primary is saturated, new pods tolerate the standby providers and prefer the primary.
     Always: new pods do so at all times, so the scheduler itself spills over. "Off": only pending pods are sent to
-    standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false."""
+    standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false.
+
+    Nothing counts the pods that the scheduler places by itself. So new pods get no toleration of a standby with
+    maxAccelerators or with a workload that it holds off, and no toleration at all if the pool has a budget."""
 
 
 # Standbys are told by name, because CEL's macros have no index. Another rule makes names unique.
