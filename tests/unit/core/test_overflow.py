@@ -155,9 +155,17 @@ def test_a_nominated_pod_whose_room_never_comes_goes_on_after_the_nodes_provider
     late = demand(HOLDER, nominated, fitting=found.fitting, now=NOW + 60)
     assert overflowing(late) == {"p": (Reason.NO_ROOM, None)}
     assert late.fitting == found.fitting
-    # Another nomination is another promise.
-    anew = demand(HOLDER, pod("p", nominated="a2"), fitting=found.fitting, now=NOW + 60)
-    assert held(anew) == {"p": Reason.NOMINATED}
+
+
+def test_a_pod_that_is_nominated_to_one_node_after_another_waits_no_longer_in_all() -> None:
+    found = demand(HOLDER, pod("p", nominated="a1"))
+    other = pod("p", nominated="a2")
+    found = demand(HOLDER, other, fitting=found.fitting, now=NOW + 59)
+    assert (found.held[0].reason, found.held[0].until) == (Reason.NOMINATED, NOW + 60)
+    assert overflowing(demand(HOLDER, other, fitting=found.fitting, now=NOW + 60)) == {"p": (Reason.NO_ROOM, None)}
+    # After a time without any nomination, the next begins anew.
+    between = demand(HOLDER, pod("p"), fitting=found.fitting, now=NOW + 60)
+    assert held(demand(HOLDER, other, fitting=between.fitting, now=NOW + 61)) == {"p": Reason.NOMINATED}
 
 
 def test_a_pod_nominated_to_a_node_of_a_standby_has_that_standbys_timeout() -> None:

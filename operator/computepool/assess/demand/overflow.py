@@ -11,7 +11,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
-from computepool.model.state import Fitting
+from computepool.model.state import NOMINATED, Fitting
 
 SILENCE_SECONDS: Final = 600.0
 """A scheduler that says nothing about a pod for so long leaves the pod aside. Before, it may have many pods to try."""
@@ -196,9 +196,10 @@ class _Sorter:
     def wait_for_preemption(self, pod: Pod, timeout: float) -> bool:
         """Hold a pod for which the scheduler makes room, and say so. A pod that still waits after the timeout goes on.
 
-        The pods that make room may never end, and the scheduler waits for them.
+        The pods that make room may never end, and the scheduler waits for them. It may also nominate the pod to one
+        node after another, which does not begin the time anew.
         """
-        key = (pod.uid, f"node/{pod.nominated}")
+        key = (pod.uid, NOMINATED)
         since = self.fitting[key] = self._fitted.get(key, self._now)
         waits = self._now < since + timeout
         if waits:
