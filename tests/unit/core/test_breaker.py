@@ -260,7 +260,7 @@ def test_it_opens_again_when_the_provider_fails_again() -> None:
 
 def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     watch = half_open()
-    stuck = pod("stuck", sent=[("nebius", NOW + 1)])
+    stuck = pod("stuck", sent=[("nebius", NOW + 1)], unschedulable=True)
     watch.state = pool_state(breakers=watch.state.recorded.breakers, fitting={(stuck.uid, "nebius"): NOW + 1})
     watch.see(60, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").state is HALF_OPEN
@@ -410,7 +410,8 @@ def test_each_trial_that_fails_keeps_it_open_for_twice_as_long_until_one_proves_
     for failures, least, most in ((2, 180, 220), (3, 360, 440), (4, 720, 880), (5, 1000, 1000), (6, 1000, 1000)):
         new, reason = fresh(f"new-{failures}", created=now + 1, failing=True), Reason.CANARY_FAILED
         if why == "is not bound":
-            new, reason = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)]), Reason.PROVISIONING_FAILED
+            new = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)], unschedulable=True)
+            reason = Reason.PROVISIONING_FAILED
             watch.state = changed(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
             now += 61
         watch.see(now + 1, [*AWS, *NEBIUS], [new])
