@@ -144,6 +144,8 @@ class BreakerTimers(msgspec.Struct, frozen=True):
     """While half-open: since when a new pod is ready on the node that is tried."""
     clear_since: float | None = None
     """While open: since when the provider has no fault."""
+    was_full: bool = False
+    """While open: whether the provider was seen without a free accelerator."""
 
 
 class NodeFault(msgspec.Struct, frozen=True):
