@@ -235,8 +235,10 @@ class Store:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
         known, failed = self._pods.get(pod.uid), pod.pod
         crashed_at = min(self._wall(), failed.created) if listed else self._wall()
-        crashed = pod.crashed and self.crashes.add(pod.uid, failed.node, failed.owner, crashed_at)
-        if self.failures.ended(pod, listed=listed, started=known is not None and known.has_run) or crashed:
+        started = known is not None and known.has_run
+        denied = pod.denied and bool(failed.node) and not self.failures.had_run(pod, listed=listed, started=started)
+        crashed = (pod.crashed or denied) and self.crashes.add(pod.uid, failed.node, failed.owner, crashed_at)
+        if self.failures.ended(pod, listed=listed, started=started) or crashed:
             self._enqueue_pools(self._node_index.pools_of(failed.node), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
