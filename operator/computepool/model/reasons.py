@@ -333,8 +333,8 @@ class Reason(StrEnum):
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
-        "Pods of the workload fail on the provider, and more of them than are ready there. Its next pods are not sent "
-        "there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
+        "Pods of the workload fail on the provider: ten in a row, or more than are ready there. Its next pods are not "
+        "sent there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

@@ -66,6 +66,8 @@ BEGUN = [("nebius", Reason.WORKLOAD_BACK_OFF)]
         (failures(3), 2, BEGUN),
         (failures(3), 3, []),
         (failures(4), 3, BEGUN),
+        (failures(9), 20, []),
+        (failures(10), 20, BEGUN),
     ],
     ids=[
         "too few",
@@ -78,6 +80,8 @@ BEGUN = [("nebius", Reason.WORKLOAD_BACK_OFF)]
         "more than are ready",
         "as many as are ready",
         "more than many that are ready",
+        "not many of a large workload",
+        "many of a large workload",
     ],
 )
 def test_a_workload_whose_pods_fail_on_a_standby_is_held_off_it(
