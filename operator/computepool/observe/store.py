@@ -467,21 +467,21 @@ def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
             failing=after.failing,
             refused=after.refused,
             started=after.started,
+            has_run=after.has_run,
         )
-    # Only the end of a pod is judged by whether it had run.
-    return msgspec.structs.replace(before, resource_version=after.resource_version, has_run=after.has_run) == after
+    return msgspec.structs.replace(before, resource_version=after.resource_version) == after
 
 
 def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
     """Say whether a change of a pod lets nothing be decided at once, so that a pass about it may wait for others.
 
-    These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, and the
-    pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step. Nor is any step while the
-    pool moves pods: the pod may be the replacement for which the next move waits.
+    These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, its
+    containers run, and the pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
+    Nor is any step while the pool moves pods: the pod may be the replacement for which the next move waits.
     """
     if before.gated or after.deleting is not None or after.failing:
         return False
     if not before.node:
         return ours or bool(after.node)
-    starts = {"ready": after.ready, "ready_since": after.ready_since, "started": after.started}
+    starts = {name: getattr(after, name) for name in ("ready", "ready_since", "started", "has_run")}
     return _same(msgspec.structs.replace(before, **starts), after, claimed=True)

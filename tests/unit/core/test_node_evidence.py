@@ -123,7 +123,10 @@ def test_pods_that_never_ran_and_are_refused_make_a_black_hole_whose_ready_pods_
 
 def test_pods_that_run_and_are_not_ready_yet_stay_on_a_black_hole() -> None:
     story = Story(failover={"runningPods": "Move"})
-    loading = story.new_on("n1", 2, owner="rs-llm", has_run=True, started=NOW - 600)
+    loading = story.new_on("n1", 2, owner="rs-llm", started=NOW - 600)
+    story.simulation.step()
+    for one in loading:
+        story.cluster.update_pod(one.uid, has_run=True)
     stuck = story.new_on("n1", 1, owner="rs-stuck", has_run=True, failing=True, started=NOW - 600)
     story.refuse(story.new_on("n1", 3))
     story.simulation.run(60)
