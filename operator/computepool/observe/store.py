@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from computepool.assess.capacity.providers import Provider, providers_of
-from computepool.model.accelerators import share_of
+from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
 from computepool.model.moves import PodMove
@@ -458,8 +458,11 @@ class Store:
 
 
 def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
-    """Say whether nothing changed that decisions read. They read less of a pod that belongs to no pool."""
-    if not claimed:
+    """Say whether nothing changed that decisions read.
+
+    They read less of a pod that belongs to no pool. But if it holds devices, it shows that its node works.
+    """
+    if not claimed and not requests_devices(after.shape):
         before = msgspec.structs.replace(
             before,
             ready=after.ready,
