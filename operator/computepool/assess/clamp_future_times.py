@@ -65,7 +65,7 @@ def _breaker(breaker: Breaker, spec: BreakerSpec, key: str, now: float) -> Break
 def _timers(timers: BreakerTimers, now: float) -> BreakerTimers:
     if (timers.proving_since or 0.0) <= now and (timers.clear_since or 0.0) <= now:
         return timers
-    return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now))
+    return BreakerTimers(_past(timers.proving_since, now), _past(timers.clear_since, now), timers.was_full)
 
 
 def _unsettled(move: UnsettledMove, now: float) -> UnsettledMove:

@@ -33,6 +33,11 @@ def request_of(subject: Pod | Shape, resource: str) -> int:
     return 0
 
 
+def requests_devices(shape: Shape) -> bool:
+    """Say whether a pod requests any extended resource, which may be some pool's accelerator."""
+    return any("/" in name for name, _ in shape.requests)
+
+
 def requested_by(pods: Iterable[Pod], resource: str) -> int:
     """Return how much of the accelerator these pods request together."""
     return sum(request_of(pod, resource) for pod in pods)

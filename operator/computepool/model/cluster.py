@@ -139,6 +139,11 @@ class Pod(msgspec.Struct, frozen=True):
         return self.labels.get(BURST_LABEL, "")
 
     @property
+    def runs(self) -> bool:
+        """Whether its containers run, as far as is seen. A server that loads its model runs long before it is ready."""
+        return self.ready or (self.has_run and not self.failing)
+
+    @property
     def belongs_to_node(self) -> bool:
         """Whether its owner made it for one node: it neither moves nor runs elsewhere."""
         return self.owner_kind in NODE_OWNERS

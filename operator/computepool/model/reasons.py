@@ -135,7 +135,8 @@ class Reason(StrEnum):
     PROVISIONING_FAILED = (
         "ProvisioningFailed",
         "The provider did not bind pods of several workloads and shapes within its provisionTimeoutSeconds, and bound "
-        "no other pod meanwhile.",
+        "no other pod meanwhile. If it makes nodes on demand and is full, it is used again as soon as a place becomes "
+        "free.",
     )
     DRAINED = "Drained", "The provider's field drain is true: a person has taken the provider out of use."
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
@@ -300,6 +301,11 @@ class Reason(StrEnum):
         "No scheduler of the pod's spec.schedulerName has bound a pod or judged one yet, and pods wait for it. The pod "
         "is not sent to a provider. Check that this scheduler runs, or correct the name.",
     )
+    SCHEDULER_SILENT = (
+        "SchedulerSilent",
+        "The scheduler has neither bound pods nor judged them unschedulable for as long as a provider is given to bind "
+        "a pod. Check that the scheduler runs. No provider is blamed for these pods.",
+    )
     NODE_STARTING = (
         "NodeStarting",
         "A new node of the provider has room for the pod, but still carries a startup taint. The node has the "
@@ -333,8 +339,8 @@ class Reason(StrEnum):
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
-        "Pods of the workload fail on the provider, and more of them than are ready there. Its next pods are not sent "
-        "there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
+        "Pods of the workload fail on the provider: ten in a row, or more than are ready there. Its next pods are not "
+        "sent there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

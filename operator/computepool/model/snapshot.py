@@ -61,7 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
     """Pods that failed at once, on any node, for as long as any pool counts them."""
     crashes: tuple[Failure, ...] = ()
-    """Pods that ran for a moment on any node and ended as Failed, for some minutes: these tell nothing about a node."""
+    """Pods that ran for a moment or never, on any node, and ended as Failed, for some minutes: these tell nothing about
+    a node."""
     schedulers: frozenset[str] = frozenset()
     """Schedulers, besides Kubernetes' own, that have bound a pod or judged a pod unschedulable, as far as was seen."""
     moves: tuple[PodMove, ...] = ()

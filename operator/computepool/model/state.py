@@ -31,7 +31,9 @@ from computepool.model.reasons import Reason
 
 Fitting = Mapping[tuple[str, str], float]
 """By pod uid and provider: since when a waiting pod has a place there by our account without being bound. By pod uid
-and `node/<name>`: since when the scheduler has nominated the pod to that node."""
+and NOMINATED: since when the scheduler has nominated the pod to nodes, whichever they were."""
+NOMINATED: Final = "nominated/"
+"""No provider has a name with a slash."""
 RecentMoves = tuple[tuple[float, MoveKind], ...]
 """When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
 that make room count as failover, whose limits they share."""
@@ -145,6 +147,8 @@ class BreakerTimers(msgspec.Struct, frozen=True):
     """While half-open: since when a new pod is ready on the node that is tried."""
     clear_since: float | None = None
     """While open: since when the provider has no fault."""
+    was_full: bool = False
+    """While open: whether the provider was seen without a free accelerator."""
 
 
 class NodeFault(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
-"""Pods that ran for a moment and ended as Failed: a program that exits at once, mostly of a Job.
+"""Pods that ran for a moment, or never, and ended as Failed: a program that exits at once, mostly of a Job.
 
-A crash tells nothing about its node, since any program may fail. It tells where a workload fails again and again.
+A crash tells nothing about its node, since any program may fail. It tells where a workload fails again and again. So
+does a pod that ends before it runs for a reason that is no sign of its node: `FailedPod.denied`.
 """
 
 from collections.abc import Callable

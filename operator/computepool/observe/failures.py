@@ -23,7 +23,7 @@ from computepool.model.snapshot import Failure
 from computepool.model.text import seconds_of
 from computepool.observe.crashes import crashed_soon
 from computepool.observe.decode import Records, not_starting
-from computepool.observe.refusals import Refusal, is_refused, refusal_of
+from computepool.observe.refusals import ENDED_BY_OTHERS, Refusal, is_refused, refusal_of
 
 ADMISSION_SECONDS: Final = 30.0
 """Longest time from the moment when a kubelet sees a pod to the moment when its refusal is seen, with clocks that
@@ -50,6 +50,9 @@ class FailedPod(msgspec.Struct, frozen=True):
     """Whether a container of it never started."""
     crashed: bool = False
     """Whether a container of it ran for a moment and failed. That tells nothing about the node."""
+    denied: bool = False
+    """Whether it ended before any container ran, for another reason than a refusal that may be the node's fault. That
+    tells nothing about the node either."""
     accepted: float | None = None
     """When its kubelet saw it for the first time, by the kubelet's clock; None if the status does not say."""
     written: float | None = None
@@ -66,6 +69,8 @@ class FailedPod(msgspec.Struct, frozen=True):
         return self.pod.resource_version
 
 
+_DISRUPTED: Final = "DisruptionTarget"
+"""The condition of a pod that a controller ends: kubernetes, pkg/apis/core, since 1.25."""
 _FAILED_POD = msgspec.json.Decoder(wire.FailedPod)
 
 
@@ -77,12 +82,20 @@ def read_failed_pod(raw: bytes, records: Records) -> FailedPod:
     obj = _FAILED_POD.decode(raw)
     status = obj.status
     written = [seconds_of(part.time) for part in obj.metadata.managed_fields or () if part.subresource == "status"]
+    pod = records.pod_of(obj.metadata, obj.spec, status)
+    refused, stuck = is_refused(status.reason), not_starting(status)
+    ended_by_others = (
+        pod.deleting is not None
+        or status.reason in ENDED_BY_OTHERS
+        or any(condition.type == _DISRUPTED and condition.status == "True" for condition in status.conditions or ())
+    )
     return FailedPod(
-        pod=records.pod_of(obj.metadata, obj.spec, status),
-        refused=is_refused(status.reason),
+        pod=pod,
+        refused=refused,
         unclear=refusal_of(status.reason) is Refusal.UNCLEAR,
-        stuck=not_starting(status),
+        stuck=stuck,
         crashed=crashed_soon(raw),
+        denied=not (refused or stuck or pod.has_run or ended_by_others),
         accepted=seconds_of(status.start_time),
         written=max((time for time in written if time is not None), default=None),
     )
@@ -122,7 +135,7 @@ class Failures:
         after its creation, so that time is taken. `started`: the pod was seen to start.
         """
         pod, now = failed.pod, self._wall()
-        if not pod.node or not self._is_evidence(failed, (failed.written or now) if listed else now, started=started):
+        if not pod.node or not self._is_evidence(failed, listed=listed, started=started):
             return False
         known = self._failure(pod.uid)
         if known is not None and known.refused >= failed.refused and pod.uid not in self._failing:
@@ -163,12 +176,17 @@ class Failures:
             self._fresh_at = now
         return self._tuple
 
-    def _is_evidence(self, failed: FailedPod, at: float, *, started: bool) -> bool:
-        """Say whether a pod that failed at this time tells anything about its node."""
-        if not failed.refused:
-            return failed.stuck
+    def had_run(self, failed: FailedPod, *, listed: bool, started: bool) -> bool:
+        """Say whether a pod that has failed ran before. Arguments as in `ended`."""
+        at = self._wall()
+        if listed and failed.written is not None:
+            at = failed.written
         accepted_before = failed.accepted is not None and failed.accepted < at - ADMISSION_SECONDS
-        return not (started or failed.pod.has_run or failed.uid in self._started or accepted_before)
+        return started or failed.pod.has_run or failed.uid in self._started or accepted_before
+
+    def _is_evidence(self, failed: FailedPod, *, listed: bool, started: bool) -> bool:
+        """Say whether a pod that failed tells anything about its node."""
+        return failed.stuck if not failed.refused else not self.had_run(failed, listed=listed, started=started)
 
     def _add(self, failure: Failure) -> None:
         self._remove(failure.uid)

@@ -53,6 +53,10 @@ REFUSALS: Final = MappingProxyType({reason: refusal for reason, refusal, _ in _T
 """By the reason in a pod's status."""
 OUT_OF: Final = "OutOf"
 """With this prefix and a resource, such as `OutOfcpu`, a kubelet has less of it than the scheduler knows."""
+ENDED_BY_OTHERS: Final = frozenset(
+    ("DeadlineExceeded", "Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated")
+)
+"""Reasons of pods that others have ended: a deadline, the kubelet for want of something, or the end of the node."""
 
 
 def refusal_of(reason: str) -> Refusal | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from computepool.assess.capacity.providers import Provider, providers_of
-from computepool.model.accelerators import share_of
+from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
 from computepool.model.moves import PodMove
@@ -235,8 +235,10 @@ class Store:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""
         known, failed = self._pods.get(pod.uid), pod.pod
         crashed_at = min(self._wall(), failed.created) if listed else self._wall()
-        crashed = pod.crashed and self.crashes.add(pod.uid, failed.node, failed.owner, crashed_at)
-        if self.failures.ended(pod, listed=listed, started=known is not None and known.has_run) or crashed:
+        started = known is not None and known.has_run
+        denied = pod.denied and bool(failed.node) and not self.failures.had_run(pod, listed=listed, started=started)
+        crashed = (pod.crashed or denied) and self.crashes.add(pod.uid, failed.node, failed.owner, crashed_at)
+        if self.failures.ended(pod, listed=listed, started=started) or crashed:
             self._enqueue_pools(self._node_index.pools_of(failed.node), at)
 
     def _note_failing(self, before: Pod | None, pod: Pod, at: float) -> None:
@@ -456,8 +458,11 @@ class Store:
 
 
 def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
-    """Say whether nothing changed that decisions read. They read less of a pod that belongs to no pool."""
-    if not claimed:
+    """Say whether nothing changed that decisions read.
+
+    They read less of a pod that belongs to no pool. But if it holds devices, it shows that its node works.
+    """
+    if not claimed and not requests_devices(after.shape):
         before = msgspec.structs.replace(
             before,
             ready=after.ready,
@@ -465,21 +470,21 @@ def _same(before: Pod, after: Pod, *, claimed: bool) -> bool:
             failing=after.failing,
             refused=after.refused,
             started=after.started,
+            has_run=after.has_run,
         )
-    # Only the end of a pod is judged by whether it had run.
-    return msgspec.structs.replace(before, resource_version=after.resource_version, has_run=after.has_run) == after
+    return msgspec.structs.replace(before, resource_version=after.resource_version) == after
 
 
 def _is_minor(before: Pod, after: Pod, *, ours: bool) -> bool:
     """Say whether a change of a pod lets nothing be decided at once, so that a pass about it may wait for others.
 
-    These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, and the
-    pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step. Nor is any step while the
-    pool moves pods: the pod may be the replacement for which the next move waits.
+    These are the steps of every pod that starts: our own patch is seen (`ours`), the scheduler binds the pod, its
+    containers run, and the pod becomes ready. A pod that fails, leaves, or changes in any other way is no such step.
+    Nor is any step while the pool moves pods: the pod may be the replacement for which the next move waits.
     """
     if before.gated or after.deleting is not None or after.failing:
         return False
     if not before.node:
         return ours or bool(after.node)
-    starts = {"ready": after.ready, "ready_since": after.ready_since, "started": after.started}
+    starts = {name: getattr(after, name) for name in ("ready", "ready_since", "started", "has_run")}
     return _same(msgspec.structs.replace(before, **starts), after, claimed=True)

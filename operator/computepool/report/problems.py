@@ -24,6 +24,8 @@ STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 NAMED_NODES: Final = 5
 """How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
 NAMED_SCHEDULERS: Final = 3
+OWN_SCHEDULER: Final = "default-scheduler"
+"""The name of Kubernetes' own scheduler."""
 MAX_SHORT: Final = 160
 """Characters about each problem but the worst."""
 _BREAKER_WORDS: Final = {BreakerState.OPEN: "open", BreakerState.HALF_OPEN: "half-open"}
@@ -226,6 +228,18 @@ def _absent_scheduler(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.SCHEDULER_ABSENT, message, names)
 
 
+def _silent_scheduler(report: PassReport) -> Iterable[Problem]:
+    """Pods that had a place for long, and that their scheduler has not looked at: it may be down."""
+    late = (
+        hold.pod.shape.scheduler or OWN_SCHEDULER
+        for hold in report.plan.holds
+        if not hold.pod.unschedulable and Reason.NOT_BOUND_IN_TIME in (hold.reason, *(why for _, why in hold.rejected))
+    )
+    if names := listed(sorted(map(repr, set(late))), NAMED_SCHEDULERS):
+        message = f"pods wait for scheduler {names}. {Reason.SCHEDULER_SILENT.help}"
+        yield Problem(Reason.SCHEDULER_SILENT, message, names)
+
+
 def _no_window(report: PassReport) -> Iterable[Problem]:
     if problem := window_problem(report.snapshot.pool.spec.failback.window):
         yield Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem)
@@ -255,6 +269,7 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _missing_nodes,
     _held_off,
     _absent_scheduler,
+    _silent_scheduler,
     _no_window,
     _unfollowed,
     _missing_policy,
@@ -282,4 +297,6 @@ def _next_step(breaker: Breaker) -> str:
     if breaker.retry_at is None:
         return ""
     at = rfc3339(moment(breaker.retry_at))
-    return f" It is tried again at {at} at the earliest, once it has been healthy for a while."
+    # A full provider that makes nodes is used sooner, as the help of its reason says.
+    begin = "Otherwise it" if breaker.reason is Reason.PROVISIONING_FAILED else "It"
+    return f" {begin} is tried again at {at} at the earliest, once it has been healthy for a while."

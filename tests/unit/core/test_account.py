@@ -138,7 +138,7 @@ def _ask_all(account: Account, targets: dict[str, Provider]) -> object:
         [account.blocked(target) for target in targets.values()],
         [account.has_room(target) for target in standbys],
         [account.wants_canary(target) for target in standbys],
-        account.free_on_primary(),
+        account.free_on_primary(pod("asks")),
         [dict(left) for _, left in account.remainders_on_primary()],
         account.budget_refused,
     )

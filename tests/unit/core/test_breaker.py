@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -260,7 +261,7 @@ def test_it_opens_again_when_the_provider_fails_again() -> None:
 
 def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     watch = half_open()
-    stuck = pod("stuck", sent=[("nebius", NOW + 1)])
+    stuck = pod("stuck", sent=[("nebius", NOW + 1)], unschedulable=True)
     watch.state = pool_state(breakers=watch.state.recorded.breakers, fitting={(stuck.uid, "nebius"): NOW + 1})
     watch.see(60, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").state is HALF_OPEN
@@ -410,7 +411,8 @@ def test_each_trial_that_fails_keeps_it_open_for_twice_as_long_until_one_proves_
     for failures, least, most in ((2, 180, 220), (3, 360, 440), (4, 720, 880), (5, 1000, 1000), (6, 1000, 1000)):
         new, reason = fresh(f"new-{failures}", created=now + 1, failing=True), Reason.CANARY_FAILED
         if why == "is not bound":
-            new, reason = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)]), Reason.PROVISIONING_FAILED
+            new = pod(f"new-{failures}", sent=[("nebius", NOW + now + 1)], unschedulable=True)
+            reason = Reason.PROVISIONING_FAILED
             watch.state = changed(watch.state, fitting={(new.uid, "nebius"): NOW + now + 1})
             now += 61
         watch.see(now + 1, [*AWS, *NEBIUS], [new])
@@ -460,3 +462,58 @@ def test_a_provider_that_has_lost_its_nodes_is_not_trusted_for_want_of_a_pod() -
     watch = half_open()
     watch.see(10_000, AWS)
     assert watch.breaker("nebius").state is HALF_OPEN
+
+
+# -- a provider that makes no nodes
+
+
+def out_of_nodes(reason: Reason = Reason.PROVISIONING_FAILED, *, on_demand: bool = True) -> Watch:
+    """A watch over a provider whose breaker opened just now, for an hour."""
+    breaker = Breaker(OPEN, reason, NOW, NOW + 3600, failures=6)
+    return Watch(two(on_demand=on_demand), pool_state(breakers={"nebius": breaker}))
+
+
+def filling(names: Iterable[str] = ("n0", "n1", "n2", "n3")) -> list[Pod]:
+    """Pods that fill these nodes since long ago."""
+    return [pod(f"fills-{name}", 8, on=name, waited=9000, ready=True) for name in names]
+
+
+def test_a_provider_that_made_no_nodes_is_used_again_as_soon_as_it_has_a_free_place() -> None:
+    watch = out_of_nodes()
+    watch.see(1, [*AWS, *NEBIUS], filling())
+    watch.see(60, [*AWS, *NEBIUS], filling())
+    assert watch.breaker("nebius").state is OPEN
+    watch.see(61, [*AWS, *NEBIUS], filling(["n0", "n1", "n2"]))
+    assert watch.breaker("nebius") == Breaker(since=NOW + 61, failures=6)
+
+
+def test_a_node_that_comes_late_closes_the_breaker_of_a_provider_without_nodes() -> None:
+    watch = out_of_nodes()
+    watch.see(1, AWS)
+    watch.see(61, [*AWS, NEBIUS[0]])
+    assert watch.breaker("nebius").closed
+
+
+def test_a_free_place_that_was_there_all_the_while_closes_no_breaker() -> None:
+    watch = out_of_nodes()
+    for seconds in (1, 60, 120):
+        watch.see(seconds, [*AWS, *NEBIUS], filling(["n0", "n1", "n2"]))
+    assert watch.breaker("nebius").state is OPEN
+
+
+def test_a_new_leader_has_to_see_the_provider_full_first() -> None:
+    watch = out_of_nodes()
+    watch.see(1, [*AWS, *NEBIUS], filling())
+    watch.restart()
+    watch.see(61, [*AWS, *NEBIUS], filling(["n0"]))
+    assert watch.breaker("nebius").state is OPEN
+
+
+@pytest.mark.parametrize(
+    ("reason", "on_demand"), [(Reason.PROVISIONING_FAILED, False), (Reason.PROVIDER_UNHEALTHY, True)]
+)
+def test_a_free_place_tells_nothing_of_other_failures(reason: Reason, on_demand: bool) -> None:
+    watch = out_of_nodes(reason, on_demand=on_demand)
+    watch.see(1, [*AWS, *NEBIUS], filling())
+    watch.see(61, [*AWS, *NEBIUS], filling(["n0"]))
+    assert watch.breaker("nebius").state is OPEN

@@ -88,6 +88,14 @@ def test_pods_that_wait_for_the_primary_go_first() -> None:
     assert moved_to(home(owned("web", on="n1"), pinned)) == {"web": "aws"}
 
 
+def test_a_pod_that_waits_for_full_nodes_of_a_free_primary_keeps_no_pod_from_coming_home() -> None:
+    zoned = [node("a1", labels={"zone": "x"}), node("a2"), node("n1")]
+    waits = pod("waits", shaped=shape(1, selector={"zone": "x"}), allowed=())
+    plan = home(owned("web", on="n1"), pod("full", 8, on="a1"), waits, nodes=zoned)
+    assert plan.assessment.saturation.saturated is False
+    assert moved_to(plan) == {"web": "aws"}
+
+
 def test_pods_on_their_way_home_do_not_count_as_waiting() -> None:
     gone = owned("gone", on="n1")
     new = pod("new", owner="rs-1", waited=1)

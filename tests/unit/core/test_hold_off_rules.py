@@ -66,6 +66,8 @@ BEGUN = [("nebius", Reason.WORKLOAD_BACK_OFF)]
         (failures(3), 2, BEGUN),
         (failures(3), 3, []),
         (failures(4), 3, BEGUN),
+        (failures(9), 20, []),
+        (failures(10), 20, BEGUN),
     ],
     ids=[
         "too few",
@@ -78,6 +80,8 @@ BEGUN = [("nebius", Reason.WORKLOAD_BACK_OFF)]
         "more than are ready",
         "as many as are ready",
         "more than many that are ready",
+        "not many of a large workload",
+        "many of a large workload",
     ],
 )
 def test_a_workload_whose_pods_fail_on_a_standby_is_held_off_it(
@@ -224,7 +228,7 @@ def test_a_provider_that_a_workload_is_held_off_is_not_given_to_new_pods(
 
 def test_a_shape_that_is_held_off_keeps_admission_open_and_is_sent_on() -> None:
     of = pool(provider("aws"), provider("nebius", on_demand=True), provider("crusoe"))
-    late = pod("late", 4, sent=[("nebius", NOW - 700)], waited=700)
+    late = pod("late", 4, sent=[("nebius", NOW - 700)], waited=700, unschedulable=True)
     full = [pod("full", 8, on="n1", waited=1000)]
     nodes = [node("a1"), node("n1"), node("c1")]
     first = decided(snapshot(of, nodes, [HOME, late, *full]), pool_state(SATURATED))
@@ -266,7 +270,7 @@ def watch_of(*fitting: Pod) -> Watch:
 def test_a_pod_that_is_not_bound_although_later_pods_like_it_were_is_at_fault_itself(
     bound_at: float, begun: bool
 ) -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)])
+    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True)
     bound = pod("bound", on="n2", sent=[("nebius", NOW + bound_at)], waited=1000)
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late, bound])
@@ -274,7 +278,7 @@ def test_a_pod_that_is_not_bound_although_later_pods_like_it_were_is_at_fault_it
 
 
 def test_pods_of_different_schedulers_are_of_different_shapes() -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"))
+    late = pod("late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True)
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late], schedulers=frozenset({"volcano"}))
     assert [found.reason for found in watch.state.recorded.hold_offs] == [Reason.INSUFFICIENT_CAPACITY]

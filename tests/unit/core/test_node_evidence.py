@@ -121,6 +121,28 @@ def test_pods_that_never_ran_and_are_refused_make_a_black_hole_whose_ready_pods_
     assert {one.node for one in story.deploy(1)}.isdisjoint(held)
 
 
+def test_pods_that_run_and_are_not_ready_yet_stay_on_a_black_hole() -> None:
+    story = Story(failover={"runningPods": "Move"})
+    loading = story.new_on("n1", 2, owner="rs-llm", started=NOW - 600)
+    story.simulation.step()
+    for one in loading:
+        story.cluster.update_pod(one.uid, has_run=True)
+    stuck = story.new_on("n1", 1, owner="rs-stuck", has_run=True, failing=True, started=NOW - 600)
+    story.refuse(story.new_on("n1", 3))
+    story.simulation.run(60)
+    assert story.faults == {"n1": Reason.BLACK_HOLE}
+    assert story.evicted == [one.name for one in stuck]
+    assert {one.name for one in story.on("n1")} == {one.name for one in loading}
+
+
+def test_a_node_that_has_started_pods_since_is_no_black_hole_although_they_are_not_ready_yet() -> None:
+    story = Story()
+    story.refuse(story.new_on("n1", 3))
+    story.new_on("n1", 3, owner="rs-llm", has_run=True, started=NOW + 1)
+    story.simulation.run(60)
+    assert (story.faults, story.evicted) == ({}, [])
+
+
 def test_a_provider_of_black_holes_gets_no_new_pods_and_keeps_its_ready_pods() -> None:
     story = Story()
     resident = story.deploy(12)

@@ -11,6 +11,8 @@ from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
+from computepool.simulate.owners import PodTemplate
+from computepool.simulate.simulation import Simulation
 from tests.builders import NOW, node, pod, pool, pool_state, provider, term
 from tests.builders import shape as shaped
 from tests.unit.core.watching import Watch
@@ -20,8 +22,8 @@ FULL = [pod("a", 8, on="a1", waited=1000), pod("n", 8, on="n1", waited=1000), po
 
 
 def sent(name: str, at: float = 0, to: str = "nebius", **fields: Any) -> Pod:
-    """A pod that was offered to a provider, and waits."""
-    return pod(name, sent=[(to, NOW + at)], **fields)
+    """A pod that was offered to a provider, and that the scheduler finds no node for."""
+    return pod(name, sent=[(to, NOW + at)], **{"unschedulable": True, **fields})
 
 
 def unlike(count: int = 3, apart: float = 0, **fields: Any) -> list[Pod]:
@@ -133,7 +135,8 @@ def test_pods_that_were_bound_before_say_nothing_about_now() -> None:
 
 def test_pods_that_were_admitted_with_the_toleration_count_from_their_creation() -> None:
     pods = [
-        pod(f"p{index}", shaped=shaped(1 + index), tolerates=["nebius"], created=NOW, since=NOW) for index in range(3)
+        pod(f"p{index}", shaped=shaped(1 + index), tolerates=["nebius"], created=NOW, since=NOW, unschedulable=True)
+        for index in range(3)
     ]
     watch = watching(*pods)
     watch.see(59, NODES, pods)
@@ -208,3 +211,29 @@ def test_the_pairs_that_are_kept_have_a_limit() -> None:
     watch.see(60.999, NODES, pods)
     watch.see(70, NODES, pods)
     assert len(watch.state.memory.not_bound["nebius"]) == MOST
+
+
+def test_pods_that_their_scheduler_has_not_judged_tell_nothing_of_the_provider() -> None:
+    pods = unlike(5, unschedulable=False)
+    watch = watching(*pods)
+    watch.see(10_000, NODES, pods)
+    assert watch.breaker("nebius").closed
+    assert watch.state.recorded.hold_offs == ()
+
+
+def test_while_the_scheduler_is_down_no_provider_is_convicted_and_all_pods_run_soon_afterwards() -> None:
+    nodes = [node("a1"), node("n1"), node("n2"), node("c1"), node("c2")]
+    simulation = Simulation(pool(), nodes, NOW)
+    simulation.owners.create(PodTemplate(shaped(8)), 1)
+    simulation.run(10)
+    runs, simulation.scheduler.run = simulation.scheduler.run, lambda: 0  # type: ignore[method-assign]
+    for gpus in (1, 2, 3, 4):
+        simulation.owners.create(PodTemplate(shaped(gpus)), 1)
+    simulation.run(300)
+    recorded = simulation.operator.state.recorded
+    assert recorded.hold_offs == ()
+    assert all(breaker.closed for breaker in recorded.breakers.values())
+    simulation.scheduler.run = runs  # type: ignore[method-assign]
+    simulation.owners.create(PodTemplate(shaped(1)), 1)
+    simulation.run(10)
+    assert simulation.cluster.waiting_pods() == []

@@ -8,10 +8,11 @@ import pytest
 from computepool.assess.assessment import assess
 from computepool.assess.capacity.fit import SLACK_SECONDS
 from computepool.assess.demand.overflow import Demand, in_order
-from computepool.model.cluster import Node, Offer, Pod
+from computepool.model.cluster import Node, Offer, Pod, Shape
+from computepool.model.labels import Requirement
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint
-from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot, term
 from tests.unit.core.passes import flying, names
 
 FULL = (node("a1"), node("n1"))
@@ -111,6 +112,27 @@ def test_a_pod_that_can_never_run_on_the_primary_has_nothing_to_wait_for_and_is_
     assert found.pressing == 0
 
 
+@pytest.mark.parametrize(
+    ("wanted", "used", "pressing"),
+    [
+        (shape(selector={"team": "x"}), 1, 0),
+        (shape(affinity=[term(Requirement("kubernetes.io/hostname", "In", ("a1", "a2")))]), 1, 0),
+        (shape(), 8, 1),
+        (shape(selector={"team": "x"}), 8, 1),
+        (shape(8, selector={"team": "x"}), 1, 1),
+    ],
+    ids=["label", "two nodes", "no selector", "other nodes are full too", "too large for what is free"],
+)
+def test_a_pod_whose_selectors_confine_it_to_full_nodes_of_a_free_primary_is_no_pressure(
+    wanted: Shape, used: int, pressing: int
+) -> None:
+    nodes = [node(name, labels={"team": "x"} if name < "a3" else {}) for name in ("a1", "a2", "a3")]
+    running = [HOLDER, pod("second", 8, on="a2"), pod("third", used, on="a3")]
+    found = demand(*running, pod("p", shaped=wanted), nodes=nodes)
+    assert overflowing(found) == {"p": (Reason.NO_ROOM, None)}
+    assert found.pressing == pressing
+
+
 def test_a_pod_larger_than_any_node_of_the_primary_has_nothing_to_wait_for_and_is_no_pressure() -> None:
     found = demand(pod("p", 16, waited=0))
     assert overflowing(found) == {"p": (Reason.TOO_LARGE, None)}
@@ -155,9 +177,17 @@ def test_a_nominated_pod_whose_room_never_comes_goes_on_after_the_nodes_provider
     late = demand(HOLDER, nominated, fitting=found.fitting, now=NOW + 60)
     assert overflowing(late) == {"p": (Reason.NO_ROOM, None)}
     assert late.fitting == found.fitting
-    # Another nomination is another promise.
-    anew = demand(HOLDER, pod("p", nominated="a2"), fitting=found.fitting, now=NOW + 60)
-    assert held(anew) == {"p": Reason.NOMINATED}
+
+
+def test_a_pod_that_is_nominated_to_one_node_after_another_waits_no_longer_in_all() -> None:
+    found = demand(HOLDER, pod("p", nominated="a1"))
+    other = pod("p", nominated="a2")
+    found = demand(HOLDER, other, fitting=found.fitting, now=NOW + 59)
+    assert (found.held[0].reason, found.held[0].until) == (Reason.NOMINATED, NOW + 60)
+    assert overflowing(demand(HOLDER, other, fitting=found.fitting, now=NOW + 60)) == {"p": (Reason.NO_ROOM, None)}
+    # After a time without any nomination, the next begins anew.
+    between = demand(HOLDER, pod("p"), fitting=found.fitting, now=NOW + 60)
+    assert held(demand(HOLDER, other, fitting=between.fitting, now=NOW + 61)) == {"p": Reason.NOMINATED}
 
 
 def test_a_pod_nominated_to_a_node_of_a_standby_has_that_standbys_timeout() -> None:

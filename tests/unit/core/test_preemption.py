@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from computepool.assess.breakers.not_bound import digest_of
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+from computepool.model.state import HoldOff
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.passes import Decided, burst_of, decided, flying, hold_of, holds, sent_to
 
 KEPT = {"preemption": "Never"}
@@ -144,3 +146,27 @@ def test_a_budget_counts_the_pod_in_full() -> None:
     providers = (provider("aws"), provider("nebius", price="1"), provider("crusoe", price="1"))
     assert not plan(urgent(gpus=8), providers=providers, budget={"perHour": "20"}).bursts
     assert plan(urgent(gpus=4), providers=providers, budget={"perHour": "20"}).bursts
+
+
+@pytest.mark.parametrize(("priority", "to"), [(1000, "nebius"), (0, None)])
+@pytest.mark.parametrize("unused_place", [False, True])
+def test_a_provider_that_makes_no_node_for_a_shape_can_still_be_preempted_on(
+    priority: int, to: str | None, unused_place: bool
+) -> None:
+    waiting = urgent(priority=priority)
+    held = HoldOff(
+        "nebius",
+        Reason.INSUFFICIENT_CAPACITY,
+        digest_of(waiting.shape),
+        failures=5,
+        since=NOW - 60,
+        until=NOW + 3600,
+        running=8,
+        unused_place=unused_place,
+    )
+    of = pool(provider("aws"), provider("nebius", on_demand=True))
+    seen = snapshot(of, [node("a1"), node("n1")], [*full()[:2], waiting])
+    found = decided(seen, pool_state(hold_offs=(held,)))
+    assert sent_to(found) == ({"urgent": to} if to and not unused_place else {})
+    if not found.bursts:
+        assert holds(found) == {"urgent": Reason.INSUFFICIENT_CAPACITY}

@@ -39,9 +39,34 @@ def test_devices_on_a_cordoned_node_are_no_headroom() -> None:
     assert not home(node("a2", cordoned=True), owned("web", on="n1")).moves
 
 
-def test_devices_behind_a_taint_that_pods_of_the_pool_tolerate_are_headroom() -> None:
+def test_devices_behind_a_taint_are_headroom_only_for_pods_that_tolerate_it() -> None:
     runs = pod("vision", shaped=shape(1, tolerations=[OF_TEAM]), on="a2")
-    assert moved_to(home(node("a2", taints=[TEAM]), runs, owned("web", on="n1"))) == {"web": "aws"}
+    back = owned("back", on="n1", shaped=shape(1, tolerations=[OF_TEAM]), owner="rs-2")
+    plan = home(node("a2", taints=[TEAM]), runs, back, owned("web", on="n1"))
+    assert free_of(plan, "aws") == (16, 8)
+    assert (moved_to(plan), blocked(plan)) == ({"back": "aws"}, {"web": Reason.WOULD_STRAND})
+
+
+def test_devices_that_selectors_exclude_are_no_headroom() -> None:
+    zoned = [owned(f"web-{zone}", on="n1", owner=zone, shaped=shape(1, selector={"zone": zone})) for zone in ("a", "b")]
+    of = pool(failback=HEADROOM)
+    nodes = [node("a1", labels={"zone": "a"}), node("a2", labels={"zone": "b"}), node("n1")]
+    plan = decided(snapshot(of, nodes, [pod("x", 7, on="a1"), *zoned]), CALM)
+    assert (moved_to(plan), blocked(plan)) == ({"web-b": "aws"}, {"web-a": Reason.WOULD_STRAND})
+
+
+def test_devices_of_a_node_without_any_cpu_left_are_no_headroom() -> None:
+    for cpu, moved in ((0, {}), (4, {"web": "aws"})):
+        web = owned("web", on="n1", shaped=shape(1, more={"cpu": 1}))
+        assert moved_to(home(node("a2", room={"cpu": cpu}), web)) == moved
+
+
+def test_pods_that_come_home_in_one_pass_use_up_the_headroom() -> None:
+    webs = [owned(f"web-{index}", on="n1", owner=f"rs-{index}") for index in range(9)]
+    of = pool(failback={**HEADROOM, "maxConcurrentMoves": 20, "perMinute": None})
+    plan = decided(snapshot(of, [node("a1"), node("a2"), node("n1", 16)], [pod("x", 7, on="a1"), *webs]), CALM)
+    # Of 16 accelerators, four stay free.
+    assert len(plan.moves) == 5
 
 
 def test_a_taint_that_only_prefers_keeps_no_device_from_the_pool() -> None:

@@ -15,7 +15,7 @@ from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, Saturation
 from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import half_open, move_of, moved_to, opened, owned
-from tests.unit.core.passes import decided, holds
+from tests.unit.core.passes import Decided, decided, holds
 
 WHEN = {"policy": "WhenSaturated"}
 FULL = pool_state(Saturation(True))
@@ -26,7 +26,7 @@ def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
     return pod("stuck", gpus, priority=priority, **{"allowed": (), **fields})
 
 
-def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Plan:
+def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Decided:
     fields = {key: spec.pop(key) for key in ("moves", "moves_since") if key in spec}
     there = nodes or [node("a1", 4), node("a2", 4), node("n1")]
     options = {"reschedule": WHEN, **spec}
@@ -58,6 +58,13 @@ def test_no_pod_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not
     plan = room(waits, *full_primary(), state=pool_state(Saturation(False)))
     assert holds(plan) == {"stuck": Reason.BELOW_PENDING_SECONDS}
     assert plan.moves == ()
+
+
+def test_room_is_made_on_the_full_nodes_of_a_free_primary_for_a_pod_that_is_confined_to_them() -> None:
+    zoned = [node("a1", 4, labels={"zone": "x"}), node("a2", 4), node("a3"), node("n1")]
+    plan = room(stuck(4, shaped=shape(4, selector={"zone": "x"})), *full_primary(), state=PoolState(), nodes=zoned)
+    assert plan.assessment.saturation.saturated is False
+    assert moved_to(plan) == {"big": "nebius"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -80,6 +81,50 @@ def test_the_store_hands_crashes_on_and_they_are_no_failures_of_the_node() -> No
     assert [(crash.uid, crash.node, crash.owner) for crash in seen.crashes] == [("u", "n1", "job")]
     assert seen.failures == ()
     assert len(enqueued) == 1
+
+
+def refused(reason: str, *, accepted: int = 0, **changed: Any) -> bytes:
+    """A pod that ended without any container. `accepted`: how many seconds ago the kubelet saw it first."""
+    start = datetime.fromtimestamp(NOW - accepted, UTC).isoformat().replace("+00:00", "Z")
+    return ended(reason=reason, startTime=start, containerStatuses=[], **changed)
+
+
+@pytest.mark.parametrize(
+    ("raw", "counts"),
+    [
+        (refused("TopologyAffinityError"), True),
+        (refused("PodSandboxFailed"), True),
+        (refused(""), True),
+        (ended(None, reason="CreationFailed"), True),
+        (refused("TopologyAffinityError", accepted=600), False),
+        (refused("Evicted"), False),
+        (refused("Preempting"), False),
+        (refused("", conditions=[{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]), False),
+        (refused("", metadata={"deletionTimestamp": "2026-11-23T05:00:09Z"}), False),
+        (ended(600, reason="CreationFailed"), False),
+    ],
+    ids=[
+        "kubelet without a fault of the node",
+        "reason that nobody knows",
+        "no reason",
+        "container that never started",
+        "kubelet that restarts",
+        "evicted",
+        "preempted",
+        "ended by a controller",
+        "deleted",
+        "it ran",
+    ],
+)
+def test_a_pod_that_ends_before_it_runs_tells_of_its_workload_whatever_the_reason(raw: bytes, counts: bool) -> None:
+    clock = Clock()
+    store = Store(lambda _name, _at, **_: None, wall=clock, clock=clock)
+    for item in (pool(), namespace(), node("n1")):
+        put(store, item)
+    store.put_failed_pod(read_failed_pod(raw, Records()), AT, listed=False)
+    seen = store.snapshot("inference")
+    assert [crash.owner for crash in seen.crashes] == (["job"] if counts else [])
+    assert seen.failures == ()
 
 
 def test_crashes_are_kept_for_some_minutes_and_never_too_many() -> None:

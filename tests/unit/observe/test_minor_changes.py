@@ -41,6 +41,7 @@ class Scene:
         pytest.param(WAITS, {"node": "a1"}, True, id="bound"),
         pytest.param(WAITS, {"node": "a1", "ready": True}, True, id="bound and ready"),
         pytest.param(pod("p", on="a1"), {"ready": True}, True, id="ready"),
+        pytest.param(pod("p", on="a1"), {"has_run": True}, True, id="its containers run"),
         pytest.param(RUNS, {"ready": False}, True, id="not ready"),
         pytest.param(WAITS, {"deleting": NOW + 30}, False, id="waits no longer"),
         pytest.param(WAITS, {"nominated": "a1"}, False, id="nominated"),

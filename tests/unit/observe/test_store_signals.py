@@ -211,6 +211,17 @@ def test_a_pod_is_ready_since_it_was_seen_to_become_so_and_has_started_once_it_d
     assert [one.ready_since for one in scene.store.pods() if one.name == "q"] == [NOW - 77]
 
 
+@pytest.mark.parametrize(("gpus", "seen"), [(1, True), (0, False)], ids=["holds a device", "holds none"])
+def test_a_pod_of_no_pool_shows_that_its_node_works_once_it_runs(gpus: int, seen: bool) -> None:
+    scene = Scene(pool(workloads={"podSelector": {"matchLabels": {"app": "web"}}}), namespace(), *NODES)
+    other = pod("other", gpus, on="a1")
+    put(scene.store, other)
+    scene.store.snapshot("inference")
+    put(scene.store, changed(other, ready=True, has_run=True))
+    pods = [found for info in scene.store.snapshot("inference").nodes for found in info.pods]
+    assert [found.ready for found in pods] == [seen]
+
+
 @pytest.mark.parametrize("gone_first", [False, True])
 def test_a_refused_pod_that_was_seen_to_start_is_no_failure_whichever_watch_is_first(gone_first: bool) -> None:
     scene = Scene()

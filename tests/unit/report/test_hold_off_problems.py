@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from computepool.model.api import PoolStatus
 from computepool.model.reasons import Reason
 from computepool.model.state import HoldOff, recorded_in
 from computepool.report.metrics import Metrics
 from computepool.report.status import status_of
-from tests.builders import NOW, pod, pool, shape
+from computepool.simulate.owners import PodTemplate
+from computepool.simulate.simulation import Simulation
+from tests.builders import NOW, node, pod, pool, shape
 from tests.unit.report.passes import AT, RESIDENTS, report_on, said
 
 HELD = HoldOff("nebius", Reason.WORKLOAD_BACK_OFF, "job", 2, NOW - 1, NOW + 50, running=3)
@@ -51,6 +55,20 @@ def test_absent_schedulers_are_named() -> None:
     status, reason, message = said(report_on(pods=[*RESIDENTS, *pods]), "Degraded")
     assert (status, reason) == ("True", "SchedulerAbsent")
     assert "'kai', 'volcano'" in message
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_scheduler_that_looks_at_no_pod_is_named_and_no_provider_is_blamed(judged: bool) -> None:
+    simulation = Simulation(pool(), [node("a1"), node("n1"), node("c1")], NOW)
+    simulation.owners.create(PodTemplate(shape(8)), 1)
+    simulation.settle()
+    simulation.scheduler.run = lambda: 0  # type: ignore[method-assign]
+    for waiting in simulation.owners.create(PodTemplate(shape(1)), 2):
+        simulation.cluster.update_pod(waiting.uid, unschedulable=judged)
+    simulation.run(125)
+    status, reason, message = said(simulation.settle(), "Degraded")
+    assert (status, reason) == ("True", "InsufficientCapacity" if judged else "SchedulerSilent")
+    assert ("'default-scheduler'" in message) is not judged
 
 
 def _held(*held: HoldOff) -> PoolStatus:

@@ -3,6 +3,7 @@
 Closed -> Open      The provider fails, or did not bind pods of several workloads and shapes in time, or is drained by
                     hand.
 Open -> HalfOpen    Its backoff is over, it had no fault for clearSeconds, and it has a node to try.
+Open -> Closed      It made no nodes in time, was full since, and now has a free accelerator: a pod can use it at once.
 HalfOpen -> Closed  (a) A new pod was ready there for proveSeconds; or
                     (b) it has no fault, and until `_unproven_until` no pod came, or the pod gave no result (its image
                     is still pulled, for example). Without (b) the provider would stay unused for want of a pod that
@@ -44,6 +45,8 @@ class BreakerInput(msgspec.Struct, frozen=True):
     """Of how many workloads, and of as many shapes, it did not bind a pod in time, since its breaker last changed."""
     node: str = ""
     """The node to try; empty if no node takes pods."""
+    free: bool = False
+    """Whether a node that takes pods has a free accelerator. Only breakers that are not closed depend on it."""
     makes_nodes: bool = False
     """Whether it makes nodes on demand, so that it can be tried without a node."""
     tried: bool = False
@@ -154,6 +157,10 @@ def _from_open(
 ) -> Step:
     by_hand = before.reason is Reason.DRAINED
     failing = seen.health.failing
+    was_full = timers.was_full or not seen.free
+    well = not (seen.drained or seen.health.troubled or failing)
+    if well and before.reason is Reason.PROVISIONING_FAILED and seen.makes_nodes and timers.was_full and seen.free:
+        return Breaker(since=now, failures=before.failures), NO_TIMERS
     if by_hand and not seen.drained and failing is not None:
         return (before, timers) if held else (_opened(before, failing, rules, now), NO_TIMERS)
     clear = None if seen.health.troubled else timers.clear_since
@@ -165,7 +172,7 @@ def _from_open(
         return _drained(before, now), NO_TIMERS
     undecided = failing is not None or bool(seen.health.to_read)
     if seen.drained or not waited or undecided or not seen.can_be_tried:
-        return before, BreakerTimers(clear_since=clear)
+        return before, BreakerTimers(clear_since=clear, was_full=was_full)
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=seen.node), NO_TIMERS
 
 

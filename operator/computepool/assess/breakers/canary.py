@@ -47,6 +47,7 @@ def breaker_input(
         drained=provider.drain,
         not_bound=not_bound,
         node="" if canary is None else canary.node.name,
+        free=any(accelerators_of(info, resource).free for info in candidates),
         makes_nodes=provider.kind.before_room,
         tried=bool(new or coming),
         ready=ready,

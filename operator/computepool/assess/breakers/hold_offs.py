@@ -1,8 +1,9 @@
 """Hold-offs: a standby that certain pods are not sent to for a while, because it has failed such pods.
 
 Other pods are sent to the provider as before. There are two kinds:
-- A workload: several of its pods in a row failed there at once, whoever is at fault. They must outnumber the pods of it
-  that are ready there: otherwise the fault is probably a node's. All of its next pods go elsewhere.
+- A workload: several of its pods in a row failed there at once, whoever is at fault. Where few failed, they must
+  outnumber the pods of it that are ready there: otherwise the fault is probably a node's. All of its next pods go
+  elsewhere.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, no pod of that shape is sent.
@@ -47,6 +48,8 @@ from computepool.model.state import HoldOff, PoolState
 
 FAILED_PODS: Final = 3
 """So many pods of a workload must fail in a row."""
+MOST_FAILED_PODS: Final = 10
+"""So many in a row are enough, however many are ready: a large workload must not fail hundreds of pods."""
 PRESENT_SECONDS: Final = 60.0
 """A workload that has no pod, and whose latest pod failed so long ago, counts as gone."""
 _NONE: Final[Mapping[Key, HoldOff]] = MappingProxyType({})
@@ -138,7 +141,7 @@ def _step(
     fresh = {uid for uid, at in evidence.items() if at >= seen.latest or (not seen.workload and not seen.place)}
     new, all_pods = fresh - counted, frozenset(evidence)
     if not before.failures:
-        enough = max(FAILED_PODS, seen.good + 1) if seen.workload else 1
+        enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if seen.workload else 1
         if seen.ours and len(new) >= enough:
             return _begun(before, seen, rules), all_pods
         return before, counted & all_pods

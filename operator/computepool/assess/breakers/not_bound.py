@@ -3,6 +3,7 @@
 A pod is late when its time at the provider is over, if by our account it had a place there all the while, or if the
 provider makes nodes on demand. A full provider has not failed. These pods are never late:
 - a pod in other hands: gated, nominated, terminating, or of a scheduler that is absent;
+- a pod that its scheduler has not judged unschedulable: the scheduler may be down, or may have many pods to try;
 - a pod that a single node can take: that node may be full;
 - a pod with constraints that fit does not model (volumes, anti-affinity, host ports): it may have no place there.
 
@@ -125,7 +126,8 @@ def _late(
 
 def _offered(pod: Pod, provider: Provider) -> float | None:
     """Return when the pod could first use the provider; None if it can't, or is in other hands for now."""
-    if pod.deleting is not None or pod.gated or pod.nominated or pod.shape.unmodelled or pod.node_bound:
+    in_other_hands = pod.deleting is not None or pod.gated or pod.nominated or not pod.unschedulable
+    if in_other_hands or pod.shape.unmodelled or pod.node_bound:
         return None
     return pod.offered_since(provider.name) if provider.tolerated_by(pod.shape) else None
 

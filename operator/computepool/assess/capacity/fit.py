@@ -18,7 +18,7 @@ from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
-from computepool.model.taints import Taint, tolerated
+from computepool.model.taints import Taint, Toleration, tolerated
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this time makes its place soon free: the default grace period."""
@@ -79,6 +79,9 @@ class Packer:
         # Where the search for a place by preemption goes on: equal requests on the same nodes share it.
         self._preempting: dict[tuple[int, Amounts, int], int] = {}
         self._lower: dict[tuple[int, int], dict[str, int]] = {}
+        # By candidates and other requests: what was taken by then, and the accelerators in all and free.
+        self._free_for: dict[tuple[int, Amounts], tuple[int, int, int]] = {}
+        self._elsewhere: dict[tuple[Amounts, tuple[Toleration, ...]], bool] = {}
 
     @property
     def taken(self) -> int:
@@ -195,6 +198,40 @@ class Packer:
             for index in reversed(range(len(self._infos)))
             if self._infos[index].node.name not in self.supply.closed
         )
+
+    def free_for(self, shape: Shape) -> tuple[int, int]:
+        """Return the accelerators of the nodes that admit the pod, and how many of them are free for pods like it.
+
+        In thousandths. A free accelerator on a node that lacks another resource, such as CPU, is not free for the pod.
+        """
+        candidates = self._candidates_of(shape, as_is=False)
+        others = tuple((name, amount) for name, amount in shape.requests if name != self._resource)
+        key = (id(candidates), others)
+        found = self._free_for.get(key)
+        if found is None or found[0] != self._taken:
+            allocatable = free = 0
+            for index in candidates:
+                allocatable += accelerators_of(self._infos[index], self._resource).allocatable
+                left = self._remainder(index)
+                if all(left.get(name, 0) >= amount for name, amount in others):
+                    free += max(0, left.get(self._resource, 0))
+            found = self._free_for[key] = (self._taken, allocatable, free)
+        return found[1:]
+
+    def has_room_elsewhere(self, shape: Shape) -> bool:
+        """Say whether the pod would fit on a node that its own selectors keep it off."""
+        if not shape.node_selector and shape.affinity is None:
+            return False
+        key = (shape.requests, shape.tolerations)
+        found = self._elsewhere.get(key)
+        if found is None:
+            tolerations = shape.tolerations + self.supply.provider.tolerations
+            # The emptiest node first: it nearly always answers.
+            found = self._elsewhere[key] = any(
+                _fits(shape, self._remainder(index)) and tolerated(self._infos[index].node.taints, tolerations)
+                for index in reversed(range(len(self._infos)))
+            )
+        return found
 
     def why_not(self, shape: Shape) -> Reason:
         """Say why `place` returned False; the same for every pod of the shape."""

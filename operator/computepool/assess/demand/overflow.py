@@ -11,7 +11,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.model.cluster import Offer, Pod
 from computepool.model.reasons import Reason
-from computepool.model.state import Fitting
+from computepool.model.state import NOMINATED, Fitting
 
 SILENCE_SECONDS: Final = 600.0
 """A scheduler that says nothing about a pod for so long leaves the pod aside. Before, it may have many pods to try."""
@@ -39,6 +39,9 @@ class Overflow(msgspec.Struct, frozen=True):
     """Why it may not be sent to a standby yet; None if it may."""
     until: float | None = None
     """When it may be sent to a standby."""
+    confined: bool = False
+    """Whether the primary has room for it, but only on nodes that its own selectors exclude. Then the pod's nodes are
+    full, and not the primary."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -62,7 +65,8 @@ class Demand(msgspec.Struct, frozen=True):
     @property
     def pressing(self) -> int:
         """How many pods overflow because the primary is full, and have waited long enough to be sent to a standby."""
-        return sum(1 for pod in self.overflow if pod.wait is None and pod.why in FULL | UNTRUSTED)
+        ready = (entry for entry in self.overflow if entry.wait is None and not entry.confined)
+        return sum(1 for entry in ready if entry.why in FULL | UNTRUSTED)
 
 
 FULL = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.NODE_STARTING})
@@ -196,9 +200,10 @@ class _Sorter:
     def wait_for_preemption(self, pod: Pod, timeout: float) -> bool:
         """Hold a pod for which the scheduler makes room, and say so. A pod that still waits after the timeout goes on.
 
-        The pods that make room may never end, and the scheduler waits for them.
+        The pods that make room may never end, and the scheduler waits for them. It may also nominate the pod to one
+        node after another, which does not begin the time anew.
         """
-        key = (pod.uid, f"node/{pod.nominated}")
+        key = (pod.uid, NOMINATED)
         since = self.fitting[key] = self._fitted.get(key, self._now)
         waits = self._now < since + timeout
         if waits:
@@ -239,7 +244,8 @@ class _Sorter:
         # A pod that can never run on the primary, or not while its breaker is open, does not wait for it.
         patience = self._patience if why in FULL else 0.0
         due = pod.since + patience
+        confined = why in FULL and self._primary.has_room_elsewhere(pod.shape)
         if self._now >= due:
-            return Overflow(pod, why)
+            return Overflow(pod, why, confined=confined)
         wait = Reason.AWAITING_NODES if self._provider.kind.before_room else Reason.BELOW_PENDING_SECONDS
-        return Overflow(pod, why, wait, due)
+        return Overflow(pod, why, wait, due, confined)

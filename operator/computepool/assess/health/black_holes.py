@@ -1,7 +1,7 @@
 """Nodes that look ready while pods on them fail at once.
 
 A failure counts against its node if all of these hold:
-- No pod became ready on the node since the failure began: a node that starts pods is no black hole.
+- No pod started to run, or became ready, on the node since the failure began: a node that starts pods is no black hole.
 - The fault can't be the workload's own:
   - A kubelet's refusal of a pod that never ran counts by itself. But a workload that is refused on nodes of several
     providers, or on several nodes of one provider that refused no other workload, is at fault unless it runs elsewhere.
@@ -83,7 +83,7 @@ class _RunningPods:
         failed = {failure.uid for failure in failures}
         owners = {failure.owner for failure in failures if failure.owner}
         self._last_start: dict[str, float] = {}
-        """By node: when a pod became ready there last."""
+        """By node: when a pod became ready there last, or was accepted that runs and is not ready yet."""
         self._workloads: dict[str, set[str]] = {}
         """By node: the workloads that run there."""
         self._nodes_of: dict[_Terms, set[str]] = {}
@@ -91,17 +91,18 @@ class _RunningPods:
         for info in (info for infos in members.values() for info in infos):
             name = info.node.name
             for pod in info.pods:
-                if not pod.ready:
+                if not pod.runs:
                     continue
-                if pod.owner in owners:
+                if pod.ready and pod.owner in owners:
                     for labels in (pod.labels, None):
                         self._nodes_of.setdefault(_terms(pod.owner, pod.shape, labels), set()).add(name)
                 if name in nodes and pod.uid not in failed and request_of(pod, resource):
-                    self._last_start[name] = max(self._last_start.get(name, 0.0), pod.ready_since or 0.0)
+                    began = (pod.ready_since if pod.ready else pod.started) or 0.0
+                    self._last_start[name] = max(self._last_start.get(name, 0.0), began)
                     self._workloads.setdefault(name, set()).add(pod.owner or pod.uid)
 
     def show_that_node_works(self, failure: Failure) -> bool:
-        """Say whether a pod became ready on the node since, or other workloads run there and may be told apart."""
+        """Say whether the node has started a pod since, or other workloads run there and may be told apart."""
         if self._last_start.get(failure.node, 0.0) >= (failure.began or failure.at):
             return True
         if failure.refused and not failure.unclear:

@@ -235,10 +235,12 @@ class Account:
             amounts += [request_of(entry.pod, self._context.resource) for entry in overflow if entry.why in FULL]
         return min(amounts, default=inf) <= request_of(pod, self._context.resource)
 
-    def free_on_primary(self) -> int:
-        """Return how many thousandths of the accelerator the primary has free beside all reservations."""
-        primary = self._context.assessment.primary
-        return primary.free - self._packer(primary.provider).taken
+    def free_on_primary(self, pod: Pod) -> tuple[int, int]:
+        """Return the accelerators of the primary's nodes that admit the pod, and how many of them pods like it can use.
+
+        In thousandths, beside all reservations.
+        """
+        return self._packer(self._context.primary).free_for(pod.shape)
 
     def remainders_on_primary(self) -> Iterable[tuple[NodeInfo, Resources]]:
         """Return the primary's usable nodes, and the free resources of each."""

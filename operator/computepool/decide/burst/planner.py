@@ -28,6 +28,8 @@ from computepool.model.reasons import Reason
 Rejected = list[tuple[str, Reason]]
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections that last however long the pod waits."""
+_NO_FREE_PLACE: Final = frozenset({Reason.NO_ROOM, Reason.INSUFFICIENT_CAPACITY})
+"""Rejections of pods that may preempt others: the provider is full, and makes no node."""
 
 BURST_REASONS: Final = (
     Reason.PRIMARY_SATURATED,
@@ -138,7 +140,7 @@ class _Planner:
         if overflow.wait is not None or doubtful or not pod.preempts or not waited:
             return None
         for position, provider in enumerate(self._context.standbys, start=1):
-            full = rejected[position][1] is Reason.NO_ROOM and self._account.breaker_is_closed(provider)
+            full = rejected[position][1] in _NO_FREE_PLACE and self._account.breaker_is_closed(provider)
             if not full or not provider.preemption:
                 continue
             if not pod.unschedulable and self._account.can_preempt_at_home(pod):

@@ -1,8 +1,8 @@
 """Failback: brings pods home from standbys if the policy says so, or if the budget is spent.
 
-A pod comes home only if the primary has been healthy and not saturated for stableSeconds, no pod waits for it, and
-headroomPercent of it stays free. A half-open primary takes exactly one pod, as its canary. Invariant 4: an unknown
-verdict counts as not stable.
+A pod comes home only if the primary has been healthy and not saturated for stableSeconds, and no pod waits for it. Of
+the accelerators that the pod can use there, headroomPercent stays free. A half-open primary takes exactly one pod, as
+its canary. Invariant 4: an unknown verdict counts as not stable.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from computepool.decide.move.failover import gives_up
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, Rejected
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, FailbackPolicy, OnExhausted
-from computepool.model.cluster import NodeInfo, Shape
+from computepool.model.cluster import NodeInfo, Pod, Shape
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
@@ -145,7 +145,7 @@ def _pod_waits(planner: MovePlanner) -> bool:
     demand, returning = planner.context.assessment.demand, planner.pending.returning
     fitting = [hold.pod for hold in demand.held if hold.reason in _WAITS_FOR_PRIMARY]
     fitting += [sent.pod for sent in demand.sent if sent.home is not None]
-    fitting += [overflow.pod for overflow in demand.overflow if overflow.why in FULL]
+    fitting += [overflow.pod for overflow in demand.overflow if overflow.why in FULL and not overflow.confined]
     return any(pod.uid not in returning for pod in fitting)
 
 
@@ -154,8 +154,7 @@ def _bring_home(planner: MovePlanner, candidate: MoveCandidate, reason: Reason) 
     home = planner.context.primary
     if not planner.may_leave(candidate, MoveKind.FAILBACK):
         return False
-    request = request_of(candidate.pod, planner.context.resource)
-    if planner.account.free_on_primary() - request < _headroom(planner):
+    if not _leaves_headroom(planner, candidate.pod):
         planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, ((home.name, Reason.NO_ROOM),))
         return False
     target = planner.reserve_target(candidate, (home,))
@@ -167,7 +166,8 @@ def _bring_home(planner: MovePlanner, candidate: MoveCandidate, reason: Reason) 
     return False
 
 
-def _headroom(planner: MovePlanner) -> int:
-    """Return how many thousandths of the accelerator must stay free on the primary, rounded up."""
+def _leaves_headroom(planner: MovePlanner, pod: Pod) -> bool:
+    """Say whether enough of the primary stays free for pods like this pod. Nodes that exclude it are no headroom."""
+    allocatable, free = planner.account.free_on_primary(pod)
     percent = planner.context.spec.failback.headroom_percent
-    return -(-planner.context.assessment.primary.allocatable * percent // 100)
+    return not allocatable or 100 * (free - request_of(pod, planner.context.resource)) >= percent * allocatable

@@ -7,8 +7,8 @@ renew its Lease for a while, but its pods run on.
 Pods also stay on a node without a present fault, although the node stays in quarantine for clearSeconds more. They
 leave a flapping node whenever its fault is present and confirmed.
 
-A black hole is a fault for new pods only. Pods that are ready there stay, also if so many nodes are black holes that
-the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
+A black hole is a fault for new pods only. Pods that run there stay, ready or not, also if so many nodes are black holes
+that the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
 Some faults keep new pods off long before running pods leave (`assess/health/hysteresis.py`): a silent link is not a
 dead provider, and a device plugin that is away is not a lost device.
@@ -91,9 +91,9 @@ def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
     """Say whether an unhealthy node's fault is reason enough for the pod to leave.
 
     A pod that runs, or is about to, was given its accelerators before. So it stays until their absence is confirmed. A
-    pod whose containers fail to start may fail for want of accelerators. A black hole harms pods that are not ready.
+    pod whose containers fail to start may fail for want of accelerators. A black hole harms pods that do not run.
     """
-    if fault is None or not fault.present or (fault.reason is Reason.BLACK_HOLE and pod.ready):
+    if fault is None or not fault.present or (fault.reason is Reason.BLACK_HOLE and pod.runs):
         return False
     return fault.confirmed or (fault.reason in DEVICE_FAULTS and pod.failing and not pod.ready)
 

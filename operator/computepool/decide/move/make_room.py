@@ -1,4 +1,4 @@
-"""Reschedule: makes room on a saturated primary for a pending pod that no standby can ever take.
+"""Reschedule: makes room on the full nodes of the primary for a pending pod that no standby can ever take.
 
 The fewest pods that make room leave a single node. They have a lower priority than the pending pod, and standbys have
 room for all of them now, so no move makes another move necessary. The scheduler may still give the place to the moved
@@ -68,8 +68,8 @@ class Site:
 def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
     """Decide which pods make room for each stuck pod."""
     context = planner.context
-    saturated = context.assessment.saturation.saturated is True and context.assessment.primary.breaker.closed
-    if context.spec.reschedule.policy is ReschedulePolicy.NEVER or not saturated or not stuck:
+    never = context.spec.reschedule.policy is ReschedulePolicy.NEVER
+    if never or not stuck or not context.assessment.primary.breaker.closed:
         return
     sites = _sites(planner)
     tries = TRIES

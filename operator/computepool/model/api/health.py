@@ -86,9 +86,9 @@ class BlackHoles(ApiModel):
     """Number of pods that must fail immediately on a node within `windowSeconds` for the node to count as unhealthy.
     Counted are pods that the kubelet refused before they ran (UnexpectedAdmissionError, OutOf..., ProviderFailed), and
     pods whose containers fail to start there while a pod of the same workload, with the same labels and requests, runs
-    elsewhere. Failures count only since the last pod became ready on the node. Containers that fail to start do not
-    count on a node where pods of other workloads are ready. A black hole gets no new pods; pods that are ready there
-    stay. 0: no node counts as a black hole."""
+    elsewhere. Failures count only since the last pod started to run on the node. Containers that fail to start do not
+    count on a node where pods of other workloads run. A black hole gets no new pods; pods that run there, ready or
+    not, stay. 0: no node counts as a black hole."""
     window_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
     """Seconds for which a failed pod counts."""
 

@@ -144,6 +144,7 @@ class Failback(ApiModel):
     per_minute: Moves | None = 4
     """Limit for the pool's pods that are brought home in any minute."""
     headroom_percent: Annotated[Int, Field(ge=0, le=100)] = 10
-    """Percent of the primary's accelerators that failback leaves free, so that new pods find room at once."""
+    """Percent of the primary's accelerators that failback leaves free, so that new pods find room at once. Of the
+    primary's nodes, only those count that the pod could use which comes home."""
     window: Window | None = None
     """When pods may be brought home. Left out: at any time."""
