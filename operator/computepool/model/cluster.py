@@ -17,6 +17,8 @@ from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
 
 NODE_OWNERS: Final = frozenset({"DaemonSet", "Node"})
 """Kinds of owners whose pods belong to their node."""
+NAMED: Final = "StatefulSet"
+"""The kind of owner whose pods have fixed names."""
 _NODE_NAMES: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})
 """Keys whose value names a node. A node's hostname label normally equals its name."""
 
@@ -142,6 +144,11 @@ class Pod(msgspec.Struct, frozen=True):
     def belongs_to_node(self) -> bool:
         """Whether its owner made it for one node: it neither moves nor runs elsewhere."""
         return self.owner_kind in NODE_OWNERS
+
+    @property
+    def keeps_name(self) -> bool:
+        """Whether the pod that replaces it has the same name, so that it comes only once this pod is gone."""
+        return self.owner_kind == NAMED
 
     @property
     def node_bound(self) -> bool:

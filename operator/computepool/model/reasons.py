@@ -211,14 +211,16 @@ class Reason(StrEnum):
     MOVE_FAILED = (
         "MoveFailed",
         "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
-        "bound in time, or is bound on another provider than meant. The owner's pods stay, each time for twice as "
-        "long. Check why the replacement could not run there, or annotate the pod template with "
+        "bound in time, or is bound on another provider than meant. Or the last moves of several owners in the pod's "
+        "namespace came to nothing. The pods stay, each time for twice as long. Check why the replacements could not "
+        "run there (such as a quota of the namespace), or annotate the pod template with "
         'computepool.io/movable: "false".',
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
         "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready yet on the "
-        "provider that was meant. Until then no other pod of the owner moves by choice.",
+        "provider that was meant. Until then no other pod of the owner moves by choice. Or several owners in the pod's "
+        "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (

@@ -5,8 +5,6 @@ from typing import Final
 from computepool.model.cluster import Pod
 
 JOB: Final = "Job"
-NAMED: Final = "StatefulSet"
-"""The kind of owner whose pods have fixed names: a pod is replaced only after its name is free."""
 STORAGE: Final = frozenset({"volumes", "resourceClaims"})
 """Fields of pods that `fit` does not model and that may bind a pod to its provider."""
 

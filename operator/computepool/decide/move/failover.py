@@ -21,7 +21,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
-from computepool.decide.move.eligibility import NAMED, may_fail_its_job
+from computepool.decide.move.eligibility import may_fail_its_job
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
@@ -209,7 +209,7 @@ def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
 def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether the pod's name is taken for as long as its node does not answer, so that no other pod replaces it."""
     node = candidate.info.node
-    if candidate.pod.owner_kind != NAMED or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
+    if not candidate.pod.keeps_name or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
         return False
     fault = _fault_on(planner, candidate)
     silent = fault is not None and fault.present and fault.reason is Reason.NODE_SILENT
