@@ -4,6 +4,7 @@ from functools import cached_property
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider, in_preference
+from computepool.model.accelerators import MOST_ON_A_NODE, request_of
 from computepool.model.api import Placement, PoolSpec
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
@@ -57,14 +58,26 @@ class Context:
         return offer is not None and offer.provider == provider.name
 
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
-        """Say whether the pod may land on a standby without a further decision."""
+        """Say whether the pod may land on a standby without a further decision. A pod larger than any node may not."""
         if self.in_flight_to(pod, provider):
             return True
+        if request_of(pod, self.resource) > self._largest[provider.name]:
+            return False
         # A node that is not seen may belong to any provider.
         only = pod.shape.only_node
         if only is not None and self._provider_of.get(only, provider.name) != provider.name:
             return False
         return provider.tolerated_by(pod.shape)
+
+    @cached_property
+    def _largest(self) -> dict[str, int]:
+        """The size of the largest node that each provider has, or may make."""
+        supplies = self.assessment.supplies
+        unknown = max(MOST_ON_A_NODE, *(supply.largest for supply in supplies))
+        return {
+            supply.provider.name: unknown if supply.provider.kind.before_room else supply.largest or unknown
+            for supply in supplies
+        }
 
     @cached_property
     def _provider_of(self) -> dict[str, str]:
