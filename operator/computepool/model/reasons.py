@@ -220,7 +220,9 @@ class Reason(StrEnum):
         "AwaitsReplacement",
         "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready yet on the "
         "provider that was meant. Until then no other pod of the owner moves by choice. Or several owners in the pod's "
-        "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too.",
+        "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too. A "
+        "Ready pod with constraints that ComputePool does not model also leaves a failing node or provider only after "
+        "the replacement of the pod before it is bound.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (

@@ -10,6 +10,9 @@ leave a flapping node whenever its fault is present and confirmed.
 A black hole is a fault for new pods only. Pods that are ready there stay, also if so many nodes are black holes that
 the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
+A ready pod with constraints that fit does not model leaves only after the replacement of the pod before it is bound,
+unless its node is dead: such constraints may hold for the pods of one owner together.
+
 Some faults keep new pods off long before running pods leave (`assess/health/hysteresis.py`): a silent link is not a
 dead provider, and a device plugin that is away is not a lost device.
 """
@@ -130,6 +133,9 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
         return
     if not dead and may_fail_its_job(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
+        return
+    if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
+        planner.blocked.add(candidate.pod, Reason.AWAITS_REPLACEMENT)
         return
     drain = _is_drained(planner, candidate)
     if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):

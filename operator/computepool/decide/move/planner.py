@@ -70,6 +70,9 @@ class MovePlanner:
         self._moved: set[str] = set()
         ahead = [move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced]
         self._goes_ahead = any(move.outcome in OPEN or bool(move.replacement) for move in ahead)
+        self._awaiting = {
+            move.pod.owner for move in context.snapshot.moves if move.is_unreplaced and move.pod.shape.unmodelled
+        }
         # The owners of pods that were moved to a new node, and for which no other pod is seen.
         self._lost_owners = {move.pod.owner for move in ahead}
 
@@ -84,6 +87,13 @@ class MovePlanner:
             for pod in info.members(self.context.pool):
                 if pod.uid not in self.pending.pods and not self.is_decided(pod) and not node_bound(pod):
                     yield MoveCandidate(pod, info, supply)
+
+    def tries_another(self, pod: Pod) -> bool:
+        """Say whether the pod has constraints that fit does not model, and another of its owner shows if these hold.
+
+        That pod was moved, and its replacement is not bound yet.
+        """
+        return bool(pod.shape.unmodelled) and pod.owner in self._awaiting
 
     def is_decided(self, pod: Pod) -> bool:
         """Say whether this pass has decided to move the pod."""
@@ -174,6 +184,8 @@ class MovePlanner:
         move = Move(candidate.pod, source, target.name, kind, reason, room_seconds=room_seconds, **flags)
         self.moves.append(move)
         self._goes_ahead = self._goes_ahead or room_seconds > 0.0
+        if move.pod.shape.unmodelled:
+            self._awaiting.add(move.pod.owner)
         if move.by_choice:
             self.history.begin(move.pod)
 
