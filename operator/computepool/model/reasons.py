@@ -167,8 +167,9 @@ class Reason(StrEnum):
     LOST_NODE = (
         "LostNode",
         "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, and its controller makes "
-        "another pod. Otherwise a StatefulSet's pod stays: its name is taken until the node is back or deleted. If the "
-        "node has stopped for good, delete it or give it the taint node.kubernetes.io/out-of-service.",
+        "another pod. Otherwise a pod with a fixed name, such as a StatefulSet's, stays: its name is taken until the "
+        "node is back or deleted. If the node has stopped for good, delete it or give it the taint "
+        "node.kubernetes.io/out-of-service.",
     )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds and takes the pod back."
@@ -178,8 +179,8 @@ class Reason(StrEnum):
         "NotMovable",
         'The pod has no controller that would replace it, or its annotation computepool.io/movable is "false". '
         "Where nothing is wrong, a pod also stays while it asks not to be disrupted, and if it belongs to a Job or a "
-        'gang and that annotation is not "true". Such a pod of a Job leaves only a node that is dead or about to go, '
-        "because its Job may not afford a failure.",
+        'gang, or runs to completion (restartPolicy), and that annotation is not "true". Such a pod, gangs apart, '
+        "leaves only a node that is dead or about to go, because its owner may not afford a failure.",
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",

@@ -24,7 +24,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
-from computepool.decide.move.eligibility import may_fail_its_job
+from computepool.decide.move.eligibility import may_fail_for_good
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
@@ -131,7 +131,7 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not lost and _keeps_name(planner, candidate):
         planner.blocked.add(candidate.pod, Reason.LOST_NODE)
         return
-    if not dead and may_fail_its_job(candidate.pod):
+    if not dead and may_fail_for_good(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
         return
     if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
