@@ -27,6 +27,14 @@ def held_by_claims(info: NodeInfo, pool: str, resource: str) -> bool:
     return any("resourceClaims" in pod.shape.unmodelled for pod in info.members(pool))
 
 
+def serves_other_kind(info: NodeInfo, resource: str) -> bool:
+    """Say whether a node reports none of this accelerator, and others of its vendor (the part before the slash)."""
+    if accelerators_of(info, resource).capacity:
+        return False
+    vendor = f"{resource.partition('/')[0]}/"
+    return any(name.startswith(vendor) and found.allocatable for name, found in info.accelerators.items())
+
+
 def largest_node(infos: Iterable[NodeInfo], resource: str) -> int:
     """Return the capacity of the largest of these nodes; 0 if none is known. A capped amount is no size of a node."""
     sizes = (accelerators_of(info, resource).capacity for info in infos)
