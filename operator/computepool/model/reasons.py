@@ -212,14 +212,14 @@ class Reason(StrEnum):
     MOVE_FAILED = (
         "MoveFailed",
         "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
-        "bound in time, or is bound on another provider than meant. Or the last moves of several owners in the pod's "
-        "namespace came to nothing. The pods stay, each time for twice as long. Check why the replacements could not "
-        "run there (such as a quota of the namespace), or annotate the pod template with "
+        "bound in time, or is bound on another provider than meant. Or the last moves of several "
+        "owners in the pod's namespace came to nothing. The pods stay, each time for twice as long. Check why "
+        "the replacements could not run there (such as a quota of the namespace), or annotate the pod template with "
         'computepool.io/movable: "false".',
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
-        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready yet on the "
+        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready on the "
         "provider that was meant. Until then no other pod of the owner moves by choice. Or several owners in the pod's "
         "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too. A "
         "Ready pod with constraints that ComputePool does not model also leaves a failing node or provider only after "

@@ -7,9 +7,15 @@ end well, or whose end is not known.
   every move of a pod with constraints that fit does not model. Once a move of the owner has ended well, a quarter of
   its pods may be under way.
 - A quota, or a primary that starts no pods, keeps the pods of all owners in a namespace from running. So two owners of
-  a namespace try first. Once a move there has ended well, a quarter of its pods may be under way. If the moves
-  of two owners in a row came to nothing, all owners there wait like a single owner, and then go one by one. A single
-  owner may fail by its own fault, and an owner that has moved well goes on.
+  a namespace try first. Once a move there has ended well, a quarter of its pods may be under way. If the moves of two
+  owners in a row came to nothing, all owners there wait like a single owner, and then go one by one. A single owner may
+  fail by its own fault, and an owner that has moved well goes on.
+- A move by choice that came to nothing delays the next: its replacement was not bound in time, or is bound on another
+  provider than meant. The delay doubles each time. While pods of the owner are missing or not Ready since, they take
+  the places of moves under way. So do pods that are not Ready any more after a move that ended well.
+- The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
+  does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
+  waits the whole delay again: the last may have ended just before the restart.
 
 A pod without a controller has no history: no pod replaces it, and it moves only if its own annotation says so.
 """
@@ -85,6 +91,8 @@ class OwnerHistory:
         """The part of these moves whose pod is still seen running."""
         self._failed: Counter[str] = Counter()
         """By namespace: owners whose last move came to nothing, while they are too few to delay all others."""
+        self._well_since: dict[str, float] = {}
+        """By owner: when its first move by choice began that is remembered and has ended well."""
         self._pods: dict[str, OwnedPods] | None = None
         self._read_moves()
 
@@ -167,6 +175,9 @@ class OwnerHistory:
         last = max(ended, key=_time, default=None)
         if last is None or last.ended_well:
             self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
+        well = [move.at for move in ended if move.ended_well]
+        if well:
+            self._well_since[owner] = min(well)
         if last is not None:
             missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
             self._note_end(owner, last, goes_on=any(move.by_choice for move in waiting), missing=missing)
@@ -266,6 +277,8 @@ class OwnerHistory:
         """Return how many pods of the owner are missing or not Ready since its last move whose end is not known."""
         move = self._unsettled.get(owner)
         if move is None:
+            if owner in self._well_since:
+                return self._owned(owner).not_ready(self._well_since[owner])
             if self._earlier is None:
                 return 0
             # They may replace pods that the earlier leader moved.
