@@ -10,7 +10,7 @@ import pytest
 from computepool.model.cluster import Pod, Shape
 from computepool.model.quantity import MAX_AMOUNT, MILLI
 from computepool.model.reasons import Reason
-from tests.builders import GPU, NOW, node, pod, pool, provider, snapshot, standby_toleration
+from tests.builders import GPU, NOW, node, pod, pool, provider, shape, snapshot, standby_toleration
 from tests.unit.core.passes import decided, holds, sent_to
 
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -37,6 +37,8 @@ def bounded_by(bound: str, *, on_demand: bool = False) -> Any:
 @pytest.mark.parametrize("amount", [16, 10**6, 10**400])
 @pytest.mark.parametrize("where", ["waits", "n1", "a node that is not there"])
 def test_a_pod_larger_than_any_node_uses_up_no_budget_and_no_limit(bound: str, amount: int, where: str) -> None:
+    if where == "a node that is not there":
+        amount *= 1000  # Such a node might be larger than all others.
     large = of_amount(amount, on="n1" if where == "n1" else "")
     there = (large,) if where != "a node that is not there" else ()
     gone = () if there else (of_amount(amount, on="gone"),)
@@ -49,6 +51,24 @@ def test_a_pod_larger_than_any_node_uses_up_no_budget_and_no_limit(bound: str, a
     plan = decided(seen)
     assert sent_to(plan) == {"mine": "nebius"}
     assert holds(plan) == ({large.name: Reason.TOO_LARGE} if where == "waits" else {})
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize(
+    ("why", "fields"),
+    [
+        (Reason.PINNED, {"selector": {"disk": "nvme"}}),
+        (Reason.TOO_LARGE, {"more": {"cpu": 1000}}),
+    ],
+)
+def test_pods_that_no_node_of_a_standby_admits_use_up_nothing_there(
+    bound: str, why: Reason, fields: dict[str, Any]
+) -> None:
+    never = [pod(f"never-{index}", shaped=shape(8, **fields), tolerates=["nebius"]) for index in range(10)]
+    seen = snapshot(bounded_by(bound), [node("a1"), node("n1")], [pod("full", 8, on="a1"), *never, pod("mine")])
+    plan = decided(seen)
+    assert sent_to(plan) == {"mine": "nebius"}
+    assert set(holds(plan).values()) == {why}
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
