@@ -15,12 +15,13 @@ from tests.builders import NOW, node, pool, provider, shape
 SPREAD = shape(1, unmodelled=["topologySpreadConstraints"])
 
 
-def spread_over_providers(*, fails: str, crusoe: int = 0) -> Simulation:
+def spread_over_providers(*, fails: str, crusoe: int = 0, dwell: int = 600, held: bool = False) -> Simulation:
     """Six pods on aws and six on nebius, as topologySpreadConstraints have it; four nodes of nebius fail."""
     nodes = [node("a1", 16), *(node(f"n{index}", 1) for index in range(6))]
     of = pool(
         *(provider(name) for name in ("aws", "nebius", *(["crusoe"] if crusoe else []))),
         failover={"runningPods": "Move", "silenceSeconds": 0},
+        failback={"minDwellSeconds": dwell},
         health={"conditions": [{"type": "XIDErrors", "badStatus": "True"}]},
     )
     cluster = Simulation(of, nodes, NOW)
@@ -38,6 +39,7 @@ def spread_over_providers(*, fails: str, crusoe: int = 0) -> Simulation:
     cluster.owners.create(PodTemplate(SPREAD), 12)
     cluster.run(60)
     assert len(cluster.cluster.pods_on("nebius")) == 6
+    cluster.owners.held = held
     if crusoe:
         cluster.cluster.add_node(node("c1", crusoe))
     for index in range(4):
@@ -61,6 +63,13 @@ def test_they_all_leave_where_their_constraints_let_them() -> None:
     cluster.run(300)
     assert len(cluster.cluster.pods_on("crusoe")) == 6
     assert not cluster.cluster.waiting_pods()
+
+
+def test_an_owner_that_makes_no_replacement_keeps_its_other_pods_for_a_while_only() -> None:
+    cluster = spread_over_providers(fails="condition", dwell=86_400, held=True)
+    assert len(cluster.operator.moved) == 1
+    cluster.run(200)
+    assert len(cluster.operator.moved) == 2
 
 
 def test_pods_of_dead_nodes_do_not_wait_for_one_another() -> None:

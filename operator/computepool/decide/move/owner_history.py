@@ -45,7 +45,8 @@ FIRST_DELAY_SECONDS: Final = 300.0
 CONSTRAINED_FACTOR: Final = 12
 """Constraints that fit does not model rarely change by themselves, so their pods wait this many times as long."""
 START_SECONDS: Final = 1_800.0
-"""A replacement that is not Ready after this time counts as a move that came to nothing, for its namespace alone."""
+"""A replacement that is not Ready after this time counts as a move that came to nothing, for its namespace alone. For
+as long, pods that are Ready no more count after a move that ended well."""
 LONGEST_SECONDS: Final = 86_400.0
 """The longest delay; missing pods count, and a count of failed moves is kept, for as long."""
 FIRST_OWNERS: Final = 2
@@ -92,7 +93,7 @@ class OwnerHistory:
         self._failed: Counter[str] = Counter()
         """By namespace: owners whose last move came to nothing, while they are too few to delay all others."""
         self._well_since: dict[str, float] = {}
-        """By owner: when its first move by choice began that is remembered and has ended well."""
+        """By owner: when the first of its moves by choice began that ended well within START_SECONDS."""
         self._pods: dict[str, OwnedPods] | None = None
         self._read_moves()
 
@@ -175,7 +176,7 @@ class OwnerHistory:
         last = max(ended, key=_time, default=None)
         if last is None or last.ended_well:
             self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
-        well = [move.at for move in ended if move.ended_well]
+        well = [move.at for move in ended if move.ended_well and self._now < move.at + START_SECONDS]
         if well:
             self._well_since[owner] = min(well)
         if last is not None:

@@ -26,7 +26,7 @@ from computepool.decide.move.owner_history import OwnerHistory
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.cluster import NodeInfo, Pod
-from computepool.model.moves import OPEN, MoveKind, is_by_choice
+from computepool.model.moves import KEPT_SECONDS, OPEN, MoveKind, is_by_choice
 from computepool.model.reasons import Reason
 
 Rejected = tuple[tuple[str, Reason], ...]
@@ -70,8 +70,12 @@ class MovePlanner:
         self._moved: set[str] = set()
         ahead = [move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced]
         self._goes_ahead = any(move.outcome in OPEN or bool(move.replacement) for move in ahead)
+        # If no replacement is seen in time, the owner may have been scaled down: its other pods wait a while only.
         self._awaiting = {
-            move.pod.owner for move in context.snapshot.moves if move.is_unreplaced and move.pod.shape.unmodelled
+            move.pod.owner
+            for move in context.snapshot.moves
+            if move.is_unreplaced and move.pod.shape.unmodelled
+            if move.outcome in OPEN or move.replacement or context.now < move.given_up_at + KEPT_SECONDS
         }
         # The owners of pods that were moved to a new node, and for which no other pod is seen.
         self._lost_owners = {move.pod.owner for move in ahead}
