@@ -4,8 +4,9 @@ from functools import cached_property
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider, in_preference
+from computepool.model.accelerators import MOST_ON_A_NODE, request_of
 from computepool.model.api import Placement, PoolSpec
-from computepool.model.cluster import Pod
+from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
@@ -19,6 +20,8 @@ class Context:
         self.assessment = assessment
         self.state = state
         self.now = now
+        # By provider and shape: whether a node of the provider may hold such pods.
+        self._holds: dict[tuple[str, int], bool] = {}
 
     @property
     def pool(self) -> str:
@@ -57,16 +60,56 @@ class Context:
         return offer is not None and offer.provider == provider.name
 
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
-        """Say whether the pod may land on a standby without a further decision."""
+        """Say whether the pod may land on a standby without a further decision.
+
+        A pod that fits on no node of a provider, even on an empty one, takes nothing there from other pods.
+        """
         if self.in_flight_to(pod, provider):
             return True
         # A node that is not seen may belong to any provider.
         only = pod.shape.only_node
         if only is not None and self._provider_of.get(only, provider.name) != provider.name:
             return False
-        return provider.tolerated_by(pod.shape)
+        if not provider.tolerated_by(pod.shape):
+            return False
+        if pod.node:
+            return request_of(pod, self.resource) <= self._largest
+        return self._may_hold(provider, pod.shape)
+
+    def _may_hold(self, provider: Provider, shape: Shape) -> bool:
+        """Say whether any node that the provider has, or may get, could hold the pod if it were empty."""
+        key = (provider.name, id(shape))
+        found = self._holds.get(key)
+        if found is None:
+            supply = self.assessment.supply(provider.name)
+            nodes = () if supply is None else supply.nodes
+            # Most shapes find a node soon, so no list is made.
+            admitting = (info.node for info in nodes if shape.admits(info.node.name, info.node.labels))
+            unseen = shape.only_node is not None and shape.only_node not in self._provider_of
+            if provider.kind.before_room or not nodes or unseen:
+                found = request_of(shape, self.resource) <= self._largest and (
+                    unseen or any(True for _ in admitting) or not provider.contradicts(shape)
+                )
+            else:
+                found = any(_is_large_enough(node, shape, self.resource) for node in admitting)
+            self._holds[key] = found
+        return found
+
+    @cached_property
+    def _largest(self) -> int:
+        """The size of the largest node that a provider may make, or that is not seen."""
+        return max(MOST_ON_A_NODE, *(supply.largest for supply in self.assessment.supplies))
 
     @cached_property
     def _provider_of(self) -> dict[str, str]:
         """The provider of each node, by the node's name."""
         return {info.node.name: supply.provider.name for supply in self.assessment.supplies for info in supply.nodes}
+
+
+def _is_large_enough(node: Node, shape: Shape, resource: str) -> bool:
+    """Say whether an empty node holds the pod. Accelerators that the node does not show, it may have nevertheless."""
+    for name, amount in shape.requests:
+        most = max(node.capacity.get(name, 0), node.allocatable.get(name, 0))
+        if amount > (most or (MOST_ON_A_NODE if name == resource else 0)):
+            return False
+    return True

@@ -32,6 +32,7 @@ class ObjectMeta(Wire):
     """The metadata of an object that becomes a record."""
 
     name: str
+    generate_name: str = ""
     namespace: str = ""
     uid: str = ""
     resource_version: str = "0"
@@ -158,6 +159,7 @@ class PodSpec(Wire):
     priority: int = 0
     scheduler_name: str = ""
     preemption_policy: str = ""
+    restart_policy: str = ""
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[msgspec.Raw] | None = None

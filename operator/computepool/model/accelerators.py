@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from computepool.model.cluster import Accelerators, NodeInfo, Pod, Shape, Share
+from computepool.model.quantity import MAX_AMOUNT, MILLI
 
 NO_ACCELERATORS: Final = Accelerators()
+MOST_ON_A_NODE: Final = 1_024 * MILLI
+"""More than any node has whose size is not known, accelerators that are shared in time included."""
 
 
 def accelerators_of(info: NodeInfo, resource: str) -> Accelerators:
@@ -22,6 +25,20 @@ def held_by_claims(info: NodeInfo, pool: str, resource: str) -> bool:
     if any(resource in pod.claimed for pod in info.pods):
         return True
     return any("resourceClaims" in pod.shape.unmodelled for pod in info.members(pool))
+
+
+def serves_other_kind(info: NodeInfo, resource: str) -> bool:
+    """Say whether a node reports none of this accelerator, and others of its vendor (the part before the slash)."""
+    if accelerators_of(info, resource).capacity:
+        return False
+    vendor = f"{resource.partition('/')[0]}/"
+    return any(name.startswith(vendor) and found.allocatable for name, found in info.accelerators.items())
+
+
+def largest_node(infos: Iterable[NodeInfo], resource: str) -> int:
+    """Return the capacity of the largest of these nodes; 0 if none is known. A capped amount is no size of a node."""
+    sizes = (accelerators_of(info, resource).capacity for info in infos)
+    return max((size for size in sizes if size < MAX_AMOUNT), default=0)
 
 
 def request_of(subject: Pod | Shape, resource: str) -> int:

@@ -17,6 +17,8 @@ from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
 
 NODE_OWNERS: Final = frozenset({"DaemonSet", "Node"})
 """Kinds of owners whose pods belong to their node."""
+NAMED: Final = "StatefulSet"
+"""A kind of owner whose pods have fixed names."""
 _NODE_NAMES: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})
 """Keys whose value names a node. A node's hostname label normally equals its name."""
 
@@ -110,6 +112,10 @@ class Pod(msgspec.Struct, frozen=True):
     owner: str = ""
     """The uid of its controller; empty if no controller replaces it."""
     owner_kind: str = ""
+    fixed_name: bool = False
+    """Whether its owner has given it its name, as StatefulSets do and many controllers of training jobs."""
+    to_completion: bool = False
+    """Whether it runs to completion: its restartPolicy is not Always."""
     movable: bool | None = None
     """The value of its annotation computepool.io/movable; None without one."""
     appeared: int = 0
@@ -147,6 +153,11 @@ class Pod(msgspec.Struct, frozen=True):
     def belongs_to_node(self) -> bool:
         """Whether its owner made it for one node: it neither moves nor runs elsewhere."""
         return self.owner_kind in NODE_OWNERS
+
+    @property
+    def keeps_name(self) -> bool:
+        """Whether the pod that replaces it has the same name, so that it comes only once this pod is gone."""
+        return self.owner_kind == NAMED or self.fixed_name
 
     @property
     def node_bound(self) -> bool:

@@ -168,8 +168,9 @@ class Reason(StrEnum):
     LOST_NODE = (
         "LostNode",
         "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, and its controller makes "
-        "another pod. Otherwise a StatefulSet's pod stays: its name is taken until the node is back or deleted. If the "
-        "node has stopped for good, delete it or give it the taint node.kubernetes.io/out-of-service.",
+        "another pod. Otherwise a pod with a fixed name, such as a StatefulSet's, stays: its name is taken until the "
+        "node is back or deleted. If the node has stopped for good, delete it or give it the taint "
+        "node.kubernetes.io/out-of-service.",
     )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
     COMES_HOME = "ComesHome", "The primary has had room for failback.stableSeconds and takes the pod back."
@@ -179,8 +180,8 @@ class Reason(StrEnum):
         "NotMovable",
         'The pod has no controller that would replace it, or its annotation computepool.io/movable is "false". '
         "Where nothing is wrong, a pod also stays while it asks not to be disrupted, and if it belongs to a Job or a "
-        'gang and that annotation is not "true". Such a pod of a Job leaves only a node that is dead or about to go, '
-        "because its Job may not afford a failure.",
+        'gang, or runs to completion (restartPolicy), and that annotation is not "true". Such a pod, gangs apart, '
+        "leaves only a node that is dead or about to go, because its owner may not afford a failure.",
     )
     MAY_NOT_FOLLOW = (
         "MayNotFollow",
@@ -212,14 +213,18 @@ class Reason(StrEnum):
     MOVE_FAILED = (
         "MoveFailed",
         "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
-        "bound in time, or is bound on another provider than meant. The owner's pods stay, each time for twice as "
-        "long. Check why the replacement could not run there, or annotate the pod template with "
+        "bound in time, or is bound on another provider than meant. Or the last moves of several "
+        "owners in the pod's namespace came to nothing. The pods stay, each time for twice as long. Check why "
+        "the replacements could not run there (such as a quota of the namespace), or annotate the pod template with "
         'computepool.io/movable: "false".',
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
-        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready yet on the "
-        "provider that was meant. Until then no other pod of the owner moves by choice.",
+        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready on the "
+        "provider that was meant. Until then no other pod of the owner moves by choice. Or several owners in the pod's "
+        "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too. A "
+        "Ready pod with constraints that ComputePool does not model also leaves a failing node or provider only after "
+        "the replacement of the pod before it is bound.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (

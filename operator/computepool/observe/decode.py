@@ -38,6 +38,10 @@ MAX_ANNOTATION: Final = 4_096
 """Characters of an annotation that decisions read. A user may write a quarter of a megabyte."""
 _OWN_SCHEDULER: Final = "default-scheduler"
 """The schedulerName that the API server gives to pods that name none."""
+_RANDOM_NAMES: Final = frozenset({"ReplicaSet", "ReplicationController"})
+"""Kinds of owners that never name their pods."""
+_SUFFIX: Final = 5
+"""Characters that the API server adds to a generateName (apiserver's pkg/storage/names)."""
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -94,6 +98,8 @@ class Records:
             deletion_cost=_bounded(annotations.get(DELETION_COST_ANNOTATION)),
             owner=owner,
             owner_kind=owner_kind,
+            fixed_name=bool(owner) and owner_kind not in _RANDOM_NAMES and not _is_generated(meta),
+            to_completion=spec.restart_policy not in ("", "Always"),
             movable=_BOOLEANS.get(annotations.get(MOVABLE_ANNOTATION, "")),
             protected_until=protected_until(annotations, started) if annotations else 0.0,
             gang=_is_in_gang(meta, spec),
@@ -219,6 +225,11 @@ def _claimed(claim: wire.ExtendedResourceClaimStatus | None) -> tuple[str, ...]:
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:
     """Return the controller's uid and kind; empty if there is none."""
     return next(((owner.uid, owner.kind) for owner in references or () if owner.controller), ("", ""))
+
+
+def _is_generated(meta: wire.ObjectMeta) -> bool:
+    """Say whether the API server has made the name. A StatefulSet's pod has a generateName that it does not use."""
+    return bool(meta.generate_name) and len(meta.name) == len(meta.generate_name) + _SUFFIX
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Until when a pod's annotations protect it from moves by choice.
 
 Sources: karpenter.sh/do-not-disrupt is "true" or, since Karpenter 1.12, a duration from the pod's start (Karpenter's
-pkg/utils/pod). Karpenter ignores a value that it can't read; here such a value protects, because a running pod is worth
-more than a better place.
+pkg/utils/pod), and before 0.32 karpenter.sh/do-not-evict. The descheduler asks only whether its annotation
+is there. Karpenter and Cluster Autoscaler ignore a value that they can't read; here such a value protects, because a
+running pod is worth more than a better place.
 """
 
 import re
@@ -11,6 +12,8 @@ from math import inf
 from typing import Final
 
 DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
+DO_NOT_EVICT: Final = "karpenter.sh/do-not-evict"
+NO_EVICTION: Final = "descheduler.alpha.kubernetes.io/prefer-no-eviction"
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 LONGEST_TEXT: Final = 64
 """A longer value is no duration that a person writes."""
@@ -23,7 +26,9 @@ def protected_until(annotations: Mapping[str, str], started: float | None) -> fl
 
     `started`: the pod's status.startTime in seconds since the epoch. Without it a duration has not begun to pass.
     """
-    if annotations.get(SAFE_TO_EVICT) == "false":
+    if annotations.get(SAFE_TO_EVICT, "true") != "true" or annotations.get(DO_NOT_EVICT, "false") != "false":
+        return inf
+    if NO_EVICTION in annotations:
         return inf
     text = annotations.get(DO_NOT_DISRUPT)
     if text is None or text == "false":

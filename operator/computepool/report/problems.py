@@ -10,6 +10,7 @@ import msgspec
 
 from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
+from computepool.decide.move.owner_history import namespace_key
 from computepool.decide.plan import BlockedMove
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE
@@ -62,13 +63,16 @@ def notices_of(report: PassReport) -> list[Problem]:
 
 
 def _failed_moves(report: PassReport) -> Problem | None:
-    """Name pods that stay because the last move of their owner came to nothing."""
+    """Name pods that stay because the last move of their owner, or in their namespace, came to nothing."""
     unsettled = report.state.recorded.unsettled
     pods = [
         blocked.pod
         for blocked in report.plan.blocked
         if blocked.reason in (Reason.MOVE_FAILED, Reason.AWAITS_REPLACEMENT)
-        if (move := unsettled.get(blocked.pod.owner)) is not None and move.times
+        if any(
+            (move := unsettled.get(key)) is not None and move.times
+            for key in (blocked.pod.owner, namespace_key(blocked.pod))
+        )
     ]
     if not pods:
         return None

@@ -52,37 +52,50 @@ def off_nebius(*pods: Any, heard: float = NOW, gpus: int = 8, **fields: Any) -> 
     return decided(snapshot(of, nodes, pods, heartbeats=heartbeats), state)
 
 
-def job(**fields: Any) -> Any:
-    return owned("train", on="n1", owner_kind="Job", ready=True, **fields)
+def once(**fields: Any) -> Any:
+    return owned("train", on="n1", **{"owner_kind": "Job", "ready": True, **fields})
 
 
+RUNS_ONCE: dict[str, dict[str, Any]] = {
+    "job": {"owner_kind": "Job"},
+    "workflow": {"owner_kind": "Workflow", "to_completion": True},
+}
+
+
+@pytest.mark.parametrize("kind", RUNS_ONCE.values(), ids=RUNS_ONCE.keys())
 @pytest.mark.parametrize("doubt", DOUBTS.values(), ids=DOUBTS.keys())
-def test_a_pod_of_a_job_stays_on_a_node_that_is_only_doubted(doubt: dict[str, Any]) -> None:
-    assert blocked(off_nebius(job(), **doubt)) == {"train": Reason.NOT_MOVABLE}
-    assert moved_to(off_nebius(job(movable=True), **doubt)) == {"train": "aws"}
+def test_a_pod_that_runs_once_stays_on_a_node_that_is_only_doubted(doubt: dict[str, Any], kind: dict[str, Any]) -> None:
+    assert blocked(off_nebius(once(**kind), **doubt)) == {"train": Reason.NOT_MOVABLE}
+    assert moved_to(off_nebius(once(**kind, movable=True), **doubt)) == {"train": "aws"}
     assert moved_to(off_nebius(owned("web", on="n1", ready=True), **doubt)) == {"web": "aws"}
 
 
+@pytest.mark.parametrize("kind", RUNS_ONCE.values(), ids=RUNS_ONCE.keys())
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
-def test_a_pod_of_a_job_leaves_a_node_that_is_dead_or_about_to_go(end: dict[str, Any]) -> None:
-    assert moved_to(off_nebius(job(), **end)) == {"train": "aws"}
+def test_a_pod_that_runs_once_leaves_a_node_that_is_dead_or_about_to_go(
+    end: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    assert moved_to(off_nebius(once(**kind), **end)) == {"train": "aws"}
 
 
 @pytest.mark.parametrize("ready", ["True", "False"])
 def test_a_pod_is_looked_at_again_when_its_silent_node_counts_as_dead(ready: str) -> None:
-    plan = off_nebius(job(), heard=NOW - 30, ready=ready)
+    plan = off_nebius(once(), heard=NOW - 30, ready=ready)
     assert blocked(plan) == {"train": Reason.AWAITING_VERDICT}
     assert plan.recheck_at is not None
     assert plan.recheck_at <= NOW - 30 + SILENCE_SECONDS
 
 
-def named() -> Any:
-    return owned("db-0", on="n1", owner_kind="StatefulSet", ready=True)
+def named(**fields: Any) -> Any:
+    return owned("db-0", on="n1", **{"owner_kind": "StatefulSet", "ready": True, **fields})
 
 
+@pytest.mark.parametrize("kind", [{}, {"owner_kind": "VolcanoJob", "fixed_name": True}], ids=["StatefulSet", "other"])
 @pytest.mark.parametrize("end", [UNKNOWN, {"heard": NOW - 200}], ids=["unknown", "silent"])
-def test_a_pod_of_a_stateful_set_stays_where_its_name_is_taken_until_the_node_is_gone(end: dict[str, Any]) -> None:
-    plan = off_nebius(named(), **end)
+def test_a_pod_with_a_fixed_name_stays_where_its_name_is_taken_until_the_node_is_gone(
+    end: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    plan = off_nebius(named(**kind), **end)
     assert (plan.moves, blocked(plan)) == ((), {"db-0": Reason.LOST_NODE})
 
 
@@ -110,8 +123,8 @@ def drained(*pods: Any) -> Decided:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"owner_kind": "Job"}, {"gang": True}, {"protected_until": NOW + 60}, {"age": 60}],
-    ids=["job", "gang", "asks not to be disrupted", "has come lately"],
+    [{"owner_kind": "Job"}, {"to_completion": True}, {"gang": True}, {"protected_until": NOW + 60}, {"age": 60}],
+    ids=["job", "runs to completion", "gang", "asks not to be disrupted", "has come lately"],
 )
 def test_a_drain_is_a_move_by_choice(fields: dict[str, Any]) -> None:
     assert moved_to(drained(owned("web", on="n1"))) == {"web": "aws"}

@@ -174,3 +174,24 @@ def test_nodes_without_devices_do_not_keep_a_failure_of_their_provider_alive_for
 def test_a_pass_decides_the_same_for_equal_input() -> None:
     seen = snapshot(pool(), [*HOME, GONE, node("n2")], [ready("p")])
     assert reconcile(seen, PoolState(), NOW) == reconcile(seen, PoolState(), NOW)
+
+
+@pytest.mark.parametrize("other", ["nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"])
+def test_nodes_that_were_set_up_for_another_kind_of_accelerator_lack_nothing(other: str) -> None:
+    set_up = [node(name, 0, capacity=0, room={other: 7}) for name in ("n2", "n3")]
+    story = Story(failover={"runningPods": "Move"})
+    web = owned("web", on="n1", ready=True)
+    story.see(0, [node("n1"), node("n2"), node("n3")], [web])
+    for now in (60, 100, 1000, 4000):
+        plan = story.see(now, [node("n1"), *set_up], [web])
+    assert (plan.moves, plan.quarantine) == ((), {})
+    assert plan.assessment.health.providers["nebius"].failing is None
+
+
+def test_a_node_with_pods_of_the_pool_lacks_what_they_hold_whatever_else_it_serves() -> None:
+    story = Story()
+    web = owned("web", on="n1", ready=True)
+    story.see(0, [node("n1")], [web])
+    for now in (60, 100):
+        plan = story.see(now, [node("n1", 0, capacity=0, room={"nvidia.com/hostdev": 7})], [web])
+    assert set(plan.assessment.health.providers["nebius"].unhealthy) == {"n1"}

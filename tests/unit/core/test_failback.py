@@ -128,8 +128,8 @@ def test_places_of_those_on_their_way_home_are_taken() -> None:
 
 def test_the_most_expensive_provider_first_then_the_least_important_then_the_youngest() -> None:
     pods = [
-        owned("cheap", on="n1", age=660, owner="rs-2"),
-        owned("vip", on="c1", priority=9, owner="rs-3"),
+        owned("cheap", on="n1", age=660, owner="rs-2", namespace="other"),
+        owned("vip", on="c1", priority=9, owner="rs-3", namespace="other"),
         owned("old", on="c1", age=900, owner="rs-4"),
         owned("young", on="c1", age=700, owner="rs-5"),
     ]
@@ -144,7 +144,7 @@ def test_a_provider_without_a_price_comes_last() -> None:
 
 
 def test_home_limits_are_its_own() -> None:
-    pods = [owned(f"p{index}", on="n1", owner=f"rs-{index}") for index in range(5)]
+    pods = [owned(f"p{index}", on="n1", owner=f"rs-{index}", namespace=f"team-{index}") for index in range(5)]
     plan = home(*pods)
     assert len(plan.moves) == 2
     assert set(blocked(plan).values()) == {Reason.AT_MOVE_LIMIT}

@@ -59,7 +59,12 @@ def test_a_move_that_is_not_answered_counts_however_long_it_waits_for_its_turn(a
 def ends_late(index: int, *, ago: float, **fields: Any) -> PodMove:
     """A move of a pod that takes an hour to end, and is replaced only then."""
     move: PodMove = gone(index, ago=ago)
-    return msgspec.structs.replace(move, ends_by=NOW - ago + 3600, **fields)
+    return msgspec.structs.replace(
+        move,
+        pod=msgspec.structs.replace(move.pod, owner_kind="StatefulSet"),
+        ends_by=NOW - ago + 3600,
+        **fields,
+    )
 
 
 @pytest.mark.parametrize("drain", [True, False])

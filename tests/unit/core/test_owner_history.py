@@ -293,7 +293,7 @@ def test_the_record_of_an_owner_is_gone_once_its_move_has_ended_well() -> None:
     seen = replaced("a1", is_ready=True)
     plan = home(*seen["pods"], moves=seen["moves"], state=state)
     assert dict(plan.state.recorded.unsettled) == {}
-    assert plan.state.memory.moved_well == {"rs-1"}
+    assert plan.state.memory.moved_well == {"rs-1", "namespace/default"}
 
 
 def test_a_record_without_an_eviction_is_dropped_by_the_process_that_made_it() -> None:

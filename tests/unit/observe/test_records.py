@@ -127,6 +127,34 @@ def test_a_pod_is_read_with_all_that_decisions_need() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("policy", "to_completion"), [("Always", False), ("OnFailure", True), ("Never", True), ("", False)]
+)
+def test_a_pod_runs_to_completion_unless_it_always_starts_again(policy: str, to_completion: bool) -> None:
+    assert read_pod({"restartPolicy": policy}).to_completion is to_completion
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "prefix", "keeps_name"),
+    [
+        ("ReplicaSet", "web-x2x4z", "web-", False),
+        ("ReplicaSet", "by-hand", "", False),
+        ("StatefulSet", "db-0", "db-", True),
+        ("Job", "train-0-x2x4z", "train-0-", False),
+        ("Job", "volcano-worker-0", "", True),
+        ("PyTorchJob", "train-worker-0", "train-", True),
+        ("CloneSet", "web-x2x4z", "web-", False),
+    ],
+)
+def test_a_name_that_the_owner_has_given_is_taken_until_the_pod_is_gone(
+    kind: str, name: str, prefix: str, keeps_name: bool
+) -> None:
+    owner = {"apiVersion": "x/v1", "kind": kind, "name": "o", "uid": "o", "controller": True}
+    pod = read_pod(name=name, ownerReferences=[owner], generateName=prefix)
+    assert pod.keeps_name is keeps_name
+    assert read_pod(name=name).keeps_name is False
+
+
 def test_what_a_pod_does_not_say_is_empty() -> None:
     found = read_pod()
     assert (found.priority, found.node, found.nominated, found.gated, found.deleting) == (0, "", "", False, None)

@@ -70,9 +70,15 @@ def test_without_the_annotation_nothing_is_said_about_moving() -> None:
         ("karpenter.sh/do-not-disrupt", "9" * 400 + "h", inf),
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", inf),
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", 0),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "False", inf),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "", inf),
+        ("karpenter.sh/do-not-evict", "true", inf),
+        ("karpenter.sh/do-not-evict", "false", 0),
+        ("descheduler.alpha.kubernetes.io/prefer-no-eviction", "", inf),
+        ("descheduler.alpha.kubernetes.io/evict", "true", 0),
     ],
 )
-def test_autoscalers_annotations_ask_not_to_be_disrupted(key: str, said: str, until: float) -> None:
+def test_annotations_of_other_tools_ask_not_to_be_disrupted(key: str, said: str, until: float) -> None:
     assert read_pod(annotations={key: said}, status={"startTime": "2026-11-23T05:00:00Z"}).protected_until == until
 
 

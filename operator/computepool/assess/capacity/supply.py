@@ -1,6 +1,6 @@
 """The supply of a provider: its nodes, the accelerators in use there, and the free accelerators."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -9,9 +9,9 @@ import msgspec
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.health.faults import avoided
-from computepool.model.accelerators import accelerators_of, requested_by
+from computepool.model.accelerators import MOST_ON_A_NODE, accelerators_of, largest_node, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeInfo, Pod
+from computepool.model.cluster import NodeInfo
 from computepool.model.state import Breaker
 from computepool.model.taints import Taint
 
@@ -59,7 +59,11 @@ class Supply(msgspec.Struct, frozen=True):
     ending: int
     """Held by the terminating pods among them."""
     held: int
-    """Held by all of the pool's pods bound to its nodes, pods on lost nodes included."""
+    """Held by all of the pool's pods bound to its nodes, pods on lost nodes included. Like the two amounts before, at
+    most as much on each node as the largest node has: a pod that its user has bound there by hand may request any
+    amount."""
+    largest: int = 0
+    """The capacity of its largest node; 0 if none is known."""
     breaker: Breaker = CLOSED
     unhealthy: frozenset[str] = frozenset()
     """Names of its unhealthy nodes."""
@@ -115,9 +119,8 @@ def supply_of(
     allocatable = sum(node.allocatable for node in usable_accelerators)
     left_out = states.joining | states.uncounted
     capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in left_out)
-    shares = [share for info in members if (share := info.shares.get(pool)) is not None]
-    held = sum(share.accelerators for share in shares)
-    ending, lost = _ending(members, pool, states.silent)
+    largest = largest_node(members, resource)
+    holdings = _holdings(members, pool, resource, states.silent, largest or MOST_ON_A_NODE)
     return Supply(
         provider=provider,
         nodes=tuple(members),
@@ -126,10 +129,11 @@ def supply_of(
         allocated=sum(node.used for node in usable_accelerators),
         free=sum(node.free for node in usable_accelerators),
         unusable=max(0, capacity - allocatable),
-        pods=sum(len(share.members) for share in shares) - len(lost),
-        accelerators=held - requested_by(lost, resource),
-        ending=requested_by(ending, resource),
-        held=held,
+        pods=holdings.pods,
+        accelerators=holdings.accelerators,
+        ending=holdings.ending,
+        held=holdings.held,
+        largest=largest,
         breaker=breaker,
         unhealthy=states.unhealthy,
         closed=closed,
@@ -144,15 +148,35 @@ def supply_of(
     )
 
 
-def _ending(members: Sequence[NodeInfo], pool: str, silent: frozenset[str]) -> tuple[list[Pod], list[Pod]]:
-    """Return the pool's terminating pods: first on living nodes, then on lost nodes."""
-    living: list[Pod] = []
-    lost: list[Pod] = []
+class _Holdings(msgspec.Struct):
+    """The fields of the same names of a supply."""
+
+    pods: int = 0
+    accelerators: int = 0
+    ending: int = 0
+    held: int = 0
+
+
+def _holdings(members: Iterable[NodeInfo], pool: str, resource: str, silent: frozenset[str], most: int) -> _Holdings:
+    """Sum up what the pool's pods hold. `most`: how much all pods on one node can hold at most."""
+    found = _Holdings()
     for info in members:
+        share = info.shares.get(pool)
+        if share is None:
+            continue
+        held, lost = min(share.accelerators, most), 0
+        found.pods += len(share.members)
+        found.held += held
         if info.leaving:
-            pods = lost if info.node.ready == "Unknown" or info.node.name in silent else living
-            pods += [pod for pod in info.members(pool) if pod.deleting is not None]
-    return living, lost
+            terminating = [pod for pod in share.members if pod.deleting is not None]
+            amount = requested_by(terminating, resource)
+            if info.node.ready == "Unknown" or info.node.name in silent:
+                found.pods -= len(terminating)
+                lost = max(0, held - (share.accelerators - amount))
+            else:
+                found.ending += min(amount, held)
+        found.accelerators += held - lost
+    return found
 
 
 def _usable(info: NodeInfo, breaker: Breaker, states: NodeStates) -> bool:

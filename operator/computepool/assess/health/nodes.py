@@ -7,7 +7,7 @@ import msgspec
 from computepool.assess.health.faults import NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
 from computepool.assess.health.hysteresis import Times, node_fault_of, quarantined_before
 from computepool.assess.health.silence import Silence
-from computepool.model.accelerators import accelerators_of, held_by_claims
+from computepool.model.accelerators import accelerators_of, held_by_claims, serves_other_kind
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
 
@@ -33,6 +33,9 @@ class NodeInspection:
     kubelet, driver and device plugin may be on their way. If the process does not know, it looks for evidence: a pod of
     the pool that holds accelerators there, which the scheduler bound when there were some. Without evidence the node is
     joining. That is safe, because no such pod would have to leave, and the node gets no new pods before it is ready.
+
+    A node that serves another kind of the same vendor's accelerators instead, such as partitions of them (MIG), is
+    joining too: it was set up anew, and lacks nothing.
     """
 
     def __init__(
@@ -108,6 +111,8 @@ class NodeInspection:
             return True
         if self._rules.pool in info.shares or self._is_uncounted(info):
             return True
+        if serves_other_kind(info, self._rules.resource):
+            return False
         # In the first pass, a quarantine shows that an earlier leader has known the node.
         return node.quarantined if joined is None else node.name in joined
 

@@ -13,7 +13,7 @@ from computepool.assess.health.silence import Silence
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import HealthSpec
 from computepool.model.cluster import NodeInfo
-from computepool.model.quantity import MILLI
+from computepool.model.quantity import MAX_AMOUNT, MILLI
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault
 
@@ -110,7 +110,12 @@ def provider_health(
     planned = upgraded | counted.ending
     # Nodes with a fault are left out: their accelerators count as missing only if the fault counts.
     left_out = found.keys() | counted.uncounted
-    missing = sum(accelerators_of(info, resource).missing for info in counted.unusual if info.node.name not in left_out)
+    missing = sum(
+        accelerators.missing
+        for info in counted.unusual
+        if info.node.name not in left_out
+        if (accelerators := accelerators_of(info, resource)).capacity < MAX_AMOUNT
+    )
 
     def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
         return _verdict(counted, _without(faults, planned), missing, heartbeats, resource, spec)
@@ -206,10 +211,12 @@ def _verdict(
             return Reason.PROVIDER_SILENT, f"{silent} of {with_lease} nodes have fallen silent"
     if _reaches(len(unhealthy), len(infos), spec.unhealthy_percent):
         return Reason.PROVIDER_UNHEALTHY, f"{len(unhealthy)} of {len(infos)} nodes are unhealthy"
+    # A capped amount tells nothing of the node's size, and would outweigh all other nodes.
     capacity = {
-        info.node.name: accelerators_of(info, resource).capacity
+        info.node.name: size
         for info in infos
         if info.node.name not in counted.uncounted
+        if (size := accelerators_of(info, resource).capacity) < MAX_AMOUNT
     }
     total, lost = sum(capacity.values()), missing + sum(capacity.get(name, 0) for name in unhealthy)
     if _reaches(lost, total, spec.unhealthy_percent):

@@ -5,8 +5,6 @@ from typing import Final
 from computepool.model.cluster import Pod
 
 JOB: Final = "Job"
-NAMED: Final = "StatefulSet"
-"""The kind of owner whose pods have fixed names: a pod is replaced only after its name is free."""
 STORAGE: Final = frozenset({"volumes", "resourceClaims"})
 """Fields of pods that `fit` does not model and that may bind a pod to its provider."""
 
@@ -27,13 +25,16 @@ def movable_by_choice(pod: Pod, now: float) -> bool:
     A Job counts an eviction as a failure of the pod, and may fail for good. A gang stops when a single member leaves.
     Such pods move only if their annotation allows moves. No pod moves while it asks not to be disrupted.
     """
-    alone = pod.owner_kind != JOB and not pod.gang
+    alone = not (may_fail_for_good(pod) or pod.gang)
     return movable(pod) and pod.protected_until <= now and (alone or pod.movable is True)
 
 
-def may_fail_its_job(pod: Pod) -> bool:
-    """Say whether an eviction may make the pod's Job fail for good: the operator does not know what Jobs allow."""
-    return pod.owner_kind == JOB and pod.movable is not True
+def may_fail_for_good(pod: Pod) -> bool:
+    """Say whether an eviction may make the pod's work fail for good: the operator does not know what its owner allows.
+
+    Pods that run to completion belong to Jobs, or to other controllers that count a failure, such as workflow engines.
+    """
+    return (pod.owner_kind == JOB or pod.to_completion) and pod.movable is not True
 
 
 def storage_bound(pod: Pod) -> bool:

@@ -10,6 +10,9 @@ leave a flapping node whenever its fault is present and confirmed.
 A black hole is a fault for new pods only. Pods that run there stay, ready or not, also if so many nodes are black holes
 that the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
+A ready pod with constraints that fit does not model leaves only after the replacement of the pod before it is bound,
+unless its node is dead: such constraints may hold for the pods of one owner together.
+
 Some faults keep new pods off long before running pods leave (`assess/health/hysteresis.py`): a silent link is not a
 dead provider, and a device plugin that is away is not a lost device.
 """
@@ -21,7 +24,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
-from computepool.decide.move.eligibility import NAMED, may_fail_its_job
+from computepool.decide.move.eligibility import may_fail_for_good
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
@@ -132,8 +135,11 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not lost and _keeps_name(planner, candidate):
         planner.blocked.add(candidate.pod, Reason.LOST_NODE)
         return
-    if not dead and may_fail_its_job(candidate.pod):
+    if not dead and may_fail_for_good(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
+        return
+    if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
+        planner.blocked.add(candidate.pod, Reason.AWAITS_REPLACEMENT)
         return
     drain = _is_drained(planner, candidate)
     if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
@@ -213,7 +219,7 @@ def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
 def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether the pod's name is taken for as long as its node does not answer, so that no other pod replaces it."""
     node = candidate.info.node
-    if candidate.pod.owner_kind != NAMED or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
+    if not candidate.pod.keeps_name or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
         return False
     fault = _fault_on(planner, candidate)
     silent = fault is not None and fault.present and fault.reason is Reason.NODE_SILENT

@@ -6,9 +6,13 @@ end well, or whose end is not known.
 - The first move by choice of an owner goes alone, until its replacement is Ready where it was meant to run. So does
   every move of a pod with constraints that fit does not model. Once a move of the owner has ended well, a quarter of
   its pods may be under way.
+- A quota, or a primary that starts no pods, keeps the pods of all owners in a namespace from running. So two owners of
+  a namespace try first. Once a move there has ended well, a quarter of its pods may be under way. If the moves of two
+  owners in a row came to nothing, all owners there wait like a single owner, and then go one by one. A single owner may
+  fail by its own fault, and an owner that has moved well goes on.
 - A move by choice that came to nothing delays the next: its replacement was not bound in time, or is bound on another
   provider than meant. The delay doubles each time. While pods of the owner are missing or not Ready since, they take
-  the places of moves under way.
+  the places of moves under way. So do pods that are not Ready any more after a move that ended well.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
   does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
   waits the whole delay again: the last may have ended just before the restart.
@@ -18,7 +22,7 @@ A pod without a controller has no history: no pod replaces it, and it moves only
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from math import ceil, floor, inf
 from types import MappingProxyType
@@ -40,8 +44,13 @@ FIRST_DELAY_SECONDS: Final = 300.0
 """The delay after the first move that came to nothing."""
 CONSTRAINED_FACTOR: Final = 12
 """Constraints that fit does not model rarely change by themselves, so their pods wait this many times as long."""
+START_SECONDS: Final = 1_800.0
+"""A replacement that is not Ready after this time counts as a move that came to nothing, for its namespace alone. For
+as long, pods that are Ready no more count after a move that ended well."""
 LONGEST_SECONDS: Final = 86_400.0
 """The longest delay; missing pods count, and a count of failed moves is kept, for as long."""
+FIRST_OWNERS: Final = 2
+"""How many owners of a namespace may try before a move in the namespace has ended well, and fail before all wait."""
 SHARE: Final = 4
 """One of so many pods of an owner may be under way, as a Deployment's default maxUnavailable has it."""
 EARLIER_SECONDS: Final = 60.0
@@ -51,6 +60,7 @@ MAX_REMEMBERED: Final = 10_000
 MAX_OWNER: Final = 128
 """Length of the longest uid that is recorded. The API server's own uids have 36 characters."""
 _DOUBLINGS: Final = 16
+_NAMESPACE: Final = "namespace/"
 
 
 class OwnerOutlook(msgspec.Struct, frozen=True):
@@ -80,6 +90,10 @@ class OwnerHistory:
         """By owner: moves that this process knows and whose replacement is not Ready."""
         self._still_there: Counter[str] = Counter()
         """The part of these moves whose pod is still seen running."""
+        self._failed: Counter[str] = Counter()
+        """By namespace: owners whose last move came to nothing, while they are too few to delay all others."""
+        self._well_since: dict[str, float] = {}
+        """By owner: when the first of its moves by choice began that ended well within START_SECONDS."""
         self._pods: dict[str, OwnedPods] | None = None
         self._read_moves()
 
@@ -89,11 +103,11 @@ class OwnerHistory:
             return None
         if len(pod.owner) > MAX_OWNER:
             return Reason.NOT_MOVABLE, None
-        until = self._delayed_until(pod)
+        until = self._delayed_until(pod.owner, constrained=bool(pod.shape.unmodelled))
         if until is not None and until > self._now:
             return Reason.MOVE_FAILED, until
         if self.remaining(pod) > 0:
-            return None
+            return None if pod.owner in self._moved_well else self._why_not_in(namespace_key(pod))
         move = self._unsettled.get(pod.owner)
         return Reason.AWAITS_REPLACEMENT, None if move is None else move.at + LONGEST_SECONDS
 
@@ -113,20 +127,20 @@ class OwnerHistory:
         """Note that the pass moves the pod by choice."""
         if not pod.owner:
             return
-        before = self._unsettled.get(pod.owner)
         # In mode Observe no pod is moved, so there is nothing to settle.
         enforces = self._context.spec.mode is Mode.ENFORCE
-        if enforces and (before is None or not self._under_way[pod.owner]):
-            times = 0 if before is None else before.times
-            self._unsettled[pod.owner] = UnsettledMove(times, self._second(), self._owned(pod.owner).count)
-        self._under_way[pod.owner] += 1
+        for key, pods in ((pod.owner, self._owned(pod.owner).count), (namespace_key(pod), 0)):
+            before = self._unsettled.get(key)
+            if enforces and (before is None or not self._under_way[key]):
+                self._unsettled[key] = UnsettledMove(self._times(key, before), self._second(), pods)
+            self._under_way[key] += 1
         self._still_there[pod.owner] += 1
 
     def outlook(self) -> OwnerOutlook:
         """Return what the next state keeps."""
         kept = {owner: move for owner, move in self._unsettled.items() if self._now < self._kept_until(owner, move)}
         newest = sorted(kept, key=lambda owner: (kept[owner].at, owner))[-MAX_UNSETTLED:]
-        moving = {move.pod.owner for move in self._snapshot.moves}
+        moving = {key for move in self._snapshot.moves for key in (move.pod.owner, namespace_key(move.pod))}
         return OwnerOutlook(
             {owner: kept[owner] for owner in newest},
             {owner: at for owner, at in self._failed_at.items() if owner in kept or owner in moving},
@@ -138,16 +152,21 @@ class OwnerHistory:
     def _read_moves(self) -> None:
         """Settle the moves that ended well, and count the moves that came to nothing."""
         moves_of: dict[str, list[PodMove]] = {}
+        chosen_in: dict[str, list[PodMove]] = {}
         for move in self._snapshot.moves:
             if move.pod.owner and move.counts:
                 moves_of.setdefault(move.pod.owner, []).append(move)
+                if move.by_choice:
+                    chosen_in.setdefault(namespace_key(move.pod), []).append(move)
         for owner, moves in moves_of.items():
             self._read_owner(owner, moves)
-        for owner, unsettled in list(self._unsettled.items()):
+        for namespace, moves in chosen_in.items():
+            self._read_namespace(namespace, moves)
+        for key, unsettled in list(self._unsettled.items()):
             # This process has decided the move, and no pod was let go for it.
             own = unsettled.at >= self._snapshot.moves_since
-            if own and owner not in moves_of and not unsettled.times:
-                del self._unsettled[owner]
+            if own and key not in moves_of and key not in chosen_in and not unsettled.times:
+                del self._unsettled[key]
 
     def _read_owner(self, owner: str, moves: list[PodMove]) -> None:
         waiting = [move for move in moves if move.awaits_ready]
@@ -157,29 +176,89 @@ class OwnerHistory:
         last = max(ended, key=_time, default=None)
         if last is None or last.ended_well:
             self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
-        if last is None:
-            return
-        if last.ended_well:
-            self._ended_well.add(owner)
-            if not any(move.by_choice for move in waiting):
-                self._unsettled.pop(owner, None)
-            return
-        self._moved_well.discard(owner)
-        if last.at > self._failed_at.get(owner, -1.0):
-            # Moves that were under way together count once.
-            before = self._unsettled.get(owner) or UnsettledMove(0, self._second(), 0)
+        well = [move.at for move in ended if move.ended_well and self._now < move.at + START_SECONDS]
+        if well:
+            self._well_since[owner] = min(well)
+        if last is not None:
             missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
-            times, pods = min(before.times + 1, _DOUBLINGS), before.pods if missing else 0
-            self._unsettled[owner] = UnsettledMove(times, before.at, pods)
-            self._failed_at[owner] = self._now
+            self._note_end(owner, last, goes_on=any(move.by_choice for move in waiting), missing=missing)
 
-    def _delayed_until(self, pod: Pod) -> float | None:
-        """Return until when the last move that came to nothing delays the owner's next; None without such a move."""
-        constrained = bool(pod.shape.unmodelled)
-        move, since = self._unsettled.get(pod.owner), self._failed_at.get(pod.owner)
+    def _read_namespace(self, namespace: str, moves: Iterable[PodMove]) -> None:
+        """Read the moves by choice of all owners in a namespace."""
+        ended: list[PodMove] = []
+        for move in moves:
+            if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
+                # It is replaced only after it has ended, which may take long.
+                continue
+            if move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at):
+                self._under_way[namespace] += 1
+            else:
+                ended.append(move)
+        if not ended:
+            return
+        ended.sort(key=_time)
+        well = max((number for number, move in enumerate(ended) if move.ended_well), default=-1)
+        failed = len({move.pod.owner for move in ended[well + 1 :]})
+        if not failed:
+            self._moved_well.add(namespace)
+        before = self._unsettled.get(namespace)
+        if 0 < failed < FIRST_OWNERS and (before is None or not before.times):
+            self._failed[namespace] = failed
+            return
+        self._note_end(namespace, ended[-1], goes_on=self._under_way[namespace] > 0, missing=False)
+        noted = self._unsettled.get(namespace)
+        if noted is not None and noted.times < failed:
+            self._unsettled[namespace] = msgspec.structs.replace(noted, times=min(failed, _DOUBLINGS))
+
+    def _times(self, key: str, before: UnsettledMove | None) -> int:
+        """Return how many moves came to nothing in a row before the next move of an owner or in a namespace."""
+        if before is None:
+            return 0
+        # It is not known how the moves of an earlier leader have ended, so a namespace goes on one by one.
+        unknown = before.at < self._snapshot.moves_since and key.startswith(_NAMESPACE)
+        return max(before.times, int(unknown))
+
+    def _note_end(self, key: str, last: PodMove, *, goes_on: bool, missing: bool) -> None:
+        """Note how the last move by choice of an owner or namespace has ended.
+
+        `goes_on`: others are under way; `missing`: a moved pod has no replacement.
+        """
+        if last.ended_well:
+            self._ended_well.add(key)
+            if not goes_on:
+                self._unsettled.pop(key, None)
+            return
+        self._moved_well.discard(key)
+        if last.at > self._failed_at.get(key, -1.0):
+            # Moves that were under way together count once.
+            before = self._unsettled.get(key) or UnsettledMove(0, self._second(), 0)
+            times, pods = min(before.times + 1, _DOUBLINGS), before.pods if missing else 0
+            self._unsettled[key] = UnsettledMove(times, before.at, pods)
+            self._failed_at[key] = self._now
+
+    def _why_not_in(self, namespace: str) -> tuple[Reason, float | None] | None:
+        """Return why no owner in the namespace that has not moved well yet may move, and until when; None if it may."""
+        until = self._delayed_until(namespace, constrained=False)
+        if until is not None and until > self._now:
+            return Reason.MOVE_FAILED, until
+        move = self._unsettled.get(namespace)
+        one_by_one = move is not None and (move.times > 0 or move.at < self._snapshot.moves_since)
+        allowed = 1 if one_by_one else FIRST_OWNERS - self._failed[namespace]
+        if namespace in self._moved_well:
+            allowed = max(allowed, self._owned(namespace).count // SHARE)
+        if self._under_way[namespace] < allowed:
+            return None
+        return Reason.AWAITS_REPLACEMENT, None if move is None else move.at + START_SECONDS
+
+    def _delayed_until(self, key: str, *, constrained: bool) -> float | None:
+        """Return until when the last move that came to nothing delays the next of an owner or in a namespace.
+
+        None without such a move.
+        """
+        move, since = self._unsettled.get(key), self._failed_at.get(key)
         if move is None:
             # Without a record: the move ended well at last, or there were more unsettled owners than are recorded.
-            if since is None or pod.owner in self._ended_well:
+            if since is None or key in self._ended_well:
                 return None
             return since + _delay(1, constrained=constrained)
         if since is None or since < move.at:
@@ -199,6 +278,8 @@ class OwnerHistory:
         """Return how many pods of the owner are missing or not Ready since its last move whose end is not known."""
         move = self._unsettled.get(owner)
         if move is None:
+            if owner in self._well_since:
+                return self._owned(owner).not_ready(self._well_since[owner])
             if self._earlier is None:
                 return 0
             # They may replace pods that the earlier leader moved.
@@ -207,10 +288,10 @@ class OwnerHistory:
         missing = max(0, move.pods - pods.count) if self._now < move.at + LONGEST_SECONDS else 0
         return missing + pods.not_ready(move.at)
 
-    def _owned(self, owner: str) -> "OwnedPods":
+    def _owned(self, key: str) -> "OwnedPods":
         if self._pods is None:
             self._pods = owned_pods(self._snapshot, self._context.pool)
-        return self._pods.get(owner, NO_PODS)
+        return self._pods.get(key, NO_PODS)
 
     def _second(self) -> float:
         # In the second in which this process took over, its own moves must not look like moves of the earlier leader.
@@ -218,7 +299,7 @@ class OwnerHistory:
 
 
 class OwnedPods(msgspec.Struct):
-    """The pods of one owner in the pool that do not terminate."""
+    """The pods of one owner, or in one namespace, in the pool that have an owner and do not terminate."""
 
     count: int = 0
     unready: list[float] = []
@@ -233,17 +314,26 @@ class OwnedPods(msgspec.Struct):
 NO_PODS: Final = OwnedPods()
 
 
+def namespace_key(pod: Pod) -> str:
+    """Return the name under which the history of the pod's namespace is kept. No uid has a slash."""
+    return f"{_NAMESPACE}{pod.namespace}"
+
+
 def owned_pods(snapshot: Snapshot, pool: str) -> dict[str, OwnedPods]:
-    """Return the pool's pods by owner. It reads all pods of the pool, so a pass asks for it only before a move."""
+    """Return the pool's pods by owner, and by namespace (`namespace_key`).
+
+    It reads all pods of the pool, so a pass asks for it only before a move.
+    """
     owned: dict[str, OwnedPods] = {}
     for pod in chain(snapshot.waiting, snapshot.on_unknown_nodes, members_on(snapshot.nodes, pool)):
         if pod.owner and pod.deleting is None:
-            pods = owned.get(pod.owner)
-            if pods is None:
-                pods = owned[pod.owner] = OwnedPods()
-            pods.count += 1
-            if not pod.ready:
-                pods.unready.append(pod.created)
+            for key in (pod.owner, namespace_key(pod)):
+                pods = owned.get(key)
+                if pods is None:
+                    pods = owned[key] = OwnedPods()
+                pods.count += 1
+                if not pod.ready:
+                    pods.unready.append(pod.created)
     for pods in owned.values():
         pods.unready.sort()
     return owned

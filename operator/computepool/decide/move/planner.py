@@ -26,7 +26,7 @@ from computepool.decide.move.owner_history import OwnerHistory
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.decide.plan import Move
 from computepool.model.cluster import NodeInfo, Pod
-from computepool.model.moves import OPEN, MoveKind, is_by_choice
+from computepool.model.moves import KEPT_SECONDS, OPEN, MoveKind, is_by_choice
 from computepool.model.reasons import Reason
 
 Rejected = tuple[tuple[str, Reason], ...]
@@ -70,6 +70,13 @@ class MovePlanner:
         self._moved: set[str] = set()
         ahead = [move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced]
         self._goes_ahead = any(move.outcome in OPEN or bool(move.replacement) for move in ahead)
+        # If no replacement is seen in time, the owner may have been scaled down: its other pods wait a while only.
+        self._awaiting = {
+            move.pod.owner
+            for move in context.snapshot.moves
+            if move.is_unreplaced and move.pod.shape.unmodelled
+            if move.outcome in OPEN or move.replacement or context.now < move.given_up_at + KEPT_SECONDS
+        }
         # The owners of pods that were moved to a new node, and for which no other pod is seen.
         self._lost_owners = {move.pod.owner for move in ahead}
 
@@ -84,6 +91,13 @@ class MovePlanner:
             for pod in info.members(self.context.pool):
                 if pod.uid not in self.pending.pods and not self.is_decided(pod) and not node_bound(pod):
                     yield MoveCandidate(pod, info, supply)
+
+    def tries_another(self, pod: Pod) -> bool:
+        """Say whether the pod has constraints that fit does not model, and another of its owner shows if these hold.
+
+        That pod was moved, and its replacement is not bound yet.
+        """
+        return bool(pod.shape.unmodelled) and pod.owner in self._awaiting
 
     def is_decided(self, pod: Pod) -> bool:
         """Say whether this pass has decided to move the pod."""
@@ -174,6 +188,8 @@ class MovePlanner:
         move = Move(candidate.pod, source, target.name, kind, reason, room_seconds=room_seconds, **flags)
         self.moves.append(move)
         self._goes_ahead = self._goes_ahead or room_seconds > 0.0
+        if move.pod.shape.unmodelled:
+            self._awaiting.add(move.pod.owner)
         if move.by_choice:
             self.history.begin(move.pod)
 
