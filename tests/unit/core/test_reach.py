@@ -62,7 +62,7 @@ def test_devices_of_a_node_without_any_cpu_left_are_no_headroom() -> None:
 
 
 def test_pods_that_come_home_in_one_pass_use_up_the_headroom() -> None:
-    webs = [owned(f"web-{index}", on="n1", owner=f"rs-{index}") for index in range(9)]
+    webs = [owned(f"web-{index}", on="n1", owner=f"rs-{index}", namespace=f"team-{index}") for index in range(9)]
     of = pool(failback={**HEADROOM, "maxConcurrentMoves": 20, "perMinute": None})
     plan = decided(snapshot(of, [node("a1"), node("a2"), node("n1", 16)], [pod("x", 7, on="a1"), *webs]), CALM)
     # Of 16 accelerators, four stay free.
