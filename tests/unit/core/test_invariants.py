@@ -87,7 +87,9 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
         return True
     reserved = [h.pod for h in plan.holds if h.provider == standby.name and h.reason is Reason.AWAITING_SCHEDULER]
     first = [other for other in reserved if sent_to(truth, other) or rank(other) < rank(pod)]
-    taken = [*first, *(burst.pod for burst in earlier), *truth.foreign_to(standby)]
+    # A pod that is sent to preempt others takes no free place.
+    placed_earlier = [burst.pod for burst in earlier if burst.pod not in preempting(plan)]
+    taken = [*first, *placed_earlier, *truth.foreign_to(standby)]
     return truth.may_find_no_room(pod.shape, standby, [other.shape for other in taken]) or (
         # This proves nothing if other pools' pods are there, or if a patch is under way: such pods may have no place.
         bool(truth.seen.foreign) or any(pod.uid in truth.seen.in_flight for pod in first)
