@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from computepool.assess.health.silence import Silence
+from computepool.decide.move.failover import OUT_OF_SERVICE
 from computepool.decide.move.revalidate import Revalidation
 from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, restarted
+from computepool.model.taints import Taint
 from tests.builders import GPU, NOW, node, pod, pool, snapshot
-from tests.unit.core.moving import blocked, moved_to, owned
+from tests.unit.core.moving import QUARANTINE, blocked, moved_to, owned
 from tests.unit.core.passes import Decided, decided, sent_to
 
 AWS, NEBIUS, CRUSOE = ("a1", "a2"), ("n1", "n2"), ("c1", "c2")
@@ -37,13 +39,15 @@ class Link:
         *,
         heard: Mapping[str, float] | None = None,
         ready: str = "True",
+        nodes: Sequence[Node] = (),
         listening_since: float = -1000,
     ) -> Decided:
+        """Run a pass. `nodes`: the nodes of nebius, if they are not as the operator has left them."""
         beats = {**dict.fromkeys((*AWS, *CRUSOE), now), **(self.heard_at if heard is None else heard)}
-        nodes = [*map(node, (*AWS, *CRUSOE)), *(self._node(name, ready) for name in NEBIUS)]
+        others = [node(name) for name in (*AWS, *CRUSOE)]
         seen = snapshot(
             self.pool,
-            nodes,
+            [*others, *(nodes or [self._node(name, ready) for name in NEBIUS])],
             pods,
             heartbeats={name: NOW + at for name, at in beats.items()},
             listening_since=NOW + listening_since,
@@ -71,6 +75,16 @@ def test_a_link_that_is_away_for_a_moment_costs_no_running_pod_and_gets_no_new_p
     back = link.see(36, heard=dict.fromkeys(NEBIUS, 35.0))
     assert back.moves == ()
     assert link.see(300, heard=dict.fromkeys(NEBIUS, 299.0)).moves == ()
+
+
+@pytest.mark.parametrize("ready", ["True", "Unknown"])
+def test_pods_leave_a_silent_node_at_once_if_its_end_was_announced(ready: str) -> None:
+    gone = node("n1", ready=ready, taints=[Taint(OUT_OF_SERVICE, "", "NoExecute"), QUARANTINE])
+    link = Link()
+    for now in (24, 25):
+        plan = link.see(now, nodes=[gone, node("n2", ready=ready, taints=[QUARANTINE])])
+    assert set(moved_to(plan)) == {pod.name for pod in RUNNING if pod.node == "n1"}
+    assert set(blocked(plan).values()) == {Reason.AWAITING_VERDICT}
 
 
 @pytest.mark.parametrize("policy", ["MoveFromUnhealthyNodes", "Move"])

@@ -79,7 +79,7 @@ class Fault(msgspec.Struct, frozen=True):
     at_once: bool = False
     """Whether it keeps new pods off at once, because its sign has lasted long enough already or pods fail there."""
     dark_since: float | None = None
-    """Of `DARK_FAULTS`: since when nothing is heard of the node."""
+    """Of `DARK_FAULTS`: since when nothing is heard of the node; 0 if its end is announced, so that nothing waits."""
 
 
 class FaultRules(msgspec.Struct, frozen=True):
@@ -177,20 +177,27 @@ def fault_of(
     how many pods failed at once on it, 0 if too few to count.
     """
     node = info.node
-    if silent:
-        return Fault(Reason.NODE_SILENT, "", at_once=True, dark_since=dark_since)
-    if node.ready == "Unknown":
-        return Fault(Reason.NODE_UNKNOWN, "", at_once=True, dark_since=dark_since)
-    if node.taints and (key := _first(node, rules.removal)) is not None:
-        return Fault(Reason.REMOVAL_ANNOUNCED, key, at_once=True)
-    if not rules.ending.isdisjoint(node.conditions):
-        return Fault(Reason.REMOVAL_ANNOUNCED, _types(node, rules.ending), at_once=True)
+    announced = _announcement(node, rules)
+    if silent or node.ready == "Unknown":
+        # A node whose end is announced is not merely behind a link that has failed.
+        since = dark_since if announced is None else 0.0
+        reason = Reason.NODE_SILENT if silent else Reason.NODE_UNKNOWN
+        return Fault(reason, announced or "", at_once=True, dark_since=since)
+    if announced is not None:
+        return Fault(Reason.REMOVAL_ANNOUNCED, announced, at_once=True)
     fault = _reported_fault(node, rules) or _device_fault(info, rules)
     if not failed_pods:
         return fault
     if fault is None:
         return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
     return msgspec.structs.replace(fault, at_once=True)
+
+
+def _announcement(node: Node, rules: FaultRules) -> str | None:
+    """Return the taint or the conditions that announce the node's end; None without any."""
+    if node.taints and (key := _first(node, rules.removal)) is not None:
+        return key
+    return None if rules.ending.isdisjoint(node.conditions) else _types(node, rules.ending)
 
 
 def _reported_fault(node: Node, rules: FaultRules) -> Fault | None:

@@ -55,7 +55,8 @@ class Failover(ApiModel):
     silent or whose Ready condition is Unknown, or a provider that is silent. New pods avoid both much earlier: see
     `health.silentSeconds`. Links between providers fail for a minute more often than providers fail, and pods run on
     meanwhile. A shorter time makes failover faster, and evicts pods that would have survived a short outage of the
-    link. A time up to `health.silentSeconds`: running pods leave as soon as the silence counts."""
+    link. A time up to `health.silentSeconds`: running pods leave as soon as the silence counts. So they do at all times
+    from a silent node whose end was announced (`health.removalTaints`)."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
     """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. The operator
     tries again after 10 s at first, then less and less often, and finally about once a minute."""
