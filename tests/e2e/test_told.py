@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("operator")
 def _explain(site: Site, pod: str) -> str:
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | site.cluster.command_env()
     words = [COMMAND, "explain", "-n", site.namespace, pod]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
+    told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
+    # The width of the terminal decides where lines end.
+    return " ".join(told.split())
 
 
 def _pool_events(site: Site, pool: str, reason: str) -> list[Json]:

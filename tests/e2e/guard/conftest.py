@@ -1,4 +1,4 @@
-"""One installation of the chart for all tests of the guard."""
+"""An installation of the chart, and the objects that the tests of the guard write to."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from e2e.kubeapi import ApiError, KubeApi
 from tests.e2e.guard.guarded import GATED, NAMESPACE, NODE, POD, Guarded, node, pod_of, try_patch
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def guarded(cluster: Access) -> Iterator[Guarded]:
     with chart.installed(cluster):
         own = Guarded(cluster)
@@ -36,7 +36,7 @@ def _guards(operator: KubeApi) -> bool:
     return False
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def with_nodes(guarded: Guarded) -> Iterator[Guarded]:
     guarded.admin.create(node())
     chart.until(lambda: _guards_nodes(guarded.operator), "the guard to take effect")
