@@ -26,6 +26,7 @@ def guarded(cluster: Access) -> Iterator[Guarded]:
             own.admin.patch("pods", name, {"metadata": {"finalizers": None}}, NAMESPACE)
         own.admin.delete("pods", POD, "kube-system", grace_seconds=0)
         own.admin.delete("namespaces", NAMESPACE)
+        own.admin.wait_for("namespaces", lambda found: found == [], name=NAMESPACE, what="the namespace to be gone")
 
 
 def _guards(operator: KubeApi) -> bool:
