@@ -18,13 +18,15 @@ def guarded(cluster: Access) -> Iterator[Guarded]:
         owner = own.admin.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}, NAMESPACE)
         own.admin.create(pod_of(POD, owner), NAMESPACE)
         own.admin.create(pod_of(GATED, owner, schedulingGates=[{"name": "mine/wait"}]), NAMESPACE)
-        for namespace in ("kube-system", chart.NAMESPACE):
+        others = ("kube-system", chart.NAMESPACE)
+        for namespace in others:
             own.admin.create(objects.gpu_pod(POD, nodeSelector={"no-such": "node"}), namespace)
         chart.until(lambda: _guards(own.operator), "the guard to take effect")
         yield own
         for name in (POD, GATED):
             own.admin.patch("pods", name, {"metadata": {"finalizers": None}}, NAMESPACE)
-        own.admin.delete("pods", POD, "kube-system", grace_seconds=0)
+        for namespace in others:
+            own.admin.delete("pods", POD, namespace, grace_seconds=0)
         own.admin.delete("namespaces", NAMESPACE)
         own.admin.wait_for("namespaces", lambda found: found == [], name=NAMESPACE, what="the namespace to be gone")
 
