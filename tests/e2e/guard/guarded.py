@@ -3,6 +3,7 @@
 Writes are dry runs: authorization and admission run in full, and each case starts from the same objects.
 """
 
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from e2e.kubeapi import ApiError, KubeApi
 Json = dict[str, Any]
 Patch = Json | list[Json]
 
-NAMESPACE = "guarded"
 POD = "pod"
 GATED = "gated"
 NODE = "guarded-node"
@@ -37,6 +37,7 @@ class Guarded:
     """The operator's view of the objects that the cases are tried on, and the administrator's."""
 
     def __init__(self, cluster: Access) -> None:
+        self.namespace = f"guarded-{token_hex(4)}"
         self.admin = cluster.api
         self.operator = cluster.api_for(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
 

@@ -9,7 +9,7 @@ from e2e import chart, objects
 from e2e.chart import DRY_RUN
 from e2e.cluster import Access
 from e2e.kubeapi import ApiError
-from tests.e2e.guard.guarded import MOVABLE, NAMESPACE, NODE, OTHER_OWNER, POD, Guarded, Json
+from tests.e2e.guard.guarded import MOVABLE, NODE, OTHER_OWNER, POD, Guarded, Json
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def releasing(with_nodes: Guarded, cluster: Access) -> Iterator[Guarded]:
             # Of a group that the garbage collector does not know: it leaves what nobody can look up alone.
             owner = {"apiVersion": "example.com/v1", "kind": kind, "name": "owner", "uid": OTHER_OWNER["uid"]}
             bound["metadata"]["ownerReferences"] = [owner | {"controller": kind != "ConfigMap"}]
-        with_nodes.admin.create(bound, NAMESPACE)
+        with_nodes.admin.create(bound, with_nodes.namespace)
     yield with_nodes
     for name in BOUND:
-        with_nodes.admin.delete("pods", name, NAMESPACE, grace_seconds=0)
+        with_nodes.admin.delete("pods", name, with_nodes.namespace, grace_seconds=0)
     chart.install(cluster, values={**chart.NO_OPERATOR_PODS, "crds.keep": False})
 
 
@@ -43,7 +43,8 @@ BOUND = {
 """By pod: the kind of its controller (of a mere owner, where that is a ConfigMap), and its say of whether it moves."""
 
 
-def _evict(guarded: Guarded, pod: str, namespace: str = NAMESPACE, uid: str = "", **options: Any) -> None:
+def _evict(guarded: Guarded, pod: str, namespace: str = "", uid: str = "", **options: Any) -> None:
+    namespace = namespace or guarded.namespace
     uid = uid or guarded.admin.get("pods", pod, namespace)["metadata"]["uid"]
     eviction = {
         "apiVersion": "policy/v1",
@@ -73,9 +74,9 @@ def test_the_operator_evicts_no_pod_of_the_system_and_none_of_its_own(guarded: G
         _evict(guarded, POD, namespace)
 
 
-def _deletion(guarded: Guarded, pod: str, options: Json, namespace: str = NAMESPACE) -> str:
+def _deletion(guarded: Guarded, pod: str, options: Json, namespace: str = "") -> str:
     """Try to delete a pod; return what speaks against it, or nothing."""
-    path = guarded.operator.resource("pods").path(namespace, pod)
+    path = guarded.operator.resource("pods").path(namespace or guarded.namespace, pod)
     try:
         guarded.operator.request("DELETE", path, options, query=DRY_RUN)
     except ApiError as refused:
@@ -83,8 +84,9 @@ def _deletion(guarded: Guarded, pod: str, options: Json, namespace: str = NAMESP
     return ""
 
 
-def _exactly(guarded: Guarded, pod: str, namespace: str = NAMESPACE) -> Json:
-    return {"preconditions": {"uid": guarded.admin.get("pods", pod, namespace)["metadata"]["uid"]}}
+def _exactly(guarded: Guarded, pod: str, namespace: str = "") -> Json:
+    seen = guarded.admin.get("pods", pod, namespace or guarded.namespace)
+    return {"preconditions": {"uid": seen["metadata"]["uid"]}}
 
 
 def test_without_the_value_the_operator_deletes_no_pod(guarded: Guarded) -> None:
@@ -98,7 +100,7 @@ def test_with_the_value_the_operator_may_delete_a_pod_that_is_not_ready_and_no_o
     assert "does not name the pod's uid" in _deletion(releasing, pod, {})
     for status, says in (("True", "pods on lost nodes; this pod is ready"), ("False", "")):
         ready = {"status": {"conditions": [{"type": "Ready", "status": status}]}}
-        releasing.admin.patch("pods", pod, ready, NAMESPACE, subresource="status")
+        releasing.admin.patch("pods", pod, ready, releasing.namespace, subresource="status")
         refused = _deletion(releasing, pod, _exactly(releasing, pod))
         assert says in refused if says else not refused
 

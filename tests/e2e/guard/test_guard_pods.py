@@ -12,7 +12,6 @@ from tests.e2e.guard.guarded import (
     LIQO,
     MINE,
     MOVABLE,
-    NAMESPACE,
     OTHER_OWNER,
     OURS,
     POD,
@@ -72,7 +71,7 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
 
 @pytest.mark.parametrize("patch", ALLOWED_ON_PODS.values(), ids=ALLOWED_ON_PODS.keys())
 def test_the_operator_may_write_on_a_pod(guarded: Guarded, patch: Patch) -> None:
-    try_patch(guarded.operator, "pods", POD, patch, NAMESPACE)
+    try_patch(guarded.operator, "pods", POD, patch, guarded.namespace)
 
 
 def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guarded) -> None:
@@ -80,11 +79,11 @@ def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guard
     mine = objects.gpu_pod(
         "marked", labels={"computepool.io/burst": "x"}, annotations=keys, nodeSelector={"no-such": "node"}
     )
-    guarded.admin.create(mine, NAMESPACE)
+    guarded.admin.create(mine, guarded.namespace)
     gone: Patch = {
         "metadata": {"labels": {"computepool.io/burst": None}, "annotations": dict.fromkeys(keys)},
     }
-    try_patch(guarded.operator, "pods", "marked", gone, NAMESPACE)
+    try_patch(guarded.operator, "pods", "marked", gone, guarded.namespace)
 
 
 REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
@@ -211,16 +210,18 @@ REFUSED_ON_PODS: dict[str, tuple[Patch, str]] = {
 
 @pytest.mark.parametrize(("patch", "says"), REFUSED_ON_PODS.values(), ids=REFUSED_ON_PODS.keys())
 def test_the_operator_may_not_write_on_a_pod(guarded: Guarded, patch: Patch, says: str) -> None:
-    assert says in refusal(guarded.operator, "pods", POD, patch, NAMESPACE)
-    try_patch(guarded.admin, "pods", POD, patch, NAMESPACE)
+    assert says in refusal(guarded.operator, "pods", POD, patch, guarded.namespace)
+    try_patch(guarded.admin, "pods", POD, patch, guarded.namespace)
 
 
 @pytest.mark.parametrize("cost", ["-100", None])
 def test_the_operator_leaves_a_users_deletion_cost_alone(guarded: Guarded, cost: str | None) -> None:
     name = f"costs-{cost or 'none'}".lower()
-    guarded.admin.create(objects.gpu_pod(name, annotations={COST: "5"}, nodeSelector={"no-such": "node"}), NAMESPACE)
+    guarded.admin.create(
+        objects.gpu_pod(name, annotations={COST: "5"}, nodeSelector={"no-such": "node"}), guarded.namespace
+    )
     assert f"changes metadata.annotations {COST}" in refusal(
-        guarded.operator, "pods", name, annotate(**{COST: cost}), NAMESPACE
+        guarded.operator, "pods", name, annotate(**{COST: cost}), guarded.namespace
     )
 
 
@@ -235,12 +236,12 @@ def test_the_operator_leaves_a_users_deletion_cost_alone(guarded: Guarded, cost:
 )
 def test_a_pod_on_a_node_keeps_the_labels_by_which_others_select_it(guarded: Guarded, patch: Patch, says: str) -> None:
     name = "on-a-node"
-    if guarded.admin.find("pods", name, NAMESPACE) is None:
-        guarded.admin.create(objects.gpu_pod(name, labels={"app": "train"}, nodeName="no-such-node"), NAMESPACE)
+    if guarded.admin.find("pods", name, guarded.namespace) is None:
+        guarded.admin.create(objects.gpu_pod(name, labels={"app": "train"}, nodeName="no-such-node"), guarded.namespace)
     if says:
-        assert says in refusal(guarded.operator, "pods", name, patch, NAMESPACE)
+        assert says in refusal(guarded.operator, "pods", name, patch, guarded.namespace)
     else:
-        try_patch(guarded.operator, "pods", name, patch, NAMESPACE)
+        try_patch(guarded.operator, "pods", name, patch, guarded.namespace)
 
 
 REFUSED_ON_GATED_PODS: dict[str, tuple[Patch, str]] = {
@@ -267,13 +268,13 @@ REFUSED_ON_GATED_PODS: dict[str, tuple[Patch, str]] = {
 def test_the_operator_may_not_change_what_else_is_mutable_on_a_gated_pod(
     guarded: Guarded, patch: Patch, says: str
 ) -> None:
-    assert says in refusal(guarded.operator, "pods", GATED, patch, NAMESPACE)
-    try_patch(guarded.admin, "pods", GATED, patch, NAMESPACE)
+    assert says in refusal(guarded.operator, "pods", GATED, patch, guarded.namespace)
+    try_patch(guarded.admin, "pods", GATED, patch, guarded.namespace)
 
 
 def test_nobody_may_take_a_toleration_away_and_so_neither_may_the_operator(guarded: Guarded) -> None:
     with pytest.raises(ApiError, match="existing toleration can not be modified"):
-        try_patch(guarded.operator, "pods", POD, [{"op": "remove", "path": "/spec/tolerations/0"}], NAMESPACE)
+        try_patch(guarded.operator, "pods", POD, [{"op": "remove", "path": "/spec/tolerations/0"}], guarded.namespace)
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", chart.NAMESPACE])
