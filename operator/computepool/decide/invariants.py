@@ -16,7 +16,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
-from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, NO_PODS, SHARE, owned_pods
+from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, FIRST_OWNERS, NO_PODS, SHARE, owned_pods
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
@@ -207,6 +207,27 @@ def _after_good_ends(checked: _Checked) -> Iterable[Breach]:
             yield Breach(11, f"a pod of the owner of {_name(move.pod)} moves, whose move came to nothing")
 
 
+def _after_good_ends_nearby(checked: _Checked) -> Iterable[Breach]:
+    """Invariant 11: a move by choice of an owner that has not moved well follows no two failures in its namespace."""
+    chosen = [move for move in checked.plan.moves if move.by_choice and move.pod.owner]
+    if not chosen:
+        return
+    before = sorted(checked.context.snapshot.moves, key=lambda move: move.at)
+    well = {moved.pod.owner for moved in before if moved.ended_well} | checked.context.state.memory.moved_well
+    failed: dict[str, dict[str, float]] = {}
+    """By namespace and owner: when its last move that came to nothing began, since a move there ended well."""
+    for moved in before:
+        owners = failed.setdefault(moved.pod.namespace, {})
+        if moved.by_choice and moved.ended_well:
+            owners.clear()
+        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing:
+            owners[moved.pod.owner] = moved.at
+    for move in (move for move in chosen if move.pod.owner not in well):
+        lately = failed.get(move.pod.namespace, {})
+        if len(lately) >= FIRST_OWNERS and checked.context.now < max(lately.values()) + FIRST_DELAY_SECONDS:
+            yield Breach(11, f"{_name(move.pod)} moves, and moves of {len(lately)} owners there came to nothing")
+
+
 def _each_pod_once(checked: _Checked) -> Iterable[Breach]:
     """Invariant 8: a plan has one action for a pod at most, and none while it terminates or its patch is under way."""
     plan, snapshot = checked.plan, checked.context.snapshot
@@ -240,6 +261,7 @@ _CHECKS: Final[tuple[Callable[[_Checked], Iterable[Breach]], ...]] = (
     _reason_to_leave,
     _few_moves,
     _after_good_ends,
+    _after_good_ends_nearby,
     _each_pod_once,
     _own_only,
 )

@@ -13,7 +13,7 @@ from computepool.decide.context import Context
 from computepool.decide.invariants import InvariantBreachError, check_invariants
 from computepool.decide.plan import Admission, Burst, Move, Plan
 from computepool.model.cluster import Node, Offer, Pod
-from computepool.model.moves import MoveKind, Outcome
+from computepool.model.moves import MoveKind, Outcome, PodMove
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure, Snapshot
 from computepool.model.state import PoolState
@@ -74,6 +74,14 @@ def coming_home(name: str) -> Move:
 
 LEAVING = pod_move(owned("gone", 1, on="c1"), "aws", at=NOW - 20, source="crusoe", kind=MoveKind.FAILBACK)
 RETURNED = msgspec.structs.replace(LEAVING, outcome=Outcome.RETURNED)
+
+
+def returned(owner: str) -> PodMove:
+    """A pod of another owner that came back."""
+    gone = owned(f"gone-{owner}", 1, on="c1", owner=owner)
+    return msgspec.structs.replace(RETURNED, pod=gone)
+
+
 ON_CRUSOE = owned("away", 2, on="c1")
 BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
     "a preferred provider was not asked": (1, replaced(bursts=(burst(PENDING[0], "crusoe"),)), {}),
@@ -148,6 +156,11 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         11,
         replaced(bursts=(), moves=(coming_home("h"),)),
         {"nodes": HEALTHY, "seen": {"moves": (LEAVING,)}},
+    ),
+    "a pod comes home after moves of two other owners there came to nothing": (
+        11,
+        replaced(bursts=(), moves=(coming_home("h"),)),
+        {"nodes": HEALTHY, "seen": {"moves": (returned("rs-2"), returned("rs-3"))}},
     ),
     "a pod twice": (8, replaced(bursts=(burst(PENDING[0], "nebius"), burst(PENDING[0], "nebius")), moves=()), {}),
     "a bound pod is burst": (8, replaced(bursts=(burst(WEB, "nebius"),), moves=()), {}),
