@@ -17,6 +17,8 @@ from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
 
 NODE_OWNERS: Final = frozenset({"DaemonSet", "Node"})
 """Kinds of owners whose pods belong to their node."""
+DEFAULT_SCHEDULER: Final = "default-scheduler"
+"""The schedulerName that the API server gives to pods that name none."""
 NAMED: Final = "StatefulSet"
 """A kind of owner whose pods have fixed names."""
 _NODE_NAMES: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})

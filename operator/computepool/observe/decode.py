@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from computepool.kube import wire
-from computepool.model.cluster import Node, Pod, Shape
+from computepool.model.cluster import DEFAULT_SCHEDULER, Node, Pod, Shape
 from computepool.model.gang_marks import marks_gang
 from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import MAX_AMOUNT, parse, whole
@@ -36,8 +36,6 @@ _INTERN_LIMIT: Final = 50_000
 
 MAX_ANNOTATION: Final = 4_096
 """Characters of an annotation that decisions read. A user may write a quarter of a megabyte."""
-_OWN_SCHEDULER: Final = "default-scheduler"
-"""The schedulerName that the API server gives to pods that name none."""
 _RANDOM_NAMES: Final = frozenset({"ReplicaSet", "ReplicationController"})
 """Kinds of owners that never name their pods."""
 _SUFFIX: Final = 5
@@ -148,7 +146,7 @@ class Records:
                 Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()
             ),
             unmodelled=tuple(unmodelled_in(spec)),
-            scheduler="" if spec.scheduler_name == _OWN_SCHEDULER else spec.scheduler_name,
+            scheduler="" if spec.scheduler_name == DEFAULT_SCHEDULER else spec.scheduler_name,
         )
         return self._share(shape)
 

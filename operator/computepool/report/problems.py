@@ -14,6 +14,7 @@ from computepool.decide.move.owner_history import namespace_key
 from computepool.decide.plan import BlockedMove
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE
+from computepool.model.cluster import DEFAULT_SCHEDULER
 from computepool.model.reasons import Reason
 from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault
 from computepool.model.text import cut, rfc3339
@@ -25,8 +26,6 @@ STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 NAMED_NODES: Final = 5
 """How many nodes a text names; `computepool cleanup --dry-run` lists all that are in quarantine."""
 NAMED_SCHEDULERS: Final = 3
-OWN_SCHEDULER: Final = "default-scheduler"
-"""The name of Kubernetes' own scheduler."""
 MAX_SHORT: Final = 160
 """Characters about each problem but the worst."""
 _BREAKER_WORDS: Final = {BreakerState.OPEN: "open", BreakerState.HALF_OPEN: "half-open"}
@@ -235,7 +234,7 @@ def _absent_scheduler(report: PassReport) -> Iterable[Problem]:
 def _silent_scheduler(report: PassReport) -> Iterable[Problem]:
     """Pods that had a place for long, and that their scheduler has not looked at: it may be down."""
     late = (
-        hold.pod.shape.scheduler or OWN_SCHEDULER
+        hold.pod.shape.scheduler or DEFAULT_SCHEDULER
         for hold in report.plan.holds
         if not hold.pod.unschedulable and Reason.NOT_BOUND_IN_TIME in (hold.reason, *(why for _, why in hold.rejected))
     )
