@@ -10,6 +10,7 @@ from statistics import median
 
 import msgspec
 
+from computepool.model.api import HealthSpec
 from computepool.model.reasons import Reason
 from e2e import brisk, procs
 from e2e.gates import USER
@@ -41,6 +42,8 @@ SEEN_LATE_SECONDS = 1.0
 GROWTH = 1.2
 """By so much memory may differ between the second and the last quarter: it is taken in pages, and given back late."""
 SETTLE_SECONDS = 120.0
+UNHEALTHY_PERCENT = HealthSpec().unhealthy_percent
+"""If so many of its nodes fail, a provider fails, and pods may leave all its nodes."""
 FAILING_LATE_SECONDS = 10.0
 """So long after a node works again, an eviction may still follow from its failure."""
 UNTOLD_SECONDS, EXPLAIN_EVERY_SECONDS = 10.0, 20.0
@@ -132,8 +135,11 @@ class Checks:
         return self._world.silences.covered(life.node, life.evicted or 0.0, brisk.SILENT_SECONDS)
 
     def _by_choice(self, life: Life) -> bool:
-        """Say whether an evicted pod ran on a node that works."""
-        return not self._world.failing.covered(life.node, life.evicted or 0.0, FAILING_LATE_SECONDS)
+        """Say whether an evicted pod ran on a node that works, and of a provider that works."""
+        at = life.evicted or 0.0
+        nodes = next((names for names in self._world.nodes.values() if life.node in names), [])
+        failing = [name for name in nodes if self._world.failing.covered(name, at, FAILING_LATE_SECONDS)]
+        return life.node not in failing and not (nodes and 100 * len(failing) >= UNHEALTHY_PERCENT * len(nodes))
 
     def _harm(self) -> Iterator[str]:
         """Yield the pods that ran well where they were allowed to stay, and were evicted."""
