@@ -16,7 +16,8 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import NOTHING, BudgetAccount, cost_of
 from computepool.decide.context import Context
-from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, FIRST_OWNERS, NO_PODS, SHARE, owned_pods
+from computepool.decide.move.owned_pods import NO_PODS, owned_pods
+from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, FIRST_OWNERS, SHARE
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by

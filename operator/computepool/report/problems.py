@@ -10,7 +10,7 @@ import msgspec
 
 from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
-from computepool.decide.move.owner_history import namespace_key
+from computepool.decide.move.owned_pods import namespace_key
 from computepool.decide.plan import BlockedMove
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE

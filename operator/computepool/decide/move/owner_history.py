@@ -20,24 +20,21 @@ end well, or whose end is not known.
 A pod without a controller has no history: no pod replaces it, and it moves only if its own annotation says so.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import chain
-from math import ceil, floor, inf
+from math import ceil, floor
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from computepool.decide.context import Context
-from computepool.decide.move.pending_moves import SKEW_SECONDS
+from computepool.decide.move.owned_pods import NAMESPACE_PREFIX, NO_PODS, OwnedPods, namespace_key, owned_pods
 from computepool.model.api import Mode
 from computepool.model.api.status import MAX_UNSETTLED
-from computepool.model.cluster import Pod, members_on
+from computepool.model.cluster import Pod
 from computepool.model.moves import FOLLOWED_SECONDS, Outcome, PodMove
 from computepool.model.reasons import Reason
-from computepool.model.snapshot import Snapshot
 from computepool.model.state import UnsettledMove
 
 FIRST_DELAY_SECONDS: Final = 300.0
@@ -60,7 +57,6 @@ MAX_REMEMBERED: Final = 10_000
 MAX_OWNER: Final = 128
 """Length of the longest uid that is recorded. The API server's own uids have 36 characters."""
 _DOUBLINGS: Final = 16
-_NAMESPACE: Final = "namespace/"
 
 
 class OwnerOutlook(msgspec.Struct, frozen=True):
@@ -215,7 +211,7 @@ class OwnerHistory:
         if before is None:
             return 0
         # It is not known how the moves of an earlier leader have ended, so a namespace goes on one by one.
-        unknown = before.at < self._snapshot.moves_since and key.startswith(_NAMESPACE)
+        unknown = before.at < self._snapshot.moves_since and key.startswith(NAMESPACE_PREFIX)
         return max(before.times, int(unknown))
 
     def _note_end(self, key: str, last: PodMove, *, goes_on: bool, missing: bool) -> None:
@@ -288,7 +284,7 @@ class OwnerHistory:
         missing = max(0, move.pods - pods.count) if self._now < move.at + LONGEST_SECONDS else 0
         return missing + pods.not_ready(move.at)
 
-    def _owned(self, key: str) -> "OwnedPods":
+    def _owned(self, key: str) -> OwnedPods:
         if self._pods is None:
             self._pods = owned_pods(self._snapshot, self._context.pool)
         return self._pods.get(key, NO_PODS)
@@ -296,47 +292,6 @@ class OwnerHistory:
     def _second(self) -> float:
         # In the second in which this process took over, its own moves must not look like moves of the earlier leader.
         return float(max(floor(self._now), ceil(self._snapshot.moves_since)))
-
-
-class OwnedPods(msgspec.Struct):
-    """The pods of one owner, or in one namespace, in the pool that have an owner and do not terminate."""
-
-    count: int = 0
-    unready: list[float] = []
-    """When the pods that are not Ready were created, sorted."""
-
-    def not_ready(self, since: float, until: float = inf) -> int:
-        """Return how many pods are not Ready that were created in this time."""
-        begin = bisect_left(self.unready, since - SKEW_SECONDS)
-        return max(0, bisect_right(self.unready, until + SKEW_SECONDS) - begin)
-
-
-NO_PODS: Final = OwnedPods()
-
-
-def namespace_key(pod: Pod) -> str:
-    """Return the name under which the history of the pod's namespace is kept. No uid has a slash."""
-    return f"{_NAMESPACE}{pod.namespace}"
-
-
-def owned_pods(snapshot: Snapshot, pool: str) -> dict[str, OwnedPods]:
-    """Return the pool's pods by owner, and by namespace (`namespace_key`).
-
-    It reads all pods of the pool, so a pass asks for it only before a move.
-    """
-    owned: dict[str, OwnedPods] = {}
-    for pod in chain(snapshot.waiting, snapshot.on_unknown_nodes, members_on(snapshot.nodes, pool)):
-        if pod.owner and pod.deleting is None:
-            for key in (pod.owner, namespace_key(pod)):
-                pods = owned.get(key)
-                if pods is None:
-                    pods = owned[key] = OwnedPods()
-                pods.count += 1
-                if not pod.ready:
-                    pods.unready.append(pod.created)
-    for pods in owned.values():
-        pods.unready.sort()
-    return owned
 
 
 def _time(move: PodMove) -> float:
