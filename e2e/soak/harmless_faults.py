@@ -140,8 +140,8 @@ class HarmlessFaults:
             try:
                 self._world.api.create(manifest, namespace)
             except ApiError as error:
-                # The API server refuses some amounts, and a repeated attempt may find the object there.
-                if error.status not in (400, 409, 422):
+                # The API server refuses some amounts, a quota refuses pods, and a repeated attempt may find the object.
+                if error.status not in (400, 403, 409, 422):
                     raise
 
         insist(create)

@@ -87,6 +87,14 @@ def test_pods_leave_a_silent_node_at_once_if_its_end_was_announced(ready: str) -
     assert set(blocked(plan).values()) == {Reason.AWAITING_VERDICT}
 
 
+def test_so_they_do_from_a_single_silent_node() -> None:
+    spot = Taint("aws-node-termination-handler/spot-itn", "", "NoSchedule")
+    link, heard = Link(), {"n1": 0.0, "n2": 25.0}
+    for taints, moves in (([QUARANTINE], 0), ([QUARANTINE, spot], 2)):
+        plan = link.see(25, heard=heard, nodes=[node("n1", taints=taints), node("n2")])
+        assert len(plan.moves) == moves
+
+
 @pytest.mark.parametrize("policy", ["MoveFromUnhealthyNodes", "Move"])
 def test_a_provider_that_stays_silent_is_left_after_silence_seconds(policy: str) -> None:
     link = Link(runningPods=policy)

@@ -200,7 +200,8 @@ def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     if candidate.info.node.ready != "True" or gives_up(candidate.supply):
         return False
     fault = _fault_on(planner, candidate)
-    return fault is not None and fault.reason is Reason.NODE_SILENT
+    # The only detail of a silence is the announcement of the node's end.
+    return fault is not None and fault.reason is Reason.NODE_SILENT and not fault.detail
 
 
 def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
