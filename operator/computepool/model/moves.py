@@ -192,6 +192,8 @@ class PodMove(msgspec.Struct, frozen=True):
     """The uid of the pod that replaces it, once that is seen."""
     landed: str = ""
     """The provider on which the replacement is bound; empty: none of the pool's, or not known."""
+    ready_at: float = 0.0
+    """Since when the replacement is Ready where it was meant to run; 0 until it is."""
     earlier: "PodMove | None" = None
     """The pod's earlier move, before it was decided again."""
     room_seconds: float = 0.0

@@ -167,9 +167,9 @@ class Reason(StrEnum):
     )
     LOST_NODE = (
         "LostNode",
-        "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, and its controller makes "
-        "another pod. Otherwise a pod with a fixed name, such as a StatefulSet's, stays: its name is taken until the "
-        "node is back or deleted. If the node has stopped for good, delete it or give it the taint "
+        "The pod's node does not answer. If failover.lostPods is Release, the pod is deleted, whatever disruption "
+        "budgets say. Otherwise a pod with a fixed name, such as a StatefulSet's, stays. In both cases its name is "
+        "taken until the node is back or deleted. If the node has stopped for good, delete it or give it the taint "
         "node.kubernetes.io/out-of-service.",
     )
     MAKES_ROOM = "MakesRoom", "The pod makes room on the primary for a pod that can run nowhere else."
@@ -220,11 +220,11 @@ class Reason(StrEnum):
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
-        "An earlier move of a pod of the same owner is not over: its replacement is missing, or not Ready on the "
-        "provider that was meant. Until then no other pod of the owner moves by choice. Or several owners in the pod's "
-        "namespace have such a move, and no move there has ended well yet: pods of other owners there wait too. A "
-        "Ready pod with constraints that ComputePool does not model also leaves a failing node or provider only after "
-        "the replacement of the pod before it is bound.",
+        "An earlier move of a pod of the same owner is not over: its replacement is missing, or has not been Ready "
+        "for health.breaker.proveSeconds on the provider that was meant. Until then no other pod of the owner moves "
+        "by choice. Or several owners in the pod's namespace have such a move, and no move there has ended well yet: "
+        "pods of other owners there wait too. A Ready pod with constraints that ComputePool does not model also "
+        "leaves a failing node or provider only after the replacement of the pod before it is bound.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (
@@ -344,8 +344,9 @@ class Reason(StrEnum):
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
-        "Pods of the workload fail on the provider: ten in a row, or more than are ready there. Its next pods are not "
-        "sent there until a back-off is over. Look at the failed pods: the fault is the workload's or the provider's.",
+        "At least three pods of the workload have failed in a row on the provider, and more than are ready there; ten "
+        "in a row are always enough. Its next pods are not sent there until a back-off is over. Look at the failed "
+        "pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

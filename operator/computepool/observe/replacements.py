@@ -51,7 +51,7 @@ def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | Non
         return move
     replacement = pod_of(move.replacement)
     if replacement is not None:
-        return move.on_outcome(OutcomeEvent.BECOME_READY) if replacement.ready else move
+        return _ready(move, replacement, now) if replacement.ready else move
     # A replacement that was moved on has still replaced the pod.
     return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="")
 
@@ -117,7 +117,12 @@ def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: Pr
     if provider is None:
         return _given_up(found, now)
     bound = found.on_outcome(_bound_on(provider, move), landed=provider)
-    return bound.on_outcome(OutcomeEvent.BECOME_READY) if by.ready and bound.outcome is Outcome.REPLACED else bound
+    return _ready(bound, by, now) if by.ready and bound.outcome is Outcome.REPLACED else bound
+
+
+def _ready(move: PodMove, replacement: Pod, now: float) -> PodMove:
+    since = now if replacement.ready_since is None else min(replacement.ready_since, now)
+    return move.on_outcome(OutcomeEvent.BECOME_READY, ready_at=since)
 
 
 def _bound_on(provider: str, move: PodMove) -> OutcomeEvent:

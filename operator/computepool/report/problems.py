@@ -227,7 +227,8 @@ def _held_off(report: PassReport) -> Iterable[Problem]:
 def _absent_scheduler(report: PassReport) -> Iterable[Problem]:
     holds = (hold for hold in report.plan.holds if hold.reason is Reason.SCHEDULER_ABSENT)
     if names := listed(sorted({repr(hold.pod.shape.scheduler) for hold in holds}), NAMED_SCHEDULERS):
-        message = f"pods wait for scheduler {names}, which has not bound any pod. {Reason.SCHEDULER_ABSENT.help}"
+        nothing = "which has neither bound a pod nor found a pod unschedulable"
+        message = f"pods wait for scheduler {names}, {nothing}. {Reason.SCHEDULER_ABSENT.help}"
         yield Problem(Reason.SCHEDULER_ABSENT, message, names)
 
 

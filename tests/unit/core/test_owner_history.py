@@ -199,10 +199,13 @@ def web(count: int = 8, **fields: Any) -> list[Pod]:
     return [owned(f"web-{index}", on="n1", ready=True, **fields) for index in range(count)]
 
 
-def replaced(on: str, *, is_ready: bool, kind: MoveKind = MoveKind.FAILBACK, ago: float = 100) -> dict[str, Any]:
+def replaced(
+    on: str, *, is_ready: bool, kind: MoveKind = MoveKind.FAILBACK, ago: float = 100, ready_for: float = 60
+) -> dict[str, Any]:
     """A pod of the owner that was moved, and the pod that replaces it."""
     gone = pod_move(owned("gone", on="n1"), "aws", at=NOW - ago, source="nebius", kind=kind, order=1)
-    new = owned("new", on=on, created=NOW - ago + 1, appeared=1, ready=is_ready)
+    ready_since = NOW - ready_for if is_ready else None
+    new = owned("new", on=on, created=NOW - ago + 1, appeared=1, ready=is_ready, ready_since=ready_since)
     return {"moves": (gone,), "pods": [new]}
 
 
@@ -217,6 +220,29 @@ def test_the_first_move_goes_alone_and_after_a_good_end_a_quarter_goes_at_once()
     assert len(after(replaced("a1", is_ready=True), *web(2)).moves) == 1
     constrained = web(7, shaped=APART)
     assert len(after(replaced("a1", is_ready=True), *constrained).moves) == 1
+
+
+@pytest.mark.parametrize("kind", [MoveKind.FAILBACK, MoveKind.FAILOVER])
+def test_each_replacement_proves_itself_before_the_next_pods_follow(kind: MoveKind) -> None:
+    early = after(replaced("a1", is_ready=True, kind=kind, ready_for=14), *web(7))
+    assert set(blocked(early).values()) == {Reason.AWAITS_REPLACEMENT}
+    assert {stay.until for stay in early.blocked} == {None}, "the replacement may also crash"
+    assert early.recheck_at == NOW + 1
+    assert len(after(replaced("a1", is_ready=True, kind=kind, ready_for=15), *web(7)).moves) == 2
+    # Two of eight pods may be under way once the owner has moved well, and the replacement is one of them.
+    known = changed(CALM, moved_well=frozenset({"rs-1", "namespace/default"}))
+    assert len(after(replaced("a1", is_ready=True, kind=kind, ready_for=1), *web(7), state=known).moves) == 1
+
+
+@pytest.mark.parametrize(("crashes_after", "stay"), [(10.0, 7), (20.0, 4)])
+def test_pods_that_are_ready_for_a_moment_at_home_do_not_draw_all_others_there(crashes_after: float, stay: int) -> None:
+    of = away(8, shape(1))
+    for _ in range(60):
+        of.run(5)
+        for pod in of.cluster.pods_on("aws"):
+            if pod.ready and pod.started is not None and of.clock.now >= pod.started + crashes_after:
+                of.cluster.update_pod(pod.uid, ready=False, failing=True, started=of.clock.now + DAY)
+        assert ready(of) >= stay
 
 
 @pytest.mark.parametrize(
@@ -282,7 +308,7 @@ def test_a_forced_move_that_ends_well_does_not_settle_a_move_by_choice_that_came
     failed = msgspec.structs.replace(failed, outcome=Outcome.RETURNED)
     forced = pod_move(owned("lost", on="n1"), "crusoe", at=NOW - 100, source="nebius", order=2)
     state = changed(CALM, unsettled={"rs-1": UnsettledMove(1, NOW - 200, 0)}, failed_at={"rs-1": NOW - 190})
-    new = owned("new", on="c1", created=NOW - 99, appeared=2, ready=True)
+    new = owned("new", on="c1", created=NOW - 99, appeared=2, ready=True, ready_since=NOW - 90)
     plan = home(new, *web(), moves=(failed, forced), state=state)
     assert set(blocked(plan).values()) - {Reason.DWELLING} == {Reason.MOVE_FAILED}
     assert set(plan.state.recorded.unsettled) == {"rs-1"}

@@ -148,16 +148,16 @@ def test_another_makes_room_where_one_may_not_go() -> None:
     pods = full_primary()
     refused = pod_move(pods[2], "nebius", at=NOW - 9, kind=MoveKind.RESCHEDULE, refused_since=NOW - 9)
     assert moved_to(room(stuck(), *pods, moves=(refused,))) == {"s1": "nebius"}
-    dwelling = msgspec.structs.replace(pods[2], created=NOW - 60, ready=True)
+    dwelling = msgspec.structs.replace(pods[2], created=NOW - 60, ready=True, ready_since=NOW - 59)
     earlier = pod_move(owned("was", on="n1"), "aws", at=NOW - 61)
     assert moved_to(room(stuck(), pods[0], pods[1], dwelling, moves=(earlier,))) == {"s1": "nebius"}
 
 
-def room_after_a_move(landed: str, ago: float = 10) -> Plan:
+def room_after_a_move(landed: str, ago: float = 30) -> Plan:
     """Make room without dwell, after a pod of the workload was moved to make room, and its replacement has landed."""
     moved = pod_move(owned("was", 2, on="a2"), "nebius", at=NOW - ago, source="aws", kind=MoveKind.RESCHEDULE, order=1)
     big, here, other = full_primary()
-    replacement = msgspec.structs.replace(here, node=landed, appeared=1, ready=True)
+    replacement = msgspec.structs.replace(here, node=landed, appeared=1, ready=True, ready_since=NOW - 20)
     stands = [] if landed == "a2" else [owned("stands", 2, on="a2", owner="rs-2", movable=False)]
     return room(stuck(), big, replacement, other, *stands, moves=(moved,), failback={"minDwellSeconds": 0})
 

@@ -3,9 +3,10 @@
 Invariant 11: a move by choice (failback, reschedule, planned drain) never follows a move of the same owner that did not
 end well, or whose end is not known.
 
-- The first move by choice of an owner goes alone, until its replacement is Ready where it was meant to run. So does
-  every move of a pod with constraints that fit does not model. Once a move of the owner has ended well, a quarter of
-  its pods may be under way.
+- The first move by choice of an owner goes alone. So does every move of a pod with constraints that fit does not model.
+  Once a move of the owner has ended well, a quarter of its pods may be under way.
+- A move is over once its replacement has been Ready for proveSeconds where it was meant to run: a program that crashes
+  may be Ready for a moment.
 - A quota, or a primary that starts no pods, keeps the pods of all owners in a namespace from running. So two owners of
   a namespace try first. Once a move there has ended well, a quarter of its pods may be under way. If the moves of two
   owners in a row came to nothing, all owners there wait like a single owner, and then go one by one. A single owner may
@@ -28,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.recheck_times import soonest
 from computepool.decide.context import Context
 from computepool.decide.move.owned_pods import NAMESPACE_PREFIX, NO_PODS, OwnedPods, namespace_key, owned_pods
 from computepool.model.api import Mode
@@ -90,6 +92,11 @@ class OwnerHistory:
         """By namespace: owners whose last move came to nothing, while they are too few to delay all others."""
         self._well_since: dict[str, float] = {}
         """By owner: when the first of its moves by choice began that ended well within START_SECONDS."""
+        self._prove_seconds = context.spec.health.breaker.prove_seconds
+        self._proved_at: dict[str, float] = {}
+        """By owner and namespace: when the first of the replacements that are Ready has proved itself."""
+        self.recheck_at: float | None = None
+        """When time alone lets a pod move that waits for an earlier move."""
         self._pods: dict[str, OwnedPods] | None = None
         self._read_moves()
 
@@ -104,8 +111,7 @@ class OwnerHistory:
             return Reason.MOVE_FAILED, until
         if self.remaining(pod) > 0:
             return None if pod.owner in self._moved_well else self._why_not_in(namespace_key(pod))
-        move = self._unsettled.get(pod.owner)
-        return Reason.AWAITS_REPLACEMENT, None if move is None else move.at + LONGEST_SECONDS
+        return self._awaits(pod.owner, LONGEST_SECONDS)
 
     def remaining(self, pod: Pod) -> int:
         """Return how many more pods of the pod's owner may be under way by choice, if the owner is not delayed."""
@@ -165,19 +171,34 @@ class OwnerHistory:
                 del self._unsettled[key]
 
     def _read_owner(self, owner: str, moves: list[PodMove]) -> None:
-        waiting = [move for move in moves if move.awaits_ready]
+        proving = [move for move in moves if self._is_proving(move, owner)]
+        waiting = [*proving, *(move for move in moves if move.awaits_ready)]
         self._under_way[owner] = len(waiting)
         self._still_there[owner] = sum(move.outcome is Outcome.RUNS for move in waiting)
-        ended = [move for move in moves if move.by_choice and (move.ended_well or move.came_to_nothing)]
+        over = [move for move in moves if (move.ended_well or move.came_to_nothing) and move not in proving]
+        ended = [move for move in over if move.by_choice]
         last = max(ended, key=_time, default=None)
         if last is None or last.ended_well:
-            self._moved_well.update(move.pod.owner for move in moves if move.ended_well)
+            self._moved_well.update(move.pod.owner for move in over if move.ended_well)
         well = [move.at for move in ended if move.ended_well and self._now < move.at + START_SECONDS]
         if well:
             self._well_since[owner] = min(well)
         if last is not None:
             missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
             self._note_end(owner, last, goes_on=any(move.by_choice for move in waiting), missing=missing)
+
+    def _is_proving(self, move: PodMove, key: str) -> bool:
+        """Say whether the replacement is Ready, and not for long enough to be known to run well.
+
+        `key`: its owner, or its namespace. Their first replacement also has to be Ready still.
+        """
+        if not move.ended_well:
+            return False
+        until = move.ready_at + self._prove_seconds
+        if self._now < until:
+            self._proved_at[key] = min(until, self._proved_at.get(key, until))
+            return True
+        return key not in self._moved_well and self._owned(move.pod.owner).not_ready(move.at) > 0
 
     def _read_namespace(self, namespace: str, moves: Iterable[PodMove]) -> None:
         """Read the moves by choice of all owners in a namespace."""
@@ -186,7 +207,8 @@ class OwnerHistory:
             if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
                 # It is replaced only after it has ended, which may take long.
                 continue
-            if move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at):
+            starts = move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at)
+            if starts or self._is_proving(move, namespace):
                 self._under_way[namespace] += 1
             else:
                 ended.append(move)
@@ -242,9 +264,14 @@ class OwnerHistory:
         allowed = 1 if one_by_one else FIRST_OWNERS - self._failed[namespace]
         if namespace in self._moved_well:
             allowed = max(allowed, self._owned(namespace).count // SHARE)
-        if self._under_way[namespace] < allowed:
-            return None
-        return Reason.AWAITS_REPLACEMENT, None if move is None else move.at + START_SECONDS
+        return None if self._under_way[namespace] < allowed else self._awaits(namespace, START_SECONDS)
+
+    def _awaits(self, key: str, longest: float) -> tuple[Reason, None]:
+        """Say that a move of the owner or in the namespace is not over, and note when time alone ends that."""
+        move = self._unsettled.get(key)
+        ends = (self._proved_at.get(key), None if move is None else move.at + longest)
+        self.recheck_at = soonest(self._now, (self.recheck_at, *ends))
+        return Reason.AWAITS_REPLACEMENT, None
 
     def _delayed_until(self, key: str, *, constrained: bool) -> float | None:
         """Return until when the last move that came to nothing delays the next of an owner or in a namespace.

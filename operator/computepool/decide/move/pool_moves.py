@@ -57,6 +57,7 @@ def plan_moves(
         fail_back(planner, budget.excess, stable)
     moves = tuple(planner.moves)
     planner.blocked.recheck(_kept_until(pending))
+    planner.blocked.recheck(planner.history.recheck_at)
     return MovePlan(
         moves=moves,
         blocked=tuple(planner.blocked.listed),

@@ -99,9 +99,9 @@ class BreakerSpec(ApiModel):
     """
 
     failures: Annotated[Int, Field(ge=1, le=1_000)] = 3
-    """Number of workloads, with as many different requests and selectors, of which a standby provider must fail to bind
-    pods within its provisionTimeoutSeconds for its breaker to open, if it binds no other pod meanwhile. Pods of fewer
-    workloads or shapes hold off only pods like them."""
+    """The breaker of a standby opens when pods of at least this many workloads, and of at least this many different
+    requests and selectors, were not bound there within provisionTimeoutSeconds, and no other pod was bound there
+    meanwhile. Before that, only such pods are held off the standby."""
     backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
     """Seconds that the breaker stays open at least, the first time. The time doubles each time the breaker opens again
     before the provider has proved itself. It varies by up to a tenth. A workload or a kind of pod that the provider
@@ -109,7 +109,8 @@ class BreakerSpec(ApiModel):
     max_backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 3_600
     """Longest time, in seconds, that the breaker stays open once nothing is wrong any more."""
     prove_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 15
-    """Seconds that the first new pod on a half-open provider must be ready before the breaker closes."""
+    """Seconds that the first new pod on a half-open provider must be ready before the breaker closes. After a move by
+    choice, the replacement must be ready for as long before the next pods of its owner follow."""
 
     @rule(
         field="maxBackoffSeconds",

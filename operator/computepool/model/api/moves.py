@@ -53,10 +53,11 @@ class Failover(ApiModel):
     silence_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 90
     """Seconds since the last heartbeats of a node, or of a provider's nodes, before running pods leave a node that is
     silent or whose Ready condition is Unknown, or a provider that is silent. New pods avoid both much earlier: see
-    `health.silentSeconds`. Links between providers fail for a minute more often than providers fail, and pods run on
-    meanwhile. A shorter time makes failover faster, and evicts pods that would have survived a short outage of the
-    link. A time up to `health.silentSeconds`: running pods leave as soon as the silence counts. So they do at all times
-    from a silent node whose end was announced (`health.removalTaints`)."""
+    `health.silentSeconds`. Most outages of a link between providers last for one to three minutes, and pods run on
+    meanwhile; the default covers the shorter outages, and 200 covers nearly all. A shorter time makes failover faster,
+    and evicts pods that would have survived a short outage of the link. A time up to `health.silentSeconds`: running
+    pods leave as soon as the silence counts. So they do at all times from a silent node whose end was announced
+    (`health.removalTaints`)."""
     eviction_timeout_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 300
     """Seconds after which an eviction that a PodDisruptionBudget refuses counts as stuck and is reported. The operator
     tries again after 10 s at first, then less and less often, and finally about once a minute."""
@@ -145,7 +146,7 @@ class Failback(ApiModel):
     per_minute: Moves | None = 4
     """Limit for the pool's pods that are brought home in any minute."""
     headroom_percent: Annotated[Int, Field(ge=0, le=100)] = 10
-    """Percent of the primary's accelerators that failback leaves free, so that new pods find room at once. Of the
-    primary's nodes, only those count that the pod could use which comes home."""
+    """Percent of the primary's accelerators that failback leaves free, so that new pods find room at once. Only nodes
+    of the primary that the pod could use count."""
     window: Window | None = None
     """When pods may be brought home. Left out: at any time."""

@@ -124,7 +124,8 @@ class AdmissionSpec(ApiModel):
     standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false.
 
     Nothing counts the pods that the scheduler places by itself. So new pods get no toleration of a standby with
-    maxAccelerators or with a workload that it holds off, and no toleration at all if the pool has a budget."""
+    maxAccelerators, none of a standby that a workload is held off nor of less preferred standbys meanwhile, and none at
+    all if the pool has a budget."""
 
 
 # Standbys are told by name, because CEL's macros have no index. Another rule makes names unique.

@@ -159,8 +159,8 @@ class UnsettledOwner(ApiModel):
     """An owner of pods whose latest move by choice has not ended well. The next leader continues from this record."""
 
     owner: Annotated[str, Field(min_length=1, max_length=128)]
-    """The uid of the controller, such as a ReplicaSet's. `namespace/` and a name: the owners in this namespace that
-    have not moved well yet, taken together."""
+    """The uid of the controller, such as a ReplicaSet's. Or `namespace/<name>`: one record for all owners in the
+    namespace of which no replacement has become Ready yet."""
     times: Count = 0
     """Number of its moves that came to nothing in a row; 0 while its first move is under way."""
     time: Timestamp
@@ -232,8 +232,9 @@ class PoolStatus(ApiModel):
         tuple[UnsettledOwner, ...], Field(max_length=MAX_UNSETTLED, json_schema_extra=_list_map("owner"))
     ] = ()
     """Owners whose latest move by choice (a failback, a reschedule or a planned drain) has not ended well: it is under
-    way, or it came to nothing. Their next move by choice waits: 5 minutes after the first that came to nothing, then
-    twice as long each time, up to a day. At most 50 owners and namespaces, those that moved last."""
+    way, or it came to nothing. Their next move by choice waits: 5 minutes (an hour for pods with constraints that
+    ComputePool does not model) after the first that came to nothing, then twice as long each time, up to a day. At most
+    50 owners and namespaces, those that moved last."""
     hold_offs: Annotated[tuple[HoldOffStatus, ...], Field(max_length=MAX_HOLD_OFFS)] = ()
     """Standbys that certain pods are not sent to for a while, the newest first."""
     last_decision: Decision | None = None
