@@ -234,7 +234,7 @@ def test_each_replacement_proves_itself_before_the_next_pods_follow(kind: MoveKi
     assert len(after(replaced("a1", is_ready=True, kind=kind, ready_for=1), *web(7), state=known).moves) == 1
 
 
-@pytest.mark.parametrize(("crashes_after", "stay"), [(10.0, 7), (20.0, 4)])
+@pytest.mark.parametrize(("crashes_after", "stay"), [(10.0, 7), (20.0, 3)])
 def test_pods_that_are_ready_for_a_moment_at_home_do_not_draw_all_others_there(crashes_after: float, stay: int) -> None:
     of = away(8, shape(1))
     for _ in range(60):

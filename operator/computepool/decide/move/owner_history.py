@@ -309,7 +309,7 @@ class OwnerHistory:
             return self._owned(owner).not_ready(self._earlier, self._snapshot.moves_since)
         pods = self._owned(owner)
         missing = max(0, move.pods - pods.count) if self._now < move.at + LONGEST_SECONDS else 0
-        return missing + pods.not_ready(move.at)
+        return missing + pods.not_ready(min(move.at, self._well_since.get(owner, move.at)))
 
     def _owned(self, key: str) -> OwnedPods:
         if self._pods is None:
