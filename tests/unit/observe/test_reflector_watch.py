@@ -238,6 +238,8 @@ def test_delays_grow_while_watches_fail_and_start_over_after_a_healthy_one() -> 
         for delay, ceiling in zip(f.delays, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8], strict=True):
             assert ceiling / 2 <= delay <= ceiling
         watches = server.count("watch")
+        # An event that arrives shows that the client has noted when its watch began.
+        await changes_of_one(f)
         f.clock.advance(11)
         server.disturb("drop")
         await until(lambda: server.count("watch") > watches)
