@@ -129,10 +129,27 @@ class Oracle:
         """The accelerators that the pool's pods hold there, or may hold without a further decision, in thousandths."""
         bound = [pod for info in self.nodes_of(to.name) for pod in info.pods]
         coming = [
-            pod for pod in self.seen.waiting if self.tolerates(pod.shape, to) or self._in_flight_to(pod) == to.name
+            pod
+            for pod in self.seen.waiting
+            if self._in_flight_to(pod) == to.name or (self.tolerates(pod.shape, to) and self._could_hold(pod.shape, to))
         ]
         sent = [burst.pod for burst in bursts if burst.provider == to.name]
         return sum(request_of(pod, GPU) for pod in (*bound, *coming, *sent))
+
+    def _could_hold(self, shape: Shape, on: ProviderSpec) -> bool:
+        """Whether a node of the provider could hold the pod if it were empty, or may be made."""
+        nodes = [info.node for info in self.nodes_of(on.name)]
+        if on.capacity.type == "OnDemand" or not nodes:
+            return True
+        return any(
+            shape.admits(node.name, node.labels)
+            and all(
+                amount <= max(node.capacity.get(name, 0), node.allocatable.get(name, 0))
+                or (name == GPU and not node.capacity.get(name))
+                for name, amount in shape.requests
+            )
+            for node in nodes
+        )
 
     def _in_flight_to(self, pod: Pod) -> str:
         offer = self.seen.in_flight.get(pod.uid)
