@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 CHART = REPOSITORY / "charts" / "computepool"
 RELEASE = "computepool"
+LEADER_RECORD = "computepool-leader"
+LEADER = "computepool.io/leader"
 NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
-LEASES = "leases.coordination.k8s.io"
-LEASE = "computepool"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 GUARD_POLICIES = (
     "computepool-guard-pods",
@@ -64,24 +64,13 @@ def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
         until(lambda: _served(cluster), "pools to be served")
     # Not Helm's --wait: on a busy machine it takes an object it has not heard of yet for gone, and then complains.
     cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found")
-    # The operator made its Lease, which no release owns. The next release's guard would ask for its holder.
-    if cluster.api.find(LEASES, LEASE, namespace):
-        cluster.api.delete(LEASES, LEASE, namespace)
     # All else has no finalizer and is gone at once; a definition that goes takes its pools with it first.
     cluster.api.wait_for(CRDS, _none_is_going, what="the definition to be gone")
 
 
-def hand_lease_to(cluster: Access, holder: str, namespace: str = NAMESPACE) -> None:
-    """Let a writer that is no operator hold the Lease, for which the fence in the API server asks.
-
-    It expires within a second, so an operator that starts later can take it.
-    """
-    spec = {"holderIdentity": holder, "leaseDurationSeconds": 1}
-    if cluster.api.find(LEASES, LEASE, namespace):
-        cluster.api.patch(LEASES, LEASE, {"spec": spec}, namespace)
-    else:
-        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}, "spec": spec}
-        cluster.api.create(lease, namespace)
+def record_leader(cluster: Access, name: str, namespace: str = NAMESPACE) -> None:
+    """Let the fence in the API server take a writer that is no operator for the leader."""
+    cluster.api.patch("serviceaccounts", LEADER_RECORD, {"metadata": {"annotations": {LEADER: name}}}, namespace)
 
 
 def _served(cluster: Access) -> bool:

@@ -63,9 +63,9 @@ class Stand:
     def guarded(self) -> Connection:
         """The connection of the operator's own ServiceAccount, which the chart's policies hold to what it is for.
 
-        The policies let only the holder of the Lease write: the scripts hold it from now on.
+        The policies let only the leader write. From now on they take the scripts for the leader.
         """
-        chart.hand_lease_to(self.cluster, FIELD_MANAGER)
+        chart.record_leader(self.cluster, FIELD_MANAGER)
         token = self.cluster.api.token(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
         return msgspec.structs.replace(self.connection, token=token)
 

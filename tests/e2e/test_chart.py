@@ -100,7 +100,7 @@ def test_the_operator_runs_as_nobody_with_nothing(cluster: Access) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert rendered.one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert all(one["automountServiceAccountToken"] is False for one in rendered.all("ServiceAccount"))
     assert {one["whenUnsatisfiable"] for one in pod["topologySpreadConstraints"]} == {"ScheduleAnyway"}
     assert {one["name"] for one in container["env"]} == {"POD_NAMESPACE", "POD_NAME"}
     assert container["args"] == ["run", "--log-format=json", "--log-level=info"]
@@ -113,7 +113,10 @@ def test_the_operator_runs_as_nobody_with_nothing(cluster: Access) -> None:
 @pytest.mark.parametrize(
     ("values", "gone"),
     [
-        ({"serviceAccount.create": False, "serviceAccount.name": "mine"}, {"ServiceAccount"}),
+        (
+            {"serviceAccount.create": False, "serviceAccount.name": "mine", "guard.enabled": False},
+            {"ServiceAccount", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+        ),
         ({"rbac.create": False, "rbac.userRoles": False}, {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}),
         ({"rbac.create": False}, {"ClusterRoleBinding", "Role", "RoleBinding"}),
         ({"crds.enabled": False}, {"CustomResourceDefinition"}),

@@ -160,6 +160,22 @@ def test_a_write_of_a_process_that_led_before_is_refused_and_that_process_ends(c
         assert second.leading
 
 
+def test_the_fence_sees_the_leader_after_the_chart_was_uninstalled_and_installed_again(
+    cluster: Cluster, site: Site
+) -> None:
+    site.create(objects.gpu_pod("any", nodeSelector={"no-such": "node"}))
+    # An uninstall takes the rights of the operator's ServiceAccount away. This client has them at any time.
+    user = f"system:serviceaccount:{chart.NAMESPACE}:{chart.SERVICE_ACCOUNT}"
+    api = KubeApi(cluster.url, cluster.admin_token, cluster.ca_file, acts_as=user)
+    for identity in ("killed", "next"):
+        with chart.installed(cluster), operators(cluster, 1, lease_seconds=4.0, identity=identity) as (leader,):
+            says = chart.until(lambda: _write(api, "another", "any", site.namespace), "another's write to be refused")
+            assert f'the leader is "{leader.identity}"' in says
+            assert not _write(api, leader.identity, "any", site.namespace)
+            leader.kill()
+        chart.until(lambda: not _write(api, "another", "any", site.namespace), "the fence to be gone")
+
+
 def _bound_token(cluster: Cluster, pod: str) -> str:
     """A token of the operator's ServiceAccount that belongs to a pod, as a kubelet gives it to a pod."""
     manifest = objects.gpu_pod(pod, schedulingGates=[{"name": "example.com/never"}], serviceAccountName="computepool")
@@ -179,17 +195,20 @@ def _bound_token(cluster: Cluster, pod: str) -> str:
 def test_the_pod_of_a_token_is_the_writer_whatever_the_request_says(cluster: Cluster, site: Site) -> None:
     site.create(objects.gpu_pod("any", nodeSelector={"no-such": "node"}))
     values = {**chart.NO_OPERATOR_PODS, "failover.releaseLostPods": True}
-    with chart.installed(cluster, values=values), _lease(cluster, "holder"):
-        held, other = (KubeApi(cluster.url, _bound_token(cluster, pod), cluster.ca_file) for pod in ("holder", "other"))
+    with chart.installed(cluster, values=values):
+        chart.record_leader(cluster, "leader")
+        leader, other = (
+            KubeApi(cluster.url, _bound_token(cluster, pod), cluster.ca_file) for pod in ("leader", "other")
+        )
         try:
-            says = chart.until(lambda: _write(other, "holder", "any", site.namespace), "the fence to take effect")
-            assert 'the holder is "holder", and the writer is "other"' in says
-            assert not _write(held, "any-name", "any", site.namespace)
+            says = chart.until(lambda: _write(other, "leader", "any", site.namespace), "the fence to take effect")
+            assert 'the leader is "leader", and the writer is "other"' in says
+            assert not _write(leader, "any-name", "any", site.namespace)
             _assert_all_are_refused(other, site)
-            cluster.api.delete(chart.LEASES, chart.LEASE, chart.NAMESPACE)
-            chart.until(lambda: not _write(other, "", "any", site.namespace), "no Lease to be no hindrance")
+            cluster.api.delete("serviceaccounts", chart.LEADER_RECORD, chart.NAMESPACE)
+            chart.until(lambda: not _write(other, "", "any", site.namespace), "no record to be no hindrance")
         finally:
-            for pod in ("holder", "other"):
+            for pod in ("leader", "other"):
                 cluster.api.delete("pods", pod, chart.NAMESPACE, grace_seconds=0)
 
 
@@ -224,16 +243,3 @@ def _assert_all_are_refused(other: KubeApi, site: Site) -> None:
             assert LEADER_POLICY in refused.value.message, what
     finally:
         site.api.delete(pools.POOLS, site.namespace)
-
-
-@contextmanager
-def _lease(cluster: Cluster, holder: str) -> Iterator[None]:
-    """The operator's Lease, held by a process of that name; the uninstall of the chart deletes it."""
-    lease = {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": chart.LEASE, "namespace": chart.NAMESPACE},
-        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
-    }
-    cluster.api.create(lease)
-    yield

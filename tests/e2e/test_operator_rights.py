@@ -38,6 +38,7 @@ GRANTED: list[tuple[str, str, str, str]] = [
     ("create", "events.k8s.io/events", NAMESPACE, ""),
     ("create", LEASES, OWN, ""),
     *((verb, LEASES, OWN, "computepool") for verb in ("get", "patch")),
+    *((verb, "serviceaccounts", OWN, "computepool-leader") for verb in ("get", "patch")),
     ("get", POLICIES, "", "computepool-burst"),
     *((verb, BINDINGS, "", "computepool-x") for verb in ("list", "create", "patch", "delete")),
 ]
@@ -69,7 +70,8 @@ DENIED: list[tuple[str, str, str, str]] = [
     ("deletecollection", BINDINGS, "", ""),
     ("list", "apiextensions.k8s.io/customresourcedefinitions", "", ""),
     ("list", "apps/deployments", OWN, ""),
-    ("create", "serviceaccounts/token", OWN, "computepool"),
+    *((verb, "serviceaccounts", OWN, "computepool") for verb in ("get", "patch")),
+    *(("create", "serviceaccounts/token", OWN, name) for name in ("computepool", "computepool-leader")),
     ("bind", "rbac.authorization.k8s.io/clusterroles", "", "cluster-admin"),
     ("impersonate", "users", "", "admin"),
 ]

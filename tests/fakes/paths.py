@@ -67,6 +67,7 @@ class Kinds:
             "/api/v1/nodes": Kind("Node", status=True),
             "/api/v1/namespaces": Kind("Namespace", status=True),
             "/api/v1/events": Kind("Event", namespaced=True),
+            "/api/v1/serviceaccounts": Kind("ServiceAccount", namespaced=True),
             "/apis/coordination.k8s.io/v1/leases": Kind("Lease", namespaced=True),
             "/apis/computepool.io/v1alpha1/computepools": Kind("ComputePool", status=True),
             "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies": Kind("MutatingAdmissionPolicy"),

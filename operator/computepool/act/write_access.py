@@ -2,7 +2,7 @@
 
 There are two fences. This process checks its own before each write, which costs no round trip. Between that check and
 the API server a process may be stopped past its Lease. So the chart's policy `computepool-guard-leader` compares the
-writer with the holder of the Lease once more, in the API server.
+writer with the recorded leader once more, in the API server (`app/leader_record.py`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,8 +16,8 @@ from computepool.kube.runtime import Runtime
 
 LEADER_POLICY: Final = "computepool-guard-leader"
 LAG_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Delays between attempts while the API server's policy has not seen yet that this process holds the Lease. The API
-server reads the Lease from a watch of its own, which shows a new holder some milliseconds late."""
+"""Delays between attempts while the API server's policy has not seen yet that this process leads. The API server reads
+the record of the leader from a watch of its own, which shows a new leader some milliseconds late."""
 
 
 class NotLeadingError(Exception):
@@ -64,7 +64,7 @@ class FencedWrites:
             self._fence.check()
             try:
                 return await request()
-            # Invalid: the API server has not read any Lease yet, just after the policy was installed.
+            # Invalid: the API server has not read any record yet, just after the policy was installed.
             except (Forbidden, Invalid) as error:
                 if LEADER_POLICY not in error.message:
                     raise

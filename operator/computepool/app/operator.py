@@ -2,7 +2,7 @@
 
 1. Serve health and metrics.
 2. Fill the caches, so that a replica that takes over decides at once.
-3. Wait for the Lease.
+3. Wait for the Lease, and record the leader for the API server's fence.
 4. While leading: kopf brings the pools, passes decide, Bindings follow the pools.
 5. On SIGTERM finish the writes under way, send the remaining events, give the Lease back. On a lost Lease end at once,
    because a new process has the simplest state.
@@ -20,6 +20,7 @@ from computepool.app import garbage_collection
 from computepool.app.clock import NeverBack
 from computepool.app.election import Election, LeaseCandidate, LostLeadershipError, Timing
 from computepool.app.endpoints import HealthServer
+from computepool.app.leader_record import LeaderRecord
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
 from computepool.app.uptime_clock import uptime_clock
@@ -56,7 +57,9 @@ class Operator:
         self._clock = runtime.steady
         self._max_beat_seconds = settings.lease_seconds
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
-        self.parts = build(settings, WriteAccess(client, self.election, runtime, settings.identity), pace)
+        write_access = WriteAccess(client, self.election, runtime, settings.identity)
+        self.parts = build(settings, write_access, pace)
+        self._record = LeaderRecord(write_access, namespace=settings.namespace, lease=settings.lease_name)
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
         self._pool_watch = PoolWatch(
             access,
@@ -104,14 +107,15 @@ class Operator:
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Run the leader's tasks until `stop` is set or one of them ends."""
-        # The other tasks wait for the first list of pools. The Lease is renewed meanwhile.
-        listed = self.parts.pools.current
+        # The other tasks wait for the record, and then for the first list of pools. The Lease is renewed meanwhile.
+        recorded, listed = self._record.settled, self.parts.pools.current
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("lease", self.election.hold()),
-                ("pools", self.parts.pools.run()),
-                ("kopf", self._pool_watch.run()),
+                ("record", self._record.run()),
+                ("pools", _after(recorded, self.parts.pools.run)),
+                ("kopf", _after(recorded, self._pool_watch.run)),
                 ("policy", _after(listed, self.parts.policy.run)),
                 ("passes", _after(listed, self.parts.reconciler.run)),
                 ("quarantine", _after(listed, self.parts.quarantine.run)),

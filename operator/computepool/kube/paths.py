@@ -25,6 +25,11 @@ def leases(namespace: str) -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
 
+def service_account(namespace: str, name: str) -> str:
+    """Return the path of a ServiceAccount."""
+    return f"{NAMESPACES}/{namespace}/serviceaccounts/{name}"
+
+
 def events(namespace: str) -> str:
     """Return the path to which a namespace's events are posted."""
     return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"

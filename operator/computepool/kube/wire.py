@@ -61,6 +61,16 @@ class Stored(Wire):
     metadata: StoredMeta
 
 
+class AnnotatedMeta(StoredMeta):
+    annotations: dict[str, str] | None = None
+
+
+class AnnotatedObject(Wire):
+    """A stored object of which only the annotations matter."""
+
+    metadata: AnnotatedMeta
+
+
 class StoredList(Wire):
     items: list[Stored]
 
