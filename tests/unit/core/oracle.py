@@ -140,7 +140,7 @@ class Oracle:
         """Whether a node of the provider could hold the pod if it were empty, or may be made."""
         nodes = [info.node for info in self.nodes_of(on.name)]
         if on.capacity.type == "OnDemand" or not nodes:
-            return True
+            return self._may_have_node(shape, on)
         return any(
             shape.admits(node.name, node.labels)
             and all(
@@ -161,7 +161,11 @@ class Oracle:
 
     def cannot_be_satisfied(self, shape: Shape, to: ProviderSpec) -> bool:
         """Whether no node of the provider can ever admit the pod, or the provider is out of use."""
-        return to.name in self.failed or dict(shape.node_selector).get("computepool.io/provider", to.name) != to.name
+        return to.name in self.failed or not self._may_have_node(shape, to)
+
+    def _may_have_node(self, shape: Shape, of: ProviderSpec) -> bool:
+        """Whether the pod's selector asks for no other provider's nodes."""
+        return dict(shape.node_selector).get("computepool.io/provider", of.name) == of.name
 
     def foreign_to(self, to: ProviderSpec) -> list[Pod]:
         """Other pools' pods that were sent there, and fit there if each is alone."""
