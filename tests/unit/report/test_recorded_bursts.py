@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from computepool.model.api import ComputePool
@@ -12,12 +10,6 @@ from computepool.model.taints import Taint
 from tests.builders import node, pod, pool, provider
 from tests.unit.report.passes import FULL, RESIDENTS, report_on
 from tests.unit.report.recording import BURST_POOL, Recording, burst, lines
-
-
-@pytest.fixture(autouse=True)
-def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "computepool")
-
 
 # -- bursts
 

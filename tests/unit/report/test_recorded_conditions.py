@@ -12,12 +12,6 @@ from tests.builders import NOW, node, pod, pool, provider
 from tests.unit.report.passes import FULL, NO_POLICY, RESIDENTS, report_on
 from tests.unit.report.recording import BURST_POOL, FAILED, OBSERVED, Recording, held_back, lines
 
-
-@pytest.fixture(autouse=True)
-def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "computepool")
-
-
 # -- conditions that turn
 
 

@@ -16,11 +16,6 @@ from tests.builders import NOW, pod
 from tests.unit.report.recording import BURST_POOL, Recording, lines
 
 
-@pytest.fixture(autouse=True)
-def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "computepool")
-
-
 def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -> Move:
     return Move(pod(name, on="n1"), "nebius", to, MoveKind.FAILOVER, why)
 
