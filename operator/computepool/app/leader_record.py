@@ -47,8 +47,16 @@ class LeaderRecord:
         self._path = paths.service_account(namespace, f"{lease}-leader")
         self._backoff = Backoff(base=RETRY_SECONDS, cap=CHECK_SECONDS, rng=access.runtime.rng)
         self._refusal = ""
+        self._error = ""
+        """The error of the last attempt, which may succeed later."""
         self.settled = asyncio.Event()
         """Set once the record names this process, or once it is known that this process can't write it."""
+
+    def trouble(self) -> str:
+        """Return why this leader still waits for the record; empty if it does not, or has no answer yet."""
+        if self.settled.is_set() or not self._error:
+            return ""
+        return f"this leader does nothing, because its name is not recorded yet: {self._error}"
 
     async def run(self) -> None:
         """Keep the record until cancelled. Raises NotLeadingError when leadership is over."""
@@ -66,7 +74,8 @@ class LeaderRecord:
             pass
         except ApiError as error:
             if error.retryable or isinstance(error, Conflict | Unauthorized):
-                log(_logger, logging.WARNING, "record of the leader not checked, trying again", error=str(error))
+                self._error = str(error)
+                log(_logger, logging.WARNING, "record of the leader not checked, trying again", error=self._error)
                 return self._backoff.next(error)
             # RBAC, an admission policy or a webhook refuses. The leader acts all the same: the fence stops it only if
             # the record names another process, and a new record names nobody.
