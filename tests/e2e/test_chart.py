@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, NAMESPACE, RELEASE
+from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, LEADER_RECORD, NAMESPACE, RELEASE
 from e2e.cluster import Access
 from e2e.errors import CommandError
 
@@ -160,6 +160,16 @@ def test_pods_may_be_deleted_only_where_the_values_say_so(cluster: Access) -> No
 
     assert not deletes({})
     assert deletes({"failover.releaseLostPods": True})
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_the_operator_may_look_for_the_record_of_the_leader_with_and_without_the_guard(
+    cluster: Access, guard: bool
+) -> None:
+    # Without the right, the API server would answer "forbidden" for a record that does not exist.
+    rules = render(cluster, {"guard.enabled": guard}).one("Role", f"{RELEASE}-write")["rules"]
+    record = {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [LEADER_RECORD]}
+    assert {**record, "verbs": ["get", "patch"]} in rules
 
 
 def test_an_uninstall_runs_a_cleanup_with_a_role_of_its_own_that_goes_with_it(cluster: Access) -> None:

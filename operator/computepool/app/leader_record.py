@@ -9,7 +9,11 @@ it.
 
 The order makes it safe: read the record, ask this process's own fence, and write over exactly the version that was
 read. If another process takes the Lease after the question, it changes the record too, and the write is refused. So a
-process that slept never overwrites the name of a later leader.
+process that slept does not overwrite the name of a later leader.
+
+There is one exception: a pod's process that starts again has the same name. If it leads and finds its name still in the
+record, it changes nothing, and a late write of a process that led in between succeeds. Then the fence refuses the
+leader's writes until its next look at the record, for CHECK_SECONDS at most.
 """
 
 import asyncio
@@ -20,7 +24,7 @@ import msgspec
 
 from computepool.act.write_access import WriteAccess
 from computepool.kube import paths
-from computepool.kube.errors import ApiError, Forbidden, NotFound, decoded
+from computepool.kube.errors import ApiError, Conflict, NotFound, Unauthorized, decoded
 from computepool.kube.retry import Backoff
 from computepool.kube.wire import AnnotatedObject
 from computepool.model.well_known_keys import LEADER_ANNOTATION
@@ -43,8 +47,16 @@ class LeaderRecord:
         self._path = paths.service_account(namespace, f"{lease}-leader")
         self._backoff = Backoff(base=RETRY_SECONDS, cap=CHECK_SECONDS, rng=access.runtime.rng)
         self._refusal = ""
+        self._error = ""
+        """The error of the last attempt, which may succeed later."""
         self.settled = asyncio.Event()
         """Set once the record names this process, or once it is known that this process can't write it."""
+
+    def trouble(self) -> str:
+        """Return why this leader still waits for the record; empty if it does not, or has no answer yet."""
+        if self.settled.is_set() or not self._error:
+            return ""
+        return f"this leader does nothing, because its name is not recorded yet: {self._error}"
 
     async def run(self) -> None:
         """Keep the record until cancelled. Raises NotLeadingError when leadership is over."""
@@ -60,11 +72,14 @@ class LeaderRecord:
         except NotFound:
             # Without the chart's guard there is no record, and no fence that reads it.
             pass
-        except Forbidden as error:
-            refusal = str(error)
         except ApiError as error:
-            log(_logger, logging.WARNING, "leader not recorded, trying again", error=str(error))
-            return self._backoff.next(error)
+            if error.retryable or isinstance(error, Conflict | Unauthorized):
+                self._error = str(error)
+                log(_logger, logging.WARNING, "record of the leader not checked, trying again", error=self._error)
+                return self._backoff.next(error)
+            # RBAC, an admission policy or a webhook refuses. The leader acts all the same: the fence stops it only if
+            # the record names another process, and a new record names nobody.
+            refusal = str(error)
         self._backoff.reset()
         self._note(refusal)
         self.settled.set()
@@ -91,7 +106,7 @@ class LeaderRecord:
                 _logger,
                 logging.ERROR,
                 "leader can't be recorded, so the API server may refuse its writes: let the operator's ServiceAccount "
-                "get and patch the record",
+                "get and patch the record, in RBAC and in all admission policies and webhooks",
                 record=self._path,
                 error=refusal,
             )

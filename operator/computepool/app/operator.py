@@ -69,7 +69,7 @@ class Operator:
             repeat_seconds=pace.kopf_repeat_seconds,
         )
         self.health = HealthServer(
-            settings.host, settings.port, alive=self._alive, ready=self.parts.view.stale, metrics=self._render
+            settings.host, settings.port, alive=self._alive, ready=self._unready, metrics=self._render
         )
         self._beat = self._clock()
         for resource in self.parts.caches.reflectors:
@@ -149,6 +149,9 @@ class Operator:
     def _alive(self) -> str:
         silent = self._clock() - self._beat
         return f"the event loop has not run for {silent:.0f} s" if silent > self._max_beat_seconds else ""
+
+    def _unready(self) -> str:
+        return self._record.trouble() or self.parts.view.stale()
 
     def _render(self) -> bytes:
         self.parts.metrics.leader.set(int(self.election.leading))

@@ -131,7 +131,11 @@ def test_without_a_record_there_is_no_fence_to_wait_for(caplog: pytest.LogCaptur
     play(scenario, lambda _r: None)
 
 
-def test_a_refusal_is_told_once_with_the_next_step_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_refusal_is_told_once_with_the_next_step_and_stops_nobody(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    # RBAC refuses with 403, webhooks usually with 400, and policies usually with 422.
     async def scenario(r: Recording, _running: asyncio.Task[None]) -> None:
         await settled(r)
         await r.next_look()
@@ -140,7 +144,7 @@ def test_a_refusal_is_told_once_with_the_next_step_and_stops_nobody(caplog: pyte
 
     def before(r: Recording) -> None:
         r.make("earlier-leader")
-        r.server.fault("patch", status=403, message="serviceaccounts is forbidden", times=2)
+        r.server.fault("patch", status=status, message="refused", times=2)
 
     play(scenario, before)
 
@@ -149,11 +153,11 @@ def test_nothing_begins_before_the_record_could_be_written() -> None:
     async def scenario(r: Recording, _running: asyncio.Task[None]) -> None:
         await settled(r)
         assert r.leader() == "me"
-        assert r.settled_at_delay[:4] == [False] * 4
+        assert r.settled_at_delay[:5] == [False] * 5
 
     def before(r: Recording) -> None:
         r.make("earlier-leader")
-        for status in (500, 409, 429):
+        for status in (500, 409, 429, 401):
             r.server.fault("patch", status=status, reason="Conflict" if status == 409 else "")
         r.server.fault("get", body=b"<html>")
 

@@ -209,6 +209,38 @@ def test_a_right_that_is_missing_is_named_by_readiness(site: Site) -> None:
     site.play(scenario, before)
 
 
+def test_a_leader_that_can_not_be_recorded_does_nothing_and_readiness_says_so(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        text = await r.says("/readyz", 503, "not recorded")
+        assert "webhook is away" in text
+        assert await r.get("/healthz") == (200, "ok\n")
+        assert sent(r.server) == {}
+        r.server.faults.clear()
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+        assert await r.get("/readyz") == (200, "ok\n")
+
+    def before(server: FakeApiServer) -> None:
+        full(server, 3)
+        make_pool(server)
+        server.fault("get", path="/serviceaccounts/", times=1000, status=500, message="webhook is away")
+
+    site.play(scenario, before)
+
+
+def test_it_can_be_stopped_while_the_record_of_the_leader_does_not_answer(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await until(lambda: r.server.count("get", "/serviceaccounts/"), "it asks")
+        assert await r.end() == 0
+        assert r.holder() == "", "the standby need not wait"
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        server.fault("get", path="/serviceaccounts/", gate=asyncio.Event())
+
+    site.play(scenario, before)
+
+
 @pytest.mark.parametrize("absent", [PODS, COMPUTEPOOLS, "/apis/coordination.k8s.io"])
 def test_it_can_be_stopped_at_any_stage_of_its_start(site: Site, absent: str) -> None:
     async def scenario(r: Running) -> None:
