@@ -25,7 +25,7 @@ T = TypeVar("T")
 CHART = REPOSITORY / "charts" / "computepool"
 RELEASE = "computepool"
 LEADER_RECORD = "computepool-leader"
-LEADER = "computepool.io/leader"
+LEADER_ANNOTATION = "computepool.io/leader"
 NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
 BURST_POLICY = "computepool-burst"
@@ -70,7 +70,9 @@ def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:
 
 def record_leader(cluster: Access, name: str, namespace: str = NAMESPACE) -> None:
     """Let the fence in the API server take a writer that is no operator for the leader."""
-    cluster.api.patch("serviceaccounts", LEADER_RECORD, {"metadata": {"annotations": {LEADER: name}}}, namespace)
+    cluster.api.patch(
+        "serviceaccounts", LEADER_RECORD, {"metadata": {"annotations": {LEADER_ANNOTATION: name}}}, namespace
+    )
 
 
 def _served(cluster: Access) -> bool:

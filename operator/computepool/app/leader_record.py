@@ -9,11 +9,8 @@ it.
 
 The order makes it safe: read the record, ask this process's own fence, and write over exactly the version that was
 read. If another process takes the Lease after the question, it changes the record too, and the write is refused. So a
-process that slept does not overwrite the name of a later leader.
-
-There is one exception: a pod's process that starts again has the same name. If it leads and finds its name still in the
-record, it changes nothing, and a late write of a process that led in between succeeds. Then the fence refuses the
-leader's writes until its next look at the record, for CHECK_SECONDS at most.
+process that slept never overwrites the name of a later leader. A process that starts again in its pod has the name of
+the process before it, and may find this name in the record. It writes the time, so the record changes in any case.
 """
 
 import asyncio
@@ -27,7 +24,8 @@ from computepool.kube import paths
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unauthorized, decoded
 from computepool.kube.retry import Backoff
 from computepool.kube.wire import AnnotatedObject
-from computepool.model.well_known_keys import LEADER_ANNOTATION
+from computepool.model.text import rfc3339
+from computepool.model.well_known_keys import LEADER_ANNOTATION, LEADER_SINCE_ANNOTATION
 from computepool.report.logs import log
 
 CHECK_SECONDS: Final = 5.0
@@ -88,14 +86,13 @@ class LeaderRecord:
     async def _write(self) -> None:
         answer = await self._access.client.get(self._path)
         meta = decoded(_ACCOUNT, answer, request=f"GET {self._path}").metadata
-        if (meta.annotations or {}).get(LEADER_ANNOTATION) == self._access.identity:
+        if self.settled.is_set() and (meta.annotations or {}).get(LEADER_ANNOTATION) == self._access.identity:
             return
-        body = {
-            "metadata": {
-                "resourceVersion": meta.resource_version,
-                "annotations": {LEADER_ANNOTATION: self._access.identity},
-            }
+        record = {
+            LEADER_ANNOTATION: self._access.identity,
+            LEADER_SINCE_ANNOTATION: rfc3339(self._access.runtime.wall(), "microseconds"),
         }
+        body = {"metadata": {"resourceVersion": meta.resource_version, "annotations": record}}
         await self._access.writes.merge_patch(self._path, body, metadata_only=True)
         log(_logger, logging.INFO, "leader recorded for the API server's fence", identity=self._access.identity)
 
