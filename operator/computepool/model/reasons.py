@@ -340,7 +340,8 @@ class Reason(StrEnum):
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",
         "The provider did not bind a pod with the same requests and selectors in time. Until a back-off is over, such "
-        "pods are sent only to places that exist there. Other pods are sent as before.",
+        "pods are sent only to places that exist there. If the scheduler left such a place unused, pods of the same "
+        "workload are not sent there, and other workloads go on. Other pods are sent as before.",
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",

@@ -270,19 +270,21 @@ def watch_of(*fitting: Pod) -> Watch:
 def test_a_pod_that_is_not_bound_although_later_pods_like_it_were_is_at_fault_itself(
     bound_at: float, begun: bool
 ) -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True)
-    bound = pod("bound", on="n2", sent=[("nebius", NOW + bound_at)], waited=1000)
+    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True, owner="job")
+    bound = pod("bound", on="n2", sent=[("nebius", NOW + bound_at)], waited=1000, owner="job")
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late, bound])
     assert bool(watch.state.recorded.hold_offs) is begun
 
 
 def test_pods_of_different_schedulers_are_of_different_shapes() -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True)
+    late = pod(
+        "late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True, owner="job"
+    )
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late], schedulers=frozenset({"volcano"}))
     assert [found.reason for found in watch.state.recorded.hold_offs] == [Reason.INSUFFICIENT_CAPACITY]
-    seen = snapshot(pool(), NODES, [HOME, pod("web")], schedulers=frozenset({"volcano"}))
+    seen = snapshot(pool(), NODES, [HOME, pod("web", owner="job")], schedulers=frozenset({"volcano"}))
     assert sent_to(decided(seen, watch.state, NOW + 1)) == {"web": "nebius"}
 
 

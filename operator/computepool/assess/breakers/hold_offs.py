@@ -6,7 +6,8 @@ Other pods are sent to the provider as before. There are two kinds:
   elsewhere.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
-  that the scheduler does not use, for a reason that the operator does not know, no pod of that shape is sent.
+  that the scheduler does not use, for a reason that the operator does not know, the workload's pods of that shape are
+  not sent there; once several workloads have shown it, no pod of that shape is.
 
 A hold-off lasts for a back-off, as a breaker's does: doubled each time. Afterwards one pod is tried. If this pod fails
 too, the next back-off begins; if it is ready (workload) or bound (shape), the hold-off is over. It is also over once
@@ -35,7 +36,7 @@ from computepool.assess.breakers.hold_off_evidence import (
     shape_key,
     workload_key,
 )
-from computepool.assess.breakers.not_bound import Late
+from computepool.assess.breakers.not_bound import NotBound
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.providers import Members
 from computepool.assess.recheck_times import soonest
@@ -77,7 +78,11 @@ class HoldOffs(msgspec.Struct, frozen=True):
         """Return the keys under which the pod may be held off the provider; none while there are no hold-offs."""
         if not self.blocking and not self.due:
             return ()
-        return workload_key(provider, pod.owner), shape_key(provider, pod.shape)
+        return (
+            workload_key(provider, pod.owner),
+            shape_key(provider, pod.shape),
+            shape_key(provider, pod.shape, pod.owner),
+        )
 
 
 def allows_places(held: HoldOff) -> bool:
@@ -89,12 +94,12 @@ def hold_offs_of(
     snapshot: Snapshot,
     providers: Sequence[Provider],
     members: Members,
-    late: Mapping[str, Sequence[Late]],
+    not_bound: NotBound,
     state: PoolState,
     now: float,
 ) -> HoldOffs:
-    """Return the hold-offs after one step. `late`: by provider, the pods that it has not bound in time."""
-    evidence = evidence_of(snapshot, providers, members, late)
+    """Return the hold-offs after one step."""
+    evidence = evidence_of(snapshot, providers, members, not_bound)
     before = state.recorded.hold_offs
     if not evidence and not before:
         return HoldOffs()
