@@ -41,6 +41,15 @@ class NodeCondition(ApiModel):
     def _type_is_condition_type(self) -> bool:
         return fits(CONDITION_TYPE, self.type)
 
+    @rule(
+        field="type",
+        cel="self.type != 'Ready'",
+        message="a node that is not Ready is always unhealthy, and a node that is Ready can't be: remove the condition "
+        "Ready",
+    )
+    def _is_not_ready(self) -> bool:
+        return self.type != "Ready"
+
 
 DEFAULT_CONDITIONS = (
     NodeCondition(type="AcceleratedHardwareReady", bad_status=BadStatus.FALSE),
