@@ -313,6 +313,7 @@ def test_a_pod_too_young_to_leave_says_for_how_long_it_stays(tmp_path: Path) -> 
     [
         ("", "Its annotation computepool.io/providers is empty: it never leaves the primary."),
         ("crusoe, nebius", "Its annotation computepool.io/providers allows only crusoe, nebius."),
+        ("NEBIUS, nebius", "'NEBIUS': The pod's annotation computepool.io/providers has a name that is no provider"),
     ],
 )
 def test_a_pods_own_say_is_told(tmp_path: Path, allowed: str, note: str) -> None:
