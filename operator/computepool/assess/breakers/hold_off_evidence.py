@@ -34,7 +34,7 @@ class Seen:
         """How many are ready there (workload) or bound there (shape)."""
         self.latest = 0.0
         """When the latest of these came."""
-        self.place = not self.workload and _OF in key[2]
+        self.place = not self.workload and not is_of_shape(key[2])
         """Whether a node there has a place for the shape, or had a place that only the pods of one workload left
         unused."""
         self.present = False
@@ -61,6 +61,11 @@ def shape_key(provider: str, shape: Shape, owner: str = "") -> Key:
     """Return the key of a shape at a provider. `owner`: the uid of the only workload that is meant; empty for all."""
     digest = digest_of(shape)
     return provider, Reason.INSUFFICIENT_CAPACITY, f"{digest}{_OF}{owner}" if owner else digest
+
+
+def is_of_shape(subject: str) -> bool:
+    """Say whether the subject of a key with a shape is all pods of the shape, whatever their workload."""
+    return _OF not in subject
 
 
 def evidence_of(

@@ -7,7 +7,8 @@ Other pods are sent to the provider as before. There are two kinds:
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, the workload's pods of that shape are
-  not sent there; once several workloads have shown it, no pod of that shape is.
+  not sent there. Once several workloads have shown it, pods of that shape are sent there only if no other provider
+  takes them.
 
 A hold-off lasts for a back-off, as a breaker's does: doubled each time. Afterwards one pod is tried. If this pod fails
 too, the next back-off begins; if it is ready (workload) or bound (shape), the hold-off is over. It is also over once
@@ -32,6 +33,7 @@ from computepool.assess.breakers.hold_off_evidence import (
     Key,
     Seen,
     evidence_of,
+    is_of_shape,
     observe,
     shape_key,
     workload_key,
@@ -88,6 +90,15 @@ class HoldOffs(msgspec.Struct, frozen=True):
 def allows_places(held: HoldOff) -> bool:
     """Say whether pods are sent nevertheless where a node has a place for them: the provider only makes no node."""
     return held.reason is Reason.INSUFFICIENT_CAPACITY and not held.unused_place
+
+
+def yields(held: HoldOff) -> bool:
+    """Say whether pods that no other provider takes are sent to places that exist nevertheless.
+
+    A shape is held off because the pods of others were not bound, and these may be at fault themselves. It costs a pod
+    nothing to try where it would wait anyway. Workloads that have failed there themselves stay away.
+    """
+    return held.reason is Reason.INSUFFICIENT_CAPACITY and is_of_shape(held.subject)
 
 
 def hold_offs_of(
