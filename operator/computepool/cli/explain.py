@@ -221,7 +221,7 @@ def _pins(pod: Pod, hold: Hold) -> tuple[str, ...]:
     pins = [f"nodeSelector {selector}"] if selector else []
     pins += ["required node affinity"] if pod.shape.affinity is not None else []
     notes = [f"Pinned by its {' and its '.join(pins)}."] if pins else []
-    if any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
+    if pod.shape.node_selector and any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
         notes.append(
             "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
             "covers the nodes of all providers, ComputePool chooses the provider."
