@@ -25,6 +25,7 @@ from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.formatting import span
 from computepool.report.sentences import destination
+from computepool.report.unknown_providers import unknown_providers
 
 KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
 """Prefix of the labels that Kueue puts on pods of the workloads that it manages."""
@@ -56,6 +57,8 @@ def explain(view: View, pod: Pod) -> Explanation:
     outcome = reconcile(snapshot, _state_of(snapshot), view.now)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE
     notes = _notes(pod, claims)
+    if unknown := unknown_providers(pod, snapshot.pool):
+        notes.append(f"{unknown}: {Reason.UNKNOWN_PROVIDER.help}")
     if observed:
         notes.append(Reason.OBSERVING.help)
     if plan.frozen:
@@ -218,7 +221,7 @@ def _pins(pod: Pod, hold: Hold) -> tuple[str, ...]:
     pins = [f"nodeSelector {selector}"] if selector else []
     pins += ["required node affinity"] if pod.shape.affinity is not None else []
     notes = [f"Pinned by its {' and its '.join(pins)}."] if pins else []
-    if any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
+    if pod.shape.node_selector and any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
         notes.append(
             "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
             "covers the nodes of all providers, ComputePool chooses the provider."

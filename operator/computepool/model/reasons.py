@@ -321,6 +321,11 @@ class Reason(StrEnum):
 
     # --- a provider was considered for a pod, and rejected
     NOT_ALLOWED = "NotAllowed", "The pod's annotation computepool.io/providers does not list the provider."
+    UNKNOWN_PROVIDER = (
+        "UnknownProvider",
+        "The pod's annotation computepool.io/providers has a name that is no provider of the pool. Such a name counts "
+        "for nothing: the pod goes to the other providers that it lists, or waits for the primary. Correct the name.",
+    )
     PINNED = "Pinned", "The pod's own nodeSelector or node affinity keeps it off the provider."
     TAINTED = (
         "Tainted",
@@ -340,7 +345,8 @@ class Reason(StrEnum):
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",
         "The provider did not bind a pod with the same requests and selectors in time. Until a back-off is over, such "
-        "pods are sent only to places that exist there. Other pods are sent as before.",
+        "pods are sent only to places that exist there. If the scheduler left such a place unused, pods of the same "
+        "workload are not sent there, and other workloads go on. Other pods are sent as before.",
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",

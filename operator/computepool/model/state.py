@@ -74,7 +74,7 @@ class HoldOff(msgspec.Struct, frozen=True):
     reason: Reason
     """One of `HOLD_OFF_REASONS`."""
     subject: str
-    """The uid of the workload, or the digest of the shape."""
+    """The uid of the workload, or the digest of the shape, or both for one workload's pods of the shape."""
     failures: int = 0
     """How often in a row it has begun; 0: it has not."""
     since: float = 0.0

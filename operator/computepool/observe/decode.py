@@ -231,7 +231,9 @@ def _is_generated(meta: wire.ObjectMeta) -> bool:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for part in text.split(",") if (name := part.strip()))
+    """Return the names between commas; a text that has no name, but is not empty, as a name that nothing has."""
+    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    return names or ((text.strip(),) if text.strip() else ())
 
 
 def _seconds(time: datetime | None) -> float | None:

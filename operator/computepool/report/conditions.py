@@ -4,9 +4,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from computepool.assess.breakers.hold_offs import allows_places
+from computepool.assess.breakers.not_bound import digest_of
+from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
-from computepool.model.quantity import MILLI, whole
+from computepool.model.cluster import members_on
+from computepool.model.quantity import MAX_AMOUNT, MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
@@ -112,13 +116,31 @@ def _resilient(report: PassReport) -> Verdict:
     if report.plan.exhausted:
         # However much room there is, no pod may use it.
         return _plain(_FALSE, Reason.BUDGET_EXHAUSTED)
-    standbys = [supply for supply in report.assessment.supplies[1:] if supply.breaker.closed]
-    free = {supply.provider.name: supply.free // MILLI for supply in standbys if supply.free >= MILLI}
+    closed = [supply for supply in report.assessment.supplies[1:] if supply.breaker.closed]
+    standbys = {supply.provider.name: supply for supply in closed if _allowance(supply) >= MILLI}
+    free = {name: min(s.free, _allowance(s)) // MILLI for name, s in standbys.items() if s.free >= MILLI}
     parts = [f"free accelerators: {_by_provider(free)}"] if free else []
-    parts += [f"{s.provider.name} {made_by}" for s in standbys if (made_by := s.provider.kind.room_is_made_by)]
+    makes = {name: s.provider.kind.room_is_made_by for name, s in standbys.items()}
+    stock_outs = _out_of_stock(report) if any(makes.values()) else ()
+    parts += [f"{name} {made_by}" for name, made_by in makes.items() if made_by and name not in stock_outs]
     if not parts:
         return _plain(_FALSE, Reason.NO_STANDBY_ROOM)
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
+
+
+def _allowance(supply: Supply) -> int:
+    """Return how many thousandths of the accelerator maxAccelerators still allows on a standby."""
+    return MAX_AMOUNT if supply.provider.limit is None else supply.provider.limit - supply.held
+
+
+def _out_of_stock(report: PassReport) -> frozenset[str]:
+    """Return the standbys that made no node in time for pods such as the pool's running pods, and are not tried now."""
+    held = [held for held in report.assessment.breakers.hold_offs.blocking.values() if allows_places(held)]
+    if not held:
+        return frozenset()
+    pods = members_on(report.snapshot.nodes, report.snapshot.pool.name)
+    running = {digest_of(shape) for shape in {id(pod.shape): pod.shape for pod in pods}.values()}
+    return frozenset(found.provider for found in held if found.subject in running)
 
 
 _JUDGES: Final[dict[str, Callable[[PassReport], Verdict]]] = {

@@ -19,6 +19,7 @@ from computepool.model.api import (
 from computepool.model.moves import Outcome, PodMove
 from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
+from computepool.model.snapshot import Snapshot
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.formatting import Tally, full_stop, listed, pod_names
@@ -39,6 +40,7 @@ from computepool.report.sentences import (
     outcome_tally,
     wish_tally,
 )
+from computepool.report.unknown_providers import UnknownProviders
 
 _logger = logging.getLogger("computepool")
 _LET_GO: Final = frozenset({MoveResult.MOVED, MoveResult.RELEASED})
@@ -75,6 +77,7 @@ class EventRecorder:
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
         self._node_changes = NodeChanges()
         self._outcomes = MoveOutcomes()
+        self._unknown_providers = UnknownProviders()
 
     # --- bursts
 
@@ -190,9 +193,17 @@ class EventRecorder:
             self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
         return recheck_at
 
+    def record_unknown_providers(self, snapshot: Snapshot) -> None:
+        """Record waiting pods whose annotation has names that are no provider, each once."""
+        for pod, names in self._unknown_providers.news(snapshot):
+            reason = Reason.UNKNOWN_PROVIDER
+            note = f"{names}: {reason.help} The pool {snapshot.pool.name} has {_standbys(snapshot.pool)}."
+            self._send(Event(pod_reference(pod), reason, "Burst", note, warning=True))
+
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
         self._node_changes.forget(pool)
+        self._unknown_providers.forget(pool)
         self._outcomes.forget(pool)
         self._announced.pop(pool, None)
         self.metrics.forget(pool)
@@ -254,6 +265,11 @@ class EventRecorder:
     def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally, *, warning: bool = False) -> None:
         tally = msgspec.structs.replace(tally, before=in_mode(pool.spec.mode, ""))
         self._send(Event(pool_reference(pool), reason, action, str(tally), warning, tally=tally))
+
+
+def _standbys(pool: ComputePool) -> str:
+    names = [standby.name for standby in pool.spec.standbys]
+    return f"the standbys {', '.join(names)}" if len(names) > 1 else f"the standby {names[0]}"
 
 
 def _key(decision: Burst | Move) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault
 from computepool.model.text import cut, rfc3339
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
+from computepool.report.unknown_providers import waiting_with_unknown_providers
 
 STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
@@ -58,7 +59,9 @@ def message_about(problems: Sequence[Problem]) -> str:
 
 def notices_of(report: PassReport) -> list[Problem]:
     """Return what a person should know, although it does not degrade the pool."""
-    return [notice for find in (_unhealthy_nodes, _failed_moves) if (notice := find(report)) is not None]
+    return [
+        notice for find in (_unhealthy_nodes, _failed_moves, _unknown_providers) if (notice := find(report)) is not None
+    ]
 
 
 def _failed_moves(report: PassReport) -> Problem | None:
@@ -77,6 +80,16 @@ def _failed_moves(report: PassReport) -> Problem | None:
         return None
     names = f"{counted(len(pods), 'pod')}, such as {pod_names(pods)}"
     return Problem(Reason.MOVE_FAILED, f"{Reason.MOVE_FAILED.help} That is so for {names}.", names)
+
+
+def _unknown_providers(report: PassReport) -> Problem | None:
+    """Name waiting pods whose annotation has names that are no provider: a user's mistake does not degrade the pool."""
+    if not (found := waiting_with_unknown_providers(report.snapshot)):
+        return None
+    pods = pod_names(pod for pod, _ in found)
+    first = min(found, key=lambda entry: (entry[0].namespace, entry[0].name))[1]
+    names = f"{counted(len(found), 'pod')}, such as {pods} ({first})"
+    return Problem(Reason.UNKNOWN_PROVIDER, f"{Reason.UNKNOWN_PROVIDER.help} That is so for {names}.", names)
 
 
 def _unhealthy_nodes(report: PassReport) -> Problem | None:

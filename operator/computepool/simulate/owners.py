@@ -52,6 +52,11 @@ class Owners:
         self._templates[owner] = template
         return [self._create(owner, name, name) for name in (f"w{number}-{index}" for index in range(count))]
 
+    def grow(self, owner: str, count: int) -> list[Pod]:
+        """Let an owner create so many more pods."""
+        names = (f"{owner}-more{next(self._numbers)}" for _ in range(count))
+        return [self._create(owner, name, name) for name in names]
+
     def replace_missing(self) -> int:
         """Let every owner create the pods that it misses; return how many."""
         if self.held:

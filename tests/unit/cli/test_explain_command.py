@@ -259,6 +259,15 @@ def test_a_pinned_pod_says_by_which_selector_and_who_has_set_it(tmp_path: Path, 
     assert ("Kueue admitted the pod to a flavor" in " ".join(text.split())) == bool(labels)
 
 
+def test_a_pod_of_kueue_that_only_its_own_affinity_pins_is_not_said_to_be_pinned_by_a_flavor(tmp_path: Path) -> None:
+    expression = {"key": "computepool.io/provider", "operator": "In", "values": ["aws"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    text = explained(tmp_path, "web", cluster(labels={"kueue.x-k8s.io/podset": "main"}, affinity=affinity))
+    assert "Pinned by its required node affinity." in text
+    assert "Kueue admitted" not in text
+
+
 def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         full(server)
@@ -313,6 +322,7 @@ def test_a_pod_too_young_to_leave_says_for_how_long_it_stays(tmp_path: Path) -> 
     [
         ("", "Its annotation computepool.io/providers is empty: it never leaves the primary."),
         ("crusoe, nebius", "Its annotation computepool.io/providers allows only crusoe, nebius."),
+        ("NEBIUS, nebius", "'NEBIUS': The pod's annotation computepool.io/providers has a name that is no provider"),
     ],
 )
 def test_a_pods_own_say_is_told(tmp_path: Path, allowed: str, note: str) -> None:

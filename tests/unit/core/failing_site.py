@@ -34,6 +34,10 @@ class FailingSite(Simulation):
         template = PodTemplate(shape(gpus, scheduler=fields.pop("scheduler", "")), **fields)
         return self.owners.create(template, replicas)[0].owner
 
+    def grow(self, owner: str, replicas: int) -> None:
+        """Let an owner create more pods."""
+        self.owners.grow(owner, replicas)
+
     def settle(self) -> PassReport:
         for _ in range(MOST_PASSES):
             self.owners.replace_missing()

@@ -270,19 +270,58 @@ def watch_of(*fitting: Pod) -> Watch:
 def test_a_pod_that_is_not_bound_although_later_pods_like_it_were_is_at_fault_itself(
     bound_at: float, begun: bool
 ) -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True)
-    bound = pod("bound", on="n2", sent=[("nebius", NOW + bound_at)], waited=1000)
+    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True, owner="job")
+    bound = pod("bound", on="n2", sent=[("nebius", NOW + bound_at)], waited=1000, owner="job")
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late, bound])
     assert bool(watch.state.recorded.hold_offs) is begun
 
 
+def held_shape(*, of: str = "") -> HoldOff:
+    """A hold-off of pods with one accelerator, or only of the pods of a workload, which left places at nebius free."""
+    subject = f"{digest_of(shaped(1))}/{of}" if of else digest_of(shaped(1))
+    return HoldOff("nebius", Reason.INSUFFICIENT_CAPACITY, subject, 1, NOW - 1, NOW + 60, unused_place=True)
+
+
+FULL_CRUSOE = pod("full", 8, on="c1", waited=1000)
+FULL_NEBIUS = [pod("full-1", 8, on="n1", waited=1000), pod("full-2", 8, on="n2", waited=1000)]
+
+
+@pytest.mark.parametrize(
+    ("others", "of", "to"),
+    [
+        ([], "", "crusoe"),
+        ([FULL_CRUSOE], "", "nebius"),
+        ([FULL_CRUSOE], "web", None),
+        ([FULL_CRUSOE], "job", "nebius"),
+        ([FULL_CRUSOE, *FULL_NEBIUS], "", None),
+    ],
+    ids=["another takes it", "no other takes it", "its own pods failed", "another's pods failed", "no place at all"],
+)
+def test_a_pod_whose_shape_is_held_off_goes_there_if_no_other_provider_takes_it(
+    others: list[Pod], of: str, to: str | None
+) -> None:
+    plan = look([*others, pod("web", owner="web")], pool_state(hold_offs=(held_shape(of=of),)))
+    assert sent_to(plan) == ({"web": to} if to else {})
+
+
+@pytest.mark.parametrize(("ready", "reason"), [("Unknown", Reason.NODE_UNKNOWN), ("False", Reason.NODE_NOT_READY)])
+def test_a_pod_of_a_dead_node_leaves_in_spite_of_what_pods_of_others_showed(ready: str, reason: Reason) -> None:
+    nodes = [unhealthy_node("a1", ready=ready), node("n1"), node("c1")]
+    faults = faults_of("a1", reason=reason, since=NOW - 1000)
+    state = pool_state(SATURATED, node_faults=faults, unknown_since={"a1": NOW - 1000}, hold_offs=(held_shape(),))
+    seen = snapshot(pool(), nodes, [owned("runs", on="a1", ready=True), FULL_CRUSOE])
+    assert moved_to(decided(seen, state)) == ({"runs": "nebius"} if ready == "Unknown" else {})
+
+
 def test_pods_of_different_schedulers_are_of_different_shapes() -> None:
-    late = pod("late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True)
+    late = pod(
+        "late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True, owner="job"
+    )
     watch = watch_of(late)
     watch.see(0, NODES, [HOME, late], schedulers=frozenset({"volcano"}))
     assert [found.reason for found in watch.state.recorded.hold_offs] == [Reason.INSUFFICIENT_CAPACITY]
-    seen = snapshot(pool(), NODES, [HOME, pod("web")], schedulers=frozenset({"volcano"}))
+    seen = snapshot(pool(), NODES, [HOME, pod("web", owner="job")], schedulers=frozenset({"volcano"}))
     assert sent_to(decided(seen, watch.state, NOW + 1)) == {"web": "nebius"}
 
 

@@ -161,17 +161,63 @@ def test_pods_for_which_no_node_comes_keep_no_smaller_pod_away(sizes: tuple[int,
     assert there.providers_of(little) == ["nebius"]
 
 
-def test_a_scheduler_that_leaves_a_place_unused_keeps_the_shape_away_and_no_other() -> None:
+def refuse(there: FailingSite, *owners: str) -> None:
+    """Let the scheduler bind the pods of these owners nowhere on nebius, for a reason that nobody sees."""
+    for owner in owners:
+        for pod in there.pods_of(owner):
+            there.scheduler.refused_by[pod.uid] = frozenset({"nebius"})
+
+
+def test_a_place_that_stays_unused_keeps_the_workload_away_and_no_other() -> None:
     there = site(admission="Off")
     refused = there.create(1)
-    (pod,) = there.pods_of(refused)
-    there.scheduler.refused_by[pod.uid] = frozenset({"nebius"})
+    refuse(there, refused)
     there.run(70)
     assert there.providers_of(refused) == ["crusoe"]
+    (held,) = there.report.state.recorded.hold_offs
+    assert held.unused_place
+    assert held.subject.endswith(refused)
+    alike = there.create(1)
+    there.grow(refused, 1)
+    there.run(6)
+    assert there.providers_of(alike) == ["nebius"]
+    assert there.providers_of(refused) == ["crusoe", "crusoe"]
+
+
+def test_once_several_workloads_leave_a_place_unused_the_shape_is_kept_away_and_no_other() -> None:
+    there = site(admission="Off")
+    refuse(there, *(there.create(1) for _ in range(3)))
+    there.run(70)
     alike, unlike = there.create(1), there.create(1, 2)
     there.run(6)
     assert there.providers_of(alike) == ["crusoe"]
     assert there.providers_of(unlike) == ["nebius"]
+
+
+def test_a_workload_that_no_scheduler_binds_delays_nobody_else_however_long_it_goes_on() -> None:
+    there = site(GROWING, admission="Off")
+    refused = there.create(2)
+    for _ in range(8):
+        there.grow(refused, 1)
+        refuse(there, refused)
+        there.run(250)
+        other = there.create(1)
+        there.run(6)
+        assert there.providers_of(other) == ["nebius"]
+        there.cluster.finish_pod(there.pods_of(other)[0].uid)
+
+
+@pytest.mark.parametrize("standby", [provider("nebius"), provider("nebius", on_demand=True, timeout=60)])
+def test_a_closed_queue_of_another_scheduler_costs_no_provider_its_place(standby: dict[str, Any]) -> None:
+    there = site(standby, admission="Off")
+    queued = [there.create(1, gpus, scheduler="volcano", kind="Job") for gpus in (1, 2, 3, 4)]
+    for owner in queued:
+        there.cluster.update_pod(there.pods_of(owner)[0].uid, unschedulable=True)
+    there.run(100)
+    assert there.report.state.breaker("nebius").closed
+    web = there.create(1)
+    there.run(10)
+    assert there.providers_of(web) == ["nebius"]
 
 
 # -- schedulers

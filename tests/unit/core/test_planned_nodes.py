@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from computepool.assess.health.faults import LIFECYCLE, Lifecycle
+from computepool.assess.health.faults import AUTOSCALER_TAINTS, LIFECYCLE, Lifecycle
 from computepool.model.reasons import Reason
-from tests.builders import node, pod, pool, pool_state, snapshot
+from computepool.model.taints import Taint
+from tests.builders import NOW, node, pod, pool, pool_state, snapshot
 from tests.unit.core.moving import faults_of, moved_to, owned
 from tests.unit.core.passes import Decided, decided, sent_to
 from tests.unit.core.watching import Watch
@@ -53,6 +56,33 @@ def test_a_node_that_others_drain_has_no_fault_even_once_it_is_gone(kind: str) -
 def test_the_operator_moves_no_pod_off_a_node_that_others_drain(kind: str) -> None:
     plan = one_pass(kind)
     assert (plan.moves, plan.blocked, plan.quarantine) == ((), (), {})
+
+
+LOST_WHILE_DRAINED = [
+    *({"conditions": {kind: "True"}} for kind, effect in LIFECYCLE.items() if effect is Lifecycle.IS_DRAINED),
+    *({"taints": [Taint(key, "", "NoSchedule")]} for key in sorted(AUTOSCALER_TAINTS)),
+    {"deleting": True},
+]
+
+
+@pytest.mark.parametrize("fields", LOST_WHILE_DRAINED, ids=repr)
+def test_pods_leave_a_node_that_is_lost_while_others_drain_it_and_its_provider_has_not_failed(
+    fields: dict[str, Any],
+) -> None:
+    of = pool(failover={"silenceSeconds": 90})
+    running, others = owned("runs", on="n1", ready=True), [node("a1"), node("n2")]
+    state = None
+    for now in (0, 89, 90):
+        quarantine = "NodeUnknown" if now else None
+        lost = node("n1", ready="Unknown", quarantine=quarantine, **fields)
+        plan = decided(snapshot(of, [*others, lost], [running]), state, NOW + now)
+        assert plan.quarantine == {"n1": Reason.NODE_UNKNOWN}
+        assert moved_to(plan) == ({"runs": "aws"} if now == 90 else {})
+        assert plan.state.breaker("nebius").closed
+        state = plan.state
+    answers = node("n1", ready="False", quarantine="NodeUnknown", **fields)
+    plan = decided(snapshot(of, [*others, answers], [running]), state, NOW + 91)
+    assert (moved_to(plan), plan.quarantine) == ({}, {})
 
 
 @of(Lifecycle.IS_AVOIDED)

@@ -161,8 +161,10 @@ def test_what_a_pod_does_not_say_is_empty() -> None:
     assert (found.labels, found.offers, found.allowed, found.deletion_cost) == ({}, (), None, None)
 
 
-@pytest.mark.parametrize(("text", "allowed"), [("", ()), (" , ", ()), ("a", ("a",))])
-def test_an_empty_allow_list_allows_no_provider(text: str, allowed: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("text", "allowed"), [("", ()), ("  ", ()), (" ,, ", (",,",)), ("a", ("a",)), ("a,,", ("a",))])
+def test_an_empty_allow_list_allows_no_provider_and_commas_alone_are_a_name_that_nothing_has(
+    text: str, allowed: tuple[str, ...]
+) -> None:
     assert read_pod(annotations={"computepool.io/providers": text}).allowed == allowed
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, Condition
 from computepool.model.cluster import Node, Pod
-from computepool.model.state import recorded_in, restarted
+from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.conditions import conditions_of
 from computepool.report.pass_report import AdmissionGap, Gaps, PassReport
 from tests.builders import NOW, node, pod, pool, snapshot
@@ -30,12 +30,13 @@ def report_on(
     *,
     now: float = NOW,
     seen: dict[str, Any] | None = None,
+    state: PoolState | None = None,
     **fields: Any,
 ) -> PassReport:
-    """One pass, from what the pool's status has recorded. `seen`, `fields`: more of snapshot and report."""
+    """One pass, from `state` or what the pool's status has recorded. `seen`, `fields`: more of snapshot and report."""
     of = of or pool()
     view = snapshot(of, nodes, pods, **(seen or {}))
-    done = reconcile(view, restarted(recorded_in(of)), now)
+    done = reconcile(view, state or restarted(recorded_in(of)), now)
     return PassReport(view, done.assessment, done.plan, done.state, **fields)
 
 

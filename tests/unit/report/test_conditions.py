@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.assess.breakers.not_bound import digest_of
 from computepool.model.reasons import Reason
+from computepool.model.state import HoldOff
 from computepool.model.taints import Taint
 from computepool.report.conditions import conditions_of
 from computepool.report.pass_report import Gaps
-from tests.builders import node, pod, pool, provider
+from tests.builders import NOW, node, pod, pool, pool_state, provider, shape
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, condition, report_on, said
 
 SATURATED = {
@@ -273,6 +275,35 @@ def test_a_standby_that_makes_nodes_counts_as_room() -> None:
 def test_without_standby_room_the_pool_is_not_resilient() -> None:
     taken = [*RESIDENTS, pod("b", 4, on="n1"), pod("c", 4, on="c1")]
     assert said(report_on(pods=taken), "Resilient")[:2] == ("False", "NoStandbyRoom")
+
+
+@pytest.mark.parametrize(
+    ("limit", "on_demand", "message"),
+    [
+        (4, False, None),
+        (6, False, "free accelerators: 2 on nebius."),
+        (4, True, None),
+        (6, True, "free accelerators: 2 on nebius; nebius makes nodes on demand."),
+    ],
+)
+def test_room_beyond_the_limit_of_a_standby_is_no_resilience(limit: int, on_demand: bool, message: str | None) -> None:
+    of = pool(provider("aws"), provider("nebius", max_accelerators=limit, on_demand=on_demand))
+    pods = [*RESIDENTS, pod("b", 4, on="n1", shaped=shape(4))]
+    found = said(report_on(of, [node("a1"), node("n1", 8)], pods), "Resilient")
+    help_text = Reason.NO_STANDBY_ROOM.help
+    assert found == (("False", "NoStandbyRoom", help_text) if message is None else ("True", "StandbyHasRoom", message))
+
+
+@pytest.mark.parametrize(("gpus", "resilient"), [(4, False), (2, True)])
+@pytest.mark.parametrize(("waited", "over"), [(0, False), (61, True)])
+def test_a_standby_that_made_no_node_in_time_for_pods_like_the_running_pods_is_no_resilience(
+    gpus: int, resilient: bool, waited: float, over: bool
+) -> None:
+    of = pool(provider("aws"), provider("grown", on_demand=True))
+    nodes, pods = [node("a1")], [pod("runs", 4, on="a1", shaped=shape(4))]
+    held = HoldOff("grown", Reason.INSUFFICIENT_CAPACITY, digest_of(shape(gpus)), 1, NOW, NOW + 60)
+    seen = report_on(of, nodes, pods, now=NOW + waited, state=pool_state(hold_offs=(held,)))
+    assert said(seen, "Resilient")[0] == str(resilient or over)
 
 
 def test_room_that_no_pod_may_have_for_want_of_money_is_no_resilience() -> None:

@@ -1,9 +1,10 @@
 """The evidence for and against hold-offs: what is seen of the workloads and shapes that standbys fail."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from computepool.assess.breakers.canary import came_at, has_place
-from computepool.assess.breakers.not_bound import Late, digest_of
+from computepool.assess.breakers.not_bound import NotBound, digest_of
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.providers import Members
 from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
@@ -11,9 +12,12 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 
 Subject = tuple[Reason, str]
-"""WORKLOAD_BACK_OFF with the uid of a workload, or INSUFFICIENT_CAPACITY with the digest of a shape."""
+"""WORKLOAD_BACK_OFF with the uid of a workload, or INSUFFICIENT_CAPACITY with the digest of a shape. The digest may be
+followed by the uid of the only workload that is meant."""
 Key = tuple[str, Reason, str]
 """The name of a provider, and the subject that it fails."""
+_OF: Final = "/"
+"""Between the digest of a shape and the uid of a workload."""
 Evidence = Mapping[str, float]
 """By uid of a pod: when it failed there, or when it was offered the provider that has not bound it in time."""
 
@@ -30,8 +34,9 @@ class Seen:
         """How many are ready there (workload) or bound there (shape)."""
         self.latest = 0.0
         """When the latest of these came."""
-        self.place = False
-        """Whether a node there has a place for the shape."""
+        self.place = not self.workload and not is_of_shape(key[2])
+        """Whether a node there has a place for the shape, or had a place that only the pods of one workload left
+        unused."""
         self.present = False
         """Whether the pool has any such pod, on whatever provider."""
         self.foreign = False
@@ -52,13 +57,19 @@ def workload_key(provider: str, owner: str) -> Key:
     return provider, Reason.WORKLOAD_BACK_OFF, owner
 
 
-def shape_key(provider: str, shape: Shape) -> Key:
-    """Return the key of a shape at a provider."""
-    return provider, Reason.INSUFFICIENT_CAPACITY, digest_of(shape)
+def shape_key(provider: str, shape: Shape, owner: str = "") -> Key:
+    """Return the key of a shape at a provider. `owner`: the uid of the only workload that is meant; empty for all."""
+    digest = digest_of(shape)
+    return provider, Reason.INSUFFICIENT_CAPACITY, f"{digest}{_OF}{owner}" if owner else digest
+
+
+def is_of_shape(subject: str) -> bool:
+    """Say whether the subject of a key with a shape is all pods of the shape, whatever their workload."""
+    return _OF not in subject
 
 
 def evidence_of(
-    snapshot: Snapshot, providers: Sequence[Provider], members: Members, late: Mapping[str, Sequence[Late]]
+    snapshot: Snapshot, providers: Sequence[Provider], members: Members, not_bound: NotBound
 ) -> dict[Key, dict[str, float]]:
     """Return the pods that standbys have failed, by workload and by shape. A failed bare pod does not come again."""
     found: dict[Key, dict[str, float]] = {}
@@ -67,9 +78,13 @@ def evidence_of(
         for failure in failures:
             if failure.owner and failure.node in standby_of:
                 found.setdefault(workload_key(standby_of[failure.node], failure.owner), {})[failure.uid] = failure.at
-    for name, pods in late.items():
+    several = snapshot.pool.spec.health.breaker.failures
+    for name, pods in not_bound.late.items():
         for pod, at in pods:
-            found.setdefault(shape_key(name, pod.shape), {})[pod.uid] = at
+            # The reason for an unused place is unknown: it may be the workload's own until other workloads show it too.
+            alone = (pod.uid, name) in not_bound.placed and not_bound.workloads(name, pod.shape) < several
+            if pod.owner or not alone:
+                found.setdefault(shape_key(name, pod.shape, pod.owner if alone else ""), {})[pod.uid] = at
     return found
 
 
@@ -89,7 +104,7 @@ def observe(
         observer.see_waiting(pod, snapshot.in_flight.get(pod.uid))
     for (name, *_), seen in observer.observed.items():
         shape = seen.shape
-        if shape is not None:
+        if shape is not None and not seen.place:
             seen.place = any(info.node.usable and has_place(info, shape) for info in members[name])
     return observer.observed
 
@@ -163,8 +178,10 @@ class _Subjects:
 
     def __init__(self, wanted: Iterable[Subject]) -> None:
         self._wanted = frozenset(wanted)
-        self._any_shape = any(reason is Reason.INSUFFICIENT_CAPACITY for reason, _ in self._wanted)
-        self._shapes: dict[int, Subject | None] = {}
+        self._shaped = {
+            name.partition(_OF)[0] for reason, name in self._wanted if reason is Reason.INSUFFICIENT_CAPACITY
+        }
+        self._digests: dict[int, str] = {}
 
     def wants(self, subject: Subject) -> bool:
         """Say whether the workload or shape is looked for."""
@@ -174,12 +191,14 @@ class _Subjects:
         """Return the workload and the shape of a pod, as far as they are looked for."""
         workload = Reason.WORKLOAD_BACK_OFF, pod.owner
         found: list[Subject] = [workload] if workload in self._wanted else []
-        shape = self._shape_of(pod) if self._any_shape else None
-        return found if shape is None else [*found, shape]
+        if self._shaped:
+            digest = self._digest_of(pod)
+            shapes = ((Reason.INSUFFICIENT_CAPACITY, name) for name in (digest, f"{digest}{_OF}{pod.owner}"))
+            found += filter(self._wanted.__contains__, shapes) if digest in self._shaped else ()
+        return found
 
-    def _shape_of(self, pod: Pod) -> Subject | None:
+    def _digest_of(self, pod: Pod) -> str:
         identity = id(pod.shape)
-        if identity not in self._shapes:
-            shape = Reason.INSUFFICIENT_CAPACITY, digest_of(pod.shape)
-            self._shapes[identity] = shape if shape in self._wanted else None
-        return self._shapes[identity]
+        if identity not in self._digests:
+            self._digests[identity] = digest_of(pod.shape)
+        return self._digests[identity]

@@ -6,7 +6,9 @@ Other pods are sent to the provider as before. There are two kinds:
   elsewhere.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
-  that the scheduler does not use, for a reason that the operator does not know, no pod of that shape is sent.
+  that the scheduler does not use, for a reason that the operator does not know, the workload's pods of that shape are
+  not sent there. Once several workloads have shown it, pods of that shape are sent there only if no other provider
+  takes them.
 
 A hold-off lasts for a back-off, as a breaker's does: doubled each time. Afterwards one pod is tried. If this pod fails
 too, the next back-off begins; if it is ready (workload) or bound (shape), the hold-off is over. It is also over once
@@ -31,11 +33,12 @@ from computepool.assess.breakers.hold_off_evidence import (
     Key,
     Seen,
     evidence_of,
+    is_of_shape,
     observe,
     shape_key,
     workload_key,
 )
-from computepool.assess.breakers.not_bound import Late
+from computepool.assess.breakers.not_bound import NotBound
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.providers import Members
 from computepool.assess.recheck_times import soonest
@@ -77,7 +80,11 @@ class HoldOffs(msgspec.Struct, frozen=True):
         """Return the keys under which the pod may be held off the provider; none while there are no hold-offs."""
         if not self.blocking and not self.due:
             return ()
-        return workload_key(provider, pod.owner), shape_key(provider, pod.shape)
+        return (
+            workload_key(provider, pod.owner),
+            shape_key(provider, pod.shape),
+            shape_key(provider, pod.shape, pod.owner),
+        )
 
 
 def allows_places(held: HoldOff) -> bool:
@@ -85,16 +92,25 @@ def allows_places(held: HoldOff) -> bool:
     return held.reason is Reason.INSUFFICIENT_CAPACITY and not held.unused_place
 
 
+def yields(held: HoldOff) -> bool:
+    """Say whether pods that no other provider takes are sent to places that exist nevertheless.
+
+    A shape is held off because the pods of others were not bound, and these may be at fault themselves. It costs a pod
+    nothing to try where it would wait anyway. Workloads that have failed there themselves stay away.
+    """
+    return held.reason is Reason.INSUFFICIENT_CAPACITY and is_of_shape(held.subject)
+
+
 def hold_offs_of(
     snapshot: Snapshot,
     providers: Sequence[Provider],
     members: Members,
-    late: Mapping[str, Sequence[Late]],
+    not_bound: NotBound,
     state: PoolState,
     now: float,
 ) -> HoldOffs:
-    """Return the hold-offs after one step. `late`: by provider, the pods that it has not bound in time."""
-    evidence = evidence_of(snapshot, providers, members, late)
+    """Return the hold-offs after one step."""
+    evidence = evidence_of(snapshot, providers, members, not_bound)
     before = state.recorded.hold_offs
     if not evidence and not before:
         return HoldOffs()

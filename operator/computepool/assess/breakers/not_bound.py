@@ -7,11 +7,12 @@ provider makes nodes on demand. A full provider has not failed. These pods are n
 - a pod that a single node can take: that node may be full;
 - a pod with constraints that fit does not model (volumes, anti-affinity, host ports): it may have no place there.
 
-A late pod holds off pods of its shape (`hold_offs.py`). It counts against the provider's breaker only if it tells of
-more than itself. Not counted are:
+A late pod holds off pods of its shape, or of its workload (`hold_offs.py`). It counts against the provider's breaker
+only if it tells of more than itself. Not counted are:
 - a pod that was offered before the latest pod that the provider has bound: then the pod itself is probably at fault;
 - a pod that was offered before the breaker last changed;
-- a pod that had no place, while the provider has free accelerators: the provider is good for other pods.
+- a pod that had no place, while the provider has free accelerators: the provider is good for other pods;
+- a pod of another scheduler than Kubernetes' own, which may wait for a queue, a quota or a gang.
 
 The breaker counts workloads and shapes, whichever are fewer. A hundred pods of one workload tell of this workload. A
 hundred workloads of one shape tell of this shape, and the hold-off of the shape keeps all of them away.
@@ -60,6 +61,16 @@ class NotBound(msgspec.Struct, frozen=True):
     """By provider: when the latest pod that it has bound was offered to it."""
     recheck_at: float | None
     """When the next pod's time is over."""
+    placed: frozenset[tuple[str, str]] = frozenset()
+    """Uid and provider of each late pod that had a place there, which its scheduler did not use."""
+
+    def workloads(self, provider: str, shape: Shape) -> int:
+        """Return how many workloads with pods of the shape count against the provider."""
+        pairs = self.counted.get(provider)
+        if not pairs:
+            return 0
+        digest = digest_of(shape)
+        return sum(1 for _, counted in pairs if counted == digest)
 
     def against(self, provider: str) -> int:
         """Return how many workloads and as many shapes count against the provider."""
@@ -94,10 +105,15 @@ def not_bound_in_time(
             before = frozenset()
         oldest = max(latest, state.breaker(name).since)
         free = _has_free(members[name], health.providers[name].unhealthy, resource)
-        telling = (pod for pod, at in late if at > oldest and (not free or (pod.uid, name) in memory.fitting))
+        telling = (
+            pod
+            for pod, at in late
+            if at > oldest and not pod.shape.scheduler and (not free or (pod.uid, name) in memory.fitting)
+        )
         if found := _with(before, telling):
             counted[name] = found
-    return NotBound(late_by_provider, counted, bound, min(rechecks, default=None))
+    held = frozenset((pod.uid, name) for name, late in late_by_provider.items() for pod, _ in late)
+    return NotBound(late_by_provider, counted, bound, min(rechecks, default=None), held & memory.fitting.keys())
 
 
 def _with(before: frozenset[tuple[str, str]], pods: Iterable[Pod]) -> frozenset[tuple[str, str]]:

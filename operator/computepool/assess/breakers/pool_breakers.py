@@ -56,7 +56,7 @@ def breakers_of(
             HoldOffs(state.recorded.hold_offs, memory.failed_pods),
         )
     not_bound = not_bound_in_time(snapshot, providers, members, health, state, now)
-    hold_offs = hold_offs_of(snapshot, providers, members, not_bound.late, state, now)
+    hold_offs = hold_offs_of(snapshot, providers, members, not_bound, state, now)
     seen = {
         provider.name: breaker_input(
             snapshot,

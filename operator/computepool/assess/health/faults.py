@@ -15,7 +15,7 @@ from computepool.model.reasons import Reason
 AUTOSCALER_TAINTS: Final = frozenset(
     {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}
 )
-"""Taints of nodes that an autoscaler takes away: it drains them itself, and they have no fault."""
+"""Taints of nodes that an autoscaler takes away: it drains them itself, and they have no fault while they answer."""
 NODE_FAULTS: Final = frozenset(
     {
         Reason.NODE_SILENT,
@@ -37,7 +37,8 @@ class Lifecycle(Enum):
     ENDS = auto()
     """The node ends soon, like a node whose removal is announced by a taint: its pods leave, within their limits."""
     IS_DRAINED = auto()
-    """Somebody else drains the node, as autoscalers do: it has no fault, and the operator moves no pod off it."""
+    """Somebody else drains the node, as autoscalers do: it has no fault, and the operator moves no pod off it. If
+    nothing is heard of it any more, its pods leave as they leave any such node."""
     IS_AVOIDED = auto()
     """The node runs on for now: its pods stay, and its faults count as usual."""
 

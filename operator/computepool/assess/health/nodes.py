@@ -17,13 +17,13 @@ class CountedNodes(msgspec.Struct, frozen=True):
 
     infos: list[NodeInfo]
     unusual: list[NodeInfo]
-    """The nodes among them that the fast path could not settle."""
+    """The nodes among them that the fast path could not settle, and nodes that were lost while others drain them."""
     joining: set[str]
     """Names of the nodes that just join and have no accelerators yet. Nodes that join do not count at all."""
     uncounted: set[str]
     """Names of the nodes whose accelerators can't be counted. They count as nodes, and their accelerators do not."""
     ending: set[str]
-    """Names of the nodes that end soon as planned."""
+    """Names of the nodes that end soon as planned: they have not failed, whatever their faults are."""
 
 
 class NodeInspection:
@@ -33,6 +33,9 @@ class NodeInspection:
     kubelet, driver and device plugin may be on their way. If the process does not know, it looks for evidence: a pod of
     the pool that holds accelerators there, which the scheduler bound when there were some. Without evidence the node is
     joining. That is safe, because no such pod would have to leave, and the node gets no new pods before it is ready.
+
+    A node that others take away has no fault, since they move its pods. If nothing is heard of it and pods of the pool
+    are still there, nobody moves them: then it has this fault.
 
     A node that serves another kind of the same vendor's accelerators instead, such as partitions of them (MIG), is
     joining too: it was set up anew, and lacks nothing.
@@ -76,19 +79,25 @@ class NodeInspection:
             else:
                 if self._is_uncounted(info):
                     counted.uncounted.add(name)
-                if not self._rules.ending.isdisjoint(info.node.conditions):
+                taken = leaving(info.node, self._rules.leaving, self._rules.draining)
+                if taken or not self._rules.ending.isdisjoint(info.node.conditions):
                     counted.ending.add(name)
-                if self._counts(info, breaker):
+                self.joined.add(name)
+                if not taken:
                     counted.infos.append(info)
+                if not taken or self._is_lost(info):
                     counted.unusual.append(info)
+                    self._note_fault(info, breaker)
         return counted
 
-    def _counts(self, info: NodeInfo, breaker: Breaker) -> bool:
-        """Note the fault of a node that has joined; say whether the node counts at all."""
+    def _is_lost(self, info: NodeInfo) -> bool:
+        """Say whether nothing is heard of the node, and pods of the pool are still there."""
+        dark = info.node.name in self._silence.silent or info.node.ready == "Unknown"
+        return dark and self._rules.pool in info.shares
+
+    def _note_fault(self, info: NodeInfo, breaker: Breaker) -> None:
+        """Note the fault of a node that has joined."""
         name, memory = info.node.name, self._state.memory
-        self.joined.add(name)
-        if leaving(info.node, self._rules.leaving, self._rules.draining):
-            return False
         unknown_since = memory.unknown_since.get(name, self._now) if info.node.ready == "Unknown" else None
         seen = fault_of(
             info,
@@ -103,7 +112,6 @@ class NodeInspection:
         fault = node_fault_of(before, seen, self._times, self._now)
         if fault is not None:
             self.faults[name] = fault
-        return True
 
     def _has_joined(self, info: NodeInfo) -> bool:
         node, joined = info.node, self._state.memory.joined

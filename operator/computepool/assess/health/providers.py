@@ -133,7 +133,7 @@ def provider_health(
         unhealthy,
         failing,
         detail,
-        known=True,
+        known=bool(counted.infos),
         troubled=troubled,
         starts_none=troubled and bool(holes) and verdict(_without(at_present, holes))[0] is None,
         confirmed=verdict(_without(confirmed, holes))[0] is not None,

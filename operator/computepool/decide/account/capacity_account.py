@@ -16,7 +16,7 @@ import msgspec
 
 from computepool.assess.breakers.canary import canary_runs
 from computepool.assess.breakers.hold_off_evidence import Key
-from computepool.assess.breakers.hold_offs import allows_places
+from computepool.assess.breakers.hold_offs import allows_places, yields
 from computepool.assess.capacity.fit import Packer
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
@@ -57,6 +57,8 @@ class Terms(msgspec.Struct, frozen=True):
     """They need no place on a provider that makes nodes."""
     preempting: bool = False
     """They take the places of pods of lower priority."""
+    last_resort: bool = False
+    """No other provider takes them, so a hold-off that yields does not keep them away."""
 
 
 EXPECTED: Final = Terms(counted=True, bounded=False)
@@ -67,6 +69,8 @@ KEPT: Final = Terms(bounded=False, canary=False, may_wait=True)
 """Replacements of pods that were moved to the provider."""
 BURST: Final = Terms(may_wait=True)
 """Pods that are sent to the provider now."""
+LAST_RESORT: Final = Terms(last_resort=True)
+"""Pods that no other provider takes. They need a place at once."""
 PREEMPTING: Final = Terms(preempting=True)
 """Pods that are sent to a full provider now, where the scheduler preempts pods of lower priority. Devices and money
 count in full: the scheduler decides which pods make room, and whether they are the pool's own."""
@@ -129,6 +133,8 @@ class Account:
         if not requests:
             return None
         held = None if terms.counted else self._hold_off_of(requests, provider)
+        if held is not None and terms.last_resort and yields(held):
+            held = None
         why = self._closed_to(provider, terms) or self._beyond_bounds(requests, provider, terms)
         if why is None and held is not None and not allows_places(held):
             why = held.reason

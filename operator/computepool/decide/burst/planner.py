@@ -17,7 +17,13 @@ import msgspec
 from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.demand.overflow import Hold, Overflow, in_order
-from computepool.decide.account.capacity_account import BURST, PREEMPTING, SENT_TO_PREEMPT, PlaceRequest
+from computepool.decide.account.capacity_account import (
+    BURST,
+    LAST_RESORT,
+    PREEMPTING,
+    SENT_TO_PREEMPT,
+    PlaceRequest,
+)
 from computepool.decide.burst.kept_places import Opened
 from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
@@ -89,12 +95,12 @@ class _Planner:
                 self.holds.append(outcome)
                 return
             rejected.append((provider.name, outcome))
-        preempting = self._preempt(overflow, rejected)
-        if isinstance(preempting, Burst):
-            self.bursts.append(preempting)
+        last = self._last_resort(overflow, rejected) or self._preempt(overflow, rejected)
+        if isinstance(last, Burst):
+            self.bursts.append(last)
             return
-        if preempting is not None:
-            self.holds.append(preempting)
+        if last is not None:
+            self.holds.append(last)
             return
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):
@@ -125,6 +131,17 @@ class _Planner:
             return outcome
         makes_no_node = outcome.reason is Reason.AWAITING_NODES or not allows_places(held)
         return held.reason if makes_no_node else outcome
+
+    def _last_resort(self, overflow: Overflow, rejected: Rejected) -> Burst | None:
+        """Send a pod that no provider takes to a place that the scheduler has not used for the pods of others."""
+        pod = overflow.pod
+        for position, provider in enumerate(self._context.standbys, start=1):
+            held_off = rejected[position][1] is Reason.INSUFFICIENT_CAPACITY and overflow.wait is None
+            if not held_off or provider.tolerated_by(pod.shape) or not pod.allows(provider.name):
+                continue
+            if self._account.reserve([PlaceRequest(pod)], provider, LAST_RESORT) is None:
+                return _burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected[:position]))
+        return None
 
     def _preempt(self, overflow: Overflow, rejected: Rejected) -> Burst | Hold | None:
         """Let a pod that no provider has free room for preempt pods of lower priority on a full standby.

@@ -24,6 +24,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
+from computepool.decide.account.capacity_account import LAST_RESORT
 from computepool.decide.move.eligibility import may_fail_for_good
 from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
 from computepool.decide.quarantine import may_take_pods
@@ -145,6 +146,8 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
         return
     target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0
+    if dead and not isinstance(target, Provider):
+        target = planner.reserve_target(candidate, planner.targets, LAST_RESORT)
     if not isinstance(target, Provider):
         # A pod on a dead node loses nothing. A pod that runs waits until the provider has made the node before.
         target = planner.reserve_new_node(candidate, target, in_turn=not dead)

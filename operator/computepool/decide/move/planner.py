@@ -138,11 +138,13 @@ class MovePlanner:
             until = max(until or 0.0, self._dwell.on_standby_until(pod) or 0.0) or None
         return self.history.why_not(pod) if until is None else (Reason.DWELLING, until)
 
-    def reserve_target(self, candidate: MoveCandidate, targets: Iterable[Provider]) -> Provider | Rejected:
+    def reserve_target(
+        self, candidate: MoveCandidate, targets: Sequence[Provider], terms: Terms = MOVED
+    ) -> Provider | Rejected:
         """Take a place at the first provider that can take the pod. If there is none, return all rejections."""
         rejected: list[tuple[str, Reason]] = []
         for target in targets:
-            why = self._why_not(candidate, target, MOVED)
+            why = self._why_not(candidate, target, terms)
             if why is None:
                 return target
             rejected.append((target.name, why))

@@ -41,6 +41,15 @@ class NodeCondition(ApiModel):
     def _type_is_condition_type(self) -> bool:
         return fits(CONDITION_TYPE, self.type)
 
+    @rule(
+        field="type",
+        cel="self.type != 'Ready'",
+        message="a node that is not Ready is always unhealthy, and a node that is Ready can't be: remove the condition "
+        "Ready",
+    )
+    def _is_not_ready(self) -> bool:
+        return self.type != "Ready"
+
 
 DEFAULT_CONDITIONS = (
     NodeCondition(type="AcceleratedHardwareReady", bad_status=BadStatus.FALSE),
@@ -101,7 +110,8 @@ class BreakerSpec(ApiModel):
     failures: Annotated[Int, Field(ge=1, le=1_000)] = 3
     """The breaker of a standby opens when pods of at least this many workloads, and of at least this many different
     requests and selectors, were not bound there within provisionTimeoutSeconds, and no other pod was bound there
-    meanwhile. Before that, only such pods are held off the standby."""
+    meanwhile. Before that, only such pods are held off the standby. Pods of other schedulers than Kubernetes' own do
+    not count: they may wait for a queue or a quota."""
     backoff_seconds: Annotated[Int, Field(ge=1, le=86_400)] = 60
     """Seconds that the breaker stays open at least, the first time. The time doubles each time the breaker opens again
     before the provider has proved itself. It varies by up to a tenth. A workload or a kind of pod that the provider

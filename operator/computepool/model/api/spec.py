@@ -11,6 +11,7 @@ from pydantic import Field
 from computepool.model.api.base import (
     EXTENDED_RESOURCE,
     PROVIDER_KEY,
+    UNAVAILABLE_KEY,
     ApiModel,
     Int,
     Key,
@@ -246,6 +247,18 @@ class PoolSpec(ApiModel):
     )
     def _tolerations_tell_standbys_apart(self) -> bool:
         return not any(first.tolerates_as(second) for first, second in permutations(self.standbys, 2))
+
+    @rule(
+        field="health.removalTaints",
+        cel="!has(self.health) || !has(self.health.removalTaints) || !self.health.removalTaints.exists(k, "
+        f"k == '{PROVIDER_KEY}' || k == '{UNAVAILABLE_KEY}' || self.providers.exists(p, has(p.tolerations) && "
+        "p.tolerations.exists(t, t.key == k)))",
+        message="a taint that pods tolerate on a standby, or that the operator sets, announces no removal, and running "
+        "pods would leave all nodes that carry it: remove its key from removalTaints",
+    )
+    def _removal_taints_are_no_own_taints(self) -> bool:
+        own = {toleration.key for provider in self.providers for toleration in provider.tolerations}
+        return own.union((PROVIDER_KEY, UNAVAILABLE_KEY)).isdisjoint(self.health.removal_taints)
 
     @rule(
         field="providers",

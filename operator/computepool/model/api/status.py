@@ -178,7 +178,8 @@ class HoldOffStatus(ApiModel):
     """WorkloadBackOff: pods of one workload failed there. InsufficientCapacity: pods with certain requests and
     selectors were not bound there in time."""
     subject: Word
-    """The uid of the workload that owns the pods, or a digest of the pods' requests and selectors."""
+    """The uid of the workload that owns the pods, or a digest of the pods' requests and selectors. If only one
+    workload's pods with these requests and selectors are held off, the digest is followed by a slash and its uid."""
     since: Timestamp
     """When it began."""
     until: Timestamp

@@ -17,6 +17,10 @@ from computepool.model.api.base import (
     rule,
 )
 
+CONTROL_PLANE_KEY = "node-role.kubernetes.io/control-plane"
+STATE_PREFIX = "node.kubernetes.io/"
+"""Taints that begin so go with a state of the node, such as not-ready."""
+
 
 class TolerationOperator(StrEnum):
     """How a toleration compares with a taint's value."""
@@ -71,6 +75,16 @@ class TolerationSpec(ApiModel):
     )
     def _is_not_quarantine(self) -> bool:
         return self.key != UNAVAILABLE_KEY
+
+    @rule(
+        field="key",
+        cel=f"!self.key.startsWith('{STATE_PREFIX}') && self.key != '{CONTROL_PLANE_KEY}'",
+        message="this taint marks the state of a node, or the control plane's nodes, where the provider's pods must "
+        "not go: name the provider's own taint",
+        shows="self.key",
+    )
+    def _is_no_taint_of_kubernetes(self) -> bool:
+        return not self.key.startswith(STATE_PREFIX) and self.key != CONTROL_PLANE_KEY
 
     @rule(
         field="value",

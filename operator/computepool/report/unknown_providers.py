@@ -1,0 +1,50 @@
+"""Names in pods' annotations that are no provider of the pool: each pod is told once while it waits."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from computepool.model.api import ComputePool
+from computepool.model.cluster import Pod
+from computepool.model.snapshot import Snapshot
+from computepool.model.text import cut
+from computepool.report.formatting import listed
+
+NAMED: Final = 3
+"""How many of the names a text has."""
+MAX_NAME: Final = 63
+"""Characters of each name: no provider's name is longer."""
+
+
+def unknown_providers(pod: Pod, pool: ComputePool) -> str:
+    """Return the names in the pod's allow-list that are no provider of the pool, for people; empty without any."""
+    if not pod.allowed:
+        return ""
+    known = {provider.name for provider in pool.spec.providers}
+    names = dict.fromkeys(name for name in pod.allowed if name not in known)
+    return listed([repr(cut(name, MAX_NAME)) for name in names], NAMED)
+
+
+def waiting_with_unknown_providers(snapshot: Snapshot) -> Sequence[tuple[Pod, str]]:
+    """Return the pool's waiting pods whose allow-lists have unknown names, and the names."""
+    found = ((pod, unknown_providers(pod, snapshot.pool)) for pod in snapshot.waiting if pod.allowed)
+    return [(pod, names) for pod, names in found if names]
+
+
+class UnknownProviders:
+    """Remembers which waiting pods were told."""
+
+    def __init__(self) -> None:
+        """No pod was told yet."""
+        self._told: dict[str, frozenset[str]] = {}
+        """By pool: uids of pods."""
+
+    def news(self, snapshot: Snapshot) -> Iterable[tuple[Pod, str]]:
+        """Return the pods that were not told yet, and the unknown names of each."""
+        found = waiting_with_unknown_providers(snapshot)
+        told = self._told.get(snapshot.pool.name, frozenset())
+        self._told[snapshot.pool.name] = frozenset(pod.uid for pod, _ in found)
+        return [(pod, names) for pod, names in found if pod.uid not in told]
+
+    def forget(self, pool: str) -> None:
+        """Drop a pool that is gone."""
+        self._told.pop(pool, None)
