@@ -110,6 +110,8 @@ def test_every_reason_and_condition_named_exists() -> None:
         *("Observe", "Enforce"),
         # Kubernetes sets this condition on evicted pods.
         "DisruptionTarget",
+        # A plugin of the Descheduler.
+        "RemovePodsViolatingNodeTaints",
         *LIFECYCLE,
     }
     named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
