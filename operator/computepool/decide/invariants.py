@@ -23,7 +23,7 @@ from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, Outcome
 from computepool.model.reasons import Reason
 
 CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
@@ -221,7 +221,7 @@ def _after_good_ends_nearby(checked: _Checked) -> Iterable[Breach]:
         owners = failed.setdefault(moved.pod.namespace, {})
         if moved.by_choice and moved.ended_well:
             owners.clear()
-        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing:
+        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing and moved.outcome is not Outcome.LOST:
             owners[moved.pod.owner] = moved.at
     for move in (move for move in chosen if move.pod.owner not in well):
         lately = failed.get(move.pod.namespace, {})
