@@ -3,7 +3,8 @@
 Other pods are sent to the provider as before. There are two kinds:
 - A workload: several of its pods in a row failed there at once, whoever is at fault. Where few failed, they must
   outnumber the pods of it that are ready there: otherwise the fault is probably a node's. All of its next pods go
-  elsewhere.
+  elsewhere. A virtual kubelet may refuse a pod and leave it pending, so that no next pod comes. If none of the workload
+  is ready there, one such pod is enough, and these pods leave (`decide/move/failover.py`).
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, no pod of that shape is sent.
@@ -50,6 +51,8 @@ FAILED_PODS: Final = 3
 """So many pods of a workload must fail in a row."""
 MOST_FAILED_PODS: Final = 10
 """So many in a row are enough, however many are ready: a large workload must not fail hundreds of pods."""
+REFUSED_SECONDS: Final = 30.0
+"""A refused pod leaves once the hold-off has lasted so long: a virtual kubelet tries again for a while."""
 PRESENT_SECONDS: Final = 60.0
 """A workload that has no pod, and whose latest pod failed so long ago, counts as gone."""
 _NONE: Final[Mapping[Key, HoldOff]] = MappingProxyType({})
@@ -71,7 +74,13 @@ class HoldOffs(msgspec.Struct, frozen=True):
     admission_withheld: frozenset[str] = frozenset()
     """Providers whose toleration no new pod may get when it is created: the admission policy does not know workloads,
     so the pods of a workload that fails there would get it too."""
+    leaving: frozenset[Key] = frozenset()
+    """Workloads whose refused pods leave the provider."""
     recheck_at: float | None = None
+
+    def is_leaving(self, pod: Pod, provider: str) -> bool:
+        """Say whether the pod, which is bound there, is refused and leaves: its replacement may run elsewhere."""
+        return pod.refused and not pod.runs and workload_key(provider, pod.owner) in self.leaving
 
     def keys_of(self, pod: Pod, provider: str) -> Sequence[Key]:
         """Return the keys under which the pod may be held off the provider; none while there are no hold-offs."""
@@ -142,6 +151,8 @@ def _step(
     new, all_pods = fresh - counted, frozenset(evidence)
     if not before.failures:
         enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if seen.workload else 1
+        if seen.refused and not seen.good:
+            enough = 1
         if seen.ours and len(new) >= enough:
             return _begun(before, seen, rules), all_pods
         return before, counted & all_pods
@@ -151,7 +162,7 @@ def _step(
         return before, all_pods
     if any(evidence[uid] >= int(before.until) for uid in new):
         return _begun(before, seen, rules), all_pods
-    if rules.now >= before.until + rules.spec.max_backoff_seconds:
+    if rules.now >= before.until + rules.spec.max_backoff_seconds and not seen.refused:
         return HoldOff(*_key(before)), all_pods
     return before, counted & all_pods
 
@@ -183,6 +194,7 @@ class _Sorting(msgspec.Struct, frozen=True):
         due: dict[Key, HoldOff] = {}
         trials: dict[Key, str] = {}
         withheld: set[str] = set()
+        leaving: set[Key] = set()
         rechecks: list[float] = []
         for held in kept:
             key = _key(held)
@@ -194,11 +206,17 @@ class _Sorting(msgspec.Struct, frozen=True):
                 blocking[key] = held
             else:
                 due[key] = held
+            if self.observed[key].refused:
+                rechecks.append(held.since + REFUSED_SECONDS)
+                if now >= held.since + REFUSED_SECONDS:
+                    leaving.add(key)
             if (keeps := self._keeps_admission_closed(held)) is not None:
                 withheld.add(held.provider)
                 rechecks.append(keeps)
         recheck_at = soonest(now, rechecks)
-        return HoldOffs(tuple(kept), failed_pods, blocking, due, trials, frozenset(withheld), recheck_at)
+        return HoldOffs(
+            tuple(kept), failed_pods, blocking, due, trials, frozenset(withheld), frozenset(leaving), recheck_at
+        )
 
     def _trial(self, held: HoldOff) -> tuple[float, str] | None:
         """Return until when a pod is being tried, at most, and its uid. Its trial must not keep all others away."""
