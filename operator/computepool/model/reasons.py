@@ -345,8 +345,8 @@ class Reason(StrEnum):
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
         "At least three pods of the workload have failed in a row on the provider, and more than are ready there; ten "
-        "in a row are always enough. Or a virtual kubelet there refuses a pod of the workload, and none of it is ready "
-        "there. Its next pods are not sent there until a back-off is over, and refused pods leave for another "
+        "in a row are always enough. Or a virtual kubelet there refuses a pod of the workload, which stays pending. "
+        "Its next pods are not sent there until a back-off is over, and refused pods leave for another "
         "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."

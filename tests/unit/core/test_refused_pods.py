@@ -65,6 +65,19 @@ def test_refused_pods_leave_for_another_provider_and_others_stay(policy: str, co
     assert {done.move.reason for done in story.site.operator.moved} == {Reason.WORKLOAD_BACK_OFF}
 
 
+def test_a_refused_pod_leaves_although_others_of_its_workload_run_well_there() -> None:
+    story = _VirtualNode()
+    story.refusing.clear()
+    owner = story.refused(4)
+    story.run(owner, 30)
+    assert story.places(owner) == {"nebius": 4}
+    story.refusing.append("nebius")
+    story.site.cluster.delete_pod(story.pods(owner)[0].uid)
+    story.run(owner, 120)
+    assert story.places(owner) == {"nebius": 3, "crusoe": 1}
+    assert story.moved() == {owner: 1}
+
+
 def test_pods_stay_that_the_virtual_kubelet_accepts_after_a_while() -> None:
     story = _VirtualNode()
     owner = story.refused(4)

@@ -3,8 +3,8 @@
 Other pods are sent to the provider as before. There are two kinds:
 - A workload: several of its pods in a row failed there at once, whoever is at fault. Where few failed, they must
   outnumber the pods of it that are ready there: otherwise the fault is probably a node's. All of its next pods go
-  elsewhere. A virtual kubelet may refuse a pod and leave it pending, so that no next pod comes. If none of the workload
-  is ready there, one such pod is enough, and these pods leave (`decide/move/failover.py`).
+  elsewhere. A virtual kubelet may refuse a pod and leave it pending, so that no next pod comes. One such pod is enough.
+  These pods leave (`decide/move/failover.py`), and the hold-off lasts at least until then.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, no pod of that shape is sent.
@@ -150,9 +150,8 @@ def _step(
     fresh = {uid for uid, at in evidence.items() if at >= seen.latest or (not seen.workload and not seen.place)}
     new, all_pods = fresh - counted, frozenset(evidence)
     if not before.failures:
-        enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if seen.workload else 1
-        if seen.refused and not seen.good:
-            enough = 1
+        in_a_row = seen.workload and not seen.refused
+        enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if in_a_row else 1
         if seen.ours and len(new) >= enough:
             return _begun(before, seen, rules), all_pods
         return before, counted & all_pods
@@ -169,7 +168,7 @@ def _step(
 
 def _is_over(held: HoldOff, seen: Seen, now: float) -> bool:
     proved = now >= held.until and seen.latest >= int(held.until)
-    return proved or seen.good > held.running or not seen.ours
+    return ((proved or seen.good > held.running) and not seen.refused) or not seen.ours
 
 
 def _begun(before: HoldOff, seen: Seen, rules: _Rules) -> HoldOff:
