@@ -23,7 +23,7 @@ from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, Mode
 from computepool.model.cluster import Pod
-from computepool.model.moves import MoveKind
+from computepool.model.moves import MoveKind, Outcome
 from computepool.model.reasons import Reason
 
 CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
@@ -169,6 +169,8 @@ def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
     for move in checked.plan.moves:
         source = context.assessment.supply(move.source)
         unhealthy = source is not None and move.pod.node in source.unhealthy
+        if move.reason is Reason.WORKLOAD_BACK_OFF and move.pod.refused:
+            continue
         match move.kind:
             case MoveKind.FAILOVER if not unhealthy and (source is None or source.breaker.closed):
                 yield Breach(4, f"{_name(move.pod)} leaves node {move.pod.node}, but node and provider are healthy")
@@ -221,7 +223,7 @@ def _after_good_ends_nearby(checked: _Checked) -> Iterable[Breach]:
         owners = failed.setdefault(moved.pod.namespace, {})
         if moved.by_choice and moved.ended_well:
             owners.clear()
-        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing:
+        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing and moved.outcome is not Outcome.LOST:
             owners[moved.pod.owner] = moved.at
     for move in (move for move in chosen if move.pod.owner not in well):
         lately = failed.get(move.pod.namespace, {})

@@ -11,8 +11,9 @@ machine, because an answer of the API server may come before or after the matchi
 
 `Outcome`, driven by `observe` (observe/moves.py): how the pod and its replacement are seen.
 
-    Runs -> Left -> Replaced -> Ready
+    Runs -> Left -> Replaced -> Ready <-> Unready -> Lost
                 \-> Returned, LandedElsewhere, NotReplaced
+    Only moves by choice become Unready and Lost: they are watched on, because a program may crash long after it starts.
     A replacement that comes after the move was given up still counts: NotReplaced -> Replaced ...
 
 A move is by choice (a failback, a reschedule, or a drain of a provider that works) or forced. What came of a move
@@ -35,6 +36,8 @@ KEPT_SECONDS: Final = 300.0
 """Moves are remembered at least this long, however short the dwell: limits count moves under way."""
 FOLLOWED_SECONDS: Final = 86_400.0
 """A move whose replacement is not Ready is remembered at most this long: the next move by choice of its owner waits."""
+WATCHED_SECONDS: Final = 3_600.0
+"""A move by choice is remembered at least this long: its replacement may stop to be Ready long after it started."""
 PENDING_SECONDS: Final = 120.0
 """After its pod was let go, a move counts as under way for this long while its replacement is not bound. A move to a
 provider that still has to make a node may take longer (`PodMove.room_seconds`)."""
@@ -97,6 +100,10 @@ class Outcome(StrEnum):
     """The replacement is bound on the target provider."""
     READY = "Ready"
     """The replacement is Ready there."""
+    UNREADY = "Unready"
+    """The replacement was Ready there, and is not Ready any more."""
+    LOST = "Lost"
+    """The replacement was Ready there, and is gone: it was not Ready any more, or left because of a fault."""
     RETURNED = "Returned"
     """The replacement is bound on the provider that the pod left."""
     ELSEWHERE = "LandedElsewhere"
@@ -118,8 +125,10 @@ class OutcomeEvent(StrEnum):
     """The replacement is bound on another provider."""
     BECOME_READY = "become ready"
     """The replacement is Ready."""
+    BREAK = "break"
+    """The replacement is not Ready any more."""
     LOSE = "lose"
-    """The replacement is gone before it was Ready."""
+    """The replacement is gone, and was not Ready at the end or was moved because of a fault."""
     GIVE_UP = "give up"
     """PENDING_SECONDS are over since the pod was to end, or the pod has no owner."""
 
@@ -146,6 +155,10 @@ OUTCOMES: Final[Mapping[tuple[Outcome, OutcomeEvent], Outcome]] = {
     (Outcome.REPLACED, OutcomeEvent.BECOME_READY): Outcome.READY,
     # Its owner makes another one.
     (Outcome.REPLACED, OutcomeEvent.LOSE): Outcome.LEFT,
+    (Outcome.READY, OutcomeEvent.BREAK): Outcome.UNREADY,
+    (Outcome.UNREADY, OutcomeEvent.BECOME_READY): Outcome.READY,
+    (Outcome.READY, OutcomeEvent.LOSE): Outcome.LOST,
+    (Outcome.UNREADY, OutcomeEvent.LOSE): Outcome.LOST,
     # The replacement came late.
     (Outcome.NOT_REPLACED, OutcomeEvent.BIND): Outcome.REPLACED,
     (Outcome.NOT_REPLACED, OutcomeEvent.BIND_BACK): Outcome.RETURNED,
@@ -156,12 +169,12 @@ ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
 OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
 """Outcomes of moves whose replacement is not bound yet."""
 TOLD: Final = (Outcome.REPLACED, Outcome.ELSEWHERE, Outcome.RETURNED, Outcome.NOT_REPLACED)
-"""Outcomes that show where the replacement went. Ready only follows Replaced."""
+"""Outcomes that show where the replacement went. Ready, Unready and Lost only follow Replaced."""
 UNREPLACED: Final = frozenset({Outcome.LEFT, Outcome.NOT_REPLACED})
 """Outcomes of moves for which a replacement is looked for."""
-STARTING: Final = frozenset({Outcome.RUNS, Outcome.LEFT, Outcome.REPLACED})
+STARTING: Final = frozenset({Outcome.RUNS, Outcome.LEFT, Outcome.REPLACED, Outcome.UNREADY})
 """Outcomes of moves whose replacement may still become Ready where it was meant to run."""
-NOTHING: Final = frozenset({Outcome.RETURNED, Outcome.ELSEWHERE, Outcome.NOT_REPLACED})
+NOTHING: Final = frozenset({Outcome.RETURNED, Outcome.ELSEWHERE, Outcome.NOT_REPLACED, Outcome.LOST})
 """Outcomes of moves by choice that came to nothing."""
 
 
@@ -193,7 +206,7 @@ class PodMove(msgspec.Struct, frozen=True):
     landed: str = ""
     """The provider on which the replacement is bound; empty: none of the pool's, or not known."""
     ready_at: float = 0.0
-    """Since when the replacement is Ready where it was meant to run; 0 until it is."""
+    """Since when the replacement is Ready where it was meant to run; 0 until it is. Unready: since when it was."""
     earlier: "PodMove | None" = None
     """The pod's earlier move, before it was decided again."""
     room_seconds: float = 0.0
@@ -262,12 +275,12 @@ class PodMove(msgspec.Struct, frozen=True):
 
     @property
     def came_to_nothing(self) -> bool:
-        """Whether it is a move by choice, and the pod's replacement is not where it was meant to be."""
+        """Whether it is a move by choice, and the pod's replacement is not where it was meant to be, or was lost."""
         return self.by_choice and self.let_go and self.outcome in NOTHING
 
     @property
     def ended_well(self) -> bool:
-        """Whether the replacement has become Ready where it was meant to run."""
+        """Whether the replacement has become Ready where it was meant to run, and is Ready as far as is seen."""
         return self.let_go and self.outcome is Outcome.READY
 
     @property
@@ -289,7 +302,7 @@ class PodMove(msgspec.Struct, frozen=True):
             return False
         awaited = self.by_choice or self.room_seconds > 0.0 or bool(self.replacement)
         late = self.outcome is Outcome.NOT_REPLACED and awaited
-        return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED)
+        return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED, Outcome.UNREADY)
 
     @property
     def has_waiting_replacement(self) -> bool:

@@ -213,18 +213,18 @@ class Reason(StrEnum):
     MOVE_FAILED = (
         "MoveFailed",
         "The last move of a pod of the same owner came to nothing, or its end is not known: its replacement was not "
-        "bound in time, or is bound on another provider than meant. Or the last moves of several "
-        "owners in the pod's namespace came to nothing. The pods stay, each time for twice as long. Check why "
+        "bound in time, is bound on another provider than meant, or failed there and left again. Or the last moves of "
+        "several owners in the pod's namespace came to nothing. The pods stay, each time for twice as long. Check why "
         "the replacements could not run there (such as a quota of the namespace), or annotate the pod template with "
         'computepool.io/movable: "false".',
     )
     AWAITS_REPLACEMENT = (
         "AwaitsReplacement",
-        "An earlier move of a pod of the same owner is not over: its replacement is missing, or has not been Ready "
-        "for health.breaker.proveSeconds on the provider that was meant. Until then no other pod of the owner moves "
-        "by choice. Or several owners in the pod's namespace have such a move, and no move there has ended well yet: "
-        "pods of other owners there wait too. A Ready pod with constraints that ComputePool does not model also "
-        "leaves a failing node or provider only after the replacement of the pod before it is bound.",
+        "An earlier move of a pod of the same owner is not over: its replacement is missing, is not Ready any more, or "
+        "has not been Ready for health.breaker.proveSeconds on the provider that was meant. Until then no other pod of "
+        "the owner moves by choice. Or several owners in the pod's namespace have such a move, and no move there has "
+        "ended well yet: pods of other owners there wait too. A Ready pod with constraints that ComputePool does not "
+        "model also leaves a failing node or provider only after the replacement of the pod before it is bound.",
     )
     QUARANTINE_PENDING = "QuarantinePending", "The pod is moved once the operator sees the taint on the pod's node."
     AWAITING_VERDICT = (
@@ -351,8 +351,9 @@ class Reason(StrEnum):
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
         "At least three pods of the workload have failed in a row on the provider, and more than are ready there; ten "
-        "in a row are always enough. Its next pods are not sent there until a back-off is over. Look at the failed "
-        "pods: the fault is the workload's or the provider's.",
+        "in a row are always enough. Or a virtual kubelet there refuses a pod of the workload, which stays pending. "
+        "Its next pods are not sent there until a back-off is over, and refused pods leave for another "
+        "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

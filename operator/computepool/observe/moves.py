@@ -12,7 +12,15 @@ from typing import Final
 import msgspec
 
 from computepool.model.cluster import Pod
-from computepool.model.moves import FOLLOWED_SECONDS, KEPT_SECONDS, Outcome, OutcomeEvent, PodMove, RequestEvent
+from computepool.model.moves import (
+    FOLLOWED_SECONDS,
+    KEPT_SECONDS,
+    WATCHED_SECONDS,
+    Outcome,
+    OutcomeEvent,
+    PodMove,
+    RequestEvent,
+)
 from computepool.observe.replacements import ProviderOf, follow
 
 REMEMBERED: Final = 10_000
@@ -159,11 +167,11 @@ class Moves:
 
     def prune(self, pool: str, dwell: float) -> None:
         """Forget a pool's moves that are older than `dwell` seconds, or whose end is not seen for a day."""
-        before = self._wall() - max(KEPT_SECONDS, dwell)
-        long_before = min(before, self._wall() - FOLLOWED_SECONDS)
-        moves = self._by_pool.get(pool, {}).values()
-        for move in [move for move in moves if _is_over(move, long_before if move.is_followed else before)]:
-            self._forget(pool, move)
+        now = self._wall()
+        for move in list(self._by_pool.get(pool, {}).values()):
+            kept = FOLLOWED_SECONDS if move.is_followed else WATCHED_SECONDS if move.by_choice else KEPT_SECONDS
+            if _is_over(move, now - max(kept, dwell)):
+                self._forget(pool, move)
 
     # --- inside
 

@@ -5,7 +5,7 @@ move is matched with the first pod that appeared since its pod left, and so on. 
 time has whole seconds, by another clock, and the API server's answer may come long after the replacement.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -28,7 +28,7 @@ def follow(
     `pods` gives the pool's pods, bound and waiting; `pod_of` finds a pod by uid; `now` is in seconds since the epoch.
     """
     moved = {move.pod.uid: move for move in moves}
-    after = [_seen(move, moved.keys(), pod_of, now) for move in moves]
+    after = [_seen(move, moved, pod_of, now) for move in moves]
     replacements = _matched(after, pods) if any(map(_awaits, after)) else {}
     return [
         _replaced(move, replacements[move.pod.uid], moved, provider_of, now)
@@ -38,7 +38,7 @@ def follow(
     ]
 
 
-def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
+def _seen(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
     """Note that the pod has left, and what became of the replacement that is known."""
     if move.outcome is Outcome.RUNS:
         pod = pod_of(move.pod.uid)
@@ -47,6 +47,8 @@ def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | Non
         move = move.on_outcome(OutcomeEvent.LEAVE)
     if move.outcome is Outcome.LEFT:
         return _ending(move, pod_of(move.pod.uid), now)
+    if move.outcome in (Outcome.READY, Outcome.UNREADY):
+        return _watched(move, moved, pod_of, now) if move.by_choice else move
     if move.outcome is not Outcome.REPLACED:
         return move
     replacement = pod_of(move.replacement)
@@ -54,6 +56,19 @@ def _seen(move: PodMove, moved: Iterable[str], pod_of: Callable[[str], Pod | Non
         return _ready(move, replacement, now) if replacement.ready else move
     # A replacement that was moved on has still replaced the pod.
     return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="")
+
+
+def _watched(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
+    """Note whether the replacement that has become Ready is Ready still. A pod that terminates tells nothing."""
+    replacement = pod_of(move.replacement)
+    if replacement is None:
+        next_move = moved.get(move.replacement)
+        if move.outcome is Outcome.UNREADY or (next_move is not None and not next_move.by_choice):
+            return move.on_outcome(OutcomeEvent.LOSE)
+        return move
+    if replacement.deleting is not None or replacement.ready is (move.outcome is Outcome.READY):
+        return move
+    return _ready(move, replacement, now) if replacement.ready else move.on_outcome(OutcomeEvent.BREAK)
 
 
 def _ending(move: PodMove, pod: Pod | None, now: float) -> PodMove:

@@ -36,5 +36,6 @@ class MoveOutcomes:
 
 
 def outcome_of(move: PodMove) -> Outcome:
-    """Return the outcome as it is told: a replacement that is Ready has been told as bound."""
-    return Outcome.REPLACED if move.outcome is Outcome.READY else move.outcome
+    """Return the outcome as it is told: a replacement that was Ready has been told as bound."""
+    was_ready = move.outcome in (Outcome.READY, Outcome.UNREADY, Outcome.LOST)
+    return Outcome.REPLACED if was_ready else move.outcome

@@ -98,7 +98,7 @@ class Cluster:
         )
 
     def make_pods_ready(self) -> None:
-        """Make the pods Ready that have started for long enough, on nodes that answer."""
+        """Make the pods Ready that have started for long enough and do not fail, on nodes that answer."""
         for pod in self._starting():
             if (pod.started or 0.0) + self.start_seconds <= self._clock.now:
                 self.update_pod(pod.uid, ready=True, has_run=True)
@@ -108,7 +108,7 @@ class Cluster:
         return min(((pod.started or 0.0) + self.start_seconds for pod in self._starting()), default=None)
 
     def _starting(self) -> list[Pod]:
-        started = (pod for pod in self.pods.values() if pod.started is not None and not pod.ready)
+        started = (pod for pod in self.pods.values() if pod.started is not None and not pod.ready and not pod.failing)
         return [pod for pod in started if pod.deleting is None and self.is_answering(pod)]
 
     def evict_pod(self, uid: str) -> bool:

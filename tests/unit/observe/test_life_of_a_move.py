@@ -30,8 +30,8 @@ from tests.builders import NOW, POOL, pod
 from tests.unit.observe.storing import Clock, changed
 
 TARGET, OTHER = "crusoe", "aws"
-FINAL = (Outcome.READY, Outcome.RETURNED, Outcome.ELSEWHERE)
-"""A replacement that comes late still counts, so NotReplaced is not among them."""
+FINAL = (Outcome.LOST, Outcome.RETURNED, Outcome.ELSEWHERE)
+"""A replacement that comes late still counts, so NotReplaced is not among them. Ready is final for forced moves."""
 
 
 # -- the tables
@@ -209,6 +209,13 @@ class Life(RuleBasedStateMachine):
             chosen = data.draw(st.sampled_from(bound))
             self.pods[chosen.uid] = changed(chosen, ready=True)
 
+    @rule(data=st.data())
+    def break_down(self, data: st.DataObject) -> None:
+        ready = [one for one in self.pods.values() if one.ready and one.deleting is None]
+        if ready:
+            chosen = data.draw(st.sampled_from(ready))
+            self.pods[chosen.uid] = changed(chosen, ready=False)
+
     @rule(seconds=st.sampled_from((0.4, 20.0, 119.0, 121.0)))
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -254,10 +261,16 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def a_story_that_has_ended_stays_as_it_is(self) -> None:
-        moves = {move.pod.uid: move.outcome for move in self.look()}
+        moves = {move.pod.uid: move for move in self.look()}
         for uid, outcome in self.ended.items():
-            assert moves.get(uid, outcome) is outcome
-        self.ended.update({uid: outcome for uid, outcome in moves.items() if outcome in FINAL})
+            assert uid not in moves or moves[uid].outcome is outcome
+        self.ended.update(
+            {
+                uid: move.outcome
+                for uid, move in moves.items()
+                if move.outcome in FINAL or (move.outcome is Outcome.READY and not move.by_choice)
+            }
+        )
 
 
 Life.TestCase.settings = settings(max_examples=200, stateful_step_count=50)

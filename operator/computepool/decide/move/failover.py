@@ -10,6 +10,9 @@ leave a flapping node whenever its fault is present and confirmed.
 A black hole is a fault for new pods only. Pods that run there stay, ready or not, also if so many nodes are black holes
 that the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
+A virtual kubelet may refuse a pod and leave it pending for good, beside pods that it runs well. Such a pod never ran.
+It leaves for another provider once its workload is held off this provider, so that its replacement does not come back.
+
 A ready pod with constraints that fit does not model leaves only after the replacement of the pod before it is bound,
 unless its node is dead: such constraints may hold for the pods of one owner together.
 
@@ -26,7 +29,7 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.health.faults import DARK_FAULTS, DEVICE_FAULTS
 from computepool.decide.account.capacity_account import LAST_RESORT
 from computepool.decide.move.eligibility import may_fail_for_good
-from computepool.decide.move.planner import MoveCandidate, MovePlanner, in_turn
+from computepool.decide.move.planner import MoveCandidate, MovePlanner, Rejected, in_turn
 from computepool.decide.quarantine import may_take_pods
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState, LostPods, Mode, RunningPods
 from computepool.model.cluster import Node, NodeInfo, Pod
@@ -54,8 +57,19 @@ def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -
 
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
-    troubled = _troubled(planner.context.assessment)
-    candidates = in_turn(found for supply, infos in troubled for found in planner.candidates(supply, infos))
+    assessment = planner.context.assessment
+    troubled, refusing = _troubled(assessment), _refusing(assessment)
+    candidates = in_turn(
+        [
+            *(found for supply, infos in troubled for found in planner.candidates(supply, infos)),
+            *(
+                found
+                for supply, infos in refusing
+                for found in planner.candidates(supply, infos)
+                if _is_refused(assessment, supply, found.pod)
+            ),
+        ]
+    )
     # A planned drain can wait: the other pods come first within the limits.
     for candidate in sorted(
         candidates,
@@ -66,7 +80,7 @@ def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
 
 def troubled_infos(assessment: Assessment) -> Iterable[NodeInfo]:
     """Yield the nodes whose pods should leave."""
-    for _, infos in _troubled(assessment):
+    for _, infos in (*_troubled(assessment), *_refusing(assessment)):
         yield from infos
 
 
@@ -82,7 +96,7 @@ def gives_up(supply: Supply) -> bool:
 def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
     """Say whether a bound pod should leave now, because of its node or of its provider."""
     fault = _fault_of(assessment, supply, pod.node)
-    if _drives_out(fault, pod):
+    if _drives_out(fault, pod) or _is_refused(assessment, supply, pod):
         return True
     if not gives_up(supply):
         return False
@@ -107,6 +121,13 @@ def _is_drained(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     return candidate.supply.provider.drain and not _drives_out(_fault_on(planner, candidate), candidate.pod)
 
 
+def _leaves_refused(planner: MovePlanner, candidate: MoveCandidate) -> bool:
+    """Say whether the pod leaves only because its node refuses it."""
+    assessment, supply, pod = planner.context.assessment, candidate.supply, candidate.pod
+    others = gives_up(supply) or _drives_out(_fault_on(planner, candidate), pod)
+    return not others and _is_refused(assessment, supply, pod)
+
+
 def _fault_on(planner: MovePlanner, candidate: MoveCandidate) -> NodeFault | None:
     return _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
 
@@ -123,6 +144,27 @@ def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]
         elif supply.unhealthy:
             found.append((supply, tuple(info for info in supply.nodes if info.node.name in supply.unhealthy)))
     return found
+
+
+def _refusing(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]]]:
+    """Return the nodes beside the troubled nodes that refuse pods which leave for that."""
+    if not assessment.breakers.hold_offs.leaving:
+        return []
+    found = []
+    for supply in assessment.supplies[1:]:
+        infos = () if gives_up(supply) else supply.nodes
+        refusing = [
+            info
+            for info in infos
+            if info.node.name not in supply.unhealthy and any(_is_refused(assessment, supply, pod) for pod in info.pods)
+        ]
+        if refusing:
+            found.append((supply, tuple(refusing)))
+    return found
+
+
+def _is_refused(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
+    return assessment.breakers.hold_offs.is_leaving(pod, supply.provider.name)
 
 
 def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> None:
@@ -142,29 +184,41 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.AWAITS_REPLACEMENT)
         return
-    drain = _is_drained(planner, candidate)
-    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not dead):
+    drain, refused = _is_drained(planner, candidate), _leaves_refused(planner, candidate)
+    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (dead or refused)):
         return
-    target, room_seconds = planner.reserve_target(candidate, planner.targets), 0.0
-    if dead and not isinstance(target, Provider):
-        target = planner.reserve_target(candidate, planner.targets, LAST_RESORT)
+    target, room_seconds = _reserve(planner, candidate, dead=dead, refused=refused)
     if not isinstance(target, Provider):
-        # A pod on a dead node loses nothing. A pod that runs waits until the provider has made the node before.
-        target = planner.reserve_new_node(candidate, target, in_turn=not dead)
-        if not isinstance(target, Provider):
-            planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
-            return
-        room_seconds = target.timeout
+        planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
+        return
     reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
-    reason = Reason.LOST_NODE if lost else reason
+    reason = Reason.LOST_NODE if lost else Reason.WORKLOAD_BACK_OFF if refused else reason
     flags = {"release": lost, "drain": drain}
     planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
+
+
+def _reserve(
+    planner: MovePlanner, candidate: MoveCandidate, *, dead: bool, refused: bool
+) -> tuple[Provider | Rejected, float]:
+    """Reserve a place for the pod; return its provider, or all rejections, and the seconds that a new node may take."""
+    own = candidate.supply.provider
+    targets = [target for target in planner.targets if not (refused and target is own)]
+    target = planner.reserve_target(candidate, targets)
+    if dead and not isinstance(target, Provider):
+        target = planner.reserve_target(candidate, targets, LAST_RESORT)
+    if isinstance(target, Provider):
+        return target, 0.0
+    # A pod on a dead node loses nothing. A pod that runs waits until the provider has made the node before.
+    target = planner.reserve_new_node(candidate, target, in_turn=not dead)
+    return target, target.timeout if isinstance(target, Provider) else 0.0
 
 
 def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
     """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
     context, supply, node = planner.context, candidate.supply, candidate.info.node
     policy = context.spec.failover.running_pods
+    if policy is not RunningPods.LEAVE and _leaves_refused(planner, candidate):
+        return None
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
         return Reason.LEFT_BY_POLICY

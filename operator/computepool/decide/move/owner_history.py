@@ -6,14 +6,15 @@ end well, or whose end is not known.
 - The first move by choice of an owner goes alone. So does every move of a pod with constraints that fit does not model.
   Once a move of the owner has ended well, a quarter of its pods may be under way.
 - A move is over once its replacement has been Ready for proveSeconds where it was meant to run: a program that crashes
-  may be Ready for a moment.
+  may be Ready for a moment. A replacement that is not Ready any more is under way again.
 - A quota, or a primary that starts no pods, keeps the pods of all owners in a namespace from running. So two owners of
   a namespace try first. Once a move there has ended well, a quarter of its pods may be under way. If the moves of two
   owners in a row came to nothing, all owners there wait like a single owner, and then go one by one. A single owner may
   fail by its own fault, and an owner that has moved well goes on.
-- A move by choice that came to nothing delays the next: its replacement was not bound in time, or is bound on another
-  provider than meant. The delay doubles each time. While pods of the owner are missing or not Ready since, they take
-  the places of moves under way. So do pods that are not Ready any more after a move that ended well.
+- A move by choice that came to nothing delays the next: its replacement was not bound in time, is bound on another
+  provider than meant, or had to leave again. The delay doubles each time, and so does the time for which the next
+  replacement proves itself, until one has run well for START_SECONDS. While pods of the owner are missing or not Ready
+  since, they take the places of moves under way. So do pods that are not Ready any more after a move that ended well.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
   does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
   waits the whole delay again: the last may have ended just before the restart.
@@ -194,16 +195,24 @@ class OwnerHistory:
         """
         if not move.ended_well:
             return False
-        until = move.ready_at + self._prove_seconds
+        until = move.ready_at + self._prove_seconds_of(key)
         if self._now < until:
             self._proved_at[key] = min(until, self._proved_at.get(key, until))
             return True
         return key not in self._moved_well and self._owned(move.pod.owner).not_ready(move.at) > 0
 
+    def _prove_seconds_of(self, key: str) -> float:
+        """Return for how long a replacement of the owner or in the namespace has to be Ready before others follow."""
+        move = self._unsettled.get(key)
+        return self._prove_seconds if move is None else min(START_SECONDS, self._prove_seconds * 2.0**move.times)
+
     def _read_namespace(self, namespace: str, moves: Iterable[PodMove]) -> None:
         """Read the moves by choice of all owners in a namespace."""
         ended: list[PodMove] = []
         for move in moves:
+            if move.outcome is Outcome.LOST:
+                # It ran there for a while, so the namespace keeps no pods from running.
+                continue
             if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
                 # It is replaced only after it has ended, which may take long.
                 continue
@@ -243,7 +252,13 @@ class OwnerHistory:
         """
         if last.ended_well:
             self._ended_well.add(key)
-            if not goes_on:
+            move = self._unsettled.get(key)
+            # A program may crash again and again, each time after it was Ready for a while.
+            counts_on = move is not None and move.times > 0 and self._now < last.ready_at + START_SECONDS
+            if move is not None and counts_on and not key.startswith(NAMESPACE_PREFIX):
+                self._unsettled[key] = msgspec.structs.replace(move, pods=0)
+                self._failed_at.pop(key, None)
+            elif not goes_on:
                 self._unsettled.pop(key, None)
             return
         self._moved_well.discard(key)

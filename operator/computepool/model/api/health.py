@@ -120,7 +120,8 @@ class BreakerSpec(ApiModel):
     """Longest time, in seconds, that the breaker stays open once nothing is wrong any more."""
     prove_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 15
     """Seconds that the first new pod on a half-open provider must be ready before the breaker closes. After a move by
-    choice, the replacement must be ready for as long before the next pods of its owner follow."""
+    choice, the replacement must be ready for as long before the next pods of its owner follow; for twice as long each
+    time that the owner's last move came to nothing."""
 
     @rule(
         field="maxBackoffSeconds",
