@@ -163,5 +163,5 @@ class Moving(RuleBasedStateMachine):
         self.fleet.check()
 
 
-Moving.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
+Moving.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 TestMoving = Moving.TestCase

@@ -180,5 +180,5 @@ class Interleaving(RuleBasedStateMachine):
         self.world.check()
 
 
-Interleaving.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
+Interleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestInterleaving = Interleaving.TestCase

@@ -273,5 +273,5 @@ class Life(RuleBasedStateMachine):
         )
 
 
-Life.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
+Life.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestLife = Life.TestCase
