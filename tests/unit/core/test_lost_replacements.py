@@ -172,3 +172,39 @@ def test_moves_that_came_to_nothing_count_on_until_a_replacement_has_run_well_fo
     plan = _after_failures(1, ready_for)
     assert plan.moves
     assert plan.state.recorded.unsettled["rs-1"].times == times
+
+
+def test_a_move_that_came_to_nothing_counts_once_although_a_later_replacement_flaps() -> None:
+    lost = msgspec.structs.replace(_ready_move(Outcome.LOST), pod=owned("lost", on="n1"), at=NOW - 900, replacement="x")
+    unsettled = {"rs-1": UnsettledMove(1, NOW - 101, 8)}
+    recorded = msgspec.structs.replace(CALM.recorded, unsettled=unsettled)
+    memory = msgspec.structs.replace(CALM.memory, failed_at={"rs-1": NOW - 800})
+    state = msgspec.structs.replace(CALM, recorded=recorded, memory=memory)
+    for outcome in (Outcome.READY, Outcome.UNREADY) * 3:
+        ready = outcome is Outcome.READY
+        new = msgspec.structs.replace(NEW, ready=ready, ready_since=NOW - 90 if ready else None)
+        state = home(new, *web(7), moves=(lost, _ready_move(outcome)), state=state).state
+        assert state.recorded.unsettled["rs-1"].times == 1
+
+
+@pytest.mark.parametrize("after", [600.0, 2400.0])
+def test_an_outage_at_home_some_time_after_the_failback_does_not_keep_a_namespace_away_for_hours(after: float) -> None:
+    failback = {"policy": "WhenStable", "minDwellSeconds": 60, "stableSeconds": 30}
+    of = pool(provider("aws"), provider("nebius"), failback=failback, failover={"runningPods": RunningPods.MOVE.value})
+    site = Simulation(of, [node("a0", 1), node("n1", 64)], NOW)
+    site.owners.create(PodTemplate(shape(1), movable=False, priority=9), 1)
+    site.settle()
+    for _ in range(6):
+        site.owners.create(PodTemplate(shape(1)), 1)
+    site.run(60)
+    site.cluster.add_node(node("a1", 64))
+    site.run(after)
+    assert not site.cluster.pods_on("nebius")
+    site.cluster.update_node("a1", ready="False")
+    for pod in site.cluster.pods_on("aws"):
+        site.cluster.update_pod(pod.uid, ready=False, ready_since=None)
+    site.run(300)
+    assert len(site.cluster.pods_on("nebius")) == 6
+    site.cluster.update_node("a1", ready="True")
+    site.run(1200)
+    assert not site.cluster.pods_on("nebius")

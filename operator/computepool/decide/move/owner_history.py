@@ -85,6 +85,8 @@ class OwnerHistory:
         self._moved_well = set(state.memory.moved_well)
         self._ended_well: set[str] = set()
         """Owners whose latest known move by choice has ended well."""
+        self._run_on: set[str] = set()
+        """The owners among them whose moves came to nothing before: their count goes on, and nothing delays them."""
         self._under_way: Counter[str] = Counter()
         """By owner: moves that this process knows and whose replacement is not Ready."""
         self._still_there: Counter[str] = Counter()
@@ -210,16 +212,14 @@ class OwnerHistory:
         """Read the moves by choice of all owners in a namespace."""
         ended: list[PodMove] = []
         for move in moves:
-            if move.outcome is Outcome.LOST:
-                # It ran there for a while, so the namespace keeps no pods from running.
-                continue
             if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
                 # It is replaced only after it has ended, which may take long.
                 continue
             starts = move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at)
             if starts or self._is_proving(move, namespace):
                 self._under_way[namespace] += 1
-            else:
+            elif move.outcome not in (Outcome.UNREADY, Outcome.LOST):
+                # A replacement that was Ready for a while shows that the namespace keeps no pods from running.
                 ended.append(move)
         if not ended:
             return
@@ -256,8 +256,9 @@ class OwnerHistory:
             # A program may crash again and again, each time after it was Ready for a while.
             counts_on = move is not None and move.times > 0 and self._now < last.ready_at + START_SECONDS
             if move is not None and counts_on and not key.startswith(NAMESPACE_PREFIX):
+                # When a move last came to nothing stays known: an earlier move must not count again.
                 self._unsettled[key] = msgspec.structs.replace(move, pods=0)
-                self._failed_at.pop(key, None)
+                self._run_on.add(key)
             elif not goes_on:
                 self._unsettled.pop(key, None)
             return
@@ -299,7 +300,7 @@ class OwnerHistory:
             if since is None or key in self._ended_well:
                 return None
             return since + _delay(1, constrained=constrained)
-        if since is None or since < move.at:
+        if since is None or since < move.at or key in self._run_on:
             # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
                 return None
