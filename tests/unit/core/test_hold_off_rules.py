@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.assess.breakers.not_bound import digest_of
@@ -303,6 +304,13 @@ def test_a_pod_whose_shape_is_held_off_goes_there_if_no_other_provider_takes_it(
 ) -> None:
     plan = look([*others, pod("web", owner="web")], pool_state(hold_offs=(held_shape(of=of),)))
     assert sent_to(plan) == ({"web": to} if to else {})
+
+
+@pytest.mark.parametrize("unused", [True, False], ids=["yields", "allows places"])
+def test_a_workload_that_failed_there_itself_stays_away_although_others_of_its_shape_may_go(unused: bool) -> None:
+    hold_offs = (msgspec.structs.replace(held_shape(), unused_place=unused), held_shape(of="web"))
+    plan = look([FULL_CRUSOE, pod("web", owner="web"), pod("job", owner="job")], pool_state(hold_offs=hold_offs))
+    assert sent_to(plan) == {"job": "nebius"}
 
 
 @pytest.mark.parametrize(("ready", "reason"), [("Unknown", Reason.NODE_UNKNOWN), ("False", Reason.NODE_NOT_READY)])

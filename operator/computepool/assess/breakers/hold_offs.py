@@ -86,13 +86,16 @@ class HoldOffs(msgspec.Struct, frozen=True):
         return pod.refused and not pod.runs and workload_key(provider, pod.owner) in self.leaving
 
     def keys_of(self, pod: Pod, provider: str) -> Sequence[Key]:
-        """Return the keys under which the pod may be held off the provider; none while there are no hold-offs."""
+        """Return the keys under which the pod may be held off the provider; none while there are no hold-offs.
+
+        The strictest come first: a hold-off of the whole shape may yield, or allow places.
+        """
         if not self.blocking and not self.due:
             return ()
         return (
             workload_key(provider, pod.owner),
-            shape_key(provider, pod.shape),
             shape_key(provider, pod.shape, pod.owner),
+            shape_key(provider, pod.shape),
         )
 
 
