@@ -152,6 +152,14 @@ class Pod(msgspec.Struct, frozen=True):
         return self.ready or (self.has_run and not self.failing)
 
     @property
+    def never_accepted(self) -> bool:
+        """Whether its virtual kubelet refuses it and it never ran.
+
+        A virtual kubelet also refuses a change of a pod that it runs, with the same reason.
+        """
+        return self.refused and not self.ready and not self.has_run
+
+    @property
     def belongs_to_node(self) -> bool:
         """Whether its owner made it for one node: it neither moves nor runs elsewhere."""
         return self.owner_kind in NODE_OWNERS

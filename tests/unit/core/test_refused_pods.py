@@ -114,3 +114,13 @@ def test_pods_that_every_standby_refuses_go_back_and_forth_less_and_less_often()
     story.run(owner, 3 * 3600, step=30.0)
     assert story.moved()[owner] <= 30
     assert story.moved()[story.llm] == 0
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_pod_that_runs_stays_although_its_virtual_kubelet_refuses_a_change_of_it(is_ready: bool) -> None:
+    story = _VirtualNode()
+    runs = story.pods(story.llm)[0]
+    story.site.cluster.update_pod(runs.uid, ready=is_ready, has_run=True, refused=True, failing=True)
+    story.site.run(1200)
+    assert story.places(story.llm) == {"nebius": 2}
+    assert not story.site.operator.state.recorded.hold_offs

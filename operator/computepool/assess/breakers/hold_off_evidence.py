@@ -33,7 +33,7 @@ class Seen:
         self.good = 0
         """How many are ready there (workload) or bound there (shape)."""
         self.refused = 0
-        """How many are bound there, refused by a virtual kubelet and left pending (workload)."""
+        """How many are bound there, refused by a virtual kubelet and left pending, and never ran (workload)."""
         self.latest = 0.0
         """When the latest of these came."""
         self.place = not self.workload and not is_of_shape(key[2])
@@ -143,7 +143,7 @@ class _Observer:
             if here is None or pod.deleting is not None:
                 continue
             came = came_at(pod, provider.name)
-            here.refused += pod.refused and here.workload
+            here.refused += pod.never_accepted and here.workload
             if pod.ready or not here.workload:
                 here.good += 1
                 here.latest = max(here.latest, came)

@@ -83,7 +83,7 @@ class HoldOffs(msgspec.Struct, frozen=True):
 
     def is_leaving(self, pod: Pod, provider: str) -> bool:
         """Say whether the pod, which is bound there, is refused and leaves: its replacement may run elsewhere."""
-        return pod.refused and not pod.runs and workload_key(provider, pod.owner) in self.leaving
+        return pod.never_accepted and workload_key(provider, pod.owner) in self.leaving
 
     def keys_of(self, pod: Pod, provider: str) -> Sequence[Key]:
         """Return the keys under which the pod may be held off the provider; none while there are no hold-offs.
