@@ -322,6 +322,15 @@ def test_a_pod_of_a_dead_node_leaves_in_spite_of_what_pods_of_others_showed(read
     assert moved_to(decided(seen, state)) == ({"runs": "nebius"} if ready == "Unknown" else {})
 
 
+def test_a_pod_of_a_dead_node_leaves_for_a_provider_that_makes_nodes_before_it_tries_an_unused_place() -> None:
+    of = pool(provider("aws"), provider("nebius"), provider("crusoe", on_demand=True))
+    nodes = [unhealthy_node("a1", ready="Unknown"), node("n1"), node("c1")]
+    faults = faults_of("a1", reason=Reason.NODE_UNKNOWN, since=NOW - 1000)
+    state = pool_state(SATURATED, node_faults=faults, unknown_since={"a1": NOW - 1000}, hold_offs=(held_shape(),))
+    plan = decided(snapshot(of, nodes, [owned("runs", on="a1", ready=True), FULL_CRUSOE]), state)
+    assert moved_to(plan) == {"runs": "crusoe"}
+
+
 def test_pods_of_different_schedulers_are_of_different_shapes() -> None:
     late = pod(
         "late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True, owner="job"

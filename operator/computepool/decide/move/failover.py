@@ -204,13 +204,14 @@ def _reserve(
     own = candidate.supply.provider
     targets = [target for target in planner.targets if not (refused and target is own)]
     target = planner.reserve_target(candidate, targets)
-    if dead and not isinstance(target, Provider):
-        target = planner.reserve_target(candidate, targets, LAST_RESORT)
     if isinstance(target, Provider):
         return target, 0.0
     # A pod on a dead node loses nothing. A pod that runs waits until the provider has made the node before.
     target = planner.reserve_new_node(candidate, target, in_turn=not dead)
-    return target, target.timeout if isinstance(target, Provider) else 0.0
+    if isinstance(target, Provider):
+        return target, target.timeout
+    last = planner.reserve_target(candidate, targets, LAST_RESORT) if dead else target
+    return (last if isinstance(last, Provider) else target), 0.0
 
 
 def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
