@@ -331,6 +331,14 @@ def test_a_pod_of_a_dead_node_leaves_for_a_provider_that_makes_nodes_before_it_t
     assert moved_to(plan) == {"runs": "crusoe"}
 
 
+@pytest.mark.parametrize(("length", "recorded"), [(36, True), (120, False)])
+def test_a_workload_whose_uid_does_not_fit_into_the_status_is_not_held_off(length: int, recorded: bool) -> None:
+    late = pod("late", sent=[("nebius", NOW - 70)], unschedulable=True, owner="u" * length)
+    watch = watch_of(late)
+    watch.see(70, NODES, [HOME, late])
+    assert bool(watch.state.recorded.hold_offs) is recorded
+
+
 def test_pods_of_different_schedulers_are_of_different_shapes() -> None:
     late = pod(
         "late", sent=[("nebius", NOW - 70)], shaped=shaped(1, scheduler="volcano"), unschedulable=True, owner="job"

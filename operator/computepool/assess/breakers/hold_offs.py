@@ -44,7 +44,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.providers import Members
 from computepool.assess.recheck_times import soonest
 from computepool.model.api import BreakerSpec
-from computepool.model.api.status import MAX_HOLD_OFFS
+from computepool.model.api.status import MAX_HOLD_OFFS, MAX_WORD
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -137,7 +137,8 @@ def hold_offs_of(
         held, counted = _step(known.get(key, HoldOff(*key)), counted, seen, evidence.get(key, {}), rules)
         if counted:
             failed_pods[key] = counted
-        if held.failures:
+        # The status has no place for a longer subject: some controllers give their objects uids of their own.
+        if held.failures and len(held.subject) <= MAX_WORD:
             kept.append(held)
     kept.sort(key=lambda held: (-held.since, _key(held)))
     del kept[MAX_HOLD_OFFS:]

@@ -12,7 +12,8 @@ from computepool.model.api.base import ApiModel, Count, Message, Name, Timestamp
 from computepool.model.api.selectors import SelectorRequirement
 from computepool.model.api.tolerations import TolerationSpec
 
-Word = Annotated[str, Field(min_length=1, max_length=128)]
+MAX_WORD = 128
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 Money = Annotated[str, Field(max_length=32)]
 MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
 """Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
