@@ -1,6 +1,6 @@
 """Names in pods' annotations that are no provider of the pool: each pod is told once while it waits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from computepool.model.api import ComputePool
@@ -13,21 +13,26 @@ NAMED: Final = 3
 """How many of the names a text has."""
 MAX_NAME: Final = 63
 """Characters of each name: no provider's name is longer."""
+NEW: Final = 100
+"""How many pods a pass tells, so that thousands of them push no other event out of the queue."""
 
 
 def unknown_providers(pod: Pod, pool: ComputePool) -> str:
     """Return the names in the pod's allow-list that are no provider of the pool, for people; empty without any."""
-    if not pod.allowed:
-        return ""
-    known = {provider.name for provider in pool.spec.providers}
-    names = dict.fromkeys(name for name in pod.allowed if name not in known)
-    return listed([repr(cut(name, MAX_NAME)) for name in names], NAMED)
+    return _unknown_in(pod.allowed or (), frozenset(provider.name for provider in pool.spec.providers))
 
 
 def waiting_with_unknown_providers(snapshot: Snapshot) -> Sequence[tuple[Pod, str]]:
     """Return the pool's waiting pods whose allow-lists have unknown names, and the names."""
-    found = ((pod, unknown_providers(pod, snapshot.pool)) for pod in snapshot.waiting if pod.allowed)
-    return [(pod, names) for pod, names in found if names]
+    known = frozenset(provider.name for provider in snapshot.pool.spec.providers)
+    # Thousands of pods of one workload have the same list.
+    lists = {allowed: _unknown_in(allowed, known) for allowed in {pod.allowed for pod in snapshot.waiting} if allowed}
+    return [(pod, names) for pod in snapshot.waiting if pod.allowed and (names := lists[pod.allowed])]
+
+
+def _unknown_in(allowed: Sequence[str], known: Container[str]) -> str:
+    names = dict.fromkeys(name for name in allowed if name not in known)
+    return listed([repr(cut(name, MAX_NAME)) for name in names], NAMED)
 
 
 class UnknownProviders:
@@ -39,11 +44,12 @@ class UnknownProviders:
         """By pool: uids of pods."""
 
     def news(self, snapshot: Snapshot) -> Iterable[tuple[Pod, str]]:
-        """Return the pods that were not told yet, and the unknown names of each."""
+        """Return the next pods that were not told yet, `NEW` at most, and the unknown names of each."""
         found = waiting_with_unknown_providers(snapshot)
         told = self._told.get(snapshot.pool.name, frozenset())
-        self._told[snapshot.pool.name] = frozenset(pod.uid for pod, _ in found)
-        return [(pod, names) for pod, names in found if pod.uid not in told]
+        new = [(pod, names) for pod, names in found if pod.uid not in told][:NEW]
+        self._told[snapshot.pool.name] = told.intersection(pod.uid for pod, _ in found).union(pod.uid for pod, _ in new)
+        return new
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""

@@ -6,7 +6,7 @@ import pytest
 
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.report.unknown_providers import unknown_providers
+from computepool.report.unknown_providers import NEW, UnknownProviders, unknown_providers
 from tests.builders import node, pod, pool, snapshot
 from tests.unit.core.passes import decided, sent_to
 from tests.unit.report.passes import report_on, said
@@ -70,3 +70,11 @@ def test_each_waiting_pod_has_one_event() -> None:
     told.recorder.forget("inference")
     told.recorder.record_unknown_providers(snapshot(pool(), NODES, [HOME, first]))
     assert len(told.events) == 3
+
+
+def test_thousands_of_pods_are_told_a_hundred_in_each_pass_and_each_once() -> None:
+    pods = [listing("NEBIUS", name=f"p{index}") for index in range(2 * NEW + 1)]
+    unknown, seen = UnknownProviders(), snapshot(pool(), NODES, pods)
+    told = [[pod.uid for pod, _ in unknown.news(seen)] for _ in range(4)]
+    assert [len(uids) for uids in told] == [NEW, NEW, 1, 0]
+    assert {uid for uids in told for uid in uids} == {pod.uid for pod in pods}
