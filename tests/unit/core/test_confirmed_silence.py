@@ -10,8 +10,9 @@ import pytest
 from computepool.assess.health.providers import LIVE_SECONDS, SAMPLE
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState
+from computepool.model.taints import Taint
 from tests.builders import NOW, changed, node, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import half_open, opened
+from tests.unit.core.moving import half_open, opened, owned
 from tests.unit.core.passes import Decided, decided
 from tests.unit.core.watching import beating
 
@@ -76,6 +77,16 @@ def test_many_nodes_are_confirmed_by_a_sample() -> None:
     assert plan.leases_to_read == frozenset()
     assert not plan.state.breaker("nebius").closed
     assert len(seen(300, dict.fromkeys(sorted(asked)[1:], 29.0)).leases_to_read) == 1
+
+
+def test_a_node_that_an_autoscaler_takes_away_confirms_the_silence_of_no_other_node() -> None:
+    taken = node("n009", taints=[Taint("ToBeDeletedByClusterAutoscaler", "", "NoSchedule")])
+    nodes = [*map(node, OTHERS), *map(node, _names(2)), taken, node("c1"), node("c2")]
+    heard = {**beating(30, *OTHERS, "c1", "c2"), **beating(0, *_names(2), taken.name)}
+    left = owned("left", on=taken.name)
+    plan = decided(snapshot(pool(), nodes, [left], heartbeats=heard, read_live={}), None, NOW + 30)
+    assert set(plan.assessment.health.nodes) == {*_names(2), taken.name}
+    assert plan.leases_to_read == set(_names(2))
 
 
 def test_silence_that_makes_most_nodes_unhealthy_is_confirmed_too() -> None:

@@ -120,11 +120,12 @@ def provider_health(
     def verdict(faults: Mapping[str, NodeFault]) -> tuple[Reason | None, str]:
         return _verdict(counted, _without(faults, planned), missing, heartbeats, resource, spec)
 
-    # Where the control plane has lost a node too, no reading has to confirm that: it has read the Lease itself.
+    # Where the control plane has lost a node too, no reading has to confirm that: it has read the Lease itself. A node
+    # that ends as planned does not count in the verdict, and its Lease confirms no other node's silence.
     silent = {
         info.node.name
         for info in counted.unusual
-        if info.node.ready != "Unknown" and _is_silent(counting.get(info.node.name))
+        if info.node.ready != "Unknown" and info.node.name not in planned and _is_silent(counting.get(info.node.name))
     }
     failing, detail, to_read = _confirmed_verdict(verdict, counting, silent, heartbeats)
     troubled = verdict(at_present)[0] is not None
