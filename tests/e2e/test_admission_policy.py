@@ -300,7 +300,7 @@ def test_a_pool_that_is_gone_changes_no_pod_and_stops_none(pool: Pool) -> None:
 
 
 def test_only_tolerations_are_added_that_the_guard_would_let_the_operator_add(pool: Pool) -> None:
-    foreign = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}
+    foreign = {"key": "example.com/other", "operator": "Exists", "effect": "NoSchedule"}
     assert _added(POD, pool.open(foreign, NEBIUS)) == [NEBIUS]
 
 
