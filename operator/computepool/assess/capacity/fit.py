@@ -61,8 +61,9 @@ class Packer:
         self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys
-        self._kinds = {self._kind_of(info.node): info.node for info in supply.nodes}
-        self._kind = [self._kind_of(info.node) for info in self._infos]
+        kinds = {info.node.name: self._kind_of(info.node) for info in supply.nodes}
+        self._kinds = {kinds[info.node.name]: info.node for info in supply.nodes}
+        self._kind = [kinds[info.node.name] for info in self._infos]
         self._left: dict[int, dict[str, int]] = {}
         self._candidates: dict[tuple[int, bool], list[int]] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
@@ -226,10 +227,11 @@ class Packer:
         found = self._elsewhere.get(key)
         if found is None:
             tolerations = shape.tolerations + self.supply.provider.tolerations
+            nodes = range(len(self._infos))
             # The emptiest node first: it nearly always answers.
             found = self._elsewhere[key] = any(
                 _fits(shape, self._remainder(index)) and tolerated(self._infos[index].node.taints, tolerations)
-                for index in reversed(range(len(self._infos)))
+                for index in reversed(nodes[self._first_with_room(nodes, shape) :])
             )
         return found
 
