@@ -238,7 +238,7 @@ class Reconciler:
         self._reported[pool.name] = status
         self._recorder.record_status(pool, before, status)
         self._recorder.record_outcomes(pool, report.snapshot.moves)
-        self._recorder.record_unknown_providers(report.snapshot)
+        self._recorder.record_unknown_providers(report)
         recheck_at = self._recorder.record_nodes(report, self._wall())
         if recheck_at is not None:
             self._queue.add_by(pool.name, recheck_at)

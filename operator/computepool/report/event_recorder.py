@@ -19,7 +19,6 @@ from computepool.model.api import (
 from computepool.model.moves import Outcome, PodMove
 from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
-from computepool.model.snapshot import Snapshot
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.events import Event
 from computepool.report.formatting import Tally, full_stop, listed, pod_names
@@ -193,11 +192,12 @@ class EventRecorder:
             self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
         return recheck_at
 
-    def record_unknown_providers(self, snapshot: Snapshot) -> None:
+    def record_unknown_providers(self, report: PassReport) -> None:
         """Record waiting pods whose annotation has names that are no provider, each once."""
-        for pod, names in self._unknown_providers.news(snapshot):
+        pool = report.snapshot.pool
+        for pod, names in self._unknown_providers.news(pool.name, report.unknown_providers):
             reason = Reason.UNKNOWN_PROVIDER
-            note = f"{names}: {reason.help} The pool {snapshot.pool.name} has {_standbys(snapshot.pool)}."
+            note = f"{names}: {reason.help} The pool {pool.name} has {_standbys(pool)}."
             self._send(Event(pod_reference(pod), reason, "Burst", note, warning=True))
 
     def forget(self, pool: str) -> None:

@@ -1,6 +1,8 @@
 """One pass over a pool, as the reports see it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -10,6 +12,7 @@ from computepool.model.api import AdmissionMode
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
+from computepool.report.unknown_providers import waiting_with_unknown_providers
 
 
 class AdmissionGap(StrEnum):
@@ -54,8 +57,8 @@ class Gaps(msgspec.Struct, frozen=True):
     admission: AdmissionGap | None = None
 
 
-class PassReport(msgspec.Struct, frozen=True):
-    """The input and the outcome of one pass."""
+class PassReport(msgspec.Struct, frozen=True, dict=True):
+    """The input and the outcome of one pass. What several reports ask for is worked out once."""
 
     snapshot: Snapshot
     assessment: Assessment
@@ -72,10 +75,15 @@ class PassReport(msgspec.Struct, frozen=True):
     """Whether all moves of the plan were reported before. In mode Observe a move is decided again until its pod is
     gone."""
 
-    @property
+    @cached_property
     def pending(self) -> list[Pod]:
         """The pool's pods that wait for a node and that more than one node could take now."""
         return [pod for pod in self.snapshot.waiting if not (pod.gated or pod.node_bound or pod.deleting is not None)]
+
+    @cached_property
+    def unknown_providers(self) -> Sequence[tuple[Pod, str]]:
+        """The pool's waiting pods whose annotation has names that are no provider, and the names."""
+        return waiting_with_unknown_providers(self.snapshot)
 
     @property
     def gated(self) -> int:

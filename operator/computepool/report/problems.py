@@ -20,7 +20,6 @@ from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault
 from computepool.model.text import cut, rfc3339
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
-from computepool.report.unknown_providers import waiting_with_unknown_providers
 
 STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
@@ -84,7 +83,7 @@ def _failed_moves(report: PassReport) -> Problem | None:
 
 def _unknown_providers(report: PassReport) -> Problem | None:
     """Name waiting pods whose annotation has names that are no provider: a user's mistake does not degrade the pool."""
-    if not (found := waiting_with_unknown_providers(report.snapshot)):
+    if not (found := report.unknown_providers):
         return None
     pods = pod_names(pod for pod, _ in found)
     first = min(found, key=lambda entry: (entry[0].namespace, entry[0].name))[1]

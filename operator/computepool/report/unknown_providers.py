@@ -43,12 +43,14 @@ class UnknownProviders:
         self._told: dict[str, frozenset[str]] = {}
         """By pool: uids of pods."""
 
-    def news(self, snapshot: Snapshot) -> Iterable[tuple[Pod, str]]:
-        """Return the next pods that were not told yet, `NEW` at most, and the unknown names of each."""
-        found = waiting_with_unknown_providers(snapshot)
-        told = self._told.get(snapshot.pool.name, frozenset())
+    def news(self, pool: str, found: Sequence[tuple[Pod, str]]) -> Iterable[tuple[Pod, str]]:
+        """Return the next pods that were not told yet, `NEW` at most, and the unknown names of each.
+
+        `found`: by `waiting_with_unknown_providers`, of the pool of that name.
+        """
+        told = self._told.get(pool, frozenset())
         new = [(pod, names) for pod, names in found if pod.uid not in told][:NEW]
-        self._told[snapshot.pool.name] = told.intersection(pod.uid for pod, _ in found).union(pod.uid for pod, _ in new)
+        self._told[pool] = told.intersection(pod.uid for pod, _ in found).union(pod.uid for pod, _ in new)
         return new
 
     def forget(self, pool: str) -> None:

@@ -6,7 +6,12 @@ import pytest
 
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.report.unknown_providers import NEW, UnknownProviders, unknown_providers
+from computepool.report.unknown_providers import (
+    NEW,
+    UnknownProviders,
+    unknown_providers,
+    waiting_with_unknown_providers,
+)
 from tests.builders import node, pod, pool, snapshot
 from tests.unit.core.passes import decided, sent_to
 from tests.unit.report.passes import report_on, said
@@ -59,7 +64,7 @@ def test_each_waiting_pod_has_one_event() -> None:
     told = Recording()
     first, second = listing("NEBIUS", name="a"), listing("NEBIUS", name="b")
     for pods in ([first], [first], [first, second], [second, listing("nebius")]):
-        told.recorder.record_unknown_providers(snapshot(pool(), NODES, [HOME, *pods]))
+        told.recorder.record_unknown_providers(report_on(pool(), NODES, [HOME, *pods]))
     assert [(event.subject["name"], event.reason, event.warning) for event in told.events] == [
         ("a", Reason.UNKNOWN_PROVIDER, True),
         ("b", Reason.UNKNOWN_PROVIDER, True),
@@ -68,13 +73,13 @@ def test_each_waiting_pod_has_one_event() -> None:
         f"'NEBIUS': {Reason.UNKNOWN_PROVIDER.help} The pool inference has the standbys nebius, crusoe."
     )
     told.recorder.forget("inference")
-    told.recorder.record_unknown_providers(snapshot(pool(), NODES, [HOME, first]))
+    told.recorder.record_unknown_providers(report_on(pool(), NODES, [HOME, first]))
     assert len(told.events) == 3
 
 
 def test_thousands_of_pods_are_told_a_hundred_in_each_pass_and_each_once() -> None:
     pods = [listing("NEBIUS", name=f"p{index}") for index in range(2 * NEW + 1)]
-    unknown, seen = UnknownProviders(), snapshot(pool(), NODES, pods)
-    told = [[pod.uid for pod, _ in unknown.news(seen)] for _ in range(4)]
+    unknown, seen = UnknownProviders(), waiting_with_unknown_providers(snapshot(pool(), NODES, pods))
+    told = [[pod.uid for pod, _ in unknown.news("inference", seen)] for _ in range(4)]
     assert [len(uids) for uids in told] == [NEW, NEW, 1, 0]
     assert {uid for uids in told for uid in uids} == {pod.uid for pod in pods}
