@@ -98,10 +98,14 @@ class ResourceRequirements(Wire):
     requests: dict[str, str] | None = None
 
 
+class ContainerPort(Wire):
+    host_port: int = 0
+
+
 class Container(Wire):
     resources: ResourceRequirements | None = None
     restart_policy: str = ""
-    ports: list[dict[str, Any]] | None = None
+    ports: list[ContainerPort] | None = None
 
 
 class SelectorRequirement(Wire):

@@ -28,7 +28,7 @@ Resources = Mapping[str, int]
 Amounts = tuple[tuple[str, int], ...]
 
 
-class Shape(msgspec.Struct, frozen=True):
+class Shape(msgspec.Struct, frozen=True, gc=False):
     """Everything that decides where a pod fits. Equal shapes are decided once, so reflectors share them."""
 
     requests: Amounts
@@ -83,7 +83,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
-class Pod(msgspec.Struct, frozen=True):
+class Pod(msgspec.Struct, frozen=True, gc=False):
     """A pod, with the fields that decisions need."""
 
     uid: str
@@ -211,7 +211,7 @@ class Node(msgspec.Struct, frozen=True):
     @property
     def quarantined(self) -> bool:
         """Whether it carries the operator's taint against new pods."""
-        return any(taint.key == UNAVAILABLE_KEY for taint in self.taints)
+        return bool(self.taints) and any(taint.key == UNAVAILABLE_KEY for taint in self.taints)
 
     @property
     def quarantine(self) -> str | None:

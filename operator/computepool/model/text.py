@@ -1,6 +1,7 @@
 """Times and texts as the API server takes them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _ELLIPSIS = "…"
 
@@ -16,8 +17,12 @@ def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
     return time.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=1_024)
 def seconds_of(text: str | None) -> float | None:
-    """Return a time with its zone, such as `2026-11-23T05:00:00Z`, in seconds since the epoch; None for other text."""
+    """Return a time with its zone, such as `2026-11-23T05:00:00Z`, in seconds since the epoch; None for other text.
+
+    Cached, because many objects of one list have the same times, and equal numbers are shared then.
+    """
     try:
         time = datetime.fromisoformat(text.strip() if text else "")
         # In UTC, because times of the calendar's first and last day could not be written again otherwise.

@@ -4,7 +4,7 @@ Any user may write a selector with a hundred thousand parts, and a pass compares
 beyond the bounds here is not read. It counts as a constraint that fit does not model, and that is told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from computepool.kube import wire
@@ -20,50 +20,54 @@ NODE_AFFINITY: Final = "nodeAffinity"
 
 def node_selector_of(spec: wire.PodSpec) -> tuple[tuple[str, str], ...]:
     """Return the labels that the pod's node must have; none if there are too many to read."""
-    labels = spec.node_selector or {}
-    return () if len(labels) > MAX_REQUIREMENTS else tuple(sorted(labels.items()))
+    labels = spec.node_selector
+    return tuple(sorted(labels.items())) if labels and len(labels) <= MAX_REQUIREMENTS else ()
 
 
 def affinity_of(spec: wire.PodSpec) -> tuple[Term, ...] | None:
     """Return the terms of the required node affinity; None if there is none, or if it is too long to read."""
-    terms = _terms(spec)
+    terms = _terms(spec.affinity)
     if terms is None or _is_too_long(terms):
         return None
     return tuple(Term(_requirements(term.match_expressions), _requirements(term.match_fields)) for term in terms)
 
 
-def unmodelled_in(spec: wire.PodSpec) -> Iterable[str]:
-    """Yield the constraints that fit does not look at, by their field in the pod's spec."""
-    if len(spec.node_selector or ()) > MAX_REQUIREMENTS:
-        yield NODE_SELECTOR
-    if _is_too_long(_terms(spec) or ()):
-        yield NODE_AFFINITY
-    affinity = spec.affinity
-    for name, part in (
-        ("podAffinity", affinity and affinity.pod_affinity),
-        ("podAntiAffinity", affinity and affinity.pod_anti_affinity),
-    ):
-        if part and part.required_during_scheduling_ignored_during_execution:
-            yield name
-    if any(s.when_unsatisfiable == "DoNotSchedule" for s in spec.topology_spread_constraints or ()):
-        yield "topologySpreadConstraints"
-    if any(v.persistent_volume_claim or v.ephemeral for v in spec.volumes or ()):
-        yield "volumes"
-    if any("hostPort" in port for container in spec.containers for port in container.ports or ()):
-        yield "hostPorts"
+def unmodelled_in(spec: wire.PodSpec) -> tuple[str, ...]:
+    """Return the constraints that fit does not look at, by their field in the pod's spec."""
+    # Each pod of a list passes here, and most have none: a list comprehension costs half of a generator.
+    names = []
+    if spec.node_selector and len(spec.node_selector) > MAX_REQUIREMENTS:
+        names.append(NODE_SELECTOR)
+    if spec.affinity:
+        names += _unmodelled_affinity(spec.affinity)
+    if "DoNotSchedule" in [s.when_unsatisfiable for s in spec.topology_spread_constraints or ()]:
+        names.append("topologySpreadConstraints")
+    if [v for v in spec.volumes or () if v.persistent_volume_claim or v.ephemeral]:
+        names.append("volumes")
+    if [port for container in spec.containers for port in container.ports or () if port.host_port]:
+        names.append("hostPorts")
     if spec.resource_claims:
-        yield "resourceClaims"
+        names.append("resourceClaims")
+    return tuple(names)
 
 
 def unread_in(unmodelled: Sequence[str]) -> str:
     """Say which selectors of a pod are too long to read; empty if none is. `unmodelled`: its `unmodelled_in`."""
     names = [name for name in unmodelled if name in (NODE_SELECTOR, NODE_AFFINITY)]
+    if not names:
+        return ""
     bounds = f"more than {MAX_REQUIREMENTS} labels or expressions, or more than {MAX_VALUES} values"
-    return f"{' and '.join(names)}: {bounds}, so only the scheduler looks at it" if names else ""
+    return f"{' and '.join(names)}: {bounds}, so only the scheduler looks at it"
 
 
-def _terms(spec: wire.PodSpec) -> Sequence[wire.NodeSelectorTerm] | None:
-    node = spec.affinity.node_affinity if spec.affinity else None
+def _unmodelled_affinity(affinity: wire.Affinity) -> list[str]:
+    names = [NODE_AFFINITY] if _is_too_long(_terms(affinity) or ()) else []
+    pods = (("podAffinity", affinity.pod_affinity), ("podAntiAffinity", affinity.pod_anti_affinity))
+    return names + [name for name, part in pods if part and part.required_during_scheduling_ignored_during_execution]
+
+
+def _terms(affinity: wire.Affinity | None) -> Sequence[wire.NodeSelectorTerm] | None:
+    node = affinity.node_affinity if affinity else None
     required = node.required_during_scheduling_ignored_during_execution if node else None
     return None if required is None else required.node_selector_terms
 

@@ -107,7 +107,7 @@ class Records:
             refused=refused,
             ready_since=ready_since,
             has_run=ready or any_has_run(status.container_statuses) or any_has_run(status.init_container_statuses),
-            claimed=self._share(_claimed(status.extended_resource_claim_status)),
+            claimed=self._share(_claimed(claim)) if (claim := status.extended_resource_claim_status) else (),
         )
 
     def node(self, raw: bytes) -> Node:
@@ -143,9 +143,9 @@ class Records:
             node_selector=node_selector_of(spec),
             affinity=affinity_of(spec),
             tolerations=tuple(
-                Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()
+                [Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in spec.tolerations or ()]
             ),
-            unmodelled=tuple(unmodelled_in(spec)),
+            unmodelled=unmodelled_in(spec),
             scheduler="" if spec.scheduler_name == DEFAULT_SCHEDULER else spec.scheduler_name,
         )
         return self._share(shape)
@@ -153,7 +153,8 @@ class Records:
     def _mapping(self, values: dict[str, str] | None) -> Mapping[str, str]:
         if not values:
             return {}
-        return self._share_as(tuple(sorted(values.items())), values)
+        # The API server sorts the keys of its JSON.
+        return self._share_as(tuple(values.items()), values)
 
     def _amounts(self, values: dict[str, str] | None) -> Mapping[str, int]:
         if not values:
@@ -173,7 +174,8 @@ class Records:
 
 def inexact_pod(pod: Pod) -> str:
     """Say which requests of a pod are capped, and which of its selectors are not read; empty if all is exact."""
-    return "; ".join(filter(None, (_capped(pod.shape.requests), unread_in(pod.shape.unmodelled))))
+    capped, unread = _capped(pod.shape.requests), unread_in(pod.shape.unmodelled)
+    return f"{capped}; {unread}" if capped and unread else capped or unread
 
 
 def inexact_node(node: Node) -> str:
@@ -182,8 +184,8 @@ def inexact_node(node: Node) -> str:
 
 
 def _capped(amounts: Iterable[tuple[str, int]]) -> str:
-    names = [name for name, amount in amounts if amount >= MAX_AMOUNT]
-    return f"{', '.join(sorted(set(names)))} counts as {whole(MAX_AMOUNT)}, the largest amount" if names else ""
+    names = {name for name, amount in amounts if amount >= MAX_AMOUNT}
+    return f"{', '.join(sorted(names))} counts as {whole(MAX_AMOUNT)}, the largest amount" if names else ""
 
 
 def not_starting(status: wire.PodStatus) -> bool:
@@ -215,14 +217,17 @@ def _is_in_gang(meta: wire.ObjectMeta, spec: wire.PodSpec) -> bool:
     return marks_gang(meta.labels or (), meta.annotations or ())
 
 
-def _claimed(claim: wire.ExtendedResourceClaimStatus | None) -> tuple[str, ...]:
+def _claimed(claim: wire.ExtendedResourceClaimStatus) -> tuple[str, ...]:
     """Return the extended resources that the claim serves."""
-    return () if claim is None else tuple(sorted({mapping.resource_name for mapping in claim.request_mappings}))
+    return tuple(sorted({mapping.resource_name for mapping in claim.request_mappings}))
 
 
 def controller_of(references: list[wire.OwnerReference] | None) -> tuple[str, str]:
     """Return the controller's uid and kind; empty if there is none."""
-    return next(((owner.uid, owner.kind) for owner in references or () if owner.controller), ("", ""))
+    for owner in references or ():
+        if owner.controller:
+            return owner.uid, owner.kind
+    return "", ""
 
 
 def _is_generated(meta: wire.ObjectMeta) -> bool:

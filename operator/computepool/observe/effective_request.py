@@ -19,8 +19,8 @@ def effective_request(spec: PodSpec) -> Amounts:
     request of the pod as a whole takes the place of its containers'. Source: component-helpers resource.PodRequests.
     """
     return _effective_request(
-        tuple(_stated(container.resources) for container in spec.containers),
-        tuple((init.restart_policy == "Always", _stated(init.resources)) for init in spec.init_containers or ()),
+        tuple([_stated(container.resources) for container in spec.containers]),
+        tuple([(init.restart_policy == "Always", _stated(init.resources)) for init in spec.init_containers or ()]),
         _stated(spec.resources),
         _items(spec.overhead),
     )

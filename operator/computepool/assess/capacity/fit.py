@@ -10,6 +10,7 @@ so the pods placed never request more than what was free.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 
@@ -42,6 +43,14 @@ def label_keys(pods: Iterable[Pod]) -> frozenset[str]:
 _NAME = "metadata.name"
 
 
+@dataclass(slots=True)
+class _Search:
+    """The nodes that admit a shape, and the position among them where the search for a place goes on."""
+
+    candidates: list[int]
+    position: int
+
+
 class Packer:
     """Places pods, one after another, on the usable nodes of one provider.
 
@@ -65,12 +74,11 @@ class Packer:
         self._kinds = {kinds[info.node.name]: info.node for info in supply.nodes}
         self._kind = [kinds[info.node.name] for info in self._infos]
         self._left: dict[int, dict[str, int]] = {}
-        self._candidates: dict[tuple[int, bool], list[int]] = {}
+        self._searches: dict[tuple[int, bool], _Search] = {}
         self._of_kinds: dict[frozenset[object], list[int]] = {}
-        self._cursor: dict[tuple[int, bool], int] = {}
         self._taken = 0
-        # By change of a cursor: its key, the value before, the node that gave a place if any, and the shape.
-        self._journal: list[tuple[tuple[int, bool], int | None, int | None, Shape]] = []
+        # By change of a search: its position before, the node that gave a place if any, and the shape.
+        self._journal: list[tuple[_Search, int, int | None, Shape]] = []
         self._soon: dict[int, dict[str, int]] | None = None
         self._soon_candidates: dict[int, deque[int]] = {}
         self._promised: dict[int, dict[str, int]] = {}
@@ -102,11 +110,8 @@ class Packer:
         """Take back the places that were given since the savepoint."""
         self._preempting.clear()
         while len(self._journal) > savepoint:
-            key, cursor, index, shape = self._journal.pop()
-            if cursor is None:
-                self._cursor.pop(key, None)
-            else:
-                self._cursor[key] = cursor
+            search, before, index, shape = self._journal.pop()
+            search.position = before
             if index is not None:
                 self._taken -= self._counted(index, shape)
                 _add(self._left[index], shape)
@@ -117,21 +122,18 @@ class Packer:
 
     def place(self, shape: Shape, *, as_is: bool = False) -> bool:
         """Give the pod a place if there is one; say whether there was. `as_is`: with its own tolerations only."""
-        key = (id(shape), as_is)
-        candidates = self._candidates_of(shape, as_is)
-        start = before = self._cursor.get(key)
-        if start is None:
-            start = self._first_with_room(candidates, shape)
-        for position in range(start, len(candidates)):
+        search = self._search(shape, as_is)
+        before, candidates = search.position, search.candidates
+        for position in range(before, len(candidates)):
             index = candidates[position]
             if _fits(shape, self._remainder(index)):
-                self._journal.append((key, before, index, shape))
-                self._cursor[key] = position
+                self._journal.append((search, before, index, shape))
+                search.position = position
                 self._take(index, shape)
                 return True
         if before != len(candidates):
-            self._journal.append((key, before, None, shape))
-            self._cursor[key] = len(candidates)
+            self._journal.append((search, before, None, shape))
+            search.position = len(candidates)
         return False
 
     def place_preempting(self, shape: Shape, priority: int) -> bool:
@@ -142,8 +144,8 @@ class Packer:
         index = self._preempting_at(shape, priority)
         if index is None:
             return False
-        key = (id(shape), False)
-        self._journal.append((key, self._cursor.get(key), index, shape))
+        search = self._search(shape)
+        self._journal.append((search, search.position, index, shape))
         self._take(index, shape)
         return True
 
@@ -161,7 +163,7 @@ class Packer:
             return None
         candidates = self._soon_candidates.get(id(shape))
         if candidates is None:
-            candidates = deque(index for index in self._candidates_of(shape, as_is=False) if index in soon)
+            candidates = deque(index for index in self._search(shape).candidates if index in soon)
             self._soon_candidates[id(shape)] = candidates
         while candidates:
             index = candidates[0]
@@ -205,7 +207,7 @@ class Packer:
 
         In thousandths. A free accelerator on a node that lacks another resource, such as CPU, is not free for the pod.
         """
-        candidates = self._candidates_of(shape, as_is=False)
+        candidates = self._search(shape).candidates
         others = tuple((name, amount) for name, amount in shape.requests if name != self._resource)
         key = (id(candidates), others)
         found = self._free_for.get(key)
@@ -286,23 +288,24 @@ class Packer:
         quarantined = self.supply.nodes and all(info.node.quarantined for info in self.supply.nodes)
         return Reason.PROVIDER_UNAVAILABLE if quarantined else Reason.NO_NODES
 
-    def _candidates_of(self, shape: Shape, as_is: bool) -> list[int]:
+    def _search(self, shape: Shape, as_is: bool = False) -> _Search:
         key = (id(shape), as_is)
-        found = self._candidates.get(key)
-        if found is None:
+        search = self._searches.get(key)
+        if search is None:
             tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.provider.tolerations
-            found = self._candidates[key] = self._on_kinds(
+            candidates = self._on_kinds(
                 kind
                 for kind, node in self._kinds.items()
                 if shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
             )
-        return found
+            search = self._searches[key] = _Search(candidates, self._first_with_room(candidates, shape))
+        return search
 
     def _preempting_at(self, shape: Shape, priority: int) -> int | None:
         """Return a node where the pod fits beside the pods of its own or higher priority."""
         if priority <= self.lowest_priority:
             return None
-        candidates = self._candidates_of(shape, as_is=False)
+        candidates = self._search(shape).candidates
         key = (id(candidates), shape.requests, priority)
         for position in range(self._preempting.get(key, 0), len(candidates)):
             index = candidates[position]
@@ -363,7 +366,7 @@ class Packer:
 
     def _kind_of(self, node: Node) -> object:
         # A node has few labels, while any user may name any number of them.
-        labels = frozenset((key, node.labels[key]) for key in node.labels.keys() & self._keys)
+        labels = frozenset([(key, node.labels[key]) for key in node.labels.keys() & self._keys])
         name = node.name if _NAME in self._keys else ""
         return (node.taints, self.supply.starting.get(node.name), name, labels)
 

@@ -26,15 +26,15 @@ class Reach:
         A pool without pods could use untainted nodes. If all nodes are tainted, its next pods are taken to tolerate
         that.
         """
-        answers: dict[int, bool] = {}
+        answers: dict[tuple[Taint, ...], bool] = {}
         closed: set[str] = set()
         for info in infos:
             taints = info.node.taints
             if taints:
-                # Most nodes share their taints.
-                is_open = answers.get(id(taints))
+                # Most nodes have equal taints.
+                is_open = answers.get(taints)
                 if is_open is None:
-                    is_open = answers[id(taints)] = self._admits(provider, taints)
+                    is_open = answers[taints] = self._admits(provider, taints)
                 if not is_open:
                     closed.add(info.node.name)
         unknown = len(closed) == len(infos) and not self._tolerations

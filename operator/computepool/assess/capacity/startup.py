@@ -69,14 +69,14 @@ def starting_nodes(
 
 
 class _Finder:
-    """Finds startup taints. Most nodes share their taints, so equal ones are looked at once."""
+    """Finds startup taints. Most nodes have equal taints, which are looked at once."""
 
     def __init__(self, provider: Provider, infos: Sequence[NodeInfo], listed: StartupTaints, now: float) -> None:
         self._provider = provider
         self._infos = infos
         self._listed = listed
         self._now = now
-        self._blocking: dict[int, tuple[Taint, ...]] = {}
+        self._blocking: dict[tuple[Taint, ...], tuple[Taint, ...]] = {}
         self._lasting: frozenset[Taint] | None = None
 
     def is_new(self, node: Node) -> bool:
@@ -84,9 +84,9 @@ class _Finder:
         return self._now < node.created + self._provider.timeout
 
     def startup_taints_of(self, node: Node) -> tuple[Taint, ...]:
-        blocking = self._blocking.get(id(node.taints))
+        blocking = self._blocking.get(node.taints)
         if blocking is None:
-            blocking = self._blocking[id(node.taints)] = tuple(filter(self._keeps_off, node.taints))
+            blocking = self._blocking[node.taints] = tuple(filter(self._keeps_off, node.taints))
         if not blocking:
             return ()
         new = self.is_new(node)
@@ -98,6 +98,6 @@ class _Finder:
     def _is_lasting(self, taint: Taint) -> bool:
         """Say whether an older node of the provider carries the taint."""
         if self._lasting is None:
-            old = {id(info.node.taints): info.node.taints for info in self._infos if not self.is_new(info.node)}
-            self._lasting = frozenset(taint for taints in old.values() for taint in taints)
+            old = {info.node.taints for info in self._infos if not self.is_new(info.node)}
+            self._lasting = frozenset(taint for taints in old for taint in taints)
         return taint in self._lasting

@@ -228,4 +228,7 @@ def _types(node: Node, conditions: Iterable[tuple[str, str]]) -> str:
 
 
 def _first(node: Node, keys: frozenset[str]) -> str | None:
-    return next((taint.key for taint in node.taints if taint.key in keys), None)
+    for taint in node.taints:
+        if taint.key in keys:
+            return taint.key
+    return None
