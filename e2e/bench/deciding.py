@@ -11,6 +11,7 @@ from math import log
 
 import msgspec
 
+from computepool.app import garbage_collection
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import share_of
 from computepool.model.cluster import NodeInfo, Pod, Shape, node_info
@@ -34,6 +35,8 @@ CPUS = 25
 
 def run(scale: Scale) -> Result:
     """Measure each size, once for each round."""
+    # As the operator: with Python's own settings, the collector walks all nodes again and again during a pass.
+    garbage_collection.begin()
     times: dict[int, list[float]] = {}
     with Progress("decide()") as progress:
         for nodes in scale.decide_nodes:
