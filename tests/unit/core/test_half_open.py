@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from computepool.assess.breakers.not_bound import digest_of
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure
-from computepool.model.state import Breaker
-from tests.builders import NOW, node, pod, pool_state, shape
-from tests.unit.core.breakers import AWS, HALF_OPEN, LOST, NEBIUS, OPEN, fresh, half_open
+from computepool.model.state import Breaker, HoldOff
+from tests.builders import NOW, node, pod, pool_state, shape, snapshot
+from tests.unit.core.breakers import AWS, HALF_OPEN, LOST, NEBIUS, OPEN, fresh, half_open, two
+from tests.unit.core.passes import decided, sent_to
 
 
 def test_it_closes_when_a_new_pod_was_ready_for_prove_seconds_and_has_never_failed_then() -> None:
@@ -114,6 +116,43 @@ def test_it_opens_again_when_a_pod_was_not_bound_in_time() -> None:
     watch.see(61, [*AWS, *NEBIUS], [stuck])
     assert watch.breaker("nebius").reason is Reason.PROVISIONING_FAILED
     assert dict(watch.state.memory.not_bound) == {}
+
+
+# -- which pod is tried
+
+STEADY = [pod("steady", 8, on="a0", ready=True, created=NOW - 500)]
+
+
+def tried(*pods: Pod, hold_offs: tuple[HoldOff, ...] = ()) -> list[str]:
+    """The pods that are sent to nebius, which is half-open since a moment ago. aws is full."""
+    breaker = Breaker(HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 1, failures=1, node="n0")
+    seen = snapshot(two(), [AWS[0], *NEBIUS], [*STEADY, *pods])
+    return list(sent_to(decided(seen, pool_state(breakers={"nebius": breaker}, hold_offs=hold_offs))))
+
+
+def test_a_workload_that_fails_there_is_tried_only_if_no_other_pod_waits() -> None:
+    crashed = pod("bad-0", on="n1", owner="bad", failing=True, created=NOW - 300)
+    bad, good = pod("bad-1", owner="bad", priority=10), pod("good", owner="good")
+    assert tried(crashed, bad, good) == ["good"]
+    assert tried(crashed, bad) == ["bad-1"]
+    assert tried(bad, good) == ["bad-1"]
+
+
+@pytest.mark.parametrize("of_shape", [False, True])
+def test_pods_whose_hold_off_is_over_are_tried_only_if_no_other_pod_waits(*, of_shape: bool) -> None:
+    bad, good = pod("bad-1", 2, owner="bad", priority=10), pod("good", owner="good")
+    digest = digest_of(bad.shape)
+    held = HoldOff(
+        "nebius",
+        Reason.INSUFFICIENT_CAPACITY,
+        digest if of_shape else f"{digest}/bad",
+        1,
+        NOW - 200,
+        NOW - 80,
+        unused_place=not of_shape,
+    )
+    assert tried(bad, good, hold_offs=(held,)) == ["good"]
+    assert tried(bad, hold_offs=(held,)) == ["bad-1"]
 
 
 # -- half-open, and nothing to try it with

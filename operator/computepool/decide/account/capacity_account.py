@@ -26,7 +26,7 @@ from computepool.decide.context import Context
 from computepool.decide.move.pending_moves import PendingMoves
 from computepool.model.accelerators import request_of, requested_by
 from computepool.model.api import BreakerState
-from computepool.model.cluster import NodeInfo, Pod, Resources
+from computepool.model.cluster import NodeInfo, Pod, Resources, members_on
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.model.state import HoldOff
@@ -120,6 +120,7 @@ class Account:
         self._at_home = (*_home_pods(context), *_returning_pods(context, pending))
         self._hold_offs = assessment.breakers.hold_offs
         self._tried: set[Key] = set()
+        self._failing_owners: dict[str, frozenset[str]] = {}
         self._canaries = {name for name, supply in self._supplies.items() if _has_canary(supply, context.pool)}
         if self._at_home and not assessment.primary.breaker.closed:
             self._canaries.add(context.primary.name)
@@ -214,6 +215,17 @@ class Account:
         """Say whether the provider is half-open and can take its canary now."""
         return not self.breaker_is_closed(provider) and self.blocked(provider) is None and self.has_room(provider)
 
+    def is_poor_canary(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the provider is half-open and has failed pods like this pod.
+
+        If the pod failed too, that would tell of the pod rather than of the provider, and keep all other pods away.
+        """
+        if self.breaker_is_closed(provider) or self.is_open(provider):
+            return False
+        if pod.owner and pod.owner in self._failing_on(provider):
+            return True
+        return any(key in self._hold_offs.due for key in self._hold_offs.keys_of(pod, provider.name))
+
     def has_room(self, provider: Provider) -> bool:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
@@ -258,6 +270,14 @@ class Account:
         return self._budget_refused
 
     # --- inside
+
+    def _failing_on(self, provider: Provider) -> frozenset[str]:
+        """Return the owners of the pods that fail on a provider's nodes now."""
+        owners = self._failing_owners.get(provider.name)
+        if owners is None:
+            pods = members_on(self._supplies[provider.name].nodes, self._context.pool)
+            owners = self._failing_owners[provider.name] = frozenset(pod.owner for pod in pods if pod.failing)
+        return owners
 
     def _closed_to(self, provider: Provider, terms: Terms) -> Reason | None:
         if terms.canary:

@@ -62,6 +62,7 @@ def plan_bursts(context: Context, opened: Opened, pending: PendingMoves) -> Burs
     planner = _Planner(context, opened, pending)
     for overflow in _queue((*opened.onward, *context.assessment.demand.overflow)):
         planner.place(overflow)
+    planner.place_poor_canaries()
     return BurstPlan(tuple(planner.bursts), (*opened.holds, *planner.holds), tuple(planner.stuck))
 
 
@@ -79,6 +80,15 @@ class _Planner:
         self.bursts: list[Burst] = []
         self.holds: list[Hold] = []
         self.stuck: list[Pod] = []
+        # Pods that a half-open provider gets as its canary only if there is no better one.
+        self._poor_canaries: list[Overflow] = []
+        self._takes_poor_canaries = False
+
+    def place_poor_canaries(self) -> None:
+        """Offer the pods that were put off to half-open providers that have no canary yet."""
+        self._takes_poor_canaries = True
+        for overflow in self._poor_canaries:
+            self.place(overflow)
 
     def place(self, overflow: Overflow) -> None:
         """Offer one pod to the first provider that can take it, or hold it with every rejection."""
@@ -102,6 +112,9 @@ class _Planner:
         if last is not None:
             self.holds.append(last)
             return
+        if any(self._is_put_off(overflow.pod, provider) for provider in self._context.standbys):
+            self._poor_canaries.append(overflow)
+            return
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):
             self.stuck.append(overflow.pod)
@@ -117,10 +130,15 @@ class _Planner:
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
+        if self._is_put_off(pod, provider):
+            return Reason.CANARY_UNDER_WAY
         why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
         if why is not None:
             return why
         return _burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
+
+    def _is_put_off(self, pod: Pod, provider: Provider) -> bool:
+        return not self._takes_poor_canaries and self._account.is_poor_canary(pod, provider)
 
     def _wait_there(self, pod: Pod, provider: Provider) -> Hold | Reason:
         """Hold the pod for a provider that it tolerates, or return why it should go on to the next provider."""
