@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.model.taints import Taint, Toleration, covered, tolerated
+from computepool.model.taints import Taint, Toleration, covered, tolerance_of, tolerated
 
 TAINT = Taint("computepool.io/provider", "nebius", "NoSchedule")
 
@@ -88,3 +88,10 @@ def test_tolerations_that_cover_the_wanted_ones_tolerate_every_taint_that_those_
 ) -> None:
     if covered(wanted, tolerations):
         assert all(tolerated([taint], tolerations) for taint in TAINTS if tolerated([taint], wanted))
+
+
+@given(st.lists(ANY, max_size=4), st.lists(st.sampled_from(TAINTS), max_size=2))
+def test_very_many_tolerations_mean_the_same_as_few(tolerations: list[Toleration], taints: list[Taint]) -> None:
+    many = [*tolerations, *(Toleration(f"other-{index}", "Exists") for index in range(200))]
+    assert tolerance_of(many)(taints) is tolerated(taints, tolerations)
+    assert tolerance_of(tolerations)(taints) is tolerated(taints, tolerations)

@@ -19,7 +19,7 @@ from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
-from computepool.model.taints import Taint, Toleration, tolerated
+from computepool.model.taints import Taint, Toleration, tolerance_of
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this time makes its place soon free: the default grace period."""
@@ -228,11 +228,11 @@ class Packer:
         key = (shape.requests, shape.tolerations)
         found = self._elsewhere.get(key)
         if found is None:
-            tolerations = shape.tolerations + self.supply.provider.tolerations
+            tolerates = tolerance_of(shape.tolerations + self.supply.provider.tolerations)
             nodes = range(len(self._infos))
             # The emptiest node first: it nearly always answers.
             found = self._elsewhere[key] = any(
-                _fits(shape, self._remainder(index)) and tolerated(self._infos[index].node.taints, tolerations)
+                _fits(shape, self._remainder(index)) and tolerates(self._infos[index].node.taints)
                 for index in reversed(nodes[self._first_with_room(nodes, shape) :])
             )
         return found
@@ -252,10 +252,10 @@ class Packer:
             # No new node has the name that the pod asks for.
             pinned = present_only or shape.only_node is not None or provider.contradicts(shape)
             return Reason.PINNED if pinned else self._no_room()
-        tolerations = shape.tolerations + provider.tolerations
+        tolerates = tolerance_of(shape.tolerations + provider.tolerations)
         # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
         lasting = [[taint for taint in self._once_ready(node) if not _is_transient(taint)] for node in admitting]
-        open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerated(taints, tolerations)]
+        open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerates(taints)]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
         if not provider.kind.before_room and self._too_large(shape, open_to):
@@ -292,11 +292,12 @@ class Packer:
         key = (id(shape), as_is)
         search = self._searches.get(key)
         if search is None:
-            tolerations = shape.tolerations if as_is else shape.tolerations + self.supply.provider.tolerations
+            added = () if as_is else self.supply.provider.tolerations
+            tolerates = tolerance_of(shape.tolerations + added)
             candidates = self._on_kinds(
                 kind
                 for kind, node in self._kinds.items()
-                if shape.admits(node.name, node.labels) and tolerated(node.taints, tolerations)
+                if shape.admits(node.name, node.labels) and tolerates(node.taints)
             )
             search = self._searches[key] = _Search(candidates, self._first_with_room(candidates, shape))
         return search
@@ -332,14 +333,14 @@ class Packer:
             return []
         found = self._starting_candidates.get(id(shape))
         if found is None:
-            tolerations = shape.tolerations + self.supply.provider.tolerations
+            tolerates = tolerance_of(shape.tolerations + self.supply.provider.tolerations)
             found = self._starting_candidates[id(shape)] = self._on_kinds(
                 kind
                 for kind, node in self._kinds.items()
                 if node.name in self.supply.starting
                 and shape.admits(node.name, node.labels)
-                and tolerated(self._once_ready(node), tolerations)
-                and not tolerated(node.taints, tolerations)
+                and tolerates(self._once_ready(node))
+                and not tolerates(node.taints)
             )
         return found
 

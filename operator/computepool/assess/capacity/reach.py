@@ -4,13 +4,13 @@ Free accelerators behind a taint that none of the pool's pods tolerates are no c
 for saturation, nor for the headroom of failback, nor for admission.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from computepool.assess.capacity.providers import Provider
 from computepool.model.cluster import NodeInfo, members_on
 from computepool.model.snapshot import Snapshot
-from computepool.model.taints import Taint, Toleration, tolerated
+from computepool.model.taints import Taint, Toleration, tolerance_of, tolerated
 
 
 class Reach:
@@ -19,6 +19,8 @@ class Reach:
     def __init__(self, snapshot: Snapshot) -> None:
         """The pool's pods, running and waiting, are read only if a node has a taint in question."""
         self._snapshot = snapshot
+        # By provider: what says which taints a pod tolerates that is sent there, for each of the pool's tolerations.
+        self._tolerances: dict[str, list[Callable[[Sequence[Taint]], bool]]] = {}
 
     def closed(self, provider: Provider, infos: Sequence[NodeInfo]) -> frozenset[str]:
         """Return the names of the provider's nodes that no pod of the pool could use, if it was sent there.
@@ -43,7 +45,11 @@ class Reach:
     def _admits(self, provider: Provider, taints: Sequence[Taint]) -> bool:
         if tolerated(taints, provider.tolerations):
             return True
-        return any(tolerated(taints, own + provider.tolerations) for own in self._tolerations)
+        tolerances = self._tolerances.get(provider.name)
+        if tolerances is None:
+            tolerances = [tolerance_of(own + provider.tolerations) for own in self._tolerations]
+            self._tolerances[provider.name] = tolerances
+        return any(tolerates(taints) for tolerates in tolerances)
 
     @cached_property
     def _tolerations(self) -> tuple[tuple[Toleration, ...], ...]:

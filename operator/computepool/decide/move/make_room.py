@@ -5,7 +5,7 @@ room for all of them now, so no move makes another move necessary. The scheduler
 pod's own replacement. Then the move came to nothing, and the owner's next move waits (`owner_history`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from computepool.assess.capacity.providers import Provider
 from computepool.decide.move.planner import MoveCandidate, MovePlanner
@@ -15,7 +15,7 @@ from computepool.model.cluster import NodeInfo, Pod
 from computepool.model.labels import Selector
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.taints import tolerated
+from computepool.model.taints import Taint, tolerance_of
 
 TRIES = 64
 """Largest number of sets of pods that one pass tries to move."""
@@ -50,10 +50,10 @@ class Site:
         for name, amount in pod.shape.requests:
             self.remaining[name] = self.remaining.get(name, 0) - amount
 
-    def admits(self, pod: Pod) -> bool:
+    def admits(self, pod: Pod, tolerates: Callable[[Sequence[Taint]], bool]) -> bool:
         """Say whether the node's name, labels and taints admit the pod, whatever room it has."""
         node = self.info.node
-        return pod.shape.admits(node.name, node.labels) and tolerated(node.taints, pod.shape.tolerations)
+        return pod.shape.admits(node.name, node.labels) and tolerates(node.taints)
 
     def is_closed_to(self, pod: Pod) -> bool:
         """Say whether the pod's replacement can't come back, because the node has no room for it now."""
@@ -74,7 +74,8 @@ def make_room(planner: MovePlanner, stuck: Sequence[Pod]) -> None:
     sites = _sites(planner)
     tries = TRIES
     for pod in stuck:
-        admitting = [site for site in sites if site.admits(pod)]
+        tolerates = tolerance_of(pod.shape.tolerations)
+        admitting = [site for site in sites if site.admits(pod, tolerates)]
         suitable = next((site for site in admitting if not site.lacks(pod)), None)
         if suitable is not None:
             suitable.take(pod)
