@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import NodeFault, PoolState
@@ -17,6 +18,7 @@ from tests.unit.core.moving import (
     QUARANTINE,
     blocked,
     faults_of,
+    half_open,
     move_of,
     moved_to,
     opened,
@@ -283,6 +285,20 @@ def test_a_drained_provider_is_left_although_its_breaker_is_open_for_pods_that_d
     plan = decided(seen, pool_state(breakers={"nebius": opened(reason)}))
     assert set(plan.quarantine or ()) == {"n1"}
     assert move_of(plan, "web").reason is Reason.LEAVES_PROVIDER
+
+
+def test_a_half_open_provider_is_not_tried_with_a_pod_that_fails_while_others_have_to_leave() -> None:
+    of = pool(failover={"runningPods": "Move"})
+    nodes = [unhealthy_node("n1"), node("a1", 2), node("c1")]
+    full = [owned("own", 2, on="a1", ready=True)]
+    crashing = owned("crashing", on="n1", owner="bad", failing=True, priority=10)
+    state = pool_state(node_faults=faults_of("n1"), breakers={"crusoe": half_open("c1")})
+
+    def first(*pods: Pod) -> dict[str, str]:
+        return moved_to(decided(snapshot(of, nodes, [*full, *pods]), state))
+
+    assert first(crashing, owned("well", on="n1", owner="good", ready=True)) == {"well": "crusoe"}
+    assert first(crashing) == {"crashing": "crusoe"}
 
 
 # -- evictions that are refused

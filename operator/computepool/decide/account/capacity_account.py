@@ -216,12 +216,14 @@ class Account:
         return not self.breaker_is_closed(provider) and self.blocked(provider) is None and self.has_room(provider)
 
     def is_poor_canary(self, pod: Pod, provider: Provider) -> bool:
-        """Say whether the provider is half-open and has failed pods like this pod.
+        """Say whether the provider is half-open, and the pod fails now, or pods like it have failed there.
 
-        If the pod failed too, that would tell of the pod rather than of the provider, and keep all other pods away.
+        If the pod failed there too, that would tell of the pod rather than of the provider, and keep all others away.
         """
         if self.breaker_is_closed(provider) or self.is_open(provider):
             return False
+        if pod.failing:
+            return True
         if pod.owner and pod.owner in self._failing_on(provider):
             return True
         return any(key in self._hold_offs.due for key in self._hold_offs.keys_of(pod, provider.name))

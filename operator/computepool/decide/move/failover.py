@@ -73,7 +73,11 @@ def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     # A planned drain can wait: the other pods come first within the limits.
     for candidate in sorted(
         candidates,
-        key=lambda found: (_is_drained(planner, found), planner.retries.last_refused_at(found.pod.uid)),
+        key=lambda found: (
+            _is_drained(planner, found),
+            _is_poor_canary(planner, found.pod),
+            planner.retries.last_refused_at(found.pod.uid),
+        ),
     ):
         _leave(planner, candidate, unknown_since)
 
@@ -119,6 +123,11 @@ def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
 def _is_drained(planner: MovePlanner, candidate: MoveCandidate) -> bool:
     """Say whether the pod leaves a drained provider although nothing is wrong with its node."""
     return candidate.supply.provider.drain and not _drives_out(_fault_on(planner, candidate), candidate.pod)
+
+
+def _is_poor_canary(planner: MovePlanner, pod: Pod) -> bool:
+    """Say whether the other pods come first because a target is half-open, and takes one pod only."""
+    return any(planner.account.is_poor_canary(pod, target) for target in planner.targets)
 
 
 def _leaves_refused(planner: MovePlanner, candidate: MoveCandidate) -> bool:
