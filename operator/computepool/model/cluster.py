@@ -43,9 +43,15 @@ class Shape(msgspec.Struct, frozen=True, gc=False):
 
     def admits(self, name: str, labels: Labels) -> bool:
         """Say whether nodeSelector and required node affinity let it onto a node of that name and labels."""
-        if any(labels.get(key) != value for key, value in self.node_selector):
-            return False
-        return self.affinity is None or any(term.matches(name, labels) for term in self.affinity)
+        for key, value in self.node_selector:
+            if labels.get(key) != value:
+                return False
+        if self.affinity is None:
+            return True
+        for term in self.affinity:  # noqa: SIM110
+            if term.matches(name, labels):
+                return True
+        return False
 
     @property
     def only_node(self) -> str | None:

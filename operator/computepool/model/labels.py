@@ -93,6 +93,11 @@ class Term(msgspec.Struct, frozen=True, gc=False):
         """Say whether the node satisfies the term; an empty term matches no node, as in the scheduler."""
         if not self.expressions and not self.fields:
             return False
-        return all(need.matches(labels) for need in self.expressions) and all(
-            need.key == "metadata.name" and need.matches({"metadata.name": name}) for need in self.fields
-        )
+        # A pass asks this about every node and every pod with an affinity of its own: loops, as in `Selector`.
+        for need in self.expressions:
+            if not need.matches(labels):
+                return False
+        for need in self.fields:
+            if need.key != "metadata.name" or not need.matches({"metadata.name": name}):
+                return False
+        return True
