@@ -106,6 +106,10 @@ class Account:
         self._keys = label_keys
         self._supplies = {supply.provider.name: supply for supply in assessment.supplies}
         self._closed_breakers = {name for name, supply in self._supplies.items() if supply.breaker.closed}
+        self.half_open = {
+            name for name, supply in self._supplies.items() if supply.breaker.state is BreakerState.HALF_OPEN
+        }
+        """Names of the providers that are half-open: each takes a single pod, its canary."""
         self._packers = {provider.name: self._new_packer(provider) for provider in context.standbys}
         self._allowance = {
             provider.name: _allowance(context, self._supplies[provider.name], provider.limit)
@@ -220,11 +224,9 @@ class Account:
 
         If the pod failed there too, that would tell of the pod rather than of the provider, and keep all others away.
         """
-        if self.breaker_is_closed(provider) or self.is_open(provider):
+        if provider.name not in self.half_open:
             return False
-        if pod.failing:
-            return True
-        if pod.owner and pod.owner in self._failing_on(provider):
+        if pod.failing or (pod.owner and pod.owner in self._failing_on(provider)):
             return True
         return any(key in self._hold_offs.due for key in self._hold_offs.keys_of(pod, provider.name))
 

@@ -112,7 +112,7 @@ class _Planner:
         if last is not None:
             self.holds.append(last)
             return
-        if any(self._is_put_off(overflow.pod, provider) for provider in self._context.standbys):
+        if self._account.half_open and any(self._is_put_off(overflow.pod, by) for by in self._context.standbys):
             self._poor_canaries.append(overflow)
             return
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
@@ -130,7 +130,7 @@ class _Planner:
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
-        if self._is_put_off(pod, provider):
+        if self._account.half_open and self._is_put_off(pod, provider):
             return Reason.CANARY_UNDER_WAY
         why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
         if why is not None:
