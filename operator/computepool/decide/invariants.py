@@ -223,7 +223,7 @@ def _after_good_ends_nearby(checked: _Checked) -> Iterable[Breach]:
         owners = failed.setdefault(moved.pod.namespace, {})
         if moved.by_choice and moved.ended_well:
             owners.clear()
-        elif moved.by_choice and moved.pod.owner and moved.came_to_nothing and moved.outcome is not Outcome.LOST:
+        elif moved.came_to_nothing and moved.pod.owner and moved.outcome is not Outcome.LOST and not moved.unwanted:
             owners[moved.pod.owner] = moved.at
     for move in (move for move in chosen if move.pod.owner not in well):
         lately = failed.get(move.pod.namespace, {})

@@ -203,6 +203,8 @@ class PodMove(msgspec.Struct, frozen=True):
     `appeared >= order` may be its replacement."""
     replacement: str = ""
     """The uid of the pod that replaces it, once that is seen."""
+    unwanted: bool = False
+    """Whether its replacement was seen and removed, and its owner has made no other since: it wants fewer pods."""
     landed: str = ""
     """The provider on which the replacement is bound; empty: none of the pool's, or not known."""
     ready_at: float = 0.0

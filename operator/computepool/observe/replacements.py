@@ -55,7 +55,9 @@ def _seen(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], P
     if replacement is not None:
         return _ready(move, replacement, now) if replacement.ready else move
     # A replacement that was moved on has still replaced the pod.
-    return move if move.replacement in moved else move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="")
+    if move.replacement in moved:
+        return move
+    return move.on_outcome(OutcomeEvent.LOSE, replacement="", landed="", unwanted=True)
 
 
 def _watched(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
@@ -125,7 +127,7 @@ def _order(move: PodMove) -> int:
 
 def _replaced(move: PodMove, by: Pod, moved: dict[str, PodMove], provider_of: ProviderOf, now: float) -> PodMove:
     """Note which pod replaces the moved pod, and where it is bound once it is."""
-    found = msgspec.structs.replace(move, replacement=by.uid)
+    found = msgspec.structs.replace(move, replacement=by.uid, unwanted=False)
     provider = None
     if by.node:
         provider = moved[by.uid].source if by.uid in moved else provider_of(by)
@@ -154,4 +156,4 @@ def _given_up(move: PodMove, now: float) -> PodMove:
 
 def _unmatched(move: PodMove) -> PodMove:
     forgets = move.outcome in UNREPLACED and move.replacement
-    return msgspec.structs.replace(move, replacement="") if forgets else move
+    return msgspec.structs.replace(move, replacement="", unwanted=True) if forgets else move

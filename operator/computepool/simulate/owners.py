@@ -57,6 +57,11 @@ class Owners:
         names = (f"{owner}-more{next(self._numbers)}" for _ in range(count))
         return [self._create(owner, name, name) for name in names]
 
+    def want_fewer(self, uid: str) -> None:
+        """Let the owner of a pod want one pod less, and remove this pod."""
+        del self._kept[uid]
+        self._cluster.delete_pod(uid)
+
     def replace_missing(self) -> int:
         """Let every owner create the pods that it misses; return how many."""
         if self.held:

@@ -145,6 +145,55 @@ def test_a_move_by_choice_is_watched_for_an_hour_and_a_forced_move_is_not() -> N
     assert not moves.of(POOL)
 
 
+# -- a replacement that its owner removes before it is Ready
+
+STARTS = msgspec.structs.replace(NEW, ready=False, ready_since=None)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_replacement_that_was_seen_and_removed_is_not_wanted_until_another_comes(bound: bool) -> None:
+    left = msgspec.structs.replace(_ready_move(Outcome.LEFT), replacement="", ready_at=0.0)
+    replaced = _seen(left, pods=(STARTS if bound else msgspec.structs.replace(STARTS, node=""),))
+    assert (replaced.outcome, replaced.unwanted) == (Outcome.REPLACED if bound else Outcome.LEFT, False)
+    removed = _seen(msgspec.structs.replace(replaced, at=NOW - 1000))
+    assert removed.unwanted
+    late = msgspec.structs.replace(STARTS, uid="late", appeared=9)
+    assert not _seen(removed, pods=(late,)).unwanted
+
+
+def _draining(owners: int, pods: int) -> Simulation:
+    """Owners of so many pods each on a drained provider; once pods of a few owners have left, pods start slowly."""
+    of = pool(provider("aws", drain=True), provider("nebius"), failover={"runningPods": RunningPods.MOVE.value})
+    site = Simulation(of, [node("a1", 40)], NOW)
+    for _ in range(owners):
+        site.owners.create(PodTemplate(shape(1)), pods)
+    site.run(700)
+    site.cluster.add_node(node("n1", 40))
+    site.run(10)
+    site.cluster.start_seconds = 200.0
+    site.run(20)
+    return site
+
+
+def _removes_pods_that_start(site: Simulation, count: int) -> None:
+    """The owners want fewer pods: an autoscaler, a rollout or a deletion removes pods first that are not Ready."""
+    starting = [pod for pod in site.cluster.pods_on("nebius") if not pod.ready]
+    assert site.cluster.pods_on("aws")
+    assert len(starting) >= count
+    for pod in starting[:count]:
+        site.owners.want_fewer(pod.uid)
+
+
+@pytest.mark.parametrize(("owners", "pods", "fewer"), [(1, 8, 1), (1, 4, 1), (30, 1, 6)])
+def test_a_drain_goes_on_after_owners_have_removed_replacements_that_were_not_ready(
+    owners: int, pods: int, fewer: int
+) -> None:
+    site = _draining(owners, pods)
+    _removes_pods_that_start(site, fewer)
+    site.run(3000)
+    assert not site.cluster.pods_on("aws")
+
+
 # -- the next attempt
 
 

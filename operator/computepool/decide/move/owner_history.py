@@ -15,6 +15,9 @@ end well, or whose end is not known.
   provider than meant, or had to leave again. The delay doubles each time, and so does the time for which the next
   replacement proves itself, until one has run well for START_SECONDS. While pods of the owner are missing or not Ready
   since, they take the places of moves under way. So do pods that are not Ready any more after a move that ended well.
+- A replacement that was seen, was removed, and that no other pod replaces, is not missing: its owner wants fewer pods.
+  Autoscalers, rollouts and deletions remove first the pods that are not Ready. The owner still waits once, and the
+  namespace does not.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
   does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
   waits the whole delay again: the last may have ended just before the restart.
@@ -187,7 +190,7 @@ class OwnerHistory:
         if well:
             self._well_since[owner] = min(well)
         if last is not None:
-            missing = any(move.outcome is Outcome.NOT_REPLACED for move in moves)
+            missing = any(move.outcome is Outcome.NOT_REPLACED and not move.unwanted for move in moves)
             self._note_end(owner, last, goes_on=any(move.by_choice for move in waiting), missing=missing)
 
     def _is_proving(self, move: PodMove, key: str) -> bool:
@@ -214,6 +217,9 @@ class OwnerHistory:
         for move in moves:
             if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
                 # It is replaced only after it has ended, which may take long.
+                continue
+            if move.outcome is Outcome.NOT_REPLACED and move.unwanted:
+                # Its owner wants fewer pods, or is deleted. That tells nothing about the namespace.
                 continue
             starts = move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at)
             if starts or self._is_proving(move, namespace):
