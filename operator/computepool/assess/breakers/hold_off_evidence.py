@@ -33,7 +33,11 @@ class Seen:
         self.good = 0
         """How many are ready there (workload) or bound there (shape)."""
         self.refused = 0
-        """How many are bound there, refused by a virtual kubelet and left pending, and never ran (workload)."""
+        """How many of the stuck pods are refused by a virtual kubelet."""
+        self.running = 0
+        """How many run there, ready or not (workload)."""
+        self.stuck = 0
+        """How many are bound there, do not start and never ran (workload): no next pod comes in their place."""
         self.latest = 0.0
         """When the latest of these came."""
         self.place = not self.workload and not is_of_shape(key[2])
@@ -143,7 +147,10 @@ class _Observer:
             if here is None or pod.deleting is not None:
                 continue
             came = came_at(pod, provider.name)
-            here.refused += pod.never_accepted and here.workload
+            here.running += here.workload and pod.runs
+            if here.workload and pod.never_starts:
+                here.stuck += 1
+                here.refused += pod.refused
             if pod.ready or not here.workload:
                 here.good += 1
                 here.latest = max(here.latest, came)
