@@ -163,6 +163,21 @@ def test_an_owner_that_makes_no_replacement_loses_no_second_pod() -> None:
     assert (waiting(simulation), running_on(simulation, "aws")) == (0, 11)
 
 
+@pytest.mark.parametrize("fewer", [1, 3])
+def test_after_its_owner_has_removed_the_pod_that_goes_ahead_another_pod_does(fewer: int) -> None:
+    simulation = simulated()
+    fail(simulation, "False", "a0", "a1")
+    simulation.run(100)
+    for _ in range(fewer):
+        (ahead,) = simulation.cluster.waiting_pods()
+        simulation.owners.want_fewer(ahead.uid)
+        simulation.run(TIMEOUT)
+    assert (waiting(simulation), running_on(simulation, "aws")) == (1, 11 - fewer)
+    join(simulation, "n1", 16)
+    simulation.run(60)
+    assert (running_on(simulation, "aws"), running_on(simulation, "nebius")) == (0, 12 - fewer)
+
+
 def test_a_pod_that_no_node_can_ever_take_keeps_no_smaller_pod_from_leaving() -> None:
     simulation = simulated()
     simulation.owners.create(PodTemplate(shape(64)), 1)

@@ -68,7 +68,10 @@ class MovePlanner:
         self.moves: list[Move] = []
         self._dwell = dwell
         self._moved: set[str] = set()
-        ahead = [move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced]
+        # If its owner has removed the pod that waited for a node, it wants fewer pods, and another pod may go ahead.
+        ahead = [
+            move for move in context.snapshot.moves if move.room_seconds and move.is_unreplaced and not move.unwanted
+        ]
         self._goes_ahead = any(move.outcome in OPEN or bool(move.replacement) for move in ahead)
         # If no replacement is seen in time, the owner may have been scaled down: its other pods wait a while only.
         self._awaiting = {
