@@ -194,6 +194,29 @@ def test_a_drain_goes_on_after_owners_have_removed_replacements_that_were_not_re
     assert not site.cluster.pods_on("aws")
 
 
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_a_drain_goes_on_after_a_restart_and_an_owner_that_wants_fewer_pods(restarts: int) -> None:
+    site = _draining(1, 8)
+    for _ in range(restarts):
+        site.operator.restart()
+        site.run(10)
+    _removes_pods_that_start(site, 1)
+    site.run(4000)
+    assert not site.cluster.pods_on("aws")
+
+
+def test_after_a_restart_an_owner_that_still_misses_a_pod_loses_no_second_pod() -> None:
+    site = _draining(1, 4)
+    site.run(200)
+    left = len(site.operator.moved)
+    site.owners.held = True
+    site.run(50)
+    site.operator.restart()
+    site.run(20_000)
+    assert len(site.operator.moved) <= left + 1
+    assert len(site.owners.missing) == 1
+
+
 # -- the next attempt
 
 

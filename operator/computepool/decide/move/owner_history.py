@@ -20,7 +20,8 @@ end well, or whose end is not known.
   namespace does not.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
   does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
-  waits the whole delay again: the last may have ended just before the restart.
+  waits the whole delay again: the last may have ended just before the restart. Once it sees as many pods of the owner
+  as there were before the move, none is missing any more.
 
 A pod without a controller has no history: no pod replaces it, and it moves only if its own annotation says so.
 """
@@ -175,6 +176,9 @@ class OwnerHistory:
             own = unsettled.at >= self._snapshot.moves_since
             if own and key not in moves_of and key not in chosen_in and not unsettled.times:
                 del self._unsettled[key]
+            elif not own and unsettled.pods and self._owned(key).count >= unsettled.pods:
+                # After the earlier leader's move none is missing. If there are fewer later, the owner wants fewer.
+                self._unsettled[key] = msgspec.structs.replace(unsettled, pods=0)
 
     def _read_owner(self, owner: str, moves: list[PodMove]) -> None:
         proving = [move for move in moves if self._is_proving(move, owner)]
