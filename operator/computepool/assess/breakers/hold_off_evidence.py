@@ -33,10 +33,10 @@ class Seen:
         self.good = 0
         """How many are ready there (workload) or bound there (shape)."""
         self.refused = 0
-        """How many of the stuck pods are refused by a virtual kubelet."""
+        """How many of the unstarted pods are refused by a virtual kubelet."""
         self.running = 0
         """How many run there, ready or not (workload)."""
-        self.stuck = 0
+        self.unstarted = 0
         """How many are bound there, do not start and never ran (workload): no next pod comes in their place."""
         self.latest = 0.0
         """When the latest of these came."""
@@ -149,7 +149,7 @@ class _Observer:
             came = came_at(pod, provider.name)
             here.running += here.workload and pod.runs
             if here.workload and pod.never_starts:
-                here.stuck += 1
+                here.unstarted += 1
                 here.refused += pod.refused
             if pod.ready or not here.workload:
                 here.good += 1

@@ -55,7 +55,7 @@ FAILED_PODS: Final = 3
 """So many pods of a workload must fail in a row."""
 MOST_FAILED_PODS: Final = 10
 """So many in a row are enough, however many are ready: a large workload must not fail hundreds of pods."""
-STUCK_SECONDS: Final = 30.0
+UNSTARTED_SECONDS: Final = 30.0
 """A pod that never starts leaves once the hold-off has lasted so long: kubelets try again for a while."""
 PRESENT_SECONDS: Final = 60.0
 """A workload that has no pod, and whose latest pod failed so long ago, counts as gone."""
@@ -171,7 +171,7 @@ def _step(
     fresh = {uid for uid, at in evidence.items() if at >= seen.latest or (not seen.workload and not seen.place)}
     new, all_pods = fresh - counted, frozenset(evidence)
     if not before.failures:
-        in_a_row = seen.workload and not seen.refused and (seen.running or not seen.stuck)
+        in_a_row = seen.workload and not seen.refused and (seen.running or not seen.unstarted)
         enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if in_a_row else 1
         if seen.ours and len(new) >= enough:
             return _begun(before, seen, rules), all_pods
@@ -182,14 +182,14 @@ def _step(
         return before, all_pods
     if any(evidence[uid] >= int(before.until) for uid in new):
         return _begun(before, seen, rules), all_pods
-    if rules.now >= before.until + rules.spec.max_backoff_seconds and not seen.stuck:
+    if rules.now >= before.until + rules.spec.max_backoff_seconds and not seen.unstarted:
         return HoldOff(*_key(before)), all_pods
     return before, counted & all_pods
 
 
 def _is_over(held: HoldOff, seen: Seen, now: float) -> bool:
     proved = now >= held.until and seen.latest >= int(held.until)
-    return ((proved or seen.good > held.running) and not seen.stuck) or not seen.ours
+    return ((proved or seen.good > held.running) and not seen.unstarted) or not seen.ours
 
 
 def _begun(before: HoldOff, seen: Seen, rules: _Rules) -> HoldOff:
@@ -226,9 +226,9 @@ class _Sorting(msgspec.Struct, frozen=True):
                 blocking[key] = held
             else:
                 due[key] = held
-            if self.observed[key].stuck:
-                rechecks.append(held.since + STUCK_SECONDS)
-                if now >= held.since + STUCK_SECONDS:
+            if self.observed[key].unstarted:
+                rechecks.append(held.since + UNSTARTED_SECONDS)
+                if now >= held.since + UNSTARTED_SECONDS:
                     leaving.add(key)
             if (keeps := self._keeps_admission_closed(held)) is not None:
                 withheld.add(held.provider)
