@@ -159,8 +159,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def never_starts(self) -> bool:
-        """Whether it does not start and never ran: its virtual kubelet refuses it, or its containers fail
-        to start.
+        """Whether it does not start and never ran: its virtual kubelet refuses it, or its containers fail to start.
 
         A virtual kubelet also refuses a change of a pod that it runs, with the same reason.
         """

@@ -3,9 +3,10 @@
 Other pods are sent to the provider as before. There are two kinds:
 - A workload: several of its pods in a row failed there at once, whoever is at fault. Where few failed, they must
   outnumber the pods of it that are ready there: otherwise the fault is probably a node's. All of its next pods go
-  elsewhere. A pod may stay there and never start, so that no next pod comes: a virtual kubelet refuses it, or its
-  containers fail to start beside other pods that run. One such pod is enough, if the virtual kubelet says so or no pod
-  of the workload runs there. These pods leave (`decide/move/failover.py`), and the hold-off lasts at least until then.
+  elsewhere. A pod may stay there and never start, so that no next pod comes. One such pod is enough if a virtual
+  kubelet refuses it, or if its containers fail to start and no pod of the workload runs there. Such pods leave
+  (`decide/move/failover.py`), and the hold-off lasts at least until then. It does not matter whether the node or the
+  workload is at fault: the pod may run elsewhere, and no other pod is affected.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, the workload's pods of that shape are

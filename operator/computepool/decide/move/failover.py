@@ -10,9 +10,9 @@ leave a flapping node whenever its fault is present and confirmed.
 A black hole is a fault for new pods only. Pods that run there stay, ready or not, also if so many nodes are black holes
 that the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
-A pod may stay on a node and never start, beside pods that run well: a virtual kubelet refuses it, or its containers
-fail to start, for want of a newer driver for example. It leaves for another provider once its workload is held off this
-provider, so that its replacement does not come back.
+A pod may stay on a node and never start: a virtual kubelet refuses it, or its containers fail to start, for want of a
+newer driver for example. It leaves for another provider once its workload is held off this provider, so that its
+replacement does not come back.
 
 A ready pod with constraints that fit does not model leaves only after the replacement of the pod before it is bound,
 unless its node is dead: such constraints may hold for the pods of one owner together.
