@@ -169,7 +169,7 @@ def _reason_to_leave(checked: _Checked) -> Iterable[Breach]:
     for move in checked.plan.moves:
         source = context.assessment.supply(move.source)
         unhealthy = source is not None and move.pod.node in source.unhealthy
-        if move.reason is Reason.WORKLOAD_BACK_OFF and move.pod.never_starts:
+        if move.reason is Reason.WORKLOAD_BACK_OFF and move.pod.never_accepted:
             continue
         match move.kind:
             case MoveKind.FAILOVER if not unhealthy and (source is None or source.breaker.closed):

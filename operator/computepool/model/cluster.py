@@ -158,12 +158,12 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
         return self.ready or (self.has_run and not self.failing)
 
     @property
-    def never_starts(self) -> bool:
-        """Whether it does not start and never ran: its virtual kubelet refuses it, or its containers fail to start.
+    def never_accepted(self) -> bool:
+        """Whether its virtual kubelet refuses it and it never ran.
 
         A virtual kubelet also refuses a change of a pod that it runs, with the same reason.
         """
-        return self.failing and not self.ready and not self.has_run
+        return self.refused and not self.ready and not self.has_run
 
     @property
     def belongs_to_node(self) -> bool:

@@ -351,10 +351,9 @@ class Reason(StrEnum):
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
         "At least three pods of the workload have failed in a row on the provider, and more than are ready there; ten "
-        "in a row are always enough. Or a pod of the workload stays there and never starts: a virtual kubelet refuses "
-        "it, or its containers fail to start. The workload's next pods are not sent there until a back-off is over, "
-        "and pods that never started leave for another provider. Look at the failed pods: the fault is the workload's "
-        "or the provider's.",
+        "in a row are always enough. Or a virtual kubelet there refuses a pod of the workload, which stays pending. "
+        "Its next pods are not sent there until a back-off is over, and refused pods leave for another "
+        "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
 

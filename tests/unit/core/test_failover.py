@@ -11,7 +11,7 @@ import pytest
 from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
-from computepool.model.state import NodeFault, PoolState
+from computepool.model.state import HoldOff, NodeFault, PoolState
 from computepool.model.taints import Toleration
 from tests.builders import NOW, changed, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import (
@@ -299,6 +299,18 @@ def test_a_half_open_provider_is_not_tried_with_a_pod_that_fails_while_others_ha
 
     assert first(crashing, owned("well", on="n1", owner="good", ready=True)) == {"well": "crusoe"}
     assert first(crashing) == {"crashing": "crusoe"}
+
+
+def test_pods_of_a_node_that_fails_leave_before_pods_that_a_virtual_kubelet_refuses() -> None:
+    stuck: dict[str, Any] = {"owner": "bad", "priority": 9, "failing": True, "refused": True}
+    refused = [owned(f"refused{index}", on="n1", **stuck) for index in range(4)]
+    running = [owned(f"web{index}", on="n2", ready=True) for index in range(2)]
+    held = HoldOff("nebius", Reason.WORKLOAD_BACK_OFF, "bad", 1, NOW - 60, NOW + 60)
+    state = pool_state(hold_offs=(held,), node_faults=faults_of("n2"))
+    of = pool(failover={"runningPods": "Move", "maxConcurrentMoves": 2})
+    nodes = [node("a1"), node("n1", 64), unhealthy_node("n2"), node("n3"), node("c1")]
+    seen = snapshot(of, nodes, [owned("steady", 8, on="a1", ready=True), *refused, *running])
+    assert moved_to(decided(seen, state)).keys() == {"web0", "web1"}
 
 
 # -- evictions that are refused

@@ -11,7 +11,7 @@ from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Failure
 from computepool.model.state import Breaker, HoldOff
-from tests.builders import NOW, node, pod, pool_state, shape, snapshot
+from tests.builders import NOW, node, pod, pool, pool_state, shape, snapshot
 from tests.unit.core.breakers import AWS, HALF_OPEN, LOST, NEBIUS, OPEN, fresh, half_open, two
 from tests.unit.core.passes import decided, sent_to
 
@@ -136,6 +136,16 @@ def test_a_workload_that_fails_there_is_tried_only_if_no_other_pod_waits() -> No
     assert tried(crashed, bad, good) == ["good"]
     assert tried(crashed, bad) == ["bad-1"]
     assert tried(bad, good) == ["bad-1"]
+
+
+def test_a_workload_that_fails_there_preempts_no_pod_elsewhere_before_it_is_tried() -> None:
+    breaker = Breaker(HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 1, failures=1, node="n0")
+    full = [pod(f"low{index}", on="c0", priority=0, ready=True, created=NOW - 500) for index in range(8)]
+    crashed = pod("bad-0", on="n1", owner="bad", failing=True, created=NOW - 300)
+    steady = pod("steady", 8, on="a0", priority=1000, ready=True, created=NOW - 500)
+    bad = pod("bad-1", owner="bad", priority=10, unschedulable=True, waited=60)
+    seen = snapshot(pool(), [AWS[0], *NEBIUS, node("c0")], [steady, crashed, *full, bad])
+    assert sent_to(decided(seen, pool_state(breakers={"nebius": breaker}))) == {"bad-1": "nebius"}
 
 
 @pytest.mark.parametrize("of_shape", [False, True])

@@ -194,6 +194,18 @@ def test_a_drain_goes_on_after_owners_have_removed_replacements_that_were_not_re
     assert not site.cluster.pods_on("aws")
 
 
+def test_an_owner_whose_new_pods_are_refused_and_removed_again_and_again_is_not_emptied() -> None:
+    site = _draining(1, 8)
+    for _ in range(200):
+        site.owners.held = False
+        site.run(5)
+        site.owners.held = True
+        for pod in [pod for pod in site.cluster.pods_on("nebius") if not pod.ready]:
+            site.cluster.delete_pod(pod.uid)
+        site.run(55)
+    assert sum(pod.ready for pod in site.cluster.pods.values()) >= 5
+
+
 @pytest.mark.parametrize("restarts", [1, 3])
 def test_a_drain_goes_on_after_a_restart_and_an_owner_that_wants_fewer_pods(restarts: int) -> None:
     site = _draining(1, 8)

@@ -54,7 +54,7 @@ class Story:
     def crash(self, pods: Iterable[Pod]) -> None:
         """Let the containers of these pods end again and again."""
         for one in pods:
-            self.cluster.update_pod(one.uid, ready=False, ready_since=None, failing=True, has_run=True)
+            self.cluster.update_pod(one.uid, ready=False, ready_since=None, failing=True)
 
     def new_on(self, name: str, count: int, owner: str = "rs-new", **fields: Any) -> list[Pod]:
         """Bind so many new pods to a node, where they have not started."""

@@ -33,11 +33,7 @@ class Seen:
         self.good = 0
         """How many are ready there (workload) or bound there (shape)."""
         self.refused = 0
-        """How many of the unstarted pods are refused by a virtual kubelet."""
-        self.running = 0
-        """How many run there, ready or not (workload)."""
-        self.unstarted = 0
-        """How many are bound there, do not start and never ran (workload): no next pod comes in their place."""
+        """How many are bound there, refused by a virtual kubelet and left pending, and never ran (workload)."""
         self.latest = 0.0
         """When the latest of these came."""
         self.place = not self.workload and not is_of_shape(key[2])
@@ -147,10 +143,7 @@ class _Observer:
             if here is None or pod.deleting is not None:
                 continue
             came = came_at(pod, provider.name)
-            here.running += here.workload and pod.runs
-            if here.workload and pod.never_starts:
-                here.unstarted += 1
-                here.refused += pod.refused
+            here.refused += pod.never_accepted and here.workload
             if pod.ready or not here.workload:
                 here.good += 1
                 here.latest = max(here.latest, came)

@@ -3,10 +3,8 @@
 Other pods are sent to the provider as before. There are two kinds:
 - A workload: several of its pods in a row failed there at once, whoever is at fault. Where few failed, they must
   outnumber the pods of it that are ready there: otherwise the fault is probably a node's. All of its next pods go
-  elsewhere. A pod may stay there and never start, so that no next pod comes. One such pod is enough if a virtual
-  kubelet refuses it, or if its containers fail to start and no pod of the workload runs there. Such pods leave
-  (`decide/move/failover.py`), and the hold-off lasts at least until then. It does not matter whether the node or the
-  workload is at fault: the pod may run elsewhere, and no other pod is affected.
+  elsewhere. A virtual kubelet may refuse a pod and leave it pending, so that no next pod comes. One such pod is enough.
+  These pods leave (`decide/move/failover.py`), and the hold-off lasts at least until then.
 - A shape (requests and selectors): a pod of it was not bound there in time. If no node has a place for it, the provider
   is out of such capacity, and pods of that shape are sent there only to places that exist. If a node has a place for it
   that the scheduler does not use, for a reason that the operator does not know, the workload's pods of that shape are
@@ -56,8 +54,8 @@ FAILED_PODS: Final = 3
 """So many pods of a workload must fail in a row."""
 MOST_FAILED_PODS: Final = 10
 """So many in a row are enough, however many are ready: a large workload must not fail hundreds of pods."""
-UNSTARTED_SECONDS: Final = 30.0
-"""A pod that never starts leaves once the hold-off has lasted so long: kubelets try again for a while."""
+REFUSED_SECONDS: Final = 30.0
+"""A refused pod leaves once the hold-off has lasted so long: a virtual kubelet tries again for a while."""
 PRESENT_SECONDS: Final = 60.0
 """A workload that has no pod, and whose latest pod failed so long ago, counts as gone."""
 _NONE: Final[Mapping[Key, HoldOff]] = MappingProxyType({})
@@ -80,12 +78,12 @@ class HoldOffs(msgspec.Struct, frozen=True):
     """Providers whose toleration no new pod may get when it is created: the admission policy does not know workloads,
     so the pods of a workload that fails there would get it too."""
     leaving: frozenset[Key] = frozenset()
-    """Workloads whose pods leave the provider where they do not start."""
+    """Workloads whose refused pods leave the provider."""
     recheck_at: float | None = None
 
     def is_leaving(self, pod: Pod, provider: str) -> bool:
-        """Say whether the pod, which is bound there, never starts and leaves: its replacement may run elsewhere."""
-        return pod.never_starts and workload_key(provider, pod.owner) in self.leaving
+        """Say whether the pod, which is bound there, is refused and leaves: its replacement may run elsewhere."""
+        return pod.never_accepted and workload_key(provider, pod.owner) in self.leaving
 
     def keys_of(self, pod: Pod, provider: str) -> Sequence[Key]:
         """Return the keys under which the pod may be held off the provider; none while there are no hold-offs.
@@ -172,7 +170,7 @@ def _step(
     fresh = {uid for uid, at in evidence.items() if at >= seen.latest or (not seen.workload and not seen.place)}
     new, all_pods = fresh - counted, frozenset(evidence)
     if not before.failures:
-        in_a_row = seen.workload and not seen.refused and (seen.running or not seen.unstarted)
+        in_a_row = seen.workload and not seen.refused
         enough = max(FAILED_PODS, min(seen.good + 1, MOST_FAILED_PODS)) if in_a_row else 1
         if seen.ours and len(new) >= enough:
             return _begun(before, seen, rules), all_pods
@@ -183,14 +181,14 @@ def _step(
         return before, all_pods
     if any(evidence[uid] >= int(before.until) for uid in new):
         return _begun(before, seen, rules), all_pods
-    if rules.now >= before.until + rules.spec.max_backoff_seconds and not seen.unstarted:
+    if rules.now >= before.until + rules.spec.max_backoff_seconds and not seen.refused:
         return HoldOff(*_key(before)), all_pods
     return before, counted & all_pods
 
 
 def _is_over(held: HoldOff, seen: Seen, now: float) -> bool:
     proved = now >= held.until and seen.latest >= int(held.until)
-    return ((proved or seen.good > held.running) and not seen.unstarted) or not seen.ours
+    return ((proved or seen.good > held.running) and not seen.refused) or not seen.ours
 
 
 def _begun(before: HoldOff, seen: Seen, rules: _Rules) -> HoldOff:
@@ -227,9 +225,10 @@ class _Sorting(msgspec.Struct, frozen=True):
                 blocking[key] = held
             else:
                 due[key] = held
-            if self.observed[key].unstarted:
-                rechecks.append(held.since + UNSTARTED_SECONDS)
-                if now >= held.since + UNSTARTED_SECONDS:
+            if self.observed[key].refused:
+                rechecks.append(held.since + REFUSED_SECONDS)
+                # With so many hold-offs some are forgotten, and pods would go back and forth without an end.
+                if now >= held.since + REFUSED_SECONDS and len(kept) < MAX_HOLD_OFFS:
                     leaving.add(key)
             if (keeps := self._keeps_admission_closed(held)) is not None:
                 withheld.add(held.provider)

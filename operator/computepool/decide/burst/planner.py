@@ -105,15 +105,15 @@ class _Planner:
                 self.holds.append(outcome)
                 return
             rejected.append((provider.name, outcome))
+        if self._account.half_open and any(self._is_put_off(overflow.pod, by) for by in self._context.standbys):
+            self._poor_canaries.append(overflow)
+            return
         last = self._last_resort(overflow, rejected) or self._preempt(overflow, rejected)
         if isinstance(last, Burst):
             self.bursts.append(last)
             return
         if last is not None:
             self.holds.append(last)
-            return
-        if self._account.half_open and any(self._is_put_off(overflow.pod, by) for by in self._context.standbys):
-            self._poor_canaries.append(overflow)
             return
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):

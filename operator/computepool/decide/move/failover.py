@@ -10,9 +10,8 @@ leave a flapping node whenever its fault is present and confirmed.
 A black hole is a fault for new pods only. Pods that run there stay, ready or not, also if so many nodes are black holes
 that the provider has failed. Then the pods on its other nodes stay too, because nothing is wrong with these nodes.
 
-A pod may stay on a node and never start: a virtual kubelet refuses it, or its containers fail to start, for want of a
-newer driver for example. It leaves for another provider once its workload is held off this provider, so that its
-replacement does not come back.
+A virtual kubelet may refuse a pod and leave it pending for good, beside pods that it runs well. Such a pod never ran.
+It leaves for another provider once its workload is held off this provider, so that its replacement does not come back.
 
 A ready pod with constraints that fit does not model leaves only after the replacement of the pod before it is bound,
 unless its node is dead: such constraints may hold for the pods of one owner together.
@@ -59,23 +58,24 @@ def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
     assessment = planner.context.assessment
-    troubled, unstarted = _troubled(assessment), _with_unstarted(assessment)
+    troubled, refusing = _troubled(assessment), _refusing(assessment)
     candidates = in_turn(
         [
             *(found for supply, infos in troubled for found in planner.candidates(supply, infos)),
             *(
                 found
-                for supply, infos in unstarted
+                for supply, infos in refusing
                 for found in planner.candidates(supply, infos)
-                if _is_unstarted(assessment, supply, found.pod)
+                if _is_refused(assessment, supply, found.pod)
             ),
         ]
     )
-    # A planned drain can wait: the other pods come first within the limits.
+    # A planned drain can wait, and so can a pod that does not run: the other pods come first within the limits.
     for candidate in sorted(
         candidates,
         key=lambda found: (
             _is_drained(planner, found),
+            _leaves_refused(planner, found),
             _is_poor_canary(planner, found.pod),
             planner.retries.last_refused_at(found.pod.uid),
         ),
@@ -85,7 +85,7 @@ def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
 
 def troubled_infos(assessment: Assessment) -> Iterable[NodeInfo]:
     """Yield the nodes whose pods should leave."""
-    for _, infos in (*_troubled(assessment), *_with_unstarted(assessment)):
+    for _, infos in (*_troubled(assessment), *_refusing(assessment)):
         yield from infos
 
 
@@ -101,7 +101,7 @@ def gives_up(supply: Supply) -> bool:
 def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
     """Say whether a bound pod should leave now, because of its node or of its provider."""
     fault = _fault_of(assessment, supply, pod.node)
-    if _drives_out(fault, pod) or _is_unstarted(assessment, supply, pod):
+    if _drives_out(fault, pod) or _is_refused(assessment, supply, pod):
         return True
     if not gives_up(supply):
         return False
@@ -131,11 +131,11 @@ def _is_poor_canary(planner: MovePlanner, pod: Pod) -> bool:
     return any(planner.account.is_poor_canary(pod, target) for target in planner.targets)
 
 
-def _leaves_unstarted(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether the pod leaves only because it never starts there."""
+def _leaves_refused(planner: MovePlanner, candidate: MoveCandidate) -> bool:
+    """Say whether the pod leaves only because its node refuses it."""
     assessment, supply, pod = planner.context.assessment, candidate.supply, candidate.pod
     others = gives_up(supply) or _drives_out(_fault_on(planner, candidate), pod)
-    return not others and _is_unstarted(assessment, supply, pod)
+    return not others and _is_refused(assessment, supply, pod)
 
 
 def _fault_on(planner: MovePlanner, candidate: MoveCandidate) -> NodeFault | None:
@@ -156,21 +156,24 @@ def _troubled(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]
     return found
 
 
-def _with_unstarted(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]]]:
-    """Return the nodes beside the troubled nodes with pods that leave because they never start."""
+def _refusing(assessment: Assessment) -> list[tuple[Supply, tuple[NodeInfo, ...]]]:
+    """Return the nodes beside the troubled nodes that refuse pods which leave for that."""
     if not assessment.breakers.hold_offs.leaving:
         return []
     found = []
     for supply in assessment.supplies[1:]:
         infos = () if gives_up(supply) else supply.nodes
-        beside = [info for info in infos if info.node.name not in supply.unhealthy]
-        unstarted = [info for info in beside if any(_is_unstarted(assessment, supply, pod) for pod in info.pods)]
-        if unstarted:
-            found.append((supply, tuple(unstarted)))
+        refusing = [
+            info
+            for info in infos
+            if info.node.name not in supply.unhealthy and any(_is_refused(assessment, supply, pod) for pod in info.pods)
+        ]
+        if refusing:
+            found.append((supply, tuple(refusing)))
     return found
 
 
-def _is_unstarted(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
+def _is_refused(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
     return assessment.breakers.hold_offs.is_leaving(pod, supply.provider.name)
 
 
@@ -191,25 +194,25 @@ def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mappin
     if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
         planner.blocked.add(candidate.pod, Reason.AWAITS_REPLACEMENT)
         return
-    drain, unstarted = _is_drained(planner, candidate), _leaves_unstarted(planner, candidate)
-    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (dead or unstarted)):
+    drain, refused = _is_drained(planner, candidate), _leaves_refused(planner, candidate)
+    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (dead or refused)):
         return
-    target, room_seconds = _reserve(planner, candidate, dead=dead, unstarted=unstarted)
+    target, room_seconds = _reserve(planner, candidate, dead=dead, refused=refused)
     if not isinstance(target, Provider):
         planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
         return
     reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
-    reason = Reason.LOST_NODE if lost else Reason.WORKLOAD_BACK_OFF if unstarted else reason
+    reason = Reason.LOST_NODE if lost else Reason.WORKLOAD_BACK_OFF if refused else reason
     flags = {"release": lost, "drain": drain}
     planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
 
 
 def _reserve(
-    planner: MovePlanner, candidate: MoveCandidate, *, dead: bool, unstarted: bool
+    planner: MovePlanner, candidate: MoveCandidate, *, dead: bool, refused: bool
 ) -> tuple[Provider | Rejected, float]:
     """Reserve a place for the pod; return its provider, or all rejections, and the seconds that a new node may take."""
     own = candidate.supply.provider
-    targets = [target for target in planner.targets if not (unstarted and target is own)]
+    targets = [target for target in planner.targets if not (refused and target is own)]
     target = planner.reserve_target(candidate, targets)
     if isinstance(target, Provider):
         return target, 0.0
@@ -225,7 +228,7 @@ def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | No
     """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
     context, supply, node = planner.context, candidate.supply, candidate.info.node
     policy = context.spec.failover.running_pods
-    if policy is not RunningPods.LEAVE and _leaves_unstarted(planner, candidate):
+    if policy is not RunningPods.LEAVE and _leaves_refused(planner, candidate):
         return None
     unhealthy = node.name in supply.unhealthy
     if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):

@@ -16,8 +16,8 @@ end well, or whose end is not known.
   replacement proves itself, until one has run well for START_SECONDS. While pods of the owner are missing or not Ready
   since, they take the places of moves under way. So do pods that are not Ready any more after a move that ended well.
 - A replacement that was seen, was removed, and that no other pod replaces, is not missing: its owner wants fewer pods.
-  Autoscalers, rollouts and deletions remove first the pods that are not Ready. The owner still waits once, and the
-  namespace does not.
+  Autoscalers, rollouts and deletions remove first the pods that are not Ready. The owner still waits, and the namespace
+  does not. If the owner's last move came to nothing too, the pod counts as missing.
 - The record of unsettled moves is written with the status that counts the moves, so before the eviction. A later leader
   does not know how such a move ended. It waits as if the move had come to nothing. If moves came to nothing before, it
   waits the whole delay again: the last may have ended just before the restart. Once it sees as many pods of the owner
@@ -276,6 +276,8 @@ class OwnerHistory:
         if last.at > self._failed_at.get(key, -1.0):
             # Moves that were under way together count once.
             before = self._unsettled.get(key) or UnsettledMove(0, self._second(), 0)
+            # An owner that wants fewer pods a second time may be an owner whose new pods are refused.
+            missing = missing or before.times > 0
             times, pods = min(before.times + 1, _DOUBLINGS), before.pods if missing else 0
             self._unsettled[key] = UnsettledMove(times, before.at, pods)
             self._failed_at[key] = self._now
