@@ -46,8 +46,7 @@ def status_of(site: Site, pool: str) -> Json:
 
 def breaker_of(status: Json, provider: str) -> Json:
     """One provider's breaker in a status; empty where it is not told of."""
-    found = [entry for entry in status.get("providers", []) if entry["name"] == provider]
-    return dict(found[0].get("breaker", {})) if found else {}
+    return dict(pools.provider_in(status, provider).get("breaker", {}))
 
 
 def wait_breaker(
@@ -55,25 +54,21 @@ def wait_breaker(
 ) -> Json:
     """Wait until a provider's breaker is in a state, and for a reason if one is given; return the pool's status."""
 
-    def turned(found: list[Json]) -> Json | None:
-        status = found[0].get("status", {}) if found else {}
+    def turned(status: Json) -> Json | None:
         breaker = breaker_of(status, provider)
         fits = breaker.get("state") == state and reason in (None, breaker.get("reason"))
         return dict(status) if fits else None
 
-    what = f"breaker of {provider}={state} {reason or ''}"
-    return site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
+    return pools.wait_status(site.api, pool, turned, f"breaker of {provider}={state} {reason or ''}", timeout=timeout)
 
 
 def wait_unhealthy(site: Site, pool: str, count: int, *, timeout: float = 60) -> None:
     """Wait until the pool's status counts so many unhealthy nodes."""
 
-    def turned(found: list[Json]) -> bool:
-        providers = found[0].get("status", {}).get("providers", []) if found else []
-        return sum(int(entry.get("unhealthyNodes", 0)) for entry in providers) == count
+    def turned(status: Json) -> bool:
+        return sum(int(entry.get("unhealthyNodes", 0)) for entry in status.get("providers", [])) == count
 
-    what = f"{count} unhealthy nodes"
-    site.api.wait_for(pools.POOLS, turned, name=pool, what=what, timeout=timeout)
+    pools.wait_status(site.api, pool, turned, f"{count} unhealthy nodes", timeout=timeout)
 
 
 def quarantine_of(nodes: Iterable[Json]) -> dict[str, str]:

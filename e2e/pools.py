@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from e2e.kubeapi import KubeApi
 from e2e.objects import PROVIDER_KEY, PROVIDERS_ANNOTATION
 from e2e.site import Site
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 POOLS = "computepools.computepool.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
@@ -52,30 +54,47 @@ def pool(site: Site, providers: Sequence[Json | str], name: str | None = None, *
             site.api.delete(POOLS, created["metadata"]["name"])
 
 
+def wait_status(
+    api: KubeApi, pool_name: str, condition: Callable[[Json], T | None], what: str, *, timeout: float = 30
+) -> T:
+    """Wait until `condition`, given the pool's status, returns something true, and return that.
+
+    The status is empty while the pool has none: the operator writes it a moment after its first pass.
+    """
+
+    def turned(found: list[Json]) -> T | None:
+        return condition(found[0].get("status", {}) if found else {})
+
+    return api.wait_for(POOLS, turned, name=pool_name, what=what, timeout=timeout)
+
+
+def provider_in(status: Json, name: str) -> Json:
+    """A provider's entry in a pool's status; empty while there is none."""
+    return next((dict(entry) for entry in status.get("providers", []) if entry["name"] == name), {})
+
+
 def wait_condition(
     site: Site, pool_name: str, kind: str, status: str, reason: str | None = None, says: str = ""
 ) -> Json:
     """Wait until a pool's condition has a status, a reason if one is given, and says something; return it."""
 
-    def turned(found: list[Json]) -> Json | None:
-        conditions = found[0].get("status", {}).get("conditions", []) if found else []
-        for condition in conditions:
+    def turned(status_now: Json) -> Json | None:
+        for condition in status_now.get("conditions", []):
             if (condition["type"], condition["status"]) == (kind, status) and reason in (None, condition["reason"]):
                 return dict(condition) if says in condition["message"] else None
         return None
 
-    return site.api.wait_for(POOLS, turned, name=pool_name, what=f"{kind}={status} {reason or ''} {says!r}")
+    return wait_status(site.api, pool_name, turned, f"{kind}={status} {reason or ''} {says!r}")
 
 
 def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:
     """Wait until admission is open or closed; return status.admission."""
 
-    def turned(found: list[Json]) -> Json | None:
-        status = found[0].get("status", {}) if found else {}
+    def turned(status: Json) -> Json | None:
         admission = status.get("admission", {})
         return dict(admission) if status and bool(admission.get("tolerations")) == is_open else None
 
-    return site.api.wait_for(POOLS, turned, name=pool_name, what=f"admission open={is_open}")
+    return wait_status(site.api, pool_name, turned, f"admission open={is_open}")
 
 
 def sent(site: Site, labels: str = "app=new") -> list[Json]:

@@ -49,6 +49,11 @@ def all_stages() -> list[Json]:
             "node-heartbeat", "Node", _NODE_HEARTBEAT_WHEN, _patch(_NODE_HEARTBEAT), {"durationMilliseconds": 300_000}
         ),
         _stage("pod-ready", "Pod", _POD_READY_WHEN, _patch(_POD_READY), _since_bound(POD_READY_AFTER)),
+        # The node controller marks pods as not ready on a node that it takes for not ready. It may see a node late, and
+        # so mark a pod on a node that has just become ready. A kubelet mends that, and so does kwok here.
+        _stage(
+            "pod-ready-again", "Pod", _POD_READY_AGAIN_WHEN, _patch(_POD_READY_AGAIN), {"durationMilliseconds": 1000}
+        ),
         _stage("pod-fails", "Pod", _POD_FAILS_WHEN, _patch(_POD_FAILED)),
         _stage("pod-completes", "Pod", _POD_COMPLETES_WHEN, _patch(_POD_SUCCEEDED), _since_start(POD_RUNS, default=1)),
         _stage("pod-deleted", "Pod", _POD_DELETED_WHEN, {"delete": True}, _from_now(POD_TERMINATES_FOR)),
@@ -94,6 +99,7 @@ def _annotation(name: str) -> str:
 
 
 _READY = '.status.conditions.[] | select(.type == "Ready") | .status'
+_CONTAINERS_READY = '.status.conditions.[] | select(.type == "ContainersReady") | .status'
 _DELETED = ".metadata.deletionTimestamp"
 _PHASE = ".status.phase"
 _OWNER = ".metadata.ownerReferences.[].kind"
@@ -102,8 +108,14 @@ _NODE_READY_WHEN = [_is_not(_READY, "True"), _lacks(_annotation(NODE_NOT_READY))
 _NODE_NOT_READY_WHEN = [_is_not(_READY, "False"), _has(_annotation(NODE_NOT_READY))]
 _NODE_HEARTBEAT_WHEN = [_is(_READY, "True"), _lacks(_annotation(NODE_NOT_READY))]
 _POD_READY_WHEN = [_lacks(_DELETED), _is(_PHASE, "Pending"), _lacks(_annotation(POD_FAILS))]
+_POD_READY_AGAIN_WHEN = [
+    _lacks(_DELETED),
+    _is(_PHASE, "Running"),
+    _is(_CONTAINERS_READY, "True"),
+    _is(_READY, "False"),
+]
 _POD_FAILS_WHEN = [_lacks(_DELETED), _is(_PHASE, "Pending"), _has(_annotation(POD_FAILS))]
-_POD_COMPLETES_WHEN = [_lacks(_DELETED), _is(_PHASE, "Running"), _is(_OWNER, "Job")]
+_POD_COMPLETES_WHEN = [_lacks(_DELETED), _is(_PHASE, "Running"), _is(_READY, "True"), _is(_OWNER, "Job")]
 _POD_DELETED_WHEN = [_has(_DELETED)]
 
 # -- after how long ------------------------------------------------------------------------------------------------
@@ -241,6 +253,13 @@ initContainerStatuses:
 {{ end }}
 {{ end }}
 """ + _container_statuses("true", "running: {startedAt: {{ Now | Quote }}}")
+
+_POD_READY_AGAIN = """
+conditions:
+- type: Ready
+  status: "True"
+  lastTransitionTime: {{ Now | Quote }}
+"""
 
 _POD_FAILED = f"""
 phase: Failed

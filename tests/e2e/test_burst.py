@@ -105,12 +105,9 @@ def test_a_pod_that_may_not_leave_waits_and_others_pass_it(full: Site) -> None:
         assert full.providers_of(full.wait_bound(1, labels=NEW)) == {THIRD: 1}
         waiting = full.wait_unschedulable(1, labels="app=stays")
         assert objects.provider_toleration(SECONDARY) not in waiting[0]["spec"].get("tolerations", [])
-        full.api.wait_for(
-            pools.POOLS,
-            lambda found: found[0]["status"]["pending"] == {"pods": 1, "accelerators": 1, "gated": 0},
-            name=pool["metadata"]["name"],
-            what="one pod pending",
-        )
+        one = {"pods": 1, "accelerators": 1, "gated": 0}
+        name = pool["metadata"]["name"]
+        pools.wait_status(full.api, name, lambda status: status.get("pending") == one, "one pod pending")
 
 
 def test_a_pod_pinned_to_the_primary_waits(full: Site) -> None:

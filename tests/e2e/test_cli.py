@@ -48,11 +48,9 @@ def scene(operator: OperatorProcess, cluster: Cluster) -> Iterator[Site]:
                 objects.gpu_pod("processors-only", gpus=0, nodeSelector={"no-such": "node"}),
             )
             pools.wait_condition(site, site.namespace, "Bursting", "True", says="5 pod(s)")
-            site.api.wait_for(
-                pools.POOLS,
-                lambda found: found[0]["status"]["pending"]["pods"] == 2,
-                name=site.namespace,
-                what="two pods that wait",
+            two = {"pods": 2, "accelerators": 2, "gated": 0}
+            pools.wait_status(
+                site.api, site.namespace, lambda status: status.get("pending") == two, "two pods that wait"
             )
             yield site
     finally:

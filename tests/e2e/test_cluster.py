@@ -64,6 +64,21 @@ def test_a_node_can_break_and_mend(site: Site) -> None:
     site.wait_schedulable([node])
 
 
+def test_a_pod_that_was_marked_as_not_ready_is_ready_again_while_its_kubelet_lives(site: Site) -> None:
+    """As the node controller marks pods of a node that it takes for not ready."""
+    site.add_nodes("aws")
+    site.create(objects.gpu_pod("p"))
+
+    def wait_ready(*, ready: bool) -> None:
+        site.api.wait_for("pods", lambda pods: objects.is_ready(pods[0]) == ready, site.namespace, what=f"{ready=}")
+
+    wait_ready(ready=True)
+    mark = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    marked = site.api.patch("pods", "p", mark, site.namespace, how="strategic", subresource="status")
+    assert not objects.is_ready(marked)
+    wait_ready(ready=True)
+
+
 def test_a_pod_can_take_its_time_to_become_ready(site: Site) -> None:
     site.add_nodes("aws")
     site.create(objects.gpu_pod("quick"), objects.gpu_pod("slow", ready_after=1))

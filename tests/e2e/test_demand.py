@@ -44,9 +44,8 @@ def _daemon_set(site: Site, node_selector: Json) -> Json:
     }
 
 
-def _allocated(pool: Json) -> int:
-    providers = pool.get("status", {}).get("providers")
-    return int(providers[0]["accelerators"]["allocated"]) if providers else 0
+def _allocated(status: Json) -> int:
+    return int(pools.provider_in(status, "aws").get("accelerators", {}).get("allocated", 0))
 
 
 def _is_burst(pod: Json) -> bool:
@@ -64,11 +63,11 @@ def test_a_daemon_sets_pod_for_a_full_node_saturates_no_primary(operator: Operat
         site.create(*objects.gpu_pods("new", 2, labels=LABELS))
         assert site.providers_of(site.wait_bound(2, labels=NEW)) == {"aws": 2}
         # Two residents, the agent's other pod, and the two new pods.
-        status = site.api.wait_for(
-            pools.POOLS,
-            lambda found: found[0]["status"] if _allocated(found[0]) == 5 else None,
-            name=pool["metadata"]["name"],
-            what="five accelerators allocated",
+        status = pools.wait_status(
+            site.api,
+            pool["metadata"]["name"],
+            lambda status: status if _allocated(status) == 5 else None,
+            "five accelerators allocated",
         )
         assert status["pending"]["pods"] == 0
         pools.wait_condition(site, pool["metadata"]["name"], "Saturated", "False")
@@ -84,11 +83,11 @@ def test_pods_wait_for_an_on_demand_node_while_its_startup_taint_is_there(
         site.create(*objects.gpu_pods("new", 4, labels=LABELS))
         taint = {"key": STARTUP_TAINT, "effect": "NoSchedule"}
         (joined,) = site.add_nodes("aws", gpus=8, taints=[taint])
-        site.api.wait_for(
-            pools.POOLS,
-            lambda found: found[0].get("status", {}).get("providers", [{}])[0].get("nodes") == 1,
-            name=pool["metadata"]["name"],
-            what="the operator sees the node",
+        pools.wait_status(
+            site.api,
+            pool["metadata"]["name"],
+            lambda status: pools.provider_in(status, "aws").get("nodes") == 1,
+            "the operator to see the node",
         )
         assert not any(_is_burst(found) for found in site.pods(NEW))
         site.untaint([joined], STARTUP_TAINT)

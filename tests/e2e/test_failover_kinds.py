@@ -118,11 +118,11 @@ def test_new_pods_are_admitted_to_the_next_provider_at_once(site: Site) -> None:
         admission = pools.wait_admission(site, scene.pool, is_open=True)
         assert [one["value"] for one in admission["tolerations"]] == [SECOND]
         scene.break_down(SECOND)
-        site.api.wait_for(
-            pools.POOLS,
-            lambda found: [one["value"] for one in found[0]["status"]["admission"].get("tolerations", [])] == [THIRD],
-            name=scene.pool,
-            what="admission to the third",
+        pools.wait_status(
+            site.api,
+            scene.pool,
+            lambda status: [one["value"] for one in status["admission"].get("tolerations", [])] == [THIRD],
+            "admission to the third",
         )
         brisk.wait_settled(site, {THIRD: COUNT})
 

@@ -74,8 +74,7 @@ def _hold_by_claim(site: Site, pod: str, container: str) -> None:
 
 
 def _wait_nodes(scene: Scene, provider: str, count: int) -> None:
-    def turned(found: list[Json]) -> bool:
-        providers = found[0].get("status", {}).get("providers", []) if found else []
-        return any(entry["name"] == provider and entry["nodes"] == count for entry in providers)
+    def turned(status: Json) -> bool:
+        return bool(pools.provider_in(status, provider).get("nodes") == count)
 
-    scene.site.api.wait_for(pools.POOLS, turned, name=scene.pool, what=f"{count} nodes of {provider}")
+    pools.wait_status(scene.site.api, scene.pool, turned, f"{count} nodes of {provider}")

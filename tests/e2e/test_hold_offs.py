@@ -26,11 +26,10 @@ def full(operator: OperatorProcess, site: Site) -> Site:
 def wait_held_off(site: Site, name: str, reason: str) -> dict[str, Any]:
     """Wait until the pool's status tells of a hold-off; return it."""
 
-    def told(found: list[dict[str, Any]]) -> dict[str, Any] | None:
-        held = found[0].get("status", {}).get("holdOffs", []) if found else []
-        return next((dict(one) for one in held if one["reason"] == reason), None)
+    def told(status: dict[str, Any]) -> dict[str, Any] | None:
+        return next((dict(one) for one in status.get("holdOffs", []) if one["reason"] == reason), None)
 
-    return site.api.wait_for(pools.POOLS, told, name=name, what=f"a hold-off with reason {reason}")
+    return pools.wait_status(site.api, name, told, f"a hold-off with reason {reason}")
 
 
 def tainted(site: Site) -> list[str]:

@@ -35,11 +35,10 @@ def give_up_soon(scene: Scene) -> None:
 def wait_unsettled(scene: Scene, times: int) -> None:
     """Wait until the status counts so many failed moves of an owner."""
 
-    def turned(found: list[Json]) -> bool:
-        entries = found[0].get("status", {}).get("unsettledMoves", []) if found else []
-        return any(entry.get("times", 0) == times for entry in entries)
+    def turned(status: Json) -> bool:
+        return any(entry.get("times", 0) == times for entry in status.get("unsettledMoves", []))
 
-    scene.site.api.wait_for(pools.POOLS, turned, name=scene.pool, what=f"{times} failed moves of an owner")
+    pools.wait_status(scene.site.api, scene.pool, turned, f"{times} failed moves of an owner")
 
 
 def test_a_pod_that_can_not_run_at_home_is_brought_home_once_and_then_left(

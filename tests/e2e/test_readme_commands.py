@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import binaries, objects, pools
+from e2e import binaries, brisk, objects, pools
 from e2e.cluster import Cluster
 from e2e.operator import OperatorProcess
 from tests.unit.docs.blocks import REPOSITORY, Block, blocks, prose
@@ -119,11 +119,8 @@ def _wait_burst(reader: Reader) -> None:
         return (nodes.count("p5"), nodes.count("hybrid")) == (AT_HOME, PODS - AT_HOME)
 
     reader.cluster.api.wait_for("pods", burst, NAMESPACE, what="the rest of the pods on the hybrid node")
-    reader.cluster.api.wait_for(
-        pools.POOLS,
-        lambda found: found[0]["status"]["burstPods"] == PODS - AT_HOME,
-        name=POOL,
-        what="a status that says so",
+    pools.wait_status(
+        reader.cluster.api, POOL, lambda status: status.get("burstPods") == PODS - AT_HOME, "a status that says so"
     )
 
 
@@ -148,10 +145,10 @@ def _drain_and_undo(reader: Reader) -> None:
 
 
 def _wait_breaker(reader: Reader, state: str) -> None:
-    def turned(found: list[Json]) -> bool:
-        return bool(found[0]["status"]["providers"][1]["breaker"]["state"] == state)
+    def turned(status: Json) -> bool:
+        return bool(brisk.breaker_of(status, "nebius").get("state") == state)
 
-    reader.cluster.api.wait_for(pools.POOLS, turned, name=POOL, what=f"the breaker to be {state}")
+    pools.wait_status(reader.cluster.api, POOL, turned, f"the breaker to be {state}")
 
 
 def _check_log(operator: OperatorProcess) -> None:

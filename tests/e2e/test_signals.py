@@ -263,7 +263,7 @@ def test_a_pod_whose_container_does_not_start_tells_of_its_node(
     async def scenario(seen: Seen) -> None:
         await seen.until(lambda: [pod.ready for pod in seen.pods()] == [True], "it runs")
         container = {"name": "main", "image": "i", "imageID": "", "ready": False, "restartCount": 3, "state": state}
-        conditions = [{"type": "Ready", "status": "False"}]
+        conditions = [{"type": kind, "status": "False"} for kind in ("ContainersReady", "Ready")]
         status = {"containerStatuses": [container], "conditions": conditions}
         await asyncio.to_thread(
             site.api.patch, "pods", "p", {"status": status}, site.namespace, how="strategic", subresource="status"
