@@ -36,6 +36,8 @@ class Project:
     packages: Mapping[str, str]
     # Variables that the linker sets, so that the binary knows its version.
     variables: Mapping[str, str] = field(default_factory=dict)
+    # Build tags.
+    tags: tuple[str, ...] = ()
     # The version of modules that live in the project's own repository and that its go.mod replaces by a folder there.
     # Published separately, they are at this version; None where requiring the module is enough.
     staging: str | None = None
@@ -79,6 +81,15 @@ PROJECTS = (
         packages={"helm": "helm.sh/helm/v4/cmd/helm"},
         variables={"helm.sh/helm/v4/internal/version.version": f"v{versions.HELM}"},
     ),
+    Project(
+        title=f"Prometheus {versions.PROMETHEUS}",
+        module="github.com/prometheus/prometheus",
+        version=f"v{versions.prometheus_module()}",
+        packages={"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+        variables={"github.com/prometheus/common/version.Version": versions.PROMETHEUS},
+        # Without the service discoveries, whose cloud clients are most of its code. Tests name their targets.
+        tags=("remove_all_sd",),
+    ),
 )
 
 
@@ -111,14 +122,15 @@ class Workshop:
         progress.say("fetching its sources")
         self._write_module(project, folder)
         packages = [project.packages[name] for name in names]
-        total = self._fetch(folder, packages, progress)
+        total = self._fetch(project, folder, packages, progress)
         progress.say("compiling")
         out = folder / "out"
         out.mkdir(exist_ok=True)
         # Several binaries are named by Go, after the last part of their package; a single one is named by us.
         target = out if len(names) > 1 else out / names[0]
         # Without debugging data, which the linker would drop anyway: a tenth less work, a fifth less disk.
-        lean = ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", _linker_flags(project)]
+        lean = ["-tags", ",".join(project.tags), "-trimpath", "-gcflags=all=-dwarf=false"]
+        lean += ["-ldflags", _linker_flags(project)]
         compiled = 0
         for line in self._lines(["build", "-v", *lean, "-o", str(target), *packages], folder):
             compiled += not line.startswith("go: ")
@@ -134,10 +146,10 @@ class Workshop:
         (folder / "go.mod").write_text(module_text(project, theirs))
         shutil.copyfile(sources / "go.sum", folder / "go.sum")
 
-    def _fetch(self, folder: Path, packages: list[str], progress: Progress) -> int:
+    def _fetch(self, project: Project, folder: Path, packages: list[str], progress: Progress) -> int:
         """Fetch all modules that the packages need, and return how many packages there are to compile."""
         fetched = total = 0
-        for line in self._lines(["list", "-deps", *packages], folder):
+        for line in self._lines(["list", "-deps", "-tags", ",".join(project.tags), *packages], folder):
             if line.startswith("go: downloading"):
                 fetched += 1
                 progress.say(f"fetching module {fetched}")

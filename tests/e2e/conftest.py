@@ -10,6 +10,7 @@ import pytest
 from e2e import chart
 from e2e.cluster import Cluster
 from e2e.components import Options
+from e2e.metrics_source import MetricsSource, metrics_source
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
@@ -36,6 +37,13 @@ def own_operator(cluster: Cluster) -> Iterator[OperatorProcess]:
     """An operator that leads, and its release, for one test: it may end them. Not beside `operator`."""
     with _leading(cluster) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def metrics(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsSource]:
+    """An exporter, a Prometheus and an operator that asks it, for all tests of a module. Not beside `operator`."""
+    with metrics_source(cluster, tmp_path_factory.mktemp("metrics")) as shared:
+        yield shared
 
 
 @pytest.fixture

@@ -76,3 +76,73 @@ helm.sh/hook: post-delete
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
+
+{{- /* Where the configuration of the source of metrics and its credentials are mounted. */}}
+{{- define "computepool.prometheusFolder" -}}
+/etc/computepool/prometheus
+{{- end }}
+
+{{- /* The configuration of the source of metrics. It names files with credentials, and contains none. */}}
+{{- define "computepool.prometheusConfig" -}}
+{{- $folder := include "computepool.prometheusFolder" . -}}
+{{- with .Values.prometheus -}}
+url: {{ .url | quote }}
+timeoutSeconds: {{ .timeoutSeconds }}
+intervalSeconds: {{ .intervalSeconds }}
+headers: {{ toJson .headers }}
+queryParameters: {{ toJson .queryParameters }}
+enforcedLabels: {{ toJson .enforcedLabels }}
+{{- if .bearerToken.secretName }}
+bearerTokenFile: {{ $folder }}/bearer-token
+{{- end }}
+{{- if .basicAuth.secretName }}
+basicAuth: {usernameFile: {{ $folder }}/username, passwordFile: {{ $folder }}/password}
+{{- end }}
+{{- if or .ca.secretName .ca.configMapName }}
+caFile: {{ $folder }}/ca.crt
+{{- end }}
+{{- if .clientCertificate.secretName }}
+clientCertificate: {certFile: {{ $folder }}/tls.crt, keyFile: {{ $folder }}/tls.key}
+{{- end }}
+{{- if .secretHeaders }}
+headerFiles:
+  {{- range $index, $name := keys .secretHeaders | sortAlpha }}
+  {{ $name | quote }}: {{ $folder }}/header-{{ $index }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+{{- end }}
+
+{{- /* The sources of the volume with that configuration and the credentials. The kubelet replaces files that change. */}}
+{{- define "computepool.prometheusVolume" -}}
+- configMap: {name: {{ include "computepool.fullname" . }}-prometheus}
+{{- with .Values.prometheus }}
+{{- if .bearerToken.secretName }}
+- secret: {name: {{ .bearerToken.secretName | quote }}, items: [{key: {{ .bearerToken.key | quote }}, path: bearer-token}]}
+{{- end }}
+{{- if .basicAuth.secretName }}
+- secret:
+    name: {{ .basicAuth.secretName | quote }}
+    items:
+      - {key: {{ .basicAuth.usernameKey | quote }}, path: username}
+      - {key: {{ .basicAuth.passwordKey | quote }}, path: password}
+{{- end }}
+{{- if .ca.secretName }}
+- secret: {name: {{ .ca.secretName | quote }}, items: [{key: {{ .ca.key | quote }}, path: ca.crt}]}
+{{- else if .ca.configMapName }}
+- configMap: {name: {{ .ca.configMapName | quote }}, items: [{key: {{ .ca.key | quote }}, path: ca.crt}]}
+{{- end }}
+{{- if .clientCertificate.secretName }}
+- secret:
+    name: {{ .clientCertificate.secretName | quote }}
+    items:
+      - {key: {{ .clientCertificate.certKey | quote }}, path: tls.crt}
+      - {key: {{ .clientCertificate.keyKey | quote }}, path: tls.key}
+{{- end }}
+{{- range $index, $name := keys .secretHeaders | sortAlpha }}
+{{- with get $.Values.prometheus.secretHeaders $name }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}, path: header-{{ $index }}}]}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -11,6 +11,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ from computepool.kube.client import ApiClient
 from computepool.kube.credentials import Access, load_access
 from computepool.kube.retry import Backoff
 from computepool.kube.runtime import Runtime
+from computepool.observe.signal_poller import Asks
+from computepool.prometheus.client import PrometheusClient
 from computepool.report.logs import log
 
 _logger = logging.getLogger("computepool")
@@ -44,11 +47,17 @@ class Operator:
     """One process, which leads or waits for the Lease."""
 
     def __init__(
-        self, settings: Settings, access: Access, client: ApiClient, lease_client: ApiClient, pace: Pace
+        self,
+        settings: Settings,
+        access: Access,
+        client: ApiClient,
+        lease_client: ApiClient,
+        pace: Pace,
+        metrics_source: Asks | None = None,
     ) -> None:
         """Only the election uses `lease_client`, so that a burst of patches never delays a renewal.
 
-        `pace`: the delays of the parts.
+        `pace`: the delays of the parts; `metrics_source`: answers the queries of signals.
         """
         runtime = Runtime(wall=NeverBack())
         uptime = replace(runtime, steady=uptime_clock())
@@ -58,7 +67,7 @@ class Operator:
         self._max_beat_seconds = settings.lease_seconds
         self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
         write_access = WriteAccess(client, self.election, runtime, settings.identity)
-        self.parts = build(settings, write_access, pace)
+        self.parts = build(settings, write_access, pace, metrics_source=metrics_source)
         self._record = LeaderRecord(write_access, namespace=settings.namespace, lease=settings.lease_name)
         backoff = Backoff(base=settings.retry_seconds, cap=KOPF_SECONDS, rng=runtime.rng)
         self._pool_watch = PoolWatch(
@@ -120,6 +129,7 @@ class Operator:
                 ("passes", _after(listed, self.parts.reconciler.run)),
                 ("quarantine", _after(listed, self.parts.quarantine.run)),
                 ("leases of silent nodes", _after(listed, self.parts.leases.run)),
+                ("signals", _after(listed, self.parts.signals.run)),
                 ("ticks", _after(listed, self._check_view)),
                 ("stop", stop.wait()),
             )
@@ -162,9 +172,13 @@ async def run(settings: Settings, stop: asyncio.Event, pace: Pace = USUAL_PACE) 
     """Run one operator process until `stop` is set; return its exit code."""
     garbage_collection.begin()
     access = await load_access(settings.kubeconfig)
-    async with ApiClient(access) as client, ApiClient(access, pool_size=4) as lease_client:
+    async with (
+        ApiClient(access) as client,
+        ApiClient(access, pool_size=4) as lease_client,
+        nullcontext() if settings.metrics is None else PrometheusClient(settings.metrics) as metrics_source,
+    ):
         try:
-            await Operator(settings, access, client, lease_client, pace).run(stop)
+            await Operator(settings, access, client, lease_client, pace, metrics_source).run(stop)
         except* (LostLeadershipError, NotLeadingError) as group:
             log(_logger, logging.ERROR, "no longer leading, ending", error=str(group.exceptions[0]))
             exit_code = 1

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from computepool.prometheus.source import Source
+
 RESERVED_NAMESPACES = ("kube-system",)
 """Namespaces that are never managed, besides the operator's own."""
 
@@ -19,6 +21,8 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = 8080
     kubeconfig: str | None = None
+    metrics: Source | None = None
+    """The source of the cluster's metrics; None: signals from metrics are Unknown."""
     retry_seconds: float = 2.0
     """The delay between attempts to list the pools, and the first delay before kopf starts again."""
     stale_seconds: float = 120.0

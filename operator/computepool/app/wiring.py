@@ -22,6 +22,7 @@ from computepool.app.settings import Settings
 from computepool.app.work_queue import MINOR_SECONDS, WorkQueue
 from computepool.app.write_answers import BurstAnswers, MoveAnswers
 from computepool.observe.reflector import Tuning
+from computepool.observe.signal_poller import INTERVAL_SECONDS, Asks, SignalPoller
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import EventSink
@@ -59,6 +60,7 @@ class Parts:
     quarantine: QuarantineKeeper
     executor: Executor
     reconciler: Reconciler
+    signals: SignalPoller
 
 
 def build(
@@ -66,10 +68,15 @@ def build(
     access: WriteAccess,
     pace: Pace = USUAL_PACE,
     *,
+    metrics_source: Asks | None = None,
     make_store: type[Store] = Store,
     make_metrics: type[Metrics] = Metrics,
 ) -> Parts:
-    """Build the parts without starting them. `make_store` and `make_metrics` let tests replace these classes."""
+    """Build the parts without starting them.
+
+    `metrics_source`: answers the queries of signals; None if there is no source. `make_store` and `make_metrics` let
+    tests replace these classes.
+    """
     client, runtime = access.client, access.runtime
     metrics = make_metrics()
     queue = WorkQueue(clock=runtime.steady, wall=runtime.wall, minor_seconds=pace.minor_change_seconds)
@@ -104,6 +111,7 @@ def build(
     )
     executor = Executor(store, queue, writers, recorder, view, clock=runtime.steady)
     reconciler = Reconciler(store, queue, executor, recorder, view, runtime)
+    signals = _signal_poller(settings, metrics_source, store, access, metrics)
     pools.subscribe(gone=reconciler.forget, changed=policy.wake, stated=reconciler.stated)
     return Parts(
         queue=queue,
@@ -118,4 +126,19 @@ def build(
         quarantine=quarantine,
         executor=executor,
         reconciler=reconciler,
+        signals=signals,
+    )
+
+
+def _signal_poller(
+    settings: Settings, source: Asks | None, store: Store, access: WriteAccess, metrics: Metrics
+) -> SignalPoller:
+    configured = settings.metrics
+    return SignalPoller(
+        source,
+        store,
+        access.runtime,
+        enforced={} if configured is None else configured.enforced_labels,
+        interval=INTERVAL_SECONDS if configured is None else configured.interval_seconds,
+        on_query=metrics.queried,
     )

@@ -13,10 +13,11 @@ from computepool.assess.capacity.startup import Starting, starting_nodes, startu
 from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
-from computepool.assess.demand.saturation import saturation_of
+from computepool.assess.demand.saturation import saturation_of, with_signals
 from computepool.assess.health.pool_health import Health, health_of
-from computepool.assess.health.providers import Members
+from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
+from computepool.assess.signals.pool_signals import NO_SIGNALS, Signals, signals_of
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -42,6 +43,7 @@ class Assessment(msgspec.Struct, frozen=True):
     breakers: Breakers = NO_BREAKERS
     starting_since: Mapping[str, float] = MappingProxyType({})
     """By node with a listed startup taint: since when it is starting."""
+    signals: Signals = NO_SIGNALS
 
     @property
     def primary(self) -> Supply:
@@ -69,7 +71,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     resource = spec.accelerator.resource_name
     providers = providers_of(snapshot.pool)
     members, overlapping_nodes = members_of(snapshot.nodes, providers)
-    health = health_of(snapshot, members, state, now)
+    signals = signals_of(snapshot, members, state, now)
+    health = health_of(snapshot, members, state, now, signals)
     waiting = absent_schedulers(snapshot, providers, now)
     # A pod that no scheduler looks at is no evidence against a provider, and needs no place.
     looked_at = msgspec.structs.replace(snapshot, waiting=waiting.present) if waiting.absent else snapshot
@@ -86,7 +89,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         snapshot.in_flight,
         supplies,
         Packer(supplies[0], resource, keys, now),
-        pending_seconds=spec.saturation.pending_seconds,
+        # What the primary can't take need not wait any longer once metrics show that it is overloaded.
+        pending_seconds=spec.saturation.pending_seconds if signals.held else 0,
         fitting=state.memory.fitting,
         now=now,
     )
@@ -97,6 +101,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         relief_since=state.memory.relief_since,
     )
     saturation, recheck_at = saturation_of(before, supplies[0], demand.pressing, spec.saturation, now)
+    saturation = with_signals(saturation, signals)
     return Assessment(
         supplies=supplies,
         overlapping_nodes=overlapping_nodes,
@@ -109,6 +114,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
                 health.recheck_at,
                 breakers.recheck_at,
                 waiting.recheck_at,
+                signals.recheck_at,
                 *(found.recheck_at for found in starting.values()),
             ),
         ),
@@ -116,6 +122,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         health=health,
         breakers=breakers,
         starting_since={node: since for found in starting.values() for node, since in found.since.items()},
+        signals=signals,
     )
 
 

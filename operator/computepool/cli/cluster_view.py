@@ -42,10 +42,10 @@ class View:
     """Refused evictions by the pod's uid; None where events may not be listed."""
 
 
-async def load_view(kubeconfig: str | None, operator_namespace: str, about: tuple[str, str]) -> View:
+async def load_view(kubeconfig: str | None, operator_namespace: str, about: tuple[str, str] | None = None) -> View:
     """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises AccessError or ApiError.
 
-    `about`: namespace and name of that pod.
+    `about`: namespace and name of that pod; None: no events are read.
     """
     now = time.time()
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
@@ -55,12 +55,16 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
         for pool in await load_pools(client):
             store.put_pool(pool, 0.0)
         refusals, *_ = await asyncio.gather(
-            read_refusals(client, *about),
+            _refusals(client, about),
             _fill(client, paths.NAMESPACES, lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
             _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0)),
             _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
         )
     return View(store, now, frozenset(reserved), refusals)
+
+
+async def _refusals(client: ApiClient, about: tuple[str, str] | None) -> Mapping[str, Refusal] | None:
+    return None if about is None else await read_refusals(client, *about)
 
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:

@@ -8,21 +8,26 @@ import sys
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
 from computepool.cli import cleanup as cleaning
 from computepool.cli import explain as explaining
+from computepool.cli import signals as showing_signals
 from computepool.cli import status as showing
 from computepool.cli.cluster_view import NotFoundError, current_namespace, load_view
 from computepool.cli.console import make_console
 from computepool.cli.errors import sentence
 from computepool.kube.credentials import AccessError
 from computepool.kube.errors import ApiError
+from computepool.prometheus.errors import ConfigError
+from computepool.prometheus.source import Source, load_source
 from computepool.report.logs import set_up
 
 app = typer.Typer(
@@ -33,6 +38,8 @@ app = typer.Typer(
     "`status` and `explain` only read; all commands also work as `kubectl computepool ...`.",
 )
 DEFAULT_NAMESPACE = "computepool-system"
+MOUNTED_CONFIG = Path("/etc/computepool/prometheus/prometheus.yaml")
+"""Where the chart mounts the configuration of the source of metrics."""
 Kubeconfig = Annotated[
     str | None,
     typer.Option("--kubeconfig", help="Path to a kubeconfig; default: $KUBECONFIG, ~/.kube/config or the pod's own."),
@@ -72,11 +79,20 @@ def run(
     ] = 15.0,
     http_host: Annotated[str, typer.Option(help="Address to serve /healthz, /readyz and /metrics on.")] = "0.0.0.0",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of that address; 0: any free port.")] = 8080,
+    prometheus_config: Annotated[
+        Path | None,
+        typer.Option(help="File in YAML that says where the cluster's metrics are; the chart writes it."),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="json for machines, console for people.")] = LogFormat.JSON,
     log_level: Annotated[LogLevel, typer.Option(help="Least severe level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run the operator: elect a leader, watch nodes and pods, burst the pods that the primary can't take."""
     set_up(log_format, log_level)
+    try:
+        metrics = None if prometheus_config is None else load_source(prometheus_config)
+    except ConfigError as error:
+        _print_error(str(error))
+        raise typer.Exit(1) from None
     settings = Settings(
         namespace=namespace,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
@@ -85,6 +101,7 @@ def run(
         host=http_host,
         port=http_port,
         kubeconfig=kubeconfig,
+        metrics=metrics,
     )
     raise typer.Exit(asyncio.run(_run(settings)))
 
@@ -125,6 +142,40 @@ def explain(
     if where in ("", "pod", "pods", "po"):
         where = namespace or current_namespace(kubeconfig)
     _run_one(_explain(kubeconfig, operator_namespace, where, name))
+
+
+@app.command()
+def signals(
+    pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
+    kubeconfig: Kubeconfig = None,
+    prometheus_config: Annotated[
+        Path, typer.Option(help="File in YAML that says where the cluster's metrics are, as in the operator's pods.")
+    ] = MOUNTED_CONFIG,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the source of metrics, in place of a file; without credentials.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every series, and not only the first of each kind.")
+    ] = False,
+    operator_namespace: Annotated[
+        str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
+    ] = DEFAULT_NAMESPACE,
+) -> None:
+    """Run each query of a pool's signals once, now, and print what came back: each series, and why it is left out.
+
+    Use it to write a signal, and to see why a signal is Unknown. The operator's pods have the source's address and
+    credentials: kubectl -n computepool-system exec deploy/computepool -- computepool signals POOL. From elsewhere, give
+    an address that you can reach, such as a port that kubectl port-forward opens.
+
+    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, which the operator has.
+    """
+    try:
+        source = Source(url=url) if url else load_source(prometheus_config)
+    except (ConfigError, ValidationError) as error:
+        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        _print_error(f"{text}. Give --url, or run this in the operator's pod: see computepool signals --help")
+        raise typer.Exit(1) from None
+    _run_one(showing_signals.show(kubeconfig, operator_namespace, pool, source, make_console(), every=every))
 
 
 @app.command()

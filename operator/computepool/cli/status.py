@@ -11,7 +11,14 @@ from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.console import make_table
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
-from computepool.model.api import BreakerState, BudgetStatus, ComputePool, ConditionStatus, ProviderStatus
+from computepool.model.api import (
+    BreakerState,
+    BudgetStatus,
+    ComputePool,
+    ConditionStatus,
+    ProviderStatus,
+    SignalVerdict,
+)
 from computepool.model.reasons import Reason
 from computepool.report.conditions import DEGRADED, READY, RESILIENT
 from computepool.report.formatting import counted, span
@@ -53,6 +60,9 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
     console.print()
     console.print(conditions_table(pool))
+    if status.signals:
+        console.print()
+        console.print(signals_table(pool))
     if status.budget is not None:
         _say(console, _spent(pool, status.budget))
     if status.last_decision is not None:
@@ -114,6 +124,18 @@ def conditions_table(pool: ComputePool) -> Table:
         bad = _BAD_WHEN.get(condition.type) is condition.status
         style = "red" if bad else "default"
         table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
+    return table
+
+
+def signals_table(pool: ComputePool) -> Table:
+    """Return a pool's signals from metrics as a table; what is Unknown is red."""
+    table = make_table("Signal", "Verdict", "Value", "Covered", "Message")
+    for signal in pool.status.signals:
+        unknown = signal.verdict is SignalVerdict.UNKNOWN
+        held = " (was on)" if unknown and signal.on else ""
+        covered = f"{signal.coverage_percent} %"
+        style = "red" if unknown else "default"
+        table.add_row(signal.key, f"{signal.verdict}{held}", signal.value or "-", covered, signal.message, style=style)
     return table
 
 

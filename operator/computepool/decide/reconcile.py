@@ -22,7 +22,7 @@ from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, Memory, PoolState, Recorded
+from computepool.model.state import Breaker, Memory, PoolState, Recorded, SignalState
 
 RECHECK_SECONDS: Final = 2.0
 """Time until the next pass while the view is stale, because no event tells when the view is current again."""
@@ -157,12 +157,15 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         failed_at=before.memory.failed_at,
         moved_well=before.memory.moved_well,
         starting_since=assessment.starting_since,
+        # While nothing can be judged, signals stay on, and their timers start anew.
+        signals={key: SignalState(on=True) for key, signal in before.memory.signals.items() if signal.on},
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
     saturation, moves = assessment.saturation, decided.moves
     recorded = Recorded(
-        saturated=saturation.saturated,
+        saturated=saturation.without_signals,
+        signals_on=assessment.signals.recorded,
         admitting=decided.admitting,
         breakers=breakers,
         spend=decided.budget.spend,
@@ -176,6 +179,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             memory,
             pressure_since=saturation.pressure_since,
             relief_since=saturation.relief_since,
+            signals=assessment.signals.states,
             fitting={**assessment.demand.fitting, **decided.fitting},
             stable_since=moves.stable_since,
             moved_before=moves.moved_before,

@@ -91,6 +91,35 @@ class Reason(StrEnum):
         "The primary's capacity is not known, so the primary counts as neither saturated nor free.",
     )
 
+    METRIC_PRESSURE = (
+        "MetricPressure",
+        "A signal of spec.saturation.metrics has been at its threshold `enter`, or beyond, for its sustainSeconds.",
+    )
+    METRIC_UNKNOWN = (
+        "MetricUnknown",
+        "A signal of spec.saturation.metrics was on, and its data is Unknown now. So the primary still counts as "
+        "saturated. SignalsKnown says what is missing.",
+    )
+
+    # --- signals from metrics
+    SIGNALS_KNOWN = "SignalsKnown", "Every signal from metrics has data that is current and complete enough."
+    NO_SIGNALS = "NoSignals", "The pool has no signals from metrics."
+    NO_ANSWER = (
+        "NoAnswer",
+        "The source of metrics gives no answer to the signal's query. The message says why. Unknown data is neither "
+        "pressure nor relief.",
+    )
+    NO_SERIES = (
+        "NoSeries",
+        "No series of the answer belongs to a node or pod that should have one, or all of them are older than "
+        "maxAgeSeconds. `computepool signals POOL` shows every series and why it was left out.",
+    )
+    TOO_FEW_SERIES = (
+        "TooFewSeries",
+        "Fewer nodes or pods than coveragePercent have a current sample. Nodes that have failed are silent, so the "
+        "others can't speak for them.",
+    )
+
     # --- standby capacity
     STANDBY_HAS_ROOM = "StandbyHasRoom", "A standby provider can take pods now, or can make nodes for them."
     NO_STANDBY_ROOM = "NoStandbyRoom", "No standby provider can take another pod now."
@@ -131,6 +160,10 @@ class Reason(StrEnum):
     PROVIDER_SILENT = (
         "ProviderSilent",
         "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on.",
+    )
+    METRIC_UNHEALTHY = (
+        "MetricUnhealthy",
+        "A signal of spec.health.metrics has been at its threshold `enter`, or beyond, for its sustainSeconds.",
     )
     PROVISIONING_FAILED = (
         "ProvisioningFailed",

@@ -9,6 +9,7 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
 from computepool.model.labels import Labels
 from computepool.model.moves import PodMove
+from computepool.model.signals import SignalData
 
 NO_LABELS: Labels = MappingProxyType({})
 
@@ -63,6 +64,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     crashes: tuple[Failure, ...] = ()
     """Pods that ran for a moment or never, on any node, and ended as Failed, for some minutes: these tell nothing about
     a node."""
+    signals: Mapping[str, SignalData] = MappingProxyType({})
+    """By key of a signal from metrics: what its source answered. A key that is missing has no data."""
     schedulers: frozenset[str] = frozenset()
     """Schedulers, besides Kubernetes' own, that have bound a pod or judged a pod unschedulable, as far as was seen."""
     moves: tuple[PodMove, ...] = ()

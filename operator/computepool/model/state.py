@@ -38,6 +38,8 @@ RecentMoves = tuple[tuple[float, MoveKind], ...]
 """When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
 that make room count as failover, whose limits they share."""
 
+BY_METRICS: Final = (Reason.METRIC_PRESSURE, Reason.METRIC_UNKNOWN)
+"""Reasons of a saturation that only signals from metrics show."""
 CENT: Final = Decimal("0.01")
 _MOST_MOVES: Final = 10_000
 """More than any limit a minute allows."""
@@ -113,7 +115,7 @@ class Recorded(msgspec.Struct, frozen=True):
     """The part of the state that the pool's status records."""
 
     saturated: bool | None = None
-    """The last verdict on the primary; None if unknown."""
+    """The last verdict on the primary by its allocation and its queue; None if unknown."""
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
     breakers: Mapping[str, Breaker] = MappingProxyType({})
@@ -126,6 +128,17 @@ class Recorded(msgspec.Struct, frozen=True):
     """By the owner's uid: at most MAX_UNSETTLED owners, those whose latest move is the newest."""
     hold_offs: tuple[HoldOff, ...] = ()
     """The newest first."""
+    signals_on: frozenset[str] = frozenset()
+    """Keys of the signals from metrics that are on."""
+
+
+class SignalState(msgspec.Struct, frozen=True):
+    """A signal from metrics over time."""
+
+    on: bool = False
+    """Whether it is on. It stays on while its data is Unknown."""
+    since: float | None = None
+    """Since when its value is at the threshold that changes it; None while it is not there."""
 
 
 class Saturation(msgspec.Struct, frozen=True):
@@ -138,6 +151,11 @@ class Saturation(msgspec.Struct, frozen=True):
     """Since when there is pressure that would make it saturated; None without pressure."""
     relief_since: float | None = None
     """Since when there is relief that would end saturation; None without relief."""
+
+    @property
+    def without_signals(self) -> bool | None:
+        """The verdict by allocation and queue alone."""
+        return False if self.reason in BY_METRICS else self.saturated
 
 
 class BreakerTimers(msgspec.Struct, frozen=True):
@@ -217,6 +235,8 @@ class Memory(msgspec.Struct, frozen=True):
     """By node: since when the status of its Ready condition is Unknown."""
     starting_since: Mapping[str, float] = MappingProxyType({})
     """By node with a startup taint that the spec lists: since when the node is starting."""
+    signals: Mapping[str, SignalState] = MappingProxyType({})
+    """By key of a signal from metrics: its state, if it is on or about to turn on."""
 
 
 class PoolState(msgspec.Struct, frozen=True):
@@ -249,6 +269,8 @@ def recorded_in(pool: ComputePool) -> Recorded:
     """Read the recorded part back from a pool's status. Unreadable entries count as not recorded."""
     condition = pool.status.condition("Saturated")
     saturated = {"True": True, "False": False}.get(str(condition.status)) if condition else None
+    if condition is not None and condition.reason in BY_METRICS:
+        saturated = False
     given = set(pool.status.admission.tolerations)
     admitting = next(
         (standby.name for standby in pool.spec.standbys if given.issuperset(standby.effective_tolerations())), ""
@@ -256,6 +278,7 @@ def recorded_in(pool: ComputePool) -> Recorded:
     providers = pool.status.providers
     return Recorded(
         saturated=saturated,
+        signals_on=frozenset(found.key for found in pool.status.signals if found.on),
         admitting=admitting,
         breakers={found.name: _breaker(found.breaker) for found in providers if found.breaker != BreakerStatus()},
         spend=_spend(pool),

@@ -37,6 +37,15 @@ class Claims:
         """Forget a namespace; return whether it was known."""
         return self._namespaces.pop(name, None) is not None
 
+    def namespaces(self, pool: str) -> tuple[str, ...]:
+        """Return the names of the namespaces that the pool selects."""
+        selectors = [claimant.namespaces for claimant in self._claimants if claimant.pool == pool]
+        return tuple(
+            name
+            for name, labels in self._namespaces.items()
+            if name not in self._reserved and any(selector.matches(labels) for selector in selectors)
+        )
+
     def find(self, pod: Pod) -> tuple[str, ...]:
         """Return the pools that select the pod by what is known now, the oldest first."""
         return () if pod.namespace in self._reserved else claim(pod, self._claimants, self._namespaces)

@@ -14,6 +14,7 @@ from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
 from computepool.model.moves import PodMove
+from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.observe.crashes import Crashes
 from computepool.observe.decode import Namespace
@@ -23,6 +24,7 @@ from computepool.observe.in_flight_offers import InFlight
 from computepool.observe.index import NodeIndex, PodIndex
 from computepool.observe.moves import Moves
 from computepool.observe.pod_claims import Claims
+from computepool.prometheus.promql import Names
 
 
 class Enqueue(Protocol):
@@ -65,6 +67,7 @@ class Store:
         self.failures = Failures(wall)
         self.crashes = Crashes(wall)
         self._schedulers: set[str] = set()
+        self._signals: dict[str, Mapping[str, SignalData]] = {}
 
     # --- pools
 
@@ -86,6 +89,7 @@ class Store:
         """Forget a pool; its pods may now belong to another pool."""
         if self._pools.pop(name, None) is not None:
             self.moves.forget(name)
+            self._signals.pop(name, None)
             self._pools_changed(at)
 
     def _pools_changed(self, at: float) -> None:
@@ -325,6 +329,32 @@ class Store:
             for pool in pools:
                 self._enqueue(pool, at, minor=minor)
 
+    # --- signals from metrics
+
+    def put_signals(self, pool: str, data: Mapping[str, SignalData], at: float) -> None:
+        """Replace what is known of a pool's signals, by their keys; a pass about it may wait for other changes."""
+        before = self._signals.get(pool, {})
+        # Answers are large. An answer that is the same object is the same answer.
+        same = before.keys() == data.keys() and all(
+            before[key].answer is new.answer and before[key].error == new.error for key, new in data.items()
+        )
+        if pool in self._pools and not same:
+            self._signals[pool] = data
+            self._enqueue(pool, at, minor=True)
+
+    def is_node(self, name: str) -> bool:
+        """Say whether the cluster has a node of this name."""
+        return name in self._node_index.nodes
+
+    def names_of(self, pool: str, provider: str) -> Names:
+        """Return the values of a query's placeholders. `provider`: empty for all providers together."""
+        nodes = [
+            node
+            for node in self._node_index.members(pool)
+            if not provider or self._node_index.provider_of(node, pool) == provider
+        ]
+        return Names(pool, provider, tuple(sorted(nodes)), tuple(sorted(self._claims.namespaces(pool))))
+
     # --- what time brings
 
     def tick(self, at: float, *, connected: bool) -> None:
@@ -404,6 +434,7 @@ class Store:
             read_live=self.heartbeats.read_live(),
             failures=self.failures.all(),
             crashes=self.crashes.all(),
+            signals=self._signals.get(name, {}),
             schedulers=frozenset(self._schedulers),
         )
 

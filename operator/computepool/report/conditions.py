@@ -1,4 +1,4 @@
-"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, BudgetExhausted, Resilient."""
+"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, BudgetExhausted, Resilient, SignalsKnown."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -15,9 +15,10 @@ from computepool.model.reasons import Reason
 from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import message_about, notices_of, problems_of
+from computepool.report.signals import signals_told
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
-BUDGET_EXHAUSTED = "BudgetExhausted"
+BUDGET_EXHAUSTED, SIGNALS_KNOWN = "BudgetExhausted", "SignalsKnown"
 
 Verdict = tuple[ConditionStatus, Reason, str]
 """A condition's status, reason and message."""
@@ -77,8 +78,14 @@ def _saturated(report: PassReport) -> Verdict:
     if primary.allocatable:
         counts = f"{whole(primary.allocated)} of {whole(primary.allocatable)}"
         used = f"{counts} accelerators allocated ({percent(primary)} %)"
-    message = f"{primary.provider.name}: {used}. {saturation.reason.help}"
+    message = f"{primary.provider.name}: {used}. {saturation.reason.help}{_pressing(report)}"
     return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
+
+
+def _pressing(report: PassReport) -> str:
+    """Name the signals that are on. Their values are in `status.signals`: here they would change the message often."""
+    pressing = report.assessment.signals.pressing
+    return f" On: {', '.join(pressing)}." if pressing else ""
 
 
 def _bursting(report: PassReport) -> Verdict:
@@ -128,6 +135,19 @@ def _resilient(report: PassReport) -> Verdict:
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 
 
+def _signals_known(report: PassReport) -> Verdict:
+    told = signals_told(report)
+    if not told:
+        return _plain(_TRUE, Reason.NO_SIGNALS)
+    if (unseen := _unseen(report)) is not None:
+        return unseen
+    unknown = [one for one in told if one.signal.reading.unknown is not None]
+    if not unknown:
+        return _plain(_TRUE, Reason.SIGNALS_KNOWN)
+    reason = unknown[0].signal.reading.unknown or Reason.NO_ANSWER
+    return _FALSE, reason, " ".join(f"{one.key}: {one.missing}" for one in unknown)
+
+
 def _allowance(supply: Supply) -> int:
     """Return how many thousandths of the accelerator maxAccelerators still allows on a standby."""
     return MAX_AMOUNT if supply.provider.limit is None else supply.provider.limit - supply.held
@@ -150,6 +170,7 @@ _JUDGES: Final[dict[str, Callable[[PassReport], Verdict]]] = {
     DEGRADED: _degraded,
     BUDGET_EXHAUSTED: _budget_exhausted,
     RESILIENT: _resilient,
+    SIGNALS_KNOWN: _signals_known,
 }
 
 

@@ -16,14 +16,17 @@ from computepool.model.moves import TOLD, PodMove
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import HOLD_OFF_REASONS
+from computepool.prometheus.errors import KINDS
 from computepool.report.move_outcomes import outcome_of
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import STUCK, stuck_pods
+from computepool.report.signals import signals_told
 from computepool.report.status import cost_per_hour
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BURST_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _DECISION_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_QUERY_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _BREAKER_NUMBERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 _Metric = TypeVar("_Metric", Gauge, Counter)
 
@@ -55,6 +58,8 @@ class Metrics:
         """All metrics with the labels `pool` and `provider`."""
         self._providers: dict[str, set[str]] = {}
         """By pool: the providers that have series."""
+        self._signals: dict[str, set[str]] = {}
+        """By pool: the signals that have series."""
         self._begun: dict[str, tuple[str, ...]] = {}
         """By pool: the providers for which counters have begun."""
         gauge, counter = self._gauge, self._counter
@@ -79,6 +84,10 @@ class Metrics:
         self._frozen = gauge("frozen", "1 while nothing is decided about the pool, else 0", "pool")
         self._held_back = gauge("held_back", "1 while too much has failed to move any running pod, else 0", "pool")
 
+        self._signal_on = gauge("signal_on", "1 on, 0 off, -1 unknown", "pool", "signal")
+        self._signal_value = gauge("signal_value", "Value of a signal from metrics while it is known", "pool", "signal")
+        self._signal_age = gauge("signal_age_seconds", "Age of a signal's oldest sample", "pool", "signal")
+
         # --- what was done, and what went wrong
         self._bursts = counter("bursts_total", "Pods sent to a standby", "pool", "provider", "reason")
         self._moves = counter("moves_total", f"Moves: {', '.join(MoveResult)}", "pool", "from", "to", "result")
@@ -89,6 +98,14 @@ class Metrics:
         self.pass_failures = counter("pass_failures_total", "Passes that ended in an unexpected error", "pool")
         self._breaches = counter("invariant_breaches_total", "Decisions that broke an invariant", "pool", "invariant")
         self.events_dropped = counter("events_dropped_total", "Events not sent because too many waited")
+
+        # --- the source of metrics
+        self.query_seconds = self._histogram(
+            "metric_query_seconds", "Time until the source of metrics has answered or failed", _QUERY_BUCKETS
+        )
+        self._query_errors = counter("metric_query_errors_total", "Queries without an answer, by kind of error", "kind")
+        for kind in KINDS:
+            self._query_errors.labels(kind)
 
         # --- the process
         self.decision_seconds = self._histogram("decision_seconds", "Time to decide one pass", _DECISION_BUCKETS)
@@ -170,9 +187,16 @@ class Metrics:
         """Count a decision that broke an invariant, by its number in ARCHITECTURE.md."""
         self._breaches.labels(pool, str(number)).inc()
 
+    def queried(self, error: str, seconds: float) -> None:
+        """Count an attempt to ask the source of metrics. `error`: its kind; empty if an answer came."""
+        self.query_seconds.observe(seconds)
+        if error:
+            self._query_errors.labels(error).inc()
+
     def forget(self, pool: str) -> None:
         """Remove all series of a pool that is gone."""
         self._providers.pop(pool, None)
+        self._signals.pop(pool, None)
         self._begun.pop(pool, None)
         for metric in self._of_pools:
             metric.remove_by_labels({"pool": pool})
@@ -187,6 +211,7 @@ class Metrics:
                 self._conditions.labels(pool, condition.type, str(status)).set(condition.status is status)
         for reason in STUCK:
             self._stuck.labels(pool, str(reason)).set(len(stuck_pods(report, reason)))
+        self._show_signals(pool, report)
         self._frozen.labels(pool).set(bool(report.plan.frozen))
         self._held_back.labels(pool).set(bool(report.plan.held_back))
         self._pending.labels(pool).set(len(report.pending))
@@ -195,6 +220,18 @@ class Metrics:
         self._saturated.labels(pool).set(-1 if saturated is None else int(saturated))
         spend = report.state.recorded.spend
         _show(self._spent, None if spend is None else spend.spent, pool=pool)
+
+    def _show_signals(self, pool: str, report: PassReport) -> None:
+        told = {one.key: one for one in signals_told(report)}
+        for gone in self._signals.get(pool, set()) - told.keys():
+            for metric in (self._signal_on, self._signal_value, self._signal_age):
+                metric.remove_by_labels({"pool": pool, "signal": gone})
+        self._signals[pool] = set(told)
+        for key, one in told.items():
+            reading = one.signal.reading
+            self._signal_on.labels(pool, key).set(int(one.signal.on) if one.signal.known else -1)
+            _show(self._signal_value, reading.value, pool=pool, signal=key)
+            _show(self._signal_age, reading.age, pool=pool, signal=key)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return self._noted(Gauge(f"computepool_{name}", text, labels, registry=self.registry), labels)
@@ -213,8 +250,8 @@ class Metrics:
         return metric
 
 
-def _show(gauge: Gauge, amount: Decimal | None, **labels: str) -> None:
-    """Set an amount of money; without an amount there is no series: zero would be a claim."""
+def _show(gauge: Gauge, amount: Decimal | float | None, **labels: str) -> None:
+    """Set an amount; without an amount there is no series: zero would be a claim."""
     if amount is None:
         gauge.remove_by_labels(labels)
     else:

@@ -38,6 +38,7 @@ from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import burst_tally, in_mode, wish_tally
+from computepool.report.signals import signals_told, status_of_signals
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
 
@@ -66,6 +67,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         recent_moves=moves_by_second(report.state.recorded.recent_moves),
         unsettled_moves=_unsettled(report.state.recorded.unsettled),
         hold_offs=tuple(map(_hold_off, report.state.recorded.hold_offs[:MAX_HOLD_OFFS])),
+        signals=before.signals if report.plan.frozen else status_of_signals(signals_told(report), before.signals),
         last_decision=_decision(report, before, now),
     )
 

@@ -58,6 +58,7 @@ class FileServer:
             kwok=f"{self.url}/kwok",
             kwok_listing=f"{self.url}/kwok-tags",
             helm=f"{self.url}/helm",
+            prometheus=f"{self.url}/prometheus",
         )
 
     def path_of(self, name: str) -> str:
@@ -95,7 +96,7 @@ def checksum_file(name: str, file: str, checksum: str) -> bytes:
         case "kwok":
             listed = [{"name": f"{file}.yaml", "digest": None}, {"name": file, "digest": f"sha256:{checksum}"}]
             return json.dumps({"assets": listed}).encode()
-        case "etcd" | "helm":
+        case "etcd" | "helm" | "prometheus":
             return f"{other}  other-{file}\n{checksum}  {file}\n".encode()
         case _:
             return checksum.encode()

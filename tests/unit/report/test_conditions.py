@@ -22,10 +22,10 @@ SATURATED = {
 }
 
 
-def test_there_are_always_the_same_six_in_the_same_order() -> None:
+def test_there_are_always_the_same_seven_in_the_same_order() -> None:
     for seen in (report_on(), report_on(nodes=[], pods=[]), report_on(seen={"stale": "pods are not listed yet"})):
         kinds = [one.type for one in conditions_of(seen, (), AT)]
-        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "BudgetExhausted", "Resilient"]
+        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "BudgetExhausted", "Resilient", "SignalsKnown"]
 
 
 # -- Ready

@@ -36,7 +36,7 @@ def breaker_input(
     if canary is not None and not accelerators_of(canary, resource).free:
         # A full node has no place for a new pod: there the running pods show that it works.
         new += _staying([canary], snapshot.pool.name)
-    ready = any(pod.ready for pod in new)
+    any_ready = any(pod.ready for pod in new)
     # New pods are kept off all other nodes of the provider, so a failure there says nothing about it.
     tried = {breaker.node, "" if canary is None else canary.node.name}
     refused = any(
@@ -50,8 +50,8 @@ def breaker_input(
         free=any(accelerators_of(info, resource).free for info in candidates),
         makes_nodes=provider.kind.before_room,
         tried=bool(new or coming),
-        ready=ready,
-        failing=not ready and (refused or any(pod.failing for pod in new)),
+        ready=any_ready and not health.unproven,
+        failing=not any_ready and (refused or any(pod.failing for pod in new)),
         timeout=provider.timeout,
     )
 

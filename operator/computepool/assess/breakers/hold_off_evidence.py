@@ -6,7 +6,7 @@ from typing import Final
 from computepool.assess.breakers.canary import came_at, has_place
 from computepool.assess.breakers.not_bound import NotBound, digest_of
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.providers import Members
+from computepool.assess.members import Members
 from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot

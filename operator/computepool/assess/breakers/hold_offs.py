@@ -41,7 +41,7 @@ from computepool.assess.breakers.hold_off_evidence import (
 )
 from computepool.assess.breakers.not_bound import NotBound
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.health.providers import Members
+from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
 from computepool.model.api import BreakerSpec
 from computepool.model.api.status import MAX_HOLD_OFFS, MAX_WORD

@@ -27,7 +27,7 @@ import msgspec
 
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.pool_health import Health
-from computepool.assess.health.providers import Members
+from computepool.assess.members import Members
 from computepool.model.accelerators import accelerators_of
 from computepool.model.cluster import NodeInfo, Pod, Shape, members_on
 from computepool.model.snapshot import Snapshot

@@ -14,7 +14,7 @@ from computepool.assess.breakers.hold_offs import HoldOffs, hold_offs_of
 from computepool.assess.breakers.not_bound import not_bound_in_time
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.health.pool_health import Health
-from computepool.assess.health.providers import Members
+from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, BreakerTimers, PoolState

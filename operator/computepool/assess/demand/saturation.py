@@ -7,11 +7,17 @@ It becomes saturated:
 
 It stops being saturated after clearSeconds without overflow and with exitPercent of its accelerators or less allocated.
 
+Besides, it is saturated while a signal from metrics is on (`assess.signals`). Each signal has timers of its own, and
+does not touch the timers of allocation and overflow.
+
 Invariant 4: a primary of unknown capacity is neither saturated nor free, and every timer starts anew. A primary whose
 breaker is not closed takes no pods, also once its nodes are gone.
 """
 
+import msgspec
+
 from computepool.assess.capacity.supply import Supply
+from computepool.assess.signals.pool_signals import Signals
 from computepool.model.api import SaturationSpec
 from computepool.model.reasons import Reason
 from computepool.model.state import Saturation
@@ -31,6 +37,14 @@ def saturation_of(
     if before.saturated:
         return _leaving(before, primary, pressing, thresholds, now)
     return _entering(before, primary, pressing, thresholds, now)
+
+
+def with_signals(saturation: Saturation, signals: Signals) -> Saturation:
+    """Return the verdict with the pool's signals from metrics."""
+    if saturation.saturated is not False or not signals.pressing:
+        return saturation
+    reason = Reason.METRIC_UNKNOWN if signals.held else Reason.METRIC_PRESSURE
+    return msgspec.structs.replace(saturation, saturated=True, reason=reason)
 
 
 def percent(supply: Supply) -> int:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
+from math import inf
 from typing import Final
 
 import msgspec
 
+from computepool.assess.signals.node_signals import NodeSignal
 from computepool.model.accelerators import accelerators_of, held_by_claims
 from computepool.model.api import UNAVAILABLE_KEY, HealthSpec
 from computepool.model.cluster import Node, NodeInfo
@@ -26,6 +28,7 @@ NODE_FAULTS: Final = frozenset(
         Reason.NODE_CONDITION,
         Reason.DEVICE_PLUGIN_GONE,
         Reason.DEVICES_MISSING,
+        Reason.METRIC_UNHEALTHY,
     }
 )
 """Every fault that makes a single node unhealthy."""
@@ -80,7 +83,8 @@ class Fault(msgspec.Struct, frozen=True):
     at_once: bool = False
     """Whether it keeps new pods off at once, because its sign has lasted long enough already or pods fail there."""
     dark_since: float | None = None
-    """Of `DARK_FAULTS`: since when nothing is heard of the node; 0 if its end is announced, so that nothing waits."""
+    """Of `DARK_FAULTS`: since when nothing is heard of the node; 0 if its end is announced, so that nothing waits. Of
+    METRIC_UNHEALTHY: infinite while the data does not show it, so that the fault is not confirmed."""
 
 
 class FaultRules(msgspec.Struct, frozen=True):
@@ -167,7 +171,13 @@ class FastPath:
 
 
 def fault_of(
-    info: NodeInfo, rules: FaultRules, *, silent: bool = False, dark_since: float = 0.0, failed_pods: int = 0
+    info: NodeInfo,
+    rules: FaultRules,
+    *,
+    silent: bool = False,
+    dark_since: float = 0.0,
+    failed_pods: int = 0,
+    signal: NodeSignal | None = None,
 ) -> Fault | None:
     """Return the worst fault of a node that has joined; None if it has none.
 
@@ -175,7 +185,7 @@ def fault_of(
     with a worse fault, pods that fail at once make that fault count at once.
 
     `silent`: its heartbeat has stopped; `dark_since`: since when nothing is heard of it, if that is so; `failed_pods`:
-    how many pods failed at once on it, 0 if too few to count.
+    how many pods failed at once on it, 0 if too few to count; `signal`: a signal from metrics that is on for it.
     """
     node = info.node
     announced = _announcement(node, rules)
@@ -186,12 +196,22 @@ def fault_of(
         return Fault(reason, announced or "", at_once=True, dark_since=since)
     if announced is not None:
         return Fault(Reason.REMOVAL_ANNOUNCED, announced, at_once=True)
-    fault = _reported_fault(node, rules) or _device_fault(info, rules)
+    fault = _reported_fault(node, rules) or _device_fault(info, rules) or _measured_fault(signal)
     if not failed_pods:
         return fault
     if fault is None:
         return Fault(Reason.BLACK_HOLE, f"{failed_pods} pods failed at once", at_once=True)
     return msgspec.structs.replace(fault, at_once=True)
+
+
+def _measured_fault(signal: NodeSignal | None) -> Fault | None:
+    """Return the fault that a signal from metrics shows.
+
+    A signal that its data does not show now proves nothing (invariant 4). The node stays out of use, and its pods stay.
+    """
+    if signal is None:
+        return None
+    return Fault(Reason.METRIC_UNHEALTHY, signal.text, at_once=True, dark_since=None if signal.shown else inf)
 
 
 def _announcement(node: Node, rules: FaultRules) -> str | None:

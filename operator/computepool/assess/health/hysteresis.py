@@ -15,6 +15,7 @@ run well stay until the next fault has lasted itself. After a restart or a freez
 """
 
 from collections.abc import Mapping
+from math import inf
 
 import msgspec
 
@@ -61,7 +62,9 @@ def recheck_at(fault: NodeFault, times: Times) -> float | None:
     """Return when time alone changes what the fault counts for."""
     if fault.clear_since is not None:
         return fault.clear_since + times.clear if fault.unhealthy else None
-    return fault.confirm_at if fault.unhealthy else fault.since + times.sustain
+    if not fault.unhealthy:
+        return fault.since + times.sustain
+    return None if fault.confirm_at == inf else fault.confirm_at
 
 
 def quarantined_before(reason: Reason, now: float) -> NodeFault:

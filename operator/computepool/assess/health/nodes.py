@@ -1,15 +1,20 @@
 """The fault of each node of a pool, and which nodes count in their provider's verdict."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from computepool.assess.health.faults import NODE_FAULTS, FastPath, FaultRules, fault_of, leaving
 from computepool.assess.health.hysteresis import Times, node_fault_of, quarantined_before
 from computepool.assess.health.silence import Silence
+from computepool.assess.signals.node_signals import NodeSignal
 from computepool.model.accelerators import accelerators_of, held_by_claims, serves_other_kind
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
+
+NO_SIGNALS: Final[Mapping[str, NodeSignal]] = MappingProxyType({})
 
 
 class CountedNodes(msgspec.Struct, frozen=True):
@@ -49,8 +54,11 @@ class NodeInspection:
         failed_pods: Mapping[str, int],
         state: PoolState,
         now: float,
+        signals: Mapping[str, NodeSignal] = NO_SIGNALS,
     ) -> None:
-        """`failed_pods`: by node that is a black hole, how many pods failed there."""
+        """`failed_pods`: by node that is a black hole, how many pods failed there; `signals`: by node, a signal from
+        metrics that is on.
+        """
         self._rules = rules
         self._times = times
         self._silence = silence
@@ -58,7 +66,8 @@ class NodeInspection:
         self._state = state
         self._now = now
         self._fast_path = FastPath(rules)
-        self._known_faults = silence.silent | failed_pods.keys() | state.memory.node_faults.keys()
+        self._signals = signals
+        self._known_faults = silence.silent | failed_pods.keys() | state.memory.node_faults.keys() | signals.keys()
         self.faults: dict[str, NodeFault] = {}
         """By node."""
         self.joined: set[str] = set()
@@ -105,6 +114,7 @@ class NodeInspection:
             silent=name in self._silence.silent,
             dark_since=self._silence.dark_since(name, unknown_since),
             failed_pods=self._failed_pods.get(name, 0),
+            signal=self._signals.get(name),
         )
         before = memory.node_faults.get(name)
         if before is None and memory.joined is None:

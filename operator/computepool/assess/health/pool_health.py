@@ -15,14 +15,16 @@ from computepool.assess.health.hysteresis import Times, frozen_faults, recheck_a
 from computepool.assess.health.nodes import NodeInspection, faults_among
 from computepool.assess.health.providers import (
     NO_FAULTS,
-    Members,
     ProviderHealth,
     ProviderHeartbeats,
     provider_health,
     suspect_providers,
+    with_metrics,
 )
 from computepool.assess.health.silence import silence_of
+from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
+from computepool.assess.signals.pool_signals import NO_SIGNALS, Signals
 from computepool.model.api import BreakerState
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -58,7 +60,9 @@ class Health(msgspec.Struct, frozen=True):
     nodes just join."""
 
 
-def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Health:
+def health_of(
+    snapshot: Snapshot, members: Members, state: PoolState, now: float, signals: Signals = NO_SIGNALS
+) -> Health:
     """Return the verdicts on the nodes of a pool's providers, and on the providers."""
     spec = snapshot.pool.spec.health
     silence = silence_of(snapshot.heartbeats, snapshot.listening_since, spec.silent_seconds, now)
@@ -73,9 +77,9 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
     )
     holes = black_holes(snapshot.failures, members, spec.black_holes, resource, now)
     rules = rules_of(spec, snapshot.pool.name, resource)
-    inspection = NodeInspection(rules, times, silence, holes.failed_pods, state, now)
+    inspection = NodeInspection(rules, times, silence, holes.failed_pods, state, now, signals.nodes)
     counted = {name: inspection.inspect(name, infos) for name, infos in members.items()}
-    providers = {
+    of_nodes = {
         name: provider_health(
             counted[name],
             inspection.faults,
@@ -87,6 +91,7 @@ def health_of(snapshot: Snapshot, members: Members, state: PoolState, now: float
         )
         for name, infos in members.items()
     }
+    providers = {name: with_metrics(health, signals.of_provider(name)) for name, health in of_nodes.items()}
     any_silent = any(name in silence.silent for name in inspection.faults)
     while_silent = now + SILENT_SECONDS if any_silent else None
     # The store wakes the pool when a node falls silent, so no recheck is scheduled unless that moment is near.

@@ -10,6 +10,8 @@ import msgspec
 from computepool.assess.health.faults import DEVICE_FAULTS, UPGRADE_FAULTS
 from computepool.assess.health.nodes import CountedNodes, faults_among
 from computepool.assess.health.silence import Silence
+from computepool.assess.members import Members
+from computepool.assess.signals.pool_signals import WELL, ProviderSignals
 from computepool.model.accelerators import accelerators_of
 from computepool.model.api import HealthSpec
 from computepool.model.cluster import NodeInfo
@@ -22,8 +24,6 @@ LIVE_SECONDS: Final = 5.0
 SAMPLE: Final = 20
 """So many Leases of silent nodes are read to confirm the silence of all."""
 NO_FAULTS: Mapping[str, NodeFault] = MappingProxyType({})
-Members = Mapping[str, Sequence[NodeInfo]]
-"""By provider: its nodes."""
 
 
 class ProviderHealth(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     unhealthy: Mapping[str, NodeFault] = NO_FAULTS
     """By node: the faults of its unhealthy nodes."""
     failing: Reason | None = None
-    """PROVIDER_SILENT or PROVIDER_UNHEALTHY while it fails."""
+    """PROVIDER_SILENT, PROVIDER_UNHEALTHY or METRIC_UNHEALTHY while it fails."""
     detail: str = ""
     """How much of it fails, for people."""
     known: bool = False
@@ -50,6 +50,8 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """Names of the nodes whose accelerators can't be counted, because DRA serves them."""
     to_read: frozenset[str] = frozenset()
     """Names of silent nodes whose Leases must be read directly from the API server before the provider fails."""
+    unproven: bool = False
+    """Whether a signal from metrics does not show that it is well: then a canary that is ready proves nothing yet."""
 
 
 class ProviderHeartbeats(msgspec.Struct, frozen=True):
@@ -142,6 +144,22 @@ def provider_health(
         uncounted=frozenset(counted.uncounted),
         to_read=to_read,
     )
+
+
+def with_metrics(health: ProviderHealth, signals: ProviderSignals) -> ProviderHealth:
+    """Return the verdict on a provider with its signals from metrics. What its nodes show comes first."""
+    if not health.known or signals == WELL:
+        return health
+    health = msgspec.structs.replace(
+        health,
+        troubled=health.troubled or signals.troubled,
+        starts_none=health.starts_none and not signals.troubled,
+        unproven=signals.troubled or signals.unknown,
+        confirmed=health.confirmed or bool(signals.sick),
+    )
+    if not signals.sick or health.failing is not None or health.to_read:
+        return health
+    return msgspec.structs.replace(health, failing=Reason.METRIC_UNHEALTHY, detail=signals.sick)
 
 
 def suspect_providers(

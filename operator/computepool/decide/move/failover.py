@@ -42,7 +42,7 @@ from computepool.model.well_known_keys import QUARANTINE_EFFECT
 
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 """The taint by which a person confirms that a node has stopped. Kubernetes then removes terminating pods from it."""
-FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT})
+FAILED: Final = frozenset({Reason.PROVIDER_UNHEALTHY, Reason.PROVIDER_SILENT, Reason.METRIC_UNHEALTHY})
 """Breaker reasons for which running pods leave too. A provider that binds no new pods may still run its pods well."""
 
 

@@ -90,8 +90,12 @@ def _sources(context: Context) -> Iterable[NodeInfo]:
 
 
 def _stable_since(context: Context) -> float | None:
-    """Return since when the primary is healthy and not saturated; None while it is not."""
-    if not context.assessment.primary.breaker.closed or context.assessment.saturation.saturated is not False:
+    """Return since when the primary is healthy and known not to be saturated; None while it is not."""
+    assessment = context.assessment
+    if not assessment.primary.breaker.closed or assessment.saturation.saturated is not False:
+        return None
+    if assessment.signals.keeps_away(assessment.primary.provider.name):
+        # Invariant 4: a signal that is Unknown shows no relief.
         return None
     since = context.state.memory.stable_since
     return context.now if since is None else since

@@ -118,8 +118,9 @@ class ApiModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Collect the methods that `rule` decorates, in the order of the class body."""
-        cls.rules = tuple(member.__rule__ for member in vars(cls).values() if hasattr(member, "__rule__"))
+        """Collect the methods that `rule` decorates, in the order of the class bodies, inherited methods first."""
+        members = (member for kind in reversed(cls.__mro__) for member in vars(kind).values())
+        cls.rules = tuple(member.__rule__ for member in members if hasattr(member, "__rule__"))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

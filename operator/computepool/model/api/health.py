@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from computepool.model.api.base import KEY_OR_PREFIX, QUALIFIED_NAME, ApiModel, Int, Key, fits, rule
+from computepool.model.api.signals import MAX_METRICS, HealthMetric
 
 CONDITION_TYPE = r"^[A-Za-z]([-A-Za-z0-9_./]{0,250}[A-Za-z0-9])?$"
 """Form of a node condition's type."""
@@ -174,6 +175,17 @@ class HealthSpec(ApiModel):
     """If more than this percent of the pool's providers have failed at once, the fault is probably in the operator's
     own view: no running pod is moved and no node is quarantined until fewer providers have failed. A provider that is
     drained by hand does not count."""
+    metrics: Annotated[tuple[HealthMetric, ...], Field(max_length=MAX_METRICS)] = ()
+    """Signals from the cluster's metrics that make nodes unhealthy, or providers fail. They need a source of metrics,
+    which the chart's value `prometheus.url` names."""
+
+    @rule(
+        field="metrics",
+        cel="!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))",
+        message="two metrics have the same name: rename one of them",
+    )
+    def _metrics_have_names(self) -> bool:
+        return len({metric.name for metric in self.metrics}) == len(self.metrics)
 
     @rule(
         field="conditions",

@@ -23,6 +23,7 @@ from computepool.model.api.health import HealthSpec
 from computepool.model.api.moves import Failback, Failover, Reschedule
 from computepool.model.api.provider import ProviderSpec
 from computepool.model.api.selectors import LabelSelector
+from computepool.model.api.signals import MAX_METRICS, SaturationMetric
 
 
 class Mode(StrEnum):
@@ -112,6 +113,18 @@ class SaturationSpec(ApiModel):
     clear_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 120
     """Seconds without overflow, and at or below `allocation.exitPercent`, after which the primary no longer counts as
     saturated."""
+    metrics: Annotated[tuple[SaturationMetric, ...], Field(max_length=MAX_METRICS)] = ()
+    """Signals from the cluster's metrics that make the primary count as saturated too. It no longer counts as saturated
+    once no signal is on, and no signal that was on is Unknown. They need a source of metrics, which the chart's value
+    `prometheus.url` names."""
+
+    @rule(
+        field="metrics",
+        cel="!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))",
+        message="two metrics have the same name: rename one of them",
+    )
+    def _metrics_have_names(self) -> bool:
+        return len({metric.name for metric in self.metrics}) == len(self.metrics)
 
 
 class AdmissionSpec(ApiModel):

@@ -193,6 +193,35 @@ class HoldOffStatus(ApiModel):
     """Whether a node there had a place for such a pod when it began. Otherwise places that exist are still used."""
 
 
+class SignalVerdict(StrEnum):
+    """On: the signal has been at its threshold `enter` for its sustainSeconds. Unknown: its data is missing or
+    stale.
+    """
+
+    ON = "On"
+    OFF = "Off"
+    UNKNOWN = "Unknown"
+
+
+class SignalStatus(ApiModel):
+    """A signal from the cluster's metrics. Numbers are rounded, so that the status does not change with each query."""
+
+    key: Annotated[str, Field(min_length=1, max_length=192)]
+    """What the signal is about: `saturation/<name>`, or `health/<name>/<provider>`."""
+    verdict: SignalVerdict = SignalVerdict.UNKNOWN
+    """On, Off or Unknown."""
+    on: Annotated[bool, Field(strict=True)] = False
+    """Whether the signal is on, or was on when its data became Unknown. The next leader continues from this record."""
+    value: Annotated[str, Field(max_length=32)] = ""
+    """The value over all series that count, as a decimal with two significant digits. Empty while it is Unknown."""
+    coverage_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percent of the nodes, or of the running pods, that have a sample, rounded down to tens."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Why it is Unknown, in one word from the documented set of reasons."""
+    message: Message = ""
+    """What is missing, and what to do about it."""
+
+
 class Decision(ApiModel):
     """The operator's last decision."""
 
@@ -239,6 +268,8 @@ class PoolStatus(ApiModel):
     50 owners and namespaces, those that moved last."""
     hold_offs: Annotated[tuple[HoldOffStatus, ...], Field(max_length=MAX_HOLD_OFFS)] = ()
     """Standbys that certain pods are not sent to for a while, the newest first."""
+    signals: Annotated[tuple[SignalStatus, ...], Field(max_length=144, json_schema_extra=_list_map("key"))] = ()
+    """The signals from the cluster's metrics, in the order of the spec."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 

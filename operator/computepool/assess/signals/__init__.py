@@ -1,0 +1,1 @@
+"""Verdicts on signals from the cluster's metrics."""

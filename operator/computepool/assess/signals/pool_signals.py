@@ -1,0 +1,199 @@
+"""The verdicts on all signals of a pool, and what follows from them.
+
+Invariant 4: a signal that is Unknown is neither pressure nor relief. It turns nothing on. If it was on before, what it
+has caused stays; and while any signal is Unknown, nobody is brought home.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from computepool.assess.members import Members
+from computepool.assess.recheck_times import soonest
+from computepool.assess.signals.node_signals import NodeSignal, NodeVerdicts, node_verdicts
+from computepool.assess.signals.reading import Side, reading_of
+from computepool.assess.signals.switch import OFF, Signal, rechecks, switched
+from computepool.model.api import ComputePool, HealthMetric, MetricSignal, Target, Where
+from computepool.model.cluster import NodeInfo, members_on
+from computepool.model.presets import Scope, reads_of
+from computepool.model.signals import NO_DATA, SATURATION, signal_key
+from computepool.model.snapshot import Snapshot
+from computepool.model.state import PoolState, SignalState
+
+
+class HealthSignal(msgspec.Struct, frozen=True):
+    """A signal of the health of one provider, and its verdict."""
+
+    metric: HealthMetric
+    provider: str
+    signal: Signal
+
+
+class ProviderSignals(msgspec.Struct, frozen=True):
+    """What the health signals of one provider say together."""
+
+    sick: str = ""
+    """The signals whose data shows now that they are on, for people; empty without any."""
+    troubled: bool = False
+    """Whether a signal is on and known, or at its threshold `enter`."""
+    unknown: bool = False
+    """Whether a signal is Unknown."""
+
+
+WELL: Final = ProviderSignals()
+
+
+class Signals(msgspec.Struct, frozen=True):
+    """The verdicts on a pool's signals."""
+
+    saturation: Mapping[str, Signal] = MappingProxyType({})
+    """By name."""
+    health: tuple[HealthSignal, ...] = ()
+    """By the order of the spec, each for every provider."""
+    states: Mapping[str, SignalState] = MappingProxyType({})
+    """By key: the state of signals that are on, or about to turn on."""
+    nodes: Mapping[str, NodeSignal] = MappingProxyType({})
+    """By node: a signal that is on for the node."""
+    recheck_at: float | None = None
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The keys of the signals that are on, without single nodes: a node in quarantine carries a taint."""
+        own = frozenset(signal_key(found.metric, found.provider) for found in self.health if found.signal.on)
+        return own.union(f"{SATURATION}/{name}" for name in self.pressing)
+
+    @property
+    def pressing(self) -> Sequence[str]:
+        """The names of the saturation signals that are on."""
+        return [name for name, signal in self.saturation.items() if signal.on]
+
+    @property
+    def held(self) -> bool:
+        """Whether all signals that are on are Unknown: then they hold what they have caused, and cause no more."""
+        return all(not self.saturation[name].known for name in self.pressing)
+
+    def keeps_away(self, primary: str) -> bool:
+        """Say whether nobody may come home: data about the pressure on the primary, or its health, is Unknown."""
+        return not all(signal.known for signal in self.saturation.values()) or not all(
+            found.signal.known for found in self.health if found.provider == primary
+        )
+
+    def of_provider(self, provider: str) -> ProviderSignals:
+        """Return what a provider's health signals say together."""
+        own = [found for found in self.health if found.provider == provider and found.metric.target is Target.PROVIDER]
+        if not own:
+            return WELL
+        sick = [found.metric for found in own if found.signal.shown]
+        return ProviderSignals(
+            sick=", ".join(f"{metric.name} was at {metric.enter} or beyond" for metric in sick),
+            troubled=any(
+                found.signal.reading.side is Side.ENTER or (found.signal.on and found.signal.known) for found in own
+            ),
+            unknown=any(not found.signal.known for found in own),
+        )
+
+
+NO_SIGNALS: Final = Signals()
+
+
+def signals_of(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Signals:
+    """Return the verdicts. `members`: the nodes of each provider."""
+    pool = snapshot.pool
+    if not pool.spec.saturation.metrics and not pool.spec.health.metrics:
+        return NO_SIGNALS
+    saturation = {
+        metric.name: _signal(snapshot, metric, "", _baseline(pool, members, metric.where), state, now)
+        for metric in pool.spec.saturation.metrics
+    }
+    of_nodes = _of_nodes(snapshot, members, state, now)
+    health = tuple(
+        HealthSignal(metric, name, _health(snapshot, metric, name, members[name], state, now, of_nodes))
+        for metric in pool.spec.health.metrics
+        for name in (provider.name for provider in pool.spec.providers)
+    )
+    judged: list[tuple[MetricSignal, str, Signal]] = [
+        *((metric, "", saturation[metric.name]) for metric in pool.spec.saturation.metrics),
+        *((found.metric, found.provider, found.signal) for found in health),
+    ]
+    states = {signal_key(metric, of): signal.state for metric, of, signal in judged if signal.state != OFF}
+    times = [
+        *(at for metric, _, signal in judged for at in rechecks(metric, signal, now)),
+        *(at for verdicts in of_nodes.values() for at in verdicts.rechecks),
+    ]
+    for verdicts in of_nodes.values():
+        states.update(verdicts.states)
+    return Signals(
+        saturation=saturation,
+        health=health,
+        states=states,
+        nodes={name: signal for verdicts in of_nodes.values() for name, signal in verdicts.on.items()},
+        recheck_at=soonest(now, times),
+    )
+
+
+def _of_nodes(snapshot: Snapshot, members: Members, state: PoolState, now: float) -> Mapping[str, NodeVerdicts]:
+    """Return the verdicts of the signals about nodes, by the keys of the signals."""
+    wanted = [
+        (metric, provider.name, signal_key(metric, provider.name))
+        for metric in snapshot.pool.spec.health.metrics
+        if metric.target is Target.NODE
+        for provider in snapshot.pool.spec.providers
+    ]
+    return {
+        key: node_verdicts(
+            metric,
+            key,
+            snapshot.signals.get(key, NO_DATA),
+            [info.node for info in members[provider]],
+            state.memory,
+            now,
+        )
+        for metric, provider, key in wanted
+    }
+
+
+def _health(
+    snapshot: Snapshot,
+    metric: HealthMetric,
+    provider: str,
+    infos: Iterable[NodeInfo],
+    state: PoolState,
+    now: float,
+    of_nodes: Mapping[str, NodeVerdicts],
+) -> Signal:
+    """Return a health signal of one provider. A signal about nodes is on if it is on for any node."""
+    signal = _signal(snapshot, metric, provider, infos, state, now)
+    verdicts = of_nodes.get(signal_key(metric, provider))
+    return signal if verdicts is None else Signal(signal.reading, SignalState(on=bool(verdicts.on)))
+
+
+def _baseline(pool: ComputePool, members: Members, where: Where) -> Iterable[NodeInfo]:
+    if where is Where.BASELINE:
+        return members[pool.spec.primary.name]
+    return [info for infos in members.values() for info in infos]
+
+
+def _signal(
+    snapshot: Snapshot, metric: MetricSignal, provider: str, infos: Iterable[NodeInfo], state: PoolState, now: float
+) -> Signal:
+    key = signal_key(metric, provider)
+    reads = reads_of(metric)
+    names = _names(metric, reads.scope, infos, snapshot.pool.name)
+    reading = reading_of(metric, reads, snapshot.signals.get(key, NO_DATA), names, now)
+    before = state.memory.signals.get(key, SignalState(on=key in state.recorded.signals_on))
+    return Signal(reading, switched(metric, before, reading, now))
+
+
+def _names(metric: MetricSignal, scope: Scope, infos: Iterable[NodeInfo], pool: str) -> Sequence[str] | None:
+    """Return the names that should have a sample: nodes, or the pool's pods that have started; None for the pool."""
+    match scope:
+        case Scope.NODE:
+            return [info.node.name for info in infos]
+        case Scope.POD:
+            serves = metric.pod_selector.compiled().matches
+            started = (pod for pod in members_on(infos, pool) if pod.deleting is None and (pod.ready or pod.has_run))
+            return [f"{pod.namespace}/{pod.name}" for pod in started if serves(pod.labels)]
+        case Scope.POOL:
+            return None

@@ -1,0 +1,150 @@
+"""`computepool signals POOL`: each query of a pool, asked once, and what came back."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from computepool.cli.cluster_view import NotFoundError, View, load_view
+from computepool.cli.console import make_table
+from computepool.decide.reconcile import reconcile
+from computepool.model.api import ComputePool, MetricSignal
+from computepool.model.presets import reads_of, reduce_of
+from computepool.model.signals import SignalData, signal_key
+from computepool.model.state import recorded_in, restarted
+from computepool.observe.signal_answers import Sorted, answer_of
+from computepool.observe.signal_poller import Question, ask, question_of, signals_of
+from computepool.prometheus.client import PrometheusClient
+from computepool.prometheus.errors import SourceError
+from computepool.prometheus.promql import QueryError
+from computepool.prometheus.source import Source
+from computepool.report.formatting import counted, span
+from computepool.report.signals import Told, rounded, told_of
+
+SHOWN_SERIES: Final = 10
+"""How many series of each kind are printed, unless all are asked for."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A signal, and what came back for it."""
+
+    key: str
+    metric: MetricSignal
+    query: str
+    """As it was sent; as it is in the spec if it can't be sent."""
+    series: Sequence[Sorted] = ()
+    error: str = ""
+
+    def data(self, now: float) -> SignalData:
+        """Return the answer as a pass sees it."""
+        if self.error:
+            return SignalData(error=self.error)
+        return SignalData(answer_of(reads_of(self.metric), self.series, now))
+
+
+async def show(
+    kubeconfig: str | None, operator_namespace: str, name: str, source: Source, console: Console, *, every: bool
+) -> None:
+    """Ask and print. Raises NotFoundError if there is no such pool; AccessError and ApiError as for the cluster."""
+    view = await load_view(kubeconfig, operator_namespace)
+    pool = view.store.pools.get(name)
+    if pool is None:
+        raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`")
+    wanted = list(signals_of(pool))
+    if not wanted:
+        console.print(f"{name} has no signals: add some to spec.saturation.metrics or spec.health.metrics.")
+        return
+    async with PrometheusClient(source) as client:
+        asked = await asyncio.gather(
+            *(_ask(client, view, pool, metric, provider, source.enforced_labels) for metric, provider in wanted)
+        )
+    told = _judged(view, pool, asked)
+    for index, one in enumerate(asked):
+        if index:
+            console.print()
+        _print(one, told.get(one.key), console, every=every)
+
+
+async def _ask(
+    client: PrometheusClient,
+    view: View,
+    pool: ComputePool,
+    metric: MetricSignal,
+    provider: str,
+    enforced: Mapping[str, str],
+) -> Asked:
+    key = signal_key(metric, provider)
+    try:
+        question: Question = question_of(pool, metric, provider, view.store, enforced)
+    except QueryError as error:
+        return Asked(key, metric, reads_of(metric).query, error=f"The query can't be sent: {error}.")
+    try:
+        return Asked(key, metric, question.query, await ask(client, question, view.store))
+    except SourceError as error:
+        return Asked(key, metric, question.query, error=f"{error}.")
+
+
+def _judged(view: View, pool: ComputePool, asked: Sequence[Asked]) -> Mapping[str, Told]:
+    """Return the verdicts, by key, as the operator's next pass would have them. Its timers are not known here."""
+    view.store.put_signals(pool.name, {one.key: one.data(view.now) for one in asked}, 0.0)
+    snapshot = view.store.snapshot(pool.name)
+    assessment = reconcile(snapshot, restarted(recorded_in(pool)), view.now).assessment
+    return {told.key: told for told in told_of(pool, assessment.signals)}
+
+
+def _print(asked: Asked, told: Told | None, console: Console, *, every: bool) -> None:
+    metric = asked.metric
+    console.print(
+        Text.assemble((asked.key, "bold"), f"  enter {metric.enter}, exit {metric.exit}, {reduce_of(metric)}")
+    )
+    _say(console, asked.query)
+    if asked.error:
+        _say(console, asked.error, style="red")
+        return
+    counting = [one for one in asked.series if not one.problem]
+    left_out = [one for one in asked.series if one.problem]
+    if counting:
+        table = make_table("Belongs to", "Value", "Age", "Labels")
+        for one in _first(counting, every=every):
+            table.add_row(one.owner or "the pool", _value(one), span(one.age or 0.0), _labels(one))
+        console.print(table)
+    if left_out:
+        table = make_table("Left out because", "Value", "Labels")
+        for one in _first(left_out, every=every):
+            table.add_row(one.problem, _value(one), _labels(one))
+        console.print(table)
+    more = len(asked.series) - len(_first(counting, every=every)) - len(_first(left_out, every=every))
+    if more:
+        _say(console, f"{counted(more, 'more series').removesuffix('s')} (--all prints them).")
+    if told is not None:
+        _say(console, _verdict(told))
+
+
+def _verdict(told: Told) -> str:
+    reading = told.signal.reading
+    expected = f" {reading.spoke} of {reading.expected} have a current sample." if reading.expected else ""
+    if reading.unknown is not None:
+        return f"Unknown ({reading.unknown}): {told.missing}"
+    if reading.value is None:
+        return f"{told.verdict}: there is no node, and no started pod, to measure."
+    return f"Value {told.value}, side {reading.side.name.lower()}: {told.verdict}.{expected}"
+
+
+def _first(series: Sequence[Sorted], *, every: bool) -> Sequence[Sorted]:
+    return series if every else series[:SHOWN_SERIES]
+
+
+def _value(one: Sorted) -> str:
+    return "-" if one.series.value is None else rounded(one.series.value)
+
+
+def _labels(one: Sorted) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(one.series.labels.items()))
+
+
+def _say(console: Console, text: str, style: str = "default") -> None:
+    console.print(Padding(Text(text, style=style), (0, 1), expand=False))

@@ -1,0 +1,57 @@
+"""What a source of metrics answered, as one pass sees it. Numbers are as the source gave them, ages are in seconds."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from computepool.model.api import HealthMetric, MetricSignal
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """The samples of one node, one pod, or the whole pool."""
+
+    values: tuple[float, ...]
+    """One value for each series, in no order."""
+    age: float = 0.0
+    """Age of the oldest sample when the source answered, by the source's own clock. Negative: it is of the future."""
+
+
+NO_SAMPLES: Final[Mapping[str, Samples]] = MappingProxyType({})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One answer to a query. Series that belong to nothing that is known are left out, and counted."""
+
+    at: float
+    """When it came, in seconds since the epoch, by the operator's clock."""
+    nodes: Mapping[str, Samples] = NO_SAMPLES
+    """By name of the node."""
+    pods: Mapping[str, Samples] = NO_SAMPLES
+    """By namespace and name of the pod, joined by a slash."""
+    whole: Samples | None = None
+    """The samples of the whole pool."""
+    dropped: tuple[tuple[str, int], ...] = ()
+    """Why series were left out, and how many."""
+
+
+class SignalData(msgspec.Struct, frozen=True):
+    """All that is known of one signal's data."""
+
+    answer: Answer | None = None
+    """The last answer; None if there was none yet."""
+    error: str = ""
+    """Why the last query got no answer, for people; empty if it got one."""
+
+
+NO_DATA: Final = SignalData(error="The source has not answered yet.")
+SATURATION: Final = "saturation"
+HEALTH: Final = "health"
+
+
+def signal_key(metric: MetricSignal, provider: str) -> str:
+    """Return the key of a signal's data and state: `saturation/<name>`, or `health/<name>/<provider>`."""
+    if isinstance(metric, HealthMetric):
+        return f"{HEALTH}/{metric.name}/{provider}"
+    return f"{SATURATION}/{metric.name}"

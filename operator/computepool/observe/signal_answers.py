@@ -1,0 +1,123 @@
+"""Sorts the series of an answer by node, pod or pool, once for each answer, so that passes stay quick."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from computepool.model.presets import Reads, Scope
+from computepool.model.signals import Answer, Samples
+from computepool.prometheus.answers import Labels, Series
+
+NO_NUMBER = "not a number"
+IMPOSSIBLE = "a value that this measure can't have"
+UNKNOWN_NODE = "no label names a node of the cluster"
+NO_POD = "no labels name a pod"
+NO_AGE = "no age"
+
+
+class Known(Protocol):
+    """What is known of the cluster."""
+
+    def is_node(self, name: str) -> bool:
+        """Say whether the cluster has a node of this name."""
+
+
+def labels_of(reads: Reads) -> tuple[str, ...]:
+    """Return the labels that may say what a series belongs to."""
+    pods = [label for pair in reads.pod_labels for label in pair]
+    return tuple(dict.fromkeys((*reads.node_labels, *pods)))
+
+
+class Sorted(msgspec.Struct, frozen=True):
+    """One series of an answer."""
+
+    series: Series
+    owner: str
+    """The node, or the pod as `namespace/name`; empty for the whole pool, and where no label names any."""
+    age: float | None
+    """Age of the owner's oldest sample in seconds, by the clock of the source; None if it is not known."""
+    problem: str
+    """Why the series does not count; empty if it does."""
+
+
+def sort_series(reads: Reads, values: Iterable[Series], ages: Iterable[Series], known: Known) -> Sequence[Sorted]:
+    """Say what each series of an answer belongs to, and why it does not count.
+
+    `ages`: the answer to the query for the age of the samples, in seconds.
+    """
+    owner_of, missing = _owner_of(reads, known)
+    oldest: dict[str, float] = {}
+    for series in ages:
+        owner = owner_of(series.labels)
+        if owner is not None and series.value is not None:
+            oldest[owner] = max(series.value, oldest.get(owner, series.value))
+    found = []
+    for series in values:
+        owner = owner_of(series.labels)
+        age = None if owner is None else oldest.get(owner)
+        problem = missing if owner is None else _problem(reads, series.value) or ("" if age is not None else NO_AGE)
+        found.append(Sorted(series, owner or "", age, problem))
+    return found
+
+
+def answer_of(reads: Reads, series: Iterable[Sorted], at: float) -> Answer:
+    """Put the series of an answer together by node, pod or pool. `at`: when it came, in seconds since the epoch."""
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    ages: dict[str, float] = {}
+    dropped: Counter[str] = Counter()
+    for one in series:
+        if one.problem or one.series.value is None or one.age is None:
+            dropped[one.problem] += 1
+        else:
+            values[one.owner].append(one.series.value)
+            ages[one.owner] = one.age
+    samples = {owner: Samples(tuple(numbers), ages[owner]) for owner, numbers in values.items()}
+    left_out = tuple(sorted(dropped.items()))
+    match reads.scope:
+        case Scope.NODE:
+            return Answer(at, nodes=samples, dropped=left_out)
+        case Scope.POD:
+            return Answer(at, pods=samples, dropped=left_out)
+        case Scope.POOL:
+            return Answer(at, whole=samples.get(_WHOLE), dropped=left_out)
+
+
+_WHOLE = ""
+Owner = Callable[[Labels], str | None]
+
+
+def _owner_of(reads: Reads, known: Known) -> tuple[Owner, str]:
+    """Return a function that says what a series belongs to, and the problem of a series that belongs to nothing."""
+    match reads.scope:
+        case Scope.NODE:
+            return lambda labels: _node(labels, reads.node_labels, known), UNKNOWN_NODE
+        case Scope.POD:
+            return lambda labels: _pod(labels, reads.pod_labels), NO_POD
+        case Scope.POOL:
+            return lambda _labels: _WHOLE, ""
+
+
+def _node(labels: Labels, candidates: Sequence[str], known: Known) -> str | None:
+    for label in candidates:
+        value = labels.get(label, "")
+        # The label `instance` is a host with a port.
+        for name in (value, value.rpartition(":")[0]):
+            if name and known.is_node(name):
+                return name
+    return None
+
+
+def _pod(labels: Labels, candidates: Sequence[tuple[str, str]]) -> str | None:
+    for namespace, pod in candidates:
+        if labels.get(namespace) and labels.get(pod):
+            return f"{labels[namespace]}/{labels[pod]}"
+    return None
+
+
+def _problem(reads: Reads, value: float | None) -> str:
+    if value is None:
+        return NO_NUMBER
+    too_low = reads.lowest is not None and value < reads.lowest
+    return IMPOSSIBLE if too_low or (reads.highest is not None and value > reads.highest) else ""

@@ -1,0 +1,129 @@
+"""Asks a server with Prometheus' HTTP API: one query, one vector. Errors are typed, and never contain a credential."""
+
+import asyncio
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Final, Self
+
+import aiohttp
+
+from computepool.model.text import cut
+from computepool.prometheus.answers import Series, read_answer
+from computepool.prometheus.errors import (
+    MAX_TEXT,
+    BadQueryError,
+    ConfigError,
+    GarbledError,
+    RefusedError,
+    ServerError,
+    SlowError,
+    SourceError,
+    UnreachableError,
+)
+from computepool.prometheus.source import Credentials, Secrets, Source
+
+PARALLEL: Final = 4
+"""Queries under way at once."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Largest answer: 40,000 series take about 10 MB."""
+KEEPALIVE_SECONDS: Final = 60.0
+MAX_BODY: Final = 64 * 1024
+_CHUNK: Final = 256 * 1024
+_PATH: Final = "/api/v1/query"
+
+
+class PrometheusClient:
+    """Queries to one source. Use it as an async context manager."""
+
+    def __init__(self, source: Source) -> None:
+        """Connections are opened when they are needed, and credentials read then."""
+        self._source = source
+        self._secrets = Secrets(source)
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def query(self, query: str) -> tuple[Series, ...]:
+        """Return the vector that the server answers for this moment. Raises only SourceError.
+
+        A warning of the server says that the answer may be partial. Then it is no answer: GarbledError.
+        """
+        async with self._slots:
+            credentials = self._secrets.read()
+            try:
+                return read_answer(await self._ask(query, credentials))
+            except SourceError as error:
+                told = type(error)(cut(_hide(str(error), credentials.hidden), MAX_TEXT))
+            # Raised here, so that it carries no earlier error whose text may contain a credential.
+            raise told
+
+    async def _ask(self, query: str, credentials: Credentials) -> bytes:
+        seconds = self._source.timeout_seconds
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=PARALLEL, keepalive_timeout=KEEPALIVE_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept": "application/json", "User-Agent": f"computepool/{version('computepool')}"},
+                trust_env=True,
+            )
+        # A form, and not a URL: a query may name thousands of nodes.
+        form = {**self._source.query_parameters, "query": query, "timeout": f"{seconds:g}s"}
+        try:
+            async with self._session.post(
+                self._source.url + _PATH,
+                data=form,
+                headers=credentials.headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                ssl=credentials.tls or True,
+                # A redirect would take the credentials elsewhere.
+                allow_redirects=False,
+            ) as response:
+                body = await _body(response)
+                if response.status != 200:
+                    raise _refusal(response.status, body)
+                return body
+        except TimeoutError:
+            raise SlowError(f"no answer within {seconds:g} s (prometheus.timeoutSeconds)") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"no connection to {self._source.url}: {error}") from None
+        except ValueError:
+            raise ConfigError("a header or a parameter can't be sent: check prometheus.headers") from None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise GarbledError(f"the answer is larger than {MAX_BYTES >> 20} MiB: aggregate the query by node or pod")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _refusal(status: int, body: bytes) -> SourceError:
+    said = body[:MAX_BODY].decode(errors="replace").strip()
+    if status in (401, 403):
+        return RefusedError(f"the server refuses the credentials ({status}): check the Secret in the chart's values")
+    if status in (400, 422):
+        return BadQueryError(f"the server can't run the query ({status}): {said}")
+    if 300 <= status < 400:
+        return ServerError(f"the server redirects ({status}), which is not followed: give the final address")
+    if status == 404:
+        return ServerError("there is no /api/v1/query at this address (404): check prometheus.url")
+    return ServerError(f"the server answers {status}: {said}")
+
+
+def _hide(text: str, hidden: Iterable[str]) -> str:
+    # A secret may be the beginning of another.
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text

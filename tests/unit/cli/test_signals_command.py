@@ -1,0 +1,99 @@
+"""`computepool signals`: what came back for each query, and why series are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from computepool.model.api import Preset
+from tests.fakes.apiserver import PODS, FakeApiServer
+from tests.fakes.prometheus import answering, vector
+from tests.unit.act.objects import pod
+from tests.unit.app.cluster import edit_pool, full, make_pool
+from tests.unit.cli.serving import shell
+
+QUEUE: Mapping[str, Any] = {"name": "queue", "preset": Preset.VLLM, "enter": "5", "exit": "1", "coveragePercent": 50}
+LABELS = {"namespace": "default", "pod": "old-1"}
+
+
+def of_signals(*metrics: Mapping[str, Any]) -> Any:
+    """A cluster with two pods on the primary, and a pool with these signals."""
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server)
+        edit_pool(server, saturation={"metrics": list(metrics)})
+
+    return before
+
+
+def printed(folder: Path, values: bytes, ages: bytes, *words: str, metrics: Any = (QUEUE,)) -> str:
+    with shell(folder, of_signals(*metrics)) as sh, answering(values, ages) as (url, _):
+        return sh.prints("signals", "inference", "--url", url, *words)
+
+
+def test_each_series_is_printed_with_what_it_belongs_to_and_its_age(tmp_path: Path) -> None:
+    values = vector((LABELS, "9"), ({"namespace": "default", "pod": "old-2"}, "NaN"), ({"job": "vllm"}, "3"))
+    text = printed(tmp_path, values, vector((LABELS, "12.3")))
+    assert "saturation/queue  enter 5, exit 1, Avg" in text
+    assert 'vllm:num_requests_waiting_by_reason{reason="capacity"}' in text
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "default/old-1 9 12 s namespace=default, pod=old-1" in rows
+    assert "not a number - namespace=default, pod=old-2" in rows
+    assert "no labels name a pod 3 job=vllm" in rows
+
+
+def test_a_source_that_fails_is_told(tmp_path: Path) -> None:
+    with shell(tmp_path, of_signals(QUEUE)) as sh, answering(b"parse error", status=400) as (url, _):
+        text = sh.prints("signals", "inference", "--url", url)
+    assert "the server can't run the query (400): parse error." in text
+
+
+def test_a_query_that_can_not_be_sent_is_told_and_not_sent(tmp_path: Path) -> None:
+    bad = {"name": "bad", "query": 'up{node="$node"}', "labels": {"node": "node"}, "enter": "5", "exit": "1"}
+    with shell(tmp_path, of_signals(bad)) as sh, answering(b"") as (url, queries):
+        text = sh.prints("signals", "inference", "--url", url)
+    assert "The query can't be sent: unknown placeholder $node" in text
+    assert queries == []
+
+
+def test_only_the_first_series_are_printed_unless_all_are_asked_for(tmp_path: Path) -> None:
+    values = vector(*(({"job": f"j{number:02}"}, "1") for number in range(30)))
+    text = printed(tmp_path, values, vector())
+    assert ("job=j09" in text, "job=j10" in text) == (True, False)
+    assert "20 more series (--all prints them)." in text
+    assert "job=j29" in printed(tmp_path, values, vector(), "--all")
+
+
+def test_the_verdict_is_that_of_the_next_pass(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        of_signals(QUEUE)(server)
+        for name in ("old-1", "old-2"):
+            item = server.get(PODS, name, "default")
+            ready = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
+            server.update(PODS, {**item, "status": {**item.get("status", {}), **ready}})
+        server.create(PODS, pod("waits"))
+
+    with shell(tmp_path, before) as sh, answering(vector((LABELS, "9")), vector((LABELS, "1"))) as (url, _):
+        text = sh.prints("signals", "inference", "--url", url)
+    assert "Value 9 requests, side enter: Off. 1 of 2 have a current sample." in text
+
+
+def test_a_pool_without_signals_says_where_they_are_written(tmp_path: Path) -> None:
+    assert "has no signals: add some to spec.saturation.metrics" in printed(tmp_path, b"", b"", metrics=())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("inference",), "can't read /etc/computepool/prometheus/prometheus.yaml"),
+        (("inference", "--url", "prometheus:9090"), "give the address with its scheme"),
+        (("gone", "--url", "http://127.0.0.1:9"), "there is no ComputePool 'gone'"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_next_step(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    with shell(tmp_path, of_signals(QUEUE)) as sh:
+        assert says in sh.fails("signals", *words)

@@ -1,0 +1,171 @@
+"""Queries: a value stays inside its string, enforced labels are on every selector, and what has no safe meaning is
+refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+
+import promql_parser as promql
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from computepool.prometheus.promql import Names, QueryError, age_query, rendered, selectors
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
+    (
+        '"',
+        '"}',
+        '"} or up{x="',
+        "\\",
+        '\\"',
+        "\\\\",
+        "'",
+        "`",
+        "\n",
+        "\r\n",
+        "\0",
+        "$pool",
+        "$nodes",
+        "$(id)",
+        "{{",
+        "}",
+        ")",
+        ".*",
+        "a|b",
+        "^$",
+        "(?i)a",
+        "[",
+        "\\Q",
+        "\\E",
+        "#",
+        "# x\n",
+        "offset 1h",
+        '",team="other',
+        '"}[5m]) or vector(1) #',
+        "\u2028",
+        "é",
+        "\U0001f600",
+        "\\u0022",
+    )
+)
+QUERY = (
+    'max by (node) (rate(up{pool="$pool",node=~"$nodes",x!="$provider"}[5m] offset 1m)) '
+    '+ on (node) sum_over_time(max(y{ns!~"$namespaces"})[10m:1m]) > 3'
+)
+
+
+def matchers(query: str) -> list[tuple[str, str, str, str]]:
+    """Each matcher of a query, as the selector's metric, the label, the operator and the value."""
+    return sorted(
+        (selector.name or "", matcher.name, str(matcher.op), matcher.value)
+        for selector in selectors(query)
+        for matcher in selector.matchers.matchers
+    )
+
+
+@given(pool=TEXTS, provider=TEXTS.filter(len), nodes=st.lists(TEXTS, max_size=3), team=TEXTS)
+def test_a_value_stays_inside_its_string(pool: str, provider: str, nodes: list[str], team: str) -> None:
+    text = rendered(QUERY, Names(pool, provider, tuple(nodes), ("a", "b")), {"team": team})
+    options = "|".join(map(re.escape, nodes)) if nodes else r"[^\s\S]"
+    assert matchers(text) == sorted(
+        [
+            ("up", "pool", "MatchOp.Equal", pool),
+            ("up", "node", "MatchOp.Re", f"(?:{options})"),
+            ("up", "x", "MatchOp.NotEqual", provider),
+            ("up", "team", "MatchOp.Equal", team),
+            ("y", "ns", "MatchOp.NotRe", "(?:a|b)"),
+            ("y", "team", "MatchOp.Equal", team),
+        ]
+    )
+
+
+@given(nodes=st.lists(TEXTS, min_size=1, max_size=3), other=TEXTS)
+def test_a_list_selects_its_names_and_no_others(nodes: list[str], other: str) -> None:
+    (selector,) = selectors(rendered('up{node=~"$nodes"}', Names(nodes=tuple(nodes))))
+    pattern = re.compile(selector.matchers.matchers[0].value, re.DOTALL)
+    assert all(pattern.fullmatch(node) for node in nodes)
+    assert bool(pattern.fullmatch(other)) == (other in nodes)
+
+
+def test_an_empty_list_selects_nothing() -> None:
+    (selector,) = selectors(rendered('up{node=~"$nodes"}'))
+    pattern = re.compile(selector.matchers.matchers[0].value)
+    assert not any(map(pattern.fullmatch, ("", "a", "\n")))
+
+
+def test_a_name_inside_a_regular_expression_is_taken_literally() -> None:
+    (selector,) = selectors(rendered('up{pod=~"$pool-[0-9]+"}', Names(pool="a.b")))
+    assert selector.matchers.matchers[0].value == r"(?:a\.b)-[0-9]+"
+
+
+def test_an_enforced_label_narrows_what_the_query_asks_for() -> None:
+    text = rendered('up{team="other"}', enforced={"team": "ml"})
+    assert matchers(text) == [("up", "team", "MatchOp.Equal", "ml"), ("up", "team", "MatchOp.Equal", "other")]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "up",
+        'sum by (node) (up{a="b"}) / on (node) group_left () count by (node) (x)',
+        "histogram_quantile(0.95, sum by (le, pod) (rate(t_bucket[2m])))",
+        "(a - b) - (c - d)",
+        "-x ^ 2",
+        "x > bool 3 and y unless z",
+        "topk(3, x)",
+        '{__name__="a b"}',
+        "absent(x)",
+        "x # the rest",
+    ],
+)
+def test_a_query_without_placeholders_keeps_its_meaning(query: str) -> None:
+    assert rendered(query) == promql.parse(query).prettify()
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("up{", "this is not PromQL"),
+        ("up{a=$pool}", "this is not PromQL"),
+        ("$pool", "this is not PromQL"),
+        ("up{a=`$pool`}", "backticks"),
+        ('up{a="$node"}', "unknown placeholder $node"),
+        ('up{a="$nodes"}', "$nodes stands for several names"),
+        ('up{a!="$namespaces"}', "$namespaces stands for several names"),
+        ("1", "must be a vector"),
+        ('"a"', "must be a vector"),
+        ("up[5m]", "must be a vector"),
+        ("up[5m:1m]", "must be a vector"),
+        ("up @ 12", "`@` reads a fixed time"),
+        ("max_over_time(up[5m:1m] @ end())", "`@` reads a fixed time"),
+        ("up offset -5m", "negative `offset`"),
+        ("info(up)", "info() reads series that no selector names"),
+        ('up{a="b" or c="d"}', "`or` between labels"),
+    ],
+)
+def test_what_has_no_safe_meaning_is_refused(query: str, says: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(says)):
+        rendered(query, Names(pool="p", nodes=("n",)))
+
+
+@pytest.mark.parametrize("query", ['up{node=~"($pool{200}){200}"}', 'up{node=~"$nodes|$nodes|$nodes"}'])
+def test_what_is_too_large_when_it_is_filled_in_is_refused(query: str) -> None:
+    nodes = tuple(f"{number:063d}" for number in range(5_000))
+    with pytest.raises(QueryError):
+        rendered(query, Names(pool="inference", nodes=nodes))
+
+
+def test_the_age_of_a_query_is_that_of_its_oldest_samples() -> None:
+    assert age_query('rate(x{a="b"}[5m]) / on (node) y offset 3m + y', ("node", "gpu")) == (
+        "max by (node, gpu) ("
+        'label_replace(time() - timestamp(x{a="b"}), "__selector", "0", "", "") or '
+        'label_replace(time() - timestamp(y{}), "__selector", "1", "", ""))'
+    )
+
+
+@given(team=TEXTS)
+def test_the_age_is_asked_of_the_same_series(team: str) -> None:
+    asked = rendered("rate(x[5m]) + y", enforced={"team": team})
+    assert matchers(age_query(asked, ("node",))) == matchers(asked)
