@@ -17,6 +17,7 @@ POOLS = "computepools.computepool.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 BURST_LABEL = "computepool.io/burst"
 OFFERS = "computepool.io/offers"
+SIGNALS = "computepool.io/signals"
 ALLOWED = PROVIDERS_ANNOTATION
 AT_ONCE: Mapping[str, Any] = {"pendingSeconds": 0, "sustainSeconds": 0, "clearSeconds": 1}
 """Saturation that tests need not wait for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 
 from e2e import chart, kubeconfig, objects, pools
 from e2e.cluster import Cluster
+from e2e.command import COMMAND
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 
-COMMAND = str(Path(sys.executable).with_name("computepool"))
 # What `explain` needs beyond the cluster role `view`, as its help says.
 NODES = {
     "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2e import objects, pools
+from e2e.command import explained
 from e2e.metrics_source import MetricsSource
 from e2e.prometheus import Target
 from e2e.site import Site
@@ -92,8 +93,8 @@ def stage(metrics: MetricsSource, site: Site) -> Iterator[Stage]:
 @contextmanager
 def _pool(stage: Stage, *metrics: Mapping[str, Any], **spec: Any) -> Iterator[str]:
     saturation = {**SLOW_BUT_FOR_SIGNALS, "metrics": list(metrics or (QUEUE,))}
-    admission = {"mode": "WhenSaturated"}
-    with pools.pool(stage.site, ("aws", "nebius"), saturation=saturation, admission=admission, **spec) as made:
+    how = {"admission": {"mode": "WhenSaturated"}, **spec}
+    with pools.pool(stage.site, ("aws", "nebius"), saturation=saturation, **how) as made:
         yield made["metadata"]["name"]
 
 
@@ -110,13 +111,29 @@ def test_admission_opens_while_the_queue_is_long_and_closes_when_it_is_short(sta
         assert [one["value"] for one in admission["tolerations"]] == ["nebius"]
         # More than the primary has left: the rest runs on the standby, and nobody waits.
         stage.site.create(*objects.gpu_pods("new", 7, labels={"app": "new"}))
-        assert stage.site.providers_of(stage.site.wait_bound(7, labels="app=new")) == {"aws": 5, "nebius": 2}
+        new = stage.site.wait_bound(7, labels="app=new")
+        assert stage.site.providers_of(new) == {"aws": 5, "nebius": 2}
+        assert {pod["metadata"]["annotations"][pools.SIGNALS] for pod in new} == {"queue"}
         # Those that the primary could not take may have made it saturated too.
         stage.site.api.delete_all("pods", stage.site.namespace, labels="app=new")
         stage.queue(SHORT)
         stage.wait_signal(pool, "Off")
         pools.wait_admission(stage.site, pool, is_open=False)
         pools.wait_condition(stage.site, pool, "Saturated", "False")
+
+
+def test_a_pod_that_a_signal_sent_says_which(stage: Stage) -> None:
+    with _pool(stage, admission={"mode": "Off"}) as pool:
+        stage.queue(LONG)
+        stage.wait_signal(pool, "On")
+        # The first takes what the primary has left. The second is sent at once, long before pendingSeconds.
+        stage.site.create(objects.gpu_pod("first", gpus=5, labels={"app": "new"}))
+        stage.site.wait_bound(1, labels="app=new")
+        stage.site.create(objects.gpu_pod("second", labels={"app": "second"}))
+        (second,) = stage.site.wait_bound(1, labels="app=second")
+        assert stage.site.providers_of([second]) == {"nebius": 1}
+        assert second["metadata"]["annotations"][pools.SIGNALS] == "queue"
+        assert "It was sent to nebius while these signals were on: queue." in explained(stage.site, "second")
 
 
 # -- what may become of the data

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from e2e import brisk, objects, pools
+from e2e.command import explained
 from e2e.operator import OperatorProcess
 from e2e.scene import SECOND, WORK, Json, away
 from e2e.site import Site
 
-COMMAND = str(Path(sys.executable).with_name("computepool"))
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-def _explain(site: Site, pod: str) -> str:
-    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | site.cluster.command_env()
-    words = [COMMAND, "explain", "-n", site.namespace, pod]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
-    # The width of the terminal decides where lines end.
-    return " ".join(told.split())
 
 
 def _pool_events(site: Site, pool: str, reason: str) -> list[Json]:
@@ -46,7 +33,7 @@ def test_a_refused_eviction_names_its_budget_to_whoever_asks(site: Site, operato
             what="an event that tells of the refusal",
         )
         assert "disruption budget none" in refused["note"]
-        text = _explain(site, refused["regarding"]["name"])
+        text = explained(site, refused["regarding"]["name"])
         assert "and its eviction has been refused for" in text
         assert "disruption budget none" in text
         assert "disruption budget none" in operator.wait_logged("running pods refused", pool=scene.pool)["error"]

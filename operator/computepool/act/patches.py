@@ -14,7 +14,12 @@ from computepool.decide.plan import Burst, LabelFix
 from computepool.model.cluster import Offer
 from computepool.model.offers_annotation import render_offers, with_offer
 from computepool.model.taints import Toleration
-from computepool.model.well_known_keys import BURST_LABEL, DELETION_COST_ANNOTATION, OFFERS_ANNOTATION
+from computepool.model.well_known_keys import (
+    BURST_LABEL,
+    DELETION_COST_ANNOTATION,
+    OFFERS_ANNOTATION,
+    SIGNALS_ANNOTATION,
+)
 
 BURST_DELETION_COST = "-100"
 """Below the default of 0, so that a ReplicaSet that scales down frees the standby first."""
@@ -23,10 +28,15 @@ BURST_DELETION_COST = "-100"
 def burst_patch(burst: Burst, now: float) -> dict[str, Any]:
     """Return the patch that sends a pod to a standby; `now` is in seconds since the epoch.
 
-    It adds the missing tolerations, the label, the offer, and a low deletion cost if the pod has none.
+    It adds the missing tolerations, the label, the offer, the signals that are on, and a low deletion cost if the pod
+    has none.
     """
     pod = burst.pod
-    annotations = {OFFERS_ANNOTATION: render_offers(with_offer(pod.offers, Offer(burst.provider, now)))}
+    annotations: dict[str, str | None] = {
+        OFFERS_ANNOTATION: render_offers(with_offer(pod.offers, Offer(burst.provider, now)))
+    }
+    if burst.signals or pod.signals:
+        annotations[SIGNALS_ANNOTATION] = ",".join(burst.signals) or None
     if pod.deletion_cost is None:
         annotations[DELETION_COST_ANNOTATION] = BURST_DELETION_COST
     tolerations = [render_toleration(toleration) for toleration in (*pod.shape.tolerations, *burst.tolerations)]

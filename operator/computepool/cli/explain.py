@@ -1,6 +1,6 @@
 """`computepool explain POD`: the operator's own decision, from one read of the cluster."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,10 +17,11 @@ from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
 from computepool.model.accelerators import request_of
-from computepool.model.api import ConditionStatus, Mode
+from computepool.model.api import ComputePool, ConditionStatus, Mode, SignalVerdict
 from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
+from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.formatting import span
@@ -53,6 +54,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     claims = view.store.claims_of(pod.uid)
     if not claims:
         return Explanation("No ComputePool looks after this pod.", notes=(_why_unclaimed(view, pod),))
+    view.store.put_signals(claims[0], _signals_in(view.store.pools[claims[0]]), 0.0)
     snapshot = view.store.snapshot(claims[0])
     outcome = reconcile(snapshot, _state_of(snapshot), view.now)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE
@@ -69,6 +71,8 @@ def explain(view: View, pod: Pod) -> Explanation:
         found = _running(pod, outcome.assessment, plan, view, observed=observed)
     else:
         found = _waiting(pod, plan, view.now, observed=observed)
+    if pod.signals and pod.burst:
+        notes.append(f"It was sent to {pod.burst} while these signals were on: {', '.join(pod.signals)}.")
     offers = tuple(
         (offer.provider, "Offered", f"The pod was sent to this provider {span(view.now - offer.at)} ago.")
         for offer in pod.offers
@@ -104,6 +108,16 @@ def show(pod: Pod, explanation: Explanation, console: Console) -> None:
         console.print()
     for note in explanation.notes:
         console.print(note)
+
+
+def _signals_in(pool: ComputePool) -> Mapping[str, SignalData]:
+    """Return the operator's verdicts on signals, by key. The data is the operator's alone."""
+    return {
+        signal.key: SignalData(error=signal.message)
+        if signal.verdict is SignalVerdict.UNKNOWN
+        else SignalData(verdict=signal.on)
+        for signal in pool.status.signals
+    }
 
 
 def _state_of(snapshot: Snapshot) -> PoolState:
@@ -168,7 +182,8 @@ def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation
     if (burst := _about(pod, plan.bursts)) is not None:
         chosen = (burst.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
         headline = f"{'Would be' if observed else 'About to be'} sent to {burst.provider}."
-        return Explanation(headline, burst.reason, (*_rows(burst.rejected), chosen))
+        notes = (f"The signals that are on: {', '.join(burst.signals)}.",) if burst.signals else ()
+        return Explanation(headline, burst.reason, (*_rows(burst.rejected), chosen), notes)
     waits = f"Has waited for {span(now - pod.since)}"
     if (hold := _about(pod, plan.holds)) is not None:
         provider = f", now for {hold.provider}" if hold.provider else ""

@@ -129,13 +129,16 @@ def conditions_table(pool: ComputePool) -> Table:
 
 def signals_table(pool: ComputePool) -> Table:
     """Return a pool's signals from metrics as a table; what is Unknown is red."""
-    table = make_table("Signal", "Verdict", "Value", "Covered", "Message")
+    table = make_table("Signal", "Verdict", "Value", "Age", "Covered", "Message")
     for signal in pool.status.signals:
         unknown = signal.verdict is SignalVerdict.UNKNOWN
         held = " (was on)" if unknown and signal.on else ""
         covered = f"{signal.coverage_percent} %"
+        age = "-" if signal.age_seconds is None else f"<= {span(signal.age_seconds)}"
         style = "red" if unknown else "default"
-        table.add_row(signal.key, f"{signal.verdict}{held}", signal.value or "-", covered, signal.message, style=style)
+        table.add_row(
+            signal.key, f"{signal.verdict}{held}", signal.value or "-", age, covered, signal.message, style=style
+        )
     return table
 
 

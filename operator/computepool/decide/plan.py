@@ -22,6 +22,8 @@ class Burst(msgspec.Struct, frozen=True):
     """The more preferred providers, in order, with the reason of each rejection."""
     tolerations: tuple[Toleration, ...]
     """The provider's tolerations that the pod lacks."""
+    signals: tuple[str, ...] = ()
+    """Names of the signals from metrics that are on and known: because of them the pod does not wait first."""
 
 
 class LabelFix(msgspec.Struct, frozen=True):

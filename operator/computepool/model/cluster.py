@@ -114,6 +114,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     finished: bool = False
     """Whether it has succeeded or failed, and holds no resources any more."""
     offers: tuple[Offer, ...] = ()
+    signals: tuple[str, ...] = ()
+    """Names of the signals from metrics that were on when it was last sent to a standby."""
     allowed: tuple[str, ...] | None = None
     """The standby providers that its annotation allows; None allows all."""
     deletion_cost: str | None = None

@@ -43,6 +43,8 @@ class SignalData(msgspec.Struct, frozen=True):
     """The last answer; None if there was none yet."""
     error: str = ""
     """Why the last query got no answer, for people; empty if it got one."""
+    verdict: bool | None = None
+    """Whether the operator says that the signal is on, for a reader who has its verdict and not the data."""
 
 
 NO_DATA: Final = SignalData(error="The source has not answered yet.")

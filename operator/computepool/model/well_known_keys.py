@@ -4,6 +4,8 @@ from typing import Final
 
 BURST_LABEL: Final = "computepool.io/burst"
 OFFERS_ANNOTATION: Final = "computepool.io/offers"
+SIGNALS_ANNOTATION: Final = "computepool.io/signals"
+"""Names of the signals from metrics that were on when the pod was last sent to a standby, with commas."""
 PROVIDERS_ANNOTATION: Final = "computepool.io/providers"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 MOVABLE_ANNOTATION: Final = "computepool.io/movable"

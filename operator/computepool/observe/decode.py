@@ -22,6 +22,7 @@ from computepool.model.well_known_keys import (
     MOVABLE_ANNOTATION,
     OFFERS_ANNOTATION,
     PROVIDERS_ANNOTATION,
+    SIGNALS_ANNOTATION,
 )
 from computepool.observe.constraints import affinity_of, node_selector_of, unmodelled_in, unread_in
 from computepool.observe.containers import any_has_run, any_not_starting
@@ -92,6 +93,7 @@ class Records:
             deleting=_seconds(meta.deletion_timestamp),
             finished=status.phase in ("Succeeded", "Failed"),
             offers=parse_offers(offers) if (offers := _bounded(annotations.get(OFFERS_ANNOTATION))) else (),
+            signals=self._share(_names(signals)) if (signals := _bounded(annotations.get(SIGNALS_ANNOTATION))) else (),
             allowed=None if allowed is None else _names(allowed),
             deletion_cost=_bounded(annotations.get(DELETION_COST_ANNOTATION)),
             owner=owner,

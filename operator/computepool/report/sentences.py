@@ -22,8 +22,9 @@ def burst_tally(bursts: Sequence[Burst]) -> Tally:
 
 def burst_sentence(burst: Burst) -> str:
     """Say where a pod is sent, and why each preferred provider was rejected."""
+    signals = f" On: {', '.join(burst.signals)}." if burst.signals else ""
     considered = ", ".join(f"{provider}: {reason}" for provider, reason in burst.rejected)
-    return f"Sent to {burst.provider}. {burst.reason.help} Considered before: {considered}."
+    return f"Sent to {burst.provider}. {burst.reason.help}{signals} Considered before: {considered}."
 
 
 def wish_tally(moves: Sequence[Move]) -> Tally:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from math import isclose
+from math import ceil, isclose, isfinite
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from computepool.report.pass_report import PassReport
 
 TENS: Final = 10
 STEADY: Final = 0.1
+MINUTE: Final = 60
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 SMALLEST: Final = 1e-6
 LARGEST: Final = 1e12
@@ -100,12 +101,22 @@ def _status(told: Told, before: SignalStatus | None) -> SignalStatus:
         on=told.signal.on,
         value=told.value,
         coverage_percent=min(told.coverage // TENS * TENS, 100),
+        age_seconds=_shown_age(told.signal.reading.age, None if before is None else before.age_seconds),
         reason=str(told.signal.reading.unknown or ""),
         message=told.missing,
     )
     if before is None or before.verdict is not now.verdict or not _near(before.value, told.signal.reading.value):
         return now
     return now.model_copy(update={"value": before.value})
+
+
+def _shown_age(age: float | None, before: int | None) -> int | None:
+    """Round an age up to whole minutes. What was shown before stays while it is at most two minutes too high."""
+    if age is None or not isfinite(age):
+        return None
+    if before is not None and before - 2 * MINUTE < age <= before:
+        return before
+    return max(1, ceil(age / MINUTE)) * MINUTE
 
 
 def _near(shown: str, value: float | None) -> bool:

@@ -174,6 +174,7 @@ class SimulatedOperator:
             shape=self._cluster.tolerating(pod.shape, wanted),
             labels={**pod.labels, BURST_LABEL: burst.provider},
             offers=with_offer(pod.offers, Offer(burst.provider, self._clock.now)),
+            signals=burst.signals,
         )
         if after is not None:
             self.bursts.append(burst)

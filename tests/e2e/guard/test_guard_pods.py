@@ -40,7 +40,9 @@ ALLOWED_ON_PODS: dict[str, Patch] = {
         "metadata": {"labels": {"computepool.io/burst": "nebius"}},
         "spec": {"tolerations": [MINE, FOR_A_WHILE, *DEFAULTS, OURS]},
     },
-    "its annotations": annotate(**{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z"}),
+    "its annotations": annotate(
+        **{"computepool.io/offers": "nebius=2026-11-23T05:00:00Z", "computepool.io/signals": "queue"}
+    ),
     "the pod's deletion cost": annotate(**{COST: "-100"}),
     "nothing": {},
     "what the API server itself adds to a pod that lacks it": add(SERVER_DEFAULT | {"tolerationSeconds": 299}),
@@ -75,7 +77,7 @@ def test_the_operator_may_write_on_a_pod(guarded: Guarded, patch: Patch) -> None
 
 
 def test_the_operator_may_take_back_its_own_label_and_annotations(guarded: Guarded) -> None:
-    keys = {"computepool.io/offers": "x", COST: "-100"}
+    keys = {"computepool.io/offers": "x", "computepool.io/signals": "x", COST: "-100"}
     mine = objects.gpu_pod(
         "marked", labels={"computepool.io/burst": "x"}, annotations=keys, nodeSelector={"no-such": "node"}
     )

@@ -19,6 +19,7 @@ from tests.unit.act.objects import burst, pod, pod_record
 AT = datetime(2026, 11, 23, 5, 0, 0, 123000, UTC).timestamp()
 COST = "controller.kubernetes.io/pod-deletion-cost"
 OFFERS = "computepool.io/offers"
+SIGNALS = "computepool.io/signals"
 TOLERATION = {"key": "computepool.io/provider", "operator": "Equal", "value": "nebius", "effect": "NoSchedule"}
 STORE, KEY = "/api/v1/pods", ("default", "web")
 
@@ -69,6 +70,16 @@ def test_what_else_is_on_the_pod_stays() -> None:
 
 def test_a_deletion_cost_that_somebody_set_is_kept() -> None:
     assert sent_on(stored(annotations={COST: "7"}))["metadata"]["annotations"][COST] == "7"
+
+
+def test_a_pod_says_which_signals_were_on_when_it_was_last_sent() -> None:
+    once = merge_patched(
+        stored(), burst_patch(msgspec.structs.replace(burst(pod_record(stored())), signals=("queue", "busy")), AT)
+    )
+    assert once["metadata"]["annotations"][SIGNALS] == "queue,busy"
+    assert pod_record(once).signals == ("queue", "busy")
+    again = sent_on(once, "crusoe", AT + 60)
+    assert SIGNALS not in again["metadata"]["annotations"]
 
 
 def test_a_second_offer_is_written_after_the_first_and_the_label_names_it() -> None:

@@ -16,6 +16,7 @@ from tests.unit.act.objects import node, pod, pool, provider
 from tests.unit.app.cluster import NAMESPACES, OFFERS, full, make_pool
 from tests.unit.cli.serving import shell
 
+SIGNALS = "computepool.io/signals"
 MOVABLE = {"computepool.io/movable": "true"}
 
 
@@ -90,6 +91,39 @@ def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path:
     assert rows(text) == [["nebius", "Offered"], ["crusoe", "Offered"]]
     assert "sent to this provider 2 h ago." in text
     assert "sent to this provider 3 min ago." in text
+
+
+QUEUE = {"name": "queue", "query": "waiting", "enter": "5", "exit": "1"}
+
+
+def reporting(server: FakeApiServer, signal: dict[str, Any], **of_pod: Any) -> None:
+    """A pool whose status has a verdict on the signal `queue`, and a pod that has just been created."""
+    full(server, policy=True)
+    saturation = {"pendingSeconds": 3600, "metrics": [QUEUE]}
+    item = make_pool(server, saturation=saturation)
+    server.update(COMPUTEPOOLS, {**item, "status": {"signals": [{"key": "saturation/queue", **signal}]}})
+    web = pod("web", **of_pod)
+    web["metadata"]["creationTimestamp"] = stamp(5)
+    server.create(PODS, web)
+
+
+def test_the_operators_verdict_on_a_signal_decides_here_too_and_is_named(tmp_path: Path) -> None:
+    on = explained(tmp_path, "web", lambda server: reporting(server, {"verdict": "On", "on": True}))
+    assert "About to be sent to nebius." in on
+    assert "The signals that are on: queue." in on
+    off = explained(tmp_path, "web", lambda server: reporting(server, {"verdict": "Off"}))
+    assert "Has waited for" in off
+
+
+def test_a_signal_that_is_unknown_sends_nobody_here_either(tmp_path: Path) -> None:
+    held = {"verdict": "Unknown", "on": True, "message": "Nothing came."}
+    assert "Has waited for" in explained(tmp_path, "web", lambda server: reporting(server, held))
+
+
+def test_a_pod_that_a_signal_sent_says_which(tmp_path: Path) -> None:
+    how = {"on": "n1", "labels": {"computepool.io/burst": "nebius"}, "annotations": {SIGNALS: "queue,busy"}}
+    text = explained(tmp_path, "web", lambda server: reporting(server, {"verdict": "Off"}, **how))
+    assert "It was sent to nebius while these signals were on: queue, busy." in text
 
 
 def test_a_burst_pod_that_is_not_brought_home_yet_says_why(tmp_path: Path) -> None:

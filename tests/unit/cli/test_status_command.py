@@ -195,11 +195,18 @@ def test_what_was_spent_today_is_told_beside_the_bound(tmp_path: Path) -> None:
 
 def test_signals_are_shown_with_verdict_value_and_coverage(tmp_path: Path) -> None:
     signals = [
-        {"key": "saturation/queue", "verdict": "On", "on": True, "value": "9 requests", "coveragePercent": 100},
+        {
+            "key": "saturation/queue",
+            "verdict": "On",
+            "on": True,
+            "value": "9 requests",
+            "ageSeconds": 60,
+            "coveragePercent": 100,
+        },
         {"key": "saturation/busy", "verdict": "Unknown", "on": True, "reason": "NoSeries", "message": "Nothing came."},
     ]
     with shell(tmp_path, lambda server: reported(server, signals=signals)) as sh:
         lines = [" ".join(line.split()) for line in sh.prints("status").splitlines()]
-    assert "Signal Verdict Value Covered Message" in lines
-    assert "saturation/queue On 9 requests 100 %" in lines
-    assert "saturation/busy Unknown (was on) - 0 % Nothing came." in lines
+    assert "Signal Verdict Value Age Covered Message" in lines
+    assert "saturation/queue On 9 requests <= 60 s 100 %" in lines
+    assert "saturation/busy Unknown (was on) - - 0 % Nothing came." in lines

@@ -48,7 +48,12 @@ def test_a_signal_has_its_value_its_coverage_and_its_verdict() -> None:
     on = told(queue_of(9.0, 12.0))
     assert signals(on) == (
         SignalStatus(
-            key="saturation/queue", verdict=SignalVerdict.ON, on=True, value="10 requests", coverage_percent=100
+            key="saturation/queue",
+            verdict=SignalVerdict.ON,
+            on=True,
+            value="10 requests",
+            coverage_percent=100,
+            age_seconds=60,
         ),
     )
     assert said(on, "SignalsKnown")[:2] == ("True", "SignalsKnown")
@@ -97,6 +102,22 @@ def test_a_value_that_hardly_changes_leaves_the_status_as_it_is(value: float, sh
     before = signals(told(queue_of(10.0, 10.0)))
     (after,) = signals(told(queue_of(value, value)), before)
     assert after.value == shown
+
+
+@pytest.mark.parametrize(
+    ("before", "age", "shown"),
+    [(3.0, 0.0, 60), (3.0, 60.0, 60), (3.0, 61.0, 120), (61.0, 0.5, 120), (130.0, 61.0, 180), (130.0, 59.0, 60)],
+)
+def test_the_age_is_never_below_the_true_age_and_changes_seldom(before: float, age: float, shown: int) -> None:
+    old = {**QUEUE, "maxAgeSeconds": 600}
+    earlier = signals(report_on(pool(metrics=[old]), pods=SERVERS, seen=queue_of(9.0, 9.0, age=before)))
+    (after,) = signals(report_on(pool(metrics=[old]), pods=SERVERS, seen=queue_of(9.0, 9.0, age=age)), earlier)
+    assert after.age_seconds == shown
+
+
+def test_a_signal_without_a_sample_has_no_age() -> None:
+    (none,) = signals(told())
+    assert none.age_seconds is None
 
 
 def test_a_verdict_that_changes_shows_the_value_of_now() -> None:

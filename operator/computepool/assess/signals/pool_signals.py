@@ -70,9 +70,14 @@ class Signals(msgspec.Struct, frozen=True):
         return [name for name, signal in self.saturation.items() if signal.on]
 
     @property
+    def causing(self) -> Sequence[str]:
+        """The names of the saturation signals that are on and known: because of them pods do not wait first."""
+        return [name for name in self.pressing if self.saturation[name].known]
+
+    @property
     def held(self) -> bool:
         """Whether all signals that are on are Unknown: then they hold what they have caused, and cause no more."""
-        return all(not self.saturation[name].known for name in self.pressing)
+        return not self.causing
 
     def keeps_away(self, primary: str) -> bool:
         """Say whether nobody may come home: data about the pressure on the primary, or its health, is Unknown."""

@@ -62,6 +62,8 @@ def reading_of(
     `names`: the nodes or pods that should have a sample; None for series of the whole pool.
     """
     expected = 1 if names is None else len(names)
+    if data.verdict is not None:
+        return Reading(Side.ENTER if data.verdict else Side.EXIT)
     if not expected:
         # Nothing is missing where nobody should speak.
         return Reading(Side.EXIT)

@@ -77,6 +77,7 @@ class _Planner:
         self._account = opened.account
         self._waiting = opened.waiting
         self._replacing = pending.replacing
+        self._signals = tuple(context.assessment.signals.causing)
         self.bursts: list[Burst] = []
         self.holds: list[Hold] = []
         self.stuck: list[Pod] = []
@@ -135,7 +136,7 @@ class _Planner:
         why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
         if why is not None:
             return why
-        return _burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
+        return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
 
     def _is_put_off(self, pod: Pod, provider: Provider) -> bool:
         return not self._takes_poor_canaries and self._account.is_poor_canary(pod, provider)
@@ -158,7 +159,7 @@ class _Planner:
             if not held_off or provider.tolerated_by(pod.shape) or not pod.allows(provider.name):
                 continue
             if self._account.reserve([PlaceRequest(pod)], provider, LAST_RESORT) is None:
-                return _burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected[:position]))
+                return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected[:position]))
         return None
 
     def _preempt(self, overflow: Overflow, rejected: Rejected) -> Burst | Hold | None:
@@ -184,17 +185,16 @@ class _Planner:
             request, before = [PlaceRequest(pod)], tuple(rejected[:position])
             if not provider.tolerated_by(pod.shape):
                 if self._account.reserve(request, provider, PREEMPTING) is None:
-                    return _burst(pod, provider, Reason.SENT_TO_PREEMPT, before)
+                    return self._burst(pod, provider, Reason.SENT_TO_PREEMPT, before)
                 continue
             due = pod.offered_since(provider.name) + provider.timeout
             if now < due and self._account.reserve(request, provider, SENT_TO_PREEMPT) is None:
                 return Hold(pod, Reason.SENT_TO_PREEMPT, provider.name, before, until=due)
         return None
 
-
-def _burst(pod: Pod, provider: Provider, reason: Reason, rejected: tuple[tuple[str, Reason], ...]) -> Burst:
-    missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
-    return Burst(pod, provider.name, reason, rejected, missing)
+    def _burst(self, pod: Pod, provider: Provider, reason: Reason, rejected: tuple[tuple[str, Reason], ...]) -> Burst:
+        missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
+        return Burst(pod, provider.name, reason, rejected, missing, self._signals)
 
 
 def _burst_reason(pod: Pod, why: Reason) -> Reason:

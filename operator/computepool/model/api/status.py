@@ -216,6 +216,8 @@ class SignalStatus(ApiModel):
     """The value over all series that count, as a decimal with two significant digits. Empty while it is Unknown."""
     coverage_percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Percent of the nodes, or of the running pods, that have a sample, rounded down to tens."""
+    age_seconds: Annotated[int, Field(ge=0)] | None = None
+    """Age of the oldest sample that counts, in seconds, rounded up to whole minutes. Absent without a sample."""
     reason: Annotated[str, Field(max_length=128)] = ""
     """Why it is Unknown, in one word from the documented set of reasons."""
     message: Message = ""
