@@ -12,6 +12,7 @@ from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS
 from computepool.decide.plan import Plan
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
+from computepool.model.signals import Answer, Samples, SignalData
 from computepool.model.state import PoolState, Saturation
 from tests.builders import NOW, node, pod, pod_move, pool, pool_state, provider, shape, snapshot
 from tests.unit.core.moving import half_open, move_of, moved_to, opened, owned
@@ -27,7 +28,7 @@ def stuck(gpus: int = 2, priority: int = 5, **fields: Any) -> Any:
 
 
 def room(*pods: Any, state: PoolState = FULL, nodes: Any = None, **spec: Any) -> Decided:
-    fields = {key: spec.pop(key) for key in ("moves", "moves_since") if key in spec}
+    fields = {key: spec.pop(key) for key in ("moves", "moves_since", "signals") if key in spec}
     there = nodes or [node("a1", 4), node("a2", 4), node("n1")]
     options = {"reschedule": WHEN, **spec}
     return decided(snapshot(pool(provider("aws"), provider("nebius"), **options), there, pods, **fields), state)
@@ -58,6 +59,15 @@ def test_no_pod_makes_room_unless_the_policy_says_so_or_while_the_primary_is_not
     plan = room(waits, *full_primary(), state=pool_state(Saturation(False)))
     assert holds(plan) == {"stuck": Reason.BELOW_PENDING_SECONDS}
     assert plan.moves == ()
+
+
+def test_room_is_made_at_once_while_a_signal_shows_pressure_and_not_while_it_is_unknown() -> None:
+    busy = {"name": "busy", "query": "x", "labels": {"node": "node"}, "enter": "90", "exit": "50", "sustainSeconds": 0}
+    how: dict[str, Any] = {"state": pool_state(Saturation(False)), "metrics": [busy]}
+    high = SignalData(Answer(NOW, nodes=dict.fromkeys(("a1", "a2"), Samples((95.0,)))))
+    pods = (stuck(4, waited=1), *full_primary())
+    assert moved_to(room(*pods, **how, signals={"saturation/busy": high})) == {"big": "nebius"}
+    assert room(*pods, **how, signals={"saturation/busy": SignalData(error="down")}).moves == ()
 
 
 def test_room_is_made_on_the_full_nodes_of_a_free_primary_for_a_pod_that_is_confined_to_them() -> None:
