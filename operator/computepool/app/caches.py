@@ -1,6 +1,6 @@
 """The reflectors of nodes, pods, namespaces and heartbeats, which feed one store, and how current they are.
 
-Decisions need the view of nodes, pods and namespaces. Heartbeats and failed pods are signals. Without a signal some
+Decisions need the view of nodes, pods and namespaces. Heartbeats and failed pods are evidence. Without it some
 faults are not noticed. The pools report that, and passes go on.
 """
 
@@ -34,10 +34,10 @@ UNFINISHED: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Fai
 FAILED: Final = {"fieldSelector": "status.phase=Failed"}
 LEASES_NAME: Final = "node leases"
 FAILED_NAME: Final = "failed pods"
-SIGNALS: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
+EVIDENCE: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black holes are not noticed"}
 """The resources that decisions do not need, each with the effect of its absence. The others are the view."""
-SIGNALS_SECONDS: Final = 2.0
-"""The longest wait for signals at the start."""
+EVIDENCE_SECONDS: Final = 2.0
+"""The longest wait for evidence at the start."""
 LEASE_REST_SECONDS: Final = 0.5
 """Pause between two readings of heartbeats: 5,000 nodes send 500 a second."""
 
@@ -178,12 +178,12 @@ class Caches:
             tasks.create_task(self._settle())
 
     async def wait(self) -> None:
-        """Wait for the first complete list of each resource of the view, then at most SIGNALS_SECONDS for signals."""
+        """Wait for the first complete list of each resource of the view, then at most EVIDENCE_SECONDS for evidence."""
         for reflector in self._view.values():
             await reflector.synced.wait()
         try:
-            async with asyncio.timeout(SIGNALS_SECONDS):
-                for name in SIGNALS:
+            async with asyncio.timeout(EVIDENCE_SECONDS):
+                for name in EVIDENCE:
                     await self.reflectors[name].synced.wait()
         except TimeoutError:
             return
@@ -207,10 +207,10 @@ class Caches:
         return ""
 
     def unfollowed(self, limit: float) -> str:
-        """Return which signals are missing for `limit` seconds, why, and the effect; empty if none is."""
+        """Return which evidence is missing for `limit` seconds, why, and the effect; empty if none is."""
         return "; ".join(
             f"{name} can't be followed{_because(self.reflectors[name])}; {loss}"
-            for name, loss in SIGNALS.items()
+            for name, loss in EVIDENCE.items()
             if self._is_lost(self.reflectors[name], limit)
         )
 
@@ -220,7 +220,7 @@ class Caches:
 
     @property
     def _view(self) -> dict[str, Reflector[Any]]:
-        return {name: reflector for name, reflector in self.reflectors.items() if name not in SIGNALS}
+        return {name: reflector for name, reflector in self.reflectors.items() if name not in EVIDENCE}
 
     def _is_lost(self, reflector: Reflector[Any], limit: float) -> bool:
         if not reflector.synced.is_set():

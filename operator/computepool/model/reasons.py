@@ -70,8 +70,8 @@ class Reason(StrEnum):
         "This version of the operator can't read a node, pod or namespace in full, so that object is missing from its "
         "view or is counted otherwise than it is written. The message names the object.",
     )
-    SIGNALS_MISSING = (
-        "SignalsMissing",
+    EVIDENCE_MISSING = (
+        "EvidenceMissing",
         "The operator can't follow node Leases or failed pods, or can't read the Leases of silent nodes. So it misses "
         "silent nodes or black holes, or keeps silent providers in use. The message says why.",
     )

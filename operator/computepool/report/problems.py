@@ -263,7 +263,7 @@ def _no_window(report: PassReport) -> Iterable[Problem]:
 
 def _unfollowed(report: PassReport) -> Iterable[Problem]:
     if text := report.gaps.unfollowed:
-        yield Problem(Reason.SIGNALS_MISSING, f"{text}. Everything else goes on.", text)
+        yield Problem(Reason.EVIDENCE_MISSING, f"{text}. Everything else goes on.", text)
 
 
 def _missing_policy(report: PassReport) -> Iterable[Problem]:

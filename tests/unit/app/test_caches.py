@@ -149,7 +149,7 @@ def test_a_missing_right_to_node_leases_is_named_and_ends_once_it_is_given_and_h
     play(scenario, server)
 
 
-def test_signals_that_are_too_old_are_told_with_what_is_not_noticed_without() -> None:
+def test_evidence_that_is_too_old_is_told_with_what_is_not_noticed_without() -> None:
     async def scenario(f: Following) -> None:
         await f.filled()
         assert f.caches.unfollowed(-1) == (

@@ -77,7 +77,7 @@ def test_a_missing_right_to_node_leases_is_told_and_keeps_nobody_from_leading_an
         server.fault("watch", **refusal)
 
     async def scenario(r: Running) -> None:
-        await until(lambda: conditions(r.server).get("Degraded") == ("True", "SignalsMissing"), "it is told")
+        await until(lambda: conditions(r.server).get("Degraded") == ("True", "EvidenceMissing"), "it is told")
         assert "node leases can't be followed: " in _degraded(r.server)
         await until(lambda: conditions(r.server)["Saturated"][0] == "True", "it decides all the same")
         await r.says("/readyz", 200, "")

@@ -139,7 +139,7 @@ def test_what_can_not_be_read_is_told_with_the_resource_and_what_to_do() -> None
 def test_signals_that_do_not_come_are_told_and_nothing_worse_is_hidden_by_that() -> None:
     lost = report_on(gaps=Gaps(unfollowed="node leases can't be followed: no; silence is not noticed"))
     status, reason, message = said(lost, "Degraded")
-    assert (status, reason) == ("True", "SignalsMissing")
+    assert (status, reason) == ("True", "EvidenceMissing")
     assert message.startswith("node leases can't be followed: no; silence is not noticed. ")
     assert said(report_on(gaps=Gaps(unfollowed="odd"), refused="no"), "Degraded")[1] == "WriteRefused"
 

@@ -1,4 +1,4 @@
-"""What failover goes by, on the real control plane: each signal reaches our records as the cluster tells it."""
+"""What failover goes by, on the real control plane: each fact reaches our records as the cluster tells it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from e2e.components import QUICK_UNKNOWN, Options
 from e2e.site import Site
 from tests.fakes.waiting import until
 
-POOL = "signals"
+POOL = "evidence"
 TICK_SECONDS = 0.2
 
 
