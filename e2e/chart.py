@@ -28,6 +28,7 @@ LEADER_RECORD = "computepool-leader"
 LEADER_ANNOTATION = "computepool.io/leader"
 NAMESPACE = "computepool-system"
 SERVICE_ACCOUNT = "computepool"
+SOURCE_CONFIG = "computepool-prometheus"
 BURST_POLICY = "computepool-burst"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 GUARD_POLICIES = (
@@ -54,6 +55,17 @@ def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, An
         *("upgrade", RELEASE, str(CHART), "--install", "--create-namespace", "--namespace", namespace),
         *(f"--set-json={key}={json.dumps(value)}" for key, value in {**NO_CLEANUP, **values}.items()),
     )
+
+
+def source_flags(cluster: Access, namespace: str = NAMESPACE) -> list[str]:
+    """The flags by which an operator beside the cluster reads what the release says of the source of metrics.
+
+    It takes them from the ConfigMap that the release mounts into its pods. Secrets are not among them.
+    """
+    mounted = cluster.api.get("configmaps", SOURCE_CONFIG, namespace)["data"]
+    file = cluster.layout.folder / "prometheus.yaml"
+    file.write_text(mounted["prometheus.yaml"], encoding="utf-8")
+    return ["--prometheus-config", str(file)]
 
 
 def uninstall(cluster: Access, namespace: str = NAMESPACE) -> None:

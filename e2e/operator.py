@@ -206,10 +206,13 @@ def command(
     ]
 
 
-def supervised(cluster: Cluster, identity: str) -> Operator:
-    """Start an operator that lives and ends with the cluster, also where that is kept; nothing is waited for."""
+def supervised(cluster: Cluster, identity: str, flags: Sequence[str] = ()) -> Operator:
+    """Start an operator that lives and ends with the cluster, also where that is kept; nothing is waited for.
+
+    `flags` are further flags of `computepool run`.
+    """
     log = _log_file(cluster, identity)
-    cluster.run(ComponentSpec(identity, command(cluster, identity), str(log), health=""))
+    cluster.run(ComponentSpec(identity, command(cluster, identity, flags=flags), str(log), health=""))
     return Operator(identity, log)
 
 

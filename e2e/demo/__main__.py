@@ -73,6 +73,7 @@ def _play(screen: Screen, asked: argparse.Namespace) -> int:
         if asked.picture:
             asked.picture.write_text(page.picture(timeline), encoding="utf-8")
         if keep:
+            story.forget_signals()
             _how_to_go_on(screen, ready)
     return 0 if report.succeeded else 1
 
@@ -91,8 +92,13 @@ def _sum_up(screen: Screen, report: Report, report_file: Path) -> None:
     screen.say(
         f"{failback.moves} pods came home in {failback.seconds:g} s, at most {failback.at_once} at once (limit "
         f"{failback.at_once_limit}) and {failback.in_a_minute} in a minute (limit {failback.in_a_minute_limit}). "
-        f"In the end: {_places(report.pods_at_end)}."
+        f"Once home: {_places(report.pods_at_end)}."
     )
+    if report.queue is not None:
+        screen.say(
+            f"With up to {report.queue.longest:g} requests waiting in front of a server, admission opened before a pod "
+            f"waited; then came {_places(report.queue.pods)}, of which {report.queue.waited} had to wait."
+        )
     screen.say(
         f"Disruption budgets violated: {report.pdb_violations}. Moved to and fro: {failback.flaps}. "
         f"Restarts: {report.restarts}."

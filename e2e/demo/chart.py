@@ -7,10 +7,10 @@ their hatching and words, marks in their shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
-from e2e.demo.timeline import Band, Lane, Mark, Strand, Timeline, Way
+from e2e.demo.timeline import Band, Curve, Lane, Mark, Strand, Timeline, Way
 
 WIDTH = 1280
 LEFT, RIGHT = 118, 64
@@ -18,6 +18,8 @@ SLOT = 4.0
 """Height of one accelerator."""
 LANE = 50.0
 """Least height of a lane: its name and size stand beside it."""
+CURVE = 64.0
+"""Height of a signal's curve."""
 STEPS = 40
 BAND, GAP = 15.0, 16.0
 BEATS = 9.0
@@ -26,7 +28,7 @@ AXIS = 26.0
 # So wide must a band be for its words, and a character of them is about so wide.
 CHARACTER = 6.4
 WAYS = {
-    Way.START: "at home from the start",
+    Way.START: "placed on the primary by the scheduler",
     Way.PATCH: "sent by patch",
     Way.ADMISSION: "sent at admission",
     Way.FAILOVER: "moved off a failed provider",
@@ -52,6 +54,9 @@ class Chart:
         """Return the picture."""
         self._steps()
         self._saturation()
+        self._admission()
+        for curve in self._timeline.curves:
+            self._curve(curve)
         for lane in self._timeline.lanes:
             self._lane(lane)
         self._moves()
@@ -91,6 +96,54 @@ class Chart:
             words = {"True": f"primary saturated: {band.text}", "False": "primary has room"}.get(band.state, "unknown")
             self._band(band, self._y, f"saturated-{band.state}", words, words.partition(":")[0])
         self._y += BAND + GAP
+
+    def _admission(self) -> None:
+        self._label("admission", self._y + 12, "side")
+        for band in self._timeline.admission:
+            kind, words = ("admits", f"open to {band.state}") if band.state else ("closed", "closed")
+            self._band(band, self._y, kind, f"admission {words}", words, "open" if band.state else "")
+        self._y += BAND + GAP
+
+    def _curve(self, curve: Curve) -> None:
+        """Draw the value as steps over the time for which the pool had the signal, and its thresholds as lines."""
+        if not curve.points:
+            return
+        top, start, end = self._y, self._x(curve.points[0][0]), self._x(self._timeline.seconds)
+        highest = max([curve.enter, curve.exit, *(value for _, value in curve.points if value is not None)])
+        scale = (CURVE - 6) / max(highest, 1e-9)
+
+        def level(value: float) -> float:
+            return top + CURVE - max(value, 0.0) * scale
+
+        self._label(curve.key.rpartition("/")[2], top + 13, "lane-name")
+        self._label("signal", top + 28, "side")
+        self._label(curve.unit, top + 42, "side")
+        self._add(f'<rect class="room" x="{start:.1f}" y="{top}" width="{end - start:.1f}" height="{CURVE}"/>')
+        for band in (band for band in curve.on if band.state == "On"):
+            x, width = self._x(band.start), self._x(band.end) - self._x(band.start)
+            title = f"signal on, {_clock(band.start)} to {_clock(band.end)}"
+            self._add(
+                f'<rect class="signal-on" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{CURVE}">'
+                f"<title>{escape(title)}</title></rect>"
+            )
+        for name, value in (("enter", curve.enter), ("exit", curve.exit)):
+            y = level(value)
+            self._add(f'<path class="threshold {name}" d="M{start:.1f} {y:.1f}H{end:.1f}"/>')
+            words = f"{name} at {value:g}"
+            self._add(f'<text class="side left" x="{start - 6:.1f}" y="{y + 4:.1f}">{words}</text>')
+        self._add(f'<path class="curve" d="{"".join(self._stairs(curve, level))}"/>')
+        self._y += CURVE + GAP
+
+    def _stairs(self, curve: Curve, level: Callable[[float], float]) -> Iterator[str]:
+        """Give the steps of the curve as a path, with a gap where the value is unknown."""
+        drawn = False
+        until = [at for at, _ in curve.points[1:]] + [self._timeline.seconds]
+        for (at, value), end in zip(curve.points, until, strict=True):
+            if value is not None:
+                y = level(value)
+                yield f"V{y:.1f}" if drawn else f"M{self._x(at):.1f} {y:.1f}"
+                yield f"H{self._x(end):.1f}"
+            drawn = value is not None
 
     def _lane(self, lane: Lane) -> None:
         top, height = self._y, max(LANE, lane.accelerators * SLOT)
@@ -227,7 +280,14 @@ def described(timeline: Timeline) -> str:
         "of the pool at the end"
         for lane in timeline.lanes
     )
-    return f"One lane for each provider, one line for each pod. {lanes}. The tables below tell the same in words."
+    curves = "".join(
+        f" The signal {curve.key} goes up to {max((value or 0 for _, value in curve.points), default=0):g} "
+        f"{curve.unit}; it turns on at {curve.enter:g} and off at {curve.exit:g}."
+        for curve in timeline.curves
+    )
+    return (
+        f"One lane for each provider, one line for each pod. {lanes}.{curves} The tables below tell the same in words."
+    )
 
 
 def placed(xs: Sequence[float], room: float) -> list[int]:
@@ -296,6 +356,7 @@ _PATTERNS = (
     + _pattern("hatch-open", [_RISING])
     + _pattern("hatch-trial", ["M0 2h8M0 6h8"])
     + _pattern("hatch-saturated", [_FALLING])
+    + _pattern("hatch-admits", ["M2 0v8M6 0v8"])
     + _pattern("hatch-taken", [_RISING, _FALLING])
     + _pattern("hatch-silent", ["M2 0v8M6 0v8"])
     + "</defs>"

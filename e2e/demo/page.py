@@ -106,6 +106,10 @@ def _legend(timeline: Timeline) -> Iterator[str]:
             yield _key(f'<path class="strand {way}" d="M0 6H34"/>', WAYS[way])
     yield _key('<path class="leaving" d="M0 6H34"/>', "evicted, on a node that no longer answers")
     yield _key('<path class="move failover" d="M2 1C20 1 14 11 32 11"/>', "a pod's place is taken by another")
+    if timeline.curves:
+        yield _key('<path class="curve" d="M0 10H12V3H34"/>', "the value of a signal from metrics")
+        yield _key('<path class="threshold enter" d="M0 6H34"/>', "the signal turns on")
+        yield _key('<path class="threshold exit" d="M0 6H34"/>', "the signal turns off")
     yield _key('<path class="beats" d="M2 1v10M10 1v10M18 1v10M26 1v10"/>', "a heartbeat of a node")
 
 

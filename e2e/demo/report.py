@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ METHOD = {
     "patches being answered; one value a batch, counted for each of its pods",
     "observed_ms": "the same from outside: an independent watch sees the pod created, and then sees its toleration",
     "bound_ms": "burst pods, by the same watch: from the pod being seen created to being seen bound to a node",
-    "pods": "bound pods by provider after the burst, before anything fails; pods_at_end: when all is over",
+    "pods": "bound pods by provider after the burst, before anything fails; pods_at_end: when all have come home",
     "failover_ms": "from the failure signal, which is the operator's log line of the provider's breaker opening, to "
     "each replacement pod being seen bound by the independent watch",
     "silence_ms": "to the same moments from the end of the heartbeats: the last renewal of a Lease of the provider's "
@@ -35,7 +36,25 @@ METHOD = {
     "failback": "at_once: most pods on their way home at a time; in_a_minute: most that left within any minute; each "
     "with the limit of the pool's spec. flaps: pods taken off the primary, pods on their way home that landed on a "
     "standby, and openings of a breaker beyond its first",
+    "queue": "longest: the signal's greatest value in the pool's status; pods: created while admission was open and "
+    "the queue was long, by provider; waited: those that the scheduler refused or the operator patched; bound_ms: "
+    "by the independent watch, from being seen created to being seen bound",
 }
+
+
+@dataclass
+class QueueMilestones:
+    """When the last part of the story reached its milestones; None: not reached."""
+
+    began: float
+    grew: float | None = None
+    """Requests began to queue up."""
+    opened: float | None = None
+    """Admission was open."""
+    fell: float | None = None
+    """The queue became shorter."""
+    closed: float | None = None
+    """Admission was closed."""
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -101,6 +120,33 @@ class Moves(msgspec.Struct, frozen=True):
         return [trouble for trouble, there in found.items() if there]
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """The story's last part: requests queue up in front of the servers."""
+
+    longest: float
+    """Waiting requests of the average server at most, as the pool's status said."""
+    opened: bool
+    """Whether admission opened."""
+    pods: dict[str, int]
+    """Pods that were created while the queue was long, by the provider that they were bound to; "": they waited."""
+    waited: int
+    """Those of them that the scheduler refused, or that were sent on by patch."""
+    bound_ms: Spread
+    closed: bool
+    """Whether admission closed in the end."""
+
+    @property
+    def troubles(self) -> list[str]:
+        """What did not go as it should."""
+        found = {
+            "admission did not open while the queue was long": not self.opened,
+            f"{self.waited} pods waited although admission was open": self.waited > 0 or "" in self.pods,
+            "no pod was created while the queue was long": self.opened and not self.pods,
+            "admission did not close after the queue": not self.closed,
+        }
+        return [trouble for trouble, there in found.items() if there]
+
+
 class Report(Burst, frozen=True, kw_only=True):
     """The demo's result: the burst, the moves, and the whole; `method` says how each number was got."""
 
@@ -116,6 +162,8 @@ class Report(Burst, frozen=True, kw_only=True):
     pdb_violations: int
     failback: Failback
     pods_at_end: dict[str, int]
+    queue: Queue | None
+    """None where this machine has no Prometheus, so that the part was left out."""
     restarts: int
     events: list[EventLine]
     method: dict[str, str] = msgspec.field(default_factory=lambda: dict(METHOD))
@@ -176,19 +224,40 @@ def moves_of(
     )
 
 
+def queue_of(observed: Observations, milestones: QueueMilestones, signal: str) -> Queue:
+    """Sum up the queue. `signal`: its key in status.signals."""
+    opened, fell = milestones.opened, milestones.fell
+    new = [
+        pod
+        for pod in observed.pods
+        if opened is not None and opened <= pod.created and (fell is None or pod.created < fell)
+    ]
+    values = (seen.signals[signal].value for seen in observed.history if signal in seen.signals)
+    return Queue(
+        longest=max((value for value in values if value is not None), default=0.0),
+        opened=opened is not None,
+        pods=dict(Counter(observed.provider_of(pod) for pod in new)),
+        waited=sum(pod.unschedulable is not None or bool(pod.sent_on) for pod in new),
+        bound_ms=milliseconds(_bound(new)),
+        closed=milestones.closed is not None,
+    )
+
+
 def report_of(
     *,
     kubernetes: str,
     seconds: float,
     burst: Burst,
     moves: Moves,
+    queue: Queue | None,
     pods: Iterable[Life],
     events: Iterable[EventSeen],
 ) -> Report:
     """Put both halves together. `pods`: all that there ever were."""
     restarts = sum(pod.restarts for pod in pods)
     troubles = [] if burst.held else ["not every pod that overflowed runs on a standby"]
-    troubles += moves.troubles + ([f"{restarts} restarts"] if restarts else [])
+    troubles += moves.troubles + (queue.troubles if queue else [])
+    troubles += [f"{restarts} restarts"] if restarts else []
     return Report(
         kubernetes=kubernetes,
         seconds=round(seconds, 1),
@@ -196,6 +265,7 @@ def report_of(
         troubles=troubles,
         **msgspec.structs.asdict(burst),
         **msgspec.structs.asdict(moves),
+        queue=queue,
         restarts=restarts,
         events=[EventLine(e.time, e.reason, e.message, f"{e.kind}/{e.name}") for e in events],
     )

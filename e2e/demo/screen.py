@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from computepool.cli.status import providers_table
+from computepool.cli.status import providers_table, signals_table
 from computepool.model.api import ComputePool
 from e2e.demo.recorder import DemoRecorder
 from e2e.demo.seen import EventSeen
@@ -98,8 +98,11 @@ class _Scene:
         return Group(self.table(), *lines)
 
     def table(self) -> RenderableType:
-        pool = self._recorder.pool
-        return providers_table(_parsed(pool)) if pool else Text("  (the pool is not there yet)", style="dim")
+        if not self._recorder.pool:
+            return Text("  (the pool is not there yet)", style="dim")
+        pool = _parsed(self._recorder.pool)
+        providers = providers_table(pool)
+        return Group(providers, signals_table(pool)) if pool.status.signals else providers
 
 
 _parsed: Callable[[dict[str, Any]], ComputePool] = ComputePool.from_object

@@ -6,7 +6,7 @@ Times are seconds on this machine's monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from e2e.recorder import Life
@@ -43,6 +43,22 @@ class BreakerSeen:
 
 
 @dataclass(frozen=True)
+class SignalSeen:
+    """One signal from metrics, in the words of the pool's status."""
+
+    verdict: str
+    value: float | None
+    """None: Unknown."""
+    unit: str = ""
+
+    @classmethod
+    def of(cls, status: Json) -> SignalSeen:
+        """Read one entry of status.signals; empty where the pool has no such signal."""
+        number, _, unit = status.get("value", "").partition(" ")
+        return cls(status.get("verdict", "Unknown"), float(number) if number else None, unit)
+
+
+@dataclass(frozen=True)
 class PoolSeen:
     """What the pool's status said from a moment on."""
 
@@ -54,6 +70,10 @@ class PoolSeen:
     capacity: Mapping[str, int]
     """By provider: accelerators on nodes that can take pods."""
     cost_per_hour: str
+    admits: str = ""
+    """The provider that new pods are admitted to; empty while admission is closed."""
+    signals: Mapping[str, SignalSeen] = field(default_factory=dict)
+    """By key, in the spec's order."""
 
     @classmethod
     def of(cls, status: Json, at: float) -> PoolSeen:
@@ -67,6 +87,8 @@ class PoolSeen:
             breakers={provider["name"]: _breaker(provider.get("breaker", {})) for provider in providers},
             capacity={provider["name"]: int(provider["accelerators"]["allocatable"]) for provider in providers},
             cost_per_hour=status.get("costPerHour", ""),
+            admits=", ".join(each["value"] for each in status.get("admission", {}).get("tolerations", [])),
+            signals={signal["key"]: SignalSeen.of(signal) for signal in status.get("signals", [])},
         )
 
     def same_as(self, other: PoolSeen) -> bool:

@@ -11,6 +11,7 @@ from e2e import chart, objects
 from e2e.cluster import Cluster
 from e2e.components import Options
 from e2e.demo.screen import Screen
+from e2e.demo.source import Source, is_there
 from e2e.operator import Operator, supervised
 
 PRIMARY = "aws"
@@ -36,6 +37,8 @@ class Stage:
     leader: Operator
     standby: Operator
     provider_of_node: dict[str, str]
+    source: Source | None
+    """The metrics of the servers; None where this machine has no Prometheus."""
 
 
 @contextmanager
@@ -44,27 +47,36 @@ def stage(screen: Screen, name: str | None, *, keep: bool) -> Iterator[Stage]:
     screen.title("Setting the stage")
     began = time.monotonic()
     cluster = Cluster(name, Options(node_lease_seconds=NODE_LEASE_SECONDS))
-    with ExitStack() as ends:
+    with ExitStack() as ends, ExitStack() as scraping:
         ends.callback(cluster.close)
         screen.say(f"Kubernetes {cluster.version} control plane, as processes of this machine: {_since(began)}")
         nodes = _nodes(cluster)
         counts = ", ".join(f"{count} of {provider}" for provider, count in NODES.items())
         screen.say(f"Nodes with {GPUS_EACH} accelerators each: {counts}")
+        source = scraping.enter_context(Source(cluster.layout.folder / "prometheus")) if is_there() else None
+        flags = _install(screen, cluster, source)
         began = time.monotonic()
-        screen.command(f"helm install computepool charts/computepool --namespace {chart.NAMESPACE} --set replicas=0")
-        chart.install(cluster)
-        screen.say(f"Chart installed: {_since(began)}")
-        began = time.monotonic()
-        leader = supervised(cluster, "operator-0")
+        leader = supervised(cluster, "operator-0", flags)
         leader.wait_leading()
-        standby = supervised(cluster, "operator-1")
+        standby = supervised(cluster, "operator-1", flags)
         standby.wait_ready()
         screen.say(f"Operator leading, with exactly the chart's rights, and a second one on standby: {_since(began)}")
-        yield Stage(cluster, leader, standby, nodes)
+        yield Stage(cluster, leader, standby, nodes, source)
         if keep:
             cluster.keep()
             cluster.release()
             ends.pop_all()
+
+
+def _install(screen: Screen, cluster: Cluster, source: Source | None) -> list[str]:
+    """Install the chart; return the flags by which an operator has the chart's settings of the source of metrics."""
+    began = time.monotonic()
+    values = {} if source is None else {"prometheus.url": source.url, "prometheus.intervalSeconds": 1}
+    settings = "".join(f" --set {name}={value}" for name, value in {"replicas": 0, **values}.items())
+    screen.command(f"helm install computepool charts/computepool --namespace {chart.NAMESPACE}{settings}")
+    chart.install(cluster, values={**chart.NO_OPERATOR_PODS, **values})
+    screen.say(f"Chart installed: {_since(began)}")
+    return [] if source is None else chart.source_flags(cluster)
 
 
 def _nodes(cluster: Cluster) -> dict[str, str]:

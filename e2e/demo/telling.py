@@ -68,6 +68,12 @@ class Telling:
         self.screen.command("kubectl apply " + " ".join(f"-f e2e/demo/{name}" for name in names))
         self.cluster.kubectl("apply", *(f"--filename={FOLDER / name}" for name in names))
 
+    def patch(self, name: str) -> None:
+        """Patch the pool with a file of this folder."""
+        how = ("patch", "cpool", POOL, "--type=merge")
+        self.screen.command(f"kubectl {' '.join(how)} --patch-file=e2e/demo/{name}")
+        self.cluster.kubectl(*how, f"--patch-file={FOLDER / name}")
+
     def kubectl(self, *arguments: str) -> None:
         """Run kubectl, shown as a person would type it."""
         self.screen.command("kubectl " + " ".join(arguments))
@@ -101,6 +107,12 @@ class Telling:
             return "providers" in status and condition(status)
 
         self.wait(shows, f"the pool's status to show {what}")
+
+    def say_condition(self, kind: str) -> None:
+        """Tell what a condition of the pool says."""
+        conditions = (self.recorder.pool or {}).get("status", {}).get("conditions", [])
+        for condition in (each for each in conditions if each["type"] == kind):
+            self.screen.say(f"{kind} is {condition['status']} ({condition['reason']}): {condition['message']}")
 
     def heard(self, reason: str) -> None:
         """Wait until the operator has told of something in an event on the pool: it does so when the work is done."""

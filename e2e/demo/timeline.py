@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from computepool.model.moves import MoveKind
@@ -117,12 +118,29 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A signal from metrics: its value in the pool's status, and the thresholds of the pool's spec."""
+
+    key: str
+    unit: str
+    enter: float
+    exit: float
+    points: Sequence[tuple[float, float | None]]
+    """From when on it had that value; None: it was Unknown, or there was no such signal any more."""
+    on: Sequence[Band]
+    """`state` is the verdict."""
+
+
+@dataclass(frozen=True)
 class Timeline:
     """All that is drawn."""
 
     seconds: float
     lanes: Sequence[Lane]
     saturation: Sequence[Band]
+    admission: Sequence[Band]
+    """`state` is the provider that new pods were admitted to; empty while admission was closed."""
+    curves: Sequence[Curve]
     steps: Sequence[Step]
     marks: Sequence[Mark]
 
@@ -138,8 +156,10 @@ def timeline_of(
     log_lines: Iterable[Mapping[str, Any]],
     wall_offset: float,
     end: float,
+    thresholds: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> Timeline:
-    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the recorder's clock.
+    """Make it of what was seen. `providers`: accelerators of each, the primary first; `end`: on the recorder's clock;
+    `thresholds`: enter and exit of each signal from metrics, by its key.
 
     Bursts and moves are taken from the operator's log, which has a line for each: an event that says the same again is
     not sent.
@@ -154,6 +174,8 @@ def timeline_of(
         seconds=last,
         lanes=lanes,
         saturation=_bands([(seen.at - began, seen.saturated, seen.reason) for seen in observed.history], last),
+        admission=_bands([(seen.at - began, seen.admits, "") for seen in observed.history], last),
+        curves=[_curve(key, *levels, observed.history, began, last) for key, levels in thresholds.items()],
         steps=[replace(step, at=step.at - began) for step in steps],
         marks=sorted(marks, key=lambda mark: mark.at),
     )
@@ -183,6 +205,19 @@ def _lane(
         breaker=_bands([(seen.at - began, *_breaker(seen, provider)) for seen in observed.history], last),
         heartbeats=beats,
         silent=[Band(a, b, "silent") for a, b in zip(beats, [*beats[1:], last], strict=True) if b - a > SILENCE],
+    )
+
+
+def _curve(key: str, enter: float, leave: float, history: Sequence[PoolSeen], began: float, last: float) -> Curve:
+    seen = [(each.at - began, each.signals.get(key)) for each in history]
+    first = next((index for index, (_, signal) in enumerate(seen) if signal), len(seen))
+    return Curve(
+        key=key,
+        unit=next((signal.unit for _, signal in seen if signal and signal.unit), ""),
+        enter=enter,
+        exit=leave,
+        points=[(at, signal.value if signal else None) for at, signal in seen[first:]],
+        on=_bands([(at, signal.verdict if signal else "", "") for at, signal in seen[first:]], last),
     )
 
 

@@ -106,7 +106,13 @@ def test_all_pods_come_home_within_the_rate_and_stay(told: tuple[str, Json]) -> 
 def test_the_timeline_is_one_page_beside_the_report(told: tuple[str, Json], home: Path) -> None:
     page = (home / "report.html").read_text(encoding="utf-8")
     assert "all as it should be" in page
-    for text in ("nebius fails", "breaker open: ProviderSilent", "16 pods moved from nebius to crusoe", "</html>"):
+    for text in (
+        "nebius fails",
+        "breaker open: ProviderSilent",
+        "16 pods moved from nebius to crusoe",
+        "enter at 5",
+        "</html>",
+    ):
         assert text in page
 
 
@@ -116,7 +122,20 @@ def test_the_story_is_told_with_a_table_events_and_explanations(told: tuple[str,
     assert "PrimarySaturated" in text
     assert "never leaves the primary" in text
     assert "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on." in text
-    assert text.count("$ computepool status") == 3
+    assert text.count("$ computepool status") == 4
+
+
+def test_admission_opens_for_a_queue_before_a_pod_waits_and_closes_again(told: tuple[str, Json]) -> None:
+    text, report = told
+    queue = report["queue"]
+    assert queue["pods"] == {"aws": 5, "nebius": 3}
+    assert (queue["opened"], queue["waited"], queue["closed"]) == (True, 0, True)
+    assert queue["longest"] > 5
+    assert "$ kubectl patch cpool inference --type=merge --patch-file=e2e/demo/50-queue.yaml" in text
+    assert "On: queue." in text
+    assert "saturation/queue  Off      0 requests" in text
+    reasons = {event["reason"] for event in report["events"] if event["about"] == "ComputePool/inference"}
+    assert "MetricPressure" in reasons
 
 
 def test_a_kept_cluster_is_used_and_ended_as_it_says(told: tuple[str, Json], home: Path) -> None:

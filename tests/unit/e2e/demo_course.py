@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from e2e.demo import report as reporting
 from e2e.demo.moving import Milestones, Observations
 from e2e.demo.report import Moves, Report, burst_of, report_of
-from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, Step
+from e2e.demo.seen import Act, BreakerSeen, EventSeen, Eviction, PoolSeen, SignalSeen, Step
 from e2e.demo.timeline import Block, Timeline, timeline_of
 from e2e.recorder import Life
 
@@ -16,6 +17,7 @@ NODES = {"a-0": "aws", "n-0": "nebius", "c-0": "crusoe"}
 ACCELERATORS = {"aws": 12, "nebius": 4, "crusoe": 8}
 BEGAN, WALL = 1000.0, 1_795_000_000.0
 SIGNAL = 25.5
+QUEUE = "saturation/queue"
 LIMITS = {"failover": {"maxConcurrentMoves": 2}, "failback": {"maxConcurrentMoves": 2, "perMinute": 30}}
 
 
@@ -57,6 +59,11 @@ class Course:
         """One pod goes by the Eviction API."""
         one.deleting, one.gone = BEGAN + at, BEGAN + at + gone_after
         self.evictions.append(Eviction(one, one.deleting, by_api=True, serving=serving, wanted=wanted))
+
+    def queue(self, at: float, value: float | None, verdict: str, admits: str = "") -> None:
+        """The status from then on: that of before, with a signal from metrics."""
+        signals = {QUEUE: SignalSeen(verdict, value, "requests")}
+        self.history.append(replace(self.history[-1], at=BEGAN + at, admits=admits, signals=signals))
 
     def status(self, at: float, saturated: str = "True", nebius: str = "Closed", reason: str = "") -> None:
         """The pool's status from then on."""
@@ -126,6 +133,23 @@ def course() -> Course:
     return seen
 
 
+def queued() -> Course:
+    """The course, and a queue after it: it grows, two pods come while it is long, and it falls."""
+    seen = course()
+    for at, value, verdict, admits in (
+        (54.0, None, "Unknown", ""),
+        (55.0, 0.0, "Off", ""),
+        (56.0, 6.0, "On", "nebius"),
+        (57.0, None, "Unknown", "nebius"),
+        (58.0, 8.0, "On", "nebius"),
+        (59.0, 0.0, "Off", ""),
+    ):
+        seen.queue(at, value, verdict, admits)
+    seen.make("w", "a-0", 58.2, born="nebius")
+    seen.make("x", "n-0", 58.2, born="nebius")
+    return seen
+
+
 def moves_of(seen: Course) -> Moves:
     """What the report says of it."""
     return reporting.moves_of(seen.observed(), seen.milestones, BEGAN + SIGNAL, LIMITS, seen.pods)
@@ -143,7 +167,13 @@ def report(seen: Course, log_lines: list[dict[str, Any]] | None = None) -> Repor
         resident=resident, pods=before.pods, provider_of_node=NODES, primary="aws", log_lines=log_lines or []
     )
     return report_of(
-        kubernetes="1.37.2", seconds=61.2, burst=burst, moves=moves_of(seen), pods=seen.pods, events=seen.events
+        kubernetes="1.37.2",
+        seconds=61.2,
+        burst=burst,
+        moves=moves_of(seen),
+        queue=None,
+        pods=seen.pods,
+        events=seen.events,
     )
 
 
@@ -160,4 +190,5 @@ def timeline(seen: Course) -> Timeline:
         log_lines=seen.log_lines,
         wall_offset=WALL - BEGAN,
         end=BEGAN + 60,
+        thresholds={QUEUE: (5.0, 1.0)},
     )

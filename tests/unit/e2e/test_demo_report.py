@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from e2e.demo.report import Burst, burst_of
+from e2e.demo.report import Burst, Queue, QueueMilestones, burst_of, queue_of
 from e2e.recorder import Life
 from e2e.spread import Spread
-from tests.unit.e2e.demo_course import NODES, course, pod, report
+from tests.unit.e2e.demo_course import BEGAN, NODES, QUEUE, course, pod, queued, report
 
 
 def _burst(resident: list[Life], overflow: list[Life], log_lines: list[dict[str, Any]] | None = None) -> Burst:
@@ -87,3 +87,26 @@ def test_restarts_are_a_trouble() -> None:
     seen = course()
     seen.pods[0].restarts = 2
     assert report(seen).troubles == ["2 restarts"]
+
+
+def _queue(opened: float | None = BEGAN + 56, closed: float | None = BEGAN + 59, waiting: str = "") -> Queue:
+    seen = queued()
+    for one in seen.pods:
+        one.unschedulable = one.created if one.name == waiting else None
+    milestones = QueueMilestones(BEGAN + 53, BEGAN + 54, opened, BEGAN + 58.5, closed)
+    return queue_of(seen.observed(), milestones, QUEUE)
+
+
+def test_a_queue_tells_how_long_it_was_and_where_the_pods_went_that_were_made_meanwhile() -> None:
+    queue = _queue()
+    assert (queue.longest, queue.pods, queue.waited, queue.troubles) == (8.0, {"aws": 1, "nebius": 1}, 0, [])
+    assert queue.bound_ms.max == 10.0
+
+
+def test_a_pod_that_waits_although_admission_is_open_is_a_failure() -> None:
+    assert _queue(waiting="chat-x").troubles == ["1 pods waited although admission was open"]
+
+
+def test_admission_that_stays_as_it_is_is_a_failure() -> None:
+    assert _queue(opened=None).troubles == ["admission did not open while the queue was long"]
+    assert _queue(closed=None).troubles == ["admission did not close after the queue"]

@@ -11,7 +11,7 @@ import pytest
 from e2e.demo.chart import WAYS, Chart, placed, ticks_every
 from e2e.demo.page import STYLE, page, picture
 from e2e.demo.timeline import Lane, Timeline, Way, pods_by_step
-from tests.unit.e2e.demo_course import Course, course, report, timeline
+from tests.unit.e2e.demo_course import QUEUE, Course, course, queued, report, timeline
 
 # HTML elements that have no end.
 VOID = frozenset({"meta", "br", "link", "img", "input"})
@@ -87,6 +87,30 @@ def test_bands_follow_the_breaker_and_the_heartbeats(drawn: Timeline) -> None:
     assert [band.state for band in drawn.saturation] == ["False", "True", "False"]
 
 
+def test_a_curve_begins_with_its_signal_and_has_a_gap_where_the_value_is_unknown() -> None:
+    drawn = timeline(queued())
+    (curve,) = drawn.curves
+    assert (curve.key, curve.unit, curve.enter, curve.exit) == (QUEUE, "requests", 5.0, 1.0)
+    assert curve.points == [(54.0, None), (55.0, 0.0), (56.0, 6.0), (57.0, None), (58.0, 8.0), (59.0, 0.0)]
+    assert [(band.state, band.start) for band in curve.on if band.state == "On"] == [("On", 56.0), ("On", 58.0)]
+    line = ElementTree.fromstring(Chart(drawn).svg()).find("*[@class='curve']")
+    assert line is not None
+    # Two pieces, which begin at 55 s and at 58 s.
+    assert re.findall(r"[MVH]", line.get("d", "")) == ["M", "H", "V", "H", "M", "H", "V", "H"]
+
+
+def test_the_picture_shows_thresholds_when_the_signal_was_on_and_when_admission_was_open() -> None:
+    svg = Chart(timeline(queued())).svg()
+    for text in ("enter at 5", "exit at 1", "signal on, 0:56 to 0:57", "admission open to nebius, 0:56 to 0:59"):
+        assert text in svg
+    assert "The signal saturation/queue goes up to 8 requests; it turns on at 5 and off at 1." in svg
+    assert "the signal turns on" in page(report(queued()), timeline(queued()))
+
+
+def test_a_pool_without_signals_has_no_curve(drawn: Timeline) -> None:
+    assert 'class="curve"' not in Chart(drawn).svg()
+
+
 def test_moves_in_a_row_are_one_mark_with_all_their_pods(drawn: Timeline) -> None:
     (home,) = [mark for mark in drawn.marks if mark.reason == "ComesHome"]
     assert home.text.startswith("7 pods moved from crusoe to aws. The primary has had room")
@@ -144,7 +168,7 @@ def test_ways_and_bands_differ_without_colour() -> None:
     assert len(dashes) == len(WAYS)
     # The two that are solid are never in one lane: those at home from the start, and those admitted to a standby.
     assert len(set(dashes)) == len(WAYS) - 1
-    for state in ("saturated-True", "breaker-Open", "breaker-HalfOpen", "silent"):
+    for state in ("saturated-True", "admits", "breaker-Open", "breaker-HalfOpen", "silent"):
         assert f".band.{state} {{ fill: url(#hatch-" in style
 
 
