@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,9 @@ class Found:
     where: str
 
 
-def find_all(env: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Every binary's path. Raises BinaryMissingError that names all that are missing."""
-    found = {name: find(name, env) for name in versions.BINARIES}
+def find_all(env: Mapping[str, str] = os.environ, names: Iterable[str] = versions.FOR_CLUSTER) -> dict[str, Path]:
+    """The paths of all that a cluster needs, or of other binaries. Raises BinaryMissingError that names the missing."""
+    found = {name: find(name, env) for name in names}
     missing = [name for name, one in found.items() if one is None]
     if missing:
         raise BinaryMissingError(f"not on this machine: {', '.join(missing)}; {NEXT_STEP}")

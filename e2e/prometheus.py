@@ -54,7 +54,7 @@ class Prometheus(ChildProcess):
         with (folder / "prometheus.log").open("ab") as log:
             super().__init__(
                 [
-                    str(binaries.find_all()["prometheus"]),
+                    str(binaries.find_all(names=["prometheus"])["prometheus"]),
                     f"--config.file={self._config}",
                     f"--storage.tsdb.path={folder / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self._port}",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e import binaries, build, download, toolchain, versions
-from e2e.errors import BuildError
+from e2e.errors import BuildError, DownloadError
 
 _TRUE = {"1", "true", "yes", "on"}
 # What a build of everything needs at its peak (seen: under 6 GiB), with a margin.
@@ -22,15 +22,23 @@ NEEDED_BYTES = 7 << 30
 def provide(env: Mapping[str, str] = os.environ, say: Callable[[str], None] | None = None) -> dict[str, Path]:
     """Every binary's path. What is not on this machine is built first, or downloaded where DOWNLOAD=1 is set.
 
-    `say` is told what a person should know (default: standard error). Raises BuildError or DownloadError.
+    `say` is told what a person should know (default: standard error). Raises BuildError or DownloadError, unless all is
+    there that a cluster needs: then it tells `say` what is missing, and returns the others.
     """
     say = say or _say
     if _missing(env):
         with locked(binaries.cache_root(env), say):
             # Another run may have made them while we waited for the lock.
             if missing := _missing(env):
-                _make(missing, env, say)
-    return binaries.find_all(env)
+                try:
+                    _make(missing, env, say)
+                except (BuildError, DownloadError) as error:
+                    missing = _missing(env)
+                    if set(missing) & set(versions.FOR_CLUSTER):
+                        raise
+                    say(f"{', '.join(missing)} is not to be had. The demo and the tests of signals need it. {error}")
+    missing = _missing(env)
+    return binaries.find_all(env, [name for name in versions.BINARIES if name not in missing])
 
 
 def _missing(env: Mapping[str, str]) -> list[str]:

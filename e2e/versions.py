@@ -20,6 +20,8 @@ BINARIES: dict[str, str] = {
     "helm": HELM,
     "prometheus": PROMETHEUS,
 }
+FOR_CLUSTER = tuple(name for name in BINARIES if name != "prometheus")
+"""What a cluster needs. Only signals from metrics need a Prometheus."""
 
 
 def kubernetes_minor() -> str:

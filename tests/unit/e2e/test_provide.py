@@ -70,6 +70,17 @@ def test_a_failed_build_keeps_what_the_next_one_can_use(env: dict[str, str], go:
     assert binaries.find("kwok", env) is None
 
 
+def test_a_cluster_is_to_be_had_where_a_prometheus_is_not(env: dict[str, str], go: FakeGo) -> None:
+    script(binaries.cached("kwok", env), f"v{versions.KWOK}")
+    binaries.cached("prometheus", env).unlink()
+    go.build_fails = "no route to host"
+    go.tell()
+    said: list[str] = []
+    assert set(provide.provide(env, said.append)) == set(versions.FOR_CLUSTER)
+    assert said[-1].startswith("prometheus is not to be had.")
+    assert "no route to host" in said[-1]
+
+
 def test_a_binary_of_another_version_is_not_let_into_the_cache(env: dict[str, str], go: FakeGo) -> None:
     go.binary_says = "v0.0.1"
     go.tell()
