@@ -35,8 +35,9 @@ environment:
   KEEP=1    as --keep
 
 It ends with 0 if every pod that overflowed and may leave the primary ran on a standby, every pod of the provider that
-failed was moved to another, and all came home in the end, within the limits of the pool, with no disruption budget
-violated and no pod moved to and fro; with 1 if not.
+failed was moved to another, all came home, within the limits of the pool, with no disruption budget violated and no
+pod moved to and fro, and admission opened for a queue before a pod waited and closed after it; with 1 if not. Where
+this machine has no Prometheus, the queue is left out.
 """
 
 

@@ -1,12 +1,16 @@
-"""A reader who follows the README from top to bottom, on a cluster like the one that it speaks of."""
+"""A reader who follows the README from top to bottom, on a cluster like the one that it speaks of, and who turns to
+docs/signals.md where the README names it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +18,70 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import binaries, brisk, objects, pools
+from e2e import binaries, brisk, chart, objects, pools
 from e2e.cluster import Cluster
+from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
-from tests.unit.docs.blocks import REPOSITORY, Block, blocks, prose
+from e2e.prometheus import Prometheus, Target
+from tests.unit.docs.blocks import README, REPOSITORY, SIGNALS, Block, blocks, prose
 
 Json = dict[str, Any]
 
 NAMESPACE, POOL = "inference", "inference"
 # One node of 8 on the primary: the rest has to go elsewhere.
 PODS, AT_HOME = 12, 8
+READS_METRICS = "operator-that-reads-metrics"
 # Nothing here builds or pulls images; tests/unit/docs looks at these. The others are the demo's and the whole suite.
 NOT_RUN = ("docker ", "make ")
 
 
+# No pod's commands run here, and there is no such Service: what is to run in the operator's pod runs beside the cluster
+# with the operator's rights and settings, and the Prometheus is one of this test's.
+IN_OPERATORS_POD = " exec deploy/computepool -- "
+SOURCE_URL = "http://prometheus-operated.monitoring:9090"
+QUEUE = 9
+
+
 class Reader:
-    """Runs the README's commands as they stand there, in a shell, in the root of the repository."""
+    """Runs the documents' commands as they stand there, in a shell, in the root of the repository."""
 
     def __init__(self, cluster: Cluster, tools: Path) -> None:
         self.cluster = cluster
+        self.source_url = ""
+        """The address to be used for the address of the source of metrics in the documents."""
         for name in ("kubectl", "helm"):
             (tools / name).symlink_to(binaries.find_all()[name])
+        self._tools = tools
         path = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
         self._env = cluster.command_env() | {"PATH": os.pathsep.join(path), "COLUMNS": "160"}
 
+    def let_exec_run(self, operator: str, flags: Sequence[str]) -> None:
+        """From now on `kubectl exec` into the operator's pods runs its command as that operator, with these flags."""
+        kubectl = self._tools / "kubectl"
+        kubectl.unlink()
+        script = f"""\
+            #!/usr/bin/env bash
+            [[ " $* " == *"{IN_OPERATORS_POD}"* ]] || exec {binaries.find_all()["kubectl"]} "$@"
+            while [[ $1 != -- ]]; do shift; done
+            KUBECONFIG={self.cluster.layout.folder}/kubeconfig-{operator} exec "${{@:2}}" {shlex.join(flags)}
+            """
+        kubectl.write_text(textwrap.dedent(script))
+        kubectl.chmod(0o755)
+
+    def commands(self, heading: str, path: Path = README) -> list[Block]:
+        """The shell blocks under a heading."""
+        found = [block for block in blocks(path) if block.heading == heading and block.language == "sh"]
+        assert found, heading
+        return found
+
     def follow(self, heading: str) -> str:
         """Run all shell blocks under a heading; return what they printed."""
-        found = [block for block in blocks() if block.heading == heading and block.language == "sh"]
-        assert found, heading
-        return "".join(self.run(block) for block in found if not block.text.startswith(NOT_RUN))
+        return "".join(self.run(block) for block in self.commands(heading) if not block.text.startswith(NOT_RUN))
 
     def run(self, block: Block) -> str:
         """Run one block; return what it printed."""
         ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.text],
+            ["bash", "-euo", "pipefail", "-c", block.text.replace(SOURCE_URL, self.source_url or SOURCE_URL)],
             cwd=REPOSITORY,
             env=self._env,
             capture_output=True,
@@ -80,7 +114,7 @@ def _nodes() -> list[Json]:
     ]
 
 
-def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader) -> None:
+def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader, tmp_path: Path) -> None:
     assert "successfully rolled out" in reader.follow("Install")
     with OperatorProcess(reader.cluster) as operator:
         operator.wait_leading()
@@ -94,6 +128,9 @@ def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader)
         _check_looks(said)
         _check_log(operator)
         _check_metrics(operator)
+    _read_signals(reader, tmp_path)
+    with OperatorProcess(reader.cluster) as operator:
+        operator.wait_leading()
         _drain_and_undo(reader)
     _uninstall(reader)
 
@@ -132,6 +169,54 @@ def _check_looks(said: str) -> None:
     assert "PrimarySaturated" in said
     assert re.search(r"^ Saturated +True +\w+ +aws: 8 of 8 accelerators allocated", said, re.MULTILINE)
     assert "RunsOnStandby: The pod runs on a standby provider." in said
+
+
+def _read_signals(reader: Reader, folder: Path) -> None:
+    """The README's first signal, and then docs/signals.md, which has the same steps with more between them."""
+    with Exporter() as exporter, Prometheus(folder / "prometheus", exporter) as prometheus:
+        exporter.serve("chat", f'vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} {QUEUE}\n')
+        servers = [pod["metadata"]["name"] for pod in reader.cluster.api.list("pods", NAMESPACE, labels="app=chat")]
+        prometheus.watch(Target("chat", {"namespace": NAMESPACE, "pod": name}) for name in servers)
+        prometheus.wait_for("vllm:num_requests_waiting_by_reason", len(servers))
+        reader.source_url = prometheus.url
+        install, use = reader.commands("A first signal")
+        reader.run(install)
+        flags = chart.source_flags(reader.cluster)
+        reader.let_exec_run(READS_METRICS, flags)
+        with OperatorProcess(reader.cluster, identity=READS_METRICS, flags=flags) as operator:
+            operator.wait_leading()
+            _check_queue(reader.run(use))
+            _read_more_of_signals(reader)
+
+
+def _read_more_of_signals(reader: Reader) -> None:
+    install, add, ask, look, remove = reader.commands("A first signal", SIGNALS)
+    asked, told = (block.text for block in blocks(SIGNALS) if block.language == "console")
+    assert "successfully rolled out" in reader.run(install)
+    reader.run(add)
+    said = reader.run(ask)
+    _check_queue(said)
+    assert _header(said, r"^ Belongs to") == _header(asked, r"^ Belongs to")
+    _wait_signals(reader, [f"{QUEUE} requests"])
+    assert _header(reader.run(look), r"^ Signal +Verdict") == _header(told, r"^ Signal +Verdict")
+    for block in blocks(SIGNALS):
+        if block.language == "yaml":
+            patch = f"kubectl patch cpool {POOL} --type merge --dry-run=server --patch {shlex.quote(block.text)}"
+            reader.run(Block("sh", patch, block.heading))
+    reader.run(remove)
+    _wait_signals(reader, [])
+
+
+def _check_queue(said: str) -> None:
+    assert f"Value {QUEUE} requests, side enter" in said
+    assert f"{AT_HOME} of {AT_HOME} have a current sample." in said
+
+
+def _wait_signals(reader: Reader, values: list[str]) -> None:
+    def turned(status: Json) -> bool:
+        return [signal["value"] for signal in status.get("signals", [])] == values
+
+    pools.wait_status(reader.cluster.api, POOL, turned, f"signals with the values {values}", timeout=60)
 
 
 def _drain_and_undo(reader: Reader) -> None:

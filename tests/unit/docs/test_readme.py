@@ -6,6 +6,7 @@ tests/e2e/test_readme_commands.py runs the commands of the README.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,11 +27,11 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import README, REPOSITORY, blocks, prose
+from tests.unit.docs.blocks import README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 
 
 def _shell() -> list[str]:
@@ -76,8 +77,16 @@ def test_the_manifest_shown_is_the_file_that_is_applied_and_a_valid_pool() -> No
     assert [provider.name for provider in pool.spec.providers] == ["aws", "nebius", "partner"]
 
 
-def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example() -> None:
-    _, *parts = (yaml.safe_load(block.text) for block in blocks() if block.language == "yaml")
+def test_the_first_signal_shown_is_the_file_that_is_applied() -> None:
+    manifest = (REPOSITORY / "docs/examples/queue-signal.yaml").read_text()
+    for document in (README, SIGNALS):
+        assert manifest in [block.text for block in blocks(document) if block.heading == "A first signal"]
+
+
+@pytest.mark.parametrize("document", [README, SIGNALS], ids=lambda document: str(document.name))
+def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example(document: Path) -> None:
+    shown = (yaml.safe_load(block.text) for block in blocks(document) if block.language == "yaml")
+    parts = [part for part in shown if "kind" not in part]
     example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
     fields = PoolSpec.model_json_schema()["properties"].keys()
     assert len(parts) >= 2
@@ -92,6 +101,8 @@ def _contains(whole: Any, part: Any) -> bool:
     """Whether the operator reads all that is written. It ignores misspelt fields."""
     if isinstance(part, dict):
         return all(key in whole and _contains(whole[key], value) for key, value in part.items())
+    if isinstance(part, list):
+        return len(whole) == len(part) and all(map(_contains, whole, part))
     return bool(whole == part)
 
 
@@ -104,7 +115,7 @@ def test_the_table_of_metrics_names_all_of_them() -> None:
 def test_every_reason_and_condition_named_exists() -> None:
     known = {str(reason) for reason in Reason} | {
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
-        conditions.BUDGET_EXHAUSTED,
+        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN),
         *(str(kind) for kind in [*RunningPods, *FailbackPolicy, *TaintEffect, *TolerationOperator, *TOLD]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
@@ -126,11 +137,11 @@ def test_the_log_line_shown_is_json_as_the_operator_writes_it() -> None:
     assert {"pool", "provider", "reason", "pods", "took_ms"} <= line.keys()
 
 
-@pytest.mark.parametrize("name", [document.name for document in DOCUMENTS])
-def test_every_file_that_is_named_exists(name: str) -> None:
-    text = prose(REPOSITORY / name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.name))
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    text = prose(document)
     linked = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}
     named = set(re.findall(r"`([\w./-]+/(?:[\w.-]+\.(?:py|yaml|md|lock))?)`", text))
-    roots = (REPOSITORY, REPOSITORY / "operator/computepool")
+    roots = (document.parent, REPOSITORY, REPOSITORY / "operator/computepool")
     missing = {path for path in linked | named if not any((root / path).exists() for root in roots)}
     assert missing - MADE_BY_RUNNING == set()
