@@ -97,8 +97,8 @@ def _sum_up(screen: Screen, report: Report, report_file: Path) -> None:
     )
     if report.queue is not None:
         screen.say(
-            f"With up to {report.queue.longest:g} requests waiting in front of a server, admission opened before a pod "
-            f"waited; then came {_places(report.queue.pods)}, of which {report.queue.waited} had to wait."
+            f"Up to {report.queue.longest:g} requests waited in front of a server. While admission was open for them, "
+            f"pods were created and bound: {_places(report.queue.pods)}. {report.queue.waited} of them had to wait."
         )
     screen.say(
         f"Disruption budgets violated: {report.pdb_violations}. Moved to and fro: {failback.flaps}. "

@@ -51,7 +51,7 @@ class Queueing:
             f"{PRIMARY} has {FREE} free accelerators, and no pod waits. Kubernetes shows no pressure, but the servers' "
             f"own metrics do. A Prometheus scrapes the pods of {GROWING}; each answers as a vLLM."
         )
-        self.milestones = QueueMilestones(self._t.now())
+        self.milestones = QueueMilestones()
         self._read(source)
         self._grow(source, self.milestones)
         self._shrink(source, self.milestones)
@@ -70,7 +70,7 @@ class Queueing:
 
     def _grow(self, source: Source, milestones: QueueMilestones) -> None:
         with self._t.screen.watching(self._t.recorder):
-            milestones.grew = self._t.act("The queue in front of each server grows.")
+            self._t.act("The queue in front of each server grows.")
             for length in RISING:
                 source.queue(length)
                 self._shows(length)

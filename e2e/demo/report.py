@@ -46,9 +46,6 @@ METHOD = {
 class QueueMilestones:
     """When the last part of the story reached its milestones; None: not reached."""
 
-    began: float
-    grew: float | None = None
-    """Requests began to queue up."""
     opened: float | None = None
     """Admission was open."""
     fell: float | None = None

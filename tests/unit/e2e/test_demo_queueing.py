@@ -1,11 +1,19 @@
-"""The metrics of the demo's servers: recorded text, with another queue."""
+"""The demo's queue: the metrics of its servers are recorded text with another queue, and it needs a Prometheus."""
 
 from __future__ import annotations
 
+import io
+from typing import Any, cast
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
+from e2e.demo.queueing import Queueing
+from e2e.demo.screen import Screen
 from e2e.demo.source import RECORDED, with_queue
+from e2e.demo.stage import Stage
+from e2e.demo.telling import Telling
 
 WAITING, BY_REASON = "vllm:num_requests_waiting", "vllm:num_requests_waiting_by_reason"
 
@@ -28,3 +36,16 @@ def test_the_queue_has_the_length_asked_for_and_all_else_stays_as_recorded(lengt
     assert sum(value for (own, labels), value in after.items() if own == BY_REASON and "'deferred'" in labels) == 0
     unlike = {own for (own, labels), value in after.items() if before[own, labels] != value}
     assert unlike <= {WAITING, BY_REASON}
+
+
+def test_without_a_prometheus_the_queue_is_left_out_and_the_next_step_is_named() -> None:
+    shown = io.StringIO()
+    nothing = cast("Any", None)
+    stage = Stage(cluster=nothing, leader=nothing, standby=nothing, provider_of_node={}, source=None)
+    telling = Telling(stage, Screen(Console(file=shown, width=120), 0.0), nothing)
+    queueing = Queueing(telling)
+    queueing.play()
+    queueing.forget()
+    assert "only where a Prometheus is found" in shown.getvalue()
+    assert "`make control-plane` builds it" in shown.getvalue()
+    assert (telling.steps, queueing.milestones) == ([], None)

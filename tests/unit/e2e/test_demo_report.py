@@ -93,7 +93,7 @@ def _queue(opened: float | None = BEGAN + 56, closed: float | None = BEGAN + 59,
     seen = queued()
     for one in seen.pods:
         one.unschedulable = one.created if one.name == waiting else None
-    milestones = QueueMilestones(BEGAN + 53, BEGAN + 54, opened, BEGAN + 58.5, closed)
+    milestones = QueueMilestones(opened, BEGAN + 58.5, closed)
     return queue_of(seen.observed(), milestones, QUEUE)
 
 
