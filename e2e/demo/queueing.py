@@ -69,6 +69,9 @@ class Queueing:
             self._t.shown(lambda status: _verdict(status) == "Off", "a signal that is off")
 
     def _grow(self, source: Source, milestones: QueueMilestones) -> None:
+        self._t.screen.say(
+            f"Now more and more requests wait, {max(RISING)} in front of each server at last. At 5 the signal turns on."
+        )
         with self._t.screen.watching(self._t.recorder):
             self._t.act("The queue in front of each server grows.")
             for length in RISING:
@@ -89,6 +92,7 @@ class Queueing:
             self._t.shown(lambda status: status["burstPods"] == LARGEST - BEFORE - FREE, "the new pods on standbys")
 
     def _shrink(self, source: Source, milestones: QueueMilestones) -> None:
+        self._t.screen.say(f"The queue is worked off. Then {GROWING} shrinks, by its pods on {STANDBYS[0]} first.")
         with self._t.screen.watching(self._t.recorder):
             milestones.fell = self._t.act("The queue is worked off.")
             for length in FALLING:
