@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from e2e.bench import admission, burst, deciding, evictions, idle, listing, oscillation
+from e2e.bench import admission, burst, deciding, evictions, forecast, idle, listing, oscillation
 from e2e.bench.report import Result, show, table_console, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
@@ -22,6 +22,7 @@ ALONE: dict[str, Callable[[Scale], Result]] = {
     "deciding": deciding.run,
     "listing": listing.run,
     "oscillation": oscillation.run,
+    "forecast": forecast.run,
 }
 NAMES = (*ALONE, *ON_A_CLUSTER)
 

@@ -12,6 +12,7 @@ from computepool.model.api.base import (
     Rule,
 )
 from computepool.model.api.budget import Budget, OnExhausted
+from computepool.model.api.forecast import ForecastMode, ForecastSpec
 from computepool.model.api.health import BadStatus, BlackHoles, BreakerSpec, HealthSpec, NodeCondition
 from computepool.model.api.moves import (
     Failback,
@@ -102,6 +103,8 @@ __all__ = [
     "Failback",
     "FailbackPolicy",
     "Failover",
+    "ForecastMode",
+    "ForecastSpec",
     "HealthMetric",
     "HealthSpec",
     "HoldOffStatus",

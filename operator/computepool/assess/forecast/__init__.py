@@ -1,0 +1,1 @@
+"""When the primary will be full, by the demand of the last minutes."""

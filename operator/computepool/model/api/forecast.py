@@ -1,0 +1,35 @@
+"""When the primary will be full, by its demand of the last minutes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from computepool.model.api.base import ApiModel, Int
+
+
+class ForecastMode(StrEnum):
+    """What the operator does with a forecast."""
+
+    OFF = "Off"
+    REPORT = "Report"
+    ACT = "Act"
+
+
+class ForecastSpec(ApiModel):
+    """A forecast of when the primary will be full. It only ever advances a burst: no pod is evicted or brought home
+    because of it.
+    """
+
+    mode: ForecastMode = ForecastMode.OFF
+    """"Off": there is no forecast. Report: the status says when the primary will be full. Act: besides, admission opens
+    while the primary will be full within the horizon, if `admission.mode` is WhenSaturated. Write "Off" in quotes,
+    because YAML reads a bare Off as false."""
+    window_minutes: Annotated[Int, Field(ge=10, le=120)] = 15
+    """Minutes of demand that the forecast is made from. Until so much is known the forecast is Unknown. A longer window
+    sees slow growth, and notices sudden growth later."""
+    horizon_seconds: Annotated[Int, Field(ge=60, le=7_200)] | None = None
+    """Seconds that admission opens before the primary is full. Left out: the measured time until a pod on a standby is
+    Ready, which is known once pods have become Ready there."""
