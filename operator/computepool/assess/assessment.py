@@ -14,6 +14,7 @@ from computepool.assess.capacity.supply import NodeStates, Supply, members_of, s
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
 from computepool.assess.demand.saturation import saturation_of, with_signals
+from computepool.assess.forecast.pool_forecast import NO_FORECAST, Forecast, forecast_of
 from computepool.assess.health.pool_health import Health, health_of
 from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
@@ -44,6 +45,7 @@ class Assessment(msgspec.Struct, frozen=True):
     starting_since: Mapping[str, float] = MappingProxyType({})
     """By node with a listed startup taint: since when it is starting."""
     signals: Signals = NO_SIGNALS
+    forecast: Forecast = NO_FORECAST
 
     @property
     def primary(self) -> Supply:
@@ -102,6 +104,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     )
     saturation, recheck_at = saturation_of(before, supplies[0], demand.pressing, spec.saturation, now)
     saturation = with_signals(saturation, signals)
+    unseen = bool(snapshot.stale or health.all_silent)
+    forecast = forecast_of(snapshot, supplies, state, now, unseen=unseen)
     return Assessment(
         supplies=supplies,
         overlapping_nodes=overlapping_nodes,
@@ -115,6 +119,8 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
                 breakers.recheck_at,
                 waiting.recheck_at,
                 signals.recheck_at,
+                forecast.recheck_at,
+                forecast.open_until,
                 *(found.recheck_at for found in starting.values()),
             ),
         ),
@@ -123,6 +129,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         breakers=breakers,
         starting_since={node: since for found in starting.values() for node, since in found.since.items()},
         signals=signals,
+        forecast=forecast,
     )
 
 

@@ -10,7 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from computepool.assess.breakers.breaker import backoff
+from computepool.assess.forecast.pool_forecast import HOLD_SECONDS
 from computepool.model.api import BreakerSpec, ComputePool
+from computepool.model.demand import DemandHistory
 from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, PoolState, RecentMoves, UnsettledMove
 
 Key = TypeVar("Key")
@@ -42,6 +44,9 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             failed_at=_each(memory.failed_at, lambda _, at: min(at, now)),
             unknown_since=_each(memory.unknown_since, lambda _, at: min(at, now)),
             starting_since=_each(memory.starting_since, lambda _, at: min(at, now)),
+            demand=_demand(memory.demand, now),
+            standby_ready=tuple((min(at, now), seconds) for at, seconds in memory.standby_ready),
+            forecast_until=_past(memory.forecast_until, now + HOLD_SECONDS),
         ),
     )
 
@@ -80,6 +85,11 @@ def _hold_off(held: HoldOff, spec: BreakerSpec, pool: str, now: float) -> HoldOf
     if held.since <= now and held.until <= latest:
         return held
     return msgspec.structs.replace(held, since=min(held.since, now), until=min(held.until, latest))
+
+
+def _demand(history: DemandHistory | None, now: float) -> DemandHistory | None:
+    # After a time of the future its points are in no order that could be trusted.
+    return history if history is None or max(history.since, history.points[-1][0]) <= now else None
 
 
 def _moves(recent: RecentMoves, now: float) -> RecentMoves:

@@ -63,6 +63,9 @@ def explain(view: View, pod: Pod) -> Explanation:
         notes.append(f"{unknown}: {Reason.UNKNOWN_PROVIDER.help}")
     if observed:
         notes.append(Reason.OBSERVING.help)
+    forecast = snapshot.pool.status.forecast
+    if forecast is not None and forecast.opens_admission:
+        notes.append(f"Admission is open ahead of time: {forecast.message}")
     if plan.frozen:
         notes.append(f"Nothing is decided: {plan.frozen}.")
     if plan.held_back:

@@ -63,6 +63,9 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     if status.signals:
         console.print()
         console.print(signals_table(pool))
+    if status.forecast is not None:
+        console.print()
+        _say(console, f"Forecast ({status.forecast.reason}): {status.forecast.message}")
     if status.budget is not None:
         _say(console, _spent(pool, status.budget))
     if status.last_decision is not None:

@@ -21,8 +21,9 @@ from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, FIRST_OWN
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
-from computepool.model.api import AdmissionMode, BreakerState, Mode
+from computepool.model.api import AdmissionMode, BreakerState, ForecastMode, Mode
 from computepool.model.cluster import Pod
+from computepool.model.demand import MINUTE
 from computepool.model.moves import MoveKind, Outcome
 from computepool.model.reasons import Reason
 
@@ -148,9 +149,18 @@ def _counted_admission(checked: _Checked) -> Iterable[Breach]:
     bounded = provider is None or provider.primary or provider.limit is not None or context.spec.budget is not None
     if bounded or supply is None or not supply.breaker.closed:
         yield Breach(3, f"admission lists {admitted}, which has limits or a breaker that is not closed")
-    opened = context.assessment.saturation.saturated is True or context.spec.admission.mode is AdmissionMode.ALWAYS
+    always = context.spec.admission.mode is AdmissionMode.ALWAYS
+    opened = always or context.assessment.saturation.saturated is True or _is_foreseen(context)
     if not opened or context.spec.mode is Mode.OBSERVE:
-        yield Breach(4, f"admission lists {admitted} although the primary is not known to be saturated")
+        yield Breach(4, f"admission lists {admitted} although the primary is not known to be saturated, now or soon")
+
+
+def _is_foreseen(context: Context) -> bool:
+    """Say whether a forecast opens admission, in a pool that lets it, by a whole window of demand."""
+    spec, forecast = context.spec.forecast, context.assessment.forecast
+    if spec.mode is not ForecastMode.ACT or forecast.history is None or forecast.history.lost_at is not None:
+        return False
+    return forecast.opens_admission and forecast.history.since <= context.now - spec.window_minutes * MINUTE
 
 
 def _held_back(checked: _Checked) -> Iterable[Breach]:

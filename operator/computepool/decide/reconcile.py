@@ -159,6 +159,9 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         starting_since=assessment.starting_since,
         # While nothing can be judged, signals stay on, and their timers start anew.
         signals={key: SignalState(on=True) for key, signal in before.memory.signals.items() if signal.on},
+        demand=assessment.forecast.history,
+        standby_ready=assessment.forecast.ready,
+        forecast_until=assessment.forecast.open_until,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
@@ -172,6 +175,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         recent_moves=moves.recent_moves,
         unsettled=moves.outlook.unsettled,
         hold_offs=hold_offs,
+        standby_ready_seconds=assessment.forecast.measured,
     )
     return PoolState(
         recorded,

@@ -101,6 +101,37 @@ class Reason(StrEnum):
         "saturated. SignalsKnown says what is missing.",
     )
 
+    # --- the forecast of when the primary is full
+    FORECAST_FULL = (
+        "ForecastFull",
+        "The demand of the last minutes grows so that the primary will be full within the horizon of spec.forecast. In "
+        "mode Act admission is open ahead of time.",
+    )
+    PRIMARY_FILLING = (
+        "PrimaryFilling",
+        "The demand of the last minutes grows so that the primary will be full, but not within the horizon.",
+    )
+    PRIMARY_FULL = "PrimaryFull", "The demand has reached the capacity of the primary."
+    NO_TREND = (
+        "NoTrend",
+        "The demand of the last minutes does not grow steadily, or the primary will not be full within four times "
+        "spec.forecast.windowMinutes.",
+    )
+    HORIZON_UNKNOWN = (
+        "HorizonUnknown",
+        "The primary will be full, but no pod was seen to become Ready on a standby, so the time that a burst needs is "
+        "not known. Admission does not open ahead of time. Set spec.forecast.horizonSeconds.",
+    )
+    HISTORY_TOO_SHORT = (
+        "HistoryTooShort",
+        "The demand is not known for all of spec.forecast.windowMinutes, so the forecast is Unknown. After a restart "
+        "the operator reads it from the source of metrics, if the source scrapes the operator.",
+    )
+    PRIMARY_GROWS = (
+        "PrimaryGrows",
+        "The primary makes nodes on demand, so its capacity has no known limit and there is no forecast.",
+    )
+
     # --- signals from metrics
     SIGNALS_KNOWN = "SignalsKnown", "Every signal from metrics has data that is current and complete enough."
     NO_SIGNALS = "NoSignals", "The pool has no signals from metrics."

@@ -7,6 +7,7 @@ import msgspec
 
 from computepool.model.api import ComputePool
 from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
+from computepool.model.demand import Points
 from computepool.model.labels import Labels
 from computepool.model.moves import PodMove
 from computepool.model.signals import SignalData
@@ -66,6 +67,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     a node."""
     signals: Mapping[str, SignalData] = MappingProxyType({})
     """By key of a signal from metrics: what its source answered. A key that is missing has no data."""
+    past_demand: Points = ()
+    """What the source of metrics knows of the demand on the primary before this process led."""
     schedulers: frozenset[str] = frozenset()
     """Schedulers, besides Kubernetes' own, that have bound a pod or judged a pod unschedulable, as far as was seen."""
     moves: tuple[PodMove, ...] = ()

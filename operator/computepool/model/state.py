@@ -26,6 +26,7 @@ from computepool.model.api import (
 )
 from computepool.model.api.base import fits
 from computepool.model.api.status import MAX_MONEY, MONEY
+from computepool.model.demand import DemandHistory
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
 
@@ -38,6 +39,8 @@ RecentMoves = tuple[tuple[float, MoveKind], ...]
 """When each move was decided, in whole seconds since the epoch, oldest first. Its kind is FAILOVER or FAILBACK: moves
 that make room count as failover, whose limits they share."""
 
+ReadyTimes = tuple[tuple[float, float], ...]
+"""When a pod became Ready on a standby, and how many seconds it took, oldest first."""
 BY_METRICS: Final = (Reason.METRIC_PRESSURE, Reason.METRIC_UNKNOWN)
 """Reasons of a saturation that only signals from metrics show."""
 CENT: Final = Decimal("0.01")
@@ -130,6 +133,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """The newest first."""
     signals_on: frozenset[str] = frozenset()
     """Keys of the signals from metrics that are on."""
+    standby_ready_seconds: int | None = None
+    """Seconds until most pods were Ready on a standby; None if it is not known, or nothing is forecast."""
 
 
 class SignalState(msgspec.Struct, frozen=True):
@@ -237,6 +242,12 @@ class Memory(msgspec.Struct, frozen=True):
     """By node with a startup taint that the spec lists: since when the node is starting."""
     signals: Mapping[str, SignalState] = MappingProxyType({})
     """By key of a signal from metrics: its state, if it is on or about to turn on."""
+    demand: DemandHistory | None = None
+    """The demand on the primary over the last minutes; None without a forecast."""
+    standby_ready: ReadyTimes = ()
+    """Of the pods that became Ready on a standby last."""
+    forecast_until: float | None = None
+    """Until when admission stays open by the last forecast; None if no forecast has opened it."""
 
 
 class PoolState(msgspec.Struct, frozen=True):
@@ -279,6 +290,7 @@ def recorded_in(pool: ComputePool) -> Recorded:
     return Recorded(
         saturated=saturated,
         signals_on=frozenset(found.key for found in pool.status.signals if found.on),
+        standby_ready_seconds=None if pool.status.forecast is None else pool.status.forecast.standby_ready_seconds,
         admitting=admitting,
         breakers={found.name: _breaker(found.breaker) for found in providers if found.breaker != BreakerStatus()},
         spend=_spend(pool),

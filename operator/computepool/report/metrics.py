@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from computepool.decide.burst.planner import BURST_REASONS
 from computepool.decide.invariants import CHECKED
 from computepool.model.api import BreakerState, ComputePool, Condition, ConditionStatus
+from computepool.model.demand import MINUTE
 from computepool.model.moves import TOLD, PodMove
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import HOLD_OFF_REASONS
 from computepool.prometheus.errors import KINDS
+from computepool.report.forecast import opened_by_forecast
 from computepool.report.move_outcomes import outcome_of
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import STUCK, stuck_pods
@@ -28,6 +30,7 @@ _BURST_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30
 _DECISION_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _QUERY_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _BREAKER_NUMBERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+BOUNDS: Final = ("earliest", "likely", "latest")
 _Metric = TypeVar("_Metric", Gauge, Counter)
 
 
@@ -84,6 +87,11 @@ class Metrics:
         self._frozen = gauge("frozen", "1 while nothing is decided about the pool, else 0", "pool")
         self._held_back = gauge("held_back", "1 while too much has failed to move any running pod, else 0", "pool")
 
+        self._demand = gauge("demand_accelerators", "Demand on the primary, where the pool wants a forecast", "pool")
+        self._full_in = gauge(
+            "forecast_full_seconds", "Seconds until the primary is full: earliest, likely, latest", "pool", "bound"
+        )
+        self._ahead = gauge("forecast_opens_admission", "1 while a forecast opens admission, else 0", "pool")
         self._signal_on = gauge("signal_on", "1 on, 0 off, -1 unknown", "pool", "signal")
         self._signal_value = gauge("signal_value", "Value of a signal from metrics while it is known", "pool", "signal")
         self._signal_age = gauge("signal_age_seconds", "Age of a signal's oldest sample", "pool", "signal")
@@ -212,6 +220,7 @@ class Metrics:
         for reason in STUCK:
             self._stuck.labels(pool, str(reason)).set(len(stuck_pods(report, reason)))
         self._show_signals(pool, report)
+        self._show_forecast(pool, report)
         self._frozen.labels(pool).set(bool(report.plan.frozen))
         self._held_back.labels(pool).set(bool(report.plan.held_back))
         self._pending.labels(pool).set(len(report.pending))
@@ -232,6 +241,17 @@ class Metrics:
             self._signal_on.labels(pool, key).set(int(one.signal.on) if one.signal.known else -1)
             _show(self._signal_value, reading.value, pool=pool, signal=key)
             _show(self._signal_age, reading.age, pool=pool, signal=key)
+
+    def _show_forecast(self, pool: str, report: PassReport) -> None:
+        forecast = report.assessment.forecast
+        demand = None if report.plan.frozen or forecast.demand is None else whole(forecast.demand)
+        _show(self._demand, demand, pool=pool)
+        full = forecast.full
+        bounds = {"earliest": full.earliest, "likely": full.likely, "latest": full.latest} if full is not None else {}
+        for bound in BOUNDS:
+            minutes = bounds.get(bound)
+            _show(self._full_in, None if minutes is None else minutes * MINUTE, pool=pool, bound=bound)
+        _show(self._ahead, None if forecast.reason is None else int(opened_by_forecast(report)), pool=pool)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return self._noted(Gauge(f"computepool_{name}", text, labels, registry=self.registry), labels)

@@ -35,6 +35,7 @@ from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
 from computepool.report.conditions import conditions_of, failed_conditions
+from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import burst_tally, in_mode, wish_tally
@@ -68,6 +69,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
         unsettled_moves=_unsettled(report.state.recorded.unsettled),
         hold_offs=tuple(map(_hold_off, report.state.recorded.hold_offs[:MAX_HOLD_OFFS])),
         signals=before.signals if report.plan.frozen else status_of_signals(signals_told(report), before.signals),
+        forecast=status_of_forecast(report, before.forecast),
         last_decision=_decision(report, before, now),
     )
 
@@ -199,7 +201,7 @@ def _new_moves(report: PassReport) -> tuple[Move, ...]:
 
 
 def _why_opened(report: PassReport) -> tuple[Reason, str]:
-    reason = report.assessment.saturation.reason
+    reason = Reason.FORECAST_FULL if opened_by_forecast(report) else report.assessment.saturation.reason
     always = report.snapshot.pool.spec.admission.mode is AdmissionMode.ALWAYS
     why = "spec.admission.mode is Always." if always else reason.help
     return reason, f"New pods may use {report.plan.admission.provider} from their creation on. {why}"

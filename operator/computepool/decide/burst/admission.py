@@ -15,7 +15,7 @@ from computepool.model.api import AdmissionMode, Mode
 
 
 def admission_of(context: Context, account: Account) -> Admission:
-    """Return the tolerations for new pods; none unless the pool's mode and saturation open admission."""
+    """Return the tolerations for new pods; none unless the mode, saturation or a forecast opens admission."""
     # If an older pool also selects pods of this pool, the policy can't tell which pool a new pod belongs to.
     if not _is_open(context) or context.snapshot.conflicts or context.spec.budget is not None:
         return Admission()
@@ -29,7 +29,10 @@ def _is_open(context: Context) -> bool:
     mode = context.spec.admission.mode
     if context.spec.mode is Mode.OBSERVE or mode is AdmissionMode.OFF:
         return False
-    return mode is AdmissionMode.ALWAYS or context.assessment.saturation.saturated is True
+    assessment = context.assessment
+    return (
+        mode is AdmissionMode.ALWAYS or assessment.saturation.saturated is True or assessment.forecast.opens_admission
+    )
 
 
 def _choose(context: Context, account: Account) -> Provider | None:

@@ -19,6 +19,7 @@ from computepool.model.api.base import (
     rule,
 )
 from computepool.model.api.budget import Budget
+from computepool.model.api.forecast import ForecastSpec
 from computepool.model.api.health import HealthSpec
 from computepool.model.api.moves import Failback, Failover, Reschedule
 from computepool.model.api.provider import ProviderSpec
@@ -134,6 +135,7 @@ class AdmissionSpec(ApiModel):
 
     mode: AdmissionMode = AdmissionMode.WHEN_SATURATED
     """WhenSaturated: while the primary is saturated, new pods tolerate the standby providers and prefer the primary.
+    With `forecast.mode` Act they do so too while the primary will soon be full.
     Always: new pods do so at all times, so the scheduler itself spills over. "Off": only pending pods are sent to
     standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false.
 
@@ -196,6 +198,8 @@ class PoolSpec(ApiModel):
     """When the primary counts as saturated, and when it no longer does."""
     admission: AdmissionSpec = AdmissionSpec()
     """Whether new pods tolerate standby providers from their creation."""
+    forecast: ForecastSpec = ForecastSpec()
+    """Whether the operator foresees when the primary will be full."""
     health: HealthSpec = HealthSpec()
     """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
     failover: Failover = Failover()

@@ -224,6 +224,28 @@ class SignalStatus(ApiModel):
     """What is missing, and what to do about it."""
 
 
+class ForecastStatus(ApiModel):
+    """When the primary will be full, by the demand of the last minutes. Minutes above 15 are rounded to fives."""
+
+    reason: Word
+    """What the forecast says, or why it is Unknown, in one word from the documented set of reasons."""
+    message: Message = ""
+    """The forecast in plain words."""
+    full_in_minutes: Count | None = None
+    """Minutes until the primary is likely to be full. Left out if nothing of that kind is foreseen."""
+    earliest_minutes: Count | None = None
+    """Minutes until the primary is full at the earliest. Four of five forecasts are meant to lie in the range."""
+    latest_minutes: Count | None = None
+    """Minutes until the primary is full at the latest. Left out if it may not fill within the time that the forecast
+    looks ahead: four times `spec.forecast.windowMinutes`."""
+    horizon_seconds: Count | None = None
+    """Seconds before the primary is full that admission opens in mode Act. Left out while the time is not known."""
+    standby_ready_seconds: Count | None = None
+    """Seconds within which nine of ten pods became Ready on a standby. The next leader continues from this record."""
+    opens_admission: bool = False
+    """Whether the forecast opens admission now."""
+
+
 class Decision(ApiModel):
     """The operator's last decision."""
 
@@ -272,6 +294,8 @@ class PoolStatus(ApiModel):
     """Standbys that certain pods are not sent to for a while, the newest first."""
     signals: Annotated[tuple[SignalStatus, ...], Field(max_length=144, json_schema_extra=_list_map("key"))] = ()
     """The signals from the cluster's metrics, in the order of the spec."""
+    forecast: ForecastStatus | None = None
+    """When the primary will be full. Left out while `spec.forecast.mode` is Off."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 
