@@ -25,12 +25,11 @@ from computepool.app.leader_record import LeaderRecord
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
 from computepool.app.uptime_clock import uptime_clock
-from computepool.app.wiring import USUAL_PACE, Pace, build
+from computepool.app.wiring import USUAL_PACE, MetricsSource, Pace, build
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import Access, load_access
 from computepool.kube.retry import Backoff
 from computepool.kube.runtime import Runtime
-from computepool.observe.signal_poller import Asks
 from computepool.prometheus.client import PrometheusClient
 from computepool.report.logs import log
 
@@ -53,7 +52,7 @@ class Operator:
         client: ApiClient,
         lease_client: ApiClient,
         pace: Pace,
-        metrics_source: Asks | None = None,
+        metrics_source: MetricsSource | None = None,
     ) -> None:
         """Only the election uses `lease_client`, so that a burst of patches never delays a renewal.
 
@@ -130,6 +129,7 @@ class Operator:
                 ("quarantine", _after(listed, self.parts.quarantine.run)),
                 ("leases of silent nodes", _after(listed, self.parts.leases.run)),
                 ("signals", _after(listed, self.parts.signals.run)),
+                ("demand", _after(listed, self.parts.demand.run)),
                 ("ticks", _after(listed, self._check_view)),
                 ("stop", stop.wait()),
             )

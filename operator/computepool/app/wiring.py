@@ -1,7 +1,8 @@
 """Builds all parts of a process from its client, fence, clocks and settings. The tests use the same `build`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from computepool.act.evictor import Evictor
 from computepool.act.pod_patcher import PodPatcher
@@ -21,12 +22,17 @@ from computepool.app.reconciler import Reconciler
 from computepool.app.settings import Settings
 from computepool.app.work_queue import MINOR_SECONDS, WorkQueue
 from computepool.app.write_answers import BurstAnswers, MoveAnswers
+from computepool.observe.demand_reader import AsksRanges, DemandReader
 from computepool.observe.reflector import Tuning
 from computepool.observe.signal_poller import INTERVAL_SECONDS, Asks, SignalPoller
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import EventSink
 from computepool.report.metrics import Metrics
+
+
+class MetricsSource(Asks, AsksRanges, Protocol):
+    """Answers queries of one moment, and of a range of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,7 @@ class Parts:
     executor: Executor
     reconciler: Reconciler
     signals: SignalPoller
+    demand: DemandReader
 
 
 def build(
@@ -68,7 +75,7 @@ def build(
     access: WriteAccess,
     pace: Pace = USUAL_PACE,
     *,
-    metrics_source: Asks | None = None,
+    metrics_source: MetricsSource | None = None,
     make_store: type[Store] = Store,
     make_metrics: type[Metrics] = Metrics,
 ) -> Parts:
@@ -127,18 +134,23 @@ def build(
         executor=executor,
         reconciler=reconciler,
         signals=signals,
+        demand=DemandReader(metrics_source, store, runtime, enforced=_enforced(settings)),
     )
 
 
+def _enforced(settings: Settings) -> Mapping[str, str]:
+    return {} if settings.metrics is None else settings.metrics.enforced_labels
+
+
 def _signal_poller(
-    settings: Settings, source: Asks | None, store: Store, access: WriteAccess, metrics: Metrics
+    settings: Settings, source: MetricsSource | None, store: Store, access: WriteAccess, metrics: Metrics
 ) -> SignalPoller:
     configured = settings.metrics
     return SignalPoller(
         source,
         store,
         access.runtime,
-        enforced={} if configured is None else configured.enforced_labels,
+        enforced=_enforced(settings),
         interval=INTERVAL_SECONDS if configured is None else configured.interval_seconds,
         on_query=metrics.queried,
     )

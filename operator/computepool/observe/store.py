@@ -13,6 +13,7 @@ from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
+from computepool.model.demand import Points
 from computepool.model.moves import PodMove
 from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
@@ -68,6 +69,7 @@ class Store:
         self.crashes = Crashes(wall)
         self._schedulers: set[str] = set()
         self._signals: dict[str, Mapping[str, SignalData]] = {}
+        self._past_demand: dict[str, Points] = {}
 
     # --- pools
 
@@ -90,6 +92,7 @@ class Store:
         if self._pools.pop(name, None) is not None:
             self.moves.forget(name)
             self._signals.pop(name, None)
+            self._past_demand.pop(name, None)
             self._pools_changed(at)
 
     def _pools_changed(self, at: float) -> None:
@@ -342,6 +345,12 @@ class Store:
             self._signals[pool] = data
             self._enqueue(pool, at, minor=True)
 
+    def put_past_demand(self, pool: str, past: Points, at: float) -> None:
+        """Take what the source of metrics knows of a pool's demand before this process led."""
+        if pool in self._pools:
+            self._past_demand[pool] = past
+            self._enqueue(pool, at, minor=True)
+
     def is_node(self, name: str) -> bool:
         """Say whether the cluster has a node of this name."""
         return name in self._node_index.nodes
@@ -435,6 +444,7 @@ class Store:
             failures=self.failures.all(),
             crashes=self.crashes.all(),
             signals=self._signals.get(name, {}),
+            past_demand=self._past_demand.get(name, ()),
             schedulers=frozenset(self._schedulers),
         )
 

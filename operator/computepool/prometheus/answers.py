@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from computepool.prometheus.errors import BadQueryError, GarbledError
 
 Labels = Mapping[str, str]
+T = TypeVar("T")
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -45,6 +46,12 @@ _VECTOR: Final = msgspec.json.Decoder(list[_Sample])
 
 def read_answer(body: bytes) -> tuple[Series, ...]:
     """Read the body of a successful answer. Raises BadQueryError or GarbledError."""
+    samples = read_result(body, "vector", _VECTOR)
+    return tuple(Series(sample.metric, None if sample.value is None else number(sample.value[1])) for sample in samples)
+
+
+def read_result(body: bytes, kind: str, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read the result of a complete answer of that kind. Raises BadQueryError or GarbledError."""
     try:
         answer = _ANSWER.decode(body)
         if answer.status != "success":
@@ -53,21 +60,19 @@ def read_answer(body: bytes) -> tuple[Series, ...]:
             # Thanos answers so when one of its stores is down.
             said = "; ".join(map(str, answer.warnings or ["isPartial"]))
             raise GarbledError(f"the answer may be partial: {said}")
-        if answer.data.kind != "vector":
+        if answer.data.kind != kind:
             raise BadQueryError(
-                f"the query returns a {answer.data.kind or 'nothing'}, not a vector: it must give one value a series"
+                f"the query returns a {answer.data.kind or 'nothing'}, not a {kind}: it must give one value a series"
             )
-        samples = _VECTOR.decode(answer.data.result)
+        return decoder.decode(answer.data.result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise GarbledError(f"this is not an answer of Prometheus: {error}") from error
-    return tuple(Series(sample.metric, _number(sample)) for sample in samples)
 
 
-def _number(sample: _Sample) -> float | None:
-    if sample.value is None:
-        return None
+def number(text: str) -> float | None:
+    """Read a number of Prometheus; None if it is NaN or infinite. Raises GarbledError."""
     try:
-        number = float(sample.value[1])
+        value = float(text)
     except ValueError as error:
-        raise GarbledError(f"this is not a number of Prometheus: {sample.value[1][:40]!r}") from error
-    return number if isfinite(number) else None
+        raise GarbledError(f"this is not a number of Prometheus: {text[:40]!r}") from error
+    return value if isfinite(value) else None

@@ -1,9 +1,9 @@
 """Asks a server with Prometheus' HTTP API: one query, one vector. Errors are typed, and never contain a credential."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import aiohttp
 
@@ -20,6 +20,7 @@ from computepool.prometheus.errors import (
     SourceError,
     UnreachableError,
 )
+from computepool.prometheus.ranges import SeriesOverTime, read_range
 from computepool.prometheus.source import Credentials, Secrets, Source
 
 PARALLEL: Final = 4
@@ -29,7 +30,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 KEEPALIVE_SECONDS: Final = 60.0
 MAX_BODY: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
-_PATH: Final = "/api/v1/query"
+QUERY: Final = "/api/v1/query"
+QUERY_RANGE: Final = "/api/v1/query_range"
+_Answer = TypeVar("_Answer")
 
 
 class PrometheusClient:
@@ -56,16 +59,27 @@ class PrometheusClient:
 
         A warning of the server says that the answer may be partial. Then it is no answer: GarbledError.
         """
+        return await self._answer(QUERY, {"query": query}, read_answer)
+
+    async def query_range(self, query: str, start: float, end: float, step: float) -> tuple[SeriesOverTime, ...]:
+        """Return the values that the query had at each `step` (seconds) from `start` to `end`. Raises only SourceError.
+
+        Times are in seconds since the epoch, by the clock of the server.
+        """
+        form = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
+        return await self._answer(QUERY_RANGE, form, read_range)
+
+    async def _answer(self, path: str, form: Mapping[str, str], read: Callable[[bytes], _Answer]) -> _Answer:
         async with self._slots:
             credentials = self._secrets.read()
             try:
-                return read_answer(await self._ask(query, credentials))
+                return read(await self._ask(path, form, credentials))
             except SourceError as error:
                 told = type(error)(cut(_hide(str(error), credentials.hidden), MAX_TEXT))
             # Raised here, so that it carries no earlier error whose text may contain a credential.
             raise told
 
-    async def _ask(self, query: str, credentials: Credentials) -> bytes:
+    async def _ask(self, path: str, fields: Mapping[str, str], credentials: Credentials) -> bytes:
         seconds = self._source.timeout_seconds
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -75,10 +89,10 @@ class PrometheusClient:
                 trust_env=True,
             )
         # A form, and not a URL: a query may name thousands of nodes.
-        form = {**self._source.query_parameters, "query": query, "timeout": f"{seconds:g}s"}
+        form = {**self._source.query_parameters, **fields, "timeout": f"{seconds:g}s"}
         try:
             async with self._session.post(
-                self._source.url + _PATH,
+                self._source.url + path,
                 data=form,
                 headers=credentials.headers,
                 timeout=aiohttp.ClientTimeout(total=seconds),
