@@ -38,6 +38,8 @@ class Target:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     honor_labels: bool = False
+    address: str = ""
+    """Host and port of another server that has /metrics; empty: the exporter."""
 
 
 class Prometheus(ChildProcess):
@@ -110,9 +112,11 @@ class Prometheus(ChildProcess):
         jobs = [
             {
                 "job_name": f"{target.name}-{index}",
-                "metrics_path": f"/{target.name}/metrics",
+                "metrics_path": "/metrics" if target.address else f"/{target.name}/metrics",
                 "honor_labels": target.honor_labels,
-                "static_configs": [{"targets": [self._exporter.address], "labels": dict(target.labels)}],
+                "static_configs": [
+                    {"targets": [target.address or self._exporter.address], "labels": dict(target.labels)}
+                ],
             }
             for index, target in enumerate(targets)
         ]

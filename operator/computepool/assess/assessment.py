@@ -105,7 +105,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     saturation, recheck_at = saturation_of(before, supplies[0], demand.pressing, spec.saturation, now)
     saturation = with_signals(saturation, signals)
     unseen = bool(snapshot.stale or health.all_silent)
-    forecast = forecast_of(snapshot, supplies, state, now, unseen=unseen)
+    forecast = forecast_of(looked_at, supplies, state, now, unseen=unseen)
     return Assessment(
         supplies=supplies,
         overlapping_nodes=overlapping_nodes,

@@ -139,10 +139,8 @@ class DemandReader:
         (series,) = found if len(found) == 1 else (None,)
         if series is None or any(not 0 <= value <= LARGEST for _, value in series.points):
             raise GarbledError("the history of the demand has several series, or a demand that no pool can have")
-        # An earlier pool of the same name had another demand.
-        begin = pool.metadata.creation_timestamp.timestamp() if pool.metadata.creation_timestamp else 0.0
-        past = ((at - ahead, round(value * MILLI)) for at, value in series.points if at <= end)
-        return tuple(point for point in past if point[0] >= begin)
+        # What the server calls the future is no past.
+        return tuple((at - ahead, round(value * MILLI)) for at, value in series.points if at <= end)
 
     def _new_backoff(self) -> Backoff:
         return Backoff(base=RETRY_SECONDS, cap=RETRY_CAP_SECONDS, rng=self._runtime.rng)

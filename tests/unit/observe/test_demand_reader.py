@@ -144,12 +144,6 @@ def test_an_answer_that_can_not_be_is_no_past(found: tuple[SeriesOverTime, ...])
     assert not play(three_looks, Reading(Source(found=found))).given
 
 
-def test_the_demand_of_an_earlier_pool_of_the_same_name_does_not_count() -> None:
-    young = pool(created=NOW - 5 * MINUTE, forecast=REPORT)
-    found = play(three_looks, Reading(pools={"inference": young}))
-    assert found.given["inference"][0][0] >= NOW - 5 * MINUTE
-
-
 def test_a_query_is_never_under_way_twice_and_ends_with_its_pool() -> None:
     async def scenario(reading: Reading) -> None:
         reading.source.hold = asyncio.Event()
