@@ -271,6 +271,17 @@ def test_a_pod_admitted_at_its_creation_says_so(tmp_path: Path) -> None:
     assert Reason.ADMITTED.help in text
 
 
+def test_admission_that_a_forecast_has_opened_is_said_to_be_open_ahead_of_time(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server, policy=True)
+        forecast = {"reason": "ForecastFull", "message": "aws will be full in about 5 min.", "opensAdmission": True}
+        server.create(COMPUTEPOOLS, {**pool(), "status": {"forecast": forecast}})
+        server.create(PODS, pod("web", on="n1", labels={"computepool.io/burst": "nebius"}))
+
+    text = explained(tmp_path, "web", before)
+    assert "Admission is open ahead of time: aws will be full in about 5 min." in text
+
+
 def test_a_pod_on_a_node_of_no_provider_says_so(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         cluster(on="x1")(server)
