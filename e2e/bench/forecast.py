@@ -204,19 +204,21 @@ def _alarm_rows(trace: Trace, alarms: dict[str, Alarms], within_range: float) ->
     false = ", ".join(
         _beside(name, None if name not in alarms else number(alarms[name].false_a_day)) for name in others
     )
+    most = max(alarms, key=lambda name: (alarms[name].foreseen, name != FORECAST))
+    fewest = min(alarms, key=lambda name: (alarms[name].false_a_day, name == FORECAST))
     return [
         Row(
             what=f"{trace.name}: lead time won, alarms {HORIZON} min ahead",
             unit="min",
             value=Spread.of([own.lead]),
-            detail=f"for {own.foreseen} of {own.overloads} overloads; {SAME} 0 for 0, {leads}",
+            detail=f"for {own.foreseen} of {own.overloads} overloads; {SAME} 0 for 0, {leads}: {most} foresees most",
         ),
         Row(
             what=f"{trace.name}: false alarms a day",
             unit="alarms",
             value=Spread.of([own.false_a_day]),
-            detail=f"{SAME} 0, {false}; the range of 80 % holds {number(within_range)} %"
-            + (f"; {trace.note}" if trace.note else ""),
+            detail=f"{SAME} 0, {false}: {SAME} wins, and {fewest} of the ways that give any"
+            f"; the range of 80 % holds {number(within_range)} %" + (f"; {trace.note}" if trace.note else ""),
         ),
     ]
 

@@ -109,7 +109,8 @@ class Reason(StrEnum):
     )
     PRIMARY_FILLING = (
         "PrimaryFilling",
-        "The demand of the last minutes grows so that the primary will be full, but not within the horizon.",
+        "The demand of the last minutes grows so that the primary will be full, but not within the horizon, or the "
+        "horizon is not known yet.",
     )
     PRIMARY_FULL = "PrimaryFull", "The demand has reached the capacity of the primary."
     NO_TREND = (

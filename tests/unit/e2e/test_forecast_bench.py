@@ -45,4 +45,14 @@ def test_an_hour_of_requests_has_no_yesterday_and_the_table_says_so(found: Resul
     rows = [row for row in found.rows if row.what.startswith("azure") and "range" not in row.detail]
     assert rows
     assert all("same time yesterday no data, last peak of that hour no data" in row.detail for row in rows)
+
+
+def test_each_row_about_alarms_says_which_way_is_best(found: Result) -> None:
+    best = {row.what.partition(":")[0]: row.detail for row in found.rows if "lead time" in row.what}
+    assert best["vc6YE"].endswith("forecast foresees most")
+    assert best["vcTJs"].endswith("same time yesterday foresees most")
+    assert best["vcpDC"].endswith("last peak of that hour foresees most")
+
+
+def test_without_a_yesterday_only_the_forecast_gives_alarms(found: Result) -> None:
     assert set(found.raw["azure code"]["alarms"]) == {forecast.FORECAST}
