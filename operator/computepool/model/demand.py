@@ -57,7 +57,7 @@ def lost(history: DemandHistory | None, now: float) -> DemandHistory | None:
 def joined(history: DemandHistory, past: Points, minutes: int, now: float) -> DemandHistory:
     """Return the history with what another source knows of the time before it.
 
-    `past` counts if it reaches from the begin of the window to the begin of the history without a gap.
+    `past` counts if it reaches from the start of the window to the start of the history without a gap.
     """
     begin = now - minutes * MINUTE
     before = tuple(point for point in past if point[0] < history.since)
@@ -67,7 +67,7 @@ def joined(history: DemandHistory, past: Points, minutes: int, now: float) -> De
     if times[0] > begin + MINUTE or any(after - at > GAP_SECONDS for at, after in pairwise(times)):
         return history
     steps = [point for point, (_, amount) in zip(before[1:], before, strict=False) if point[1] != amount]
-    # The first value holds from the begin of the window: it is less than a minute later.
+    # The first value holds from the start of the window: it is less than a minute later.
     return DemandHistory(min(begin, times[0]), ((min(begin, times[0]), before[0][1]), *steps, *history.points))
 
 

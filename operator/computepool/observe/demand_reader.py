@@ -24,7 +24,7 @@ TICK_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 5.0
 RETRY_CAP_SECONDS: Final = 60.0
 MARGIN_MINUTES: Final = 2
-"""So much more than the window is asked for: its begin moves on while the answer comes."""
+"""So much more than the window is asked for: its start moves on while the answer comes."""
 QUERY: Final = 'max(computepool_demand_accelerators{pool="$pool"})'
 """Of several processes only the leader exports a demand. Where two do for a moment, the larger demand counts."""
 NOW: Final = "vector(time())"

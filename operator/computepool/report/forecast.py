@@ -60,8 +60,9 @@ def _admission(report: PassReport, forecast: Forecast) -> str:
 
 def in_minutes(full: FullIn) -> str:
     """Write when the primary is full: `in about 14 min, range 9 to 25`."""
-    latest = "later" if full.latest is None else str(_rounded_up(full.latest))
-    return f"in about {_nearest(full.likely)} min, range {_rounded_down(full.earliest)} to {latest}"
+    earliest = _rounded_down(full.earliest)
+    bounds = f"{earliest} at the earliest" if full.latest is None else f"range {earliest} to {_rounded_up(full.latest)}"
+    return f"in about {_nearest(full.likely)} min, {bounds}"
 
 
 def _nearest(minutes: int) -> int:

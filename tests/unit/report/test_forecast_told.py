@@ -49,7 +49,7 @@ def test_the_status_says_when_the_primary_is_full_and_that_admission_is_open() -
     status = told(reports(acting())[-1])
     assert status.forecast is not None
     assert (status.forecast.reason, status.forecast.full_in_minutes) == (Reason.FORECAST_FULL, 5)
-    assert status.forecast.message.startswith("aws will be full in about 5 min, range ")
+    assert status.forecast.message.startswith("aws will be full in about 5 min, ")
     assert status.forecast.message.endswith("New pods may use nebius from their creation on.")
     assert status.forecast.opens_admission
     assert status.last_decision is not None
@@ -97,7 +97,7 @@ def test_the_measured_time_survives_the_way_into_a_status_and_back() -> None:
     [
         (FullIn(14, 9, 25), "in about 14 min, range 9 to 25"),
         (FullIn(23, 19, 41), "in about 25 min, range 15 to 45"),
-        (FullIn(1, 1, None), "in about 1 min, range 1 to later"),
+        (FullIn(1, 1, None), "in about 1 min, 1 at the earliest"),
     ],
 )
 def test_minutes_above_fifteen_are_rounded_and_the_range_outwards(full: FullIn, text: str) -> None:

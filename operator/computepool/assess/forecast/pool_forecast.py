@@ -17,14 +17,12 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.forecast.demand import capacity_of, demand_on
 from computepool.assess.forecast.standby_ready import ready_seconds, ready_times
 from computepool.assess.forecast.trend import FullIn, full_in, trend_of
-from computepool.model.api import ForecastMode
+from computepool.model.api import LOOKS_AHEAD, ForecastMode
 from computepool.model.demand import MINUTE, DemandHistory, joined, lost, noted, samples
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, ReadyTimes
 
-LOOKS_AHEAD: Final = 4
-"""How far a forecast looks ahead, in windows: a line through a quarter of an hour says nothing about tomorrow."""
 HOLD_SECONDS: Final = 300.0
 """How long admission stays open after the last forecast that the primary will be full within the horizon: a forecast
 that comes and goes must not open and close it each minute."""

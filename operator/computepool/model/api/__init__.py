@@ -12,7 +12,7 @@ from computepool.model.api.base import (
     Rule,
 )
 from computepool.model.api.budget import Budget, OnExhausted
-from computepool.model.api.forecast import ForecastMode, ForecastSpec
+from computepool.model.api.forecast import LOOKS_AHEAD, ForecastMode, ForecastSpec
 from computepool.model.api.health import BadStatus, BlackHoles, BreakerSpec, HealthSpec, NodeCondition
 from computepool.model.api.moves import (
     Failback,
@@ -75,6 +75,7 @@ __all__ = [
     "API_VERSION",
     "GROUP",
     "KIND",
+    "LOOKS_AHEAD",
     "MAX_NAME",
     "MEASURES",
     "PLURAL",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from computepool.model.api.base import ApiModel, Int
+from computepool.model.api.base import ApiModel, Int, rule
+
+LOOKS_AHEAD: Final = 4
+"""How far a forecast looks ahead, in windows: a line through a quarter of an hour says nothing about tomorrow."""
 
 
 class ForecastMode(StrEnum):
@@ -31,5 +34,13 @@ class ForecastSpec(ApiModel):
     """Minutes of demand that the forecast is made from. Until so much is known the forecast is Unknown. A longer window
     sees slow growth, and notices sudden growth later."""
     horizon_seconds: Annotated[Int, Field(ge=60, le=7_200)] | None = None
-    """Seconds that admission opens before the primary is full. Left out: the measured time until a pod on a standby is
-    Ready, which is known once pods have become Ready there."""
+    """Seconds that admission opens before the primary is full, at most four windows. Left out: the measured time until
+    a pod on a standby is Ready, which is known once pods have become Ready there."""
+
+    @rule(
+        field="horizonSeconds",
+        cel=f"!has(self.horizonSeconds) || self.horizonSeconds <= {60 * LOOKS_AHEAD} * self.windowMinutes",
+        message="a forecast looks ahead four times its window: lower horizonSeconds or raise windowMinutes",
+    )
+    def _horizon_is_looked_at(self) -> bool:
+        return self.horizon_seconds is None or self.horizon_seconds <= 60 * LOOKS_AHEAD * self.window_minutes
