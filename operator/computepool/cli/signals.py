@@ -20,7 +20,7 @@ from computepool.observe.signal_answers import Sorted, answer_of
 from computepool.observe.signal_poller import Question, ask, question_of, signals_of
 from computepool.prometheus.client import PrometheusClient
 from computepool.prometheus.errors import SourceError
-from computepool.prometheus.promql import QueryError
+from computepool.prometheus.query_rules import QueryError
 from computepool.prometheus.source import Source
 from computepool.report.formatting import counted, span
 from computepool.report.signals import Told, rounded, told_of

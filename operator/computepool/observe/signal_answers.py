@@ -49,17 +49,34 @@ def sort_series(reads: Reads, values: Iterable[Series], ages: Iterable[Series], 
     """
     owner_of, missing = _owner_of(reads, known)
     oldest: dict[str, float] = {}
+    shared: float | None = None
     for series in ages:
+        if series.value is None:
+            continue
         owner = owner_of(series.labels)
-        if owner is not None and series.value is not None:
+        if owner is not None:
             oldest[owner] = max(series.value, oldest.get(owner, series.value))
+        elif not _names_owner(reads, series.labels):
+            # Samples of no node or pod, such as the other side of a join, may be part of every value.
+            shared = series.value if shared is None else max(series.value, shared)
     found = []
     for series in values:
         owner = owner_of(series.labels)
-        age = None if owner is None else oldest.get(owner)
+        age = None if owner is None else _older(oldest.get(owner), shared)
         problem = missing if owner is None else _problem(reads, series.value) or ("" if age is not None else NO_AGE)
         found.append(Sorted(series, owner or "", age, problem))
     return found
+
+
+def _older(age: float | None, other: float | None) -> float | None:
+    return max((known for known in (age, other) if known is not None), default=None)
+
+
+def _names_owner(reads: Reads, labels: Labels) -> bool:
+    """Say whether the labels name a node or a pod at all, be it known or not."""
+    if reads.scope is Scope.POD:
+        return _pod(labels, reads.pod_labels) is not None
+    return any(labels.get(label) for label in reads.node_labels)
 
 
 def answer_of(reads: Reads, series: Iterable[Sorted], at: float) -> Answer:

@@ -6,6 +6,7 @@ a query is never under way twice. After an error its next attempt waits longer e
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, Protocol
 
 import msgspec
@@ -18,7 +19,8 @@ from computepool.model.signals import Answer, SignalData, signal_key
 from computepool.observe.signal_answers import Known, Sorted, answer_of, labels_of, sort_series
 from computepool.prometheus.answers import Series
 from computepool.prometheus.errors import SourceError
-from computepool.prometheus.promql import NO_LABELS, NO_NAMES, Names, QueryError, age_query, rendered
+from computepool.prometheus.promql import NO_LABELS, NO_NAMES, Names, age_query, rendered
+from computepool.prometheus.query_rules import QueryError, refuse_hidden_calm
 
 TICK_SECONDS: Final = 1.0
 INTERVAL_SECONDS: Final = 15.0
@@ -181,6 +183,9 @@ def question_of(
 ) -> Question:
     """Return what a signal asks now. `provider`: empty for all of them together. Raises QueryError."""
     reads = reads_of(metric)
+    if metric.query is not None:
+        # Presets leave out only values that their measure can't have.
+        refuse_hidden_calm(metric.query, Decimal(metric.exit), rises=metric.rises)
     names = cluster.names_of(pool.name, provider) if "$" in reads.query else NO_NAMES
     return Question(rendered(reads.query, names, enforced), reads)
 

@@ -40,6 +40,9 @@ class _Answer(msgspec.Struct, frozen=True):
     """VictoriaMetrics: some of its storage did not answer."""
 
 
+_ABOUT_THE_QUERY: Final = ("PromQL info: ", "PromQL warning: ")
+"""How Prometheus begins its remarks about a query and its samples (`util/annotations` in its source). Such an answer is
+whole. Prometheus 2 puts the remarks of both kinds among the warnings, Prometheus 3 and Thanos only the second kind."""
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 _VECTOR: Final = msgspec.json.Decoder(list[_Sample])
 
@@ -56,9 +59,10 @@ def read_result(body: bytes, kind: str, decoder: msgspec.json.Decoder[T]) -> T:
         answer = _ANSWER.decode(body)
         if answer.status != "success":
             raise GarbledError(f"the server answers {answer.status!r}: {answer.error}")
-        if answer.warnings or answer.is_partial:
+        warnings = [text for text in map(str, answer.warnings or ()) if not text.startswith(_ABOUT_THE_QUERY)]
+        if warnings or answer.is_partial:
             # Thanos answers so when one of its stores is down.
-            said = "; ".join(map(str, answer.warnings or ["isPartial"]))
+            said = "; ".join(warnings or ["isPartial"])
             raise GarbledError(f"the answer may be partial: {said}")
         if answer.data.kind != kind:
             raise BadQueryError(

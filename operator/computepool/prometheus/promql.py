@@ -14,13 +14,18 @@ from typing import Final
 import msgspec
 import promql_parser as promql
 
-LISTS: Final = ("nodes", "namespaces")
-"""Placeholders that stand for several names: `$nodes` and `$namespaces`."""
-PLACEHOLDERS: Final = ("pool", "provider", *LISTS)
-_STRINGS: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\#[^\n]*)""", re.DOTALL)
-"""Strings and comments."""
+from computepool.prometheus.query_rules import (
+    LISTS,
+    METRIC,
+    NAME,
+    PLACEHOLDERS,
+    QueryError,
+    metrics_of,
+    parsed,
+    selectors_in,
+)
+
 _PLACEHOLDER: Final = re.compile(r"\$([A-Za-z_]\w*)")
-_METRIC: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS: Final = {
     "MatchOp.Equal": "=",
@@ -34,10 +39,6 @@ MAX_QUERY: Final = 1 << 20
 _CACHED: Final = 512
 MAX_ERROR: Final = 200
 _SELECTOR_LABEL: Final = "__selector"
-
-
-class QueryError(ValueError):
-    """A query that can't be sent. The message says what to change."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -91,62 +92,54 @@ def _rendered(query: str, names: Names, enforced: tuple[tuple[str, str], ...]) -
     return text
 
 
-def parsed(query: str) -> promql.Expr:
-    """Parse a query; refuse a query that servers read in different ways, or that has no vector of now as its answer.
-
-    Raises QueryError.
-    """
-    if "`" in _STRINGS.sub("", query):
-        raise QueryError("strings in backticks are read in different ways: write them in double quotes")
-    try:
-        tree = promql.parse(query)
-    except ValueError as error:
-        raise QueryError(f"this is not PromQL: {error}") from error
-    if isinstance(tree, promql.NumberLiteral | promql.StringLiteral | promql.MatrixSelector | promql.SubqueryExpr):
-        raise QueryError("the answer of a query must be a vector: one value for each series, at this moment")
-    promql.walk(tree, _refuse)
-    return tree
-
-
 def selectors(query: str) -> tuple[promql.VectorSelector, ...]:
     """Return every selector of a query, also the selectors of ranges. Raises QueryError."""
-    found: list[promql.VectorSelector] = []
-
-    def note(node: promql.Expr) -> None:
-        if isinstance(node, promql.VectorSelector):
-            found.append(node)
-
-    promql.walk(parsed(query), note)
-    return tuple(found)
+    return selectors_in(parsed(query))
 
 
 @lru_cache(maxsize=_CACHED)
 def age_query(query: str, labels: tuple[str, ...]) -> str:
     """Return a query for the age of the oldest samples that the answer of `query` is made of, in seconds.
 
-    Its series have these `labels` and no others. The age is by the clock of the server that answers, and does not
-    depend on the operator's clock. A negative age is a sample of the future. Raises QueryError.
+    Its series have those of the `labels` that come from the samples, and no others: a label that the query itself
+    makes or copies is on none of them. The age is by the clock of the server that answers, and does not depend on the
+    operator's clock. A negative age is a sample of the future. Raises QueryError.
     """
-    now = dict.fromkeys(_selector_text(selector.name, _matchers(selector)) for selector in selectors(query))
+    tree = parsed(query)
+    made = _made_labels(tree)
+    # Each metric by itself: timestamp() drops the names, and series with equal labels would be duplicates.
+    now = dict.fromkeys(text for selector in selectors_in(tree) for text in _selectors_by_metric(selector))
     # This label tells series of different selectors apart, which `or` would merge.
     ages = [
         f'label_replace(time() - timestamp({selector}), "{_SELECTOR_LABEL}", "{number}", "", "")'
         for number, selector in enumerate(now)
     ]
-    return f"max by ({', '.join(labels)}) ({' or '.join(ages)})"
+    return f"max by ({', '.join(label for label in labels if label not in made)}) ({' or '.join(ages)})"
 
 
-def _refuse(node: promql.Expr) -> None:
-    """Raise QueryError for a part that has no safe meaning here."""
-    if isinstance(node, promql.Call) and node.func.name == "info":
-        raise QueryError("info() reads series that no selector names: join them with `* on (...) group_left (...)`")
-    if isinstance(node, promql.SubqueryExpr | promql.VectorSelector):
-        if node.at is not None:
-            raise QueryError("`@` reads a fixed time, and a signal is about now: remove it")
-        if node.offset is not None and node.offset.total_seconds() < 0:
-            raise QueryError("a negative `offset` reads the future: remove it")
-    if isinstance(node, promql.VectorSelector) and node.matchers.or_matchers:
-        raise QueryError("`or` between labels is not PromQL: join two selectors with `or`")
+def _made_labels(tree: promql.Expr) -> frozenset[str]:
+    """Return the labels that a query makes or copies, so that the series of its selectors may have other values."""
+    made: set[str] = set()
+
+    def note(node: promql.Expr) -> None:
+        if isinstance(node, promql.Call) and node.func.name in ("label_replace", "label_join"):
+            made.update(_texts(node.args[1:2]))
+        elif isinstance(node, promql.AggregateExpr) and str(node.op) == "count_values" and node.param is not None:
+            made.update(_texts([node.param]))
+        elif isinstance(node, promql.BinaryExpr) and node.modifier is not None:
+            made.update(node.modifier.group_labels or ())
+
+    promql.walk(tree, note)
+    return frozenset(made)
+
+
+def _texts(nodes: Iterable[promql.Expr]) -> list[str]:
+    return [node.val for node in nodes if isinstance(node, promql.StringLiteral)]
+
+
+def _selectors_by_metric(selector: promql.VectorSelector) -> list[str]:
+    others = [match for match in _matchers(selector) if match[0] != NAME or match[1] not in ("=", "=~")]
+    return [_selector_text(name, others) for name in metrics_of(selector)]
 
 
 def _filled(matcher: promql.Matcher, names: Names) -> str:
@@ -181,8 +174,8 @@ def _selector(name: str | None, matchers: Iterable[Match], offset: timedelta | N
 
 
 def _selector_text(name: str | None, matchers: Iterable[Match]) -> str:
-    plain = name is not None and _METRIC.fullmatch(name) is not None
-    metric = [] if plain or name is None else [("__name__", "=", name)]
+    plain = name is not None and METRIC.fullmatch(name) is not None
+    metric = [] if plain or name is None else [(NAME, "=", name)]
     conditions = (f"{_label(label)}{op}{_quoted(value)}" for label, op, value in (*metric, *matchers))
     return f"{name if plain else ''}{{{','.join(conditions)}}}"
 

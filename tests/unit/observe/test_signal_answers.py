@@ -61,6 +61,19 @@ def test_a_series_without_an_age_is_no_sample() -> None:
     assert (dict(found.nodes), dropped(found)) == ({}, {"no age": 2})
 
 
+def test_samples_that_belong_to_no_owner_are_part_of_the_age_of_all() -> None:
+    values = [series(1.0, node="a1"), series(2.0, node="a2")]
+    ages = [series(3.0, node="a1"), series(50.0), series(40.0, gpu="0"), series(5.0, node="a2")]
+    assert answer(BY_NODE, values, ages).nodes == {"a1": Samples((1.0,), 50.0), "a2": Samples((2.0,), 50.0)}
+    # Not the samples of a node that the cluster does not know.
+    ages = [series(3.0, node="a1"), series(90.0, node="gone"), series(4.0)]
+    assert answer(BY_NODE, values, ages).nodes == {"a1": Samples((1.0,), 4.0), "a2": Samples((2.0,), 4.0)}
+    of_pods = answer(
+        BY_POD, [series(1.0, namespace="ml", pod="s-0")], [series(9.0, namespace="ml"), series(2.0, pod="s-0")]
+    )
+    assert of_pods.pods == {"ml/s-0": Samples((1.0,), 9.0)}
+
+
 def test_series_belong_to_the_pod_that_their_first_pair_of_labels_names() -> None:
     values = [
         series(1.0, namespace="ml", pod="s-0", engine="0"),

@@ -194,6 +194,17 @@ def test_one_query_that_fails_leaves_the_others_alone() -> None:
     play(scenario, pool(metrics=[QUEUE, {**QUEUE, "name": "bad", "query": 'x{a="$node"}'}]))
 
 
+def test_a_query_of_a_user_that_leaves_out_what_is_calm_is_not_sent() -> None:
+    async def scenario(p: Polling) -> None:
+        await p.at(0)
+        assert "`>` leaves out what is calm" in p.data("saturation/bad").error
+        # Low values turn this signal on.
+        assert p.data("saturation/good").answer is not None
+
+    bad = {**QUEUE, "name": "bad", "query": "x > 5", "enter": "5", "exit": "1"}
+    play(scenario, pool(metrics=[bad, {**bad, "name": "good", "enter": "7", "exit": "9"}]))
+
+
 def test_a_query_that_is_no_longer_wanted_is_ended() -> None:
     async def scenario(p: Polling) -> None:
         p.source.hold = asyncio.Event()

@@ -209,6 +209,30 @@ def test_what_is_no_complete_vector_is_no_answer(body: bytes, kind: type[SourceE
     assert says in str(error)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'"warnings":["PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)"]',
+        b'"warnings":["PromQL info: metric might not be a counter (1:6)"]',
+        b'"infos":["PromQL info: metric might not be a counter (1:6)"]',
+        b'"warnings":null',
+    ],
+)
+def test_a_remark_about_the_query_does_not_make_the_answer_partial(said: bytes) -> None:
+    body = vector(({"pod": "s-0"}, "1")).replace(b"{", b"{" + said + b",", 1)
+
+    async def scenario(_server: FakePrometheus, client: PrometheusClient) -> None:
+        assert await client.query("up") == (Series({"pod": "s-0"}, 1.0),)
+
+    play(scenario, FakePrometheus(body=body))
+
+
+def test_a_remark_about_the_query_hides_no_other_warning() -> None:
+    warnings = b'{"warnings":["PromQL info: x","a store is down"],'
+    error = error_of(FakePrometheus(body=vector().replace(b"{", warnings, 1)))
+    assert str(error) == "the answer may be partial: a store is down"
+
+
 def test_a_sample_of_a_native_histogram_is_no_number() -> None:
     body = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}}'
 

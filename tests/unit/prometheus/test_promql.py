@@ -5,13 +5,15 @@ refused by name.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import promql_parser as promql
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.prometheus.promql import Names, QueryError, age_query, rendered, selectors
+from computepool.prometheus.promql import Names, age_query, rendered, selectors
+from computepool.prometheus.query_rules import QueryError, refuse_hidden_calm
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
     (
@@ -116,7 +118,9 @@ def test_an_enforced_label_narrows_what_the_query_asks_for() -> None:
         "x > bool 3 and y unless z",
         "topk(3, x)",
         '{__name__="a b"}',
-        "absent(x)",
+        "x or 0 * y",
+        "count(x) - on () group_left () count(y)",
+        "time() - x",
         "x # the rest",
     ],
 )
@@ -143,6 +147,20 @@ def test_a_query_without_placeholders_keeps_its_meaning(query: str) -> None:
         ("up offset -5m", "negative `offset`"),
         ("info(up)", "info() reads series that no selector names"),
         ('up{a="b" or c="d"}', "`or` between labels"),
+        ("time()", "must be a vector"),
+        ("-(1 + time())", "must be a vector"),
+        ("vector(1)", "vector() gives a value where there is no series"),
+        ("up or vector(0)", "vector() gives a value where there is no series"),
+        ("sum(up) or (hour() > bool 5)", "hour() gives a value where there is no series"),
+        ("absent(up)", "absent() turns missing data into a value"),
+        ("up or absent_over_time(up[5m])", "absent_over_time() turns missing data into a value"),
+        ("up > bool scalar(x)", "scalar() turns missing data into NaN"),
+        ("up + on (node) fill (0) x", "fill() invents a value"),
+        ('{node="a"}', "each selector must name its metrics"),
+        ('{__name__=~"a.*"}', "each selector must name its metrics"),
+        ('{__name__!="a",node="b"}', "each selector must name its metrics"),
+        ('label_replace(up, "team", "$pool", "", "")', "$pool is filled in only where a label is compared"),
+        ('count_values("$nodes", up)', "$nodes is filled in only where a label is compared"),
     ],
 )
 def test_what_has_no_safe_meaning_is_refused(query: str, says: str) -> None:
@@ -163,6 +181,64 @@ def test_the_age_of_a_query_is_that_of_its_oldest_samples() -> None:
         'label_replace(time() - timestamp(x{a="b"}), "__selector", "0", "", "") or '
         'label_replace(time() - timestamp(y{}), "__selector", "1", "", ""))'
     )
+
+
+def test_the_age_of_metrics_in_a_list_is_asked_of_each_by_itself() -> None:
+    ages = age_query('max by (node) ({__name__=~"(?:a|b)",x="y"}) + {__name__="c d"}', ("node",))
+    assert re.findall(r"timestamp\((.*?)\)", ages) == ['a{x="y"}', 'b{x="y"}', '{__name__="c d"}']
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'label_replace(x, "node", "$1", "instance", "(.*):.*")',
+        'sum by (node) (label_join(x, "node", "-", "rack", "slot"))',
+        "x * on (instance) group_left (node) node_of",
+        'count_values("node", x)',
+    ],
+)
+def test_the_age_is_of_no_label_that_the_query_makes(query: str) -> None:
+    assert age_query(query, ("node", "gpu")).startswith("max by (gpu) (")
+
+
+@pytest.mark.parametrize(
+    ("query", "exit_at", "rises"),
+    [
+        ("x > 5", "1", True),
+        ("(x) > 0", "1", True),
+        ("5 < x", "1", True),
+        ("x < 5", "9", False),
+        ("-(x != 1)", "1", True),
+        ("x > y", "1", True),
+        ("sum by (node) (x > 5)", "1", True),
+        ("count(x > 0)", "1", True),
+        ("count(x >= 0)", "1", True),
+        ("x and on (node) y > 5", "1", True),
+    ],
+)
+def test_a_query_that_leaves_out_what_is_calm_is_refused(query: str, exit_at: str, rises: bool) -> None:
+    with pytest.raises(QueryError, match="leaves out what is calm"):
+        refuse_hidden_calm(query, Decimal(exit_at), rises=rises)
+
+
+@pytest.mark.parametrize(
+    ("query", "exit_at", "rises"),
+    [
+        ("x", "1", True),
+        ("x > bool 5", "0", True),
+        ("sum(x > bool 5)", "1", True),
+        ("x >= 0", "1", True),
+        ("0 <= x", "1", True),
+        ("x <= 100", "80", True),
+        ("x > 0", "50", False),
+        ("count(up == 1)", "1", False),
+        ("a / (b > 0)", "1", True),
+        ("x > 5 or x", "1", True),
+        ("x > -(5)", "-1", True),
+    ],
+)
+def test_a_comparison_that_keeps_what_is_calm_is_sent(query: str, exit_at: str, rises: bool) -> None:
+    refuse_hidden_calm(query, Decimal(exit_at), rises=rises)
 
 
 @given(team=TEXTS)
