@@ -1,11 +1,13 @@
 """What the chart renders for which values, by the real Helm, and which values it refuses."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from computepool.prometheus.source import load_source
 from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, LEADER_RECORD, NAMESPACE, RELEASE
 from e2e.cluster import Access
 from e2e.errors import CommandError
@@ -345,6 +347,73 @@ def test_a_bad_value_is_refused_with_its_place(cluster: Access, values: Json, sa
     with pytest.raises(CommandError) as refused:
         render(cluster, values)
     assert says in refused.value.stderr
+
+
+SOURCE = {"prometheus.url": "http://prometheus:9090"}
+SECRET = {"secretName": "metrics", "key": "key"}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"prometheus.url": "http://:9090"}, "prometheus.url has no host"),
+        ({"prometheus.url": "http:///metrics"}, "prometheus.url has no host"),
+        ({"prometheus.url": "http://reader:hunter2@p"}, "at '/prometheus/url'"),
+        ({"prometheus.url": "prometheus:9090"}, "at '/prometheus/url'"),
+        (
+            {"prometheus.headers": {"authorization": "hunter2"}, "prometheus.bearerToken.secretName": "metrics"},
+            "a header Authorization beside prometheus.bearerToken or prometheus.basicAuth",
+        ),
+        (
+            {"prometheus.secretHeaders": {"AUTHORIZATION": SECRET}, "prometheus.basicAuth.secretName": "metrics"},
+            "a header Authorization beside prometheus.bearerToken or prometheus.basicAuth",
+        ),
+        (
+            {"prometheus.basicAuth.secretName": "metrics", "prometheus.bearerToken.secretName": "metrics"},
+            "prometheus.bearerToken and prometheus.basicAuth are both set",
+        ),
+        ({"prometheus.headers": {"X-A": "1", "x-a": "hunter2"}}, "the header x-a is in prometheus.headers or"),
+        (
+            {"prometheus.headers": {"X-A": "hunter2"}, "prometheus.secretHeaders": {"x-A": SECRET}},
+            "the header x-a is in prometheus.headers or",
+        ),
+        ({"prometheus.headers": {"Content-Length": "1"}}, "the operator sets the header content-length itself"),
+        ({"prometheus.headers": {"a b": "1"}}, "at '/prometheus/headers': additional properties 'a b' not allowed"),
+        ({"prometheus.headers": {"X-A": "1\r\nX-B: 2"}}, "at '/prometheus/headers/X-A'"),
+        ({"prometheus.queryParameters": {"time": "1"}}, "at '/prometheus/queryParameters/time'"),
+        ({"prometheus.queryParameters": {"": "1"}}, "at '/prometheus/queryParameters/'"),
+        ({"prometheus.enforcedLabels": {"__name__": "up"}}, "at '/prometheus/enforcedLabels/__name__'"),
+        ({"prometheus.enforcedLabels": {'a"b': "up"}}, "at '/prometheus/enforcedLabels'"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_source_that_could_not_be_asked_is_refused_with_its_place(cluster: Access, values: Json, says: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        render(cluster, SOURCE | values)
+    assert says in " ".join(refused.value.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://p", "https://p.ns.svc:9090/prometheus/", "http://[::1]:9090", "https://10.0.0.1"]
+)
+def test_a_source_is_read_as_the_chart_writes_it(cluster: Access, tmp_path: Path, url: str) -> None:
+    strange = "a\"b'c\\d: {{ .Values }} # $x é\U0001f600"
+    values = {
+        "prometheus.url": url,
+        "prometheus.headers": {"X-A'b": strange},
+        "prometheus.secretHeaders": {"X-Key": SECRET},
+        "prometheus.queryParameters": {"a&b=c": strange},
+        "prometheus.enforcedLabels": {"team": strange + "\n}"},
+        "prometheus.basicAuth.secretName": "metrics",
+    }
+    config = tmp_path / "prometheus.yaml"
+    config.write_text(render(cluster, values).one("ConfigMap")["data"]["prometheus.yaml"])
+    found = load_source(config)
+    assert found.url == url.rstrip("/")
+    assert found.headers == {"X-A'b": strange}
+    assert found.query_parameters == {"a&b=c": strange}
+    assert found.enforced_labels == {"team": strange + "\n}"}
+    assert found.header_files == {"X-Key": Path("/etc/computepool/prometheus/header-0")}
 
 
 def test_the_chart_may_be_a_dependency_of_another(cluster: Access) -> None:

@@ -13,7 +13,16 @@ from computepool.assess.breakers.breaker import backoff
 from computepool.assess.forecast.pool_forecast import HOLD_SECONDS
 from computepool.model.api import BreakerSpec, ComputePool
 from computepool.model.demand import DemandHistory
-from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, PoolState, RecentMoves, UnsettledMove
+from computepool.model.state import (
+    Breaker,
+    BreakerTimers,
+    HoldOff,
+    NodeFault,
+    PoolState,
+    RecentMoves,
+    SignalState,
+    UnsettledMove,
+)
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -47,6 +56,7 @@ def clamped_to(now: float, state: PoolState, pool: ComputePool) -> PoolState:
             demand=_demand(memory.demand, now),
             standby_ready=tuple((min(at, now), seconds) for at, seconds in memory.standby_ready),
             forecast_until=_past(memory.forecast_until, now + HOLD_SECONDS),
+            signals=_each(memory.signals, lambda _, signal: _signal(signal, now)),
         ),
     )
 
@@ -56,6 +66,11 @@ def _node_fault(fault: NodeFault, now: float) -> NodeFault:
     if (since, clear_since, run_since) == (fault.since, fault.clear_since, fault.run_since):
         return fault
     return msgspec.structs.replace(fault, since=since, clear_since=clear_since, run_since=run_since)
+
+
+def _signal(signal: SignalState, now: float) -> SignalState:
+    since = _past(signal.since, now)
+    return signal if since == signal.since else msgspec.structs.replace(signal, since=since)
 
 
 def _breaker(breaker: Breaker, spec: BreakerSpec, key: str, now: float) -> Breaker:

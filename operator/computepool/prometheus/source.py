@@ -4,6 +4,7 @@ The platform team writes this once, in the chart's values. The chart mounts it a
 Secrets are read anew when their files change, because they are rotated. No credential is part of this configuration.
 """
 
+import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
@@ -19,9 +20,16 @@ from computepool.prometheus.errors import ConfigError
 
 _HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 _LABEL: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_HEADER_VALUE: Final = r"^[^\x00-\x08\x0A-\x1F\x7F]*$"
+_ADDRESS: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:[0-9]{1,5})?(/[^\s?#@]*)?")
 _OWN_PARAMETERS: Final = frozenset(("query", "time", "timeout"))
+_OWN_HEADERS: Final = frozenset(
+    ("connection", "content-encoding", "content-length", "content-type", "transfer-encoding")
+)
 Text = Annotated[str, Field(max_length=4096)]
+Parameter = Annotated[str, Field(min_length=1, max_length=4096)]
 Header = Annotated[str, Field(pattern=_HEADER)]
+HeaderValue = Annotated[str, Field(max_length=4096, pattern=_HEADER_VALUE)]
 
 
 class _Part(BaseModel):
@@ -52,11 +60,11 @@ class Source(_Part):
     ca_file: Path | None = None
     """Certificates of the authorities that may sign the server's certificate. None: the system's."""
     client_certificate: ClientCertificate | None = None
-    headers: dict[Header, Text] = {}
+    headers: dict[Header, HeaderValue] = {}
     """Headers that are no secret, such as the tenant of Mimir."""
     header_files: dict[Header, Path] = {}
     """By name of a header: a file with its value."""
-    query_parameters: dict[Text, Text] = {}
+    query_parameters: dict[Parameter, Text] = {}
     """Parameters of each query, such as `dedup` of Thanos."""
     enforced_labels: dict[Annotated[str, Field(pattern=_LABEL)], Text] = {}
     """Labels that are put on every selector of every query."""
@@ -67,13 +75,18 @@ class Source(_Part):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give the address with its scheme, such as https://prometheus.monitoring:9090")
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            # Its text repeats the address.
+            parts = urlsplit("")
         if parts.username or parts.password:
             raise ValueError("the address must not contain a name or a password: use basicAuth")
         if parts.query or parts.fragment:
             raise ValueError("the address must not contain parameters: use queryParameters")
+        if not parts.hostname or _ADDRESS.fullmatch(url) is None:
+            raise ValueError("give the address with its scheme and host, such as https://prometheus.monitoring:9090")
         return url.rstrip("/").removesuffix("/api/v1")
 
     @field_validator("query_parameters")
@@ -83,6 +96,13 @@ class Source(_Part):
             raise ValueError(f"the operator sets {', '.join(sorted(taken))} itself: remove that parameter")
         return parameters
 
+    @field_validator("enforced_labels")
+    @classmethod
+    def _leaves_names_of_metrics(cls, labels: dict[str, str]) -> dict[str, str]:
+        if "__name__" in labels:
+            raise ValueError("__name__ is the metric, which each query names itself: remove it")
+        return labels
+
     @model_validator(mode="after")
     def _has_one_authorization(self) -> Self:
         named = {name.lower() for name in (*self.headers, *self.header_files)}
@@ -91,18 +111,29 @@ class Source(_Part):
             raise ValueError("there is more than one authorization: keep the bearer token, basicAuth or the header")
         if len(named) < len(self.headers) + len(self.header_files):
             raise ValueError("a header is given twice: keep one value")
+        if taken := _OWN_HEADERS.intersection(named):
+            raise ValueError(f"the operator sets the header {', '.join(sorted(taken))} itself: remove it")
         return self
 
 
 def load_source(path: Path) -> Source:
     """Read the configuration. Raises ConfigError that names the field."""
+    # No error repeats what the file says: a credential may have got into it.
     try:
         content: Any = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"can't read {path}: byte {error.start} is not UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+        raise ConfigError(f"can't read {path}: this is not YAML{place}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(f"can't read {path}: this is not YAML") from None
+    try:
         return Source.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"can't read {path}: {error}") from error
     except ValidationError as error:
-        # The input is not repeated: somebody may have written a credential into it.
         told = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"{path}: {'; '.join(told)}") from None
 

@@ -9,7 +9,7 @@ from computepool.assess.clamp_future_times import clamped_to
 from computepool.model.api import BreakerState
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, Saturation, UnsettledMove
+from computepool.model.state import Breaker, BreakerTimers, HoldOff, NodeFault, Saturation, SignalState, UnsettledMove
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.moving import faults_of, moved_to, owned, unhealthy_node
 from tests.unit.core.passes import decided
@@ -124,3 +124,9 @@ def test_a_state_of_the_past_stays_as_it_is() -> None:
         stable_since=NOW,
     )
     assert clamped_to(NOW, state, TWO) == state
+
+
+def test_a_signal_is_at_its_threshold_since_now_at_the_latest() -> None:
+    signals = {"saturation/a": SignalState(on=True, since=NOW + HOURS), "saturation/b": SignalState(since=NOW - 5)}
+    found = clamped_to(NOW, pool_state(signals=signals), TWO).memory.signals
+    assert found == {"saturation/a": SignalState(on=True, since=NOW), "saturation/b": SignalState(since=NOW - 5)}

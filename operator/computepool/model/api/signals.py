@@ -14,8 +14,9 @@ from computepool.model.api.selectors import LabelSelector
 THRESHOLD: Final = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
 """Form of a threshold: no exponent, and no unit."""
 LABEL_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
-PLACEHOLDERS_IN_STRINGS: Final = r"""^([^$"'`]|"([^"\\]|\\.)*"|'([^'\\$]|\\.)*')*$"""
-"""Form of a query that keeps its placeholders inside double quotes, where no value can break out."""
+PLACEHOLDERS_IN_STRINGS: Final = r"""^([^$"'`#]|"([^"\\]|\\.)*"|'([^'\\$]|\\.)*'|#[^\n]*\n)*(#[^\n]*)?$"""
+"""Form of a query that keeps its placeholders inside double quotes, where no value can break out. A comment may have
+any characters."""
 MAX_METRICS: Final = 8
 _NAMESPACE: Final = "__namespace__"
 """The field `namespace` in CEL, where this word is reserved."""
