@@ -1,7 +1,7 @@
 """`computepool signals POOL`: each query of a pool, asked once, and what came back."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ from computepool.model.api import ComputePool, MetricSignal
 from computepool.model.presets import reads_of, reduce_of
 from computepool.model.signals import SignalData, signal_key
 from computepool.model.state import recorded_in, restarted
+from computepool.model.text import printable
 from computepool.observe.signal_answers import Sorted, answer_of
 from computepool.observe.signal_poller import Question, ask, question_of, signals_of
 from computepool.prometheus.client import PrometheusClient
@@ -66,7 +67,7 @@ async def show(
     for index, one in enumerate(asked):
         if index:
             console.print()
-        _print(one, told.get(one.key), console, every=every)
+        _print(one, told.get(one.key), console, lambda text: printable(client.hide(text)), every=every)
 
 
 async def _ask(
@@ -96,7 +97,8 @@ def _judged(view: View, pool: ComputePool, asked: Sequence[Asked]) -> Mapping[st
     return {told.key: told for told in told_of(pool, assessment.signals)}
 
 
-def _print(asked: Asked, told: Told | None, console: Console, *, every: bool) -> None:
+def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[str], str], *, every: bool) -> None:
+    """`clean`: makes a text of the server fit to print."""
     metric = asked.metric
     console.print(
         Text.assemble((asked.key, "bold"), f"  enter {metric.enter}, exit {metric.exit}, {reduce_of(metric)}")
@@ -110,12 +112,17 @@ def _print(asked: Asked, told: Told | None, console: Console, *, every: bool) ->
     if counting:
         table = make_table("Belongs to", "Value", "Age", "Labels")
         for one in _first(counting, every=every):
-            table.add_row(one.owner or "the pool", _value(one), span(one.age or 0.0), _labels(one))
+            table.add_row(
+                clean(one.owner) or "the pool",
+                _value(one),
+                span(one.age or 0.0),
+                clean(_labels(one)),
+            )
         console.print(table)
     if left_out:
         table = make_table("Left out because", "Value", "Labels")
         for one in _first(left_out, every=every):
-            table.add_row(one.problem, _value(one), _labels(one))
+            table.add_row(one.problem, _value(one), clean(_labels(one)))
         console.print(table)
     more = len(asked.series) - len(_first(counting, every=every)) - len(_first(left_out, every=every))
     if more:

@@ -31,6 +31,11 @@ def seconds_of(text: str | None) -> float | None:
         return None
 
 
+def printable(text: str) -> str:
+    """Return a text of others in one line: characters that control a terminal, or have no form, become spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def cut(text: str, characters: int) -> str:
     """Return the text, shortened to so many characters and ended by an ellipsis if it is longer."""
     return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS

@@ -58,7 +58,7 @@ def read_result(body: bytes, kind: str, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         answer = _ANSWER.decode(body)
         if answer.status != "success":
-            raise GarbledError(f"the server answers {answer.status!r}: {answer.error}")
+            raise GarbledError(f"the server answers {answer.status}: {answer.error}")
         warnings = [text for text in map(str, answer.warnings or ()) if not text.startswith(_ABOUT_THE_QUERY)]
         if warnings or answer.is_partial:
             # Thanos answers so when one of its stores is down.
@@ -78,5 +78,5 @@ def number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError as error:
-        raise GarbledError(f"this is not a number of Prometheus: {text[:40]!r}") from error
+        raise GarbledError(f"this is not a number of Prometheus: {text}") from error
     return value if isfinite(value) else None

@@ -1,13 +1,13 @@
 """Asks a server with Prometheus' HTTP API: one query, one vector. Errors are typed, and never contain a credential."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final, Self, TypeVar
 
 import aiohttp
 
-from computepool.model.text import cut
+from computepool.model.text import cut, printable
 from computepool.prometheus.answers import Series, read_answer
 from computepool.prometheus.errors import (
     MAX_TEXT,
@@ -28,7 +28,8 @@ PARALLEL: Final = 4
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Largest answer: 40,000 series take about 10 MB."""
 KEEPALIVE_SECONDS: Final = 60.0
-MAX_BODY: Final = 64 * 1024
+MAX_BODY: Final = 1024 * 1024
+"""How much of a body is read for the text of an error: so much more than MAX_TEXT that no credential is cut in it."""
 _CHUNK: Final = 256 * 1024
 QUERY: Final = "/api/v1/query"
 QUERY_RANGE: Final = "/api/v1/query_range"
@@ -44,6 +45,11 @@ class PrometheusClient:
         self._secrets = Secrets(source)
         self._slots = asyncio.Semaphore(PARALLEL)
         self._session: aiohttp.ClientSession | None = None
+        self._credentials: Credentials | None = None
+
+    def hide(self, text: str) -> str:
+        """Return a text of the server without the credentials of the last query."""
+        return text if self._credentials is None else self._credentials.hide(text)
 
     async def __aenter__(self) -> Self:
         """Nothing is opened yet."""
@@ -71,11 +77,11 @@ class PrometheusClient:
 
     async def _answer(self, path: str, form: Mapping[str, str], read: Callable[[bytes], _Answer]) -> _Answer:
         async with self._slots:
-            credentials = self._secrets.read()
+            credentials = self._credentials = self._secrets.read()
             try:
                 return read(await self._ask(path, form, credentials))
             except SourceError as error:
-                told = type(error)(cut(_hide(str(error), credentials.hidden), MAX_TEXT))
+                told = type(error)(cut(printable(credentials.hide(str(error))), MAX_TEXT))
             # Raised here, so that it carries no earlier error whose text may contain a credential.
             raise told
 
@@ -106,8 +112,11 @@ class PrometheusClient:
                 return body
         except TimeoutError:
             raise SlowError(f"no answer within {seconds:g} s (prometheus.timeoutSeconds)") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise UnreachableError(f"no connection to {self._source.url}: {error}") from None
+        except aiohttp.ClientError as error:
+            # Its text repeats the beginning of what the server has sent, so that a credential in it may be cut.
+            raise UnreachableError(f"{self._source.url} does not speak HTTP: {type(error).__name__}") from None
         except ValueError:
             raise ConfigError("a header or a parameter can't be sent: check prometheus.headers") from None
 
@@ -134,10 +143,3 @@ def _refusal(status: int, body: bytes) -> SourceError:
     if status == 404:
         return ServerError("there is no /api/v1/query at this address (404): check prometheus.url")
     return ServerError(f"the server answers {status}: {said}")
-
-
-def _hide(text: str, hidden: Iterable[str]) -> str:
-    # A secret may be the beginning of another.
-    for secret in sorted(hidden, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text

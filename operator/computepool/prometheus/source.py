@@ -4,13 +4,16 @@ The platform team writes this once, in the chart's values. The chart mounts it a
 Secrets are read anew when their files change, because they are rotated. No credential is part of this configuration.
 """
 
+import json
 import re
 import ssl
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -26,6 +29,7 @@ _OWN_PARAMETERS: Final = frozenset(("query", "time", "timeout"))
 _OWN_HEADERS: Final = frozenset(
     ("connection", "content-encoding", "content-length", "content-type", "transfer-encoding")
 )
+_CACHED: Final = 4
 Text = Annotated[str, Field(max_length=4096)]
 Parameter = Annotated[str, Field(min_length=1, max_length=4096)]
 Header = Annotated[str, Field(pattern=_HEADER)]
@@ -145,8 +149,14 @@ class Credentials:
     headers: dict[str, str]
     tls: ssl.SSLContext | None
     """None: the address is not HTTPS."""
-    hidden: frozenset[str]
-    """Texts that no message may repeat."""
+    hidden: tuple[str, ...]
+    """Texts that no message may repeat, the longest first: a secret may be the beginning of another."""
+
+    def hide(self, text: str) -> str:
+        """Return the text without these texts."""
+        for secret in self.hidden:
+            text = text.replace(secret, "***")
+        return text
 
 
 class Secrets:
@@ -174,7 +184,7 @@ class Secrets:
             secret["Authorization"] = f"Basic {encoded}"
             hidden.update((password, encoded))
         tls = self._tls_context() if source.url.startswith("https:") else None
-        return Credentials({**source.headers, **secret}, tls, frozenset(hidden))
+        return Credentials({**source.headers, **secret}, tls, _forms(tuple(sorted(hidden))))
 
     def _tls_context(self) -> ssl.SSLContext:
         """Return the TLS context. It stays the same object while its files do: connections are pooled by it."""
@@ -210,6 +220,20 @@ class Secrets:
                 raise ConfigError(f"{path} must contain one line of text: check the Secret")
             read = self._texts[path] = (stamp, text)
         return read[1]
+
+
+@lru_cache(maxsize=_CACHED)
+def _forms(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the secrets as they are, and as servers write them: encoded, in a URL, in JSON, in Python, in HTML."""
+    forms: set[str] = set()
+    for secret in secrets:
+        for encode in (b64encode, urlsafe_b64encode):
+            forms.add(encode(secret.encode()).decode().rstrip("="))
+        for encoded in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+            forms.update((encoded, re.sub("%..", lambda found: found[0].lower(), encoded)))
+        forms.update((secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], escape(secret)))
+        forms.add(json.dumps(secret, ensure_ascii=False)[1:-1])
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
 def _stamp(path: Path) -> object:

@@ -46,6 +46,19 @@ def test_each_series_is_printed_with_what_it_belongs_to_and_its_age(tmp_path: Pa
     assert "no labels name a pod 3 job=vllm" in rows
 
 
+def test_labels_that_repeat_a_credential_or_control_a_terminal_are_printed_without(tmp_path: Path) -> None:
+    token, config = tmp_path / "token", tmp_path / "source.yaml"
+    token.write_text("s3cret-value")
+    owned = {**LABELS, "pod": "s3cret-value"}
+    values, ages = vector(({"job": "Bearer s3cret-value", "x": "\x1b[2J"}, "3"), (owned, "1")), vector((owned, "1"))
+    with shell(tmp_path, of_signals(QUEUE)) as sh, answering(values, ages) as (url, _):
+        config.write_text(f"url: {url}\nbearerTokenFile: {token}\n")
+        text = sh.prints("signals", "inference", "--prometheus-config", str(config))
+    assert "job=Bearer ***, x= [2J" in text
+    assert "default/***" in text
+    assert ("s3cret" in text, "\x1b" in text) == (False, False)
+
+
 def test_a_source_that_fails_is_told(tmp_path: Path) -> None:
     with shell(tmp_path, of_signals(QUEUE)) as sh, answering(b"parse error", status=400) as (url, _):
         text = sh.prints("signals", "inference", "--url", url)

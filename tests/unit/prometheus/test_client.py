@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -183,13 +186,13 @@ def test_each_refusal_says_what_to_check(status: int, kind: type[SourceError], s
         (b"[]", GarbledError, "this is not an answer of Prometheus"),
         (b"", GarbledError, "this is not an answer of Prometheus"),
         (b'{"status":"success"}', BadQueryError, "the query returns a nothing, not a vector"),
-        (b'{"status":"error","error":"boom"}', GarbledError, "the server answers 'error': boom"),
+        (b'{"status":"error","error":"boom"}', GarbledError, "the server answers error: boom"),
         (b'{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}', BadQueryError, "returns a scalar"),
         (b'{"status":"success","data":{"resultType":"vector","result":[{"x":1}]}}', GarbledError, "not an answer"),
         (
             b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"x"]}]}}',
             GarbledError,
-            "this is not a number of Prometheus: 'x'",
+            "this is not a number of Prometheus: x",
         ),
         (
             b'{"status":"success","warnings":["a store is down"],"data":{"resultType":"vector","result":[]}}',
@@ -274,6 +277,56 @@ def test_no_error_repeats_a_credential(tmp_path: Path) -> None:
             hidden = encoded if "basic_auth" in way else SECRET
             assert hidden not in str(error)
             assert (error.__cause__, error.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("secret", ["a+b/c=d e", 'q"uo<t>e&', "back\\slash's", "s3cret-välue", "x" * 4_000], ids=len)
+@pytest.mark.parametrize("before", [0, 250, 290, 70_000])
+def test_no_error_repeats_a_form_of_a_credential_or_a_part_of_it(tmp_path: Path, secret: str, before: int) -> None:
+    key = written(tmp_path, "key", secret)
+    forms = [
+        secret,
+        base64.b64encode(secret.encode()).decode(),
+        base64.urlsafe_b64encode(secret.encode()).decode(),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        quote(secret, safe="").lower(),
+        json.dumps(secret),
+        repr(secret),
+        html.escape(secret),
+    ]
+    for form in forms:
+        body = b"-" * before + form.encode() * 20
+        text = str(error_of(FakePrometheus(status=500, body=body), header_files={"X-Key": key}))
+        assert form not in text
+        kept = text.removeprefix("the server answers 500: ").lstrip("-")
+        assert set(kept) <= set("*=\"'…"), text
+
+
+def test_a_status_line_that_repeats_a_credential_is_not_told(tmp_path: Path) -> None:
+    """The HTTP library cuts it in the middle."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * 90 + SECRET.encode() * 2_000 + b"\r\n\r\n")
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            source = Source.model_validate({"url": url, "bearer_token_file": written(tmp_path, "token", SECRET)})
+            async with PrometheusClient(source) as client:
+                with pytest.raises(UnreachableError) as caught:
+                    await client.query("up")
+        return str(caught.value)
+
+    text = asyncio.run(run())
+    assert "does not speak HTTP" in text
+    assert SECRET[:4] not in text
+
+
+def test_what_controls_a_terminal_is_not_told() -> None:
+    text = str(error_of(FakePrometheus(status=500, body=b"\x1b[2Ja\x00b\nc\xff")))
+    assert text == "the server answers 500: [2Ja b c\ufffd"
 
 
 def test_no_more_queries_than_the_limit_are_under_way() -> None:
