@@ -381,7 +381,7 @@ SECRET = {"secretName": "metrics", "key": "key"}
         ({"prometheus.headers": {"a b": "1"}}, "at '/prometheus/headers': additional properties 'a b' not allowed"),
         ({"prometheus.headers": {"X-A": "1\r\nX-B: 2"}}, "at '/prometheus/headers/X-A'"),
         ({"prometheus.queryParameters": {"time": "1"}}, "at '/prometheus/queryParameters/time'"),
-        ({"prometheus.queryParameters": {"": "1"}}, "at '/prometheus/queryParameters/'"),
+        ({"prometheus.queryParameters": {"": "1"}}, "at '/prometheus/queryParameters': additional properties"),
         ({"prometheus.enforcedLabels": {"__name__": "up"}}, "at '/prometheus/enforcedLabels/__name__'"),
         ({"prometheus.enforcedLabels": {'a"b': "up"}}, "at '/prometheus/enforcedLabels'"),
     ],

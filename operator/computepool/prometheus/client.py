@@ -118,7 +118,9 @@ class PrometheusClient:
             # Its text repeats the beginning of what the server has sent, so that a credential in it may be cut.
             raise UnreachableError(f"{self._source.url} does not speak HTTP: {type(error).__name__}") from None
         except ValueError:
-            raise ConfigError("a header or a parameter can't be sent: check prometheus.headers") from None
+            raise ConfigError(
+                "a header or a parameter can't be sent: check prometheus.headers and queryParameters"
+            ) from None
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -20,6 +20,10 @@ NAME: Final = "__name__"
 _PLACEHOLDER: Final = re.compile(rf"\$({'|'.join(PLACEHOLDERS)})\b")
 _STRINGS: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\#[^\n]*)""", re.DOTALL)
 """Strings and comments."""
+_MATCHERS: Final = re.compile(r"\{[^{}]*\}")
+_PARTS: Final = re.compile(r"\(|[-+*/%^]|[=!<>]=|[<>]|\b(?:and|or|unless|atan2)\b")
+MAX_PARTS: Final = 100
+"""Most operators and brackets of a query: the time to read a query grows with the third power of their number."""
 _ALTERNATION: Final = re.compile(r"(?:\(\?:|\()?([A-Za-z0-9_:|]+)\)?")
 _CACHED: Final = 512
 _ABSENCE: Final = ("absent", "absent_over_time")
@@ -43,7 +47,12 @@ def parsed(query: str) -> promql.Expr:
 
     Raises QueryError.
     """
-    if "`" in _STRINGS.sub("", query):
+    code = _STRINGS.sub("", query)
+    if len(_PARTS.findall(_MATCHERS.sub("", code))) > MAX_PARTS:
+        raise QueryError(
+            f"it has more than {MAX_PARTS} operators and brackets: give a part of it to Prometheus as a recording rule"
+        )
+    if "`" in code:
         raise QueryError("strings in backticks are read in different ways: write them in double quotes")
     try:
         tree = promql.parse(query)
@@ -83,14 +92,24 @@ def metrics_of(selector: promql.VectorSelector) -> tuple[str, ...]:
     return ()
 
 
-@lru_cache(maxsize=_CACHED)
 def refuse_hidden_calm(query: str, exit_at: Decimal, *, rises: bool) -> None:
     """Refuse a query that leaves out the very series that are calm, so that its signal could never turn off.
 
     `exit_at`: the value at which the signal turns off. `rises`: whether high values turn it on. Raises QueryError.
     """
+    if refusal := _hidden_calm(query, exit_at, rises=rises):
+        raise QueryError(refusal)
+
+
+@lru_cache(maxsize=_CACHED)
+def _hidden_calm(query: str, exit_at: Decimal, *, rises: bool) -> str:
+    # The poller asks every second. Exceptions would not be cached.
     calm = {exit_at, Decimal(0)} if rises and exit_at > 0 else {exit_at}
-    _refuse_filter(parsed(query), calm, rises=rises)
+    try:
+        _refuse_filter(parsed(query), calm, rises=rises)
+    except QueryError as error:
+        return str(error)
+    return ""
 
 
 def _refuse_filter(node: promql.Expr, calm: set[Decimal], *, rises: bool) -> None:

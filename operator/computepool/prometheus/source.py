@@ -31,7 +31,7 @@ _OWN_HEADERS: Final = frozenset(
 )
 _CACHED: Final = 4
 Text = Annotated[str, Field(max_length=4096)]
-Parameter = Annotated[str, Field(min_length=1, max_length=4096)]
+Parameter = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1F\x7F]+$")]
 Header = Annotated[str, Field(pattern=_HEADER)]
 HeaderValue = Annotated[str, Field(max_length=4096, pattern=_HEADER_VALUE)]
 

@@ -175,6 +175,26 @@ def test_what_is_too_large_when_it_is_filled_in_is_refused(query: str) -> None:
         rendered(query, Names(pool="inference", nodes=nodes))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "(" * 2_000 + "x" + ")" * 2_000,
+        "-" * 4_000 + "x",
+        "+".join("x" * 2_000),
+        "x" + " or x" * 800,
+        "x" + "^x" * 2_000,
+    ],
+    ids=lambda query: query[:4],
+)
+def test_a_query_that_would_take_minutes_to_read_is_refused(query: str) -> None:
+    with pytest.raises(QueryError, match="more than 100 operators and brackets"):
+        rendered(query)
+
+
+def test_operators_in_strings_and_matchers_do_not_count() -> None:
+    assert rendered('x{a="' + "(" * 500 + '",' + ",".join(f'b{i}!="1"' for i in range(150)) + "} # " + "+" * 500)
+
+
 def test_the_age_of_a_query_is_that_of_its_oldest_samples() -> None:
     assert age_query('rate(x{a="b"}[5m]) / on (node) y offset 3m + y', ("node", "gpu")) == (
         "max by (node, gpu) ("

@@ -66,7 +66,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         ('{url: http://p, headers: {X-A: "hunter2\\r\\nX-B: c"}}', "headers.X-A: String should match pattern"),
         ("{url: http://p, headers: {Transfer-Encoding: chunked}}", "sets the header transfer-encoding itself"),
         ("{url: http://p, headerFiles: {content-length: /f}}", "sets the header content-length itself"),
-        ("{url: http://p, queryParameters: {'': hunter2}}", "queryParameters..[key]: String should have at least 1"),
+        ("{url: http://p, queryParameters: {'': hunter2}}", "queryParameters..[key]: String should match pattern"),
         ("{url: http://p, enforcedLabels: {__name__: up}}", "__name__ is the metric"),
         ("{url: http://p, enforcedLabels: {a-b: c}}", "enforcedLabels.a-b.[key]: String should match pattern"),
         ("{url: http://p, bearerTokenFile: /t, headers: {authorization: hunter2}}", "more than one authorization"),
