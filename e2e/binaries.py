@@ -44,7 +44,8 @@ def find(name: str, env: Mapping[str, str] = os.environ) -> Found | None:
     """Look for a binary: $COMPUTEPOOL_E2E_BIN, $KUBEBUILDER_ASSETS, PATH, the cache.
 
     What the two variables name is taken as it is: whoever sets them means it. On PATH only the right version counts,
-    since a kubectl of some other version is on many machines.
+    since a kubectl of some other version is on many machines. Of Prometheus any version counts that our flags and
+    queries work with.
     """
     places: list[tuple[str, Callable[[], Path | None]]] = [
         ("explicit", lambda: _in_folder(env.get("COMPUTEPOOL_E2E_BIN"), name)),
@@ -87,7 +88,8 @@ def version_of(path: Path, name: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = _VERSION.search(said.stdout)
+    # Some builds of Prometheus 2 say it on standard error.
+    match = _VERSION.search(said.stdout) or _VERSION.search(said.stderr)
     return match[1] if match else None
 
 
@@ -97,9 +99,21 @@ def _in_folder(folder: str | None, name: str) -> Path | None:
 
 def _on_path(name: str, path: str | None) -> Path | None:
     found = shutil.which(name, path=path)
-    if found is None or version_of(Path(found), name) != versions.BINARIES[name]:
+    if found is None or not _serves(name, version_of(Path(found), name)):
         return None
     return Path(found)
+
+
+def _serves(name: str, version: str | None) -> bool:
+    """Whether a binary of this version may be used."""
+    if version is not None and (oldest := versions.OLDEST.get(name)) is not None:
+        return _numbers(version) >= _numbers(oldest)
+    return version == versions.BINARIES[name]
+
+
+def _numbers(version: str) -> list[int]:
+    """The version's numbers; a pre-release counts as its release."""
+    return [int(number) for number in version.partition("-")[0].split(".")]
 
 
 def _executable(path: Path) -> Path | None:

@@ -117,4 +117,4 @@ def _kubectl(parsed: argparse.Namespace) -> int:
 
 def _binaries(_parsed: argparse.Namespace) -> None:
     for name, path in provide.provide().items():
-        print(f"{name}\t{versions.BINARIES[name]}\t{path}")
+        print(f"{name}\t{binaries.version_of(path, name)}\t{path}")

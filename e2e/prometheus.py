@@ -3,6 +3,10 @@
 with Exporter() as exporter, Prometheus(folder, exporter) as prometheus:
     prometheus.watch([Target("s-0", {"namespace": "ml", "pod": "s-0"})])
     prometheus.url
+
+It may be any Prometheus from `versions.OLDEST` on: the flags and the configuration here are those of that version too.
+So are the queries that the operator makes: names in quotes inside braces, which only Prometheus 3 reads, are written
+only for metrics and labels that can't be written otherwise.
 """
 
 from __future__ import annotations

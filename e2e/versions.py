@@ -23,6 +23,9 @@ BINARIES: dict[str, str] = {
 FOR_CLUSTER = tuple(name for name in BINARIES if name != "prometheus")
 """What a cluster needs. Only signals from metrics need a Prometheus."""
 
+# Where an older or a newer binary serves too, such as a package of the system: the oldest version.
+OLDEST: dict[str, str] = {"prometheus": "2.40.0"}
+
 
 def kubernetes_minor() -> str:
     """The minor version alone, as `version.gitMinor` carries it: "37"."""

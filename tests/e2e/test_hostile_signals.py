@@ -220,8 +220,13 @@ def test_a_header_or_a_parameter_stays_what_it_is(prometheus: Prometheus, source
 
 
 def test_a_parameter_that_cuts_the_answer_makes_it_no_answer(prometheus: Prometheus) -> None:
-    with pytest.raises(SourceError, match="the answer may be partial"):
-        found(prometheus, "target", query_parameters={"limit": "1"})
+    try:
+        names = found(prometheus, "target", query_parameters={"limit": "1"})
+    except SourceError as error:
+        names = [str(error)]
+    # Older versions of Prometheus don't know this parameter.
+    whole = sorted([*SERIES, "secret"])
+    assert names in (whole, ["the answer may be partial: results truncated due to limit"])
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,21 @@ def test_a_kubectl_of_another_version_on_path_is_passed_over(machine: Machine, s
     assert machine.find("kubectl") == ("cache", cached)
 
 
+@pytest.mark.parametrize("version", ["2.40.0", "2.42.0+ds", "2.53.5", "3.0.0-rc.0", "3.99.0", "10.0.0"])
+@pytest.mark.parametrize("to", ["", " >&2"])
+def test_a_prometheus_from_the_system_serves_if_it_is_new_enough(machine: Machine, version: str, to: str) -> None:
+    on_path = machine.put("path", "prometheus", f"prometheus, version {version}{to}")
+    machine.put_cached("prometheus")
+    assert machine.find("prometheus") == ("PATH", on_path)
+
+
+@pytest.mark.parametrize("says", ["version 2.39.2", "version 2.4.1", "version 1.8.2", "nothing that is a version"])
+def test_a_prometheus_that_is_too_old_is_passed_over(machine: Machine, says: str) -> None:
+    machine.put("path", "prometheus", says)
+    cached = machine.put_cached("prometheus")
+    assert machine.find("prometheus") == ("cache", cached)
+
+
 def test_a_folder_that_lacks_a_binary_is_passed_over(machine: Machine) -> None:
     machine.put("assets", "etcd", "anything")
     cached = machine.put_cached("kwok")
