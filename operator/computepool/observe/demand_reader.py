@@ -17,7 +17,8 @@ from computepool.model.demand import MINUTE, Points
 from computepool.model.quantity import MILLI
 from computepool.prometheus.answers import Series
 from computepool.prometheus.errors import GarbledError, SourceError
-from computepool.prometheus.promql import NO_LABELS, Names, QueryError, rendered
+from computepool.prometheus.promql import NO_LABELS, Names, rendered
+from computepool.prometheus.query_rules import QueryError
 from computepool.prometheus.ranges import SeriesOverTime
 
 TICK_SECONDS: Final = 1.0
