@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from e2e.bench import admission, burst, deciding, evictions, forecast, idle, listing, oscillation
+from e2e.bench import admission, burst, deciding, evictions, forecast, hanging, idle, listing, oscillation, signals
 from e2e.bench.report import Result, show, table_console, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
@@ -15,6 +15,7 @@ from e2e.errors import E2EError
 ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
     "burst": burst.run,
     "admission": admission.run,
+    "hanging": hanging.run,
     "evictions": evictions.run,
     "idle": idle.run,
 }
@@ -23,6 +24,7 @@ ALONE: dict[str, Callable[[Scale], Result]] = {
     "listing": listing.run,
     "oscillation": oscillation.run,
     "forecast": forecast.run,
+    "signals": signals.run,
 }
 NAMES = (*ALONE, *ON_A_CLUSTER)
 

@@ -17,9 +17,14 @@ Contender = Callable[[Stand], AbstractContextManager[list[int]]]
 
 
 @contextmanager
-def operating(site: Site, providers: Sequence[str], **spec: Any) -> Iterator[OperatorProcess]:
-    """An operator that leads and a pool of the site's name that is ready, with exactly the chart's rights."""
-    with pools.pool(site, providers, **spec), OperatorProcess(site.cluster) as operator:
+def operating(
+    site: Site, providers: Sequence[str], flags: Sequence[str] = (), **spec: Any
+) -> Iterator[OperatorProcess]:
+    """An operator that leads and a pool of the site's name that is ready, with exactly the chart's rights.
+
+    `flags`: further flags of the operator.
+    """
+    with pools.pool(site, providers, **spec), OperatorProcess(site.cluster, flags=flags) as operator:
         operator.wait_leading()
         pools.wait_condition(site, site.namespace, "Ready", "True")
         yield operator

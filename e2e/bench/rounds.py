@@ -45,6 +45,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     shapes: int = 100
     trace_days: float = 31.0
     """Of the load that is played through the decisions."""
+    signal_nodes: int = 5_000
+    signal_pools: int = 20
     idle_pools: int = 100
     idle_seconds: float = 60.0
     settle_seconds: float = 5.0

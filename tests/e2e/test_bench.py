@@ -28,6 +28,8 @@ TINY = Scale(
     decide_pods=50,
     shapes=5,
     trace_days=0.5,
+    signal_nodes=20,
+    signal_pools=2,
     idle_pools=2,
     idle_seconds=0.5,
     settle_seconds=0.1,
@@ -62,6 +64,20 @@ def test_a_burst_is_compared_with_both_scripts_for_one_pod_and_for_many(results:
 
 def test_burst_at_admission_is_compared_with_pods_made_ready(results: dict[str, Result]) -> None:
     assert rows(results["admission"])["created -> bound with admission burst, 4 pods, p50"].value.min > 0
+
+
+def test_passes_with_signals_are_compared_with_the_same_passes_without(results: dict[str, Result]) -> None:
+    found = rows(results["signals"])
+    assert found["pass over 20 nodes with three signals, beside without"].value.min > 0
+    assert found["a poll of 160 series, processor time"].value.min > 0
+
+
+def test_a_burst_while_the_source_of_metrics_hangs_is_compared_with_a_burst_without(results: dict[str, Result]) -> None:
+    found = rows(results["hanging"])
+    assert {
+        "burst while the source of metrics hangs, 1 pod, beside no source, p50",
+        "burst while the source of metrics hangs, 4 pods, beside no source, p50",
+    } <= found.keys()
 
 
 def test_all_that_was_measured_is_kept(results: dict[str, Result], tmp_path: Path) -> None:

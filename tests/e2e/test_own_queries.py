@@ -59,7 +59,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def asked(prometheus: Prometheus, query: str) -> Sequence[Sorted]:
     async def run() -> Sequence[Sorted]:
         async with PrometheusClient(Source(url=prometheus.url)) as client:
-            return await ask(client, Question(rendered(query), BY_NODE), Nodes())
+            question = Question(rendered(query), BY_NODE)
+            return [one async for part in ask(client, question, Nodes()) for one in part]
 
     return asyncio.run(run())
 

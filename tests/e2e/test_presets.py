@@ -133,7 +133,8 @@ def _series(prometheus: Prometheus, metric: MetricSignal, case: str) -> Sequence
     async def run() -> Sequence[Sorted]:
         async with PrometheusClient(Source(url=prometheus.url)) as client:
             reads = reads_of(metric)
-            return await ask(client, Question(rendered(reads.query, enforced={CASE: case}), reads), Nodes())
+            question = Question(rendered(reads.query, enforced={CASE: case}), reads)
+            return [one async for part in ask(client, question, Nodes()) for one in part]
 
     return asyncio.run(run())
 

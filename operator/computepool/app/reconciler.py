@@ -11,6 +11,8 @@ from computepool.app.cluster_view import View, ViewFaults, faults_of
 from computepool.app.executor import Executor
 from computepool.app.pool_backoff import PoolBackoff
 from computepool.app.work_queue import WorkQueue
+from computepool.assess.signals.answers_due import answers_due
+from computepool.assess.signals.pool_signals import Signals
 from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import Reconciled, reconcile
@@ -18,6 +20,7 @@ from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
+from computepool.observe.signal_poller import INTERVAL_SECONDS
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log, log_failure
@@ -50,8 +53,11 @@ class Reconciler:
         runtime: Runtime,
         *,
         decide: Decide = reconcile,
+        signals_shown_seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        """`decide` is `reconcile`, or a test's replacement of it."""
+        """`decide` is `reconcile`, or a test's replacement of it. `signals_shown_seconds`: how long a new answer
+        that changes no verdict may wait for a pass, and people for its value.
+        """
         self._store = store
         self._queue = queue
         self._executor = executor
@@ -65,6 +71,8 @@ class Reconciler:
         self._states: dict[str, PoolState] = {}
         self._reported: dict[str, PoolStatus] = {}
         self._view_faults: dict[str, ViewFaults] = {}
+        self._signals: dict[str, Signals] = {}
+        self._signals_shown_seconds = signals_shown_seconds
 
     async def run(self) -> None:
         """Run passes until cancelled, or until leadership is in doubt: then raise NotLeadingError."""
@@ -82,6 +90,19 @@ class Reconciler:
         if reported is not None and reported != pool.status:
             self._queue.add(pool.name, self._clock())
 
+    def answered(self, name: str) -> None:
+        """Queue a pool whose signals from metrics have new answers: at once if they may change a verdict."""
+        now, verdicts = self._wall(), self._signals.get(name)
+        try:
+            pool, data = self._store.pools[name], self._store.signals(name)
+            due = now if verdicts is None else answers_due(verdicts, pool, data, now, self._signals_shown_seconds)
+        except Exception:  # noqa: BLE001 - the pass over the pool meets the same error, and reports it
+            due = now
+        if due > now:
+            self._queue.add_by(name, due)
+        else:
+            self._queue.add(name, self._clock(), minor=True)
+
     def check_view(self) -> None:
         """Queue the pools whose last pass saw other faults of the view. Call this about once a second.
 
@@ -98,6 +119,7 @@ class Reconciler:
         self._states.pop(pool, None)
         self._reported.pop(pool, None)
         self._view_faults.pop(pool, None)
+        self._signals.pop(pool, None)
         self._executor.forget(pool)
         self._queue.forget(pool)
         self._recorder.forget(pool)
@@ -194,6 +216,7 @@ class Reconciler:
         with self._metrics.decision_seconds.time():
             decided = self._decide_pass(snapshot, state, now)
         self._states[name] = decided.state
+        self._signals[name] = decided.assessment.signals
         self._queue.add_at(name, decided.plan.recheck_at)
         self._view.read_leases(decided.plan.leases_to_read)
         self._executor.hold_verdicts(snapshot, decided.assessment, now)

@@ -1,5 +1,7 @@
 """Builds all parts of a process from its client, fence, clocks and settings. The tests use the same `build`."""
 
+import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -28,7 +30,10 @@ from computepool.observe.signal_poller import INTERVAL_SECONDS, Asks, SignalPoll
 from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.events import EventSink
+from computepool.report.logs import log
 from computepool.report.metrics import Metrics
+
+_logger = logging.getLogger("computepool")
 
 
 class MetricsSource(Asks, AsksRanges, Protocol):
@@ -117,8 +122,18 @@ def build(
         ),
     )
     executor = Executor(store, queue, writers, recorder, view, clock=runtime.steady)
-    reconciler = Reconciler(store, queue, executor, recorder, view, runtime)
-    signals = _signal_poller(settings, metrics_source, store, access, metrics)
+    interval = INTERVAL_SECONDS if settings.metrics is None else settings.metrics.interval_seconds
+    reconciler = Reconciler(store, queue, executor, recorder, view, runtime, signals_shown_seconds=interval)
+    signals = SignalPoller(
+        metrics_source,
+        store,
+        runtime,
+        enforced=_enforced(settings),
+        interval=interval,
+        on_query=metrics.queried,
+        on_change=reconciler.answered,
+        on_failure=_log_failed_query,
+    )
     pools.subscribe(gone=reconciler.forget, changed=policy.wake, stated=reconciler.stated)
     return Parts(
         queue=queue,
@@ -142,15 +157,7 @@ def _enforced(settings: Settings) -> Mapping[str, str]:
     return {} if settings.metrics is None else settings.metrics.enforced_labels
 
 
-def _signal_poller(
-    settings: Settings, source: MetricsSource | None, store: Store, access: WriteAccess, metrics: Metrics
-) -> SignalPoller:
-    configured = settings.metrics
-    return SignalPoller(
-        source,
-        store,
-        access.runtime,
-        enforced=_enforced(settings),
-        interval=INTERVAL_SECONDS if configured is None else configured.interval_seconds,
-        on_query=metrics.queried,
-    )
+def _log_failed_query(message: str, error: Exception) -> None:
+    """Log an unexpected error without its text, which may repeat a credential of the source."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log(_logger, logging.ERROR, message, error=type(error).__name__, traceback=where)

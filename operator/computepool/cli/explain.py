@@ -54,7 +54,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     claims = view.store.claims_of(pod.uid)
     if not claims:
         return Explanation("No ComputePool looks after this pod.", notes=(_why_unclaimed(view, pod),))
-    view.store.put_signals(claims[0], _signals_in(view.store.pools[claims[0]]), 0.0)
+    view.store.put_signals(claims[0], _signals_in(view.store.pools[claims[0]]))
     snapshot = view.store.snapshot(claims[0])
     outcome = reconcile(snapshot, _state_of(snapshot), view.now)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE

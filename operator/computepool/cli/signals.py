@@ -84,14 +84,15 @@ async def _ask(
     except QueryError as error:
         return Asked(key, metric, reads_of(metric).query, error=f"The query can't be sent: {error}.")
     try:
-        return Asked(key, metric, question.query, await ask(client, question, view.store))
+        series = [one async for part in ask(client, question, view.store) for one in part]
     except SourceError as error:
         return Asked(key, metric, question.query, error=f"{error}.")
+    return Asked(key, metric, question.query, series)
 
 
 def _judged(view: View, pool: ComputePool, asked: Sequence[Asked]) -> Mapping[str, Told]:
     """Return the verdicts, by key, as the operator's next pass would have them. Its timers are not known here."""
-    view.store.put_signals(pool.name, {one.key: one.data(view.now) for one in asked}, 0.0)
+    view.store.put_signals(pool.name, {one.key: one.data(view.now) for one in asked})
     snapshot = view.store.snapshot(pool.name)
     assessment = reconcile(snapshot, restarted(recorded_in(pool)), view.now).assessment
     return {told.key: told for told in told_of(pool, assessment.signals)}

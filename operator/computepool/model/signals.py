@@ -1,8 +1,9 @@
 """What a source of metrics answered, as one pass sees it. Numbers are as the source gave them, ages are in seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -21,7 +22,11 @@ class Samples(msgspec.Struct, frozen=True):
 NO_SAMPLES: Final[Mapping[str, Samples]] = MappingProxyType({})
 
 
-class Answer(msgspec.Struct, frozen=True):
+T = TypeVar("T")
+_REMEMBERED: Final = 64
+
+
+class Answer(msgspec.Struct, frozen=True, dict=True):
     """One answer to a query. Series that belong to nothing that is known are left out, and counted."""
 
     at: float
@@ -34,6 +39,22 @@ class Answer(msgspec.Struct, frozen=True):
     """The samples of the whole pool."""
     dropped: tuple[tuple[str, int], ...] = ()
     """Why series were left out, and how many."""
+
+    def once(self, key: Hashable, work_out: Callable[[], T]) -> T:
+        """Return what follows from this answer alone, worked out once for all passes that read the answer.
+
+        `key`: of the result, together with all that it depends on besides the answer.
+        """
+        if key not in self._results:
+            if len(self._results) >= _REMEMBERED:
+                # While the source is down, an answer stays for long, and pods come and go.
+                self._results.clear()
+            self._results[key] = work_out()
+        return cast(T, self._results[key])
+
+    @cached_property
+    def _results(self) -> dict[Hashable, Any]:
+        return {}
 
 
 class SignalData(msgspec.Struct, frozen=True):

@@ -69,12 +69,16 @@ class NodeIndex:
         """The nodes that carry the operator's own taint, and its value."""
         self._providers: dict[str, tuple[Provider, ...]] = {}
         self._pools_of: dict[str, tuple[str, ...]] = {}
-        self._members: dict[str, dict[str, None]] = {}
+        # By pool and node: the name of the node's provider.
+        self._members: dict[str, dict[str, str]] = {}
+        # By pool and provider: what `names` has returned since the pool's nodes have changed.
+        self._names: dict[str, dict[str, tuple[str, ...]]] = {}
 
     def set_providers(self, providers: Mapping[str, tuple[Provider, ...]]) -> None:
         """Set the providers of each pool, and sort all nodes anew."""
         self._providers = dict(providers)
         self._members = {pool: {} for pool in providers}
+        self._names.clear()
         self._pools_of.clear()
         for node in self.nodes.values():
             self._sort(node)
@@ -97,6 +101,7 @@ class NodeIndex:
         pools = self._pools_of.pop(name, ())
         for pool in pools:
             del self._members[pool][name]
+            self._names.pop(pool, None)
         return pools
 
     def pools_of(self, name: str) -> tuple[str, ...]:
@@ -107,25 +112,38 @@ class NodeIndex:
         """Return the names of the nodes that belong to a provider of the pool."""
         return self._members[pool]
 
+    def names(self, pool: str, provider: str) -> tuple[str, ...]:
+        """Return the names of a provider's nodes in alphabetical order. `provider`: empty for all of the pool.
+
+        The same object is returned until the nodes change.
+        """
+        known = self._names.setdefault(pool, {})
+        if provider not in known:
+            own = (name for name, found in self._members[pool].items() if not provider or found == provider)
+            known[provider] = tuple(sorted(own))
+        return known[provider]
+
     def provider_of(self, name: str, pool: str) -> str | None:
         """Return the pool's provider that a node belongs to: empty for none, None while the node is not seen."""
-        node = self.nodes.get(name)
-        if node is None:
-            return None
-        providers = self._providers[pool]
-        return next((provider.name for provider in providers if provider.selector.matches(node.labels)), "")
+        return self._members[pool].get(name, "") if name in self.nodes else None
 
     def _sort(self, node: Node) -> None:
-        for pool in self.pools_of(node.name):
-            del self._members[pool][node.name]
-        pools = tuple(
-            pool
-            for pool, providers in self._providers.items()
-            if any(provider.selector.matches(node.labels) for provider in providers)
-        )
-        self._pools_of[node.name] = pools
-        for pool in pools:
-            self._members[pool][node.name] = None
+        """Note which pools have a provider that the node belongs to. A node that stays keeps its place."""
+        providers = {pool: _first_match(node, providers) for pool, providers in self._providers.items()}
+        for pool, provider in providers.items():
+            members = self._members[pool]
+            if provider == members.get(node.name):
+                continue
+            self._names.pop(pool, None)
+            if provider is None:
+                del members[node.name]
+            else:
+                members[node.name] = provider
+        self._pools_of[node.name] = tuple(pool for pool, provider in providers.items() if provider is not None)
+
+
+def _first_match(node: Node, providers: Iterable[Provider]) -> str | None:
+    return next((provider.name for provider in providers if provider.selector.matches(node.labels)), None)
 
 
 def _remove(index: PodsBy, key: str, uid: str) -> None:

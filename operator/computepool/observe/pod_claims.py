@@ -19,32 +19,40 @@ class Claims:
         self._namespaces: dict[str, Labels] = {}
         self._claimants: tuple[Claimant, ...] = ()
         self._by_uid: dict[str, tuple[str, ...]] = {}
+        # By pool: what `namespaces` has returned since pools and namespaces have changed.
+        self._selected: dict[str, tuple[str, ...]] = {}
         # By pool that selects pods and does not keep them: how many each older pool keeps.
         self._conflicts: dict[str, Counter[str]] = {}
 
     def set_pools(self, pools: Iterable[ComputePool]) -> None:
         """Set the pools. The claims of known pods stand until they are found anew."""
         self._claimants = claimants(pools)
+        self._selected.clear()
 
     def put_namespace(self, namespace: Namespace) -> bool:
         """Add or replace a namespace; return whether its labels changed."""
         if self._namespaces.get(namespace.name) == namespace.labels:
             return False
         self._namespaces[namespace.name] = namespace.labels
+        self._selected.clear()
         return True
 
     def drop_namespace(self, name: str) -> bool:
         """Forget a namespace; return whether it was known."""
+        self._selected.clear()
         return self._namespaces.pop(name, None) is not None
 
     def namespaces(self, pool: str) -> tuple[str, ...]:
-        """Return the names of the namespaces that the pool selects."""
-        selectors = [claimant.namespaces for claimant in self._claimants if claimant.pool == pool]
-        return tuple(
-            name
-            for name, labels in self._namespaces.items()
-            if name not in self._reserved and any(selector.matches(labels) for selector in selectors)
-        )
+        """Return the names of the namespaces that the pool selects, in alphabetical order."""
+        if pool not in self._selected:
+            selectors = [claimant.namespaces for claimant in self._claimants if claimant.pool == pool]
+            selected = (
+                name
+                for name, labels in self._namespaces.items()
+                if name not in self._reserved and any(selector.matches(labels) for selector in selectors)
+            )
+            self._selected[pool] = tuple(sorted(selected))
+        return self._selected[pool]
 
     def find(self, pod: Pod) -> tuple[str, ...]:
         """Return the pools that select the pod by what is known now, the oldest first."""

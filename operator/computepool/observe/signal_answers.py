@@ -1,7 +1,7 @@
 """Sorts the series of an answer by node, pod or pool, once for each answer, so that passes stay quick."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -42,7 +42,7 @@ class Sorted(msgspec.Struct, frozen=True):
     """Why the series does not count; empty if it does."""
 
 
-def sort_series(reads: Reads, values: Iterable[Series], ages: Iterable[Series], known: Known) -> Sequence[Sorted]:
+def sort_series(reads: Reads, values: Iterable[Series], ages: Iterable[Series], known: Known) -> Iterator[Sorted]:
     """Say what each series of an answer belongs to, and why it does not count.
 
     `ages`: the answer to the query for the age of the samples, in seconds.
@@ -59,13 +59,43 @@ def sort_series(reads: Reads, values: Iterable[Series], ages: Iterable[Series], 
         elif not _names_owner(reads, series.labels):
             # Samples of no node or pod, such as the other side of a join, may be part of every value.
             shared = series.value if shared is None else max(series.value, shared)
-    found = []
     for series in values:
         owner = owner_of(series.labels)
         age = None if owner is None else _older(oldest.get(owner), shared)
         problem = missing if owner is None else _problem(reads, series.value) or ("" if age is not None else NO_AGE)
-        found.append(Sorted(series, owner or "", age, problem))
-    return found
+        yield Sorted(series, owner or "", age, problem)
+
+
+class Collected:
+    """The series of an answer, put together by node, pod or pool as they come."""
+
+    def __init__(self, reads: Reads) -> None:
+        """Begin without any."""
+        self._reads = reads
+        self._values: defaultdict[str, list[float]] = defaultdict(list)
+        self._ages: dict[str, float] = {}
+        self._dropped: Counter[str] = Counter()
+
+    def add(self, series: Iterable[Sorted]) -> None:
+        """Add series."""
+        for one in series:
+            if one.problem or one.series.value is None or one.age is None:
+                self._dropped[one.problem] += 1
+            else:
+                self._values[one.owner].append(one.series.value)
+                self._ages[one.owner] = one.age
+
+    def answer(self, at: float) -> Answer:
+        """Return the answer. `at`: when it came, in seconds since the epoch."""
+        samples = {owner: Samples(tuple(numbers), self._ages[owner]) for owner, numbers in self._values.items()}
+        left_out = tuple(sorted(self._dropped.items()))
+        match self._reads.scope:
+            case Scope.NODE:
+                return Answer(at, nodes=samples, dropped=left_out)
+            case Scope.POD:
+                return Answer(at, pods=samples, dropped=left_out)
+            case Scope.POOL:
+                return Answer(at, whole=samples.get(_WHOLE), dropped=left_out)
 
 
 def _older(age: float | None, other: float | None) -> float | None:
@@ -80,25 +110,10 @@ def _names_owner(reads: Reads, labels: Labels) -> bool:
 
 
 def answer_of(reads: Reads, series: Iterable[Sorted], at: float) -> Answer:
-    """Put the series of an answer together by node, pod or pool. `at`: when it came, in seconds since the epoch."""
-    values: defaultdict[str, list[float]] = defaultdict(list)
-    ages: dict[str, float] = {}
-    dropped: Counter[str] = Counter()
-    for one in series:
-        if one.problem or one.series.value is None or one.age is None:
-            dropped[one.problem] += 1
-        else:
-            values[one.owner].append(one.series.value)
-            ages[one.owner] = one.age
-    samples = {owner: Samples(tuple(numbers), ages[owner]) for owner, numbers in values.items()}
-    left_out = tuple(sorted(dropped.items()))
-    match reads.scope:
-        case Scope.NODE:
-            return Answer(at, nodes=samples, dropped=left_out)
-        case Scope.POD:
-            return Answer(at, pods=samples, dropped=left_out)
-        case Scope.POOL:
-            return Answer(at, whole=samples.get(_WHOLE), dropped=left_out)
+    """Put all series of an answer together. `at`: when it came, in seconds since the epoch."""
+    collected = Collected(reads)
+    collected.add(series)
+    return collected.answer(at)
 
 
 _WHOLE = ""

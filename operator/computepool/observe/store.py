@@ -334,16 +334,21 @@ class Store:
 
     # --- signals from metrics
 
-    def put_signals(self, pool: str, data: Mapping[str, SignalData], at: float) -> None:
-        """Replace what is known of a pool's signals, by their keys; a pass about it may wait for other changes."""
+    def put_signals(self, pool: str, data: Mapping[str, SignalData]) -> bool:
+        """Replace what is known of a pool's signals, by their keys; return whether that is new."""
         before = self._signals.get(pool, {})
         # Answers are large. An answer that is the same object is the same answer.
         same = before.keys() == data.keys() and all(
             before[key].answer is new.answer and before[key].error == new.error for key, new in data.items()
         )
-        if pool in self._pools and not same:
-            self._signals[pool] = data
-            self._enqueue(pool, at, minor=True)
+        if same or pool not in self._pools:
+            return False
+        self._signals[pool] = data
+        return True
+
+    def signals(self, pool: str) -> Mapping[str, SignalData]:
+        """Return what is known of a pool's signals, by their keys."""
+        return self._signals.get(pool, {})
 
     def put_past_demand(self, pool: str, past: Points, at: float) -> None:
         """Take what the source of metrics knows of a pool's demand before this process led."""
@@ -357,12 +362,7 @@ class Store:
 
     def names_of(self, pool: str, provider: str) -> Names:
         """Return the values of a query's placeholders. `provider`: empty for all providers together."""
-        nodes = [
-            node
-            for node in self._node_index.members(pool)
-            if not provider or self._node_index.provider_of(node, pool) == provider
-        ]
-        return Names(pool, provider, tuple(sorted(nodes)), tuple(sorted(self._claims.namespaces(pool))))
+        return Names(pool, provider, self._node_index.names(pool, provider), self._claims.namespaces(pool))
 
     # --- what time brings
 
@@ -443,7 +443,7 @@ class Store:
             read_live=self.heartbeats.read_live(),
             failures=self.failures.all(),
             crashes=self.crashes.all(),
-            signals=self._signals.get(name, {}),
+            signals=self.signals(name),
             past_demand=self._past_demand.get(name, ()),
             schedulers=frozenset(self._schedulers),
         )

@@ -1,5 +1,6 @@
 """The answer to a query over a range of time, read as strictly as that to a query of one moment."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -24,15 +25,15 @@ class _Range(msgspec.Struct, frozen=True):
     values: list[tuple[float, str]] = []
 
 
-_MATRIX: Final = msgspec.json.Decoder(list[_Range])
+_RANGE: Final = msgspec.json.Decoder(_Range)
 
 
-def read_range(body: bytes) -> tuple[SeriesOverTime, ...]:
-    """Read the body of a successful answer. Raises BadQueryError or GarbledError."""
-    found = read_result(body, "matrix", _MATRIX)
-    if any(len(one.values) > MAX_POINTS for one in found):
-        raise GarbledError(f"a series has more than {MAX_POINTS} points")
-    return tuple(SeriesOverTime(one.metric, _points(one)) for one in found)
+def read_range(body: bytes) -> Iterator[SeriesOverTime]:
+    """Read the body of a successful answer, series by series. Raises BadQueryError or GarbledError."""
+    for found in read_result(body, "matrix", _RANGE):
+        if len(found.values) > MAX_POINTS:
+            raise GarbledError(f"a series has more than {MAX_POINTS} points")
+        yield SeriesOverTime(found.metric, _points(found))
 
 
 def _points(one: _Range) -> tuple[tuple[float, float], ...]:

@@ -290,6 +290,22 @@ def test_the_pass_says_when_to_look_again() -> None:
     on = passes(of, at(HIGH, 0), at(HIGH, 30)).state
     last = passes(of, at(LOW, 31), state=on)
     assert last.recheck_at is not None
-    # Without another answer the sample is too old by then.
-    assert unknown(passes(of, (last.recheck_at - NOW - 1, said(LOW, at=NOW + 31)), state=last.state)) is None
+    # Without another answer the samples are too old 90 s later. A pass notices that a tenth of these later at most.
+    assert unknown(passes(of, (31 + 89, said(LOW, at=NOW + 31)), state=last.state)) is None
     assert unknown(passes(of, (last.recheck_at - NOW, said(LOW, at=NOW + 31)), state=last.state)) is Reason.NO_SERIES
+    assert NOW + 31 + 90 < last.recheck_at <= NOW + 31 + 99
+
+
+def test_samples_that_become_too_old_one_after_the_other_need_few_passes() -> None:
+    of, names = serving(BUSY), [f"a{number}" for number in range(300)]
+    # As scrapes of half a minute leave them, while the source is down.
+    ages = {name: Samples((0.0,), number / 10) for number, name in enumerate(names)}
+    down = SignalData(Answer(NOW, nodes=ages), "no connection.")
+    now, looked_at, state = NOW, [], PoolState()
+    while now < NOW + 90:
+        found = decided(snapshot(of, [node(name) for name in names], signals={"saturation/busy": down}), state, now)
+        assert found.recheck_at is not None
+        state, now = found.state, found.recheck_at
+        looked_at.append(found.assessment.signals.saturation["busy"].reading.spoke)
+    assert looked_at[0] == 300
+    assert len(looked_at) <= 5

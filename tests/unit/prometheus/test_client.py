@@ -14,8 +14,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from computepool.prometheus import client as client_module
-from computepool.prometheus.answers import Series
-from computepool.prometheus.client import PARALLEL, PrometheusClient
+from computepool.prometheus.answers import Series, read_answer
+from computepool.prometheus.client import PARALLEL, TURN, PrometheusClient, read_in_turns
 from computepool.prometheus.errors import (
     BadQueryError,
     ConfigError,
@@ -257,6 +257,26 @@ def test_an_answer_that_is_too_large_is_given_up(monkeypatch: pytest.MonkeyPatch
     error = error_of(FakePrometheus(body=b" " * 2000))
     assert isinstance(error, GarbledError)
     assert "aggregate the query" in str(error)
+
+
+def test_other_tasks_have_turns_while_a_large_answer_is_read() -> None:
+    async def run() -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        body = vector(*(({"gpu": str(number)}, str(number)) for number in range(5 * TURN)))
+        series = await read_in_turns(read_answer(body))
+        counting.cancel()
+        assert [one.value for one in series] == [float(number) for number in range(5 * TURN)]
+        assert turns >= 5
+
+    asyncio.run(run())
 
 
 def test_no_error_repeats_a_credential(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from computepool.model.api import HealthMetric, Reduce
 from computepool.model.cluster import Node
 from computepool.model.presets import reads_of
 from computepool.model.reasons import Reason
-from computepool.model.signals import Samples, SignalData
+from computepool.model.signals import Answer, SignalData
 from computepool.model.state import Memory, SignalState
 
 
@@ -48,18 +48,16 @@ def node_verdicts(
 
     In the first pass of a process, a quarantine shows that an earlier leader knew a signal to be on.
     """
-    reads, samples = reads_of(metric), {} if data.answer is None else data.answer.nodes
+    reads = reads_of(metric)
+    prefix = f"{key}/"
     on: dict[str, NodeSignal] = {}
     states: dict[str, SignalState] = {}
     times: list[float] = []
-    first = memory.joined is None
-    for node in nodes:
-        name, own = node.name, f"{key}/{node.name}"
+    for node in _concerned(metric, prefix, data, nodes, memory):
+        name, own = node.name, prefix + node.name
         earlier = memory.signals.get(own, OFF)
-        if first and node.quarantine == Reason.METRIC_UNHEALTHY:
+        if memory.joined is None and node.quarantine == Reason.METRIC_UNHEALTHY:
             earlier = SignalState(on=True)
-        if earlier is OFF and not _may_enter(metric, samples.get(name)):
-            continue
         reading = reading_of(metric, reads, data, (name,), now)
         state = switched(metric, earlier, reading, now)
         if state == OFF:
@@ -71,11 +69,26 @@ def node_verdicts(
     return NodeVerdicts(on, states, tuple(times))
 
 
-def _may_enter(metric: HealthMetric, samples: Samples | None) -> bool:
-    """Say at little cost whether the value of a node may be at the threshold `enter`: that of most nodes is not."""
-    if samples is None:
-        return False
+def _concerned(
+    metric: HealthMetric, prefix: str, data: SignalData, nodes: Iterable[Node], memory: Memory
+) -> Iterable[Node]:
+    """Return the nodes whose signal is on or may turn on, at little cost: of thousands they are few."""
+    names = {key.removeprefix(prefix) for key in memory.signals if key.startswith(prefix)}
+    if data.answer is not None:
+        names |= nodes_at_enter(metric, data.answer)
+    first = memory.joined is None
+    return [node for node in nodes if node.name in names or (first and node.quarantine == Reason.METRIC_UNHEALTHY)]
+
+
+def nodes_at_enter(metric: HealthMetric, answer: Answer) -> frozenset[str]:
+    """Return the nodes whose value may be at the threshold `enter`."""
     if metric.reduce is Reduce.SUM:
-        return True
-    enter = float(metric.enter)
-    return max(samples.values) >= enter if metric.rises else min(samples.values) <= enter
+        return frozenset(answer.nodes)
+    enter, rises = float(metric.enter), metric.rises
+
+    def found() -> frozenset[str]:
+        if rises:
+            return frozenset(name for name, samples in answer.nodes.items() if max(samples.values) >= enter)
+        return frozenset(name for name, samples in answer.nodes.items() if min(samples.values) <= enter)
+
+    return answer.once((enter, rises), found)

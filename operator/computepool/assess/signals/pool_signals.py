@@ -171,7 +171,7 @@ def _health(
     """Return a health signal of one provider. A signal about nodes is on if it is on for any node."""
     signal = _signal(snapshot, metric, provider, infos, state, now)
     verdicts = of_nodes.get(signal_key(metric, provider))
-    return signal if verdicts is None else Signal(signal.reading, SignalState(on=bool(verdicts.on)))
+    return signal if verdicts is None else Signal(signal.reading, SignalState(on=bool(verdicts.on)), signal.names)
 
 
 def _baseline(pool: ComputePool, members: Members, where: Where) -> Iterable[NodeInfo]:
@@ -188,17 +188,17 @@ def _signal(
     names = _names(metric, reads.scope, infos, snapshot.pool.name)
     reading = reading_of(metric, reads, snapshot.signals.get(key, NO_DATA), names, now)
     before = state.memory.signals.get(key, SignalState(on=key in state.recorded.signals_on))
-    return Signal(reading, switched(metric, before, reading, now))
+    return Signal(reading, switched(metric, before, reading, now), names)
 
 
-def _names(metric: MetricSignal, scope: Scope, infos: Iterable[NodeInfo], pool: str) -> Sequence[str] | None:
+def _names(metric: MetricSignal, scope: Scope, infos: Iterable[NodeInfo], pool: str) -> tuple[str, ...] | None:
     """Return the names that should have a sample: nodes, or the pool's pods that have started; None for the pool."""
     match scope:
         case Scope.NODE:
-            return [info.node.name for info in infos]
+            return tuple([info.node.name for info in infos])
         case Scope.POD:
-            serves = metric.pod_selector.compiled().matches
-            started = (pod for pod in members_on(infos, pool) if pod.deleting is None and (pod.ready or pod.has_run))
-            return [f"{pod.namespace}/{pod.name}" for pod in started if serves(pod.labels)]
+            serves = metric.pod_selector.compiled()
+            started = [pod for pod in members_on(infos, pool) if pod.deleting is None and (pod.ready or pod.has_run)]
+            return tuple([f"{pod.namespace}/{pod.name}" for pod in started if serves.matches(pod.labels)])
         case Scope.POOL:
             return None

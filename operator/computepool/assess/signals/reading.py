@@ -4,8 +4,9 @@ Invariant 4: what is missing, stale or partial is Unknown. An empty answer is no
 a sample are known from the cluster, so those that fell silent are missed here: without them the rest looks well.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
+from itertools import chain
 from math import ceil
 from typing import Final
 
@@ -46,16 +47,19 @@ class Reading(msgspec.Struct, frozen=True):
     """Age of the oldest sample that counts, in seconds."""
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """The samples that count."""
+class Sum(msgspec.Struct, frozen=True):
+    """The samples of many nodes or pods."""
 
-    values: list[float]
+    value: float
     spoke: int
-    age: float | None
+    """How many nodes or pods they are of."""
+    oldest: float
+    newest: float
+    """The greatest and the least age when the source answered, in seconds."""
 
 
 def reading_of(
-    metric: MetricSignal, reads: Reads, data: SignalData, names: Sequence[str] | None, now: float
+    metric: MetricSignal, reads: Reads, data: SignalData, names: tuple[str, ...] | None, now: float
 ) -> Reading:
     """Return what the signal reads at `now`, in seconds since the epoch.
 
@@ -70,14 +74,15 @@ def reading_of(
     answer = data.answer
     if answer is None:
         return Reading(unknown=Reason.NO_ANSWER, detail=data.error, expected=expected)
-    counted = _counted(_samples(answer, reads.scope, names), metric.max_age_seconds, now - answer.at)
-    if not counted.spoke or 100 * counted.spoke < metric.coverage_percent * expected:
-        reason = Reason.TOO_FEW_SERIES if counted.spoke else Reason.NO_SERIES
+    since = max(now - answer.at, 0.0)
+    counted = _counted(metric, answer, reads.scope, names, since)
+    spoke, age = (0, None) if counted is None else (counted.spoke, max(counted.oldest, 0.0) + since)
+    if counted is None or 100 * spoke < metric.coverage_percent * expected:
+        reason = Reason.TOO_FEW_SERIES if spoke else Reason.NO_SERIES
         # While the source fails, its last answer grows old, and that is why samples are missing.
         reason = Reason.NO_ANSWER if data.error else reason
-        return Reading(unknown=reason, detail=data.error, expected=expected, spoke=counted.spoke, age=counted.age)
-    value = _reduced(reduce_of(metric), counted.values)
-    return Reading(side_of(metric, value), value, expected=expected, spoke=counted.spoke, age=counted.age)
+        return Reading(unknown=reason, detail=data.error, expected=expected, spoke=spoke, age=age)
+    return Reading(side_of(metric, counted.value), counted.value, expected=expected, spoke=spoke, age=age)
 
 
 def side_of(metric: MetricSignal, value: float) -> Side:
@@ -91,28 +96,44 @@ def side_of(metric: MetricSignal, value: float) -> Side:
     return Side.BETWEEN
 
 
-def _samples(answer: Answer, scope: Scope, names: Sequence[str] | None) -> Iterable[Samples]:
+FEW: Final = 8
+"""So few names are looked up as quickly as a result that is remembered."""
+
+
+def _counted(
+    metric: MetricSignal, answer: Answer, scope: Scope, names: tuple[str, ...] | None, since: float
+) -> Sum | None:
+    """Return the samples that count; None if there are none. `since`: seconds since the answer."""
+    reduce, max_age = reduce_of(metric), metric.max_age_seconds
+
+    def all_samples() -> Sum | None:
+        return _sum_up(reduce, _samples(answer, scope, names))
+
+    many = names is not None and len(names) > FEW
+    whole = answer.once((reduce, names), all_samples) if many else all_samples()
+    if whole is None or (_counts(whole.oldest, since, max_age) and _counts(whole.newest, since, max_age)):
+        return whole
+    return _sum_up(reduce, [found for found in _samples(answer, scope, names) if _counts(found.age, since, max_age)])
+
+
+def _counts(age: float, since: float, max_age: float) -> bool:
+    """Say whether a sample is not too old, and not of a future that no difference of clocks explains."""
+    return max(age, 0.0) + since < max_age and age > -max_age
+
+
+def _samples(answer: Answer, scope: Scope, names: tuple[str, ...] | None) -> Sequence[Samples]:
     if names is None:
         return () if answer.whole is None else (answer.whole,)
     by_name = answer.nodes if scope is Scope.NODE else answer.pods
-    return (by_name[name] for name in names if name in by_name)
+    return [found for found in map(by_name.get, names) if found is not None]
 
 
-def _counted(samples: Iterable[Samples], max_age: float, since: float) -> Counted:
-    """Return the samples that are not too old, and not of a future that no difference of clocks explains.
-
-    `since`: seconds since the answer.
-    """
-    values: list[float] = []
-    spoke, oldest = 0, None
-    for found in samples:
-        age = max(found.age, 0.0) + max(since, 0.0)
-        if age >= max_age or found.age <= -max_age:
-            continue
-        spoke += 1
-        values.extend(found.values)
-        oldest = age if oldest is None else max(oldest, age)
-    return Counted(values, spoke, oldest)
+def _sum_up(reduce: Reduce, samples: Sequence[Samples]) -> Sum | None:
+    if not samples:
+        return None
+    ages = [found.age for found in samples]
+    values = list(chain.from_iterable([found.values for found in samples]))
+    return Sum(_reduced(reduce, values), len(samples), max(ages), min(ages))
 
 
 P95: Final = 0.95

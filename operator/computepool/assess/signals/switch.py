@@ -8,6 +8,7 @@ Unknown, and whatever follows from it stays as it was. After a restart the timer
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -18,8 +19,8 @@ from computepool.model.state import SignalState
 
 MARGIN_SECONDS: Final = 0.01
 """A check at the very moment when a sample becomes too old could round to a moment before, and find it still good."""
-
-
+STEPS: Final = 10
+"""A sample that has become too old is noticed within this part of maxAgeSeconds, or a second."""
 OFF: Final = SignalState()
 
 
@@ -28,6 +29,8 @@ class Signal(msgspec.Struct, frozen=True):
 
     reading: Reading
     state: SignalState
+    names: tuple[str, ...] | None = None
+    """The nodes or pods that should have a sample; None for series of the whole pool."""
 
     @property
     def on(self) -> bool:
@@ -64,6 +67,9 @@ def rechecks(metric: MetricSignal, signal: Signal, now: float) -> Sequence[float
     if signal.state.since is not None:
         times.append(signal.state.since + (metric.clear_seconds if signal.on else metric.sustain_seconds))
     if signal.reading.age is not None:
-        # If no answer comes until then, the oldest sample that counts is too old.
-        times.append(now + metric.max_age_seconds - signal.reading.age + MARGIN_SECONDS)
+        # If no answer comes until then, the oldest sample that counts is too old. While the source is down, the samples
+        # of thousands of nodes become too old one after the other: a pass at the end of each step finds many of them.
+        too_old = now + metric.max_age_seconds - signal.reading.age + MARGIN_SECONDS
+        step = max(1, metric.max_age_seconds // STEPS)
+        times.append(float(ceil(too_old / step) * step))
     return times
