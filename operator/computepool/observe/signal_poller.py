@@ -193,7 +193,7 @@ class SignalPoller:
             if names == signal.names:
                 return
             signal.question, signal.names, signal.write_at = None, names, now + self._interval
-            signal.question = Question(rendered(signal.reads.query, names, self._enforced), signal.reads)
+            signal.question = _question(signal.metric, signal.reads, names, self._enforced)
             signal.data = SignalData(answer, NO_DATA.error)
         except QueryError as error:
             signal.data = SignalData(answer, f"{failed} sent: {error}.")
@@ -283,19 +283,24 @@ def question_of(
 ) -> Question:
     """Return what a signal asks now. `provider`: empty for all of them together. Raises QueryError."""
     reads = reads_of(metric)
+    return _question(metric, reads, names_for(pool.name, reads, provider, cluster), enforced)
+
+
+def _question(metric: MetricSignal, reads: Reads, names: Names, enforced: Mapping[str, str]) -> Question:
     if metric.query is not None:
         # Presets leave out only values that their measure can't have.
         refuse_hidden_calm(metric.query, Decimal(metric.exit), rises=metric.rises)
-    return Question(rendered(reads.query, names_for(pool.name, reads, provider, cluster), enforced), reads)
+    return Question(rendered(reads.query, names, enforced), reads)
 
 
 async def ask(source: Asks, question: Question, known: Known) -> AsyncIterator[Sequence[Sorted]]:
-    """Ask for the values and the ages of a question; yield every series. Raises SourceError.
+    """Ask for the ages and the values of a question; yield every series. Raises SourceError.
 
     The series come in parts, between which other tasks have a turn: to sort 40,000 takes 50 ms.
     """
-    values = await source.query(question.query)
+    # Ages first: after a scrape in between, a sample looks older than it is, and never younger.
     ages = await source.query(age_query(question.query, labels_of(question.reads)))
+    values = await source.query(question.query)
     series = sort_series(question.reads, values, ages, known)
     while part := list(islice(series, TURN)):
         yield part

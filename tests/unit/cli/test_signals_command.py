@@ -60,7 +60,7 @@ def test_labels_that_repeat_a_credential_or_control_a_terminal_are_printed_witho
 
 
 def test_a_source_that_fails_is_told(tmp_path: Path) -> None:
-    with shell(tmp_path, of_signals(QUEUE)) as sh, answering(b"parse error", status=400) as (url, _):
+    with shell(tmp_path, of_signals(QUEUE)) as sh, answering(b"parse error", b"parse error", 400) as (url, _):
         text = sh.prints("signals", "inference", "--url", url)
     assert "the server can't run the query (400): parse error." in text
 

@@ -88,6 +88,11 @@ class Source:
         """The queries for values, without those for ages."""
         return [query for query in self.asked if "timestamp(" not in query]
 
+    @property
+    def ages(self) -> list[str]:
+        """The queries for ages, with which each turn begins."""
+        return [query for query in self.asked if "timestamp(" in query]
+
 
 @dataclass
 class Polling:
@@ -169,7 +174,7 @@ def test_a_query_is_never_under_way_twice() -> None:
         p.source.hold = asyncio.Event()
         await p.at(0)
         await p.at(100)
-        assert p.source.values == ["waiting"]
+        assert len(p.source.asked) == 1
         assert p.data("saturation/queue").error == "The source has not answered yet."
         p.source.hold.set()
         await p.at(100)
@@ -184,9 +189,9 @@ def test_after_an_error_the_last_answer_stays_and_the_next_attempts_wait_longer(
         p.source.fails = UnreachableError("no connection")
         times = [0.0]
         for second in range(1, 400):
-            before = len(p.source.values)
+            before = len(p.source.asked)
             await p.at(second)
-            if len(p.source.values) > before:
+            if len(p.source.asked) > before:
                 times.append(second)
         data = p.data("saturation/queue")
         assert data.answer is not None
@@ -293,7 +298,7 @@ def test_after_a_change_of_nodes_the_last_answer_stands_until_the_next_with_its_
         for second in (1, 11, 60, 600):
             await p.at(second)
             assert p.data("saturation/busy").answer is first
-        assert p.source.values == ['xid{node=~"(?:a1)"}', 'xid{node=~"(?:a1|a2)"}']
+        assert ["(?:a1|a2)" in query for query in p.source.ages] == [False, True]
         p.source.hold.set()
         await p.at(601)
         last = p.data("saturation/busy")
@@ -310,10 +315,10 @@ def test_the_last_answer_stands_also_while_the_query_with_other_nodes_fails() ->
         p.cluster.nodes["aws"] = ("a1", "a2")
         p.source.fails = UnreachableError("no connection")
         await p.at(11)
-        assert p.source.values[-1] == 'xid{node=~"(?:a1|a2)"}'
+        assert "(?:a1|a2)" in p.source.asked[-1]
         p.cluster.nodes["aws"] = ("a2",)
         await p.at(200)
-        assert p.source.values[-1] == 'xid{node=~"(?:a2)"}'
+        assert "(?:a2)" in p.source.asked[-1]
         data = p.data("saturation/busy")
         assert data.answer is not None
         assert (data.answer.at, data.error) == (NOW, "no connection.")

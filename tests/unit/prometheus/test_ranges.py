@@ -54,4 +54,4 @@ def test_what_is_no_finite_number_is_no_point() -> None:
 )
 def test_an_answer_of_another_kind_is_an_error(body: bytes, error: type[SourceError]) -> None:
     with pytest.raises(error):
-        read_range(body)
+        tuple(read_range(body))
