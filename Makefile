@@ -34,7 +34,7 @@ demo: control-plane ## Watch a primary run out, a standby fail, and all pods com
 
 .PHONY: test
 test: test-unit control-plane ## Every test, unit to end-to-end
-	$(BIN)/pytest -n 2 --dist loadfile tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/e2e
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## The tests that need no control plane (under a minute)

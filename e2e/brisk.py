@@ -23,6 +23,9 @@ HEALTH: Mapping[str, Any] = {
     "clearSeconds": 1,
     "breaker": {"backoffSeconds": 1, "maxBackoffSeconds": 2, "proveSeconds": 0},
 }
+VISIBLY_HALF_OPEN: Mapping[str, Any] = {"backoffSeconds": 5, "maxBackoffSeconds": 5, "proveSeconds": 0}
+"""A breaker that stays half-open without a pod for five seconds. The status is written once a second at most, so it may
+skip a shorter time."""
 FAILOVER: Mapping[str, Any] = {
     "runningPods": "Move",
     "silenceSeconds": SILENT_SECONDS,

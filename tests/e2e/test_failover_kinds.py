@@ -50,7 +50,7 @@ def test_bare_pods_leave_only_if_they_say_that_they_may(site: Site) -> None:
 
 
 def test_a_drained_provider_is_left_and_used_again_when_the_drain_is_lifted(site: Site) -> None:
-    with away(site) as scene:
+    with away(site, health={"breaker": brisk.VISIBLY_HALF_OPEN}) as scene:
         brisk.drain(site, scene.pool, SECOND)
         brisk.wait_settled(site, {THIRD: COUNT})
         brisk.wait_breaker(site, scene.pool, SECOND, "Open", "Drained")

@@ -29,7 +29,9 @@ ERRORS: Mapping[str, Any] = {
 @contextmanager
 def measured(source: MetricsSource, site: Site, target: str) -> Iterator[Scene]:
     """The workload runs on the second provider, and every node's errors are measured."""
-    with away(site, health={"metrics": [{**ERRORS, "target": target}], "unhealthyPercent": 100}) as scene:
+    metrics = [{**ERRORS, "target": target}]
+    health = {"metrics": metrics, "unhealthyPercent": 100, "breaker": brisk.VISIBLY_HALF_OPEN}
+    with away(site, health=health) as scene:
         source.serve({node: errors(0) for nodes in scene.nodes.values() for node in nodes}, "node")
         yield scene
 
