@@ -356,10 +356,10 @@ SECRET = {"secretName": "metrics", "key": "key"}
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"prometheus.url": "http://:9090"}, "prometheus.url has no host"),
-        ({"prometheus.url": "http:///metrics"}, "prometheus.url has no host"),
-        ({"prometheus.url": "http://reader:hunter2@p"}, "at '/prometheus/url'"),
-        ({"prometheus.url": "prometheus:9090"}, "at '/prometheus/url'"),
+        ({"prometheus.url": "http://:9090"}, "prometheus.url must have a scheme and a host"),
+        ({"prometheus.url": "http:///metrics"}, "prometheus.url must have a scheme and a host"),
+        ({"prometheus.url": "http://reader:hunter2@p"}, "put credentials into prometheus.bearerToken"),
+        ({"prometheus.url": "prometheus:9090"}, "prometheus.url must have a scheme and a host"),
         (
             {"prometheus.headers": {"authorization": "hunter2"}, "prometheus.bearerToken.secretName": "metrics"},
             "a header Authorization beside prometheus.bearerToken or prometheus.basicAuth",
@@ -380,9 +380,9 @@ SECRET = {"secretName": "metrics", "key": "key"}
         ({"prometheus.headers": {"Content-Length": "1"}}, "the operator sets the header content-length itself"),
         ({"prometheus.headers": {"a b": "1"}}, "at '/prometheus/headers': additional properties 'a b' not allowed"),
         ({"prometheus.headers": {"X-A": "1\r\nX-B: 2"}}, "at '/prometheus/headers/X-A'"),
-        ({"prometheus.queryParameters": {"time": "1"}}, "at '/prometheus/queryParameters/time'"),
+        ({"prometheus.queryParameters": {"time": "1"}}, "the operator sets the parameter time itself"),
         ({"prometheus.queryParameters": {"": "1"}}, "at '/prometheus/queryParameters': additional properties"),
-        ({"prometheus.enforcedLabels": {"__name__": "up"}}, "at '/prometheus/enforcedLabels/__name__'"),
+        ({"prometheus.enforcedLabels": {"__name__": "up"}}, "__name__ is the name of a metric"),
         ({"prometheus.enforcedLabels": {'a"b': "up"}}, "at '/prometheus/enforcedLabels'"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
