@@ -27,7 +27,7 @@ _REMEMBERED: Final = 64
 
 
 class Answer(msgspec.Struct, frozen=True, dict=True):
-    """One answer to a query. Series that belong to nothing that is known are left out, and counted."""
+    """The samples of one answer to a query. Series that belong to nothing that is known are left out."""
 
     at: float
     """When it came, in seconds since the epoch, by the operator's clock."""
@@ -37,8 +37,6 @@ class Answer(msgspec.Struct, frozen=True, dict=True):
     """By namespace and name of the pod, joined by a slash."""
     whole: Samples | None = None
     """The samples of the whole pool."""
-    dropped: tuple[tuple[str, int], ...] = ()
-    """Why series were left out, and how many."""
 
     def once(self, key: Hashable, work_out: Callable[[], T]) -> T:
         """Return what follows from this answer alone, worked out once for all passes that read the answer.

@@ -1,6 +1,6 @@
 """Sorts the series of an answer by node, pod or pool, once for each answer, so that passes stay quick."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -14,7 +14,7 @@ NO_NUMBER = "not a number"
 IMPOSSIBLE = "a value that this measure can't have"
 UNKNOWN_NODE = "no label names a node of the cluster"
 NO_POD = "no labels name a pod"
-NO_AGE = "no age"
+NO_AGE = "the age of its samples is not known"
 
 
 class Known(Protocol):
@@ -74,28 +74,24 @@ class Collected:
         self._reads = reads
         self._values: defaultdict[str, list[float]] = defaultdict(list)
         self._ages: dict[str, float] = {}
-        self._dropped: Counter[str] = Counter()
 
     def add(self, series: Iterable[Sorted]) -> None:
         """Add series."""
         for one in series:
-            if one.problem or one.series.value is None or one.age is None:
-                self._dropped[one.problem] += 1
-            else:
+            if not one.problem and one.series.value is not None and one.age is not None:
                 self._values[one.owner].append(one.series.value)
                 self._ages[one.owner] = one.age
 
     def answer(self, at: float) -> Answer:
         """Return the answer. `at`: when it came, in seconds since the epoch."""
         samples = {owner: Samples(tuple(numbers), self._ages[owner]) for owner, numbers in self._values.items()}
-        left_out = tuple(sorted(self._dropped.items()))
         match self._reads.scope:
             case Scope.NODE:
-                return Answer(at, nodes=samples, dropped=left_out)
+                return Answer(at, nodes=samples)
             case Scope.POD:
-                return Answer(at, pods=samples, dropped=left_out)
+                return Answer(at, pods=samples)
             case Scope.POOL:
-                return Answer(at, whole=samples.get(_WHOLE), dropped=left_out)
+                return Answer(at, whole=samples.get(_WHOLE))
 
 
 def _older(age: float | None, other: float | None) -> float | None:

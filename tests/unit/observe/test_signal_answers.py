@@ -1,7 +1,8 @@
-"""The series of an answer are sorted by node, pod or pool, and what can't be used is counted with the reason."""
+"""The series of an answer are sorted by node, pod or pool, and a series that can't be used says why."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from computepool.model.presets import Reads, Scope
@@ -29,8 +30,9 @@ def answer(reads: Reads, values: list[Series], ages: list[Series]) -> Answer:
     return answer_of(reads, sort_series(reads, values, ages, Nodes()), 100.0)
 
 
-def dropped(found: Answer) -> Mapping[str, int]:
-    return dict(found.dropped)
+def left_out(reads: Reads, values: list[Series], ages: list[Series]) -> Mapping[str, int]:
+    """Why series do not count, and how many."""
+    return Counter(found.problem for found in sort_series(reads, values, ages, Nodes()) if found.problem)
 
 
 def test_series_belong_to_the_node_that_their_first_label_names() -> None:
@@ -45,20 +47,21 @@ def test_series_belong_to_the_node_that_their_first_label_names() -> None:
     ages = [series(3.0, node="a1"), series(7.0, node="a1", Hostname="other"), series(2.0, node="a2")]
     found = answer(BY_NODE, values, ages)
     assert found.nodes == {"a1": Samples((10.0, 30.0), 7.0), "a2": Samples((20.0, 5.0), 2.0)}
-    assert dropped(found) == {"no label names a node of the cluster": 1}
+    assert left_out(BY_NODE, values, ages) == {"no label names a node of the cluster": 1}
     assert found.at == 100.0
 
 
 def test_what_is_no_number_or_no_possible_value_is_no_sample() -> None:
     values = [series(None, node="a1"), series(-1.0, node="a1"), series(101.0, node="a1"), series(100.0, node="a1")]
-    found = answer(BY_NODE, values, [series(0.0, node="a1")])
-    assert found.nodes == {"a1": Samples((100.0,), 0.0)}
-    assert dropped(found) == {"not a number": 1, "a value that this measure can't have": 2}
+    ages = [series(0.0, node="a1")]
+    assert answer(BY_NODE, values, ages).nodes == {"a1": Samples((100.0,), 0.0)}
+    assert left_out(BY_NODE, values, ages) == {"not a number": 1, "a value that this measure can't have": 2}
 
 
 def test_a_series_without_an_age_is_no_sample() -> None:
-    found = answer(BY_NODE, [series(1.0, node="a1"), series(1.0, node="a2")], [series(None, node="a1")])
-    assert (dict(found.nodes), dropped(found)) == ({}, {"no age": 2})
+    values, ages = [series(1.0, node="a1"), series(1.0, node="a2")], [series(None, node="a1")]
+    assert answer(BY_NODE, values, ages).nodes == {}
+    assert left_out(BY_NODE, values, ages) == {"the age of its samples is not known": 2}
 
 
 def test_samples_that_belong_to_no_owner_are_part_of_the_age_of_all() -> None:
@@ -85,12 +88,13 @@ def test_series_belong_to_the_pod_that_their_first_pair_of_labels_names() -> Non
     ages = [series(1.0, namespace="ml", pod="s-0"), series(2.0, kubernetes_namespace="ml", kubernetes_pod_name="s-1")]
     found = answer(BY_POD, values, ages)
     assert found.pods == {"ml/s-0": Samples((1.0, 2.0), 1.0), "ml/s-1": Samples((3.0,), 2.0)}
-    assert dropped(found) == {"no labels name a pod": 2}
+    assert left_out(BY_POD, values, ages) == {"no labels name a pod": 2}
 
 
 def test_all_series_belong_to_the_whole_pool_where_nothing_tells_them_apart() -> None:
-    found = answer(WHOLE, [series(1.0, queue="a"), series(2.0, queue="b")], [series(4.0)])
-    assert (found.whole, found.dropped) == (Samples((1.0, 2.0), 4.0), ())
+    values, ages = [series(1.0, queue="a"), series(2.0, queue="b")], [series(4.0)]
+    assert answer(WHOLE, values, ages).whole == Samples((1.0, 2.0), 4.0)
+    assert left_out(WHOLE, values, ages) == {}
     assert answer(WHOLE, [], []).whole is None
 
 
