@@ -134,7 +134,7 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
 
 def _verdict(told: Told) -> str:
     reading = told.signal.reading
-    expected = f" {reading.spoke} of {reading.expected} have a current sample." if reading.expected else ""
+    expected = f" {reading.sampled} of {reading.expected} have a current sample." if reading.expected else ""
     if reading.unknown is not None:
         return f"Unknown ({reading.unknown}): {told.missing}"
     if reading.value is None:

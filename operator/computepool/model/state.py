@@ -245,7 +245,7 @@ class Memory(msgspec.Struct, frozen=True):
     demand: DemandHistory | None = None
     """The demand on the primary over the last minutes; None without a forecast."""
     standby_ready: ReadyTimes = ()
-    """Of the pods that became Ready on a standby last."""
+    """The times of the pods that became Ready on a standby last."""
     forecast_until: float | None = None
     """Until when admission stays open by the last forecast; None if no forecast has opened it."""
 

@@ -56,7 +56,7 @@ class Told(msgspec.Struct, frozen=True):
     def coverage(self) -> int:
         """Percent of the nodes or pods that have a sample."""
         reading = self.signal.reading
-        return 100 * reading.spoke // reading.expected if reading.expected else 0
+        return 100 * reading.sampled // reading.expected if reading.expected else 0
 
     @property
     def missing(self) -> str:
@@ -64,7 +64,7 @@ class Told(msgspec.Struct, frozen=True):
         reading = self.signal.reading
         if reading.unknown is None:
             return ""
-        found = f"{reading.spoke} of {reading.expected} have a current sample." if reading.expected else ""
+        found = f"{reading.sampled} of {reading.expected} have a current sample." if reading.expected else ""
         detail = full_stop(reading.detail) if reading.detail else found
         return " ".join(filter(None, (detail, NEXT_STEPS[reading.unknown])))
 

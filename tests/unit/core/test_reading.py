@@ -46,7 +46,7 @@ def one_by_one(metric: MetricSignal, nodes: Mapping[str, Samples], names: tuple[
     age = max((max(found.age, 0) + max(since, 0) for found in counting), default=None)
     if not counting or len(counting) / len(names) < metric.coverage_percent / 100:
         reason = Reason.TOO_FEW_SERIES if counting else Reason.NO_SERIES
-        return Reading(unknown=reason, expected=len(names), spoke=len(counting), age=age)
+        return Reading(unknown=reason, expected=len(names), sampled=len(counting), age=age)
     values = sorted(value for found in counting for value in found.values)
     reduced = {
         "Max": values[-1],
@@ -55,7 +55,7 @@ def one_by_one(metric: MetricSignal, nodes: Mapping[str, Samples], names: tuple[
         "P95": values[ceil(0.95 * len(values)) - 1],
     }
     value = reduced[str(metric.reduce)]
-    return Reading(side_of(metric, value), value, expected=len(names), spoke=len(counting), age=age)
+    return Reading(side_of(metric, value), value, expected=len(names), sampled=len(counting), age=age)
 
 
 @given(
@@ -77,8 +77,8 @@ def test_a_reading_of_many_is_that_of_each(
         assert (found.value is None) == (expected.value is None)
         if found.value is not None and expected.value is not None:
             assert abs(found.value - expected.value) < 1e-9
-        plain = (found.side, found.unknown, found.expected, found.spoke, found.age)
-        assert plain == (expected.side, expected.unknown, expected.expected, expected.spoke, expected.age)
+        plain = (found.side, found.unknown, found.expected, found.sampled, found.age)
+        assert plain == (expected.side, expected.unknown, expected.expected, expected.sampled, expected.age)
 
 
 def test_what_follows_from_an_answer_is_worked_out_once_and_for_each_key() -> None:

@@ -185,7 +185,7 @@ def test_pods_that_have_not_started_or_are_leaving_need_not_speak() -> None:
     of = serving()
     found = decided(snapshot(of, [node("a1")], pods, signals={"saturation/queue": said({"runs": 9.0})}))
     reading = found.assessment.signals.saturation["queue"].reading
-    assert (reading.expected, reading.spoke, reading.value) == (1, 1, 9.0)
+    assert (reading.expected, reading.sampled, reading.value) == (1, 1, 9.0)
 
 
 def test_only_pods_that_serve_the_metric_must_speak() -> None:
@@ -196,7 +196,7 @@ def test_only_pods_that_serve_the_metric_must_speak() -> None:
     of = serving({**QUEUE, "podSelector": {"matchLabels": {"app": "server"}}})
     found = decided(snapshot(of, [node("a1")], pods, signals={"saturation/queue": said({"server": 9.0})}))
     reading = found.assessment.signals.saturation["queue"].reading
-    assert (reading.expected, reading.spoke, reading.value) == (1, 1, 9.0)
+    assert (reading.expected, reading.sampled, reading.value) == (1, 1, 9.0)
 
 
 def test_no_pod_to_measure_is_no_pressure_and_ends_what_there_was() -> None:
@@ -213,7 +213,7 @@ def test_signals_of_nodes_count_the_primary_s_nodes() -> None:
     nodes = {"a1": Samples((9.0, 3.0)), "a2": Samples((9.0,)), "n1": Samples((0.0,))}
     found = decided(seen(of, SignalData(Answer(NOW, nodes=nodes)), key="saturation/busy"))
     reading = found.assessment.signals.saturation["busy"].reading
-    assert (reading.expected, reading.spoke, reading.value) == (2, 2, 7.0)
+    assert (reading.expected, reading.sampled, reading.value) == (2, 2, 7.0)
 
 
 def test_series_of_the_whole_pool_need_no_node_and_no_pod() -> None:
@@ -306,6 +306,6 @@ def test_samples_that_become_too_old_one_after_the_other_need_few_passes() -> No
         found = decided(snapshot(of, [node(name) for name in names], signals={"saturation/busy": down}), state, now)
         assert found.recheck_at is not None
         state, now = found.state, found.recheck_at
-        looked_at.append(found.assessment.signals.saturation["busy"].reading.spoke)
+        looked_at.append(found.assessment.signals.saturation["busy"].reading.sampled)
     assert looked_at[0] == 300
     assert len(looked_at) <= 5

@@ -14,7 +14,7 @@ from computepool.model.accelerators import accelerators_of, held_by_claims, serv
 from computepool.model.cluster import Node, NodeInfo
 from computepool.model.state import Breaker, NodeFault, PoolState
 
-NO_SIGNALS: Final[Mapping[str, NodeSignal]] = MappingProxyType({})
+NO_NODE_SIGNALS: Final[Mapping[str, NodeSignal]] = MappingProxyType({})
 
 
 class CountedNodes(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class NodeInspection:
         failed_pods: Mapping[str, int],
         state: PoolState,
         now: float,
-        signals: Mapping[str, NodeSignal] = NO_SIGNALS,
+        signals: Mapping[str, NodeSignal] = NO_NODE_SIGNALS,
     ) -> None:
         """`failed_pods`: by node that is a black hole, how many pods failed there; `signals`: by node, a signal from
         metrics that is on.

@@ -155,11 +155,11 @@ def with_metrics(health: ProviderHealth, signals: ProviderSignals) -> ProviderHe
         troubled=health.troubled or signals.troubled,
         starts_none=health.starts_none and not signals.troubled,
         unproven=signals.troubled or signals.unknown,
-        confirmed=health.confirmed or bool(signals.sick),
+        confirmed=health.confirmed or bool(signals.unhealthy),
     )
-    if not signals.sick or health.failing is not None or health.to_read:
+    if not signals.unhealthy or health.failing is not None or health.to_read:
         return health
-    return msgspec.structs.replace(health, failing=Reason.METRIC_UNHEALTHY, detail=signals.sick)
+    return msgspec.structs.replace(health, failing=Reason.METRIC_UNHEALTHY, detail=signals.unhealthy)
 
 
 def suspect_providers(

@@ -1,7 +1,7 @@
 """The verdicts on all signals of a pool, and what follows from them.
 
 Invariant 4: a signal that is Unknown is neither pressure nor relief. It turns nothing on. If it was on before, what it
-has caused stays; and while any signal is Unknown, nobody is brought home.
+has caused stays. While a signal of pressure, or a signal of the primary's health, is Unknown, no pod is brought home.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class HealthSignal(msgspec.Struct, frozen=True):
 class ProviderSignals(msgspec.Struct, frozen=True):
     """What the health signals of one provider say together."""
 
-    sick: str = ""
+    unhealthy: str = ""
     """The signals whose data shows now that they are on, for people; empty without any."""
     troubled: bool = False
     """Whether a signal is on and known, or at its threshold `enter`."""
@@ -71,16 +71,17 @@ class Signals(msgspec.Struct, frozen=True):
 
     @property
     def causing(self) -> Sequence[str]:
-        """The names of the saturation signals that are on and known: because of them pods do not wait first."""
+        """The names of the saturation signals that are on and known: because of them pods skip `pendingSeconds`."""
         return [name for name in self.pressing if self.saturation[name].known]
 
     @property
     def held(self) -> bool:
-        """Whether all signals that are on are Unknown: then they hold what they have caused, and cause no more."""
+        """Whether no signal is on and known. Signals that are on and Unknown keep what they have caused, and cause no
+        more."""
         return not self.causing
 
     def keeps_away(self, primary: str) -> bool:
-        """Say whether nobody may come home: data about the pressure on the primary, or its health, is Unknown."""
+        """Say whether no pod may come home, because data about the primary's pressure or health is Unknown."""
         return not all(signal.known for signal in self.saturation.values()) or not all(
             found.signal.known for found in self.health if found.provider == primary
         )
@@ -90,9 +91,9 @@ class Signals(msgspec.Struct, frozen=True):
         own = [found for found in self.health if found.provider == provider and found.metric.target is Target.PROVIDER]
         if not own:
             return WELL
-        sick = [found.metric for found in own if found.signal.shown]
+        shown = [found.metric for found in own if found.signal.shown]
         return ProviderSignals(
-            sick=", ".join(f"{metric.name} was at {metric.enter} or beyond" for metric in sick),
+            unhealthy=", ".join(f"{metric.name} was at {metric.enter} or beyond" for metric in shown),
             troubled=any(
                 found.signal.reading.side is Side.ENTER or (found.signal.on and found.signal.known) for found in own
             ),

@@ -1,7 +1,7 @@
 """What a signal reads now: one value over the series that count, or Unknown with the reason.
 
 Invariant 4: what is missing, stale or partial is Unknown. An empty answer is not 0. The nodes and pods that should have
-a sample are known from the cluster, so those that fell silent are missed here: without them the rest looks well.
+a sample are known from the cluster, so the silent ones are missed here. Without them the others would look well.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Reading(msgspec.Struct, frozen=True):
     """What is missing, for people."""
     expected: int = 0
     """How many nodes or pods should have a sample; 1 for the whole pool."""
-    spoke: int = 0
+    sampled: int = 0
     """How many of them have a sample that is not too old."""
     age: float | None = None
     """Age of the oldest sample that counts, in seconds."""
@@ -51,7 +51,7 @@ class Sum(msgspec.Struct, frozen=True):
     """The samples of many nodes or pods."""
 
     value: float
-    spoke: int
+    sampled: int
     """How many nodes or pods they are of."""
     oldest: float
     newest: float
@@ -69,20 +69,20 @@ def reading_of(
     if data.verdict is not None:
         return Reading(Side.ENTER if data.verdict else Side.EXIT)
     if not expected:
-        # Nothing is missing where nobody should speak.
+        # Without nodes and started pods no sample is missing.
         return Reading(Side.EXIT)
     answer = data.answer
     if answer is None:
         return Reading(unknown=Reason.NO_ANSWER, detail=data.error, expected=expected)
     since = max(now - answer.at, 0.0)
     counted = _counted(metric, answer, reads.scope, names, since)
-    spoke, age = (0, None) if counted is None else (counted.spoke, max(counted.oldest, 0.0) + since)
-    if counted is None or 100 * spoke < metric.coverage_percent * expected:
-        reason = Reason.TOO_FEW_SERIES if spoke else Reason.NO_SERIES
+    sampled, age = (0, None) if counted is None else (counted.sampled, max(counted.oldest, 0.0) + since)
+    if counted is None or 100 * sampled < metric.coverage_percent * expected:
+        reason = Reason.TOO_FEW_SERIES if sampled else Reason.NO_SERIES
         # While the source fails, its last answer grows old, and that is why samples are missing.
         reason = Reason.NO_ANSWER if data.error else reason
-        return Reading(unknown=reason, detail=data.error, expected=expected, spoke=spoke, age=age)
-    return Reading(side_of(metric, counted.value), counted.value, expected=expected, spoke=spoke, age=age)
+        return Reading(unknown=reason, detail=data.error, expected=expected, sampled=sampled, age=age)
+    return Reading(side_of(metric, counted.value), counted.value, expected=expected, sampled=sampled, age=age)
 
 
 def side_of(metric: MetricSignal, value: float) -> Side:
