@@ -239,5 +239,5 @@ def test_an_empty_answer_is_not_zero(stage: Stage) -> None:
     low = {**QUEUE, "enter": "1", "exit": "5"}
     with _answers(stage, 200, vector()), _pool(stage, low) as pool:
         signal = stage.wait_signal(pool, "Unknown", "NoSeries", on=False)
-        assert signal["message"].startswith("0 of 3 have a current sample.")
+        assert signal["message"].startswith("0 of 3 pods have a current sample.")
         pools.wait_condition(stage.site, pool, "Saturated", "False", "PrimaryHasRoom")

@@ -208,8 +208,8 @@ def _read_more_of_signals(reader: Reader) -> None:
 
 
 def _check_queue(said: str) -> None:
-    assert f"Value {QUEUE} requests, side enter" in said
-    assert f"{AT_HOME} of {AT_HOME} have a current sample." in said
+    assert f"Value {QUEUE} requests, at `enter` or beyond." in said
+    assert f"{AT_HOME} of {AT_HOME} pods have a current sample." in said
 
 
 def _wait_signals(reader: Reader, values: list[str]) -> None:

@@ -32,10 +32,11 @@ from computepool.report.logs import set_up
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status` and `explain` only read; all commands also work as `kubectl computepool ...`.",
+    "`status`, `explain` and `signals` only read. All commands also work as `kubectl computepool`.",
 )
 DEFAULT_NAMESPACE = "computepool-system"
 MOUNTED_CONFIG = Path("/etc/computepool/prometheus/prometheus.yaml")
@@ -81,7 +82,7 @@ def run(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of that address; 0: any free port.")] = 8080,
     prometheus_config: Annotated[
         Path | None,
-        typer.Option(help="File in YAML that says where the cluster's metrics are; the chart writes it."),
+        typer.Option(help="YAML file with the address of the cluster's metrics; the chart writes it."),
     ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="json for machines, console for people.")] = LogFormat.JSON,
     log_level: Annotated[LogLevel, typer.Option(help="Least severe level that is logged.")] = LogLevel.INFO,
@@ -111,7 +112,7 @@ def status(
     pool: Annotated[str | None, typer.Argument(help="Name of one ComputePool; default: all.")] = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show pools, their providers and their waiting pods, as the operator last reported them.
+    """Show pools, their providers, signals, forecast and waiting pods, as the operator last reported them.
 
     Needs the right to list computepools, which the chart adds to the cluster role `view`.
     """
@@ -149,23 +150,27 @@ def signals(
     pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
     kubeconfig: Kubeconfig = None,
     prometheus_config: Annotated[
-        Path, typer.Option(help="File in YAML that says where the cluster's metrics are, as in the operator's pods.")
+        Path, typer.Option(help="YAML file with the source's address, which the chart mounts into the operator's pods.")
     ] = MOUNTED_CONFIG,
     url: Annotated[
-        str | None, typer.Option(help="Address of the source of metrics, in place of a file; without credentials.")
+        str | None, typer.Option(help="Address of a server with Prometheus' HTTP API, in place of that file.")
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Print every series, and not only the first of each kind.")
+        bool,
+        typer.Option("--all", help="Print every series, not only ten that count and ten that are left out."),
     ] = False,
     operator_namespace: Annotated[
         str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
     ] = DEFAULT_NAMESPACE,
 ) -> None:
-    """Run each query of a pool's signals once, now, and print what came back: each series, and why it is left out.
+    """Run each query of a pool's signals once, and print every series of the answer, or why the series is left out.
 
-    Use it to write a signal, and to see why a signal is Unknown. The operator's pods have the source's address and
-    credentials: kubectl -n computepool-system exec deploy/computepool -- computepool signals POOL. From elsewhere, give
-    an address that you can reach, such as a port that kubectl port-forward opens.
+    Use it to write a signal, and to see why a signal is Unknown. It changes nothing.
+
+    The operator's pods have the address and the credentials of the source, so run it there: kubectl -n
+    computepool-system exec deploy/computepool -- computepool signals POOL. Elsewhere, give --url with an address that
+    you can reach, such as http://localhost:9090 while kubectl port-forward runs. Then no credentials and no
+    prometheus.enforcedLabels are sent.
 
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, which the operator has.
     """
@@ -173,7 +178,10 @@ def signals(
         source = Source(url=url) if url else load_source(prometheus_config)
     except (ConfigError, ValidationError) as error:
         text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        _print_error(f"{text}. Give --url, or run this in the operator's pod: see computepool signals --help")
+        _print_error(
+            f"{text}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
+            "--url: see computepool signals --help"
+        )
         raise typer.Exit(1) from None
     _run_one(showing_signals.show(kubeconfig, operator_namespace, pool, source, make_console(), every=every))
 

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from computepool.assess.signals.reading import Side
 from computepool.cli.cluster_view import NotFoundError, View, load_view
 from computepool.cli.console import make_table
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, MetricSignal
-from computepool.model.presets import reads_of, reduce_of
+from computepool.model.presets import Scope, reads_of, reduce_of
+from computepool.model.reasons import Reason
 from computepool.model.signals import SignalData, signal_key
 from computepool.model.state import recorded_in, restarted
 from computepool.model.text import printable
@@ -28,6 +30,14 @@ from computepool.report.signals import Told, rounded, told_of
 
 SHOWN_SERIES: Final = 10
 """How many series of each kind are printed, unless all are asked for."""
+OTHER_NODE: Final = "a node of another provider"
+OTHER_POD: Final = "not a started pod that this signal counts"
+SIDES: Final = {
+    Side.ENTER: "at `enter` or beyond",
+    Side.BETWEEN: "between `exit` and `enter`",
+    Side.EXIT: "at `exit` or beyond",
+}
+T = TypeVar("T")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -108,8 +118,9 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
     if asked.error:
         _say(console, asked.error, style="red")
         return
-    counting = [one for one in asked.series if not one.problem]
-    left_out = [one for one in asked.series if one.problem]
+    judged = list(zip(asked.series, _problems(asked.series, told), strict=True))
+    counting = [one for one, problem in judged if not problem]
+    left_out = [(one, problem) for one, problem in judged if problem]
     if counting:
         table = make_table("Belongs to", "Value", "Age", "Labels")
         for one in _first(counting, every=every):
@@ -122,8 +133,8 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
         console.print(table)
     if left_out:
         table = make_table("Left out because", "Value", "Labels")
-        for one in _first(left_out, every=every):
-            table.add_row(one.problem, _value(one), clean(_labels(one)))
+        for one, problem in _first(left_out, every=every):
+            table.add_row(problem, _value(one), clean(_labels(one)))
         console.print(table)
     more = len(asked.series) - len(_first(counting, every=every)) - len(_first(left_out, every=every))
     if more:
@@ -133,16 +144,36 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
 
 
 def _verdict(told: Told) -> str:
-    reading = told.signal.reading
-    expected = f" {reading.sampled} of {reading.expected} have a current sample." if reading.expected else ""
+    reading, metric = told.signal.reading, told.metric
     if reading.unknown is not None:
-        return f"Unknown ({reading.unknown}): {told.missing}"
+        few = reading.unknown is Reason.TOO_FEW_SERIES
+        needed = f" coveragePercent asks for {metric.coverage_percent} %." if few else ""
+        return f"Unknown ({reading.unknown}): {told.found}{needed}"
     if reading.value is None:
         return f"{told.verdict}: there is no node, and no started pod, to measure."
-    return f"Value {told.value}, side {reading.side.name.lower()}: {told.verdict}.{expected}"
+    return f"Value {told.value}, {SIDES[reading.side]}. The signal is {told.verdict}{_turns(told)}. {told.found}"
 
 
-def _first(series: Sequence[Sorted], *, every: bool) -> Sequence[Sorted]:
+def _turns(told: Told) -> str:
+    """Say when the signal turns, if its value stays."""
+    side, metric = told.signal.reading.side, told.metric
+    if side is Side.ENTER and not told.signal.on:
+        return f", and turns on after {metric.sustain_seconds} s"
+    if side is Side.EXIT and told.signal.on:
+        return f", and turns off after {metric.clear_seconds} s"
+    return ""
+
+
+def _problems(series: Sequence[Sorted], told: Told | None) -> Sequence[str]:
+    """Return why each series does not count; empty where it does."""
+    if told is None or told.signal.names is None:
+        return [one.problem for one in series]
+    names = frozenset(told.signal.names)
+    other = OTHER_NODE if reads_of(told.metric).scope is Scope.NODE else OTHER_POD
+    return [one.problem or ("" if one.owner in names else other) for one in series]
+
+
+def _first(series: Sequence[T], *, every: bool) -> Sequence[T]:
     return series if every else series[:SHOWN_SERIES]
 
 

@@ -10,7 +10,7 @@ import msgspec
 from computepool.assess.signals.pool_signals import Signals
 from computepool.assess.signals.switch import Signal
 from computepool.model.api import ComputePool, MetricSignal, SignalStatus, SignalVerdict
-from computepool.model.presets import reads_of
+from computepool.model.presets import Scope, reads_of
 from computepool.model.reasons import Reason
 from computepool.model.signals import signal_key
 from computepool.report.formatting import full_stop
@@ -23,7 +23,7 @@ _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 SMALLEST: Final = 1e-6
 LARGEST: Final = 1e12
 NEXT_STEPS: Final = {
-    Reason.NO_ANSWER: "Check the source of metrics.",
+    Reason.NO_ANSWER: "`computepool signals POOL` asks the source again.",
     Reason.NO_SERIES: "`computepool signals POOL` shows what came back, and why it was left out.",
     Reason.TOO_FEW_SERIES: "`computepool signals POOL` shows which nodes or pods are missing.",
 }
@@ -59,13 +59,24 @@ class Told(msgspec.Struct, frozen=True):
         return 100 * reading.sampled // reading.expected if reading.expected else 0
 
     @property
+    def found(self) -> str:
+        """How many nodes or pods have a current sample, as a sentence; empty if there is nothing to measure."""
+        reading = self.signal.reading
+        if not reading.expected:
+            return ""
+        scope = reads_of(self.metric).scope
+        if scope is Scope.POOL:
+            return f"The pool has {'a' if reading.sampled else 'no'} current sample."
+        owners = "nodes" if scope is Scope.NODE else "pods"
+        return f"{reading.sampled} of {reading.expected} {owners} have a current sample."
+
+    @property
     def missing(self) -> str:
-        """What is missing, as a sentence; empty while the signal is known."""
+        """What is missing, and the next step; empty while the signal is known."""
         reading = self.signal.reading
         if reading.unknown is None:
             return ""
-        found = f"{reading.sampled} of {reading.expected} have a current sample." if reading.expected else ""
-        detail = full_stop(reading.detail) if reading.detail else found
+        detail = full_stop(reading.detail) if reading.detail else self.found
         return " ".join(filter(None, (detail, NEXT_STEPS[reading.unknown])))
 
 

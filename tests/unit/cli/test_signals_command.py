@@ -20,10 +20,15 @@ LABELS = {"namespace": "default", "pod": "old-1"}
 
 
 def of_signals(*metrics: Mapping[str, Any]) -> Any:
-    """A cluster with two pods on the primary, and a pool with these signals."""
+    """A cluster with two pods that are ready on the primary, and a pool with these signals."""
 
     def before(server: FakeApiServer) -> None:
         full(server)
+        for name in ("old-1", "old-2"):
+            item = server.get(PODS, name, "default")
+            ready = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
+            server.update(PODS, {**item, "status": {**item.get("status", {}), **ready}})
+        server.create(PODS, pod("waits"))
         make_pool(server)
         edit_pool(server, saturation={"metrics": list(metrics)})
 
@@ -33,6 +38,11 @@ def of_signals(*metrics: Mapping[str, Any]) -> Any:
 def printed(folder: Path, values: bytes, ages: bytes, *words: str, metrics: Any = (QUEUE,)) -> str:
     with shell(folder, of_signals(*metrics)) as sh, answering(values, ages) as (url, _):
         return sh.prints("signals", "inference", "--url", url, *words)
+
+
+def one_line(text: str) -> str:
+    """A printed text without its line breaks and columns."""
+    return " ".join(text.split())
 
 
 def test_each_series_is_printed_with_what_it_belongs_to_and_its_age(tmp_path: Path) -> None:
@@ -49,13 +59,13 @@ def test_each_series_is_printed_with_what_it_belongs_to_and_its_age(tmp_path: Pa
 def test_labels_that_repeat_a_credential_or_control_a_terminal_are_printed_without(tmp_path: Path) -> None:
     token, config = tmp_path / "token", tmp_path / "source.yaml"
     token.write_text("s3cret-value")
-    owned = {**LABELS, "pod": "s3cret-value"}
+    owned = {**LABELS, "kubernetes_namespace": "s3cret-value"}
     values, ages = vector(({"job": "Bearer s3cret-value", "x": "\x1b[2J"}, "3"), (owned, "1")), vector((owned, "1"))
     with shell(tmp_path, of_signals(QUEUE)) as sh, answering(values, ages) as (url, _):
         config.write_text(f"url: {url}\nbearerTokenFile: {token}\n")
         text = sh.prints("signals", "inference", "--prometheus-config", str(config))
     assert "job=Bearer ***, x= [2J" in text
-    assert "default/***" in text
+    assert "kubernetes_namespace=***" in text
     assert ("s3cret" in text, "\x1b" in text) == (False, False)
 
 
@@ -82,17 +92,25 @@ def test_only_the_first_series_are_printed_unless_all_are_asked_for(tmp_path: Pa
 
 
 def test_the_verdict_is_that_of_the_next_pass(tmp_path: Path) -> None:
-    def before(server: FakeApiServer) -> None:
-        of_signals(QUEUE)(server)
-        for name in ("old-1", "old-2"):
-            item = server.get(PODS, name, "default")
-            ready = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
-            server.update(PODS, {**item, "status": {**item.get("status", {}), **ready}})
-        server.create(PODS, pod("waits"))
+    text = one_line(printed(tmp_path, vector((LABELS, "9")), vector((LABELS, "1"))))
+    assert "Value 9 requests, at `enter` or beyond. The signal is Off, and turns on after 30 s." in text
+    assert "1 of 2 pods have a current sample." in text
 
-    with shell(tmp_path, before) as sh, answering(vector((LABELS, "9")), vector((LABELS, "1"))) as (url, _):
-        text = sh.prints("signals", "inference", "--url", url)
-    assert "Value 9 requests, side enter: Off. 1 of 2 have a current sample." in text
+
+def test_a_pod_that_does_not_count_for_the_signal_is_left_out(tmp_path: Path) -> None:
+    waits = {**LABELS, "pod": "waits"}
+    series = vector((LABELS, "9"), (waits, "70"))
+    text = one_line(printed(tmp_path, series, series))
+    assert "not a started pod that this signal counts 70 namespace=default, pod=waits" in text
+    assert "Value 9 requests" in text
+
+
+def test_an_unknown_signal_says_how_much_is_missing(tmp_path: Path) -> None:
+    whole = {**QUEUE, "coveragePercent": 100}
+    half = printed(tmp_path, vector((LABELS, "9")), vector((LABELS, "1")), metrics=(whole,))
+    says = "Unknown (TooFewSeries): 1 of 2 pods have a current sample. coveragePercent asks for 100 %."
+    assert says in one_line(half)
+    assert "Unknown (NoSeries): 0 of 2 pods have a current sample." in one_line(printed(tmp_path, vector(), vector()))
 
 
 def test_a_pool_without_signals_says_where_they_are_written(tmp_path: Path) -> None:

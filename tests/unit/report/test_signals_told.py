@@ -67,13 +67,13 @@ def test_a_signal_has_its_value_its_coverage_and_its_verdict() -> None:
 def test_an_unknown_signal_says_what_is_missing_and_what_to_do() -> None:
     (none,) = signals(told())
     assert (none.verdict, none.reason, none.value) == ("Unknown", "NoAnswer", "")
-    assert none.message == "The source has not answered yet. Check the source of metrics."
+    assert none.message == "The source has not answered yet. `computepool signals POOL` asks the source again."
     (half,) = signals(told(queue_of(9.0)))
     assert (half.reason, half.coverage_percent) == ("TooFewSeries", 50)
-    assert half.message.startswith("1 of 2 have a current sample. `computepool signals POOL` shows")
+    assert half.message.startswith("1 of 2 pods have a current sample. `computepool signals POOL` shows")
     status, reason, message = said(told(queue_of(9.0)), "SignalsKnown")
     assert (status, reason) == ("False", "TooFewSeries")
-    assert message.startswith("saturation/queue: 1 of 2 have a current sample.")
+    assert message.startswith("saturation/queue: 1 of 2 pods have a current sample.")
 
 
 def test_a_signal_that_was_on_stays_on_while_it_is_unknown_and_both_are_told() -> None:
