@@ -98,14 +98,14 @@ class Reason(StrEnum):
     METRIC_UNKNOWN = (
         "MetricUnknown",
         "A signal of spec.saturation.metrics was on, and its data is Unknown now. So the primary still counts as "
-        "saturated. SignalsKnown says what is missing.",
+        "saturated. The condition SignalsKnown says what is missing.",
     )
 
     # --- the forecast of when the primary is full
     FORECAST_FULL = (
         "ForecastFull",
         "The demand of the last minutes grows so that the primary will be full within the horizon of spec.forecast. In "
-        "mode Act admission is open ahead of time.",
+        "mode Act this opens admission ahead of time.",
     )
     PRIMARY_FILLING = (
         "PrimaryFilling",
@@ -138,8 +138,8 @@ class Reason(StrEnum):
     NO_SIGNALS = "NoSignals", "The pool has no signals from metrics."
     NO_ANSWER = (
         "NoAnswer",
-        "The source of metrics gives no answer to the signal's query. The message says why. Unknown data is neither "
-        "pressure nor relief.",
+        "The signal's query has no answer: the source of metrics does not answer, or the query is refused. The message "
+        "says why, and what to change. Unknown data is neither pressure nor relief.",
     )
     NO_SERIES = (
         "NoSeries",
@@ -148,8 +148,8 @@ class Reason(StrEnum):
     )
     TOO_FEW_SERIES = (
         "TooFewSeries",
-        "Fewer nodes or pods than coveragePercent have a current sample. Nodes that have failed are silent, so the "
-        "others can't speak for them.",
+        "Fewer nodes or pods than coveragePercent have a current sample. Nodes that fail often send no samples, so "
+        "the others may look well while the provider fails.",
     )
 
     # --- standby capacity

@@ -27,15 +27,15 @@ class ForecastSpec(ApiModel):
     """
 
     mode: ForecastMode = ForecastMode.OFF
-    """"Off": there is no forecast. Report: the status says when the primary will be full. Act: besides, admission opens
+    """"Off": there is no forecast. Report: the status says when the primary will be full. Act: admission also opens
     while the primary will be full within the horizon, if `admission.mode` is WhenSaturated. Write "Off" in quotes,
     because YAML reads a bare Off as false."""
     window_minutes: Annotated[Int, Field(ge=10, le=120)] = 15
-    """Minutes of demand that the forecast is made from. Until so much is known the forecast is Unknown. A longer window
-    sees slow growth, and notices sudden growth later."""
+    """Minutes of demand that the forecast is made from. The forecast is Unknown until the demand of all these minutes
+    is known. A longer window sees slow growth, and notices sudden growth later."""
     horizon_seconds: Annotated[Int, Field(ge=60, le=7_200)] | None = None
-    """Seconds that admission opens before the primary is full, at most four windows. Left out: the measured time until
-    a pod on a standby is Ready, which is known once pods have become Ready there."""
+    """How many seconds before the primary is full admission opens, at most four windows. Left out: the measured time
+    until a pod on a standby is Ready, which is known once a pod has become Ready there."""
 
     @rule(
         field="horizonSeconds",

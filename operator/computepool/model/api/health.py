@@ -176,8 +176,8 @@ class HealthSpec(ApiModel):
     own view: no running pod is moved and no node is quarantined until fewer providers have failed. A provider that is
     drained by hand does not count."""
     metrics: Annotated[tuple[HealthMetric, ...], Field(max_length=MAX_METRICS)] = ()
-    """Signals from the cluster's metrics that make nodes unhealthy, or providers fail. They need a source of metrics,
-    which the chart's value `prometheus.url` names."""
+    """Signals from the cluster's metrics. While a signal is on, a node is unhealthy or a provider counts as failed.
+    Signals need a source of metrics, which the chart's value `prometheus.url` names."""
 
     @rule(
         field="metrics",

@@ -106,7 +106,7 @@ class SeriesLabels(ApiModel):
         cel=" && ".join(
             f"(!has(self.{name}) || self.{name}.matches('{LABEL_NAME}'))" for name in ("node", "pod", _NAMESPACE)
         ),
-        message="a label name is letters, digits and '_', and begins with no digit: correct the label",
+        message="a label name is letters, digits and '_', and begins with a letter or '_': correct the label",
     )
     def _are_label_names(self) -> bool:
         return all(label is None or fits(LABEL_NAME, label) for label in (self.node, self.pod, self.namespace))
@@ -123,10 +123,10 @@ class MetricSignal(ApiModel):
     """An exporter or a server whose metrics are known: dcgm, amd, vllm, sglang, trtllm, triton, llmd or tgi. Give
     either a preset or a query."""
     measure: Measure | None = None
-    """What the preset measures. Utilization, Memory and KVCache are percentages from 0 to 100. Queue is the number of
-    waiting requests of a server. TimeToFirstToken is the 95th percentile in seconds. Errors is the share of failed
-    requests in percent, or the number of errors of a device. Left out: Utilization for dcgm and amd, Queue for
-    servers."""
+    """The quantity that the preset measures. Utilization, Memory and KVCache are percentages from 0 to 100.
+    Queue is the number of waiting requests of a server. TimeToFirstToken is the 95th percentile in seconds. Errors is
+    the share of failed requests in percent, or the number of errors of a device. Left out: Utilization for dcgm and
+    amd, Queue for servers."""
     query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """A query in PromQL whose answer is a vector. Inside double quotes, $pool, $provider, $nodes and $namespaces stand
     for the names of the pool, of the provider, of its nodes and of the pool's namespaces; compare the last two with =~.
@@ -138,8 +138,8 @@ class MetricSignal(ApiModel):
     """Labels of the pods that serve this metric, where the pool has other pods too. Left out: all pods of the pool. It
     matters only for series of pods."""
     reduce: Reduce | None = None
-    """How the values of all series become one value: Max, Avg, Sum or P95. Left out: Max for a signal about nodes, and
-    Avg otherwise."""
+    """How the values of all series become one value: Max, Avg, Sum or P95. Left out: Max for a health signal whose
+    target is Node, and Avg for every other signal."""
     enter: Threshold
     """The signal turns on at this value, as a decimal in quotes. If `enter` is above `exit`, high values turn it on; if
     `enter` is below `exit`, low values do."""
@@ -150,8 +150,8 @@ class MetricSignal(ApiModel):
     clear_seconds: Annotated[Int, Field(ge=0, le=86_400)] = 120
     """Seconds that the value must stay at `exit` or beyond before the signal turns off."""
     max_age_seconds: Annotated[Int, Field(ge=5, le=3_600)] = 90
-    """Oldest sample that counts, in seconds. Older samples count as missing. Keep it above the time between two scrapes
-    and two queries together."""
+    """Age in seconds from which a sample counts as missing. Keep it above the time between two scrapes plus the time
+    between two queries, which is the chart's value `prometheus.intervalSeconds`."""
     coverage_percent: Annotated[Int, Field(ge=1, le=100)] = 80
     """Percent of the nodes, or of the started pods, that must have a sample. With fewer the signal is Unknown. It does
     not apply to series of the whole pool."""
@@ -179,7 +179,7 @@ class MetricSignal(ApiModel):
             for preset, measures in MEASURES.items()
         )
         + "))",
-        message="this preset has no such measure, or there is no preset: "
+        message="a measure belongs to a preset that has it: choose one of these, or remove measure: "
         + "; ".join(f"{preset} has {', '.join(measures)}" for preset, measures in MEASURES.items()),
     )
     def _preset_has_measure(self) -> bool:
@@ -237,11 +237,12 @@ class SaturationMetric(MetricSignal):
 
 
 class HealthMetric(MetricSignal):
-    """A signal of the health of providers. It is judged for each provider by itself."""
+    """A signal of the health of providers or nodes. Each provider, or each node, has a verdict of its own."""
 
     target: Target = Target.PROVIDER
-    """Provider: the value over all series of a provider makes the provider fail. Node: the value over the series of a
-    node makes the node unhealthy; the series must belong to nodes."""
+    """Provider: while the signal is on, the provider counts as failed. Its value is made of all series of the provider.
+    Node: while the signal is on for a node, the node is unhealthy. Its value is made of the series of that node, so the
+    series must belong to nodes."""
 
     @rule(
         field="labels",
@@ -254,7 +255,7 @@ class HealthMetric(MetricSignal):
     @rule(
         field="preset",
         cel="!has(self.preset) || self.preset != 'llmd'",
-        message="llmd measures a whole pool and no provider: use the preset of the servers, such as vllm",
+        message="llmd measures the whole pool, and not each provider: use the preset of the servers, such as vllm",
     )
     def _preset_tells_providers_apart(self) -> bool:
         return self.preset is not Preset.LLMD

@@ -115,9 +115,8 @@ class SaturationSpec(ApiModel):
     """Seconds without overflow, and at or below `allocation.exitPercent`, after which the primary no longer counts as
     saturated."""
     metrics: Annotated[tuple[SaturationMetric, ...], Field(max_length=MAX_METRICS)] = ()
-    """Signals from the cluster's metrics that make the primary count as saturated too. It no longer counts as saturated
-    once no signal is on, and no signal that was on is Unknown. They need a source of metrics, which the chart's value
-    `prometheus.url` names."""
+    """Signals from the cluster's metrics. While a signal is on, the primary counts as saturated. A signal that is on
+    and becomes Unknown stays on. Signals need a source of metrics, which the chart's value `prometheus.url` names."""
 
     @rule(
         field="metrics",
@@ -135,7 +134,7 @@ class AdmissionSpec(ApiModel):
 
     mode: AdmissionMode = AdmissionMode.WHEN_SATURATED
     """WhenSaturated: while the primary is saturated, new pods tolerate the standby providers and prefer the primary.
-    With `forecast.mode` Act they do so too while the primary will soon be full.
+    With `forecast.mode` Act they also do so while the primary will be full within the horizon.
     Always: new pods do so at all times, so the scheduler itself spills over. "Off": only pending pods are sent to
     standbys, one by one. Write "Off" in quotes, because YAML reads a bare Off as false.
 
@@ -199,7 +198,7 @@ class PoolSpec(ApiModel):
     admission: AdmissionSpec = AdmissionSpec()
     """Whether new pods tolerate standby providers from their creation."""
     forecast: ForecastSpec = ForecastSpec()
-    """Whether the operator foresees when the primary will be full."""
+    """Whether the operator forecasts when the primary will be full, and whether admission opens ahead of time."""
     health: HealthSpec = HealthSpec()
     """When a node counts as unhealthy, when a provider counts as failed, and when they count as healthy again."""
     failover: Failover = Failover()

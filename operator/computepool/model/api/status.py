@@ -213,15 +213,15 @@ class SignalStatus(ApiModel):
     on: Annotated[bool, Field(strict=True)] = False
     """Whether the signal is on, or was on when its data became Unknown. The next leader continues from this record."""
     value: Annotated[str, Field(max_length=32)] = ""
-    """The value over all series that count, as a decimal with two significant digits. Empty while it is Unknown."""
+    """The value over all series that count, with two significant digits and its unit. Empty while it is Unknown."""
     coverage_percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Percent of the nodes, or of the running pods, that have a sample, rounded down to tens."""
+    """Percent of the nodes, or of the started pods, that have a current sample, rounded down to tens."""
     age_seconds: Annotated[int, Field(ge=0)] | None = None
     """Age of the oldest sample that counts, in seconds, rounded up to whole minutes. Absent without a sample."""
     reason: Annotated[str, Field(max_length=128)] = ""
     """Why it is Unknown, in one word from the documented set of reasons."""
     message: Message = ""
-    """What is missing, and what to do about it."""
+    """The missing data, and the next step. Empty while the signal is known."""
 
 
 class ForecastStatus(ApiModel):
@@ -232,14 +232,14 @@ class ForecastStatus(ApiModel):
     message: Message = ""
     """The forecast in plain words."""
     full_in_minutes: Count | None = None
-    """Minutes until the primary is likely to be full. Left out if nothing of that kind is foreseen."""
+    """Minutes until the primary is likely to be full. Left out without a forecast that it will be."""
     earliest_minutes: Count | None = None
-    """Minutes until the primary is full at the earliest. Four of five forecasts are meant to lie in the range."""
+    """Minutes until the primary is full at the earliest. The range is meant to hold in four of five forecasts."""
     latest_minutes: Count | None = None
-    """Minutes until the primary is full at the latest. Left out if it may not fill within the time that the forecast
-    looks ahead: four times `spec.forecast.windowMinutes`."""
+    """Minutes until the primary is full at the latest. Left out if the range ends beyond the time that the
+    forecast looks ahead: four times `spec.forecast.windowMinutes`."""
     horizon_seconds: Count | None = None
-    """Seconds before the primary is full that admission opens in mode Act. Left out while the time is not known."""
+    """How many seconds before the primary is full admission opens in mode Act. Left out while it is not known."""
     standby_ready_seconds: Count | None = None
     """Seconds within which nine of ten pods became Ready on a standby. The next leader continues from this record."""
     opens_admission: bool = False
@@ -295,7 +295,7 @@ class PoolStatus(ApiModel):
     signals: Annotated[tuple[SignalStatus, ...], Field(max_length=144, json_schema_extra=_list_map("key"))] = ()
     """The signals from the cluster's metrics, in the order of the spec."""
     forecast: ForecastStatus | None = None
-    """When the primary will be full. Left out while `spec.forecast.mode` is Off."""
+    """When the primary will be full. Left out while `spec.forecast.mode` is "Off"."""
     last_decision: Decision | None = None
     """The operator's last decision, with its reason."""
 
