@@ -10,7 +10,7 @@ class SourceError(Exception):
     """A query got no answer. The message says why, and what to check."""
 
     kind: ClassVar[str] = "Failed"
-    """The kind of error in one word, for metrics."""
+    """The kind of error in one word, for metrics. Failed: an unexpected error, whose traceback is in the log."""
 
 
 class ConfigError(SourceError):
@@ -57,6 +57,15 @@ class GarbledError(SourceError):
 
 KINDS: Final = tuple(
     error.kind
-    for error in (ConfigError, UnreachableError, SlowError, RefusedError, BadQueryError, ServerError, GarbledError)
+    for error in (
+        ConfigError,
+        UnreachableError,
+        SlowError,
+        RefusedError,
+        BadQueryError,
+        ServerError,
+        GarbledError,
+        SourceError,
+    )
 )
 """Every kind of error."""

@@ -27,7 +27,7 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
@@ -83,13 +83,13 @@ def test_the_first_signal_shown_is_the_file_that_is_applied() -> None:
         assert manifest in [block.text for block in blocks(document) if block.heading == "A first signal"]
 
 
-@pytest.mark.parametrize("document", [README, SIGNALS], ids=lambda document: str(document.name))
+@pytest.mark.parametrize("document", [README, SIGNALS, FORECAST], ids=lambda document: str(document.name))
 def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example(document: Path) -> None:
     shown = (yaml.safe_load(block.text) for block in blocks(document) if block.language == "yaml")
     parts = [part for part in shown if "kind" not in part]
     example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
     fields = PoolSpec.model_json_schema()["properties"].keys()
-    assert len(parts) >= 2
+    assert parts
     for part in parts:
         assert part["spec"].keys() <= fields
         written = {**example, "spec": example["spec"] | part["spec"]}
