@@ -36,7 +36,7 @@ def provide(env: Mapping[str, str] = os.environ, say: Callable[[str], None] | No
                     missing = _missing(env)
                     if set(missing) & set(versions.FOR_CLUSTER):
                         raise
-                    say(f"{', '.join(missing)} is not to be had. The demo and the tests of signals need it. {error}")
+                    say(f"{', '.join(missing)} can't be provided. The demo and the tests of signals need it. {error}")
     missing = _missing(env)
     return binaries.find_all(env, [name for name in versions.BINARIES if name not in missing])
 

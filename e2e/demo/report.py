@@ -37,7 +37,7 @@ METHOD = {
     "with the limit of the pool's spec. flaps: pods taken off the primary, pods on their way home that landed on a "
     "standby, and openings of a breaker beyond its first",
     "queue": "longest: the signal's greatest value in the pool's status; pods: created while admission was open and "
-    "the queue was long, by provider; waited: those that the scheduler refused or the operator patched; bound_ms: "
+    "the queue was long, by provider; waited: pods that the scheduler refused or the operator patched; bound_ms: "
     "by the independent watch, from being seen created to being seen bound",
 }
 
@@ -127,7 +127,7 @@ class Queue(msgspec.Struct, frozen=True):
     pods: dict[str, int]
     """Pods that were created while the queue was long, by the provider that they were bound to; "": they waited."""
     waited: int
-    """Those of them that the scheduler refused, or that were sent on by patch."""
+    """Number of these pods that the scheduler refused, or that were sent on by patch."""
     bound_ms: Spread
     closed: bool
     """Whether admission closed in the end."""

@@ -132,7 +132,7 @@ def test_admission_opens_for_a_queue_before_a_pod_waits_and_closes_again(told: t
     assert (queue["opened"], queue["waited"], queue["closed"]) == (True, 0, True)
     assert queue["longest"] > 5
     assert "$ kubectl patch cpool inference --type=merge --patch-file=e2e/demo/50-queue.yaml" in text
-    assert "On: queue." in text
+    assert "Signals that are on: queue." in text
     assert "saturation/queue  Off      0 requests" in text
     reasons = {event["reason"] for event in report["events"] if event["about"] == "ComputePool/inference"}
     assert "MetricPressure" in reasons

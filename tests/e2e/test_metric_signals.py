@@ -106,7 +106,9 @@ def test_admission_opens_while_the_queue_is_long_and_closes_when_it_is_short(sta
         stage.queue(LONG)
         signal = stage.wait_signal(pool, "On")
         assert (signal["key"], signal["value"], signal["coveragePercent"]) == ("saturation/queue", "9 requests", 100)
-        pools.wait_condition(stage.site, pool, "Saturated", "True", "MetricPressure", says="On: queue.")
+        pools.wait_condition(
+            stage.site, pool, "Saturated", "True", "MetricPressure", says="Signals that are on: queue."
+        )
         admission = pools.wait_admission(stage.site, pool, is_open=True)
         assert [one["value"] for one in admission["tolerations"]] == ["nebius"]
         # More than the primary has left: the rest runs on the standby, and nobody waits.

@@ -185,7 +185,7 @@ def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation
     if (burst := _about(pod, plan.bursts)) is not None:
         chosen = (burst.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
         headline = f"{'Would be' if observed else 'About to be'} sent to {burst.provider}."
-        notes = (f"The signals that are on: {', '.join(burst.signals)}.",) if burst.signals else ()
+        notes = (f"Signals that are on: {', '.join(burst.signals)}.",) if burst.signals else ()
         return Explanation(headline, burst.reason, (*_rows(burst.rejected), chosen), notes)
     waits = f"Has waited for {span(now - pod.since)}"
     if (hold := _about(pod, plan.holds)) is not None:

@@ -25,7 +25,7 @@ TICK_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 5.0
 RETRY_CAP_SECONDS: Final = 60.0
 MARGIN_MINUTES: Final = 2
-"""So much more than the window is asked for: its start moves on while the answer comes."""
+"""Minutes that are asked for beyond the window: its start moves on while the answer comes."""
 QUERY: Final = 'max(computepool_demand_accelerators{pool="$pool"})'
 """Of several processes only the leader exports a demand. Where two do for a moment, the larger demand counts."""
 NOW: Final = "vector(time())"
@@ -140,7 +140,7 @@ class DemandReader:
         (series,) = found if len(found) == 1 else (None,)
         if series is None or any(not 0 <= value <= LARGEST for _, value in series.points):
             raise GarbledError("the history of the demand has several series, or a demand that no pool can have")
-        # What the server calls the future is no past.
+        # Points after the server's present are no history.
         return tuple((at - ahead, round(value * MILLI)) for at, value in series.points if at <= end)
 
     def _new_backoff(self) -> Backoff:

@@ -29,12 +29,12 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Largest answer: 40,000 series take about 10 MB."""
 KEEPALIVE_SECONDS: Final = 60.0
 MAX_BODY: Final = 1024 * 1024
-"""How much of a body is read for the text of an error: so much more than MAX_TEXT that no credential is cut in it."""
+"""Bytes of a body that are read for an error's text: far more than MAX_TEXT, so that no credential is cut in it."""
 _CHUNK: Final = 256 * 1024
 QUERY: Final = "/api/v1/query"
 QUERY_RANGE: Final = "/api/v1/query_range"
 TURN: Final = 500
-"""Series that are read at a stretch, in some 2 ms. Several queries may be at it at once."""
+"""Series that are read before other tasks get a turn, in some 2 ms. Several answers may be read at the same time."""
 T = TypeVar("T")
 
 
@@ -149,7 +149,9 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 def _refusal(status: int, body: bytes) -> SourceError:
     said = body[:MAX_BODY].decode(errors="replace").strip()
     if status in (401, 403):
-        return RefusedError(f"the server refuses the credentials ({status}): check the Secret in the chart's values")
+        return RefusedError(
+            f"the server refuses the credentials ({status}): check the Secret that the chart's values name"
+        )
     if status in (400, 422):
         return BadQueryError(f"the server can't run the query ({status}): {said}")
     if 300 <= status < 400:

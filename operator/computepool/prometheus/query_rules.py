@@ -1,5 +1,5 @@
-"""Rules for queries: what is refused, because servers read it in different ways or because it would turn missing data
-into a value.
+"""Rules for queries. A query is refused if servers read it in different ways, or if it would turn missing data into a
+value.
 
 Missing data is Unknown, so no query may invent a value. Each refusal says what to write instead.
 """
@@ -53,7 +53,7 @@ def parsed(query: str) -> promql.Expr:
             f"it has more than {MAX_PARTS} operators and brackets: give a part of it to Prometheus as a recording rule"
         )
     if "`" in code:
-        raise QueryError("strings in backticks are read in different ways: write them in double quotes")
+        raise QueryError("servers read strings in backticks in different ways: write them in double quotes")
     try:
         tree = promql.parse(query)
     except ValueError as error:
@@ -125,7 +125,7 @@ def _refuse_filter(node: promql.Expr, calm: set[Decimal], *, rises: bool) -> Non
                 _refuse_filter(side, calm, rises=rises)
         elif str(node.op) in _COMPARISONS and not _is_bool(node) and not _keeps(node, calm):
             raise QueryError(
-                f"`{node.op}` leaves out what is calm, which is then missing, and never 0: remove the comparison and "
+                f"`{node.op}` leaves out the calm series, which are then missing and not 0: remove the comparison and "
                 "use enter and exit; to count series, write sum(... > bool 5)"
             )
 

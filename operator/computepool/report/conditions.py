@@ -85,7 +85,7 @@ def _saturated(report: PassReport) -> Verdict:
 def _pressing(report: PassReport) -> str:
     """Name the signals that are on. Their values are in `status.signals`: here they would change the message often."""
     pressing = report.assessment.signals.pressing
-    return f" On: {', '.join(pressing)}." if pressing else ""
+    return f" Signals that are on: {', '.join(pressing)}." if pressing else ""
 
 
 def _bursting(report: PassReport) -> Verdict:

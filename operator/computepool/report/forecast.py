@@ -1,4 +1,4 @@
-"""What people see of a pool's forecast: the reason, and rounded minutes."""
+"""A pool's forecast as users see it: the reason, and rounded minutes."""
 
 from typing import Final
 
@@ -54,7 +54,7 @@ def _admission(report: PassReport, forecast: Forecast) -> str:
         return f"New pods may use {report.plan.admission.provider} from their creation on."
     saturated = report.assessment.saturation.saturated
     if forecast.opens_admission and not saturated and not report.plan.admission.provider:
-        return "But admission can't open: spec.mode, spec.admission, a budget or the standbys' limits keep it closed."
+        return "But admission can't open: spec.mode, spec.admission, a budget, a limit or a breaker keeps it closed."
     return ""
 
 

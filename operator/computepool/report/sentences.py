@@ -22,7 +22,7 @@ def burst_tally(bursts: Sequence[Burst]) -> Tally:
 
 def burst_sentence(burst: Burst) -> str:
     """Say where a pod is sent, and why each preferred provider was rejected."""
-    signals = f" On: {', '.join(burst.signals)}." if burst.signals else ""
+    signals = f" Signals that are on: {', '.join(burst.signals)}." if burst.signals else ""
     considered = ", ".join(f"{provider}: {reason}" for provider, reason in burst.rejected)
     return f"Sent to {burst.provider}. {burst.reason.help}{signals} Considered before: {considered}."
 

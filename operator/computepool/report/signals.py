@@ -1,4 +1,4 @@
-"""What people see of a pool's signals from metrics: verdicts, rounded values, and what is missing."""
+"""A pool's signals from metrics as users see them: verdicts, rounded values, and missing data."""
 
 import re
 from collections.abc import Iterable, Sequence

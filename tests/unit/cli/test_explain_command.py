@@ -110,7 +110,7 @@ def reporting(server: FakeApiServer, signal: dict[str, Any], **of_pod: Any) -> N
 def test_the_operators_verdict_on_a_signal_decides_here_too_and_is_named(tmp_path: Path) -> None:
     on = explained(tmp_path, "web", lambda server: reporting(server, {"verdict": "On", "on": True}))
     assert "About to be sent to nebius." in on
-    assert "The signals that are on: queue." in on
+    assert "Signals that are on: queue." in on
     off = explained(tmp_path, "web", lambda server: reporting(server, {"verdict": "Off"}))
     assert "Has waited for" in off
 

@@ -77,7 +77,7 @@ def test_a_cluster_is_to_be_had_where_a_prometheus_is_not(env: dict[str, str], g
     go.tell()
     said: list[str] = []
     assert set(provide.provide(env, said.append)) == set(versions.FOR_CLUSTER)
-    assert said[-1].startswith("prometheus is not to be had.")
+    assert said[-1].startswith("prometheus can't be provided.")
     assert "no route to host" in said[-1]
 
 

@@ -219,7 +219,7 @@ def test_one_query_that_fails_leaves_the_others_alone() -> None:
 def test_a_query_of_a_user_that_leaves_out_what_is_calm_is_not_sent() -> None:
     async def scenario(p: Polling) -> None:
         await p.at(0)
-        assert "`>` leaves out what is calm" in p.data("saturation/bad").error
+        assert "`>` leaves out the calm series" in p.data("saturation/bad").error
         # Low values turn this signal on.
         assert p.data("saturation/good").answer is not None
 

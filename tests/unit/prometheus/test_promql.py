@@ -237,7 +237,7 @@ def test_the_age_is_of_no_label_that_the_query_makes(query: str) -> None:
     ],
 )
 def test_a_query_that_leaves_out_what_is_calm_is_refused(query: str, exit_at: str, rises: bool) -> None:
-    with pytest.raises(QueryError, match="leaves out what is calm"):
+    with pytest.raises(QueryError, match="leaves out the calm series"):
         refuse_hidden_calm(query, Decimal(exit_at), rises=rises)
 
 

@@ -41,7 +41,9 @@ def test_one_burst_names_the_providers_considered_before_in_order() -> None:
 
 def test_one_burst_names_the_signals_that_are_on() -> None:
     one = Burst(pod("a"), "nebius", WHY, (("aws", Reason.NO_ROOM),), (), ("queue", "busy"))
-    assert burst_sentence(one) == f"Sent to nebius. {WHY.help} On: queue, busy. Considered before: aws: NoRoom."
+    assert burst_sentence(one) == (
+        f"Sent to nebius. {WHY.help} Signals that are on: queue, busy. Considered before: aws: NoRoom."
+    )
 
 
 def test_what_is_only_observed_says_so() -> None:

@@ -59,7 +59,7 @@ def test_a_signal_has_its_value_its_coverage_and_its_verdict() -> None:
     assert said(on, "SignalsKnown")[:2] == ("True", "SignalsKnown")
     status, reason, message = said(on, "Saturated")
     assert (status, reason) == ("True", "MetricPressure")
-    assert message.endswith(" On: queue.")
+    assert message.endswith(" Signals that are on: queue.")
     (off,) = signals(told(queue_of(0.0, 0.0)))
     assert (off.verdict, off.on, off.value) == ("Off", False, "0 requests")
 

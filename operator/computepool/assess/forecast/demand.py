@@ -1,5 +1,5 @@
-"""How many accelerators of the primary are wanted: the pool's pods that may run there, wherever they run or wait, and
-what others hold there.
+"""The demand on the primary: the accelerators that the pool's pods request, wherever they run or wait, and that other
+pods hold there.
 
 Pods that can never run on the primary are no demand of it, nor are pods that a gate holds back, that wait for one
 certain node, or that terminate. The primary is full when this demand reaches its capacity. That is when saturation

@@ -97,7 +97,7 @@ def side_of(metric: MetricSignal, value: float) -> Side:
 
 
 FEW: Final = 8
-"""So few names are looked up as quickly as a result that is remembered."""
+"""Number of names up to which a lookup is as quick as a remembered result."""
 
 
 def _counted(

@@ -44,7 +44,7 @@ class Signal(msgspec.Struct, frozen=True):
 
     @property
     def known(self) -> bool:
-        """Whether its data says what is so now."""
+        """Whether its data is current and complete enough."""
         return self.reading.side is not Side.UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Signals from the cluster's metrics: what is asked, to whom a series belongs, and which values count."""
+"""Signals from the cluster's metrics: the query, the owner of each series, and the thresholds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Preset(StrEnum):
 
 
 class Measure(StrEnum):
-    """What a preset measures."""
+    """A quantity that a preset measures."""
 
     UTILIZATION = "Utilization"
     MEMORY = "Memory"
@@ -78,7 +78,7 @@ class Where(StrEnum):
 
 
 class Target(StrEnum):
-    """What a health signal judges."""
+    """Whether a health signal judges nodes or providers."""
 
     NODE = "Node"
     PROVIDER = "Provider"
