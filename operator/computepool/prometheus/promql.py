@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import promql_parser as promql
 
+from computepool.model.api.signals import LABEL_NAME
 from computepool.prometheus.query_rules import (
     LISTS,
     METRIC,
@@ -26,7 +27,7 @@ from computepool.prometheus.query_rules import (
 )
 
 _PLACEHOLDER: Final = re.compile(r"\$([A-Za-z_]\w*)")
-_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LABEL: Final = re.compile(LABEL_NAME)
 _OPERATORS: Final = {
     "MatchOp.Equal": "=",
     "MatchOp.NotEqual": "!=",

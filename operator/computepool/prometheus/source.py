@@ -19,10 +19,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from computepool.model.api.signals import LABEL_NAME
 from computepool.prometheus.errors import ConfigError
 
 _HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
-_LABEL: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _HEADER_VALUE: Final = r"^[^\x00-\x08\x0A-\x1F\x7F]*$"
 _ADDRESS: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:[0-9]{1,5})?(/[^\s?#@]*)?")
 _OWN_PARAMETERS: Final = frozenset(("query", "time", "timeout"))
@@ -70,7 +70,7 @@ class Source(_Part):
     """By name of a header: a file with its value."""
     query_parameters: dict[Parameter, Text] = {}
     """Parameters of each query, such as `dedup` of Thanos."""
-    enforced_labels: dict[Annotated[str, Field(pattern=_LABEL)], Text] = {}
+    enforced_labels: dict[Annotated[str, Field(pattern=LABEL_NAME)], Text] = {}
     """Labels that are put on every selector of every query."""
     timeout_seconds: Annotated[float, Field(ge=1, le=120)] = 10.0
     interval_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
