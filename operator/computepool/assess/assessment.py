@@ -91,7 +91,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         snapshot.in_flight,
         supplies,
         Packer(supplies[0], resource, keys, now),
-        # What the primary can't take need not wait any longer once metrics show that it is overloaded.
+        # Once metrics show that the primary is overloaded, pods that it can't take wait no longer.
         pending_seconds=spec.saturation.pending_seconds if signals.held else 0,
         fitting=state.memory.fitting,
         now=now,

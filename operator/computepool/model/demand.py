@@ -72,7 +72,7 @@ def joined(history: DemandHistory, past: Points, minutes: int, now: float) -> De
 
 
 def samples(history: DemandHistory, minutes: int, now: float) -> Sequence[int] | None:
-    """Return the demand of each of the last minutes, that of now last; None if the history is shorter."""
+    """Return the demand of each of the last minutes, the present demand last; None if the history is shorter."""
     if history.since > now - minutes * MINUTE:
         return None
     found = []

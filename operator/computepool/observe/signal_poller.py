@@ -35,7 +35,7 @@ JITTER: Final = 0.1
 BACKOFF_CAP_SECONDS: Final = 60.0
 """The longest wait after an error, unless the interval is longer: a source that is back is asked within a minute."""
 WRITING_SECONDS: Final = 0.05
-"""Time after which a tick writes no more queries: passes wait, and a query with the names of 2,500 nodes takes 0.2 s."""
+"""Time after which a tick writes no more queries. Passes wait, and a query with 2,500 names takes 0.2 s."""
 NO_SOURCE: Final = SignalData(error="The operator has no source of metrics: set the chart's value prometheus.url.")
 
 

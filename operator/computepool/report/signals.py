@@ -17,14 +17,16 @@ from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
 
 TENS: Final = 10
-STEADY: Final = 0.1
 MINUTE: Final = 60
-_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
+STEADY: Final = 0.1
+"""Part of a value by which it may change before the status shows the change."""
 SMALLEST: Final = 1e-6
 LARGEST: Final = 1e12
+"""Values outside this range are written with an exponent."""
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 NEXT_STEPS: Final = {
     Reason.NO_ANSWER: "`computepool signals POOL` asks the source again.",
-    Reason.NO_SERIES: "`computepool signals POOL` shows what came back, and why it was left out.",
+    Reason.NO_SERIES: "`computepool signals POOL` shows every series, and why it was left out.",
     Reason.TOO_FEW_SERIES: "`computepool signals POOL` shows which nodes or pods are missing.",
 }
 

@@ -32,7 +32,7 @@ class Forecast(msgspec.Struct, frozen=True):
     """The forecast of one pass."""
 
     reason: Reason | None = None
-    """What the forecast says, or why it is Unknown; None if the pool wants none."""
+    """What the forecast says, or why it is Unknown; None if the pool has no forecast."""
     demand: int | None = None
     """The demand on the primary now, in thousandths; None if it can't be seen."""
     full: FullIn | None = None

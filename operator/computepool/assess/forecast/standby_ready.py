@@ -12,7 +12,7 @@ from computepool.model.cluster import members_on
 from computepool.model.state import ReadyTimes
 
 REMEMBERED: Final = 20
-"""Number of pods, those that became Ready last."""
+"""Number of pods that count: the pods that became Ready last."""
 SHARE: Final = 90
 """Percent of these pods that were Ready within the time."""
 LONGEST_SECONDS: Final = 3_600.0
@@ -21,7 +21,7 @@ ROUND_SECONDS: Final = 10
 
 
 def ready_times(before: ReadyTimes, standbys: Iterable[Supply], pool: str) -> ReadyTimes:
-    """Return the times of the pods that became Ready last, with those that did since the pass before."""
+    """Return the times of the pods that became Ready last. `before`: the times of the last pass."""
     latest = before[-1][0] if before else 0.0
     new = []
     for supply in standbys:

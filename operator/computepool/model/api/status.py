@@ -207,7 +207,7 @@ class SignalStatus(ApiModel):
     """A signal from the cluster's metrics. Numbers are rounded, so that the status does not change with each query."""
 
     key: Annotated[str, Field(min_length=1, max_length=192)]
-    """What the signal is about: `saturation/<name>`, or `health/<name>/<provider>`."""
+    """The signal: `saturation/<name>`, or `health/<name>/<provider>`."""
     verdict: SignalVerdict = SignalVerdict.UNKNOWN
     """On, Off or Unknown."""
     on: Annotated[bool, Field(strict=True)] = False
