@@ -1,4 +1,4 @@
-"""`computepool signals POOL`: each query of a pool, asked once, and what came back."""
+"""`computepool signals POOL`: each query of a pool, asked once, and the series of its answer."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A signal, and what came back for it."""
+    """A signal, and the answer to its query."""
 
     key: str
     metric: MetricSignal

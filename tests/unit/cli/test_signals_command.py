@@ -1,4 +1,4 @@
-"""`computepool signals`: what came back for each query, and why series are left out."""
+"""`computepool signals`: the answer to each query, and why series are left out."""
 
 from __future__ import annotations
 
