@@ -62,6 +62,11 @@ class Assessment(msgspec.Struct, frozen=True):
         """Why the whole pool freezes: all heartbeats stopped at once. Empty otherwise."""
         return self.health.all_silent
 
+    @property
+    def keeps_away(self) -> bool:
+        """Whether nobody may come home: a signal that is about the primary is Unknown."""
+        return self.signals.keeps_away(self.primary.provider.name)
+
     def supply(self, provider: str) -> Supply | None:
         """Return the supply of the provider of that name."""
         return next((supply for supply in self.supplies if supply.provider.name == provider), None)

@@ -104,7 +104,7 @@ def _hold_off(held: HoldOff, spec: BreakerSpec, pool: str, now: float) -> HoldOf
 
 def _demand(history: DemandHistory | None, now: float) -> DemandHistory | None:
     # After a time of the future its points are in no order that could be trusted.
-    return history if history is None or max(history.since, history.points[-1][0]) <= now else None
+    return history if history is None or max(history.since, history.points[-1][0], history.seen_at) <= now else None
 
 
 def _moves(recent: RecentMoves, now: float) -> RecentMoves:

@@ -158,7 +158,7 @@ def _counted_admission(checked: _Checked) -> Iterable[Breach]:
 def _is_foreseen(context: Context) -> bool:
     """Say whether a forecast opens admission, in a pool that lets it, by a whole window of demand."""
     spec, forecast = context.spec.forecast, context.assessment.forecast
-    if spec.mode is not ForecastMode.ACT or forecast.history is None or forecast.history.lost_at is not None:
+    if spec.mode is not ForecastMode.ACT or forecast.history is None or forecast.history.seen_at < context.now:
         return False
     return forecast.opens_admission and forecast.history.since <= context.now - spec.window_minutes * MINUTE
 
@@ -319,8 +319,9 @@ def _lower_priority(supply: Supply, preempting: Iterable[Pod], resource: str) ->
 
 def _is_home_free(context: Context) -> bool:
     # A half-open primary counts as saturated, and takes one pod as its canary.
-    half_open = context.assessment.primary.breaker.state is BreakerState.HALF_OPEN
-    return half_open or context.assessment.saturation.saturated is False
+    assessment = context.assessment
+    half_open = assessment.primary.breaker.state is BreakerState.HALF_OPEN
+    return (half_open or assessment.saturation.saturated is False) and not assessment.keeps_away
 
 
 def _name(pod: Pod) -> str:

@@ -22,7 +22,7 @@ from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, Memory, PoolState, Recorded, SignalState
+from computepool.model.state import Breaker, Memory, PoolState, Recorded
 
 RECHECK_SECONDS: Final = 2.0
 """Time until the next pass while the view is stale, because no event tells when the view is current again."""
@@ -158,7 +158,11 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         moved_well=before.memory.moved_well,
         starting_since=assessment.starting_since,
         # While nothing can be judged, signals stay on, and their timers start anew.
-        signals={key: SignalState(on=True) for key, signal in before.memory.signals.items() if signal.on},
+        signals={
+            key: msgspec.structs.replace(signal, since=None)
+            for key, signal in before.memory.signals.items()
+            if signal.on
+        },
         demand=assessment.forecast.history,
         standby_ready=assessment.forecast.ready,
         forecast_until=assessment.forecast.open_until,

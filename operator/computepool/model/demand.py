@@ -24,15 +24,14 @@ class DemandHistory(msgspec.Struct, frozen=True):
     since: float
     """The history has no gap since then."""
     points: Points
-    lost_at: float | None = None
-    """Since when the demand can't be seen; None while it is seen."""
+    seen_at: float
+    """When the demand was last seen. While no pass sees it, for whatever reason, this time stays."""
 
 
 def noted(history: DemandHistory | None, amount: int, minutes: int, now: float) -> DemandHistory:
     """Return the history with the demand of now. It is kept for so many minutes."""
-    lost_at = None if history is None else history.lost_at
-    if history is None or (lost_at is not None and now - lost_at > GAP_SECONDS):
-        return DemandHistory(now, ((now, amount),))
+    if history is None or now - history.seen_at > GAP_SECONDS:
+        return DemandHistory(now, ((now, amount),), now)
     begin = now - minutes * MINUTE
     points = history.points
     at, last = points[-1]
@@ -42,16 +41,7 @@ def noted(history: DemandHistory | None, amount: int, minutes: int, now: float) 
         points = (*points, (now, amount))
     # The last point before the window says what the demand was when the window begins.
     first = max((index for index, (time, _) in enumerate(points) if time <= begin), default=0)
-    if points is history.points and not first and lost_at is None:
-        return history
-    return DemandHistory(max(history.since, points[first][0]), points[first:])
-
-
-def lost(history: DemandHistory | None, now: float) -> DemandHistory | None:
-    """Return the history while the demand can't be seen."""
-    if history is None or history.lost_at is not None:
-        return history
-    return msgspec.structs.replace(history, lost_at=now)
+    return DemandHistory(max(history.since, points[first][0]), points[first:], now)
 
 
 def joined(history: DemandHistory, past: Points, minutes: int, now: float) -> DemandHistory:
@@ -68,7 +58,8 @@ def joined(history: DemandHistory, past: Points, minutes: int, now: float) -> De
         return history
     steps = [point for point, (_, amount) in zip(before[1:], before, strict=False) if point[1] != amount]
     # The first value holds from the start of the window: it is less than a minute later.
-    return DemandHistory(min(begin, times[0]), ((min(begin, times[0]), before[0][1]), *steps, *history.points))
+    since = min(begin, times[0])
+    return DemandHistory(since, ((since, before[0][1]), *steps, *history.points), history.seen_at)
 
 
 def samples(history: DemandHistory, minutes: int, now: float) -> Sequence[int] | None:

@@ -144,6 +144,8 @@ class SignalState(msgspec.Struct, frozen=True):
     """Whether it is on. It stays on while its data is Unknown."""
     since: float | None = None
     """Since when its value is at the threshold that changes it; None while it is not there."""
+    presumed: bool = False
+    """Whether it counts as on only because its node was found in quarantine, which does not tell the signal."""
 
 
 class Saturation(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
 
 TENS: Final = 10
+FEW: Final = 20
+"""So few nodes or pods are told exactly."""
 MINUTE: Final = 60
 STEADY: Final = 0.1
 """Part of a value by which it may change before the status shows the change."""
@@ -66,11 +68,9 @@ class Told(msgspec.Struct, frozen=True):
         reading = self.signal.reading
         if not reading.expected:
             return ""
-        scope = reads_of(self.metric).scope
-        if scope is Scope.POOL:
+        if reads_of(self.metric).scope is Scope.POOL:
             return f"The pool has {'a' if reading.sampled else 'no'} current sample."
-        owners = "nodes" if scope is Scope.NODE else "pods"
-        return f"{reading.sampled} of {reading.expected} {owners} have a current sample."
+        return f"{reading.sampled} of {reading.expected} {self._owners} have a current sample."
 
     @property
     def missing(self) -> str:
@@ -78,8 +78,22 @@ class Told(msgspec.Struct, frozen=True):
         reading = self.signal.reading
         if reading.unknown is None:
             return ""
-        detail = full_stop(reading.detail) if reading.detail else self.found
+        detail = full_stop(reading.detail) if reading.detail else self._roughly_found
         return " ".join(filter(None, (detail, NEXT_STEPS[reading.unknown])))
+
+    @property
+    def _owners(self) -> str:
+        return "nodes" if reads_of(self.metric).scope is Scope.NODE else "pods"
+
+    @property
+    def _roughly_found(self) -> str:
+        """The same for the status. The number of many nodes changes with each answer, so it is rounded."""
+        reading = self.signal.reading
+        if not reading.sampled or reading.expected <= FEW:
+            return self.found
+        percent = TENS * round(10 * reading.sampled / reading.expected)
+        share = f"About {percent} %" if percent else "Few"
+        return f"{share} of {reading.expected} {self._owners} have a current sample."
 
 
 def signals_told(report: PassReport) -> Sequence[Told]:

@@ -173,6 +173,15 @@ def test_a_view_that_is_stale_for_a_moment_keeps_the_history_and_for_longer_drop
     assert (forecast(late).reason, late.admission.provider) == (Reason.HISTORY_TOO_SHORT, "")
 
 
+def test_minutes_in_which_no_pass_was_made_are_no_history() -> None:
+    """The process was stopped, its passes failed, or the clock has jumped."""
+    state = minutes(forecasting(), GROWS).state
+    soon = decided(seen(forecasting(), 52), state, NOW + 13 * MINUTE)
+    assert forecast(soon).reason is Reason.FORECAST_FULL
+    late = decided(seen(forecasting(), 60), state, NOW + 14 * MINUTE)
+    assert (forecast(late).reason, late.admission.provider) == (Reason.HISTORY_TOO_SHORT, "")
+
+
 def test_no_forecast_is_made_of_a_primary_that_makes_nodes() -> None:
     of = pool(provider("aws", on_demand=True), provider("nebius"), forecast=ACT)
     assert forecast(minutes(of, GROWS)).reason is Reason.PRIMARY_GROWS
@@ -243,6 +252,14 @@ def test_only_the_last_pods_count_and_each_once() -> None:
         state = found.state
     assert len(state.memory.standby_ready) == 20
     assert forecast(found).horizon == 20
+
+
+def test_a_pod_counts_once_although_the_clock_of_its_node_is_ahead() -> None:
+    of, state, ahead = forecasting({"mode": "Act", "windowMinutes": WINDOW}), PoolState(), ready("a", 900.0, NOW + 240)
+    for index in range(8):
+        view = snapshot(of, NODES, [ahead, ready("b", 30.0, NOW + MINUTE)])
+        state = decided(view, state, NOW + index * MINUTE).state
+    assert [seconds for _, seconds in state.memory.standby_ready] == [30.0, 900.0]
 
 
 def test_without_a_measured_time_mode_act_does_nothing_and_says_why() -> None:

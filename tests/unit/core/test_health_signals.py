@@ -50,7 +50,7 @@ def answers(second: float, values: Mapping[str, float]) -> dict[str, SignalData]
 def seen(of: ComputePool, second: float, values: Mapping[str, float] | None, **more: Any) -> Snapshot:
     """Four servers on nebius, which work; aws and crusoe have room."""
     pods = [pod(name, on="n1", ready=True, owner="servers", sent=[("nebius", NOW - 600)]) for name in PODS]
-    signals = {} if values is None else answers(second, values)
+    signals = more.pop("signals", {} if values is None else answers(second, values))
     nodes = more.pop("nodes", [node("a1"), node("n1"), node("c1")])
     return snapshot(of, nodes, more.pop("pods", pods), signals=signals, at=NOW + second, **more)
 
@@ -134,6 +134,15 @@ def test_nobody_comes_home_to_a_primary_whose_health_is_unknown() -> None:
     assert decided(seen(of, 0, LOW, pods=home)).state.memory.stable_since is not None
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_nobody_comes_home_as_the_canary_of_a_primary_whose_health_is_unknown(known: bool) -> None:
+    of = serving(BUSY, failback={"policy": "WhenStable", "minDwellSeconds": 0})
+    half_open = Breaker(BreakerState.HALF_OPEN, Reason.PROVIDER_UNHEALTHY, NOW - 5, failures=1, node="a1")
+    found = decided(seen(of, 0, None, signals=errors(0) if known else {}), pool_state(breakers={"aws": half_open}))
+    assert len(found.moves) == int(known)
+    assert known or {blocked.reason for blocked in found.blocked} == {Reason.NOT_STABLE}
+
+
 def test_several_providers_that_are_slow_at_once_open_no_breaker() -> None:
     of = serving()
     pods = [
@@ -150,6 +159,35 @@ def test_several_providers_that_are_slow_at_once_open_no_breaker() -> None:
     assert breaker(found, "aws").closed
 
 
+HOMES = {"aws": "a1", "nebius": "n1", "crusoe": "c1"}
+
+
+def errors(second: float, *sick: str) -> dict[str, SignalData]:
+    """What the source says of each provider's node, of that second."""
+    return {
+        f"health/xid/{name}": SignalData(Answer(NOW + second, nodes={home: Samples((9.0 if name in sick else 0.0,))}))
+        for name, home in HOMES.items()
+    }
+
+
+def test_an_exporter_that_breaks_everywhere_moves_nobody_though_providers_are_asked_one_after_the_other() -> None:
+    of = serving(BUSY)
+    nodes = [node("a1"), node("n1", quarantine="MetricUnhealthy"), node("c1")]
+    begins = {"nebius": 0, "crusoe": 8, "aws": 16}
+    state = None
+    for second in range(0, 90, 2):
+        broken = errors(second, *(name for name, begin in begins.items() if second >= begin))
+        found = decided(seen(of, second, None, nodes=nodes, signals=broken), state, NOW + second)
+        state = found.state
+        assert not found.moves
+        assert all(breaker(found, name).closed for name in HOMES)
+    # A single provider that is sick is none of that.
+    for second in (90, 151):
+        found = decided(seen(of, second, None, nodes=nodes, signals=errors(second, "nebius")), state, NOW + second)
+        state = found.state
+    assert breaker(found).reason is Reason.METRIC_UNHEALTHY
+
+
 def test_running_pods_leave_a_provider_that_metrics_prove_to_fail() -> None:
     of = serving()
     opened = passes(of, (0, HIGH), (30, HIGH))
@@ -164,6 +202,34 @@ def test_nobody_leaves_once_the_data_is_unknown() -> None:
     tainted = [node("a1"), node("n1", quarantine="MetricUnhealthy"), node("c1")]
     found = decided(seen(of, 200, None, nodes=tainted), opened.state, NOW + 200)
     assert not found.moves
+
+
+def test_a_breaker_that_a_signal_has_opened_stays_open_while_the_data_is_gone() -> None:
+    of = serving()
+    state = passes(of, (0, HIGH), (30, HIGH)).state
+    for second in range(60, 4_000, 20):
+        # A new leader knows it too.
+        found = decided(seen(of, second, None), restarted(state.recorded) if second == 2_000 else state, NOW + second)
+        state = found.state
+        assert breaker(found).state is BreakerState.OPEN
+    for second in (4_000, 4_060, 4_061, 4_062):
+        found = decided(seen(of, second, LOW), state, NOW + second)
+        state = found.state
+    assert breaker(found).state is BreakerState.HALF_OPEN
+
+
+@pytest.mark.parametrize(("values", "held_back"), [(HIGH, True), (None, False)], ids=["known", "unknown"])
+def test_a_provider_that_metrics_opened_blocks_no_failover_once_its_data_is_gone(
+    values: Mapping[str, float] | None, *, held_back: bool
+) -> None:
+    of = serving(health={"maxUnhealthyPercent": 50, "sustainSeconds": 0})
+    state = passes(of, (0, HIGH), (30, HIGH)).state
+    fallen = [node("a1"), node("n1", quarantine="MetricUnhealthy"), node("c1", ready="False")]
+    for second in (60, 120, 300):
+        found = decided(seen(of, second, values, nodes=fallen), state, NOW + second)
+        state = found.state
+    assert bool(found.held_back) is held_back
+    assert breaker(found, "crusoe").closed is held_back
 
 
 HALF_OPEN = Breaker(BreakerState.HALF_OPEN, Reason.METRIC_UNHEALTHY, NOW - 5, failures=1, node="n1")
@@ -196,6 +262,16 @@ def test_a_canary_that_is_ready_and_slow_opens_it_again() -> None:
 def test_a_canary_whose_data_is_unknown_proves_nothing() -> None:
     found = breaker(tried(None, 0, 15, 30))
     assert (found.state, found.failures) == (BreakerState.HALF_OPEN, 1)
+
+
+def test_a_trial_does_not_end_while_a_signal_that_was_on_is_unknown() -> None:
+    of = serving()
+    on = frozenset({"health/slow/nebius"})
+    state = restarted(changed(pool_state(breakers={"nebius": HALF_OPEN}), signals_on=on).recorded)
+    for second in range(0, 2_000, 20):
+        found = decided(seen(of, second, None), state, NOW + second)
+        state = found.state
+        assert breaker(found).state is BreakerState.HALF_OPEN
 
 
 def test_a_provider_that_all_pods_have_left_is_tried_again() -> None:
@@ -308,6 +384,26 @@ def test_most_nodes_with_bad_devices_are_a_failure_of_their_provider() -> None:
     assert breaker(found).reason is Reason.PROVIDER_UNHEALTHY
 
 
+def test_nodes_whose_data_is_gone_open_no_breaker_when_others_leave() -> None:
+    """Three of five nodes are enough, and three of seven are not."""
+    seven = [node("a1"), *(node(f"n{index}") for index in range(7)), node("c1")]
+    values = {one.name: (3.0,) if one.name in ("n0", "n1", "n2") else (0.0,) for one in seven}
+    before = of_nodes((0, values), (30, values), nodes=seven)
+    assert set(faults(before)) == {"n0", "n1", "n2"}
+    tainted = [node(one.name, quarantine="MetricUnhealthy") if one.name in faults(before) else one for one in seven]
+    left = [one for one in tainted if one.name not in ("n5", "n6")]
+    for state in (before.state, None):
+        found = of_nodes((300, None), (600, None), state=state, nodes=left)
+        assert set(faults(found)) == {"n0", "n1", "n2"}
+        assert breaker(found).closed
+    # What the data shows counts, and nothing closes the breaker once the data is gone again.
+    shown = of_nodes((31, values), state=before.state, nodes=left)
+    assert breaker(shown).reason is Reason.PROVIDER_UNHEALTHY
+    for second in (200, 400, 4_000):
+        shown = of_nodes((second, None), state=shown.state, nodes=left)
+        assert breaker(shown).state is BreakerState.OPEN
+
+
 def test_a_new_leader_knows_by_the_quarantine_which_nodes_were_bad() -> None:
     tainted = [node("n1", quarantine="MetricUnhealthy"), *(one for one in NODES if one.name != "n1")]
     state = None
@@ -317,6 +413,36 @@ def test_a_new_leader_knows_by_the_quarantine_which_nodes_were_bad() -> None:
         assert faults(found) == {"n1": Reason.METRIC_UNHEALTHY}
         assert not found.moves
     assert faults(of_nodes((4001, ALL_WELL), (4062, ALL_WELL), (4063, ALL_WELL), state=state, nodes=tainted)) == {}
+
+
+def test_the_quarantine_of_a_provider_turns_no_signal_of_its_nodes_on() -> None:
+    """All nodes of a provider that a metric has opened carry the same taint as a node with a bad device."""
+    of = serving(SLOW, {**BAD_GPU, "name": "hot", "enter": "90", "exit": "50"})
+    opened = Breaker(BreakerState.OPEN, Reason.METRIC_UNHEALTHY, NOW)
+    state = restarted(pool_state(breakers={"nebius": opened}).recorded)
+    nodes = [node("a1"), node("n1", quarantine="MetricUnhealthy"), node("c1")]
+    warm = {name: Samples((70.0,)) for name in ("a1", "n1", "c1")}
+    for second in (0, 10, 70):
+        hot = {f"health/hot/{one}": SignalData(Answer(NOW + second, nodes=warm)) for one in ("aws", "nebius", "crusoe")}
+        found = decided(seen(of, second, LOW, nodes=nodes, signals=answers(second, LOW) | hot), state, NOW + second)
+        state = found.state
+        assert not found.moves
+    assert faults(found) == {}
+
+
+@pytest.mark.parametrize("read", [0.5, 0.0], ids=["between", "exit and between"])
+def test_a_quarantine_does_not_tell_the_signal_so_a_value_between_the_thresholds_moves_nobody(read: float) -> None:
+    tainted = [node("n1", quarantine="MetricUnhealthy"), *(one for one in NODES if one.name != "n1")]
+    state = of_nodes((0, None), nodes=tainted).state
+    state = of_nodes((5, {**ALL_WELL, "n1": (read,)}), state=state, nodes=tainted).state
+    for second in (10, 20, 90):
+        found = of_nodes((second, {**ALL_WELL, "n1": (0.5,)}), state=state, nodes=tainted)
+        state = found.state
+        assert not found.moves
+    assert faults(found) == {}
+    # What the signal shows counts.
+    shown = of_nodes((0, None), (5, ONE_BAD), nodes=tainted)
+    assert [move.pod.name for move in shown.moves] == ["s-0"]
 
 
 def test_pods_stay_on_a_node_that_reads_well_again() -> None:

@@ -39,11 +39,11 @@ def one_by_one(metric: MetricSignal, nodes: Mapping[str, Samples], names: tuple[
     counting = [
         nodes[name]
         for name in names
-        if name in nodes and nodes[name].age > -90 and max(nodes[name].age, 0) + max(since, 0) < 90
+        if name in nodes and nodes[name].age > -90 and max(nodes[name].age, 0) + abs(since) < 90
     ]
     if not names:
         return Reading(Side.EXIT)
-    age = max((max(found.age, 0) + max(since, 0) for found in counting), default=None)
+    age = max((max(found.age, 0) + abs(since) for found in counting), default=None)
     if not counting or len(counting) / len(names) < metric.coverage_percent / 100:
         reason = Reason.TOO_FEW_SERIES if counting else Reason.NO_SERIES
         return Reading(unknown=reason, expected=len(names), sampled=len(counting), age=age)

@@ -12,6 +12,7 @@ from computepool.decide.plan import Move
 from computepool.model.cluster import Node, Pod
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
+from computepool.model.signals import Answer, Samples, SignalData
 from computepool.model.state import Breaker, Saturation
 from tests.builders import GPU, NOW, node, pool, pool_state, snapshot
 from tests.unit.core.moving import faults_of, half_open, opened, owned, unhealthy_node
@@ -83,3 +84,12 @@ def test_no_pod_comes_home_to_a_saturated_primary_except_its_canary() -> None:
 def test_a_provider_that_the_pool_has_lost_takes_no_pod() -> None:
     lost = msgspec.structs.replace(LEAVES, target="elsewhere")
     assert not holds(lost, found([UNHEALTHY, node("n1")], [LEAVES.pod], unhealthy=["a1"]))
+
+
+def test_nobody_comes_home_if_a_signal_has_become_unknown_since() -> None:
+    of = pool(metrics=[{"name": "backlog", "query": "backlog", "enter": "5", "exit": "1"}])
+    nodes, known = [node("a1"), node("n1")], SignalData(Answer(NOW, whole=Samples((0.0,))))
+    for data, moves in ((known, True), (SignalData(error="down"), False)):
+        view = snapshot(of, nodes, [COMES.pod], signals={"saturation/backlog": data})
+        for breakers in ({}, {"aws": half_open("a1")}):
+            assert holds(COMES, assess(view, pool_state(breakers=breakers), NOW)) is moves

@@ -126,8 +126,9 @@ def test_low_values_turn_a_signal_on_whose_enter_is_below_its_exit() -> None:
         (said(HIGH, at=NOW + 30, age=90.0), Reason.NO_SERIES),
         (said(HIGH, at=NOW - 61), Reason.NO_SERIES),
         (said(HIGH, at=NOW + 30, age=-91.0), Reason.NO_SERIES),
+        (said(HIGH, at=NOW + 9000), Reason.NO_SERIES),
     ],
-    ids=["never", "down", "empty", "of others", "partial", "frozen", "old", "of the future"],
+    ids=["never", "down", "empty", "of others", "partial", "frozen", "old", "of the future", "clock set back"],
 )
 def test_what_is_missing_stale_or_partial_is_no_pressure_and_no_relief(data: SignalData | None, why: Reason) -> None:
     of = serving()

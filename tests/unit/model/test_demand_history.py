@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.model.demand import GAP_SECONDS, MINUTE, DemandHistory, joined, lost, noted, samples
+from computepool.model.demand import GAP_SECONDS, MINUTE, DemandHistory, joined, noted, samples
 from tests.builders import NOW
 
 WINDOW = 10
-NOTES = st.lists(st.tuples(st.floats(0.001, 200.0), st.integers(0, 5)), min_size=1, max_size=80)
+NOTES = st.lists(st.tuples(st.floats(0.001, GAP_SECONDS), st.integers(0, 5)), min_size=1, max_size=80)
 
 
 def history_of(notes: list[tuple[float, int]]) -> tuple[DemandHistory, list[tuple[float, int]]]:
@@ -57,12 +57,15 @@ def test_it_has_a_point_a_minute_at_most_in_order_and_no_more_than_the_window_ne
 def test_a_short_loss_is_bridged_and_a_long_loss_begins_anew() -> None:
     history, seen = history_of([(MINUTE, amount) for amount in range(12)])
     now = seen[-1][0]
-    gone = lost(history, now)
-    assert lost(gone, now + 1) is gone
-    assert samples(noted(gone, 12, WINDOW, now + GAP_SECONDS), WINDOW, now + GAP_SECONDS) is not None
-    anew = noted(gone, 12, WINDOW, now + GAP_SECONDS + 1)
+    assert samples(noted(history, 12, WINDOW, now + GAP_SECONDS), WINDOW, now + GAP_SECONDS) is not None
+    anew = noted(history, 12, WINDOW, now + GAP_SECONDS + 1)
     assert (anew.since, anew.points) == (now + GAP_SECONDS + 1, ((now + GAP_SECONDS + 1, 12),))
-    assert lost(None, now) is None
+
+
+def test_a_demand_that_stays_is_seen_too() -> None:
+    history, seen = history_of([(MINUTE, 3)] * 12)
+    assert history.seen_at == seen[-1][0]
+    assert samples(history, WINDOW, seen[-1][0]) == [3] * WINDOW
 
 
 PAST = st.lists(st.tuples(st.floats(-1_500.0, 100.0), st.integers(0, 5)), max_size=30)

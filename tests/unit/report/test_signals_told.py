@@ -76,6 +76,22 @@ def test_an_unknown_signal_says_what_is_missing_and_what_to_do() -> None:
     assert message.startswith("saturation/queue: 1 of 2 pods have a current sample.")
 
 
+@pytest.mark.parametrize(
+    ("spoke", "message"),
+    [
+        ((0,), "0 of 100 pods have a current sample."),
+        ((1, 4), "Few of 100 pods have a current sample."),
+        ((36, 39, 44), "About 40 % of 100 pods have a current sample."),
+    ],
+)
+def test_what_is_missing_of_many_changes_seldom(spoke: tuple[int, ...], message: str) -> None:
+    servers = [pod(f"s-{index}", on="a1", ready=True) for index in range(100)]
+    for count in spoke:
+        report = report_on(pool(metrics=[QUEUE]), pods=servers, seen=queue_of(*[9.0] * count), state=PoolState())
+        assert signals(report)[0].message.startswith(message)
+        assert said(report, "SignalsKnown")[2].startswith(f"saturation/queue: {message}")
+
+
 def test_a_signal_that_was_on_stays_on_while_it_is_unknown_and_both_are_told() -> None:
     held = told(state=ON)
     (signal,) = signals(held)

@@ -115,10 +115,11 @@ def exceeded_of(failed: Iterable[str], providers: int, percent: int) -> str:
 def has_failed(breaker: Breaker, seen: BreakerInput) -> bool:
     """Say whether the provider counts as failed: its breaker opened because it was unhealthy, or it fails now.
 
-    A drained provider does not count. A provider without nodes does not count either: it can't recover by itself, and
-    would count for ever.
+    A drained provider does not count. Neither does a provider that can't recover by itself, and would count for ever:
+    it has no nodes, or a signal has opened its breaker and is Unknown now, while the source of metrics is down.
     """
-    unhealthy = breaker.state is BreakerState.OPEN and breaker.reason not in NO_FAULT_OF_PODS and seen.health.known
+    judged = seen.health.known and not (breaker.reason is Reason.METRIC_UNHEALTHY and seen.health.unproven)
+    unhealthy = breaker.state is BreakerState.OPEN and breaker.reason not in NO_FAULT_OF_PODS and judged
     return not seen.drained and (unhealthy or seen.health.failing is not None)
 
 

@@ -18,7 +18,7 @@ from computepool.assess.forecast.demand import capacity_of, demand_on
 from computepool.assess.forecast.standby_ready import ready_seconds, ready_times
 from computepool.assess.forecast.trend import FullIn, full_in, trend_of
 from computepool.model.api import LOOKS_AHEAD, ForecastMode
-from computepool.model.demand import MINUTE, DemandHistory, joined, lost, noted, samples
+from computepool.model.demand import MINUTE, DemandHistory, joined, noted, samples
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, ReadyTimes
@@ -60,7 +60,7 @@ def forecast_of(
     if spec.mode is ForecastMode.OFF:
         return NO_FORECAST
     primary = supplies[0]
-    ready = ready_times(memory.standby_ready, () if unseen else supplies[1:], snapshot.pool.name)
+    ready = ready_times(memory.standby_ready, () if unseen else supplies[1:], snapshot.pool.name, now)
     measured = state.recorded.standby_ready_seconds if not ready else ready_seconds(ready)
     horizon = measured if spec.horizon_seconds is None else spec.horizon_seconds
     base = Forecast(horizon=horizon, measured=measured, ready=ready)
@@ -68,7 +68,7 @@ def forecast_of(
     if unknown is not None:
         # While the pool is frozen admission stays as it is.
         kept = memory.forecast_until if unseen else None
-        return msgspec.structs.replace(base, reason=unknown, history=lost(memory.demand, now), open_until=kept)
+        return msgspec.structs.replace(base, reason=unknown, history=memory.demand, open_until=kept)
     demand = demand_on(primary, snapshot)
     history = noted(memory.demand, demand, spec.window_minutes, now)
     history = joined(history, snapshot.past_demand, spec.window_minutes, now)

@@ -20,15 +20,18 @@ LONGEST_SECONDS: Final = 3_600.0
 ROUND_SECONDS: Final = 10
 
 
-def ready_times(before: ReadyTimes, standbys: Iterable[Supply], pool: str) -> ReadyTimes:
-    """Return the times of the pods that became Ready last. `before`: the times of the last pass."""
+def ready_times(before: ReadyTimes, standbys: Iterable[Supply], pool: str, now: float) -> ReadyTimes:
+    """Return the times of the pods that became Ready last. `before`: the times of the last pass.
+
+    A time of the future, by the clock of a node that is ahead, counts once it is reached: each pod counts once.
+    """
     latest = before[-1][0] if before else 0.0
     new = []
     for supply in standbys:
         name = supply.provider.name
         for pod in members_on(supply.nodes, pool):
             at = pod.ready_since
-            if pod.ready and at is not None and at > latest:
+            if pod.ready and at is not None and latest < at <= now:
                 seconds = at - pod.offered_since(name)
                 if 0.0 <= seconds <= LONGEST_SECONDS:
                     new.append((at, seconds))

@@ -71,6 +71,9 @@ PROVEN_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.NODE_CONDITION})
 """Faults that the node itself reports. They are proven once they have lasted for sustainSeconds."""
 DEVICE_FAULTS: Final = frozenset({Reason.DEVICE_PLUGIN_GONE, Reason.DEVICES_MISSING})
 """Faults of nodes whose accelerators are gone. Only the device plugin may be away, and running pods keep theirs."""
+UNPROVEN_FAULTS: Final = DEVICE_FAULTS | {Reason.METRIC_UNHEALTHY}
+"""Faults that make no provider fail before they are confirmed. A device plugin that is rolled out everywhere takes all
+accelerators away for a while, and a signal that is on and Unknown shows nothing (invariant 4)."""
 UPGRADE_FAULTS: Final = frozenset({Reason.NODE_NOT_READY, Reason.DEVICE_PLUGIN_GONE})
 """States of a cordoned node while it is upgraded: a provider that upgrades node by node does not fail."""
 

@@ -52,7 +52,8 @@ class Health(msgspec.Struct, frozen=True):
     """When time alone may change a verdict, in seconds since the epoch."""
     suspect: frozenset[str] = frozenset()
     """Providers whose other nodes may soon be silent too, because heartbeats that stop together are missed one by one,
-    and providers whose silence is not confirmed yet. They count as failed in the blast-radius check."""
+    providers whose silence is not confirmed yet, and providers that a signal from metrics is about to find as sick as
+    another provider. They count as failed in the blast-radius check."""
     to_read: frozenset[str] = frozenset()
     """Names of silent nodes whose Leases must be read directly before a breaker opens."""
     joined: frozenset[str] | None = None
@@ -110,7 +111,7 @@ def health_of(
         nodes=inspection.faults,
         providers=providers,
         recheck_at=soonest(now, [next_silent, holes.recheck_at, while_silent, *of_faults]),
-        suspect=suspect | {name for name, health in providers.items() if health.to_read},
+        suspect=suspect | signals.suspect | {name for name, health in providers.items() if health.to_read},
         to_read=to_read,
         joined=frozenset(inspection.joined),
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.assess.health.faults import DEVICE_FAULTS, UPGRADE_FAULTS
+from computepool.assess.health.faults import UNPROVEN_FAULTS, UPGRADE_FAULTS
 from computepool.assess.health.nodes import CountedNodes, faults_among
 from computepool.assess.health.silence import Silence
 from computepool.assess.members import Members
@@ -98,9 +98,8 @@ def provider_health(
     found = faults_among(counted.unusual, faults)
     unhealthy = {name: fault for name, fault in found.items() if fault.unhealthy}
     at_present = {name: fault for name, fault in found.items() if fault.present}
-    # A device plugin that is rolled out everywhere takes all accelerators away for a while: no failure until confirmed.
     counting = {
-        name: fault for name, fault in unhealthy.items() if fault.confirmed or fault.reason not in DEVICE_FAULTS
+        name: fault for name, fault in unhealthy.items() if fault.confirmed or fault.reason not in UNPROVEN_FAULTS
     }
     confirmed = {name: fault for name, fault in unhealthy.items() if fault.present and fault.confirmed}
     # A node in an upgrade, or that ends as planned, is one of the provider's unhealthy nodes, but has not failed.

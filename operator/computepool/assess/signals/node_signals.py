@@ -4,6 +4,7 @@ A node that has no sample is not missed here: its signal is Unknown, and stays a
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -13,8 +14,10 @@ from computepool.model.api import HealthMetric, Reduce
 from computepool.model.cluster import Node
 from computepool.model.presets import reads_of
 from computepool.model.reasons import Reason
-from computepool.model.signals import Answer, SignalData
-from computepool.model.state import Memory, SignalState
+from computepool.model.signals import Answer, SignalData, signal_key
+from computepool.model.state import PoolState, SignalState
+
+PRESUMED: Final = SignalState(on=True, presumed=True)
 
 
 class NodeSignal(msgspec.Struct, frozen=True):
@@ -38,46 +41,57 @@ class NodeVerdicts(msgspec.Struct, frozen=True):
 
 def node_verdicts(
     metric: HealthMetric,
-    key: str,
+    provider: str,
     data: SignalData,
     nodes: Iterable[Node],
-    memory: Memory,
+    state: PoolState,
     now: float,
 ) -> NodeVerdicts:
-    """Return the verdicts on these nodes. `key`: of the signal.
+    """Return the verdicts on these nodes of the provider.
 
-    In the first pass of a process, a quarantine shows that an earlier leader knew a signal to be on.
+    In the first pass of a process, a quarantine shows that an earlier leader knew a signal to be on, unless a breaker
+    that is not closed explains it.
     """
     reads = reads_of(metric)
-    prefix = f"{key}/"
+    prefix = f"{signal_key(metric, provider)}/"
     on: dict[str, NodeSignal] = {}
     states: dict[str, SignalState] = {}
     times: list[float] = []
-    for node in _concerned(metric, prefix, data, nodes, memory):
+    earlier = state.memory.signals
+    presumes = state.memory.joined is None and state.breaker(provider).closed
+    for node in _concerned(metric, prefix, data, nodes, earlier, presumes=presumes):
         name, own = node.name, prefix + node.name
-        earlier = memory.signals.get(own, OFF)
-        if memory.joined is None and node.quarantine == Reason.METRIC_UNHEALTHY:
-            earlier = SignalState(on=True)
+        before = PRESUMED if presumes and _is_quarantined(node) else earlier.get(own, OFF)
         reading = reading_of(metric, reads, data, (name,), now)
-        state = switched(metric, earlier, reading, now)
-        if state == OFF:
+        after = switched(metric, before, reading, now)
+        if after == OFF:
             continue
-        states[own] = state
-        times.extend(rechecks(metric, Signal(reading, state), now))
-        if state.on:
-            on[name] = NodeSignal(f"{metric.name} was at {metric.enter} or beyond", Signal(reading, state).shown)
+        states[own] = after
+        times.extend(rechecks(metric, Signal(reading, after), now))
+        if after.on:
+            text = "in quarantine already" if after.presumed else f"{metric.name} was at {metric.enter} or beyond"
+            on[name] = NodeSignal(text, Signal(reading, after).shown)
     return NodeVerdicts(on, states, tuple(times))
 
 
 def _concerned(
-    metric: HealthMetric, prefix: str, data: SignalData, nodes: Iterable[Node], memory: Memory
+    metric: HealthMetric,
+    prefix: str,
+    data: SignalData,
+    nodes: Iterable[Node],
+    earlier: Mapping[str, SignalState],
+    *,
+    presumes: bool,
 ) -> Iterable[Node]:
     """Return the nodes whose signal is on or may turn on, at little cost: of thousands they are few."""
-    names = {key.removeprefix(prefix) for key in memory.signals if key.startswith(prefix)}
+    names = {key.removeprefix(prefix) for key in earlier if key.startswith(prefix)}
     if data.answer is not None:
         names |= nodes_at_enter(metric, data.answer)
-    first = memory.joined is None
-    return [node for node in nodes if node.name in names or (first and node.quarantine == Reason.METRIC_UNHEALTHY)]
+    return [node for node in nodes if node.name in names or (presumes and _is_quarantined(node))]
+
+
+def _is_quarantined(node: Node) -> bool:
+    return node.quarantine == Reason.METRIC_UNHEALTHY
 
 
 def nodes_at_enter(metric: HealthMetric, answer: Answer) -> frozenset[str]:

@@ -37,7 +37,7 @@ class ProviderSignals(msgspec.Struct, frozen=True):
     unhealthy: str = ""
     """The signals whose data shows now that they are on, for people; empty without any."""
     troubled: bool = False
-    """Whether a signal is on and known, or at its threshold `enter`."""
+    """Whether a signal is on, also if it is Unknown by now, or at its threshold `enter`."""
     unknown: bool = False
     """Whether a signal is Unknown."""
 
@@ -86,6 +86,16 @@ class Signals(msgspec.Struct, frozen=True):
             found.signal.known for found in self.health if found.provider == primary
         )
 
+    @property
+    def suspect(self) -> frozenset[str]:
+        """The providers for which a signal is about to turn on that is on for another provider.
+
+        Each provider's query has its own time, so what all of them share, such as a broken exporter, shows one by one.
+        """
+        judging = [found for found in self.health if found.metric.target is Target.PROVIDER]
+        shown = {found.metric.name for found in judging if found.signal.shown}
+        return frozenset(found.provider for found in judging if found.metric.name in shown and found.signal.turns_on)
+
     def of_provider(self, provider: str) -> ProviderSignals:
         """Return what a provider's health signals say together."""
         own = [found for found in self.health if found.provider == provider and found.metric.target is Target.PROVIDER]
@@ -94,9 +104,7 @@ class Signals(msgspec.Struct, frozen=True):
         shown = [found.metric for found in own if found.signal.shown]
         return ProviderSignals(
             unhealthy=", ".join(f"{metric.name} was at {metric.enter} or beyond" for metric in shown),
-            troubled=any(
-                found.signal.reading.side is Side.ENTER or (found.signal.on and found.signal.known) for found in own
-            ),
+            troubled=any(found.signal.on or found.signal.reading.side is Side.ENTER for found in own),
             unknown=any(not found.signal.known for found in own),
         )
 
@@ -150,10 +158,10 @@ def _of_nodes(snapshot: Snapshot, members: Members, state: PoolState, now: float
     return {
         key: node_verdicts(
             metric,
-            key,
+            provider,
             snapshot.signals.get(key, NO_DATA),
             [info.node for info in members[provider]],
-            state.memory,
+            state,
             now,
         )
         for metric, provider, key in wanted

@@ -74,7 +74,8 @@ def reading_of(
     answer = data.answer
     if answer is None:
         return Reading(unknown=Reason.NO_ANSWER, detail=data.error, expected=expected)
-    since = max(now - answer.at, 0.0)
+    # An answer of the future came before the clock was set back, nobody knows when.
+    since = abs(now - answer.at)
     counted = _counted(metric, answer, reads.scope, names, since)
     sampled, age = (0, None) if counted is None else (counted.sampled, max(counted.oldest, 0.0) + since)
     if counted is None or 100 * sampled < metric.coverage_percent * expected:

@@ -5,6 +5,8 @@ On  -> Off  its value has been at `exit` or beyond for clearSeconds.
 
 Invariant 4: an Unknown reading changes nothing and every timer starts anew. So a signal that is on stays on while it is
 Unknown, and whatever follows from it stays as it was. After a restart the timers start anew too.
+
+A signal that is only presumed to be on has to show that itself: between its thresholds it is off.
 """
 
 from collections.abc import Sequence
@@ -43,6 +45,11 @@ class Signal(msgspec.Struct, frozen=True):
         return self.on and self.reading.side in (Side.ENTER, Side.BETWEEN)
 
     @property
+    def turns_on(self) -> bool:
+        """Whether it is off, and its value is at `enter` or beyond."""
+        return not self.on and self.reading.side is Side.ENTER
+
+    @property
     def known(self) -> bool:
         """Whether its data is current and complete enough."""
         return self.reading.side is not Side.UNKNOWN
@@ -50,13 +57,16 @@ class Signal(msgspec.Struct, frozen=True):
 
 def switched(metric: MetricSignal, before: SignalState, reading: Reading, now: float) -> SignalState:
     """Return the signal's next state. `now`: seconds since the epoch."""
+    if before.presumed and reading.side is Side.BETWEEN:
+        return OFF
     if before.on:
+        presumed = before.presumed and reading.side is not Side.ENTER
         if reading.side is not Side.EXIT:
-            return SignalState(on=True)
+            return SignalState(on=True, presumed=presumed)
         since = now if before.since is None else before.since
-        return SignalState() if now >= since + metric.clear_seconds else SignalState(on=True, since=since)
+        return OFF if now >= since + metric.clear_seconds else SignalState(on=True, since=since, presumed=presumed)
     if reading.side is not Side.ENTER:
-        return SignalState()
+        return OFF
     since = now if before.since is None else before.since
     return SignalState(on=True) if now >= since + metric.sustain_seconds else SignalState(since=since)
 

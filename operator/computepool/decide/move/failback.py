@@ -115,7 +115,8 @@ def _may_begin(planner: MovePlanner, candidates: Sequence[MoveCandidate], stable
     """Say whether pods may come home now. If not, all candidates become blocked moves."""
     context = planner.context
     primary = context.assessment.primary
-    if primary.breaker.state is BreakerState.OPEN:
+    # While a signal is Unknown nobody is the canary of a half-open primary either: it would prove nothing.
+    if context.assessment.keeps_away or primary.breaker.state is BreakerState.OPEN:
         _all_stay(planner, candidates, Reason.NOT_STABLE)
         return False
     if primary.breaker.closed:

@@ -94,7 +94,7 @@ def _stable_since(context: Context) -> float | None:
     assessment = context.assessment
     if not assessment.primary.breaker.closed or assessment.saturation.saturated is not False:
         return None
-    if assessment.signals.keeps_away(assessment.primary.provider.name):
+    if assessment.keeps_away:
         # Invariant 4: a signal that is Unknown shows no relief.
         return None
     since = context.state.memory.stable_since

@@ -52,8 +52,8 @@ class Revalidation:
                 return None if troubled else Reason.RECOVERING
             case MoveKind.FAILBACK:
                 # A half-open primary counts as saturated, and takes one pod as its canary.
-                free = self._assessment.saturation.saturated is False
-                return None if free or not self._assessment.primary.breaker.closed else Reason.NOT_STABLE
+                free = self._assessment.saturation.saturated is False or not self._assessment.primary.breaker.closed
+                return None if free and not self._assessment.keeps_away else Reason.NOT_STABLE
             case MoveKind.RESCHEDULE:
                 return None
 
