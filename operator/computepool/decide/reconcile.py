@@ -163,6 +163,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             for key, signal in before.memory.signals.items()
             if signal.on
         },
+        signal_definitions=before.memory.signal_definitions,
         demand=assessment.forecast.history,
         standby_ready=assessment.forecast.ready,
         forecast_until=assessment.forecast.open_until,
@@ -188,6 +189,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             pressure_since=saturation.pressure_since,
             relief_since=saturation.relief_since,
             signals=assessment.signals.states,
+            signal_definitions=assessment.signals.definitions,
             fitting={**assessment.demand.fitting, **decided.fitting},
             stable_since=moves.stable_since,
             moved_before=moves.moved_before,

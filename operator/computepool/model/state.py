@@ -244,6 +244,8 @@ class Memory(msgspec.Struct, frozen=True):
     """By node with a startup taint that the spec lists: since when the node is starting."""
     signals: Mapping[str, SignalState] = MappingProxyType({})
     """By key of a signal from metrics: its state, if it is on or about to turn on."""
+    signal_definitions: Mapping[str, str] = MappingProxyType({})
+    """By name of a signal: its definition, by which an edit is noticed. `assess.signals.definitions` has the keys."""
     demand: DemandHistory | None = None
     """The demand on the primary over the last minutes; None without a forecast."""
     standby_ready: ReadyTimes = ()

@@ -196,6 +196,35 @@ def test_running_pods_leave_a_provider_that_metrics_prove_to_fail() -> None:
     assert {move.source for move in found.moves} == {"nebius"}
 
 
+@pytest.mark.parametrize(
+    ("edit", "anew"),
+    [
+        ({"enter": "50"}, True),
+        ({"query": "tpot"}, True),
+        ({"sustainSeconds": 5}, False),
+        ({"maxAgeSeconds": 60}, False),
+    ],
+    ids=["threshold", "query", "sustain", "age"],
+)
+def test_a_signal_that_is_edited_begins_anew_and_moves_nobody_for_its_old_threshold(
+    edit: dict[str, Any], *, anew: bool
+) -> None:
+    opened = passes(serving(), (0, HIGH), (30, HIGH))
+    tainted = [node("a1"), node("n1", quarantine="MetricUnhealthy"), node("c1")]
+    of = serving({**SLOW, **edit})
+    found = decided(seen(of, 31, HIGH, nodes=tainted), opened.state, NOW + 31)
+    assert bool(found.moves) is not anew
+    assert (not found.assessment.signals.health[1].signal.on) is anew
+
+
+def test_a_signal_that_is_edited_while_the_pool_is_frozen_begins_anew_too() -> None:
+    opened = passes(serving(), (0, HIGH), (30, HIGH))
+    of = serving({**SLOW, "enter": "50"})
+    frozen = decided(seen(of, 31, HIGH, stale="pods are not listed yet"), opened.state, NOW + 31)
+    found = decided(seen(of, 32, HIGH), frozen.state, NOW + 32)
+    assert not found.assessment.signals.health[1].signal.on
+
+
 def test_nobody_leaves_once_the_data_is_unknown() -> None:
     of = serving()
     opened = passes(of, (0, HIGH), (30, HIGH))

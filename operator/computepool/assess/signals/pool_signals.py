@@ -12,6 +12,7 @@ import msgspec
 
 from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
+from computepool.assess.signals.definitions import Definitions, definitions_of, without_edited
 from computepool.assess.signals.node_signals import NodeSignal, NodeVerdicts, node_verdicts
 from computepool.assess.signals.reading import Side, reading_of
 from computepool.assess.signals.switch import OFF, Signal, rechecks, switched
@@ -56,6 +57,7 @@ class Signals(msgspec.Struct, frozen=True):
     """By key: the state of signals that are on, or about to turn on."""
     nodes: Mapping[str, NodeSignal] = MappingProxyType({})
     """By node: a signal that is on for the node."""
+    definitions: Definitions = MappingProxyType({})
     recheck_at: float | None = None
 
     @property
@@ -117,6 +119,8 @@ def signals_of(snapshot: Snapshot, members: Members, state: PoolState, now: floa
     pool = snapshot.pool
     if not pool.spec.saturation.metrics and not pool.spec.health.metrics:
         return NO_SIGNALS
+    definitions = definitions_of(pool)
+    state = without_edited(state, definitions)
     saturation = {
         metric.name: _signal(snapshot, metric, "", _baseline(pool, members, metric.where), state, now)
         for metric in pool.spec.saturation.metrics
@@ -143,6 +147,7 @@ def signals_of(snapshot: Snapshot, members: Members, state: PoolState, now: floa
         health=health,
         states=states,
         nodes={name: signal for verdicts in of_nodes.values() for name, signal in verdicts.on.items()},
+        definitions=definitions,
         recheck_at=soonest(now, times),
     )
 
