@@ -103,6 +103,7 @@ class Queueing:
             self._t.shown(lambda status: not admitted(status), "closed admission")
             milestones.closed = self._t.now()
         self._t.say_condition("Saturated")
+        self._t.run("computepool", "status")
 
     def _shows(self, length: int) -> None:
         def near(status: dict[str, Any]) -> bool:

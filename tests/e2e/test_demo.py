@@ -122,7 +122,7 @@ def test_the_story_is_told_with_a_table_events_and_explanations(told: tuple[str,
     assert "PrimarySaturated" in text
     assert "never leaves the primary" in text
     assert "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on." in text
-    assert text.count("$ computepool status") == 4
+    assert text.count("$ computepool status") == 5
 
 
 def test_admission_opens_for_a_queue_before_a_pod_waits_and_closes_again(told: tuple[str, Json]) -> None:
