@@ -16,10 +16,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -28,6 +28,8 @@ from e2e import binaries, ports
 from e2e.child import ChildError, ChildProcess
 from e2e.errors import WaitTimeoutError
 from e2e.exporter import Exporter
+
+T = TypeVar("T")
 
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.02
@@ -146,3 +148,14 @@ class Prometheus(ChildProcess):
         request = urllib.request.Request(self.url + path, method=method)
         with self._opener.open(request, timeout=HTTP_SECONDS) as answer:
             return bytes(answer.read())
+
+
+def until_complete(read: Callable[[], Sequence[T]], count: int, timeout: float = 30.0) -> Sequence[T]:
+    """Read until there are so many series, or the time is over; return the last reading.
+
+    On a busy machine a scrape may end too late, and its series are missing until the next.
+    """
+    deadline = time.monotonic() + timeout
+    while len(found := read()) != count and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return found

@@ -96,7 +96,12 @@ def found(prometheus: Prometheus, query: str, **source: Any) -> list[str]:
         async with PrometheusClient(Source.model_validate({"url": prometheus.url, **source})) as client:
             return sorted(series.labels.get("v", "") for series in await client.query(query))
 
-    return asyncio.run(run())
+    values = asyncio.run(run())
+    if not values:
+        # On a busy machine a scrape may end too late, and all series are missing until the next.
+        prometheus.wait_for("target", len(SERIES) + 1)
+        values = asyncio.run(run())
+    return values
 
 
 def outcome(

@@ -15,7 +15,7 @@ from computepool.prometheus.client import PrometheusClient
 from computepool.prometheus.promql import rendered
 from computepool.prometheus.source import Source
 from e2e.exporter import Exporter
-from e2e.prometheus import Prometheus, Target
+from e2e.prometheus import Prometheus, Target, until_complete
 
 BY_NODE = Reads("", Scope.NODE, node_labels=("node",))
 OLD_SECONDS = 60.0
@@ -88,7 +88,7 @@ def asked(prometheus: Prometheus, query: str) -> Sequence[Sorted]:
 def test_a_query_of_a_user_has_values_and_the_age_of_its_oldest_samples(
     prometheus: Prometheus, query: str, values: Sequence[float], is_old: bool
 ) -> None:
-    series = asked(prometheus, query)
+    series = until_complete(lambda: asked(prometheus, query), len(values))
     assert [(one.owner, one.problem) for one in series] == [("n-1", "")] * len(values)
     assert sorted(one.series.value or 0.0 for one in series) == values
     ages = [one.age or 0.0 for one in series]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from computepool.prometheus.client import PrometheusClient
 from computepool.prometheus.promql import rendered
 from computepool.prometheus.source import Source
 from e2e.exporter import Exporter
-from e2e.prometheus import Prometheus, Target
+from e2e.prometheus import Prometheus, Target, until_complete
 
 FIXTURES = Path(__file__).resolve().parents[1] / "exporters"
 PRESETS = {
@@ -146,7 +147,7 @@ def test_a_preset_reads_what_an_exporter_of_that_version_says(prometheus: Promet
     assert set(EXPECTED[name]) == set(MEASURES[preset])
     for measure, values in EXPECTED[name].items():
         metric = SaturationMetric(name="one", preset=preset, measure=measure, enter="5", exit="1")
-        series = _series(prometheus, metric, f"{name}/{way}")
+        series = until_complete(partial(_series, prometheus, metric, f"{name}/{way}"), len(values))
         assert [one.problem for one in series] == [""] * len(values), measure
         found = sorted(one.series.value or 0.0 for one in series)
         assert found == pytest.approx(sorted(values), abs=0.006), measure
