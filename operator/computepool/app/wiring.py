@@ -149,7 +149,7 @@ def build(
         executor=executor,
         reconciler=reconciler,
         signals=signals,
-        demand=DemandReader(metrics_source, store, runtime, enforced=_enforced(settings)),
+        demand=DemandReader(metrics_source, store, runtime, enforced=_enforced(settings), on_failure=_log_failed_query),
     )
 
 

@@ -6,7 +6,7 @@ asked for again until this process has seen a whole window itself. No pass waits
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final, Protocol
 
@@ -73,13 +73,22 @@ class DemandReader:
     """Asks for the past demand of the pools that want a forecast."""
 
     def __init__(
-        self, source: AsksRanges | None, pools: Pools, runtime: Runtime, *, enforced: Mapping[str, str] = NO_LABELS
+        self,
+        source: AsksRanges | None,
+        pools: Pools,
+        runtime: Runtime,
+        *,
+        enforced: Mapping[str, str] = NO_LABELS,
+        on_failure: Callable[[str, Exception], None] = lambda _message, _error: None,
     ) -> None:
-        """`source`: None if the operator has none. `enforced`: labels that are put on the query."""
+        """`source`: None if the operator has none. `enforced`: labels that are put on the query. `on_failure` gets what
+        has failed, and the unexpected error.
+        """
         self._source = source
         self._pools = pools
         self._runtime = runtime
         self._enforced = enforced
+        self._on_failure = on_failure
         # By uid of a pool and its window.
         self._asked: dict[tuple[str, int], _Asked] = {}
 
@@ -124,6 +133,9 @@ class DemandReader:
         except (SourceError, QueryError):
             # The signals' poller reports a source that does not answer; here nothing is known without it.
             due = self._runtime.steady() + asked.backoff.next()
+        except Exception as error:  # noqa: BLE001 - the other pools go on
+            due = self._runtime.steady() + asked.backoff.next()
+            self._on_failure(f"the past demand of the pool {pool.name} can't be read", error)
         finally:
             asked.task, asked.due = None, due
 

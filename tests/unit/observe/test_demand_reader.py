@@ -14,7 +14,7 @@ from computepool.model.api import ComputePool
 from computepool.model.demand import Points
 from computepool.observe.demand_reader import DemandReader
 from computepool.prometheus.answers import Series
-from computepool.prometheus.errors import SourceError, UnreachableError
+from computepool.prometheus.errors import UnreachableError
 from computepool.prometheus.ranges import SeriesOverTime
 from tests.builders import NOW, pool
 
@@ -27,7 +27,7 @@ class Source:
     """Knows a demand that grows by two accelerators a minute; its clock may be ahead of the operator's."""
 
     ahead: float = 0.0
-    fails: SourceError | None = None
+    fails: Exception | None = None
     found: tuple[SeriesOverTime, ...] | None = None
     hold: asyncio.Event | None = None
     asked: list[str] = field(default_factory=list)
@@ -58,11 +58,15 @@ class Reading:
     asked_at: list[float] = field(default_factory=list)
     now: float = 0.0
     enforced: Mapping[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     reader: DemandReader = field(init=False)
 
     def __post_init__(self) -> None:
         runtime = Runtime(wall=lambda: NOW, steady=lambda: self.now, rng=random.Random(1))
-        self.reader = DemandReader(self.source, self, runtime, enforced=self.enforced)
+        self.reader = DemandReader(self.source, self, runtime, enforced=self.enforced, on_failure=self.failed)
+
+    def failed(self, message: str, error: Exception) -> None:
+        self.failures.append(f"{message}: {type(error).__name__}")
 
     def put_past_demand(self, pool: str, past: Points, at: float) -> None:
         assert at == self.now
@@ -164,3 +168,15 @@ def test_without_a_source_nothing_is_asked() -> None:
         DemandReader(None, reading, runtime).tick()
 
     assert not play(scenario, Reading()).given
+
+
+def test_an_unexpected_error_is_told_and_the_pool_is_asked_for_again() -> None:
+    async def scenario(reading: Reading) -> None:
+        reading.source.fails = KeyError("secret")
+        await reading.at(0)
+        assert reading.failures == ["the past demand of the pool inference can't be read: KeyError"]
+        reading.source.fails = None
+        await reading.at(60)
+        assert reading.given["inference"]
+
+    play(scenario, Reading())
