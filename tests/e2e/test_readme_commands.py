@@ -1,5 +1,5 @@
 """A reader who follows the README from top to bottom, on a cluster like the one that it speaks of, and who turns to
-docs/signals.md where the README names it.
+docs/signals.md and docs/forecast.md where the README names them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
-from tests.unit.docs.blocks import README, REPOSITORY, SIGNALS, Block, blocks, prose
+from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
 
 Json = dict[str, Any]
 
@@ -92,6 +92,13 @@ class Reader:
         assert ran.returncode == 0, f"{block.text}\n{ran.stdout}{ran.stderr}"
         return ran.stdout
 
+    def try_patches(self, path: Path) -> None:
+        """Let the API server say whether it would take each part of a pool that a document shows."""
+        for block in blocks(path):
+            if block.language == "yaml":
+                patch = f"kubectl patch cpool {POOL} --type merge --dry-run=server --patch {shlex.quote(block.text)}"
+                self.run(Block("sh", patch, block.heading))
+
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
@@ -131,6 +138,7 @@ def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader,
     _read_signals(reader, tmp_path)
     with OperatorProcess(reader.cluster) as operator:
         operator.wait_leading()
+        _ask_for_a_forecast(reader)
         _drain_and_undo(reader)
     _uninstall(reader)
 
@@ -199,10 +207,7 @@ def _read_more_of_signals(reader: Reader) -> None:
     assert _header(said, r"^ Belongs to") == _header(asked, r"^ Belongs to")
     _wait_signals(reader, [f"{QUEUE} requests"])
     assert _header(reader.run(look), r"^ Signal +Verdict") == _header(told, r"^ Signal +Verdict")
-    for block in blocks(SIGNALS):
-        if block.language == "yaml":
-            patch = f"kubectl patch cpool {POOL} --type merge --dry-run=server --patch {shlex.quote(block.text)}"
-            reader.run(Block("sh", patch, block.heading))
+    reader.try_patches(SIGNALS)
     reader.run(remove)
     _wait_signals(reader, [])
 
@@ -217,6 +222,18 @@ def _wait_signals(reader: Reader, values: list[str]) -> None:
         return [signal["value"] for signal in status.get("signals", [])] == values
 
     pools.wait_status(reader.cluster.api, POOL, turned, f"signals with the values {values}", timeout=60)
+
+
+def _ask_for_a_forecast(reader: Reader) -> None:
+    reader.try_patches(FORECAST)
+    patch, look = (block for block in blocks(FORECAST) if block.language == "sh")
+    reader.run(patch)
+
+    def turned(status: Json) -> bool:
+        return bool(status.get("forecast", {}).get("reason") == "HistoryTooShort")
+
+    pools.wait_status(reader.cluster.api, POOL, turned, "a forecast that is Unknown")
+    assert "Forecast (HistoryTooShort): " in reader.run(look)
 
 
 def _drain_and_undo(reader: Reader) -> None:
