@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from e2e import chart, objects, pools
+from e2e.admission import wait_admits
 from e2e.autoscaler import Autoscaler
 from e2e.operator import OperatorProcess
 from e2e.site import Site
@@ -170,7 +171,7 @@ def test_pods_created_while_saturated_are_admitted_to_the_standby(full: Site) ->
         name = pool["metadata"]["name"]
         pools.wait_admission(full, name, is_open=True)
         full.api.wait_for(pools.BINDINGS, lambda found: found, name=f"computepool-{name}", what="its binding")
-        chart.until(lambda: _admitted(full), "the policy to be in effect")
+        wait_admits(full, SECONDARY)
         full.create(objects.gpu_pod("admitted", labels={"app": "new"}))
         (pod,) = full.wait_bound(1, labels=NEW)
         assert full.providers_of([pod]) == {SECONDARY: 1}
@@ -228,12 +229,6 @@ def test_a_toleration_that_the_guard_refuses_becomes_a_condition_and_nothing_spi
         pools.wait_condition(
             full, pool["metadata"]["name"], "Degraded", "True", "WriteRefused", says="example.com/foreign"
         )
-
-
-def _admitted(site: Site) -> bool:
-    probe = objects.gpu_pod("probe")
-    answer = site.api.request("POST", f"/api/v1/namespaces/{site.namespace}/pods?dryRun=All", probe)
-    return objects.provider_toleration(SECONDARY) in answer["spec"].get("tolerations", [])
 
 
 def _second_later(site: Site, created: str) -> bool:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from e2e import chart, objects, pools
+from e2e.admission import wait_admits
 from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
@@ -106,6 +107,7 @@ def test_a_new_leader_knows_the_forecast_at_once_and_opens_admission_before_the_
             pools.wait_admission(stage.site, pool, is_open=True)
             pools.wait_condition(stage.site, pool, "Saturated", "False")
             stage.prometheus.wait_for(f'computepool_demand_accelerators{{job="{first.identity}"}} == {PODS}', 1)
+            wait_admits(stage.site, "nebius")
             # More than the primary has left: nobody waits, and the primary is filled first.
             stage.site.create(*objects.gpu_pods("new", 8, labels={"app": "new"}))
             assert stage.site.providers_of(stage.site.wait_bound(8, labels="app=new")) == {"aws": 6, "nebius": 2}

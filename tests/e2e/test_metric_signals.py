@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2e import objects, pools
+from e2e.admission import wait_admits
 from e2e.command import explained
 from e2e.metrics_source import MetricsSource
 from e2e.prometheus import Target
@@ -111,6 +112,7 @@ def test_admission_opens_while_the_queue_is_long_and_closes_when_it_is_short(sta
         )
         admission = pools.wait_admission(stage.site, pool, is_open=True)
         assert [one["value"] for one in admission["tolerations"]] == ["nebius"]
+        wait_admits(stage.site, "nebius")
         # More than the primary has left: the rest runs on the standby, and nobody waits.
         stage.site.create(*objects.gpu_pods("new", 7, labels={"app": "new"}))
         new = stage.site.wait_bound(7, labels="app=new")
