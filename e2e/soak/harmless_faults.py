@@ -9,7 +9,7 @@ from typing import Any
 
 from e2e import objects
 from e2e.kubeapi import ApiError
-from e2e.soak.world import BARE, CRASHING, FIRST, GPUS, NODES, SECOND, Fault, World, insist, nothing, short
+from e2e.soak.world import ABSURD, BARE, CRASHING, FIRST, GPUS, NODES, SECOND, Fault, World, insist, nothing, short
 
 Json = dict[str, Any]
 
@@ -17,7 +17,7 @@ POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 LABEL = "e2e.computepool.io/added"
 STARTUP_TAINT = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
-ABSURD = ("1e400", "1e18", "9223372036854775807", "-1", "0.0001")
+AMOUNTS = ("1e400", "1e18", "9223372036854775807", "-1", "0.0001")
 """Amounts that no node has. The API server refuses some of them."""
 
 
@@ -119,8 +119,8 @@ class HarmlessFaults:
 
     def absurd_pod(self) -> Fault:
         """A pod requests an amount that no node has, and names its node itself."""
-        name, amount = f"absurd-{next(self._numbers)}", self._rng.choice(ABSURD)
-        pod = objects.gpu_pod(name, labels={"app": "absurd"})
+        name, amount = f"absurd-{next(self._numbers)}", self._rng.choice(AMOUNTS)
+        pod = objects.gpu_pod(name, labels={"app": ABSURD})
         pod["spec"]["containers"][0]["resources"] = {"limits": {objects.ACCELERATOR: amount}}
         if self._rng.random() < 0.5:
             pod["spec"]["nodeName"] = self._node()[0]

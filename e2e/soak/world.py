@@ -47,6 +47,8 @@ KEPT, KEPT_PODS = "kept", 3
 """A workload that asks not to be disrupted: its pods leave only nodes that fail."""
 CRASHING = "crashing"
 """A workload whose pods fail as soon as they are bound."""
+ABSURD = "absurd"
+"""Pods of no pool that request an amount which no node has, and that may name their node themselves."""
 ROLE = {"role": "work"}
 OTHER_PODS = len(STEADY) + GUARDED_PODS + BARE_PODS + SLOW_PODS + KEPT_PODS
 """Pods of all workloads but LOAD."""
