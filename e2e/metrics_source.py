@@ -48,14 +48,23 @@ class MetricsSource:
             self.prometheus = Prometheus(self.prometheus.folder, self.exporter, port=self.prometheus.port)
 
     def wait_verdict(
-        self, site: Site, pool: str, key: str, verdict: str, reason: str | None = None, *, on: bool | None = None
+        self,
+        site: Site,
+        pool: str,
+        key: str,
+        verdict: str,
+        reason: str | None = None,
+        *,
+        on: bool | None = None,
+        value: str | None = None,
     ) -> Json:
-        """Wait until the pool's status has this verdict on a signal, for that reason if one is given; return it."""
+        """Wait until the pool's status has this verdict on a signal; return it. None: any reason, and any value."""
 
         def turned(status: Json) -> Json | None:
             for signal in status.get("signals", []):
                 right = signal["key"] == key and signal["verdict"] == verdict
-                if right and reason in (None, signal["reason"]) and on in (None, signal["on"]):
+                fits = reason in (None, signal["reason"]) and value in (None, signal["value"])
+                if right and fits and on in (None, signal["on"]):
                     return dict(signal)
             return None
 
