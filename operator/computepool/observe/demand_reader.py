@@ -15,13 +15,13 @@ from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, ForecastMode
 from computepool.model.demand import MINUTE, Points
 from computepool.model.quantity import MILLI
+from computepool.observe.repeated_query import RepeatedQuery, look_until_cancelled
 from computepool.prometheus.answers import Series
 from computepool.prometheus.errors import GarbledError, SourceError
 from computepool.prometheus.promql import NO_LABELS, Names, rendered
 from computepool.prometheus.query_rules import QueryError
 from computepool.prometheus.ranges import SeriesOverTime
 
-TICK_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 5.0
 RETRY_CAP_SECONDS: Final = 60.0
 MARGIN_MINUTES: Final = 2
@@ -53,20 +53,13 @@ class Pools(Protocol):
         """Take what is known of a pool's demand before. `at`: by the monotonic clock."""
 
 
-class _Asked:
+class _Asked(RepeatedQuery):
     """A pool over time."""
 
     def __init__(self, until: float, backoff: Backoff) -> None:
+        super().__init__(backoff)
         self.until = until
         """When this process has seen a whole window itself, by the monotonic clock."""
-        self.due = 0.0
-        self.backoff = backoff
-        self.task: asyncio.Task[None] | None = None
-
-    def stop(self) -> None:
-        """End a query that is under way."""
-        if self.task is not None:
-            self.task.cancel()
 
 
 class DemandReader:
@@ -94,13 +87,7 @@ class DemandReader:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        try:
-            while True:
-                self.tick()
-                await self._runtime.sleep(TICK_SECONDS)
-        finally:
-            for asked in self._asked.values():
-                asked.stop()
+        await look_until_cancelled(self.tick, self._asked.values, self._runtime)
 
     def tick(self) -> None:
         """Begin the queries that are due."""
@@ -119,7 +106,7 @@ class DemandReader:
             if asked is None:
                 until = now + pool.spec.forecast.window_minutes * MINUTE
                 asked = self._asked[key] = _Asked(until, self._new_backoff())
-            if asked.task is None and asked.due <= now < asked.until:
+            if asked.is_due(now) and now < asked.until:
                 asked.task = asyncio.create_task(self._ask(self._source, pool, asked))
 
     async def _ask(self, source: AsksRanges, pool: ComputePool, asked: _Asked) -> None:

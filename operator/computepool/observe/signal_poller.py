@@ -20,6 +20,7 @@ from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, MetricSignal, PoolSpec, Where
 from computepool.model.presets import Reads, reads_of
 from computepool.model.signals import NO_DATA, Answer, SignalData, signal_key
+from computepool.observe.repeated_query import RepeatedQuery, look_until_cancelled
 from computepool.observe.signal_answers import Collected, Known, Sorted, labels_of, sort_series
 from computepool.prometheus.answers import Series
 from computepool.prometheus.client import TURN
@@ -27,8 +28,6 @@ from computepool.prometheus.errors import SourceError
 from computepool.prometheus.promql import NO_LABELS, NO_NAMES, Names, age_query, rendered
 from computepool.prometheus.query_rules import QueryError, refuse_hidden_calm
 
-TICK_SECONDS: Final = 1.0
-"""Time between two looks. Answers of one tick are handed over together, so that passes share them."""
 INTERVAL_SECONDS: Final = 15.0
 JITTER: Final = 0.1
 """Part of the interval by which it varies, so that queries spread over time."""
@@ -67,19 +66,12 @@ class Question(msgspec.Struct, frozen=True):
     reads: Reads
 
 
-class _Polled:
+class _Polled(RepeatedQuery):
     """A question over time."""
 
     def __init__(self, backoff: Backoff) -> None:
+        super().__init__(backoff)
         self.data = NO_DATA
-        self.due = 0.0
-        self.asking: asyncio.Task[None] | None = None
-        self.backoff = backoff
-
-    def stop(self) -> None:
-        """End a query that is under way."""
-        if self.asking is not None:
-            self.asking.cancel()
 
 
 class _Signal:
@@ -141,16 +133,10 @@ class SignalPoller:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        try:
-            while True:
-                self.tick()
-                await self._runtime.sleep(TICK_SECONDS)
-        finally:
-            for polled in self._polled.values():
-                polled.stop()
+        await look_until_cancelled(self.tick, self._polled.values, self._runtime)
 
     def tick(self) -> None:
-        """Hand over what has come since the last tick, and begin the queries that are due."""
+        """Hand over together what has come since the last tick, and begin the queries that are due."""
         self._followed = {name: self._follow(pool) for name, pool in self._cluster.pools.items()}
         if self._source is not None:
             self._write_questions()
@@ -182,8 +168,7 @@ class SignalPoller:
         """Say whether a signal's question may be replaced: while nodes come and go, it is asked no more often."""
         if signal.question is None:
             return now >= signal.write_at
-        polled = self._polled[signal.question]
-        return polled.asking is None and now >= polled.due
+        return self._polled[signal.question].is_due(now)
 
     def _write_question(self, pool: str, signal: _Signal, now: float) -> None:
         """Write a signal's question anew if its names have changed. Its last answer stands meanwhile."""
@@ -211,8 +196,8 @@ class SignalPoller:
             self._polled.pop(question).stop()
         for question in wanted:
             polled = self._polled.setdefault(question, _Polled(self._new_backoff()))
-            if polled.asking is None and now >= polled.due:
-                polled.asking = asyncio.create_task(self._ask(question, polled))
+            if polled.is_due(now):
+                polled.task = asyncio.create_task(self._ask(question, polled))
 
     def _forget_earlier_answers(self) -> None:
         """Forget the answers to earlier questions, where there is an answer to the question of now."""
@@ -248,7 +233,7 @@ class SignalPoller:
             self._on_failure("a query of signals failed", error)
         finally:
             # Whatever happens, the next attempt waits.
-            polled.asking, polled.due = None, self._runtime.steady() + wait
+            polled.task, polled.due = None, self._runtime.steady() + wait
         self._on_query(kind, self._runtime.steady() - began)
 
     async def _answer(self, question: Question) -> Answer:
