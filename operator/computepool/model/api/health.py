@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from computepool.model.api.base import KEY_OR_PREFIX, QUALIFIED_NAME, ApiModel, Int, Key, fits, rule
-from computepool.model.api.signals import MAX_METRICS, HealthMetric
+from computepool.model.api.signals import MAX_METRICS, NAMES_DIFFER, SAME_NAME, HealthMetric, names_differ
 
 CONDITION_TYPE = r"^[A-Za-z]([-A-Za-z0-9_./]{0,250}[A-Za-z0-9])?$"
 """Form of a node condition's type."""
@@ -179,13 +179,9 @@ class HealthSpec(ApiModel):
     """Signals from the cluster's metrics. While a signal is on, a node is unhealthy or a provider counts as failed.
     Signals need a source of metrics, which the chart's value `prometheus.url` names."""
 
-    @rule(
-        field="metrics",
-        cel="!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))",
-        message="two metrics have the same name: rename one of them",
-    )
+    @rule(field="metrics", cel=NAMES_DIFFER, message=SAME_NAME)
     def _metrics_have_names(self) -> bool:
-        return len({metric.name for metric in self.metrics}) == len(self.metrics)
+        return names_differ(self.metrics)
 
     @rule(
         field="conditions",

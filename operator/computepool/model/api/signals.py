@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final
@@ -226,6 +227,16 @@ class MetricSignal(ApiModel):
     def rises(self) -> bool:
         """Whether high values turn the signal on."""
         return Decimal(self.enter) > Decimal(self.exit)
+
+
+NAMES_DIFFER: Final = "!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))"
+"""In CEL: `names_differ` of the field `metrics`."""
+SAME_NAME: Final = "two metrics have the same name: rename one of them"
+
+
+def names_differ(metrics: Sequence[MetricSignal]) -> bool:
+    """Say whether each signal of a list has a name of its own."""
+    return len({metric.name for metric in metrics}) == len(metrics)
 
 
 class SaturationMetric(MetricSignal):

@@ -24,7 +24,7 @@ from computepool.model.api.health import HealthSpec
 from computepool.model.api.moves import Failback, Failover, Reschedule
 from computepool.model.api.provider import ProviderSpec
 from computepool.model.api.selectors import LabelSelector
-from computepool.model.api.signals import MAX_METRICS, SaturationMetric
+from computepool.model.api.signals import MAX_METRICS, NAMES_DIFFER, SAME_NAME, SaturationMetric, names_differ
 
 
 class Mode(StrEnum):
@@ -118,13 +118,9 @@ class SaturationSpec(ApiModel):
     """Signals from the cluster's metrics. While a signal is on, the primary counts as saturated. A signal that is on
     and becomes Unknown stays on. Signals need a source of metrics, which the chart's value `prometheus.url` names."""
 
-    @rule(
-        field="metrics",
-        cel="!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, n.name == m.name))",
-        message="two metrics have the same name: rename one of them",
-    )
+    @rule(field="metrics", cel=NAMES_DIFFER, message=SAME_NAME)
     def _metrics_have_names(self) -> bool:
-        return len({metric.name for metric in self.metrics}) == len(self.metrics)
+        return names_differ(self.metrics)
 
 
 class AdmissionSpec(ApiModel):
