@@ -62,22 +62,12 @@ def rendered(query: str, names: Names = NO_NAMES, enforced: Mapping[str, str] = 
 
     Raises QueryError.
     """
-    text, refusal = _rendered_or_refused(query, names, tuple(sorted(enforced.items())))
-    if refusal:
-        raise QueryError(refusal)
-    return text
+    return _rendered(query, names, tuple(sorted(enforced.items())))
 
 
 @lru_cache(maxsize=_CACHED)
-def _rendered_or_refused(query: str, names: Names, enforced: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-    # The poller asks for the same text every second. Exceptions would not be cached.
-    try:
-        return _rendered(query, names, enforced), ""
-    except QueryError as error:
-        return "", str(error)
-
-
 def _rendered(query: str, names: Names, enforced: tuple[tuple[str, str], ...]) -> str:
+    # Cached, because the queries of many pools have the same text.
     forced = [(name, "=", value) for name, value in enforced]
 
     def filled(node: promql.Expr) -> promql.Expr | None:

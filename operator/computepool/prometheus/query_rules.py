@@ -7,7 +7,6 @@ Missing data is Unknown, so no query may invent a value. Each refusal says what 
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final
 
 import promql_parser as promql
@@ -25,7 +24,6 @@ _PARTS: Final = re.compile(r"\(|[-+*/%^]|[=!<>]=|[<>]|\b(?:and|or|unless|atan2)\
 MAX_PARTS: Final = 100
 """Most operators and brackets of a query: the time to read a query grows with the third power of their number."""
 _ALTERNATION: Final = re.compile(r"(?:\(\?:|\()?([A-Za-z0-9_:|]+)\)?")
-_CACHED: Final = 512
 _ABSENCE: Final = ("absent", "absent_over_time")
 _COMPARISONS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
     ">": lambda value, bound: value > bound,
@@ -97,19 +95,8 @@ def refuse_hidden_calm(query: str, exit_at: Decimal, *, rises: bool) -> None:
 
     `exit_at`: the value at which the signal turns off. `rises`: whether high values turn it on. Raises QueryError.
     """
-    if refusal := _hidden_calm(query, exit_at, rises=rises):
-        raise QueryError(refusal)
-
-
-@lru_cache(maxsize=_CACHED)
-def _hidden_calm(query: str, exit_at: Decimal, *, rises: bool) -> str:
-    # The poller asks every second. Exceptions would not be cached.
     calm = {exit_at, Decimal(0)} if rises and exit_at > 0 else {exit_at}
-    try:
-        _refuse_filter(parsed(query), calm, rises=rises)
-    except QueryError as error:
-        return str(error)
-    return ""
+    _refuse_filter(parsed(query), calm, rises=rises)
 
 
 def _refuse_filter(node: promql.Expr, calm: set[Decimal], *, rises: bool) -> None:
