@@ -189,8 +189,8 @@ class NodeFault(msgspec.Struct, frozen=True):
     clear_since: float | None = None
     """Since when the fault is gone; None while it lasts."""
     confirm_at: float | None = None
-    """When the fault is confirmed, if it lasts until then; None for a confirmed fault. Before, it may pass by itself:
-    new pods avoid the node, and pods that run well stay."""
+    """When the fault is confirmed, if it lasts until then; None for a confirmed fault, infinite for a fault that time
+    does not confirm. Before, it may pass by itself: new pods avoid the node, and pods that run well stay."""
     run_since: float | None = None
     """Since when the run of faults lasts whose length confirms the fault; None for faults that no such run confirms,
     and after a restart or a freeze."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from math import inf
 from typing import Final
 
 import msgspec
@@ -86,8 +85,9 @@ class Fault(msgspec.Struct, frozen=True):
     at_once: bool = False
     """Whether it keeps new pods off at once, because its sign has lasted long enough already or pods fail there."""
     dark_since: float | None = None
-    """Of `DARK_FAULTS`: since when nothing is heard of the node; 0 if its end is announced, so that nothing waits. Of
-    METRIC_UNHEALTHY: infinite while the data does not show it, so that the fault is not confirmed."""
+    """Of `DARK_FAULTS`: since when nothing is heard of the node; 0 if its end is announced, so that nothing waits."""
+    doubtful: bool = False
+    """Whether it is not confirmed however long it lasts: the data of a signal does not show it now."""
 
 
 class FaultRules(msgspec.Struct, frozen=True):
@@ -214,7 +214,7 @@ def _measured_fault(signal: NodeSignal | None) -> Fault | None:
     """
     if signal is None:
         return None
-    return Fault(Reason.METRIC_UNHEALTHY, signal.text, at_once=True, dark_since=None if signal.shown else inf)
+    return Fault(Reason.METRIC_UNHEALTHY, signal.text, at_once=True, doubtful=not signal.shown)
 
 
 def _announcement(node: Node, rules: FaultRules) -> str | None:

@@ -104,7 +104,11 @@ def _run_since(before: NodeFault | None, fault: Fault, now: float) -> float | No
 
 
 def _confirm_at(fault: Fault, run_since: float | None, times: Times) -> float | None:
-    """Return when the fault is confirmed if it lasts; None for a fault that needs no confirmation."""
+    """Return when the fault is confirmed if it lasts; None for a fault that needs no confirmation, infinite for a fault
+    that time does not confirm.
+    """
+    if fault.doubtful:
+        return inf
     if run_since is None:
         return None
     if fault.reason in DARK_FAULTS:

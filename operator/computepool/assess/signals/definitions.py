@@ -4,15 +4,20 @@ Otherwise pods would go on leaving a provider for a threshold that a person has 
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from computepool.model.api import ComputePool, HealthMetric, MetricSignal, SaturationMetric
+from computepool.model.api import ComputePool, MetricSignal
 from computepool.model.signals import HEALTH, SATURATION
 from computepool.model.state import PoolState
 
 Definitions = Mapping[str, str]
 """By `saturation/<name>` or `health/<name>`: all that decides what a value of the signal means."""
+
+
+TIMES: Final = {"sustain_seconds", "clear_seconds", "max_age_seconds", "coverage_percent"}
+"""Fields that say when a value counts, and not what it means."""
 
 
 def definitions_of(pool: ComputePool) -> Definitions:
@@ -47,10 +52,4 @@ def _of_signal(key: str) -> str:
 
 
 def _definition(metric: MetricSignal) -> str:
-    about: object = None
-    if isinstance(metric, SaturationMetric):
-        about = metric.where
-    elif isinstance(metric, HealthMetric):
-        about = metric.target
-    parts = (metric.enter, metric.exit, metric.preset, metric.measure, metric.query, metric.labels, metric.reduce)
-    return repr((about, *parts, metric.pod_selector))
+    return metric.model_dump_json(exclude=TIMES)

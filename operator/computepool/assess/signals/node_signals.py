@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.signals.reading import reading_of
-from computepool.assess.signals.switch import OFF, Signal, rechecks, switched
+from computepool.assess.signals.switch import OFF, Signal, reached, rechecks, switched
 from computepool.model.api import HealthMetric, Reduce
 from computepool.model.cluster import Node
 from computepool.model.presets import reads_of
@@ -69,7 +69,7 @@ def node_verdicts(
         states[own] = after
         times.extend(rechecks(metric, Signal(reading, after), now))
         if after.on:
-            text = "in quarantine already" if after.presumed else f"{metric.name} was at {metric.enter} or beyond"
+            text = "in quarantine already" if after.presumed else reached(metric)
             on[name] = NodeSignal(text, Signal(reading, after).shown)
     return NodeVerdicts(on, states, tuple(times))
 

@@ -15,7 +15,7 @@ from computepool.assess.recheck_times import soonest
 from computepool.assess.signals.definitions import Definitions, definitions_of, without_edited
 from computepool.assess.signals.node_signals import NodeSignal, NodeVerdicts, node_verdicts
 from computepool.assess.signals.reading import Side, reading_of
-from computepool.assess.signals.switch import OFF, Signal, rechecks, switched
+from computepool.assess.signals.switch import OFF, Signal, reached, rechecks, switched
 from computepool.model.api import ComputePool, HealthMetric, MetricSignal, Target, Where
 from computepool.model.cluster import NodeInfo, members_on
 from computepool.model.presets import Scope, reads_of
@@ -105,7 +105,7 @@ class Signals(msgspec.Struct, frozen=True):
             return WELL
         shown = [found.metric for found in own if found.signal.shown]
         return ProviderSignals(
-            unhealthy=", ".join(f"{metric.name} was at {metric.enter} or beyond" for metric in shown),
+            unhealthy=", ".join(map(reached, shown)),
             troubled=any(found.signal.on or found.signal.reading.side is Side.ENTER for found in own),
             unknown=any(not found.signal.known for found in own),
         )

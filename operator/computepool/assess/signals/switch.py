@@ -55,6 +55,11 @@ class Signal(msgspec.Struct, frozen=True):
         return self.reading.side is not Side.UNKNOWN
 
 
+def reached(metric: MetricSignal) -> str:
+    """Say for people which threshold the values of a signal that is on have reached."""
+    return f"{metric.name} was at {metric.enter} or beyond"
+
+
 def switched(metric: MetricSignal, before: SignalState, reading: Reading, now: float) -> SignalState:
     """Return the signal's next state. `now`: seconds since the epoch."""
     if before.presumed and reading.side is Side.BETWEEN:
