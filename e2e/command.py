@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from e2e.site import Site
 
@@ -13,10 +15,16 @@ COMMAND = str(Path(sys.executable).with_name("computepool"))
 SECONDS = 60.0
 
 
+def run(*words: str, env: Mapping[str, str] = MappingProxyType({})) -> subprocess.CompletedProcess[str]:
+    """Run the command into a pipe, so that nothing is wrapped. `env`: variables beside those of this process."""
+    # A COLUMNS that Python's readline has set would be inherited otherwise.
+    own = {**{name: value for name, value in os.environ.items() if name != "COLUMNS"}, **env}
+    return subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=SECONDS, check=False, env=own)
+
+
 def explained(site: Site, pod: str) -> str:
     """What `computepool explain` prints about a pod, on one line. Raises CalledProcessError if the command fails."""
-    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | site.cluster.command_env()
-    words = [COMMAND, "explain", "-n", site.namespace, pod]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=True, env=env).stdout
+    told = run("explain", "-n", site.namespace, pod, env=site.cluster.command_env())
+    told.check_returncode()
     # The width of the terminal decides where lines end.
-    return " ".join(told.split())
+    return " ".join(told.stdout.split())

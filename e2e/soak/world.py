@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ import urllib3
 from e2e import brisk, chart, objects, pools
 from e2e.audit import Audit
 from e2e.cluster import Cluster
+from e2e.command import COMMAND
 from e2e.components import APISERVER, Options
 from e2e.errors import E2EError, WaitTimeoutError
 from e2e.kubeapi import ApiError
@@ -67,7 +67,6 @@ SPEC: Json = brisk.spec(
     saturation={"pendingSeconds": 1, "sustainSeconds": 2, "clearSeconds": 3},
 )
 RETRY_SECONDS = 60.0
-COMMAND = str(Path(sys.executable).with_name("computepool"))
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 
 

@@ -5,17 +5,15 @@ It has a cluster of its own: a cleanup frees every node there is.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e import chart, objects
+from e2e import chart, command, objects
 from e2e.chart import CLEANUP_ACCOUNT, NAMESPACE
 from e2e.cluster import Cluster
 from e2e.errors import CommandError
@@ -23,7 +21,6 @@ from tests.unit.docs.blocks import blocks
 
 Json = dict[str, Any]
 
-COMMAND = str(Path(sys.executable).with_name("computepool"))
 KEY = "computepool.io/unavailable"
 JOBS = "jobs.batch"
 HOOKS = ("serviceaccounts", "clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io")
@@ -76,8 +73,7 @@ def account(quarantined: Cluster) -> Iterator[Path]:
 
 
 def _run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"KUBECONFIG": str(config)}
-    return subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=60, check=False, env=env)
+    return command.run(*words, env={"KUBECONFIG": str(config)})
 
 
 def test_the_hooks_command_frees_all_nodes_with_the_rights_that_the_hook_has(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e import chart, kubeconfig, objects, pools
+from e2e import chart, command, kubeconfig, objects, pools
 from e2e.cluster import Cluster
 from e2e.command import COMMAND
 from e2e.operator import OperatorProcess
@@ -95,11 +95,7 @@ def _may_list_pools(site: Site) -> bool:
 
 
 def _run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    # Into a pipe: nothing is wrapped. (A COLUMNS that Python's readline has set would be inherited otherwise.)
-    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return subprocess.run(
-        [COMMAND, *words, "--kubeconfig", str(config)], capture_output=True, text=True, timeout=60, check=False, env=env
-    )
+    return command.run(*words, "--kubeconfig", str(config))
 
 
 def _prints(config: Path, *words: str) -> str:

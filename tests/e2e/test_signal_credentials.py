@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +19,13 @@ from urllib.parse import parse_qs, quote, quote_plus
 import pytest
 import yaml
 
-from e2e import chart, kubeconfig, objects, pools
+from e2e import chart, command, kubeconfig, objects, pools
 from e2e.cluster import Cluster
 from e2e.operator import OperatorProcess
 from e2e.site import Site
 from tests.fakes.prometheus import vector
 from tests.fakes.tls import Certificates, certificates
 
-COMMAND = str(Path(sys.executable).with_name("computepool"))
 TOKEN, KEY, PASSWORD, ROTATED = "tok+en/0123456789==", 'k"ey<&>\\0123', "pass word:'%41", "rotated+/token=="
 MODES = {
     "good": "",
@@ -182,15 +178,8 @@ class Scene:
             yield words[0], self._prints(*words)
 
     def _prints(self, *words: str) -> str:
-        env = {**os.environ, "COLUMNS": "4000"}
-        ended = subprocess.run(
-            [COMMAND, *words, "--kubeconfig", str(self.access)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            env=env,
-        )
+        ended = command.run(*words, "--kubeconfig", str(self.access), env={"COLUMNS": "4000"})
+        ended.check_returncode()
         return ended.stdout + ended.stderr
 
 
