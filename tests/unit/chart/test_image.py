@@ -93,8 +93,36 @@ def test_the_runtime_lock_is_the_part_of_the_lock_that_runs() -> None:
     assert not names & {"pytest", "hypothesis", "mypy", "ruff", "uv", "hatchling"}
 
 
+def test_every_stage_is_built_on_the_same_base_which_a_release_may_pin() -> None:
+    (base,) = (rest for rest in _all("ARG") if rest.startswith("BASE="))
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim", base)
+    bases = [rest.split(" AS ")[0] for rest in _all("FROM")]
+    stages = {rest.split(" AS ")[1] for rest in _all("FROM") if " AS " in rest}
+    assert set(bases) - stages == {"${BASE}"}
+    assert bases[-1] == "${BASE}"
+
+
+def test_every_stage_that_compiles_files_knows_the_time_of_the_commit() -> None:
+    stages = " ".join(f"{word} {rest}\n" for word, rest in _instructions()).split("FROM ")[1:]
+    assert len(stages) == 4
+    for stage in stages:
+        assert ("pip" in stage) == ("ARG SOURCE_DATE_EPOCH" in stage)
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', dict(_final_stage())["LABEL"]))
+    chart = yaml.safe_load((REPOSITORY / "charts/computepool/Chart.yaml").read_text())
+    assert labels == {
+        "title": chart["name"],
+        "description": chart["description"],
+        "licenses": chart["annotations"]["artifacthub.io/license"],
+        "base.name": "${BASE}",
+    }
+
+
 def test_the_locks_name_no_index() -> None:
-    assert "://" not in RUNTIME_LOCK.read_text()
+    for lock in REPOSITORY.glob("requirements*.lock"):
+        assert "://" not in lock.read_text()
 
 
 def test_the_image_runs_the_operator_as_the_user_that_the_chart_names_and_needs_no_shell() -> None:
