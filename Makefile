@@ -47,15 +47,21 @@ check: $(STAMP) ## Lint, types, layers, and whether generated files are current
 	$(BIN)/mypy
 	PYTHONPATH=operator $(BIN)/lint-imports
 	$(BIN)/python -m tools.generate --check
+	$(BIN)/python -m tools.release check
+
+.PHONY: plugin
+plugin: $(STAMP) ## Build the kubectl plugin for this machine into dist/, as an archive for krew
+	$(BIN)/python -m tools.release plugin --out dist
 
 .PHONY: generate
 generate: $(STAMP) ## Write the CRD, the chart's copies and the API reference
 	$(BIN)/python -m tools.generate
 
 .PHONY: lock
-lock: $(STAMP) ## Resolve the dependencies anew, for development and for the image
+lock: $(STAMP) ## Resolve the dependencies anew, for development, for the image and for the kubectl plugin
 	$(LOCK) --upgrade --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) -c requirements.lock -o requirements-runtime.lock pyproject.toml
+	$(LOCK) -c requirements.lock --extra plugin -o requirements-plugin.lock pyproject.toml
 
 .PHONY: bench
 bench: control-plane ## Measure burst latency, list and decide() beside bare scripts

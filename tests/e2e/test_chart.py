@@ -9,8 +9,10 @@ import yaml
 
 from computepool.prometheus.source import load_source
 from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, LEADER_RECORD, NAMESPACE, RELEASE
-from e2e.cluster import Access
+from e2e.cluster import REPOSITORY, Access
 from e2e.errors import CommandError
+from tools.release.chart import write as write_published_chart
+from tools.release.source import Image
 
 Json = dict[str, Any]
 
@@ -418,3 +420,25 @@ def test_a_source_is_read_as_the_chart_writes_it(cluster: Access, tmp_path: Path
 
 def test_the_chart_may_be_a_dependency_of_another(cluster: Access) -> None:
     assert render(cluster, {"global": {"region": "eu"}}).one("Deployment")
+
+
+def test_the_published_chart_passes_lint_and_runs_the_image_by_digest(cluster: Access, tmp_path: Path) -> None:
+    image = Image("registry.example.com/example-owner/computepool", "sha256:" + "5e" * 32)
+    published = tmp_path / "computepool"
+    write_published_chart(REPOSITORY, published, image, "https://github.com/example-owner/computepool")
+    assert "0 chart(s) failed" in cluster.helm("lint", str(published), "--strict")
+    cluster.helm("package", str(published), "--destination", str(tmp_path))
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    package = tmp_path / f"computepool-{version}.tgz"
+    shown = yaml.safe_load(cluster.helm("show", "chart", str(package)))
+    assert shown["annotations"]["artifacthub.io/images"].count(str(image)) == 1
+    rendered = Rendered(cluster.helm("template", RELEASE, str(package), "--namespace", NAMESPACE))
+    images = {container["image"] for container in _containers(rendered)}
+    assert images == {str(image)}
+
+
+def _containers(rendered: Rendered) -> list[Json]:
+    """The containers of the operator and of the cleanup that an uninstall runs."""
+    workloads = [*rendered.all("Deployment"), *rendered.all("Job")]
+    assert len(workloads) == 2
+    return [container for one in workloads for container in one["spec"]["template"]["spec"]["containers"]]

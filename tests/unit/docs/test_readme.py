@@ -30,8 +30,9 @@ from computepool.report.metrics import Metrics
 from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
-MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+MADE_BY_RUNNING = {"build/bench/", "dist/", ".venv/bin/"}
+OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in OTHERS)]
 
 
 def _shell() -> list[str]:
