@@ -48,6 +48,7 @@ check: $(STAMP) ## Lint, types, layers, and whether generated files are current
 	PYTHONPATH=operator $(BIN)/lint-imports
 	$(BIN)/python -m tools.generate --check
 	$(BIN)/python -m tools.release check
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
 .PHONY: plugin
 plugin: $(STAMP) ## Build the kubectl plugin for this machine into dist/, as an archive for krew
