@@ -58,6 +58,8 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     wanted = counted(pending.accelerators, "accelerator")
     gated = f" {counted(pending.gated, 'pod')} held back by scheduling gates." if pending.gated else ""
     _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
+    if status.admission.message:
+        _say(console, f"Admission is closed. {status.admission.message}")
     console.print()
     console.print(conditions_table(pool))
     if status.signals:

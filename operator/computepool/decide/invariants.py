@@ -25,6 +25,7 @@ from computepool.model.api import AdmissionMode, BreakerState, ForecastMode, Mod
 from computepool.model.cluster import Pod
 from computepool.model.demand import MINUTE
 from computepool.model.moves import MoveKind, Outcome
+from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 
 CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
@@ -155,6 +156,37 @@ def _counted_admission(checked: _Checked) -> Iterable[Breach]:
         yield Breach(4, f"admission lists {admitted} although the primary is not known to be saturated, now or soon")
 
 
+def _admission_in_order(checked: _Checked) -> Iterable[Breach]:
+    """Invariant 1: admission lists no standby while a more preferred standby, whose breaker is closed, takes pods."""
+    context, admitted = checked.context, checked.plan.admission.provider
+    names = [standby.name for standby in context.standbys]
+    if admitted not in names:
+        return
+    for standby in context.standbys[: names.index(admitted)]:
+        supply = context.assessment.supply(standby.name)
+        if supply is not None and supply.breaker.closed and _takes_more(checked, supply):
+            yield Breach(1, f"admission lists {admitted}, and the more preferred {standby.name} takes pods")
+
+
+def _takes_more(checked: _Checked, supply: Supply) -> bool:
+    """Say whether a standby takes one more accelerator, even if every pod that may be on its way has taken a place."""
+    standby, context = supply.provider, checked.context
+    moved = [move.pod for move in context.snapshot.moves]
+    if standby.limit is not None:
+        added = checked.new[standby.name] + requested_by(moved, context.resource)
+        if _allowance(context, standby) - added < MILLI:
+            return False
+    if standby.kind.before_room:
+        return True
+    open_nodes = (info for info in supply.usable if info.node.name not in supply.closed)
+    free = sum(accelerators_of(info, context.resource).free // MILLI for info in open_nodes)
+    if not free:
+        return False
+    coming = [pod for pod in context.snapshot.waiting if pod.node_bound or context.may_land_on(pod, standby)]
+    coming += [decided.pod for decided, provider in checked.decided() if provider == standby.name]
+    return free > sum(whole(request_of(pod, context.resource)) for pod in (*coming, *context.snapshot.foreign, *moved))
+
+
 def _is_foreseen(context: Context) -> bool:
     """Say whether a forecast opens admission, in a pool that lets it, by a whole window of demand."""
     spec, forecast = context.spec.forecast, context.assessment.forecast
@@ -270,6 +302,7 @@ _CHECKS: Final[tuple[Callable[[_Checked], Iterable[Breach]], ...]] = (
     _within_limits,
     _within_budget,
     _counted_admission,
+    _admission_in_order,
     _held_back,
     _reason_to_leave,
     _few_moves,

@@ -40,6 +40,11 @@ class Admission(msgspec.Struct, frozen=True):
     tolerations: tuple[Toleration, ...] = ()
     preference: tuple[Requirement, ...] = ()
     """The primary's node selector, which new pods prefer."""
+    held_by: str = ""
+    """The standby that keeps admission closed to a less preferred standby; empty if no standby does."""
+    held_because: Reason | None = None
+    """Why admission can't list that standby, although it takes pods: AT_MAX_ACCELERATORS if it has maxAccelerators,
+    CANARY_UNDER_WAY if it waits for its first pod, WORKLOAD_BACK_OFF if a workload is held off it."""
 
 
 class Move(msgspec.Struct, frozen=True):

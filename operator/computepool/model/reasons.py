@@ -155,6 +155,12 @@ class Reason(StrEnum):
     # --- standby capacity
     STANDBY_HAS_ROOM = "StandbyHasRoom", "A standby provider can take pods now, or can make nodes for them."
     NO_STANDBY_ROOM = "NoStandbyRoom", "No standby provider can take another pod now."
+    PREFERRED_STANDBY_FIRST = (
+        "PreferredStandbyFirst",
+        "A preferred standby takes pods and can't be listed at admission: it has maxAccelerators, waits for its first "
+        "pod, or a workload is held off it. Until it can take no more pods, admission opens to no less preferred "
+        "standby, and the operator patches pending pods in order.",
+    )
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."
 

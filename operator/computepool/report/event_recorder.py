@@ -175,8 +175,13 @@ class EventRecorder:
         for provider in after.providers:
             if breakers.get(provider.name, BreakerStatus()).state is not provider.breaker.state:
                 self._breaker_changed(pool, provider)
-        if before.admission.tolerations != after.admission.tolerations and after.last_decision:
-            self._admission_changed(pool, before, after, reason_of(after.last_decision.reason))
+        held = after.admission.message not in ("", before.admission.message)
+        if (held or before.admission.tolerations != after.admission.tolerations) and after.last_decision:
+            reason = reason_of(after.last_decision.reason)
+            if held and reason is not Reason.CANARY_UNDER_WAY:
+                # The last decision may be a burst of the same pass.
+                reason = Reason.PREFERRED_STANDBY_FIRST
+            self._admission_changed(pool, before, after, reason)
 
     def record_nodes(self, report: PassReport, now: float) -> float | None:
         """Record nodes that have become unhealthy, healthy or gone. Return when to look for more; None: no need.
@@ -235,7 +240,8 @@ class EventRecorder:
             note = f"New pods may use {name} from their creation on."
             what = "admission moved" if before.admission.tolerations else "admission opened"
         else:
-            note, what = "New pods are left as they are created.", "admission closed"
+            note = f"New pods are left as they are created. {after.admission.message}".rstrip()
+            what, name = "admission closed", after.admission.held_by or None
         self._send_and_log(Event(pool_reference(pool), reason, "Admission", note, state=True), what, provider=name)
 
     def _send_and_log(self, event: Event, line: str, **fields: Any) -> None:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
-from computepool.decide.plan import Burst, Move
+from computepool.decide.plan import Admission, Burst, Move
 from computepool.model.api import Mode
 from computepool.model.moves import Outcome, PodMove
 from computepool.model.reasons import Reason
@@ -13,6 +14,21 @@ from computepool.report.formatting import Tally
 def in_mode(mode: Mode, text: str) -> str:
     """Mark a text about a decision that is only observed."""
     return f"Observe: {text}" if mode is Mode.OBSERVE else text
+
+
+_NOT_LISTED: Final = {
+    Reason.AT_MAX_ACCELERATORS: "{0} takes pods and has maxAccelerators, which the API server can't count.",
+    Reason.CANARY_UNDER_WAY: "{0} is on trial: the next pod that overflows is its first.",
+    Reason.WORKLOAD_BACK_OFF: "A workload is held off {0}, and the admission policy can't tell workloads apart.",
+}
+
+
+def held_admission(admission: Admission) -> tuple[Reason, str]:
+    """Return why a standby keeps admission closed to less preferred standbys. `admission` has such a standby."""
+    why = admission.held_because or Reason.AT_MAX_ACCELERATORS
+    reason = why if why is Reason.CANARY_UNDER_WAY else Reason.PREFERRED_STANDBY_FIRST
+    order = "Meanwhile admission opens to no less preferred standby, and the operator patches pending pods in order."
+    return reason, f"{_NOT_LISTED[why].format(admission.held_by)} {order}"
 
 
 def burst_tally(bursts: Sequence[Burst]) -> Tally:

@@ -38,10 +38,10 @@ from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
-from computepool.report.sentences import burst_tally, in_mode, wish_tally
+from computepool.report.sentences import burst_tally, held_admission, in_mode, wish_tally
 from computepool.report.signals import signals_told, status_of_signals
 
-BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
+BURST, OPEN, CLOSE, HOLD = "Burst", "OpenAdmission", "CloseAdmission", "HoldAdmission"
 
 
 def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStatus:
@@ -171,6 +171,8 @@ def _admission(admission: Admission) -> AdmissionStatus:
     return AdmissionStatus(
         tolerations=tuple(map(TolerationSpec.from_compiled, admission.tolerations)),
         preference=tuple(map(SelectorRequirement.from_compiled, admission.preference)),
+        held_by=admission.held_by,
+        message=held_admission(admission)[1] if admission.held_by else "",
     )
 
 
@@ -186,11 +188,15 @@ def _decision(report: PassReport, before: PoolStatus, now: datetime) -> Decision
         return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
-    given = _admission(plan.admission).tolerations
-    if given != before.admission.tolerations:
+    admission = _admission(plan.admission)
+    if admission.tolerations != before.admission.tolerations:
         # Opened, moved from one standby to another, or closed.
+        given = admission.tolerations
         reason, message = _why_opened(report) if given else _why_closed(report)
         return Decision(time=now, action=OPEN if given else CLOSE, reason=reason, message=message)
+    if admission.message and admission.message != before.admission.message:
+        reason, message = held_admission(plan.admission)
+        return Decision(time=now, action=HOLD, reason=reason, message=message)
     return before.last_decision
 
 
@@ -221,6 +227,8 @@ def _why_closed(report: PassReport) -> tuple[Reason, str]:
 
 
 def _why_none_admits(report: PassReport) -> tuple[Reason, str]:
+    if report.plan.admission.held_by:
+        return held_admission(report.plan.admission)
     if report.plan.exhausted:
         return Reason.BUDGET_EXHAUSTED, Reason.BUDGET_EXHAUSTED.help
     if report.snapshot.pool.spec.budget is not None:

@@ -7,10 +7,11 @@ import pytest
 from computepool.decide.plan import Admission
 from computepool.model.cluster import Pod
 from computepool.model.labels import Requirement
+from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, Saturation
 from computepool.model.taints import Taint, Toleration
 from tests.builders import NOW, node, pod, pool, pool_state, provider, snapshot, standby_toleration
-from tests.unit.core.moving import half_open
+from tests.unit.core.moving import half_open, opened
 from tests.unit.core.passes import Decided, decided
 
 AWS, NEBIUS, CRUSOE = provider("aws"), provider("nebius"), provider("crusoe")
@@ -79,13 +80,77 @@ def test_a_pool_that_an_older_one_contests_admits_no_pod() -> None:
     assert plan(FULL, conflicts=1, mode="Always").admission == Admission()
 
 
+LIMITED = (AWS, provider("nebius", max_accelerators=64), CRUSOE)
+
+
+def held(*pods: Pod, **options: Any) -> tuple[str, str, Reason | None]:
+    """What admission opens to, and which standby keeps it closed, and why."""
+    found = plan(*pods, **options).admission
+    return found.provider, found.held_by, found.held_because
+
+
 def test_a_provider_with_a_bound_is_never_admitted_to() -> None:
-    bounded = (AWS, provider("nebius", max_accelerators=64), CRUSOE)
-    assert admitted(FULL, providers=bounded) == "crusoe"
-    assert plan(FULL, providers=bounded[:2]).admission == Admission()
-    assert plan(FULL, providers=bounded[:2], state=pool_state(Saturation(True), admitting="nebius")).admission == (
+    assert plan(FULL, providers=LIMITED[:2]).admission == Admission()
+    assert plan(FULL, providers=LIMITED[:2], state=pool_state(Saturation(True), admitting="nebius")).admission == (
         Admission()
     )
+
+
+def test_a_bounded_standby_with_room_keeps_admission_closed_to_less_preferred_standbys() -> None:
+    before = pool_state(Saturation(True), admitting="crusoe")
+    for state in (SATURATED, before):
+        assert held(FULL, pod("x", 7, on="n1"), providers=LIMITED, state=state) == (
+            "",
+            "nebius",
+            Reason.AT_MAX_ACCELERATORS,
+        )
+
+
+def test_a_bounded_standby_that_makes_nodes_has_room_until_its_limit_is_reached() -> None:
+    grows = (AWS, provider("nebius", max_accelerators=9, on_demand=True), CRUSOE)
+    assert held(FULL, pod("x", 8, on="n1"), providers=grows)[:2] == ("", "nebius")
+    nodes = [node("a1"), node("n1"), node("n2", 1), node("c1")]
+    assert held(FULL, pod("x", 8, on="n1"), pod("y", 1, on="n2"), providers=grows, nodes=nodes)[:2] == ("crusoe", "")
+
+
+@pytest.mark.parametrize(
+    ("pods", "limit"),
+    [
+        ((pod("x", 8, on="n1"),), 64),
+        ((pod("x", 4, on="n1"),), 4),
+        ((pod("p", 8),), 64),
+        ((pod("p", 4),), 4),
+        ((pod("p", 8, sent=[("nebius", NOW - 1)]),), 64),
+    ],
+    ids=["full", "limit reached", "filled in this pass", "limit reached in this pass", "filled by pods on their way"],
+)
+def test_a_bounded_standby_that_takes_no_more_pods_is_passed_over(pods: tuple[Pod, ...], limit: int) -> None:
+    providers = (AWS, provider("nebius", max_accelerators=limit), CRUSOE)
+    assert held(FULL, *pods, providers=providers) == ("crusoe", "", None)
+
+
+def test_a_bounded_standby_whose_breaker_is_open_is_passed_over() -> None:
+    state = pool_state(Saturation(True), breakers={"nebius": opened()})
+    assert held(FULL, providers=LIMITED, state=state) == ("crusoe", "", None)
+
+
+def test_a_less_preferred_standby_with_a_bound_keeps_nothing_closed() -> None:
+    assert held(FULL, providers=(AWS, NEBIUS, provider("crusoe", max_accelerators=64))) == ("nebius", "", None)
+
+
+def test_a_bounded_standby_comes_first_by_price_too() -> None:
+    priced = (AWS, provider("nebius", price="3"), provider("crusoe", price="2", max_accelerators=64))
+    assert held(FULL, providers=priced, placement="Cheapest")[:2] == ("", "crusoe")
+
+
+def test_while_the_less_preferred_standbys_are_full_no_standby_keeps_admission_closed() -> None:
+    assert held(FULL, pod("y", 8, on="c1"), providers=LIMITED) == ("", "", None)
+
+
+def test_pending_pods_are_patched_in_order_while_a_bounded_standby_keeps_admission_closed() -> None:
+    found = plan(FULL, *(pod(f"p{index}") for index in range(3)), providers=LIMITED)
+    assert {burst.provider for burst in found.bursts} == {"nebius"}
+    assert found.admission.held_by == "nebius"
 
 
 def test_new_pods_go_to_the_first_that_has_room_after_what_this_pass_sends_there() -> None:

@@ -120,6 +120,11 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         {"budget": {"perHour": "3"}},
     ),
     "admission to a bounded provider": (3, replaced(admission=Admission("nebius")), {"admission": "Always"}),
+    "admission passes by a standby with room": (
+        1,
+        replaced(admission=Admission("crusoe")),
+        {"admission": "Always", "nodes": HEALTHY},
+    ),
     "admission without saturation": (
         4,
         replaced(admission=Admission("crusoe")),

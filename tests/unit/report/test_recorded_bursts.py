@@ -164,3 +164,15 @@ def test_admission_that_moves_on_to_another_provider_is_told_with_its_name(caplo
     t.events.clear()
     t.turned(report_on(of.model_copy(update={"status": after}), pods=[*RESIDENTS, pod("b", 4, on="n1")]), after)
     assert not [event for event in t.events if event.action == "Admission"]
+
+
+def test_a_standby_that_keeps_admission_closed_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    t = Recording()
+    held = pool(provider("aws"), provider("nebius", max_accelerators=64), provider("crusoe"), sustain=0)
+    after = t.turned(report_on(held))
+    t.turned(report_on(held.model_copy(update={"status": after})), after)
+    (event,) = [one for one in t.events if one.action == "Admission"]
+    assert event.reason == "PreferredStandbyFirst"
+    assert "nebius takes pods and has maxAccelerators" in event.note
+    (line,) = [one for one in lines(caplog) if one["message"].startswith("admission")]
+    assert (line["message"], line["provider"]) == ("admission closed", "nebius")

@@ -146,6 +146,8 @@ def test_admission_is_what_the_policy_needs_and_nothing_else() -> None:
             {"key": "computepool.io/provider", "operator": "Equal", "value": "nebius", "effect": "NoSchedule"}
         ],
         "preference": [{"key": "computepool.io/provider", "operator": "In", "values": ["aws"]}],
+        "heldBy": "",
+        "message": "",
     }
 
 
@@ -288,3 +290,25 @@ def test_time_that_passes_alone_changes_nothing() -> None:
         one for one in first.conditions if one.type in turned
     }
     assert after.providers == first.providers
+
+
+HELD = pool(provider("aws"), provider("nebius", max_accelerators=64), provider("crusoe"), sustain=0)
+
+
+def test_a_standby_that_keeps_admission_closed_is_named_with_the_reason_and_is_a_decision_once() -> None:
+    first = reported(report_on(HELD))
+    assert (first.admission.tolerations, first.admission.held_by) == ((), "nebius")
+    assert "nebius takes pods and has maxAccelerators" in first.admission.message
+    assert decision(first) == ("HoldAdmission", "PreferredStandbyFirst", first.admission.message)
+    again = status_of(report_on(with_status(HELD, first)), first, LATER)
+    assert again == first
+
+
+def test_admission_that_a_preferred_standby_closes_again_says_so() -> None:
+    full = [*RESIDENTS, *(pod(f"n{index}", on="n1") for index in range(4))]
+    opened = reported(report_on(HELD, pods=full))
+    assert decision(opened)[0] == "OpenAdmission"
+    closed = reported(report_on(with_status(HELD, opened), pods=full[:-1]))
+    assert decision(closed)[:2] == ("CloseAdmission", "PreferredStandbyFirst")
+    reopened = reported(report_on(with_status(HELD, closed), pods=full))
+    assert (reopened.admission.held_by, reopened.admission.message) == ("", "")

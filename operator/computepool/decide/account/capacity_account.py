@@ -234,6 +234,10 @@ class Account:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
 
+    def has_allowance(self, provider: Provider) -> bool:
+        """Say whether maxAccelerators allows one more accelerator on a standby, beside all reservations."""
+        return self._allowance.get(provider.name, MILLI) >= MILLI
+
     @cached_property
     def lowest_priority(self) -> float:
         """The lowest priority of pods on standbys that allow preemption. Pods of this priority find no such pods."""

@@ -131,6 +131,11 @@ class AdmissionStatus(ApiModel):
     """Tolerations that are added to new pods. Empty: admission is closed, and new pods are left as they are."""
     preference: Annotated[tuple[SelectorRequirement, ...], Field(max_length=32)] = ()
     """Node labels that new pods prefer while admission is open: the labels of the primary's nodes."""
+    held_by: Annotated[str, Field(max_length=63)] = ""
+    """The standby that keeps admission closed to less preferred standbys: it takes pods, and can't be listed here.
+    Empty if no standby does."""
+    message: Message = ""
+    """Why that standby can't be listed. Empty if no standby keeps admission closed."""
 
 
 class BudgetStatus(ApiModel):
