@@ -21,6 +21,7 @@ from computepool.model.api import ComputePool, ConditionStatus, Mode, SignalVerd
 from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
+from computepool.model.scheduling_gates import gate_words
 from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
@@ -251,6 +252,8 @@ def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:
     notes = []
     if len(claims) > 1:
         notes.append(f"Also selected by {', '.join(claims[1:])}; the oldest pool, {claims[0]}, keeps it.")
+    if pod.gates and not pod.node:
+        notes.append(f"Held back by {', '.join(map(gate_words, pod.gates))}.")
     if pod.allowed is not None:
         allowed = f"allows only {', '.join(pod.allowed)}" if pod.allowed else "is empty: it never leaves the primary"
         notes.append(f"Its annotation computepool.io/providers {allowed}.")

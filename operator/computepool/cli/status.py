@@ -16,10 +16,12 @@ from computepool.model.api import (
     BudgetStatus,
     ComputePool,
     ConditionStatus,
+    PoolStatus,
     ProviderStatus,
     SignalVerdict,
 )
 from computepool.model.reasons import Reason
+from computepool.model.scheduling_gates import gate_words
 from computepool.report.conditions import DEGRADED, READY, RESILIENT
 from computepool.report.formatting import counted, span
 
@@ -56,8 +58,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
     wanted = counted(pending.accelerators, "accelerator")
-    gated = f" {counted(pending.gated, 'pod')} held back by scheduling gates." if pending.gated else ""
-    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
+    _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{_gated(status)}{cost}")
     if status.admission.message:
         _say(console, f"Admission is closed. {status.admission.message}")
     console.print()
@@ -145,6 +146,14 @@ def signals_table(pool: ComputePool) -> Table:
             signal.key, f"{signal.verdict}{held}", signal.value or "-", age, covered, signal.message, style=style
         )
     return table
+
+
+def _gated(status: PoolStatus) -> str:
+    """Name the scheduling gates that hold pods back, and the programs that they belong to."""
+    if not status.pending.gated:
+        return ""
+    gates = ", ".join(f"{gate.pods} by {gate_words(gate.name)}" for gate in status.scheduling_gates)
+    return f" {counted(status.pending.gated, 'pod')} held back by scheduling gates{': ' if gates else ''}{gates}."
 
 
 def _spent(pool: ComputePool, budget: BudgetStatus) -> str:

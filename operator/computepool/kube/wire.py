@@ -147,6 +147,10 @@ class Toleration(Wire):
     toleration_seconds: int | None = None
 
 
+class SchedulingGate(Wire):
+    name: str = ""
+
+
 class TopologySpreadConstraint(Wire):
     """A pod's topology spread constraint: only whether it is required."""
 
@@ -169,7 +173,7 @@ class PodSpec(Wire):
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
-    scheduling_gates: list[msgspec.Raw] | None = None
+    scheduling_gates: list[SchedulingGate] | None = None
     priority: int = 0
     scheduler_name: str = ""
     preemption_policy: str = ""

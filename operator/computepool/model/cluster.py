@@ -107,6 +107,9 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     node: str = ""
     nominated: str = ""
     gated: bool = False
+    """Whether scheduling gates hold it back."""
+    gates: tuple[str, ...] = ()
+    """The names of these gates, the first few of them. Only reports read them."""
     unschedulable: bool = False
     """Whether the scheduler has said Unschedulable; its message is never read."""
     deleting: float | None = None

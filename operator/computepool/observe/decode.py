@@ -15,6 +15,7 @@ from computepool.model.cluster import DEFAULT_SCHEDULER, Node, Pod, Shape
 from computepool.model.gang_marks import marks_gang
 from computepool.model.offers_annotation import parse_offers
 from computepool.model.quantity import MAX_AMOUNT, parse, whole
+from computepool.model.scheduling_gates import MAX_GATES
 from computepool.model.taints import Taint, Toleration
 from computepool.model.text import seconds_of
 from computepool.model.well_known_keys import (
@@ -89,6 +90,9 @@ class Records:
             node=self._share(spec.node_name),
             nominated=status.nominated_node_name if not spec.node_name else "",
             gated=bool(spec.scheduling_gates),
+            gates=self._share(tuple([gate.name for gate in gates[:MAX_GATES]]))
+            if (gates := spec.scheduling_gates)
+            else (),
             unschedulable=unschedulable,
             deleting=_seconds(meta.deletion_timestamp),
             finished=status.phase in ("Succeeded", "Failed"),

@@ -24,15 +24,18 @@ from computepool.model.api import (
     Pending,
     PoolStatus,
     ProviderStatus,
+    SchedulingGate,
     SelectorRequirement,
     TolerationSpec,
     UnsettledOwner,
 )
 from computepool.model.api.base import MAX_COUNT
-from computepool.model.api.status import MAX_HOLD_OFFS, MAX_MONEY
+from computepool.model.api.status import MAX_GATE_NAME, MAX_HOLD_OFFS, MAX_MONEY
+from computepool.model.cluster import Pod
 from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
+from computepool.model.scheduling_gates import MAX_GATES
 from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
 from computepool.report.conditions import conditions_of, failed_conditions
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
@@ -61,6 +64,7 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
             accelerators=_devices(requested_by(pending, resource)),
             gated=_count(report.gated),
         ),
+        scheduling_gates=_gates(report.snapshot.waiting),
         burst_pods=_count(sum(provider.burst_pods for provider in providers)),
         cost_per_hour=_money(cost_per_hour(supply) for supply in supplies),
         admission=_admission(report.plan.admission) if not report.plan.frozen else before.admission,
@@ -143,6 +147,13 @@ def _hold_off(held: HoldOff) -> HoldOffStatus:
         running=_count(held.running),
         unused_place=held.unused_place,
     )
+
+
+def _gates(pods: Iterable[Pod]) -> tuple[SchedulingGate, ...]:
+    """Return the gates that hold most pods back, in alphabetical order."""
+    counts = Counter(gate for pod in pods if pod.gates for gate in pod.gates if 0 < len(gate) <= MAX_GATE_NAME)
+    most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_GATES]
+    return tuple(SchedulingGate(name=name, pods=_count(pods)) for name, pods in sorted(most))
 
 
 def _budget(spend: Spend | None) -> BudgetStatus | None:

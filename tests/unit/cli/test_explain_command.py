@@ -393,6 +393,7 @@ def test_a_frozen_pool_says_why_nothing_is_decided(tmp_path: Path) -> None:
 def test_a_gated_pod_says_whose_it_is(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster(schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]))
     assert f"Gated: {Reason.GATED.help}" in text
+    assert "Held back by kueue.x-k8s.io/admission (Kueue)." in text
     assert "Provider  Verdict" not in text
 
 

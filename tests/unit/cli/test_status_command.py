@@ -210,3 +210,18 @@ def test_signals_are_shown_with_verdict_value_and_coverage(tmp_path: Path) -> No
     assert "Signal Verdict Value Age Covered Message" in lines
     assert "saturation/queue On 9 requests <= 60 s 100 %" in lines
     assert "saturation/busy Unknown (was on) - - 0 % Nothing came." in lines
+
+
+def test_gated_pods_are_told_apart_with_the_programs_that_hold_them_back(tmp_path: Path) -> None:
+    gates = [{"name": "example.com/hold", "pods": 1}, {"name": "kueue.x-k8s.io/admission", "pods": 2}]
+    pending = {"pods": 1, "accelerators": 4, "gated": 3}
+    with shell(tmp_path, lambda server: reported(server, pending=pending, schedulingGates=gates)) as sh:
+        text = sh.prints("status")
+    held = "3 pods held back by scheduling gates: 1 by example.com/hold, 2 by kueue.x-k8s.io/admission (Kueue)."
+    assert held in " ".join(text.split())
+
+
+def test_a_standby_that_keeps_admission_closed_is_named(tmp_path: Path) -> None:
+    admission = {"tolerations": [], "preference": [], "heldBy": "nebius", "message": "nebius takes pods."}
+    with shell(tmp_path, lambda server: reported(server, admission=admission)) as sh:
+        assert "Admission is closed. nebius takes pods." in sh.prints("status")

@@ -118,7 +118,7 @@ def test_a_pod_is_read_with_all_that_decisions_need() -> None:
     )
     assert (found.uid, found.namespace, found.name, found.resource_version) == ("u", "ml", "p", 7)
     assert (found.created, found.since, found.deleting) == (AT, AT, AT + 30)
-    assert (found.priority, found.node, found.gated, found.burst) == (5, "n1", True, "nebius")
+    assert (found.priority, found.node, found.gated, found.gates, found.burst) == (5, "n1", True, ("g",), "nebius")
     assert found.labels == {"app": "web", "computepool.io/burst": "nebius"}
     assert (found.offers, found.allowed, found.deletion_cost) == (
         (Offer("nebius", AT),),

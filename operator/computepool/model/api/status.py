@@ -11,6 +11,7 @@ from pydantic import Field
 from computepool.model.api.base import ApiModel, Count, Message, Name, Timestamp
 from computepool.model.api.selectors import SelectorRequirement
 from computepool.model.api.tolerations import TolerationSpec
+from computepool.model.scheduling_gates import MAX_GATES
 
 MAX_WORD = 128
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
@@ -19,6 +20,8 @@ MONEY = r"^[0-9]{1,20}(\.[0-9]{1,6})?$"
 """Form of an amount that the operator writes: like an amount of the spec, but larger, because it may be a sum."""
 MAX_UNSETTLED = 50
 MAX_HOLD_OFFS: Final = 50
+MAX_GATE_NAME: Final = 317
+"""Characters of a qualified name: a domain of 253, a slash, and a name of 63."""
 MAX_MONEY = Decimal(10) ** 20 - Decimal("0.01")
 
 
@@ -122,6 +125,15 @@ class Pending(ApiModel):
     """Number of accelerators that these pods request together."""
     gated: Count = 0
     """Number of pods with scheduling gates, such as pods that wait in a queue of Kueue."""
+
+
+class SchedulingGate(ApiModel):
+    """A scheduling gate that holds pods of the pool back."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_GATE_NAME)]
+    """Name of the gate, such as `kueue.x-k8s.io/admission`."""
+    pods: Count = 0
+    """Number of pods with the gate."""
 
 
 class AdmissionStatus(ApiModel):
@@ -277,6 +289,11 @@ class PoolStatus(ApiModel):
     """The operator's view of each provider, in the order of the spec."""
     pending: Pending = Pending()
     """Pods of the pool that wait for a node."""
+    scheduling_gates: Annotated[
+        tuple[SchedulingGate, ...], Field(max_length=MAX_GATES, json_schema_extra=_list_map("name"))
+    ] = ()
+    """The scheduling gates that hold pods of the pool back: the eight with the most pods. Their owners, such as Kueue,
+    remove them; the operator leaves these pods alone."""
     burst_pods: Count = 0
     """Number of this pool's pods on all standby providers together."""
     cost_per_hour: Money | None = None
