@@ -20,9 +20,10 @@ from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of
+from computepool.decide.shortage import shortage_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, Memory, PoolState, Recorded
+from computepool.model.state import Breaker, Memory, PoolState, Recorded, Shortage
 
 RECHECK_SECONDS: Final = 2.0
 """Time until the next pass while the view is stale, because no event tells when the view is current again."""
@@ -76,7 +77,12 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
 
     # 10. Find the next recheck, and make the plan.
     holds = (*assessment.demand.held, *bursts.holds)
-    times = (*(hold.until for hold in holds), *(overflow.until for overflow in assessment.demand.overflow))
+    short = shortage_of(bursts.holds, context.spec, state.memory.shortage, now)
+    times = (
+        short.recheck_at,
+        *(hold.until for hold in holds),
+        *(overflow.until for overflow in assessment.demand.overflow),
+    )
     plan = Plan(
         bursts=bursts.bursts,
         holds=holds,
@@ -94,7 +100,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
 
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
-    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves)
+    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided))
 
 
@@ -135,6 +141,7 @@ class _Decided(msgspec.Struct, frozen=True):
     admitting: str
     budget: BudgetAccount
     moves: MovePlan
+    shortage: Shortage | None
 
 
 def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | None) -> PoolState:
@@ -167,6 +174,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         demand=assessment.forecast.history,
         standby_ready=assessment.forecast.ready,
         forecast_until=assessment.forecast.open_until,
+        shortage=before.memory.shortage,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
@@ -197,5 +205,6 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             failed_at=moves.outlook.failed_at,
             moved_well=moves.outlook.moved_well,
             unknown_since=moves.unknown_since,
+            shortage=decided.shortage,
         ),
     )

@@ -388,6 +388,11 @@ class Reason(StrEnum):
         "provider's provisionTimeoutSeconds to get ready.",
     )
     NO_PROVIDER_LEFT = "NoProviderLeft", "No provider can take the pod now. The rejected options say why."
+    PODS_WAITING = (
+        "PodsWaiting",
+        "Pods have waited longer than saturation.pendingSeconds, and no provider can take them for want of room or "
+        "money. The events of each pod say what would help.",
+    )
     FROZEN = "Frozen", "The pool's decisions are frozen. The pool's conditions say why."
 
     # --- a provider was considered for a pod, and rejected

@@ -206,6 +206,19 @@ class NodeFault(msgspec.Struct, frozen=True):
         return self.confirm_at is None
 
 
+class Shortage(msgspec.Struct, frozen=True):
+    """Pods wait for want of room or money."""
+
+    pods: tuple[str, ...]
+    """The names of a few of them, with their namespaces."""
+    reasons: tuple[Reason, ...]
+    """Why the providers reject them."""
+    confined: bool
+    """Whether the pods' own constraints keep all of them off every standby, so that they wait for the primary."""
+    seen_at: float
+    """When such a pod was last seen."""
+
+
 class Memory(msgspec.Struct, frozen=True):
     """The part of the state that dies with the process."""
 
@@ -252,6 +265,8 @@ class Memory(msgspec.Struct, frozen=True):
     """The times of the pods that became Ready on a standby last."""
     forecast_until: float | None = None
     """Until when admission stays open by the last forecast; None if no forecast has opened it."""
+    shortage: Shortage | None = None
+    """The pods that wait for want of room or money, or did so until a moment ago; None if there are none."""
 
 
 class PoolState(msgspec.Struct, frozen=True):

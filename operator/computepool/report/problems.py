@@ -16,7 +16,7 @@ from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.cluster import DEFAULT_SCHEDULER
 from computepool.model.reasons import Reason
-from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault
+from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault, Shortage
 from computepool.model.text import cut, rfc3339
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
@@ -59,7 +59,9 @@ def message_about(problems: Sequence[Problem]) -> str:
 def notices_of(report: PassReport) -> list[Problem]:
     """Return what a person should know, although it does not degrade the pool."""
     return [
-        notice for find in (_unhealthy_nodes, _failed_moves, _unknown_providers) if (notice := find(report)) is not None
+        notice
+        for find in (_unhealthy_nodes, _failed_moves, _unknown_providers, _confined_pods)
+        if (notice := find(report)) is not None
     ]
 
 
@@ -256,6 +258,29 @@ def _silent_scheduler(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.SCHEDULER_SILENT, message, names)
 
 
+def _pods_waiting(report: PassReport) -> Iterable[Problem]:
+    shortage = report.state.memory.shortage
+    if shortage is not None and not shortage.confined:
+        yield _waiting(shortage)
+
+
+def _confined_pods(report: PassReport) -> Problem | None:
+    """Name pods that their own constraints confine to a full primary: their owner's choice degrades no pool."""
+    shortage = report.state.memory.shortage
+    if shortage is None or not shortage.confined or report.unknown_providers:
+        # Unknown providers in annotations are told of in more detail.
+        return None
+    return _waiting(shortage)
+
+
+def _waiting(shortage: Shortage) -> Problem:
+    # Without numbers, which would change with every pod.
+    why, pods = ", ".join(shortage.reasons), ", ".join(shortage.pods)
+    return Problem(
+        Reason.PODS_WAITING, f"{Reason.PODS_WAITING.help} Now: {why}, for pods such as {pods}.", f"{why}: {pods}"
+    )
+
+
 def _no_window(report: PassReport) -> Iterable[Problem]:
     if problem := window_problem(report.snapshot.pool.spec.failback.window):
         yield Problem(Reason.WINDOW_NEVER_OPENS, f"{problem}.", problem)
@@ -286,6 +311,7 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _held_off,
     _absent_scheduler,
     _silent_scheduler,
+    _pods_waiting,
     _no_window,
     _unfollowed,
     _missing_policy,

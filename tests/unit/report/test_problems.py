@@ -221,3 +221,27 @@ def test_a_pod_whose_name_is_taken_on_a_lost_node_degrades_the_pool() -> None:
     status, reason, message = said(planned(blocked=(stays,)), "Degraded")
     assert (status, reason) == ("True", "LostNode")
     assert "default/db-0" in message
+
+
+# -- pods that wait
+
+
+FULL = [pod("a1", 2, on="a1"), pod("n1", 4, on="n1"), pod("c1", 4, on="c1")]
+
+
+def test_pods_that_wait_for_room_degrade_the_pool_with_their_names_and_without_counts() -> None:
+    waiting = [pod(f"w{index}") for index in range(5)]
+    status, reason, message = said(report_on(pods=[*FULL, *waiting]), "Degraded")
+    assert (status, reason) == ("True", "PodsWaiting")
+    assert message == (f"{Reason.PODS_WAITING.help} Now: NoRoom, for pods such as default/w0, default/w1, default/w2.")
+    assert said(report_on(pods=[*FULL, *waiting[:-1]]), "Degraded")[2] == message
+
+
+def test_pods_that_keep_to_a_full_primary_are_named_and_degrade_nothing() -> None:
+    status, reason, message = said(report_on(pods=[*FULL, pod("own", allowed=())]), "Degraded")
+    assert (status, reason) == ("False", "PodsWaiting")
+    assert "NoRoom, for pods such as default/own" in message
+
+
+def test_pods_that_will_be_sent_in_a_moment_do_not_wait() -> None:
+    assert said(report_on(pods=[*FULL[:1], pod("w")]), "Degraded")[1] == "AllWell"
