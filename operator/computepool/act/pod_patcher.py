@@ -96,11 +96,15 @@ class PodPatcher:
         """
         return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
-    async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> None:
-        """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt."""
+    async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> tuple[LabelFix, ...]:
+        """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt.
+
+        Return the fixes that are written.
+        """
         new = [fix for fix in label_fixes if fix.pod.uid not in self._fixing]
         self._fixing.update(fix.pod.uid for fix in new)
-        await asyncio.gather(*(self._fix_label(fix) for fix in new))
+        written = await asyncio.gather(*(self._fix_label(fix) for fix in new))
+        return tuple(fix for fix, done in zip(new, written, strict=True) if done)
 
     async def settle(self) -> None:
         """Cancel the waits for retries. Call this at the end."""
@@ -131,7 +135,8 @@ class PodPatcher:
         answered()
         return Written(done=(burst,))
 
-    async def _fix_label(self, fix: LabelFix) -> None:
+    async def _fix_label(self, fix: LabelFix) -> bool:
+        """Correct a label; say whether it is written."""
         async with self._fix_slots:
             try:
                 await self._patch(fix.pod, label_patch(fix))
@@ -139,9 +144,10 @@ class PodPatcher:
                 # Only people read the label, so the pool's conditions do not show that it is late.
                 _logger.info("label of %s/%s not corrected: %s", fix.pod.namespace, fix.pod.name, error)
                 self._release_later(fix.pod.uid, error)
-            else:
-                self._backoffs.reset(fix.pod.uid)
-                self._fixing.discard(fix.pod.uid)
+                return False
+            self._backoffs.reset(fix.pod.uid)
+            self._fixing.discard(fix.pod.uid)
+            return True
 
     async def _patch(self, pod: Pod, body: dict[str, Any]) -> int:
         path = paths.pod(pod.namespace, pod.name)

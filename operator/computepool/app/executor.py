@@ -17,7 +17,7 @@ from computepool.app.refused_writes import FailedMoves, Refusals
 from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
-from computepool.decide.plan import Burst, Move, Plan
+from computepool.decide.plan import Burst, LabelFix, Move, Plan
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.reasons import Reason
@@ -104,7 +104,7 @@ class Executor:
         if plan.bursts:
             self._spawn(self._burst(pool, self._patcher.start(plan.bursts), at))
         elif plan.label_fixes:
-            self._spawn(self._patcher.fix_labels(plan.label_fixes))
+            self._spawn(self._fix_labels(pool, plan.label_fixes))
 
     def move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         """Evict pods after `status`, which counts these moves, is written."""
@@ -154,6 +154,11 @@ class Executor:
             self._recorder.record_refusal(pool, message, len(outcome.refused))
             self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
+
+    async def _fix_labels(self, pool: ComputePool, fixes: tuple[LabelFix, ...]) -> None:
+        written = await self._patcher.fix_labels(fixes)
+        if pool.name in self._store.pools and self._recorder.record_admitted(pool, written):
+            self._queue.add(pool.name, self._clock(), minor=True)
 
     async def _move(self, pool: ComputePool, moves: tuple[Move, ...], status: PoolStatus) -> None:
         # Invariants 6 and 8: the count of moves is in the cluster before the first eviction, so that the next leader

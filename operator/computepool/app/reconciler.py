@@ -262,9 +262,14 @@ class Reconciler:
         self._recorder.record_status(pool, before, status)
         self._recorder.record_outcomes(pool, report.snapshot.moves)
         self._recorder.record_unknown_providers(report)
-        recheck_at = self._recorder.record_nodes(report, self._wall())
-        if recheck_at is not None:
-            self._queue.add_by(pool.name, recheck_at)
+        now = self._wall()
+        for recheck_at in (
+            self._recorder.record_nodes(report, now),
+            self._recorder.record_waiting(report, now),
+            self._recorder.record_admitted_pods(pool, now),
+        ):
+            if recheck_at is not None:
+                self._queue.add_by(pool.name, recheck_at)
         self._executor.want_status(pool, status)
         return status
 

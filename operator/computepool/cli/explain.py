@@ -16,6 +16,7 @@ from computepool.cli.refused_evictions import Refusal
 from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.decide.reconcile import reconcile
+from computepool.decide.shortage import is_rejected_everywhere
 from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool, ConditionStatus, Mode, SignalVerdict
 from computepool.model.cluster import Pod
@@ -26,11 +27,11 @@ from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.report.formatting import span
+from computepool.report.pass_report import PassReport
 from computepool.report.sentences import destination
 from computepool.report.unknown_providers import unknown_providers
+from computepool.report.waiting import helps, main_reason, pins
 
-KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
-"""Prefix of the labels that Kueue puts on pods of the workloads that it manages."""
 _EVENTS_FORBIDDEN: Final = (
     "Its events may not be listed, so this can't show whether a disruption budget refuses the eviction."
 )
@@ -74,7 +75,8 @@ def explain(view: View, pod: Pod) -> Explanation:
     if pod.node:
         found = _running(pod, outcome.assessment, plan, view, observed=observed)
     else:
-        found = _waiting(pod, plan, view.now, observed=observed)
+        report = PassReport(snapshot, outcome.assessment, plan, outcome.state)
+        found = _waiting(pod, report, view.now, observed=observed)
     if pod.signals and pod.burst:
         notes.append(f"It was sent to {pod.burst} while these signals were on: {', '.join(pod.signals)}.")
     offers = tuple(
@@ -155,7 +157,7 @@ def _running(pod: Pod, assessment: Assessment, plan: Plan, view: View, *, observ
         if (refusal := _active_refusal(pod, view)) is not None:
             headline += f", and its eviction has been refused for {span(max(0.0, view.now - refusal.since))}"
             notes = (*notes, *filter(None, [refusal.note]))
-        return Explanation(f"{headline}.", _main_reason(blocked), _rows(blocked.rejected), notes)
+        return Explanation(f"{headline}.", main_reason(blocked), _rows(blocked.rejected), notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.provider.primary else Reason.RUNS_ON_STANDBY
     return Explanation(f"{runs}.", reason, notes=notes)
 
@@ -182,7 +184,8 @@ def _active_refusal(pod: Pod, view: View) -> Refusal | None:
     return refusal if refusal is not None and refusal.is_active(view.now) else None
 
 
-def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation:
+def _waiting(pod: Pod, report: PassReport, now: float, *, observed: bool) -> Explanation:
+    plan = report.plan
     if (burst := _about(pod, plan.bursts)) is not None:
         chosen = (burst.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
         headline = f"{'Would be' if observed else 'About to be'} sent to {burst.provider}."
@@ -192,7 +195,7 @@ def _waiting(pod: Pod, plan: Plan, now: float, *, observed: bool) -> Explanation
     if (hold := _about(pod, plan.holds)) is not None:
         provider = f", now for {hold.provider}" if hold.provider else ""
         headline = f"{waits}{provider}{_at_most(hold.until, now)}."
-        return Explanation(headline, _main_reason(hold), _rows(hold.rejected), _pins(pod, hold))
+        return Explanation(headline, main_reason(hold), _rows(hold.rejected), _what_helps(report, hold))
     return Explanation(f"{waits}.")
 
 
@@ -212,13 +215,6 @@ def _at_most(until: float | None, now: float) -> str:
     return f", at most {span(until - now)} more" if until and until > now else ""
 
 
-def _main_reason(decision: BlockedMove | Hold) -> Reason:
-    """Return the reason to print: BudgetExhausted where only the money is missing for a provider."""
-    unclear = decision.reason in (Reason.WOULD_STRAND, Reason.NO_PROVIDER_LEFT)
-    unpaid = any(reason is Reason.BUDGET_EXHAUSTED for _, reason in decision.rejected)
-    return Reason.BUDGET_EXHAUSTED if unclear and unpaid else decision.reason
-
-
 def _faults(pod: Pod, supply: Supply, assessment: Assessment) -> tuple[str, ...]:
     """Say what is wrong with the pod's node and provider."""
     notes = []
@@ -232,20 +228,12 @@ def _faults(pod: Pod, supply: Supply, assessment: Assessment) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _pins(pod: Pod, hold: Hold) -> tuple[str, ...]:
-    """Name the selectors that keep a waiting pod off a provider, and the controller that has set them."""
-    if all(reason is not Reason.PINNED for _, reason in hold.rejected):
-        return ()
-    selector = ", ".join(f"{key}={value}" for key, value in pod.shape.node_selector)
-    pins = [f"nodeSelector {selector}"] if selector else []
-    pins += ["required node affinity"] if pod.shape.affinity is not None else []
-    notes = [f"Pinned by its {' and its '.join(pins)}."] if pins else []
-    if pod.shape.node_selector and any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
-        notes.append(
-            "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
-            "covers the nodes of all providers, ComputePool chooses the provider."
-        )
-    return tuple(notes)
+def _what_helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
+    """Say what excludes the pod from providers, and what would help: the words of the pod's events."""
+    told = pins(report, hold)
+    if is_rejected_everywhere(hold):
+        told += tuple(text for text in helps(report, hold) if text not in told)
+    return told
 
 
 def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:

@@ -1,12 +1,13 @@
 """Records what passes did: events on pools and pods, log lines, counters."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from computepool.decide.plan import Burst, Move, Plan
+from computepool.decide.plan import Burst, LabelFix, Move, Plan
 from computepool.model.api import (
     BreakerState,
     BreakerStatus,
@@ -19,9 +20,11 @@ from computepool.model.api import (
 from computepool.model.moves import Outcome, PodMove
 from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
+from computepool.report.admitted_pods import AdmittedPods, is_admitted
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
+from computepool.report.event_rate import EventRate
 from computepool.report.events import Event
-from computepool.report.formatting import Tally, full_stop, listed, pod_names
+from computepool.report.formatting import Tally, about, full_stop, listed, pod_names
 from computepool.report.logs import log
 from computepool.report.metrics import Metrics, MoveResult
 from computepool.report.move_outcomes import REASONS, MoveOutcomes, outcome_of
@@ -40,6 +43,8 @@ from computepool.report.sentences import (
     wish_tally,
 )
 from computepool.report.unknown_providers import UnknownProviders
+from computepool.report.waiting import event_reason, waiting_note
+from computepool.report.waiting_pods import WaitingPods
 
 _logger = logging.getLogger("computepool")
 _LET_GO: Final = frozenset({MoveResult.MOVED, MoveResult.RELEASED})
@@ -77,6 +82,9 @@ class EventRecorder:
         self._node_changes = NodeChanges()
         self._outcomes = MoveOutcomes()
         self._unknown_providers = UnknownProviders()
+        rate = EventRate()
+        self._waiting = WaitingPods(rate)
+        self._admitted = AdmittedPods(rate)
 
     # --- bursts
 
@@ -205,8 +213,55 @@ class EventRecorder:
             note = f"{names}: {reason.help} The pool {pool.name} has {_standbys(pool)}."
             self._send(Event(pod_reference(pod), reason, "Burst", note, warning=True))
 
+    def record_waiting(self, report: PassReport, now: float) -> float | None:
+        """Record why pods wait, each once for each reason. Return when to look for more; None: no need.
+
+        `now`: seconds since the epoch.
+        """
+        pool = report.snapshot.pool
+        news = self._waiting.news(report, now)
+        for hold, key in news.waits:
+            note = in_mode(pool.spec.mode, waiting_note(report, hold))
+            reason = event_reason(hold)
+            self._send(Event(pod_reference(hold.pod), reason, "Wait", note, warning=True, state=True, key=key))
+        if news.waits and news.left_out:
+            more = about(news.left_out, "more pod")
+            note = f"{more} wait, and are told why one after another. `computepool explain` says why at once."
+            self._send(Event(pool_reference(pool), Reason.PODS_WAITING, "Wait", note, warning=True, state=True))
+        return news.recheck_at
+
+    def record_admitted(self, pool: ComputePool, fixes: Iterable[LabelFix]) -> bool:
+        """Record pods that run on a standby without an offer: the admission policy has sent them there.
+
+        `fixes`: corrections of labels that were written. Return whether there are such pods: `record_admitted_pods`
+        records each on its own.
+        """
+        admitted = [fix for fix in fixes if is_admitted(pool, fix)]
+        if admitted:
+            self._admitted.add(pool.name, admitted)
+            counts = Counter(f"to {fix.provider}" for fix in admitted)
+            self._count(
+                pool, Reason.ADMITTED, "Burst", Tally("pod(s) admitted to standbys", counts, Reason.ADMITTED.help)
+            )
+            for provider, pods in Counter(fix.provider for fix in admitted).items():
+                log(_logger, logging.INFO, "admitted", pool=pool.name, provider=provider, pods=pods)
+        return bool(admitted)
+
+    def record_admitted_pods(self, pool: ComputePool, now: float) -> float | None:
+        """Record the admitted pods, each on its own. Return when to look for more; None: no need.
+
+        `now`: seconds since the epoch.
+        """
+        fixes, recheck_at = self._admitted.news(pool.name, now)
+        for fix in fixes:
+            note = f"Admitted to {fix.provider}. {Reason.ADMITTED.help}"
+            self._send(Event(pod_reference(fix.pod), Reason.ADMITTED, "Burst", note))
+        return recheck_at
+
     def forget(self, pool: str) -> None:
         """Drop what is remembered of a pool that is gone."""
+        self._waiting.forget(pool)
+        self._admitted.forget(pool)
         self._node_changes.forget(pool)
         self._unknown_providers.forget(pool)
         self._outcomes.forget(pool)

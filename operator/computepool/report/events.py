@@ -2,7 +2,8 @@
 
 Bursts come first: events wait in a bounded queue until nothing new has happened for a moment, and are sent one at a
 time. Events that do not fit into the queue are dropped and counted. The same event about the same object is sent once
-in REPEAT_SECONDS. An event with a tally is always sent; while it waits, tallies of its kind are added to it.
+in REPEAT_SECONDS. An event with a tally is always sent; while it waits, tallies of its kind are added to it. An event
+with a key has a name that follows from the key, so that the next leader does not send it again.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError
+from computepool.kube.errors import AlreadyExists, ApiError
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.formatting import Tally
@@ -58,6 +60,9 @@ class Event(msgspec.Struct, frozen=True):
     """Whether it reports a state, which lasts until another event with the same action."""
     tally: Tally | None = None
     """The counts of the note, if it has any."""
+    key: str = ""
+    """Names the event, if it is not empty: the cluster keeps one event with the same key about the same object. So a
+    new leader does not repeat what an earlier leader has sent."""
 
 
 class EventSink:
@@ -113,6 +118,9 @@ class EventSink:
                 namespace = event.subject.get("namespace") or self._namespace
                 await self._client.create(paths.events(namespace), self._body(event, at))
                 await self._pause(PACE_SECONDS)
+            except AlreadyExists:
+                # An earlier leader has sent it.
+                await self._pause(PACE_SECONDS)
             except ApiError as error:
                 log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
             finally:
@@ -167,7 +175,7 @@ class EventSink:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{uuid.uuid4().hex[:16]}"},
+            "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{_suffix(event)}"},
             "eventTime": rfc3339(at, "microseconds"),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance[:MAX_INSTANCE],
@@ -177,6 +185,13 @@ class EventSink:
             "note": cut_bytes(event.note, MAX_NOTE),
             "type": "Warning" if event.warning else "Normal",
         }
+
+
+def _suffix(event: Event) -> str:
+    """Return the end of the event's name: 16 digits, which follow from the key if there is one."""
+    if not event.key:
+        return uuid.uuid4().hex[:16]
+    return sha256(f"{event.subject.get('uid', '')} {event.key}".encode()).hexdigest()[:16]
 
 
 def _kind(event: Event, tally: Tally) -> _Kind:

@@ -33,6 +33,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def about(number: int, noun: str) -> str:
+    """Write a number with its first digit alone: `about 9000 pods`, so that the text changes seldom."""
+    size = 10 ** (len(str(number)) - 1)
+    return counted(number, noun) if size == 1 else f"about {counted(number // size * size, noun)}"
+
+
 def listed(texts: Sequence[str], most: int) -> str:
     """Write the first `most` texts, and how many more there are: `n1, n2 and 3 more`."""
     more = f" and {len(texts) - most} more" if len(texts) > most else ""

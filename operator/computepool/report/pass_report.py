@@ -1,6 +1,6 @@
 """One pass over a pool, as the reports see it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 
@@ -84,6 +84,14 @@ class PassReport(msgspec.Struct, frozen=True, dict=True):
     def unknown_providers(self) -> Sequence[tuple[Pod, str]]:
         """The pool's waiting pods whose annotation has names that are no provider, and the names."""
         return waiting_with_unknown_providers(self.snapshot)
+
+    @cached_property
+    def node_labels(self) -> Mapping[str, frozenset[tuple[str, str]]]:
+        """By provider: every label, with its value, that any of its nodes has."""
+        return {
+            supply.provider.name: frozenset(item for info in supply.nodes for item in info.node.labels.items())
+            for supply in self.assessment.supplies
+        }
 
     @property
     def gated(self) -> int:

@@ -364,3 +364,12 @@ def test_a_mark_that_fails_holds_up_no_other_and_is_asked_for_again_after_a_whil
         assert w.server.get(PODS, "bad", "default")["metadata"]["labels"] == {LABEL: "nebius"}
 
     play(scenario)
+
+
+def test_the_label_fixes_that_are_written_are_returned() -> None:
+    async def scenario(w: Writing) -> None:
+        bad, good = (LabelFix(stored_pod(w.server, name, on="n1"), "nebius") for name in ("bad", "good"))
+        w.server.fault("patch", path="bad", status=403)
+        assert await w.writer.fix_labels([bad, good]) == (good,)
+
+    play(scenario)

@@ -31,7 +31,7 @@ from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", "dist/", ".venv/bin/"}
-OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASE.md")
+OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASE.md", "docs/waiting-pods.md")
 DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in OTHERS)]
 
 

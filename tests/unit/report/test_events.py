@@ -310,3 +310,39 @@ def test_what_is_told_while_nothing_else_happens_is_sent_without_a_flush() -> No
         await until(lambda: s.server.count("create") == 1, "the event")
 
     play(scenario)
+
+
+# -- events with a key
+
+
+def test_events_of_one_key_about_one_object_have_one_name_in_every_process() -> None:
+    names: list[str] = []
+
+    async def scenario(s: Sending) -> None:
+        s.queue("It waits.", key="NoRoom/0")
+        s.queue("It waits for another reason.", key="NoRoom/1")
+        s.queue("It waits.", to="api", key="NoRoom/0")
+        s.queue("Sent.")
+        names.extend([event["metadata"]["name"] for event in await s.sent()])
+
+    play(scenario)
+    play(scenario, instance="operator-2")
+    assert names[:3] == names[4:7]
+    assert len(set(names)) == 5
+    assert all(SUBDOMAIN.fullmatch(name) for name in names)
+
+
+def test_an_event_that_an_earlier_leader_has_sent_is_no_error_and_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(s: Sending) -> None:
+        s.queue("It waits: 0 of 4 free.", key="NoRoom/0")
+        await s.sent()
+        s.queue("It waits: 1 of 4 free.", key="NoRoom/0")
+        s.queue("Sent.")
+        await s.sent()
+        stored = [event["note"] for event in s.server.items(EVENTS)]
+        assert stored == ["It waits: 0 of 4 free.", "Sent."]
+
+    play(scenario)
+    assert not [record for record in caplog.records if record.getMessage() == "event not sent"]

@@ -1,0 +1,214 @@
+"""Why a pod waits, and what would help: the words of the pod's events and of `computepool explain`."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+from computepool.assess.capacity.supply import Supply
+from computepool.assess.demand.overflow import Hold
+from computepool.decide.plan import BlockedMove
+from computepool.model.api import UNAVAILABLE_KEY, Budget
+from computepool.model.cluster import DEFAULT_SCHEDULER, Shape
+from computepool.model.labels import Requirement
+from computepool.model.quantity import MILLI, whole
+from computepool.model.reasons import Reason
+from computepool.model.taints import tolerated
+from computepool.model.text import cut
+from computepool.report.formatting import listed
+from computepool.report.pass_report import PassReport
+
+KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
+"""Prefix of the labels that Kueue puts on pods of the workloads that it manages."""
+NAMED_PROVIDERS: Final = 4
+"""How many rejections a note has. A pool may have 16 providers, and a note is short."""
+NAMED_PINS: Final = 3
+MAX_PIN: Final = 100
+"""Characters of a selector in a text. A user may write long ones."""
+MAX_HELPS: Final = 4
+_AFFINITY: Final = "required node affinity"
+_UNCLEAR: Final = (Reason.WOULD_STRAND, Reason.NO_PROVIDER_LEFT)
+_ROOM: Final = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.INSUFFICIENT_CAPACITY})
+
+
+def main_reason(decision: BlockedMove | Hold) -> Reason:
+    """Return the reason to report: BudgetExhausted where only the money is missing for a provider.
+
+    A pod that its scheduler has not looked at waits for its scheduler.
+    """
+    reasons = {reason for _, reason in decision.rejected}
+    if decision.reason in _UNCLEAR and Reason.BUDGET_EXHAUSTED in reasons:
+        return Reason.BUDGET_EXHAUSTED
+    return decision.reason
+
+
+def event_reason(hold: Hold) -> Reason:
+    """Return the reason of the event about a waiting pod."""
+    not_bound = Reason.NOT_BOUND_IN_TIME in (hold.reason, *(why for _, why in hold.rejected))
+    return Reason.SCHEDULER_SILENT if not_bound and not hold.pod.unschedulable else main_reason(hold)
+
+
+def waiting_note(report: PassReport, hold: Hold) -> str:
+    """Return the note of the event about a waiting pod: the reason, every rejection, and what would help."""
+    reason = event_reason(hold)
+    options = [f"{name}: {_rejection(report, hold, name, why)}" for name, why in hold.rejected]
+    considered = f"{listed(options, NAMED_PROVIDERS)}." if options else ""
+    return " ".join(filter(None, (_headline(report, hold, reason), considered, *helps(report, hold))))
+
+
+def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
+    """Return sentences that say what would help a waiting pod, at most MAX_HELPS."""
+    by_reason: dict[Reason, list[str]] = {}
+    for name, why in hold.rejected:
+        by_reason.setdefault(why, []).append(name)
+    found = [
+        _money(report) if Reason.BUDGET_EXHAUSTED in by_reason else "",
+        *pins(report, hold),
+        _limit(by_reason.get(Reason.AT_MAX_ACCELERATORS)),
+        _volumes(hold),
+        "The pod runs once other pods end there, or nodes join." if not _ROOM.isdisjoint(by_reason) else "",
+    ]
+    return tuple([text for text in found if text][:MAX_HELPS])
+
+
+def pins(report: PassReport, hold: Hold) -> tuple[str, ...]:
+    """Say which of the pod's own selectors exclude providers, and who has set them; empty if none does."""
+    shape = hold.pod.shape
+    supplies = [report.assessment.supply(name) for name, why in hold.rejected if why is Reason.PINNED]
+    found = dict.fromkeys(pin for supply in supplies if supply is not None for pin in _pins(report, supply, shape))
+    if not found:
+        return ()
+    affinity = f"The node affinity asks for {_terms(shape)}." if _AFFINITY in found and _terms(shape) else ""
+    return (f"Pinned by its {' and its '.join(found)}.", *filter(None, (affinity, _kueue(hold))))
+
+
+def _headline(report: PassReport, hold: Hold, reason: Reason) -> str:
+    match reason:
+        case Reason.SCHEDULER_ABSENT | Reason.SCHEDULER_SILENT:
+            return f"The pod waits for the scheduler {hold.pod.shape.scheduler or DEFAULT_SCHEDULER!r}. {reason.help}"
+        case Reason.FROZEN:
+            return f"Nothing is decided about the pool's pods: {report.plan.frozen}."
+        case Reason.NODE_BOUND:
+            return reason.help
+    return "No provider of the pool can take the pod now."
+
+
+def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
+    """Say in a few words why a provider rejects a pod."""
+    supply = report.assessment.supply(name)
+    if supply is None:
+        return str(why)
+    match why:
+        case Reason.NO_ROOM:
+            free = f"{supply.free // MILLI} of {whole(supply.allocatable)} accelerators free"
+            return f"full ({free})" if supply.free < MILLI else f"no node has room for the pod ({free})"
+        case Reason.AT_MAX_ACCELERATORS:
+            limit = (supply.provider.limit or 0) // MILLI
+            return f"the pool may use {limit} accelerators there (capacity.maxAccelerators)"
+        case Reason.BUDGET_EXHAUSTED:
+            return "the budget does not allow another pod there"
+        case Reason.NOT_ALLOWED:
+            return "the pod's annotation computepool.io/providers does not list it"
+        case Reason.PINNED:
+            return f"excluded by the pod's {' and '.join(_pins(report, supply, hold.pod.shape))}"
+        case Reason.TAINTED:
+            return f"the pod does not tolerate the taint {_taint(supply, hold.pod.shape)}"
+    return _IN_WORDS.get(why, str(why))
+
+
+_IN_WORDS: Final = {
+    Reason.TOO_LARGE: "none of its nodes is large enough for the pod",
+    Reason.NO_NODES: "no node there is ready and schedulable",
+    Reason.NODE_STARTING: "its new nodes are not ready yet",
+    Reason.PROVIDER_UNAVAILABLE: "it has failed or is drained",
+    Reason.CANARY_UNDER_WAY: "it is on trial with a first pod",
+    Reason.INSUFFICIENT_CAPACITY: "it did not bind such pods in time",
+    Reason.WORKLOAD_BACK_OFF: "pods of the workload have failed there",
+    Reason.NOT_BOUND_IN_TIME: "it did not bind the pod in time",
+}
+
+
+def _pins(report: PassReport, supply: Supply, shape: Shape) -> tuple[str, ...]:
+    """Name the parts of the pod's selectors that no node of a provider satisfies; all parts if only together none."""
+    wanted = [Requirement(key, "In", (value,)) for key, value in shape.node_selector]
+    if supply.nodes:
+        labels = report.node_labels[supply.provider.name]
+        missing = [need for need in wanted if (need.key, need.values[0]) not in labels]
+    else:
+        missing = [need for need in wanted if any(own.excludes(need) for own in supply.provider.selector.requirements)]
+    if missing:
+        return (_selector(missing),)
+    return (*([_selector(wanted)] if wanted else []), *([_AFFINITY] if shape.affinity is not None else []))
+
+
+def _selector(needs: Iterable[Requirement]) -> str:
+    texts = [cut(f"{need.key}={need.values[0]}", MAX_PIN) for need in needs]
+    return f"nodeSelector {listed(texts, NAMED_PINS)}"
+
+
+def _terms(shape: Shape) -> str:
+    """Write the requirements of a node affinity with a single term: `zone In (a, b)`; empty for other affinities."""
+    if shape.affinity is None or len(shape.affinity) != 1:
+        return ""
+    needs = (*shape.affinity[0].expressions, *shape.affinity[0].fields)
+    texts = [f"{need.key} {need.operator} ({', '.join(need.values)})".removesuffix(" ()") for need in needs]
+    return listed([cut(text, MAX_PIN) for text in texts], NAMED_PINS)
+
+
+def _taint(supply: Supply, shape: Shape) -> str:
+    tolerations = (*shape.tolerations, *supply.provider.tolerations)
+    blocking = {
+        f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
+        for taints in {info.node.taints for info in supply.nodes}
+        for taint in taints
+        if taint.key != UNAVAILABLE_KEY and not taint.transient and not tolerated((taint,), tolerations)
+    }
+    return listed(sorted(blocking), NAMED_PINS) or "of its nodes"
+
+
+def _kueue(hold: Hold) -> str:
+    pod = hold.pod
+    if not pod.shape.node_selector or not any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
+        return ""
+    return (
+        "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
+        "covers the nodes of all providers, ComputePool chooses the provider."
+    )
+
+
+def _volumes(hold: Hold) -> str:
+    """Name the constraints that may be the cause where a provider had a place and the scheduler did not use it."""
+    unused = any(why is Reason.NOT_BOUND_IN_TIME for _, why in hold.rejected)
+    if not unused or not hold.pod.shape.unmodelled:
+        return ""
+    volumes = " A volume may pin it to another provider." if "volumes" in hold.pod.shape.unmodelled else ""
+    return f"Not looked at: the pod's {', '.join(hold.pod.shape.unmodelled)}.{volumes}"
+
+
+def _limit(names: list[str] | None) -> str:
+    return f"A higher capacity.maxAccelerators of {', '.join(names)} would let the pod go there." if names else ""
+
+
+def _money(report: PassReport) -> str:
+    """Say which budget is used up, with the amounts, and how long pods wait."""
+    budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
+    if budget is None or spend is None:
+        return ""
+    rate = report.state.memory.rate or spend.rate
+    return _day_spent(budget, spend.spent, rate) or (
+        f"The budget per hour does not cover the pod: pods on standbys cost {rate:.2f} of {budget.per_hour} an hour. "
+        "Pods wait until other pods there end, or raise spec.budget.perHour."
+    )
+
+
+def _day_spent(budget: Budget, spent: Decimal, rate: Decimal) -> str:
+    """Say that the budget of the day is used up; empty if the budget of the hour is the smaller bound."""
+    hour, day = budget.hourly(), budget.daily()
+    if day is None or (hour is not None and hour < day - spent):
+        return ""
+    # The rest of the day's budget must cover an hour of the pod, and of the pods that run on standbys.
+    beside = "" if spent >= day else f" are spent, and pods on standbys cost {rate:.2f} an hour"
+    verb = "is spent" if spent >= day else "does not cover the pod"
+    return (
+        f"The budget per day {verb}: {spent:.2f} of {budget.per_day}{beside}. Pods wait until midnight UTC, or raise "
+        "spec.budget.perDay."
+    )
