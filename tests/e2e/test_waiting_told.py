@@ -67,7 +67,7 @@ def test_pods_of_a_full_pool_are_told_once_and_once_more_when_the_reason_changes
         assert first["type"] == "Warning"
         assert first["note"] == (
             "No provider of the pool can take the pod now. aws: full (0 of 2 accelerators free), "
-            "nebius: full (0 of 4 accelerators free). The pod runs once other pods end there, or nodes join."
+            "nebius: full (0 of 4 accelerators free). The pod runs once other pods end, or nodes join, on aws, nebius."
         )
         condition = pools.wait_condition(full, name, "Degraded", "True", "PodsWaiting", says="NoRoom")
         assert f"{full.namespace}/new-0, {full.namespace}/new-1, {full.namespace}/new-2" in condition["message"]

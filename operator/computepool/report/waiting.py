@@ -65,7 +65,7 @@ def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
         *pins(report, hold),
         _limit(by_reason.get(Reason.AT_MAX_ACCELERATORS)),
         _volumes(hold),
-        "The pod runs once other pods end there, or nodes join." if not _ROOM.isdisjoint(by_reason) else "",
+        _room([name for name, why in hold.rejected if why in _ROOM]),
     ]
     return tuple([text for text in found if text][:MAX_HELPS])
 
@@ -186,6 +186,10 @@ def _volumes(hold: Hold) -> str:
 
 def _limit(names: list[str] | None) -> str:
     return f"A higher capacity.maxAccelerators of {', '.join(names)} would let the pod go there." if names else ""
+
+
+def _room(names: list[str]) -> str:
+    return f"The pod runs once other pods end, or nodes join, on {listed(names, NAMED_PROVIDERS)}." if names else ""
 
 
 def _money(report: PassReport) -> str:

@@ -42,8 +42,8 @@ def test_a_full_pool_says_how_much_is_free_where() -> None:
     assert told(pod("w")) == (
         Reason.NO_ROOM,
         "No provider of the pool can take the pod now. aws: full (0 of 2 accelerators free), nebius: full (0 of 4 "
-        "accelerators free), crusoe: full (0 of 4 accelerators free). The pod runs once other pods end there, or nodes "
-        "join.",
+        "accelerators free), crusoe: full (0 of 4 accelerators free). The pod runs once other pods end, or nodes join, "
+        "on aws, nebius, crusoe.",
     )
 
 
