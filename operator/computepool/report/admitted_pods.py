@@ -14,6 +14,8 @@ from computepool.report.event_rate import RETRY_SECONDS, EventRate
 
 MOST: Final = 1_000
 """How many pods of a pool wait to be told; of more, the first are left out. The pool's own event counts all of them."""
+REMEMBERED: Final = 20_000
+"""Pods whose label was corrected last. Until the watch shows a new label, a pass corrects it once more."""
 
 
 def is_admitted(pool: ComputePool, fix: LabelFix) -> bool:
@@ -33,10 +35,17 @@ class AdmittedPods:
         """No pod waits. `rate`: of events about single pods."""
         self._rate = rate
         self._waiting: dict[str, deque[LabelFix]] = {}
+        # The uids of pods that were noted, the oldest first.
+        self._noted: dict[str, None] = {}
 
-    def add(self, pool: str, fixes: Iterable[LabelFix]) -> None:
-        """Note pods to be told."""
-        self._waiting.setdefault(pool, deque(maxlen=MOST)).extend(fixes)
+    def add(self, pool: ComputePool, fixes: Iterable[LabelFix]) -> list[LabelFix]:
+        """Note the admitted pods among these to be told, and return those that are new."""
+        new = [fix for fix in fixes if is_admitted(pool, fix) and fix.pod.uid not in self._noted]
+        self._noted.update(dict.fromkeys(fix.pod.uid for fix in new))
+        for uid in list(self._noted)[: max(0, len(self._noted) - REMEMBERED)]:
+            del self._noted[uid]
+        self._waiting.setdefault(pool.name, deque(maxlen=MOST)).extend(new)
+        return new
 
     def news(self, pool: str, now: float) -> tuple[list[LabelFix], float | None]:
         """Return the next pods to tell, and when to ask again (None: no need). `now`: seconds since the epoch."""

@@ -20,7 +20,7 @@ from computepool.model.api import (
 from computepool.model.moves import Outcome, PodMove
 from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
-from computepool.report.admitted_pods import AdmittedPods, is_admitted
+from computepool.report.admitted_pods import AdmittedPods
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
 from computepool.report.event_rate import EventRate
 from computepool.report.events import Event
@@ -236,9 +236,8 @@ class EventRecorder:
         `fixes`: corrections of labels that were written. Return whether there are such pods: `record_admitted_pods`
         records each on its own.
         """
-        admitted = [fix for fix in fixes if is_admitted(pool, fix)]
+        admitted = self._admitted.add(pool, fixes)
         if admitted:
-            self._admitted.add(pool.name, admitted)
             counts = Counter(f"to {fix.provider}" for fix in admitted)
             self._count(
                 pool, Reason.ADMITTED, "Burst", Tally("pod(s) admitted to standbys", counts, Reason.ADMITTED.help)

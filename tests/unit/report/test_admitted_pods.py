@@ -59,7 +59,7 @@ def test_a_pod_that_admission_can_not_have_sent_has_no_event(of: ComputePool, fi
 
 def test_of_very_many_pods_the_last_are_told_and_no_pool_takes_the_whole_rate() -> None:
     admitted = AdmittedPods(EventRate())
-    admitted.add("inference", fixes(MOST + 10))
+    admitted.add(OF, fixes(MOST + 10))
     told: list[Any] = []
     now = NOW
     first, recheck_at = admitted.news("inference", now)
@@ -70,6 +70,15 @@ def test_of_very_many_pods_the_last_are_told_and_no_pool_takes_the_whole_rate() 
         more, recheck_at = admitted.news("inference", now)
         told += more
     assert [fix.pod.name for fix in told] == [f"p{index:04}" for index in range(10, MOST + 10)]
+
+
+def test_a_label_that_is_corrected_twice_tells_of_its_pod_once() -> None:
+    t = Recording()
+    assert t.recorder.record_admitted(OF, fixes(3))
+    assert not t.recorder.record_admitted(OF, fixes(2))
+    t.recorder.record_admitted_pods(OF, NOW)
+    assert len(t.about("Pod")) == 3
+    assert [event.note.split()[0] for event in t.about("ComputePool")] == ["3"]
 
 
 def test_a_pool_that_is_gone_tells_nothing() -> None:
