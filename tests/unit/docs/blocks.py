@@ -8,8 +8,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 README = REPOSITORY / "README.md"
-SIGNALS = REPOSITORY / "docs/signals.md"
-FORECAST = REPOSITORY / "docs/forecast.md"
+PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+"""The pages for users by task. `docs/reference/` is generated."""
+EXAMPLES = REPOSITORY / "docs/examples"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -42,6 +43,18 @@ def blocks(path: Path = README) -> list[Block]:
 def prose(path: Path = README) -> str:
     """The text of a file without its fenced blocks."""
     return _without_blocks(path.read_text())
+
+
+def anchors(path: Path) -> set[str]:
+    """The names by which links point to the headings of a file, as GitHub makes them."""
+    headings = (match.group(1).lower() for match in _HEADING.finditer(prose(path)))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+
+
+def table_headings(text: str) -> list[list[str]]:
+    """The headings of the tables in what a command printed: capitalised words, two blanks or more between columns."""
+    lines = [line for line in text.splitlines() if re.fullmatch(r" ?[A-Z][\w/ -]*( {2,}[A-Z][\w/ -]*)+ *", line)]
+    return [line.split() for line in lines if not any(character.isdigit() for character in line)]
 
 
 def _without_blocks(text: str) -> str:

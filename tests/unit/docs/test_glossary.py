@@ -45,7 +45,7 @@ def test_every_name_of_the_glossary_is_defined_in_the_package() -> None:
     assert {name.strip("`") for *_, name in _rows()} - set(_defined()) == set()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reference"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "docs/reference"])
 def test_documents_use_the_terms_of_the_glossary(name: str) -> None:
     path = REPOSITORY / name
     for document in sorted(path.glob("*.md")) if path.is_dir() else [path]:

@@ -1,61 +1,36 @@
-"""The claims of the documents, as far as they can be checked without a cluster.
+"""The claims of the README, as far as they can be checked without a cluster.
 
-tests/e2e/test_readme_commands.py runs the commands of the README.
+tests/e2e/test_readme_commands.py runs its commands. test_pages.py holds the README and all pages to the same rules.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
-import msgspec
-import pytest
 import yaml
 
-from computepool.assess.health.faults import LIFECYCLE
-from computepool.model.api import (
-    ComputePool,
-    ConditionStatus,
-    FailbackPolicy,
-    PoolSpec,
-    RunningPods,
-    TaintEffect,
-    TolerationOperator,
-)
-from computepool.model.moves import TOLD
-from computepool.model.reasons import Reason
-from computepool.report import conditions
-from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from computepool.model.api import ComputePool
+from tests.unit.docs.blocks import EXAMPLES, PAGES, README, REPOSITORY, blocks, prose
 
-RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
-MADE_BY_RUNNING = {"build/bench/", "dist/", ".venv/bin/"}
-OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASE.md", "docs/waiting-pods.md")
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in OTHERS)]
+LINES = 250
+"""The README is a way to a first success, and no longer than that takes. Everything else is a page."""
 
 
 def _shell() -> list[str]:
-    return [command for block in blocks() if block.language == "sh" for command in block.commands()]
+    return [command for block in blocks(README) if block.language == "sh" for command in block.commands()]
+
+
+def test_it_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= LINES
 
 
 def test_the_two_commands_come_first() -> None:
     assert _shell()[:2] == ["make demo", "make test"]
 
 
-def test_every_command_is_of_a_kind_that_a_test_runs() -> None:
-    assert {command.split()[0] for command in _shell()} == RUN_BY_TESTS
-
-
-def test_every_make_target_exists() -> None:
-    makefile = (REPOSITORY / "Makefile").read_text()
-    targets = {match.group(1) for match in re.finditer(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)}
-    for document in DOCUMENTS:
-        text = document.read_text()
-        named = set(re.findall(r"`(?:\w+=\w+ )*make ([a-z-]+)`", text)) | set(
-            re.findall(r"^make ([a-z-]+)$", text, re.MULTILINE)
-        )
-        assert named <= targets, document.name
+def test_it_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", prose(README)))
+    assert {str(page.relative_to(REPOSITORY)) for page in PAGES} <= linked
 
 
 def test_the_image_that_is_built_is_the_one_that_is_installed() -> None:
@@ -71,78 +46,29 @@ def test_the_image_that_is_built_is_the_one_that_is_installed() -> None:
     assert (REPOSITORY / "Dockerfile").is_file()
 
 
-def test_the_manifest_shown_is_the_file_that_is_applied_and_a_valid_pool() -> None:
-    shown, *_ = (block.text for block in blocks() if block.language == "yaml")
-    assert shown == (REPOSITORY / "docs/examples/eks.yaml").read_text()
-    pool = ComputePool.from_object(yaml.safe_load(shown))
+def test_every_example_that_is_applied_is_there_and_the_pool_is_shown_as_it_is() -> None:
+    applied = {name for command in _shell() for name in re.findall(r"docs/examples/([\w.-]+)", command)}
+    assert applied == {"device-plugin.yaml", "eks.yaml", "chat.yaml"}
+    assert all((EXAMPLES / name).is_file() for name in applied)
+    assert (EXAMPLES / "eks.yaml").read_text() in [block.text for block in blocks(README)]
+
+
+def test_the_examples_order_is_that_of_its_prices_so_that_coming_home_saves_money() -> None:
+    pool = ComputePool.from_object(yaml.safe_load((EXAMPLES / "eks.yaml").read_text()))
     assert [provider.name for provider in pool.spec.providers] == ["aws", "nebius", "partner"]
+    prices = [provider.price() for provider in pool.spec.providers]
+    assert None not in prices
+    assert prices == sorted(price for price in prices if price is not None)
 
 
-def test_the_first_signal_shown_is_the_file_that_is_applied() -> None:
-    manifest = (REPOSITORY / "docs/examples/queue-signal.yaml").read_text()
-    for document in (README, SIGNALS):
-        assert manifest in [block.text for block in blocks(document) if block.heading == "A first signal"]
-
-
-@pytest.mark.parametrize("document", [README, SIGNALS, FORECAST], ids=lambda document: str(document.name))
-def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example(document: Path) -> None:
-    shown = (yaml.safe_load(block.text) for block in blocks(document) if block.language == "yaml")
-    parts = [part for part in shown if "kind" not in part]
-    example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
-    fields = PoolSpec.model_json_schema()["properties"].keys()
-    assert parts
-    for part in parts:
-        assert part["spec"].keys() <= fields
-        written = {**example, "spec": example["spec"] | part["spec"]}
-        spec = ComputePool.from_object(written).spec.to_object()
-        assert _contains(spec, part["spec"])
-
-
-def _contains(whole: Any, part: Any) -> bool:
-    """Whether the operator reads all that is written. It ignores misspelt fields."""
-    if isinstance(part, dict):
-        return all(key in whole and _contains(whole[key], value) for key, value in part.items())
-    if isinstance(part, list):
-        return len(whole) == len(part) and all(map(_contains, whole, part))
-    return bool(whole == part)
-
-
-def test_the_table_of_metrics_names_all_of_them() -> None:
-    documented = set(re.findall(r"^\| `(computepool_\w+)(?:\{[\w,]+\})?` \|", prose(), re.MULTILINE))
-    families = list(Metrics().registry.collect())
-    assert documented == {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
-
-
-def test_every_reason_and_condition_named_exists() -> None:
-    known = {str(reason) for reason in Reason} | {
-        *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
-        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN),
-        *(str(kind) for kind in [*RunningPods, *FailbackPolicy, *TaintEffect, *TolerationOperator, *TOLD]),
-        *(str(status) for status in ConditionStatus),
-        *("Observe", "Enforce"),
-        # Kubernetes sets this condition on evicted pods.
-        "DisruptionTarget",
-        # A plugin of the Descheduler.
-        "RemovePodsViolatingNodeTaints",
-        *LIFECYCLE,
-    }
-    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", prose()))
-    assert named <= known
-    assert {"Degraded", "Pinned", "CacheStale"} <= named
-
-
-def test_the_log_line_shown_is_json_as_the_operator_writes_it() -> None:
-    (shown,) = (block.text for block in blocks() if block.language == "json")
-    line = msgspec.json.decode(shown)
-    assert line["message"] == "burst"
-    assert {"pool", "provider", "reason", "pods", "took_ms"} <= line.keys()
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.name))
-def test_every_file_that_is_named_exists(document: Path) -> None:
-    text = prose(document)
-    linked = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}
-    named = set(re.findall(r"`([\w./-]+/(?:[\w.-]+\.(?:py|yaml|md|lock))?)`", text))
-    roots = (document.parent, REPOSITORY, REPOSITORY / "operator/computepool")
-    missing = {path for path in linked | named if not any((root / path).exists() for root in roots)}
-    assert missing - MADE_BY_RUNNING == set()
+def test_the_workload_belongs_to_the_pool_and_does_not_fit_on_one_node_of_the_primary() -> None:
+    pool = ComputePool.from_object(yaml.safe_load((EXAMPLES / "eks.yaml").read_text()))
+    deployment, budget = yaml.safe_load_all((EXAMPLES / "chat.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {pool.spec.accelerator.resource_name: 1}
+    assert deployment["spec"]["replicas"] == 12
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"] == budget["spec"]["selector"] == {"matchLabels": labels}
+    namespace = deployment["metadata"]["namespace"]
+    (label,) = (f"{key}={value}" for key, value in pool.spec.workloads.namespace_selector.match_labels.items())
+    assert f"kubectl label namespace {namespace} {label}" in _shell()
