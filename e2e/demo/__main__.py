@@ -116,10 +116,10 @@ def _table(report: Report) -> Table:
     for heading in ("p50", "p99", "max"):
         table.add_column(heading, justify="right")
     rows: list[tuple[str, Spread]] = [
-        ("Overflow event -> patched, by the operator's log", report.burst_ms),
-        ("Seen created -> seen patched, from outside", report.observed_ms),
-        ("Created -> bound on a standby", report.bound_ms),
-        *((f"  of those by {way}", spread) for way, spread in report.bound_ms_by.items()),
+        ("Patched pods: overflow -> the last of the batch patched", report.burst_ms),
+        ("Patched pods: created -> patched, from outside", report.observed_ms),
+        ("Patched pods: created -> bound on a standby", report.bound_ms_by["patch"]),
+        ("Admitted pods: created -> bound on a standby", report.bound_ms_by["admission"]),
         ("Failure signal (breaker opens) -> replacement bound", report.failover_ms),
         ("Last heartbeat -> replacement bound", report.silence_ms),
     ]

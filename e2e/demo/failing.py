@@ -35,7 +35,7 @@ class Failing:
         self._t.screen.say(
             f"Its {CAPACITY} pods still look as if they ran: Kubernetes would doubt its nodes after 50 s, and wait "
             "5 minutes more. Other providers' heartbeats go on, so the operator opens its breaker, keeps new pods off "
-            f"by a taint, and evicts its pods, 8 at a time, as there is room on {LAST}."
+            f"by a taint, and evicts its pods, at most 8 at a time, as there is room on {LAST}."
         )
         with self._t.screen.watching(self._t.recorder):
             self.milestones.failed = self._t.act(f"The kubelets of {FAILING} die.")
@@ -72,8 +72,10 @@ class Failing:
         self._t.step(f"The primary frees up, and all pods come home to {PRIMARY}, a few at a time")
         self._t.screen.say(
             f"The training ends. Once {PRIMARY} has been below its threshold for long enough, pods on standbys are "
-            f"evicted, 2 at a time, and find their place at home; so does the pod of {STAYING}, which had waited there."
+            f"evicted, at most 2 at a time, and find their place at home. The pod of {STAYING} had waited there, and "
+            "now runs too."
         )
+        away = self._t.cost_per_hour
         with self._t.screen.watching(self._t.recorder):
             self.milestones.freed = self._t.act("The training of the other team is over.")
             self._t.kubectl("delete", "job", "training", "--namespace=research", "--wait=false")
@@ -83,6 +85,9 @@ class Failing:
             self._t.shown(lambda status: status["burstPods"] == 0, "no pods on standbys")
             self.milestones.home = self._t.now()
             self._t.heard("ComesHome")
+        self._t.screen.say(
+            f"The pool cost {away} an hour with pods on standbys, and costs {self._t.cost_per_hour} now."
+        )
         self._t.run("computepool", "status")
 
     def _stays_home(self) -> bool:

@@ -61,6 +61,7 @@ def _troubles(report: Report) -> str:
 
 def _cards(report: Report) -> Iterator[str]:
     failover, failback = report.failover, report.failback
+    patched, admitted = report.bound_ms_by["patch"], report.bound_ms_by["admission"]
     yield _card(
         f"{report.burst_pods} <small>of {report.overflow_pods}</small>",
         "pods burst to a standby",
@@ -69,7 +70,7 @@ def _cards(report: Report) -> Iterator[str]:
     yield _card(
         f"{report.burst_ms.p99:.0f} <small>ms</small>",
         "from overflow to patched, p99",
-        f"and created to bound, p50 {report.bound_ms.p50:.0f} ms, p99 {report.bound_ms.p99:.0f} ms",
+        f"from created to bound, p99: {patched.p99:.0f} ms by patch, {admitted.p99:.0f} ms at admission",
     )
     where = ", ".join(f"{count} to {provider}" for provider, count in failover.to.items())
     yield _card(

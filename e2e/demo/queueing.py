@@ -32,16 +32,16 @@ MISSING = (
 
 
 class Queueing:
-    """Step eight."""
+    """Steps eight and nine."""
 
     def __init__(self, telling: Telling) -> None:
         """Nothing happens yet."""
         self._t = telling
         self.milestones: QueueMilestones | None = None
-        """When the step reached its milestones; None: it is not played."""
+        """When the steps reached their milestones; None: they are not played."""
 
     def play(self) -> None:
-        """Play the step if there is a Prometheus. Raises E2EError where it does not come to its end in time."""
+        """Play the steps if there is a Prometheus. Raises E2EError where one does not come to its end in time."""
         source = self._t.stage.source
         if source is None:
             self._t.screen.say(MISSING)
@@ -92,7 +92,7 @@ class Queueing:
             self._t.shown(lambda status: status["burstPods"] == LARGEST - BEFORE - FREE, "the new pods on standbys")
 
     def _shrink(self, source: Source, milestones: QueueMilestones) -> None:
-        self._t.screen.say(f"The queue is worked off. Then {GROWING} shrinks, by its pods on {STANDBYS[0]} first.")
+        self._t.step(f"The queue is worked off: admission closes, and {GROWING} shrinks, first by its burst pods")
         with self._t.screen.watching(self._t.recorder):
             milestones.fell = self._t.act("The queue is worked off.")
             for length in FALLING:

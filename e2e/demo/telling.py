@@ -49,6 +49,11 @@ class Telling:
         """The growing Deployment's pods that are there and not leaving."""
         return self.recorder.here(GROWING)
 
+    @property
+    def cost_per_hour(self) -> str:
+        """The hourly cost of the pool's pods, as its status says."""
+        return str((self.recorder.pool or {}).get("status", {}).get("costPerHour", ""))
+
     def step(self, title: str) -> None:
         """Begin a step."""
         self.steps.append(Step(self.now(), len(self.steps) + 1, title))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,15 @@ def test_the_story_is_told_with_a_table_events_and_explanations(told: tuple[str,
     assert "never leaves the primary" in text
     assert "The heartbeats of the provider's nodes have stopped together while other nodes' heartbeats go on." in text
     assert text.count("$ computepool status") == 5
+
+
+def test_coming_home_saves_money(told: tuple[str, Json]) -> None:
+    text, _ = told
+    (costs,) = re.findall(r"The pool cost (\S+) an hour with pods on standbys, and costs (\S+) now\.", text)
+    away, home = map(float, costs)
+    # 16 pods at home and 26 on standbys before, and then all of them at home with the pod that had waited.
+    assert home == pytest.approx(43 * 2.10)
+    assert home < away
 
 
 def test_admission_opens_for_a_queue_before_a_pod_waits_and_closes_again(told: tuple[str, Json]) -> None:
