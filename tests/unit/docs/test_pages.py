@@ -24,9 +24,10 @@ from tests.unit.docs.manifests import OF_OTHERS, Shown, shown_as
 
 TOOLS = {"make", "docker", "helm", "kubectl", "computepool"}
 """What commands begin with. A test runs all but make and docker, which need another machine than a test has."""
-MADE_BY_RUNNING = {"build/bench/", "build/demo/", ".venv/bin/"}
+MADE_BY_RUNNING = {"build/bench/", "build/demo/", "dist/", ".venv/bin/"}
 FOR_USERS = [README, *PAGES]
-DOCUMENTS = [*FOR_USERS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RELEASE.md")
+DOCUMENTS = [*FOR_USERS, *(REPOSITORY / name for name in OTHERS)]
 VALUES_OF_THE_CHART = {"failover.releaseLostPods"}
 """Fields of the chart's values whose first word is a field of a pool too."""
 NAMES_OF_OTHERS = {
