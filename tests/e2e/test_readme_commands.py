@@ -23,7 +23,7 @@ from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
+from tests.unit.docs.blocks import FORECAST, METRICS, README, REPOSITORY, SIGNALS, Block, blocks
 
 Json = dict[str, Any]
 
@@ -259,12 +259,13 @@ def _check_log(operator: OperatorProcess) -> None:
 
 
 def _check_metrics(operator: OperatorProcess) -> None:
-    """The labels that the README gives are those of the samples; tests/unit/docs looks at the names."""
-    documented = dict(re.findall(r"^\| `(computepool_\w+)\{([\w,]+)\}` \|", prose(), re.MULTILINE))
-    samples = [one for family in text_string_to_metric_families(operator.metrics()) for one in family.samples]
-    for sample in samples:
-        if sample.name in documented:
-            assert set(sample.labels) == set(documented[sample.name].split(",")), sample.name
+    """The labels that the reference gives are those of the samples."""
+    documented = dict(re.findall(r"^\| `(computepool_\w+)(?:\{([\w,]+)\})?` \|", METRICS.read_text(), re.MULTILINE))
+    assert "computepool_leader" in documented
+    for family in text_string_to_metric_families(operator.metrics()):
+        for sample in family.samples:
+            name = sample.name if sample.name in documented else re.sub("_(bucket|count|sum)$", "", sample.name)
+            assert sample.labels.keys() - {"le"} == set(documented[name].split(",")) - {""}, sample.name
 
 
 def _uninstall(reader: Reader) -> None:
