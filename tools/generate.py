@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import crd, metrics, reasons, reference
+from tools import alerts, crd, dashboard, metrics, reasons, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,6 +31,8 @@ GENERATED = (
     Generated("docs/reference/api.md", reference.render),
     Generated("docs/reference/reasons.md", reasons.render),
     Generated("docs/reference/metrics.md", metrics.render),
+    Generated("docs/reference/alerts.md", alerts.render),
+    Generated("charts/computepool/files/dashboard.json", dashboard.render),
 )
 
 

@@ -11,11 +11,13 @@ from computepool.prometheus.source import load_source
 from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, LEADER_RECORD, NAMESPACE, RELEASE
 from e2e.cluster import Access
 from e2e.errors import CommandError
+from tests.unit.chart.expressions import alerts, panels
 
 Json = dict[str, Any]
 
 POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 MONITOR_API = "monitoring.coreos.com/v1/ServiceMonitor"
+RULE_API = "monitoring.coreos.com/v1/PrometheusRule"
 
 
 class Rendered:
@@ -311,6 +313,47 @@ def test_a_service_monitor_without_service_is_refused(cluster: Access) -> None:
         render(cluster, {"metrics.serviceMonitor.enabled": True, "metrics.service.enabled": False})
 
 
+RULES = {"metrics.prometheusRule.enabled": True}
+
+
+def test_the_alerts_are_rendered_where_the_cluster_knows_rules(cluster: Access) -> None:
+    labels = {"metrics.prometheusRule.labels": {"release": "prometheus"}}
+    rule = render(cluster, RULES | labels, api=(RULE_API,)).one("PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (group,) = rule["spec"]["groups"]
+    assert group["rules"] == alerts()
+
+
+def test_rules_that_the_cluster_does_not_know_are_refused_skipped_or_rendered(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"no PrometheusRule: install the Prometheus operator, or set metrics\."):
+        render(cluster, RULES)
+    assert "PrometheusRule" not in render(cluster, RULES | {"metrics.prometheusRule.whenMissing": "Skip"}).kinds()
+    assert "PrometheusRule" in render(cluster, RULES | {"metrics.prometheusRule.whenMissing": "Render"}).kinds()
+
+
+def test_an_alert_can_be_left_out_and_another_added(cluster: Access) -> None:
+    own = {"alert": "Mine", "expr": "computepool_pending_pods > 100", "labels": {"severity": "critical"}}
+    values = {"metrics.prometheusRule.disabledAlerts": ["ComputePoolPodsPending"]}
+    rule = render(cluster, RULES | values | {"metrics.prometheusRule.extraRules": [own]}, api=(RULE_API,))
+    (group,) = rule.one("PrometheusRule")["spec"]["groups"]
+    kept = [each for each in alerts() if each["alert"] != "ComputePoolPodsPending"]
+    assert group["rules"] == [*kept, own]
+
+
+def test_a_misspelt_alert_is_refused_with_the_names_of_all(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"names Pending, which is no alert of this chart: .*ComputePoolNoLeader"):
+        render(cluster, RULES | {"metrics.prometheusRule.disabledAlerts": ["Pending"]}, api=(RULE_API,))
+
+
+def test_the_dashboard_is_a_config_map_with_the_label_that_grafana_looks_for(cluster: Access) -> None:
+    assert "ConfigMap" not in render(cluster).kinds()
+    values = {"metrics.dashboard.enabled": True, "metrics.dashboard.annotations": {"grafana_folder": "GPUs"}}
+    found = render(cluster, values).one("ConfigMap")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "GPUs"}
+    assert json.loads(found["data"]["computepool.json"])["panels"] == panels()
+
+
 def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
     with pytest.raises(CommandError, match=r"requires kubeVersion: >=1\.32"):
         render(cluster, {}, "--kube-version=1.31.9")
@@ -338,6 +381,8 @@ def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
         ({"podDisruptionBudget.maxUnavailable": 0}, "at '/podDisruptionBudget/maxUnavailable'"),
         ({"podDisruptionBudget.maxUnavailable": "0%"}, "at '/podDisruptionBudget/maxUnavailable'"),
         ({"metrics.serviceMonitor.interval": "often"}, "at '/metrics/serviceMonitor/interval'"),
+        ({"metrics.prometheusRule.enable": True}, "additional properties 'enable' not allowed"),
+        ({"metrics.dashboard.labels": {"a": 1}}, "at '/metrics/dashboard/labels/a': got number, want string"),
         ({"crds": {"enabled": "yes"}}, "at '/crds/enabled': got string, want boolean"),
         ({"podLabels": {"a": 1}}, "at '/podLabels/a': got number, want string"),
     ],

@@ -50,6 +50,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end }}
 
+{{- /*
+"true" if an object of an API is to be rendered that not every cluster has; else empty, or an error, as whenMissing says.
+Takes: root, api, value (the path of the group of values), whenMissing, and instead (how the cluster gets the API).
+*/}}
+{{- define "computepool.isRendered" -}}
+{{- if .root.Capabilities.APIVersions.Has .api -}}
+true
+{{- else if eq .whenMissing "Render" -}}
+true
+{{- else if eq .whenMissing "Fail" -}}
+{{- fail (printf "%s.enabled, but this cluster has no %s: %s, or set %s.whenMissing to Skip or Render" .value (base .api) .instead .value) -}}
+{{- end -}}
+{{- end }}
+
 {{- /* "true" where the admission policy is wanted and the cluster can have it; else empty. */}}
 {{- define "computepool.hasAdmissionPolicy" -}}
 {{- if and .Values.admissionPolicy.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
