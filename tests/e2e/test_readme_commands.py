@@ -4,13 +4,8 @@ docs/signals.md and docs/forecast.md where the README names them.
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +13,13 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import binaries, brisk, chart, objects, pools
+from e2e import brisk, chart, objects, pools
 from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
-from tests.unit.docs.blocks import FORECAST, METRICS, README, REPOSITORY, SIGNALS, Block, blocks
+from tests.e2e.reader import Reader
+from tests.unit.docs.blocks import FORECAST, METRICS, SIGNALS, blocks
 
 Json = dict[str, Any]
 
@@ -31,73 +27,7 @@ NAMESPACE, POOL = "inference", "inference"
 # One node of 8 on the primary: the rest has to go elsewhere.
 PODS, AT_HOME = 12, 8
 READS_METRICS = "operator-that-reads-metrics"
-# Nothing here builds or pulls images; tests/unit/docs looks at these. The others are the demo's and the whole suite.
-NOT_RUN = ("docker ", "make ")
-
-
-# No pod's commands run here, and there is no such Service: what is to run in the operator's pod runs beside the cluster
-# with the operator's rights and settings, and the Prometheus is one of this test's.
-IN_OPERATORS_POD = " exec deploy/computepool -- "
-SOURCE_URL = "http://prometheus-operated.monitoring:9090"
 QUEUE = 9
-
-
-class Reader:
-    """Runs the documents' commands as they stand there, in a shell, in the root of the repository."""
-
-    def __init__(self, cluster: Cluster, tools: Path) -> None:
-        self.cluster = cluster
-        self.source_url = ""
-        """The address to be used for the address of the source of metrics in the documents."""
-        for name in ("kubectl", "helm"):
-            (tools / name).symlink_to(binaries.find_all()[name])
-        self._tools = tools
-        path = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
-        self._env = cluster.command_env() | {"PATH": os.pathsep.join(path), "COLUMNS": "160"}
-
-    def let_exec_run(self, operator: str, flags: Sequence[str]) -> None:
-        """From now on `kubectl exec` into the operator's pods runs its command as that operator, with these flags."""
-        kubectl = self._tools / "kubectl"
-        kubectl.unlink()
-        script = f"""\
-            #!/usr/bin/env bash
-            [[ " $* " == *"{IN_OPERATORS_POD}"* ]] || exec {binaries.find_all()["kubectl"]} "$@"
-            while [[ $1 != -- ]]; do shift; done
-            KUBECONFIG={self.cluster.layout.folder}/kubeconfig-{operator} exec "${{@:2}}" {shlex.join(flags)}
-            """
-        kubectl.write_text(textwrap.dedent(script))
-        kubectl.chmod(0o755)
-
-    def commands(self, heading: str, path: Path = README) -> list[Block]:
-        """The shell blocks under a heading."""
-        found = [block for block in blocks(path) if block.heading == heading and block.language == "sh"]
-        assert found, heading
-        return found
-
-    def follow(self, heading: str) -> str:
-        """Run all shell blocks under a heading; return what they printed."""
-        return "".join(self.run(block) for block in self.commands(heading) if not block.text.startswith(NOT_RUN))
-
-    def run(self, block: Block) -> str:
-        """Run one block; return what it printed."""
-        ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.text.replace(SOURCE_URL, self.source_url or SOURCE_URL)],
-            cwd=REPOSITORY,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ran.returncode == 0, f"{block.text}\n{ran.stdout}{ran.stderr}"
-        return ran.stdout
-
-    def try_patches(self, path: Path) -> None:
-        """Let the API server say whether it would take each part of a pool that a document shows."""
-        for block in blocks(path):
-            if block.language == "yaml":
-                patch = f"kubectl patch cpool {POOL} --type merge --dry-run=server --patch {shlex.quote(block.text)}"
-                self.run(Block("sh", patch, block.heading))
 
 
 @pytest.fixture
@@ -207,7 +137,7 @@ def _read_more_of_signals(reader: Reader) -> None:
     assert _header(said, r"^ Belongs to") == _header(asked, r"^ Belongs to")
     _wait_signals(reader, [f"{QUEUE} requests"])
     assert _header(reader.run(look), r"^ Signal +Verdict") == _header(told, r"^ Signal +Verdict")
-    reader.try_patches(SIGNALS)
+    reader.try_patches(SIGNALS, POOL)
     reader.run(remove)
     _wait_signals(reader, [])
 
@@ -225,7 +155,7 @@ def _wait_signals(reader: Reader, values: list[str]) -> None:
 
 
 def _ask_for_a_forecast(reader: Reader) -> None:
-    reader.try_patches(FORECAST)
+    reader.try_patches(FORECAST, POOL)
     patch, look = (block for block in blocks(FORECAST) if block.language == "sh")
     reader.run(patch)
 

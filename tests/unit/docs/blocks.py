@@ -10,6 +10,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 README = REPOSITORY / "README.md"
 SIGNALS = REPOSITORY / "docs/signals.md"
 FORECAST = REPOSITORY / "docs/forecast.md"
+UPGRADE = REPOSITORY / "docs/upgrade.md"
+BESIDE = REPOSITORY / "docs/beside-other-controllers.md"
 METRICS = REPOSITORY / "docs/reference/metrics.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,10 +15,12 @@ import yaml
 
 from computepool.assess.health.faults import LIFECYCLE
 from computepool.model.api import (
+    UNAVAILABLE_KEY,
     ComputePool,
     ConditionStatus,
     FailbackPolicy,
     PoolSpec,
+    ProviderSpec,
     RunningPods,
     TaintEffect,
     TolerationOperator,
@@ -27,11 +29,18 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import BESIDE, FORECAST, README, REPOSITORY, SIGNALS, UPGRADE, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+DOCUMENTS = [
+    README,
+    SIGNALS,
+    FORECAST,
+    UPGRADE,
+    BESIDE,
+    *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
 
 
 def _shell() -> list[str]:
@@ -104,6 +113,26 @@ def _contains(whole: Any, part: Any) -> bool:
     if isinstance(part, list):
         return len(whole) == len(part) and all(map(_contains, whole, part))
     return bool(whole == part)
+
+
+def test_the_settings_of_other_controllers_name_the_operators_own_keys() -> None:
+    descheduler, karpenter = (yaml.safe_load(block.text) for block in blocks(BESIDE) if block.language == "yaml")
+    assert (descheduler["apiVersion"], descheduler["kind"]) == ("descheduler/v1alpha2", "DeschedulerPolicy")
+    (profile,) = descheduler["profiles"]
+    (plugin,) = profile["pluginConfig"]
+    assert [plugin["name"]] == profile["plugins"]["deschedule"]["enabled"] == ["RemovePodsViolatingNodeTaints"]
+    assert plugin["args"] == {"excludedTaints": [UNAVAILABLE_KEY]}
+    assert (karpenter["apiVersion"], karpenter["kind"]) == ("karpenter.sh/v1", "NodePool")
+    template, disruption = karpenter["spec"]["template"], karpenter["spec"]["disruption"]
+    standby = ProviderSpec.model_validate(
+        {"name": "standby", "nodeSelector": {"matchLabels": template["metadata"]["labels"]}}
+    )
+    (toleration,) = standby.effective_tolerations()
+    (taint,) = template["spec"]["taints"]
+    assert (taint["key"], taint["value"], taint["effect"]) == (toleration.key, toleration.value, toleration.effect)
+    allowed = {reason: budget["nodes"] for budget in disruption["budgets"] for reason in budget["reasons"]}
+    assert allowed == {"Underutilized": "0", "Drifted": "0", "Empty": "1"}
+    assert disruption["consolidationPolicy"] == "WhenEmpty"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.name))
