@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from e2e.cluster import REPOSITORY, Access
@@ -38,10 +39,13 @@ GUARD_POLICIES = (
     "computepool-guard-leader",
 )
 CLEANUP_ACCOUNT = "computepool-cleanup"
+CHECK_ACCOUNT = "computepool-check"
 # Nothing can run the image here: the operator runs as a process beside the cluster, with the ServiceAccount's token.
 NO_OPERATOR_PODS: Mapping[str, Any] = {"replicas": 0}
 # Nor what an uninstall runs afterwards; most clusters here have no node that would play it either.
 NO_CLEANUP: Mapping[str, Any] = {"cleanup.enabled": False}
+# Nothing pulls it.
+IMAGE: Mapping[str, Any] = {"image.repository": "registry.example.com/computepool"}
 DRY_RUN = {"dryRun": "All"}
 
 
@@ -53,8 +57,19 @@ def install(cluster: Access, namespace: str = NAMESPACE, values: Mapping[str, An
     """
     return cluster.helm(
         *("upgrade", RELEASE, str(CHART), "--install", "--create-namespace", "--namespace", namespace),
-        *(f"--set-json={key}={json.dumps(value)}" for key, value in {**NO_CLEANUP, **values}.items()),
+        *value_flags({**NO_CLEANUP, **values}),
     )
+
+
+def value_flags(values: Mapping[str, Any]) -> list[str]:
+    """Helm's flags that set these values, and an image unless they name one."""
+    return [f"--set-json={key}={json.dumps(value)}" for key, value in {**IMAGE, **values}.items()]
+
+
+def rendered(cluster: Access, template: str, values: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """What the release makes of one template, such as "cleanup.yaml"."""
+    shown = ("--show-only", f"templates/{template}")
+    return cluster.helm("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *shown, *value_flags(values))
 
 
 def source_flags(cluster: Access, namespace: str = NAMESPACE) -> list[str]:

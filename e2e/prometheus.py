@@ -51,10 +51,23 @@ class Target:
 class Prometheus(ChildProcess):
     """A server with its own folder, which may be ended, killed, paused and started again."""
 
-    def __init__(self, folder: Path, exporter: Exporter, *, flags: Sequence[str] = (), port: int = 0) -> None:
-        """Start it without targets and wait until it is ready. `flags` are further flags of the server."""
+    def __init__(
+        self,
+        folder: Path,
+        exporter: Exporter,
+        *,
+        flags: Sequence[str] = (),
+        port: int = 0,
+        rules: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Start it without targets and wait until it is ready.
+
+        `flags` are further flags of the server. `rules` are evaluated every second, in this order.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        groups = [{"name": "rules", "rules": [dict(rule) for rule in rules]}]
+        self._rules.write_text(yaml.safe_dump({"groups": groups}))
         self._exporter = exporter
         self._port = port or ports.choose(1, set())[0]
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -101,6 +114,11 @@ class Prometheus(ChildProcess):
         body = self._get(f"/api/v1/query?{urllib.parse.urlencode({'query': query})}")
         return list(msgspec.json.decode(body)["data"]["result"])
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Its rules with their health and alerts, as the server tells of them."""
+        groups = msgspec.json.decode(self._get("/api/v1/rules"))["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
     def wait_for(self, query: str, count: int, timeout: float = 30.0) -> list[dict[str, Any]]:
         """Wait until the answer to a query has so many series, and return them."""
         deadline = time.monotonic() + timeout
@@ -114,6 +132,10 @@ class Prometheus(ChildProcess):
     def _config(self) -> Path:
         return self._folder / "prometheus.yaml"
 
+    @property
+    def _rules(self) -> Path:
+        return self._folder / "rules.yaml"
+
     def _write(self, targets: Iterable[Target]) -> None:
         jobs = [
             {
@@ -126,8 +148,10 @@ class Prometheus(ChildProcess):
             }
             for index, target in enumerate(targets)
         ]
-        times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
-        self._config.write_text(yaml.safe_dump({"global": times, "scrape_configs": jobs}))
+        each = f"{SCRAPE_SECONDS}s"
+        times = {"scrape_interval": each, "scrape_timeout": each, "evaluation_interval": each}
+        config = {"global": times, "scrape_configs": jobs, "rule_files": [str(self._rules.absolute())]}
+        self._config.write_text(yaml.safe_dump(config))
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import crd, reasons, reference
+from tools import alerts, crd, dashboard, metrics, reasons, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +30,9 @@ GENERATED = (
     Generated("charts/computepool/templates/crd.yaml", crd.render_chart),
     Generated("docs/reference/api.md", reference.render),
     Generated("docs/reference/reasons.md", reasons.render),
+    Generated("docs/reference/metrics.md", metrics.render),
+    Generated("docs/reference/alerts.md", alerts.render),
+    Generated("charts/computepool/files/dashboard.json", dashboard.render),
 )
 
 

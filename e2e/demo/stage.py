@@ -72,7 +72,7 @@ def _install(screen: Screen, cluster: Cluster, source: Source | None) -> list[st
     """Install the chart; return the flags by which an operator has the chart's settings of the source of metrics."""
     began = time.monotonic()
     values = {} if source is None else {"prometheus.url": source.url, "prometheus.intervalSeconds": 1}
-    settings = "".join(f" --set {name}={value}" for name, value in {"replicas": 0, **values}.items())
+    settings = "".join(f" --set {name}={value}" for name, value in {**chart.IMAGE, "replicas": 0, **values}.items())
     screen.command(f"helm install computepool charts/computepool --namespace {chart.NAMESPACE}{settings}")
     chart.install(cluster, values={**chart.NO_OPERATOR_PODS, **values})
     screen.say(f"Chart installed: {_since(began)}")

@@ -8,15 +8,16 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from e2e import binaries, chart, objects
 from e2e.cluster import Cluster
-from tests.unit.docs.blocks import README, REPOSITORY, Block, blocks, prose, table_headings
+from tests.unit.docs.blocks import METRICS, README, REPOSITORY, Block, blocks, table_headings
 from tests.unit.docs.manifests import Shown, shown_as
 
 Json = dict[str, Any]
@@ -46,8 +47,8 @@ esac
 class Reader:
     """Runs the documents' commands in a shell, in the root of the repository."""
 
-    def __init__(self, cluster: Cluster, tools: Path) -> None:
-        """`tools`: an empty folder for the commands that the reader has."""
+    def __init__(self, cluster: Cluster, tools: Path, env: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`tools`: an empty folder for the commands that the reader has; `env`: what else the environment has."""
         self.cluster = cluster
         self.source_url = SOURCE_URL
         """The address to be used for the address of the source of metrics in the documents."""
@@ -55,7 +56,7 @@ class Reader:
             (tools / name).symlink_to(binaries.find_all()[name])
         self._tools = tools
         path = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
-        self._env = cluster.command_env() | {"PATH": os.pathsep.join(path), "COLUMNS": "160"}
+        self._env = cluster.command_env() | {"PATH": os.pathsep.join(path), "COLUMNS": "160", **env}
 
     def let_pod_be(self, operator: str, log: Path, flags: Sequence[str] = ()) -> None:
         """From now on that operator stands for the operator's pods: `kubectl exec` runs its command with the operator's
@@ -181,6 +182,6 @@ def device_plugin() -> Json:
 
 
 def metrics_documented() -> dict[str, set[str]]:
-    """The labels of each metric that docs/metrics.md gives labels."""
-    rows = re.findall(r"^\| `(computepool_\w+)\{([\w,]+)\}` \|", prose(REPOSITORY / "docs/metrics.md"), re.MULTILINE)
-    return {name: set(labels.split(",")) for name, labels in rows}
+    """The labels of each metric, by the reference."""
+    rows = re.findall(r"^\| `(computepool_\w+)(?:\{([\w,]+)\})?` \|", METRICS.read_text(), re.MULTILINE)
+    return {name: set(labels.split(",")) - {""} for name, labels in rows}

@@ -8,9 +8,21 @@ import pytest
 import yaml
 
 from computepool.prometheus.source import load_source
-from e2e.chart import BURST_POLICY, CHART, CLEANUP_ACCOUNT, GUARD_POLICIES, LEADER_RECORD, NAMESPACE, RELEASE
+from e2e.chart import (
+    BURST_POLICY,
+    CHART,
+    CHECK_ACCOUNT,
+    CLEANUP_ACCOUNT,
+    GUARD_POLICIES,
+    IMAGE,
+    LEADER_RECORD,
+    NAMESPACE,
+    RELEASE,
+    value_flags,
+)
 from e2e.cluster import REPOSITORY, Access
 from e2e.errors import CommandError
+from tests.unit.chart.expressions import alerts, panels
 from tools.release.chart import write as write_published_chart
 from tools.release.source import Image
 
@@ -18,6 +30,7 @@ Json = dict[str, Any]
 
 POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 MONITOR_API = "monitoring.coreos.com/v1/ServiceMonitor"
+RULE_API = "monitoring.coreos.com/v1/PrometheusRule"
 
 
 class Rendered:
@@ -57,7 +70,7 @@ def render(
         cluster.helm(
             *("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments),
             *(() if hooks else ("--no-hooks",)),
-            *(f"--set-json={key}={json.dumps(value)}" for key, value in (values or {}).items()),
+            *value_flags(values or {}),
             *(f"--api-versions={one}" for one in api),
         )
     )
@@ -111,7 +124,7 @@ def test_the_operator_runs_as_nobody_with_nothing(cluster: Access) -> None:
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
-    assert container["image"].startswith("computepool:")
+    assert container["image"].startswith(f"{IMAGE['image.repository']}:")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +154,30 @@ def test_where_the_cluster_has_no_mutating_policies_there_is_none_and_no_right_t
     assert "MutatingAdmissionPolicy" not in rendered.kinds()
     assert "mutatingadmissionpolicybindings" not in json.dumps(rendered.all("ClusterRole"))
     assert "ValidatingAdmissionPolicy" in rendered.kinds()
+
+
+def test_a_tool_that_renders_without_a_cluster_gets_the_policy_and_the_right_to_bind_it_if_told(
+    cluster: Access,
+) -> None:
+    rendered = render(cluster, {"admissionPolicy.whenMissing": "Render"}, api=())
+    assert rendered.manifests == render(cluster).manifests
+    assert rendered.one("MutatingAdmissionPolicy", BURST_POLICY)
+    assert "mutatingadmissionpolicybindings" in json.dumps(rendered.all("ClusterRole"))
+
+
+def test_a_missing_policy_api_is_an_error_if_told(cluster: Access) -> None:
+    fail = {"admissionPolicy.whenMissing": "Fail"}
+    with pytest.raises(
+        CommandError, match=r"use Kubernetes 1\.36 or later, or set admissionPolicy\.whenMissing to Skip"
+    ):
+        render(cluster, fail, api=())
+    assert render(cluster, fail).manifests == render(cluster).manifests
+    assert render(cluster, fail | {"admissionPolicy.enabled": False}, api=()).one("Deployment")
+
+
+def test_without_an_image_the_chart_says_where_to_get_it(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"image\.repository is empty: build the image from the Dockerfile"):
+        render(cluster, {"image.repository": ""})
 
 
 def test_roles_are_split_by_read_and_write(cluster: Access) -> None:
@@ -178,9 +215,10 @@ def test_the_operator_may_look_for_the_record_of_the_leader_with_and_without_the
 
 def test_an_uninstall_runs_a_cleanup_with_a_role_of_its_own_that_goes_with_it(cluster: Access) -> None:
     rendered, without = render(cluster, hooks=True), render(cluster)
-    hooks = [one for one in rendered.manifests if one not in without.manifests]
+    hooks = [
+        one for one in rendered.manifests if one not in without.manifests and one["metadata"]["name"] == CLEANUP_ACCOUNT
+    ]
     assert {one["kind"] for one in hooks} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"}
-    assert {one["metadata"]["name"] for one in hooks} == {CLEANUP_ACCOUNT}
     for one in hooks:
         assert one["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
         policies = one["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
@@ -198,7 +236,7 @@ def test_an_uninstall_runs_a_cleanup_with_a_role_of_its_own_that_goes_with_it(cl
 def test_the_cleanup_ends_in_time_runs_as_the_operator_does_and_is_not_taken_for_it(cluster: Access) -> None:
     tolerations = [{"key": "system", "operator": "Exists"}]
     rendered = render(cluster, {"cleanup.timeoutSeconds": 60, "tolerations": tolerations}, hooks=True)
-    job, operator = rendered.one("Job")["spec"], rendered.pod()["spec"]
+    job, operator = rendered.one("Job", CLEANUP_ACCOUNT)["spec"], rendered.pod()["spec"]
     pod = job["template"]["spec"]
     assert (job["activeDeadlineSeconds"], job["backoffLimit"]) == (60, 2)
     assert pod["serviceAccountName"] == CLEANUP_ACCOUNT
@@ -216,7 +254,24 @@ def test_the_cleanup_ends_in_time_runs_as_the_operator_does_and_is_not_taken_for
 
 @pytest.mark.parametrize("values", [{"cleanup.enabled": False}, {"rbac.create": False}], ids=json.dumps)
 def test_without_a_role_or_where_it_is_not_wanted_an_uninstall_runs_nothing(cluster: Access, values: Json) -> None:
-    assert "Job" not in render(cluster, values, hooks=True).kinds()
+    assert not render(cluster, values, hooks=True).all("Job", CLEANUP_ACCOUNT)
+
+
+def test_helm_test_runs_a_check_that_may_only_read_the_lease_and_the_pools(cluster: Access) -> None:
+    rendered = render(cluster, {"tolerations": [{"key": "system", "operator": "Exists"}]}, hooks=True)
+    hooks = [one for one in rendered.manifests if one["metadata"]["name"] == CHECK_ACCOUNT]
+    assert {one["metadata"]["annotations"]["helm.sh/hook"] for one in hooks} == {"test"}
+    weights = {one["kind"]: int(one["metadata"]["annotations"]["helm.sh/hook-weight"]) for one in hooks}
+    assert weights["ServiceAccount"] < weights["ClusterRoleBinding"] == weights["RoleBinding"] < weights["Job"]
+    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["computepool"]}
+    assert rendered.one("Role", CHECK_ACCOUNT)["rules"] == [lease | {"verbs": ["get"]}]
+    pools = {"apiGroups": ["computepool.io"], "resources": ["computepools"], "verbs": ["list"]}
+    assert rendered.one("ClusterRole", CHECK_ACCOUNT)["rules"] == [pools]
+    pod = rendered.one("Job", CHECK_ACCOUNT)["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == CHECK_ACCOUNT
+    assert pod["tolerations"] == rendered.pod()["spec"]["tolerations"]
+    assert pod["containers"][0]["args"] == ["check", f"--namespace={NAMESPACE}", "--wait-seconds=60"]
+    assert not render(cluster, {"rbac.create": False}, hooks=True).all("Job")
 
 
 def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Access) -> None:
@@ -313,6 +368,47 @@ def test_a_service_monitor_without_service_is_refused(cluster: Access) -> None:
         render(cluster, {"metrics.serviceMonitor.enabled": True, "metrics.service.enabled": False})
 
 
+RULES = {"metrics.prometheusRule.enabled": True}
+
+
+def test_the_alerts_are_rendered_where_the_cluster_knows_rules(cluster: Access) -> None:
+    labels = {"metrics.prometheusRule.labels": {"release": "prometheus"}}
+    rule = render(cluster, RULES | labels, api=(RULE_API,)).one("PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (group,) = rule["spec"]["groups"]
+    assert group["rules"] == alerts()
+
+
+def test_rules_that_the_cluster_does_not_know_are_refused_skipped_or_rendered(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"no PrometheusRule: install the Prometheus operator, or set metrics\."):
+        render(cluster, RULES)
+    assert "PrometheusRule" not in render(cluster, RULES | {"metrics.prometheusRule.whenMissing": "Skip"}).kinds()
+    assert "PrometheusRule" in render(cluster, RULES | {"metrics.prometheusRule.whenMissing": "Render"}).kinds()
+
+
+def test_an_alert_can_be_left_out_and_another_added(cluster: Access) -> None:
+    own = {"alert": "Mine", "expr": "computepool_pending_pods > 100", "labels": {"severity": "critical"}}
+    values = {"metrics.prometheusRule.disabledAlerts": ["ComputePoolPodsPending"]}
+    rule = render(cluster, RULES | values | {"metrics.prometheusRule.extraRules": [own]}, api=(RULE_API,))
+    (group,) = rule.one("PrometheusRule")["spec"]["groups"]
+    kept = [each for each in alerts() if each["alert"] != "ComputePoolPodsPending"]
+    assert group["rules"] == [*kept, own]
+
+
+def test_a_misspelt_alert_is_refused_with_the_names_of_all(cluster: Access) -> None:
+    with pytest.raises(CommandError, match=r"names Pending, which is no alert of this chart: .*ComputePoolNoLeader"):
+        render(cluster, RULES | {"metrics.prometheusRule.disabledAlerts": ["Pending"]}, api=(RULE_API,))
+
+
+def test_the_dashboard_is_a_config_map_with_the_label_that_grafana_looks_for(cluster: Access) -> None:
+    assert "ConfigMap" not in render(cluster).kinds()
+    values = {"metrics.dashboard.enabled": True, "metrics.dashboard.annotations": {"grafana_folder": "GPUs"}}
+    found = render(cluster, values).one("ConfigMap")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "GPUs"}
+    assert json.loads(found["data"]["computepool.json"])["panels"] == panels()
+
+
 def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
     with pytest.raises(CommandError, match=r"requires kubeVersion: >=1\.32"):
         render(cluster, {}, "--kube-version=1.31.9")
@@ -326,7 +422,10 @@ def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
         ({"replicas": -1}, "at '/replicas': minimum: got -1, want 0"),
         ({"replicas": "two"}, "at '/replicas': got string, want integer"),
         ({"image.pullPolicy": "Sometimes"}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent'"),
-        ({"image.repository": ""}, "at '/image/repository'"),
+        ({"image.repository": "a b"}, "at '/image/repository'"),
+        ({"admissionPolicy.whenMissing": "Maybe"}, "at '/admissionPolicy/whenMissing': value must be one of"),
+        ({"metrics.prometheusRule.enable": True}, "additional properties 'enable' not allowed"),
+        ({"metrics.dashboard.labels": {"a": 1}}, "at '/metrics/dashboard/labels/a': got number, want string"),
         ({"image.digest": "sha256:1"}, "at '/image/digest'"),
         ({"guard.tolerationKeys": []}, "at '/guard/tolerationKeys': minItems: got 0, want 1"),
         ({"guard.tolerationKeys": [""]}, "at '/guard/tolerationKeys/0'"),

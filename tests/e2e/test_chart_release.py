@@ -3,14 +3,18 @@
 It has a cluster of its own, since a release is the whole cluster's.
 """
 
+import shlex
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e import chart, objects
 from e2e.chart import BURST_POLICY, CHART, CRDS, GUARD_POLICIES, NAMESPACE, RELEASE
-from e2e.cluster import Cluster
+from e2e.cluster import REPOSITORY, Cluster
 from e2e.components import APISERVER, CONTROLLER_MANAGER, SCHEDULER, Options
 from e2e.errors import CommandError
 from e2e.kubeapi import ApiError, KubeApi
@@ -144,9 +148,83 @@ def test_an_uninstall_without_keep_leaves_nothing(release: Cluster) -> None:
     chart.until(lambda: not _left_of_the_release(release), "all to be gone")
 
 
+def _install_as(cluster: Cluster, name: str, namespace: str) -> str:
+    flags = chart.value_flags(chart.NO_CLEANUP)
+    return cluster.helm("install", name, str(CHART), "--namespace", namespace, "--create-namespace", *flags)
+
+
 def test_a_second_release_on_the_same_cluster_is_refused(release: Cluster) -> None:
-    with pytest.raises(CommandError, match="invalid ownership metadata"):
-        release.helm("install", "another", str(CHART), "--namespace", "default")
+    with pytest.raises(CommandError) as refused:
+        _install_as(release, "another", "default")
+    assert f"installed already, as release {RELEASE} in namespace {NAMESPACE}" in refused.value.stderr
+    assert "upgrade that release, or uninstall it first" in refused.value.stderr
+
+
+def test_a_release_of_another_name_takes_the_kept_definition_by_the_command_that_helm_prints(
+    release: Cluster,
+) -> None:
+    _bind(release)
+    chart.uninstall(release)
+    with pytest.raises(CommandError) as refused:
+        _install_as(release, "gpu", "elsewhere")
+    assert f"{POOLS} belongs to release {RELEASE}, which is gone." in refused.value.stderr
+    _run_the_told_command(release, refused.value.stderr)
+    _install_as(release, "gpu", "elsewhere")
+    try:
+        assert release.api.get(POOLS, "inference")
+        assert release.api.get("deployments.apps", "gpu-computepool", "elsewhere")
+        with pytest.raises(CommandError, match="installed already, as release gpu in namespace elsewhere"):
+            chart.install(release)
+    finally:
+        release.helm("uninstall", "gpu", "--namespace", "elsewhere")
+    with pytest.raises(CommandError) as back:
+        chart.install(release)
+    _run_the_told_command(release, back.value.stderr)
+    chart.install(release)
+
+
+def _run_the_told_command(cluster: Cluster, text: str) -> None:
+    told = " ".join(text.split()).partition("run Helm again: ")[2].partition(" Use --debug")[0]
+    kubectl, *words = shlex.split(told)
+    assert (kubectl, words[:2]) == ("kubectl", ["annotate", "crd"])
+    cluster.kubectl(*words)
+
+
+def test_a_definition_that_helm_did_not_install_is_left_as_it_is_by_the_value_that_helm_names(own: Cluster) -> None:
+    own.kubectl("delete", "crd", POOLS, "--ignore-not-found")
+    own.kubectl("create", "--filename", str(REPOSITORY / "crds"))
+    try:
+        with pytest.raises(CommandError, match=r"Helm did not install it: set crds\.enabled=false"):
+            chart.install(own)
+        chart.install(own, values={**chart.NO_OPERATOR_PODS, "crds.enabled": False})
+        chart.uninstall(own)
+        assert own.api.get(CRDS, POOLS)
+    finally:
+        own.kubectl("delete", "crd", POOLS)
+
+
+def test_helm_test_runs_the_check_and_leaves_nothing(release: Cluster) -> None:
+    before = _left_of_the_release(release)
+    assert "Phase: Succeeded" in " ".join(release.helm("test", RELEASE, "--namespace", NAMESPACE).split())
+    chart.until(lambda: _left_of_the_release(release) == before, "the hook's objects to be gone")
+    ran = [event for event in release.api.list("events.events.k8s.io", NAMESPACE) if event["reason"] == "Completed"]
+    assert [event["regarding"]["name"] for event in ran] == [chart.CHECK_ACCOUNT]
+
+
+def test_values_of_an_older_chart_that_lack_what_is_new_can_be_reused(release: Cluster, tmp_path: Path) -> None:
+    older = tmp_path / "computepool"
+    shutil.copytree(CHART, older)
+    values = yaml.safe_load((older / "values.yaml").read_text())
+    del values["prometheus"], values["admissionPolicy"]["whenMissing"]
+    del values["metrics"]["prometheusRule"], values["metrics"]["dashboard"]
+    (older / "values.yaml").write_text(yaml.safe_dump(values))
+    (older / "values.schema.json").unlink()
+    upgrade = ("upgrade", RELEASE, "--namespace", NAMESPACE)
+    release.helm(*upgrade, str(older), *chart.value_flags({**chart.NO_CLEANUP, "replicas": 1}))
+    for how in ("--reuse-values", "--reset-then-reuse-values"):
+        release.helm(*upgrade, str(CHART), how)
+        assert release.api.get("deployments.apps", RELEASE, NAMESPACE)["spec"]["replicas"] == 1
+        assert release.api.get(POLICIES, BURST_POLICY)
 
 
 def test_the_notes_say_what_to_do_next(release: Cluster) -> None:

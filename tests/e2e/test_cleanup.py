@@ -26,7 +26,7 @@ JOBS = "jobs.batch"
 HOOKS = ("serviceaccounts", "clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io")
 OTHER = {"key": "maintenance", "value": "x", "effect": "NoSchedule"}
 OWN = {"key": KEY, "value": "ProviderSilent", "effect": "NoSchedule"}
-ONLY_CLEANUP = ("--show-only", "templates/cleanup.yaml")
+CLEANUP = "cleanup.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ FREED = {"a1": [], "n1": ["maintenance"], "n2": []}
 @pytest.fixture
 def account(quarantined: Cluster) -> Iterator[Path]:
     """A kubeconfig of the hook's ServiceAccount, made as Helm makes it while the hook runs."""
-    rendered = quarantined.helm("template", chart.RELEASE, str(chart.CHART), "--namespace", NAMESPACE, *ONLY_CLEANUP)
+    rendered = chart.rendered(quarantined, CLEANUP)
     # The Job's own pod would be played by kwok, which runs no command.
     parts = "---".join(one for one in rendered.split("---") if "kind: Job" not in one)
     quarantined.kubectl("create", "--filename", "-", input=parts)
@@ -135,11 +135,8 @@ def test_a_job_that_no_node_takes_holds_the_uninstall_up_for_its_time_and_no_lon
 def test_what_an_older_helm_leaves_of_a_job_that_failed_is_shown_and_removed_as_documented(
     quarantined: Cluster,
 ) -> None:
-    rendered = quarantined.helm(
-        *("template", chart.RELEASE, str(chart.CHART), "--namespace", NAMESPACE, *ONLY_CLEANUP),
-        # A Job that can't come to its end.
-        '--set-json=nodeSelector={"no-such": "node"}',
-    )
+    # A Job that can't come to its end.
+    rendered = chart.rendered(quarantined, CLEANUP, {"nodeSelector": {"no-such": "node"}})
     quarantined.kubectl("create", "--filename", "-", input=rendered)
     assert _hooks(quarantined) == {kind: [CLEANUP_ACCOUNT] for kind in (*HOOKS, JOBS)}
     (block,) = (one for one in blocks() if one.heading == "Uninstall" and "get job" in one.text)

@@ -124,13 +124,10 @@ def test_what_the_operator_has_no_right_to_is_refused(operator: KubeApi) -> None
 @pytest.fixture
 def cleanup(operator: KubeApi, cluster: Access) -> Iterator[KubeApi]:
     """The ServiceAccount of the hook, made as Helm makes it while it runs."""
-    rendered = cluster.helm("template", chart.RELEASE, str(chart.CHART), "--namespace", OWN, *_ONLY_CLEANUP)
+    rendered = chart.rendered(cluster, "cleanup.yaml")
     cluster.kubectl("create", "--filename", "-", input=rendered)
     yield cluster.api_for(chart.CLEANUP_ACCOUNT, OWN)
     cluster.kubectl("delete", "--filename", "-", input=rendered)
-
-
-_ONLY_CLEANUP = ("--show-only", "templates/cleanup.yaml")
 
 
 def test_the_cleanup_may_list_and_patch_nodes_and_nothing_else(cleanup: KubeApi) -> None:

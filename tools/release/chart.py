@@ -19,7 +19,7 @@ CHART = "charts/computepool"
 PLATFORMS = ["linux/amd64", "linux/arm64"]
 
 # Lines of values.yaml, and the text that replaces them.
-_REPOSITORY = "\n  repository: computepool\n"
+_REPOSITORY = '\n  repository: ""\n'
 _DIGEST = '\n  digest: ""\n'
 
 

@@ -42,6 +42,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- define "computepool.image" -}}
 {{- with .Values.image -}}
+{{- if not .repository -}}
+{{- fail "image.repository is empty: build the image from the Dockerfile, push it to a registry of yours, and set image.repository to the place, because no image of ComputePool is published yet" -}}
+{{- end -}}
 {{- if .digest -}}
 {{- printf "%s@%s" .repository .digest -}}
 {{- else -}}
@@ -50,10 +53,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end }}
 
+{{- /*
+"true" if an object of an API is to be rendered that not every cluster has; else empty, or an error, as whenMissing says.
+Takes: root, api, value (the path of the group of values), whenMissing, and instead (how the cluster gets the API).
+*/}}
+{{- define "computepool.isRendered" -}}
+{{- if .root.Capabilities.APIVersions.Has .api -}}
+true
+{{- else if eq .whenMissing "Render" -}}
+true
+{{- else if eq .whenMissing "Fail" -}}
+{{- fail (printf "%s.enabled, but this cluster has no %s: %s, or set %s.whenMissing to Skip or Render" .value (base .api) .instead .value) -}}
+{{- end -}}
+{{- end }}
+
 {{- /* "true" where the admission policy is wanted and the cluster can have it; else empty. */}}
 {{- define "computepool.hasAdmissionPolicy" -}}
-{{- if and .Values.admissionPolicy.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
-true
+{{- with .Values.admissionPolicy -}}
+{{- if .enabled -}}
+{{- include "computepool.isRendered" (dict "root" $ "api" "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" "value" "admissionPolicy" "whenMissing" (default "Skip" .whenMissing) "instead" "use Kubernetes 1.36 or later") -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -70,11 +89,79 @@ of app.kubernetes.io and cluster-autoscaler.kubernetes.io by convention, so thes
 ({{ . }}.matches(r'^([^/]+[.])?(computepool|kubernetes|k8s)[.]io/') && !{{ . }}.matches(r'^(app|cluster-autoscaler)[.]kubernetes[.]io/'))
 {{- end }}
 
-{{- /* Annotations of the cleanup's objects: hooks of the uninstall, in the order of the weight given. */}}
-{{- define "computepool.cleanupHook" -}}
-helm.sh/hook: post-delete
-helm.sh/hook-weight: {{ . | quote }}
+{{- /* Annotations of hooks. Takes: event, and weight, by which Helm orders them. */}}
+{{- define "computepool.hook" -}}
+helm.sh/hook: {{ .event }}
+helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- /*
+The spec of a Job that runs a command of the operator's image once. Takes: root, name (of its ServiceAccount), component,
+args, seconds, retries and tolerations.
+*/}}
+{{- define "computepool.jobSpec" -}}
+backoffLimit: {{ .retries }}
+# A Job that can't run must not hold Helm up for long.
+activeDeadlineSeconds: {{ .seconds }}
+# A failed Job stays for a while, so that its logs can be read, and is then deleted.
+ttlSecondsAfterFinished: 3600
+template:
+  metadata:
+    labels:
+      {{- /* These labels must differ from the labels by which the operator's pods are selected. */}}
+      app.kubernetes.io/instance: {{ .root.Release.Name }}
+      app.kubernetes.io/component: {{ .component }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: {{ .name }}
+    automountServiceAccountToken: true
+    enableServiceLinks: false
+    {{- with .root.Values.imagePullSecrets }}
+    imagePullSecrets:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .root.Values.priorityClassName }}
+    priorityClassName: {{ . | quote }}
+    {{- end }}
+    {{- with .root.Values.podSecurityContext }}
+    securityContext:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .root.Values.nodeSelector }}
+    nodeSelector:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with concat .tolerations .root.Values.tolerations }}
+    tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .root.Values.affinity }}
+    affinity:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    containers:
+      - name: {{ .component }}
+        image: {{ include "computepool.image" .root | quote }}
+        imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        args: {{ toJson .args }}
+        {{- with .root.Values.extraEnv }}
+        env:
+          {{- toYaml . | nindent 10 }}
+        {{- end }}
+        {{- with .root.Values.resources }}
+        resources:
+          {{- toYaml . | nindent 10 }}
+        {{- end }}
+        {{- with .root.Values.securityContext }}
+        securityContext:
+          {{- toYaml . | nindent 10 }}
+        {{- end }}
+{{- end }}
+
+{{- /* Address of the source of metrics; empty without a source, and where the values are those of a chart without one. */}}
+{{- define "computepool.prometheusUrl" -}}
+{{- with .Values.prometheus }}{{ .url }}{{ end -}}
 {{- end }}
 
 {{- /* Where the configuration of the source of metrics and its credentials are mounted. */}}

@@ -20,7 +20,7 @@ def sentence(error: ApiError) -> str:
         case Forbidden():
             return (
                 f"{error.message}. `status` needs to list computepools; `explain` to {NEEDED}; "
-                "`cleanup` to list and patch nodes."
+                "`check` to get the operator's Lease and list computepools; `cleanup` to list and patch nodes."
             )
         case NotFound():
             return "the cluster knows no ComputePools: install the chart or the CRD first."

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
+from computepool.cli import check as checking
 from computepool.cli import cleanup as cleaning
 from computepool.cli import explain as explaining
 from computepool.cli import signals as showing_signals
@@ -37,9 +38,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status`, `explain` and `signals` only read. All commands also work as `kubectl computepool`.",
+    "`status`, `explain`, `signals` and `check` only read. All commands also work as `kubectl computepool`.",
 )
 DEFAULT_NAMESPACE = "computepool-system"
+LEASE_NAME = "computepool"
 MOUNTED_CONFIG = Path("/etc/computepool/prometheus/prometheus.yaml")
 """Where the chart mounts the configuration of the source of metrics."""
 Kubeconfig = Annotated[
@@ -88,9 +90,7 @@ def run(
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
     ] = None,
-    lease_name: Annotated[
-        str, typer.Option(help="Name of the Lease that replicas elect a leader with.")
-    ] = "computepool",
+    lease_name: Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")] = LEASE_NAME,
     lease_seconds: Annotated[
         float, typer.Option(min=3.0, max=120.0, help="Seconds without renewal after which another replica takes over.")
     ] = 15.0,
@@ -219,6 +219,27 @@ def cleanup(
     _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run))
 
 
+@app.command()
+def check(
+    kubeconfig: Kubeconfig = None,
+    namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator and of its Lease.")
+    ] = DEFAULT_NAMESPACE,
+    lease_name: Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")] = LEASE_NAME,
+    wait_seconds: Annotated[
+        float, typer.Option(min=3.0, max=600.0, help="Seconds to wait for a leader, and then for its reports on pools.")
+    ] = 30.0,
+) -> None:
+    """Check that an operator leads, and that it has read all pools. The exit code is 1 if not.
+
+    A leader counts only once it is seen to renew its Lease, which takes about 3 seconds. `helm test` runs this command.
+    A pool that is not Ready is printed and does not count as an error, because its spec or its nodes may be the reason.
+
+    Needs the right to get the operator's Lease and to list computepools.
+    """
+    _run_one(checking.run(kubeconfig, namespace, lease_name, make_console(), wait_seconds=wait_seconds))
+
+
 async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
     view = await load_view(kubeconfig, operator_namespace, (namespace, name))
     found = explaining.find_pod(view, namespace, name)
@@ -228,7 +249,7 @@ async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: s
 def _run_one(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError) as error:
+    except (ApiError, AccessError, NotFoundError, checking.CheckError, cleaning.CleanupError) as error:
         _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
 

@@ -4,10 +4,19 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
+from importlib.metadata import version
 from itertools import product
+from platform import python_version
 from typing import Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from computepool.decide.burst.planner import BURST_REASONS
 from computepool.decide.invariants import CHECKED
@@ -19,6 +28,7 @@ from computepool.model.reasons import Reason
 from computepool.model.state import HOLD_OFF_REASONS
 from computepool.prometheus.errors import KINDS
 from computepool.report.forecast import opened_by_forecast
+from computepool.report.metric_help import HELP
 from computepool.report.move_outcomes import outcome_of
 from computepool.report.pass_report import PassReport
 from computepool.report.problems import STUCK, stuck_pods
@@ -31,7 +41,11 @@ _DECISION_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 
 _QUERY_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _BREAKER_NUMBERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 BOUNDS: Final = ("earliest", "likely", "latest")
-_Metric = TypeVar("_Metric", Gauge, Counter)
+_Metric = TypeVar("_Metric", Gauge, Counter, Histogram)
+
+# Otherwise each counter has a second series with the time at which it began. The library has this switch for the whole
+# process only.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MoveResult(StrEnum):
@@ -55,9 +69,11 @@ class Metrics:
     def __init__(self) -> None:
         """Register everything, so that a series exists before its first event."""
         self.registry = CollectorRegistry()
-        self._of_pools: list[Gauge | Counter] = []
+        self.labels: dict[str, tuple[str, ...]] = {}
+        """By name of a metric: the labels of its series. A histogram's buckets have `le` besides."""
+        self._of_pools: list[Gauge | Counter | Histogram] = []
         """All metrics with the label `pool`."""
-        self._of_providers: list[Gauge | Counter] = []
+        self._of_providers: list[Gauge | Counter | Histogram] = []
         """All metrics with the labels `pool` and `provider`."""
         self._providers: dict[str, set[str]] = {}
         """By pool: the providers that have series."""
@@ -68,60 +84,50 @@ class Metrics:
         gauge, counter = self._gauge, self._counter
 
         # --- one pass over a pool
-        self._accelerators = gauge(
-            "provider_accelerators", "Accelerators of a provider, by state", "pool", "provider", "state"
-        )
-        self._burst_pods = gauge("burst_pods", "Pods of the pool on a standby provider", "pool", "provider")
-        self._pending = gauge("pending_pods", "Pods of the pool that wait for a node", "pool")
-        self._gated = gauge("gated_pods", "Pods of the pool that scheduling gates hold back", "pool")
-        self._cost = gauge("cost_dollars_per_hour", "Hourly cost of the pool's pods", "pool", "provider")
-        self._saturated = gauge("primary_saturated", "1 saturated, 0 not, -1 unknown", "pool")
-        self._breakers = gauge("breaker_state", "0 closed, 1 half-open, 2 open", "pool", "provider")
-        self._unhealthy = gauge("unhealthy_nodes", "Unhealthy nodes of a provider", "pool", "provider")
-        self._hold_offs = gauge(
-            "hold_offs", "Workloads and shapes that a provider is not offered now", "pool", "provider", "reason"
-        )
-        self._spent = gauge("budget_spent_dollars", "Spent on standbys today, UTC", "pool")
-        self._conditions = gauge("condition", "1 for the status of each condition, else 0", "pool", "type", "status")
-        self._stuck = gauge("stuck_pods", "Pods that should leave and can't; a few hundred at most", "pool", "reason")
-        self._frozen = gauge("frozen", "1 while nothing is decided about the pool, else 0", "pool")
-        self._held_back = gauge("held_back", "1 while too much has failed to move any running pod, else 0", "pool")
+        self._accelerators = gauge("provider_accelerators", "pool", "provider", "state")
+        self._burst_pods = gauge("burst_pods", "pool", "provider")
+        self._pending = gauge("pending_pods", "pool")
+        self._gated = gauge("gated_pods", "pool")
+        self._cost = gauge("cost_dollars_per_hour", "pool", "provider")
+        self._saturated = gauge("primary_saturated", "pool")
+        self._breakers = gauge("breaker_state", "pool", "provider")
+        self._drained = gauge("provider_drained", "pool", "provider")
+        self._unhealthy = gauge("unhealthy_nodes", "pool", "provider")
+        self._hold_offs = gauge("hold_offs", "pool", "provider", "reason")
+        self._spent = gauge("budget_spent_dollars", "pool")
+        self._conditions = gauge("condition", "pool", "type", "status")
+        self._stuck = gauge("stuck_pods", "pool", "reason")
+        self._frozen = gauge("frozen", "pool")
+        self._held_back = gauge("held_back", "pool")
 
-        self._demand = gauge("demand_accelerators", "Demand on the primary, where the pool wants a forecast", "pool")
-        self._full_in = gauge(
-            "forecast_full_seconds", "Seconds until the primary is full: earliest, likely, latest", "pool", "bound"
-        )
-        self._ahead = gauge("forecast_opens_admission", "1 while a forecast opens admission, else 0", "pool")
-        self._signal_on = gauge("signal_on", "1 on, 0 off, -1 unknown", "pool", "signal")
-        self._signal_value = gauge("signal_value", "Value of a signal from metrics while it is known", "pool", "signal")
-        self._signal_age = gauge("signal_age_seconds", "Age of a signal's oldest sample", "pool", "signal")
+        self._demand = gauge("demand_accelerators", "pool")
+        self._full_in = gauge("forecast_full_seconds", "pool", "bound")
+        self._ahead = gauge("forecast_opens_admission", "pool")
+        self._signal_on = gauge("signal_on", "pool", "signal")
+        self._signal_value = gauge("signal_value", "pool", "signal")
+        self._signal_age = gauge("signal_age_seconds", "pool", "signal")
 
         # --- what was done, and what went wrong
-        self._bursts = counter("bursts_total", "Pods sent to a standby", "pool", "provider", "reason")
-        self._moves = counter("moves_total", f"Moves: {', '.join(MoveResult)}", "pool", "from", "to", "result")
-        self._outcomes = counter(
-            "move_outcomes_total", "Moves by what became of the replacement", "pool", "from", "to", "outcome"
-        )
-        self.refused = counter("write_refusals_total", "Writes that the API server refused", "pool")
-        self.pass_failures = counter("pass_failures_total", "Passes that ended in an unexpected error", "pool")
-        self._breaches = counter("invariant_breaches_total", "Decisions that broke an invariant", "pool", "invariant")
-        self.events_dropped = counter("events_dropped_total", "Events not sent because too many waited")
+        self._bursts = counter("bursts_total", "pool", "provider", "reason")
+        self._moves = counter("moves_total", "pool", "from", "to", "result")
+        self._outcomes = counter("move_outcomes_total", "pool", "from", "to", "outcome")
+        self.refused = counter("write_refusals_total", "pool")
+        self.pass_failures = counter("pass_failures_total", "pool")
+        self._breaches = counter("invariant_breaches_total", "pool", "invariant")
+        self.events_dropped = counter("events_dropped_total")
 
         # --- the source of metrics
-        self.query_seconds = self._histogram(
-            "metric_query_seconds", "Time until the source of metrics has answered or failed", _QUERY_BUCKETS
-        )
-        self._query_errors = counter("metric_query_errors_total", "Queries without an answer, by kind of error", "kind")
+        self.query_seconds = self._histogram("metric_query_seconds", _QUERY_BUCKETS)
+        self._query_errors = counter("metric_query_errors_total", "kind")
         for kind in KINDS:
             self._query_errors.labels(kind)
 
         # --- the process
-        self.decision_seconds = self._histogram("decision_seconds", "Time to decide one pass", _DECISION_BUCKETS)
-        self.burst_latency = self._histogram(
-            "burst_latency_seconds", "From a pod's overflow to its answered patch", _BURST_BUCKETS
-        )
-        self.leader = gauge("leader", "1 while this process leads")
-        self._age = gauge("cache_age_seconds", "Seconds since the view of a resource was last current", "resource")
+        self.decision_seconds = self._histogram("decision_seconds", _DECISION_BUCKETS)
+        self.burst_latency = self._histogram("burst_latency_seconds", _BURST_BUCKETS)
+        self.leader = gauge("leader")
+        self._age = gauge("cache_age_seconds", "resource")
+        gauge("build_info", "version", "python").labels(version("computepool"), python_version()).set(1)
 
     def follow_age(self, resource: str, age: Callable[[], float]) -> None:
         """Read the age of a cache whenever metrics are rendered."""
@@ -171,6 +177,7 @@ class Metrics:
             ):
                 self._accelerators.labels(pool, name, state).set(count)
             self._breakers.labels(pool, name).set(_BREAKER_NUMBERS[supply.breaker.state])
+            self._drained.labels(pool, name).set(supply.provider.drain)
             self._unhealthy.labels(pool, name).set(len(supply.unhealthy))
             if not supply.provider.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)
@@ -253,16 +260,17 @@ class Metrics:
             _show(self._full_in, None if minutes is None else minutes * MINUTE, pool=pool, bound=bound)
         _show(self._ahead, None if forecast.reason is None else int(opened_by_forecast(report)), pool=pool)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return self._noted(Gauge(f"computepool_{name}", text, labels, registry=self.registry), labels)
+    def _gauge(self, name: str, *labels: str) -> Gauge:
+        return self._noted(Gauge(f"computepool_{name}", HELP[name], labels, registry=self.registry), name, labels)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return self._noted(Counter(f"computepool_{name}", text, labels, registry=self.registry), labels)
+    def _counter(self, name: str, *labels: str) -> Counter:
+        return self._noted(Counter(f"computepool_{name}", HELP[name], labels, registry=self.registry), name, labels)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"computepool_{name}", text, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        return self._noted(Histogram(f"computepool_{name}", HELP[name], buckets=buckets, registry=self.registry), name)
 
-    def _noted(self, metric: _Metric, labels: tuple[str, ...]) -> _Metric:
+    def _noted(self, metric: _Metric, name: str, labels: tuple[str, ...] = ()) -> _Metric:
+        self.labels[f"computepool_{name}"] = labels
         if "pool" in labels:
             self._of_pools.append(metric)
         if "provider" in labels:

@@ -11,6 +11,8 @@ README = REPOSITORY / "README.md"
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
 """The pages for users by task. `docs/reference/` is generated."""
 EXAMPLES = REPOSITORY / "docs/examples"
+METRICS = REPOSITORY / "docs/reference/metrics.md"
+UPGRADE = REPOSITORY / "docs/upgrade.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

@@ -19,6 +19,7 @@ from computepool.model.api import ComputePool
 from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
+from computepool.report.metrics import Metrics
 from tests.unit.docs.blocks import EXAMPLES, PAGES, README, REPOSITORY, anchors, blocks, prose
 from tests.unit.docs.manifests import OF_OTHERS, Shown, shown_as
 
@@ -161,6 +162,11 @@ def test_every_link_leads_to_a_file_beside_it_and_a_heading_in_it(document: Path
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), path
         assert not heading or heading in anchors(target), f"{path}#{heading}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_metric_that_is_named_exists(document: Path) -> None:
+    assert set(re.findall(r"`(computepool_\w+)", prose(document))) <= Metrics().labels.keys()
 
 
 @pytest.mark.parametrize("document", FOR_USERS, ids=_name)

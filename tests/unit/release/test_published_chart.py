@@ -54,7 +54,7 @@ def test_nothing_but_the_image_and_the_metadata_differs_from_the_repository(publ
     assert len(before) == len(after)
     changed = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
     assert changed == [
-        ("repository: computepool", f"repository: {IMAGE.repository}"),
+        ('repository: ""', f"repository: {IMAGE.repository}"),
         ('digest: ""', f"digest: {IMAGE.digest}"),
     ]
 
@@ -102,7 +102,7 @@ def test_the_crd_and_its_example_are_the_ones_of_the_chart(published: Path) -> N
 def test_the_chart_of_the_repository_names_no_registry_and_no_address() -> None:
     metadata = (SOURCE / "Chart.yaml").read_text()
     assert "://" not in metadata
-    assert yaml.safe_load((SOURCE / "values.yaml").read_text())["image"]["repository"] == "computepool"
+    assert yaml.safe_load((SOURCE / "values.yaml").read_text())["image"]["repository"] == ""
 
 
 def test_an_older_chart_is_not_written_over(published: Path) -> None:
@@ -110,9 +110,9 @@ def test_an_older_chart_is_not_written_over(published: Path) -> None:
         chart.write(ROOT, published, IMAGE, REPOSITORY)
 
 
-@pytest.mark.parametrize("values", ["", "image:\n  repository: other\n", "\n  repository: computepool\n" * 2])
+@pytest.mark.parametrize("values", ["", "image:\n  repository: other\n", '\n  repository: ""\n' * 2])
 def test_values_that_name_the_image_otherwise_are_refused(values: str) -> None:
-    with pytest.raises(ReleaseError, match="must have the line 'repository: computepool' once"):
+    with pytest.raises(ReleaseError, match='must have the line .repository: "". once'):
         chart.with_image(values, IMAGE)
 
 

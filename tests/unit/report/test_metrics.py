@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import version
+from platform import python_version
+
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +14,7 @@ from prometheus_client.samples import Sample
 from computepool.decide.plan import BlockedMove
 from computepool.model.reasons import Reason
 from computepool.report.conditions import conditions_of
+from computepool.report.metric_help import HELP
 from computepool.report.metrics import CONTENT_TYPE, Metrics, MoveResult
 from computepool.report.pass_report import Gaps
 from tests.builders import node, pod, pool, provider
@@ -35,6 +40,8 @@ PROMISED = {
     "computepool_invariant_breaches_total": {"pool", "invariant"},
     "computepool_leader": set(),
     "computepool_cache_age_seconds": {"resource"},
+    "computepool_provider_drained": {"pool", "provider"},
+    "computepool_build_info": {"version", "python"},
 }
 
 
@@ -72,6 +79,38 @@ def test_every_metric_that_is_promised_is_there_with_its_labels() -> None:
             name = name.removesuffix(suffix)
         found.setdefault(name, set()).update(sample.labels.keys() - {"le"})
     assert {name: found.get(name) for name in PROMISED} == PROMISED
+
+
+def test_the_texts_are_those_of_the_metrics_and_no_others() -> None:
+    assert {f"computepool_{name}" for name in HELP} == Metrics().labels.keys()
+
+
+def test_every_sample_has_the_labels_that_are_declared() -> None:
+    metrics = used()
+    for sample in samples(metrics):
+        name = re.sub("_(bucket|count|sum)$", "", sample.name)
+        declared = metrics.labels[sample.name if sample.name in metrics.labels else name]
+        assert sample.labels.keys() - {"le"} == set(declared), sample.name
+
+
+def test_no_series_tells_when_another_series_began() -> None:
+    assert not [one for one in samples(used()) if one.name.endswith("_created")]
+
+
+def test_the_version_is_told() -> None:
+    (info,) = [one for one in samples(Metrics()) if one.name == "computepool_build_info"]
+    assert info.value == 1
+    assert info.labels == {"version": version("computepool"), "python": python_version()}
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_drained_provider_is_told_apart_from_a_provider_that_has_failed(drain: bool) -> None:
+    metrics = Metrics()
+    metrics.passed(report_on(pool(provider("aws"), provider("nebius", drain=drain))))
+    drained = [
+        value(metrics, "computepool_provider_drained", pool="inference", provider=name) for name in ("aws", "nebius")
+    ]
+    assert drained == [0, int(drain)]
 
 
 def test_no_series_names_a_pod_or_a_node() -> None:
