@@ -171,7 +171,7 @@ class Operator:
 async def run(settings: Settings, stop: asyncio.Event, pace: Pace = USUAL_PACE) -> int:
     """Run one operator process until `stop` is set; return its exit code."""
     garbage_collection.begin()
-    access = await load_access(settings.kubeconfig)
+    access = await load_access(settings.kubeconfig, settings.context)
     async with (
         ApiClient(access) as client,
         ApiClient(access, pool_size=4) as lease_client,

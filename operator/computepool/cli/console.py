@@ -1,9 +1,14 @@
 """The console that commands print on: a terminal with its own width, or a pipe, where no line is cut or wrapped."""
 
+import json
 import os
+from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
+
+from computepool.cli.options import Output
 
 PIPE_WIDTH = 1000
 
@@ -22,3 +27,12 @@ def make_table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=heading != headings[-1])
     return table
+
+
+def print_data(data: dict[str, Any], output: Output, console: Console) -> None:
+    """Print one document for programs, as JSON or YAML: without colours, and no line is wrapped.
+
+    Several YAML documents can follow each other.
+    """
+    text = json.dumps(data, indent=2) if output is Output.JSON else f"---\n{yaml.safe_dump(data, sort_keys=False)}"
+    console.print(text.rstrip(), soft_wrap=True, style=None, highlight=False)

@@ -33,6 +33,12 @@ class Reason(StrEnum):
         "taint is set or removed. The operator tries again within a minute. Please report the error.",
     )
     CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so the operator changes nothing."
+    ACCESS_MISSING = (
+        "AccessMissing",
+        "The API server does not let the operator read objects that it needs, or does not know the kind. So the "
+        "operator changes nothing for the pool, and the pool's other figures stay as they were. The message names the "
+        "right that is missing. `helm upgrade` restores the chart's roles (rbac.create) and definition (crds.enabled).",
+    )
     NO_NODES_MATCH = (
         "NoNodesMatch",
         "No node matches a provider's nodeSelector. Check the selector and the labels of the nodes.",
