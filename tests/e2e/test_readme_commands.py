@@ -171,9 +171,9 @@ def _wait_burst(reader: Reader) -> None:
 
 def _check_looks(said: str) -> None:
     heading = "What to look at when it acts"
-    for index, pattern in ((0, r"^NAME +PRIMARY"), (1, r"^ Provider +Role")):
+    for index, pattern in ((0, r"^NAME +MODE"), (1, r"^ Provider +Role")):
         assert _header(said, pattern) == _header(_shown(heading, index), pattern)
-    assert re.search(r"^inference +aws +True +4 +0 +\w+ +\S+ +\S+$", said, re.MULTILINE)
+    assert re.search(r"^inference +Enforce +aws +True +4 +0 +\w+ +\S+ +\S+$", said, re.MULTILINE)
     assert "PrimarySaturated" in said
     assert re.search(r"^ Saturated +True +\w+ +aws: 8 of 8 accelerators allocated", said, re.MULTILINE)
     assert "RunsOnStandby: The pod runs on a standby provider." in said
@@ -295,7 +295,7 @@ def _shown(heading: str, index: int) -> str:
     return [block.text for block in blocks() if block.heading == heading and block.language == "console"][index]
 
 
-def _header(text: str, pattern: str = r"^NAME +PRIMARY") -> list[str]:
+def _header(text: str, pattern: str = r"^NAME +MODE") -> list[str]:
     """The words of a table's heading."""
     match = re.search(pattern + ".*$", text, re.MULTILINE)
     assert match is not None, text

@@ -200,17 +200,18 @@ def providers_table(pool: ComputePool) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            _use(provider, standstill, is_open=is_open),
+            _use(provider, standstill, is_open=is_open, drain=spec is not None and spec.drain),
             style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
         )
     return table
 
 
-def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:
+def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drain: bool) -> str:
     """Say in a few words whether new pods go there, by its breaker and by the last decision about admission."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            text = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+            ended = "drained" if drain else "drain ended"
+            text = ended if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
             text = "on trial"
         case _:

@@ -71,15 +71,48 @@ def _ready(report: PassReport) -> Verdict:
 
 def _saturated(report: PassReport) -> Verdict:
     saturation = report.assessment.saturation
-    primary = report.assessment.primary
     if report.plan.frozen or saturation.saturated is None:
         return _plain(_UNKNOWN, Reason.PRIMARY_UNKNOWN)
+    return (_TRUE if saturation.saturated else _FALSE), saturation.reason, saturation_message(report)
+
+
+def saturation_message(report: PassReport) -> str:
+    """Say how full the primary is, and what follows."""
+    primary = report.assessment.primary
     used = "no accelerator can be used now"
     if primary.allocatable:
         counts = f"{whole(primary.allocated)} of {whole(primary.allocatable)}"
         used = f"{counts} accelerators allocated ({percent(primary)} %)"
-    message = f"{primary.provider.name}: {used}. {saturation.reason.help}{_pressing(report)}"
-    return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
+    return f"{primary.provider.name}: {used}. {_why_saturated(report)}{_pressing(report)}"
+
+
+def _why_saturated(report: PassReport) -> str:
+    """Say what was judged: the same share, thresholds and timers as the verdict."""
+    saturation, primary = report.assessment.saturation, report.assessment.primary
+    spec = report.snapshot.pool.spec.saturation
+    enter = f"allocation.enterPercent ({spec.allocation.enter_percent})"
+    leave = f"allocation.exitPercent ({spec.allocation.exit_percent})"
+    on_demand = primary.provider.kind.before_room
+    full = "That is" if primary.allocatable else "That counts as 100 %, which is"
+    match saturation.reason:
+        case Reason.PRIMARY_HAS_ROOM if on_demand:
+            return "No pod overflows. The primary makes nodes on demand, so its allocation is not judged."
+        case Reason.PRIMARY_HAS_ROOM if saturation.pressure_since is not None:
+            return f"{full} at or above {enter}, but not yet for sustainSeconds ({spec.sustain_seconds})."
+        case Reason.PRIMARY_HAS_ROOM if percent(primary) >= spec.allocation.enter_percent:
+            return f"With the nodes that are starting, less than {enter} is allocated."
+        case Reason.PRIMARY_HAS_ROOM:
+            return f"That is below {enter}."
+        case Reason.PRIMARY_CLEARING if on_demand:
+            return f"No pod overflows any more, but not yet for clearSeconds ({spec.clear_seconds})."
+        case Reason.PRIMARY_CLEARING:
+            return f"That is at or below {leave}, but not yet for clearSeconds ({spec.clear_seconds})."
+        case Reason.PRIMARY_ALLOCATED if percent(primary) < spec.allocation.enter_percent:
+            return f"That is above {leave}, so the primary is still saturated."
+        case Reason.PRIMARY_ALLOCATED:
+            return f"{full} at or above {enter}."
+        case reason:
+            return reason.help
 
 
 def _pressing(report: PassReport) -> str:
@@ -113,7 +146,9 @@ def _budget_exhausted(report: PassReport) -> Verdict:
         return _plain(_FALSE, Reason.WITHIN_BUDGET)
     bounds = [("an hour", budget.per_hour), ("a day", budget.per_day)]
     allowed = " and ".join(f"{amount} {span}" for span, amount in bounds if amount is not None)
-    running = "are brought home as there is room" if budget.on_exhausted is OnExhausted.RETURN else "go on, and cost"
+    returned = "would be" if report.observed else "are"
+    home = f"{returned} brought home as there is room"
+    running = home if budget.on_exhausted is OnExhausted.RETURN else "go on, and cost"
     return _TRUE, Reason.BUDGET_EXHAUSTED, f"{Reason.BUDGET_EXHAUSTED.help} It is {allowed}; pods there {running}."
 
 

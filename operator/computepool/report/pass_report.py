@@ -8,7 +8,7 @@ import msgspec
 
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Plan
-from computepool.model.api import AdmissionMode
+from computepool.model.api import AdmissionMode, Mode
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
@@ -74,6 +74,11 @@ class PassReport(msgspec.Struct, frozen=True, dict=True):
     announced_moves: bool = False
     """Whether all moves of the plan were reported before. In mode Observe a move is decided again until its pod is
     gone."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether nothing of the plan is done: mode Observe."""
+        return self.snapshot.pool.spec.mode is Mode.OBSERVE
 
     @cached_property
     def pending(self) -> list[Pod]:

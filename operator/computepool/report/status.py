@@ -34,11 +34,11 @@ from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
-from computepool.report.conditions import conditions_of, failed_conditions
+from computepool.report.conditions import conditions_of, failed_conditions, saturation_message
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
-from computepool.report.sentences import burst_tally, in_mode, wish_tally
+from computepool.report.sentences import burst_tally, wish_tally
 from computepool.report.signals import signals_told, status_of_signals
 
 BURST, OPEN, CLOSE = "Burst", "OpenAdmission", "CloseAdmission"
@@ -178,11 +178,11 @@ def _decision(report: PassReport, before: PoolStatus, now: datetime) -> Decision
     """Return the decision of this pass; without one, the decision before it."""
     plan, mode = report.plan, report.snapshot.pool.spec.mode
     if plan.bursts and not report.announced_bursts:
-        message = in_mode(mode, str(burst_tally(plan.bursts)))
+        message = str(burst_tally(plan.bursts, mode))
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
     moves = () if report.announced_moves else _new_moves(report)
     if moves:
-        message = in_mode(mode, str(wish_tally(moves)))
+        message = str(wish_tally(moves, mode))
         return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
@@ -217,7 +217,7 @@ def _why_closed(report: PassReport) -> tuple[Reason, str]:
         return Reason.CLAIMED_BY_OLDER_POOL, Reason.CLAIMED_BY_OLDER_POOL.help
     if saturation.saturated or spec.admission.mode is AdmissionMode.ALWAYS:
         return _why_none_admits(report)
-    return saturation.reason, saturation.reason.help
+    return saturation.reason, saturation_message(report)
 
 
 def _why_none_admits(report: PassReport) -> tuple[Reason, str]:

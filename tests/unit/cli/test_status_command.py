@@ -163,7 +163,7 @@ def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:
     ("breaker", "says"),
     [
         ({"state": "Open", "reason": "ProviderSilent", "failures": 1}, "failed"),
-        ({"state": "Open", "reason": "Drained"}, "drained"),
+        ({"state": "Open", "reason": "Drained"}, "drain ended"),
         ({"state": "HalfOpen", "reason": "ProviderSilent", "node": "c1"}, "on trial"),
         ({"state": "Closed"}, "-"),
     ],
