@@ -12,7 +12,7 @@ from rich.text import Text
 
 from computepool.assess.signals.reading import Side
 from computepool.cli.cluster_view import NotFoundError, View, load_view
-from computepool.cli.console import make_table, print_data
+from computepool.cli.console import make_table, print_data, print_table
 from computepool.cli.options import Output
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, MetricSignal
@@ -183,12 +183,12 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
                 span(one.age or 0.0),
                 clean(_labels(one)),
             )
-        console.print(table)
+        print_table(table, console)
     if left_out:
         table = make_table("Left out because", "Value", "Labels")
         for one, problem in _first(left_out, every=every):
             table.add_row(problem, _value(one), clean(_labels(one)))
-        console.print(table)
+        print_table(table, console)
     more = len(asked.series) - len(_first(counting, every=every)) - len(_first(left_out, every=every))
     if more:
         _say(console, f"{counted(more, 'more series').removesuffix('s')} (--all prints them).")

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from computepool.cli.cluster_view import NotFoundError, load_pools
-from computepool.cli.console import make_table, print_data
+from computepool.cli.console import make_table, print_data, print_table
 from computepool.cli.errors import sentence
 from computepool.cli.leader import Leader, LeaderWatch, Leading, LeaseAddress, headline
 from computepool.cli.options import Output
@@ -37,6 +37,8 @@ from computepool.report.formatting import counted, span
 
 WATCH_SECONDS: Final = 2.0
 """Between two reads of the cluster while it is watched."""
+MIN_USE: Final = 9
+"""Columns of the longest word about the use of a provider."""
 _NOT_UPDATED: Final = (Reason.CACHE_STALE, Reason.ACCESS_MISSING, Reason.PASS_FAILED)
 """Reasons of the condition Ready with which the figures stay as they were."""
 _BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
@@ -158,7 +160,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         return
     if old := old_because(pool):
         _say(console, old)
-    console.print(providers_table(pool))
+    print_table(providers_table(pool), console, text=MIN_USE)
     console.print()
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
@@ -166,10 +168,10 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     gated = f" {counted(pending.gated, 'pod')} held back by scheduling gates." if pending.gated else ""
     _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
     console.print()
-    console.print(conditions_table(pool))
+    print_table(conditions_table(pool), console)
     if status.signals:
         console.print()
-        console.print(signals_table(pool))
+        print_table(signals_table(pool), console)
     if status.forecast is not None:
         console.print()
         _say(console, f"Forecast ({status.forecast.reason}): {status.forecast.message}")

@@ -105,6 +105,29 @@ def test_on_a_narrow_terminal_no_line_is_longer_and_no_number_is_cut(tmp_path: P
     assert "…" not in text
 
 
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_where_a_table_does_not_fit_no_word_is_cut_and_no_sentence_becomes_a_column_of_words(
+    tmp_path: Path, columns: int
+) -> None:
+    found = condition("BudgetExhausted", "Unknown", "InsufficientCapacity", "one two three four five six seven eight")
+    signal = {"key": "saturation/waiting-requests", "verdict": "Unknown", "on": True, "value": "9 requests"}
+    signal |= {"ageSeconds": 60, "coveragePercent": 100, "message": "No series of the answer belongs to a node."}
+    with shell(tmp_path, lambda server: reported(server, signals=[signal], conditions=[found])) as sh:
+        sh.columns = columns
+        text = sh.prints("status")
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert "…" not in text
+    assert "one two three" in text
+    told = " ".join(text.split())
+    for whole in (
+        "InsufficientCapacity",
+        "saturation/waiting-requests",
+        "9 requests",
+        "No series of the answer belongs",
+    ):
+        assert whole in told
+
+
 def test_in_a_pipe_nothing_is_wrapped(tmp_path: Path) -> None:
     long = {**STATUS, "conditions": [condition("Degraded", "True", "WriteRefused", "word " * 100 + "end")]}
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -104,3 +108,16 @@ def test_on_a_terminal_each_print_replaces_the_last(tmp_path: Path) -> None:
     with shell(tmp_path, looked_at) as sh:
         text = asyncio.run(_watched(sh, Output.TABLE, [], terminal=True))
     assert text.count("\x1b[2J") == text.count("Leader: computepool-7f9c") >= 2
+
+
+def test_ctrl_c_ends_the_watch_without_a_word(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("computepool")), "status", "--watch"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with shell(tmp_path, looked_at) as sh:
+        env["KUBECONFIG"] = str(sh.kubeconfig)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as ran:
+            assert ran.stdout is not None
+            assert ran.stdout.readline().startswith("Leader: ")
+            ran.send_signal(signal.SIGINT)
+            _, error = ran.communicate(timeout=60)
+    assert (ran.returncode, error) == (130, "")
