@@ -18,6 +18,7 @@ from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.act.write_access import WriteAccess
 from computepool.app.cluster_view import View
 from computepool.decide.quarantine import may_be_freed, union_of
+from computepool.kube.denial import with_advice
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from computepool.observe.store import Store
@@ -86,7 +87,7 @@ class QuarantineKeeper:
         failing = [name for name in self._tainter.failing if pool in self._store.pools_of_node(name)]
         if not failing:
             return ""
-        return f"{len(failing)} node(s) can't be tainted or freed: {self._tainter.failing[failing[0]]}"
+        return f"{len(failing)} node(s) can't be tainted or freed: {with_advice(self._tainter.failing[failing[0]])}"
 
     # --- The tainter calls these: `act.tainter.TaintWishes`.
 

@@ -441,6 +441,7 @@ class Reason(StrEnum):
         "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
+    OFFERED = "Offered", "The pod was sent to the provider earlier."
 
     # --- where a bound pod runs
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."

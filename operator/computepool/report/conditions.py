@@ -53,9 +53,32 @@ def failed_conditions(
         READY: (_FALSE, Reason.PASS_FAILED, Reason.PASS_FAILED.help),
         DEGRADED: (_TRUE, Reason.PASS_FAILED, f"{Reason.PASS_FAILED.help} {type(error).__name__}: {error}"),
     }
+    return _replaced(verdicts, generation, before, now)
+
+
+def unseen_conditions(
+    why: str, generation: int, before: tuple[Condition, ...], now: datetime, *, denied: bool
+) -> tuple[Condition, ...]:
+    """Return the conditions while no pass could be made: what it would have found is unknown, so the others stay."""
+    ready, degraded = _lost(why, denied=denied), _UNKNOWN
+    if denied:
+        degraded = _TRUE
+    return _replaced({READY: ready, DEGRADED: (degraded, *ready[1:])}, generation, before, now)
+
+
+def _replaced(
+    verdicts: Mapping[str, Verdict], generation: int, before: tuple[Condition, ...], now: datetime
+) -> tuple[Condition, ...]:
     kept = {found.type: found for found in before}
     made = {kind: condition(kind, verdict, generation, before, now) for kind, verdict in verdicts.items()}
     return tuple((kept | made).values())
+
+
+def _lost(why: str, *, denied: bool) -> Verdict:
+    """Return the verdict of Ready about a view that is not current: False if only a person can mend it."""
+    if denied:
+        return _FALSE, Reason.ACCESS_MISSING, full_stop(why)
+    return _UNKNOWN, Reason.CACHE_STALE, full_stop(why)
 
 
 def _ready(report: PassReport) -> Verdict:
@@ -175,7 +198,7 @@ def _signals_known(report: PassReport) -> Verdict:
     if not told:
         return _plain(_TRUE, Reason.NO_SIGNALS)
     if (unseen := _unseen(report)) is not None:
-        return unseen
+        return _UNKNOWN, *unseen[1:]
     unknown = [one for one in told if one.signal.reading.unknown is not None]
     if not unknown:
         return _plain(_TRUE, Reason.SIGNALS_KNOWN)
@@ -216,7 +239,7 @@ def _plain(status: ConditionStatus, reason: Reason) -> Verdict:
 def _unseen(report: PassReport) -> Verdict | None:
     """Return the verdict about a pool whose state can't be seen now; None where it can."""
     if report.snapshot.stale:
-        return _UNKNOWN, Reason.CACHE_STALE, full_stop(report.snapshot.stale)
+        return _lost(report.snapshot.stale, denied=report.gaps.denied)
     if report.assessment.all_silent:
         return _UNKNOWN, Reason.ALL_SILENT, full_stop(report.assessment.all_silent)
     return None

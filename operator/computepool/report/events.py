@@ -7,6 +7,7 @@ in REPEAT_SECONDS. An event with a tally is always sent; while it waits, tallies
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -16,11 +17,12 @@ import msgspec
 
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
+from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.formatting import Tally
-from computepool.report.logs import log
+from computepool.report.logs import LimitedLog, log
 
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
@@ -84,6 +86,7 @@ class EventSink:
         # Events with a tally that wait to be sent.
         self._tallied: dict[_Kind, Event] = {}
         self._last_queued = float("-inf")
+        self._failures = LimitedLog(_logger, time.monotonic)
         self._flushing = asyncio.Event()
 
     def queue(self, event: Event) -> None:
@@ -114,7 +117,7 @@ class EventSink:
                 await self._client.create(paths.events(namespace), self._body(event, at))
                 await self._pause(PACE_SECONDS)
             except ApiError as error:
-                log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
+                self._failures.warn("event not sent", reason=event.reason, error=with_advice(error))
             finally:
                 self._queue.task_done()
 

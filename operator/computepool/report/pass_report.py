@@ -55,6 +55,8 @@ class Gaps(msgspec.Struct, frozen=True):
     unfollowed: str = ""
     """The signals that do not come (heartbeats, failed pods), why, and what is not noticed without them."""
     admission: AdmissionGap | None = None
+    denied: bool = False
+    """Whether the snapshot is stale because the API server denies the operator a part of the view."""
 
 
 class PassReport(msgspec.Struct, frozen=True, dict=True):

@@ -144,6 +144,11 @@ def _held_back(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.TOO_MANY_FAILED, why, "no running pod is moved")
 
 
+def _access_missing(report: PassReport) -> Iterable[Problem]:
+    if (text := report.snapshot.stale) and report.gaps.denied:
+        yield Problem(Reason.ACCESS_MISSING, text, text)
+
+
 def _write_refused(report: PassReport) -> Iterable[Problem]:
     if answer := report.refused:
         yield Problem(Reason.WRITE_REFUSED, answer, answer)
@@ -277,6 +282,7 @@ def _missing_policy(report: PassReport) -> Iterable[Problem]:
 
 
 _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
+    _access_missing,
     _held_back,
     _write_refused,
     _unreadable,

@@ -34,7 +34,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
-from computepool.report.conditions import conditions_of, failed_conditions, saturation_message
+from computepool.report.conditions import conditions_of, failed_conditions, saturation_message, unseen_conditions
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
@@ -77,6 +77,15 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
 def failed_status(pool: ComputePool, error: Exception, before: PoolStatus, now: datetime) -> PoolStatus:
     """Return the pool's status after a pass that failed: its conditions say so, and everything else stays."""
     conditions = failed_conditions(error, pool.metadata.generation, before.conditions, now)
+    return before.model_copy(update={"conditions": conditions})
+
+
+def unseen_status(pool: ComputePool, why: str, before: PoolStatus, now: datetime, *, denied: bool) -> PoolStatus:
+    """Return the pool's status while nothing of the cluster was seen: its conditions say so, and everything else stays.
+
+    `why`: what is missing, and what to do; `denied`: the API server denies it to the operator.
+    """
+    conditions = unseen_conditions(why, pool.metadata.generation, before.conditions, now, denied=denied)
     return before.model_copy(update={"conditions": conditions})
 
 
