@@ -195,6 +195,7 @@ class Reconciler:
 
     def _put_status(self, pool: ComputePool, before: PoolStatus, status: PoolStatus) -> None:
         """Have a status written that no pass has made."""
+        self._metrics.show_conditions(pool.name, status.conditions)
         self._reported[pool.name] = status
         self._recorder.record_status(pool, before, status)
         self._executor.want_status(pool, status)

@@ -223,6 +223,8 @@ def test_an_operator_without_a_view_leads_and_says_so_and_keeps_what_was_known(s
         assert conditions(r.server)["Degraded"] == ("True", "AccessMissing")
         (pool,) = r.server.items(COMPUTEPOOLS)
         assert [{name: one[name] for name in before} for one in pool["status"]["providers"]] == [before]
+        _, metrics = await r.get("/metrics")
+        assert f'computepool_condition{{pool="{POOL}",status="False",type="Ready"}} 1.0' in metrics
         await until(lambda: _trouble(r), "the Lease says so")
         assert "cannot list pods" in _trouble(r)
         assert sent(r.server) == {}
