@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from computepool.assess.health.faults import LIFECYCLE
+from computepool.cli.leader import Leader, Leading
 from computepool.model.api import (
     ComputePool,
     ConditionStatus,
@@ -27,11 +28,16 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import COMMANDS, FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+DOCUMENTS = [
+    README,
+    SIGNALS,
+    COMMANDS,
+    *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
 
 
 def _shell() -> list[str]:
@@ -145,3 +151,11 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     roots = (document.parent, REPOSITORY, REPOSITORY / "operator/computepool")
     missing = {path for path in linked | named if not any((root / path).exists() for root in roots)}
     assert missing - MADE_BY_RUNNING == set()
+
+
+def test_the_fields_of_the_json_that_are_documented_are_those_that_are_printed() -> None:
+    text = prose(COMMANDS)
+    documented = set(re.findall(r"`leader\.(\w+)`", text))
+    leader = msgspec.to_builtins(Leader(Leading.NOBODY, "Nobody leads."))
+    assert documented == leader.keys()
+    assert {f"`{value}`" for value in Leading} <= set(re.findall(r"`\w+`", text))
