@@ -22,7 +22,6 @@ ROLES = "clusterroles.rbac.authorization.k8s.io"
 OWN_ROLES = "roles.rbac.authorization.k8s.io"
 LEASE_SECONDS = 4.0
 ADVICE = "helm upgrade"
-VALUES = {**chart.NO_OPERATOR_PODS, "crds": {"enabled": True, "keep": False}}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,9 @@ def _without(site: Site, kind: str, name: str, resource: str, namespace: str | N
 
 
 def _restore(site: Site) -> None:
-    chart.install(site.cluster, values=VALUES)
+    """Do as the messages say. Helm 4 does not overwrite by itself what somebody else has changed."""
+    where = ("--namespace", chart.NAMESPACE, "--reuse-values", "--force-conflicts")
+    site.cluster.helm("upgrade", chart.RELEASE, str(chart.CHART), *where)
 
 
 def _readyz(operator: OperatorProcess) -> str:
