@@ -62,8 +62,17 @@ def _readyz(operator: OperatorProcess) -> str:
         return str(refused.read().decode())
 
 
-def _wait_readyz(operator: OperatorProcess, *words: str) -> None:
-    operator.wait_for(lambda: all(word in _readyz(operator) for word in words), f"/readyz to say {words}", 60)
+def _wait_readyz(operator: OperatorProcess, *words: str, timeout: float = 90.0) -> None:
+    operator.wait_for(lambda: all(word in _readyz(operator) for word in words), f"/readyz to say {words}", timeout)
+
+
+def _wait_ready(site: Site) -> None:
+    """Wait until the pool is Ready. After a refusal, attempts to list wait for up to half a minute."""
+
+    def is_ready(status: Json) -> bool:
+        return any((one["type"], one["status"]) == ("Ready", "True") for one in status.get("conditions", []))
+
+    pools.wait_status(site.api, site.namespace, is_ready, "a pool that is Ready", timeout=90)
 
 
 def _wait_trouble(operator: OperatorProcess, *words: str) -> None:
@@ -113,7 +122,7 @@ def test_a_right_to_read_that_is_missing_at_the_start_is_told_everywhere(ready_s
                 assert said.startswith(f"Leader: {operator.identity} ")
                 assert f"cannot list {resource}" in said
                 _restore(site)
-                pools.wait_condition(site, name, "Ready", "True")
+                _wait_ready(site)
                 _wait_readyz(operator, "ok")
                 operator.wait_logged("trouble is over")
                 _wait_headline(operator, site, lambda line: line.endswith("The figures are current."), "all to be well")
@@ -136,6 +145,7 @@ def test_a_status_that_may_not_be_written_is_told_by_the_lease(ready_site: Site)
             site.namespace,
             lambda status: pools.provider_in(status, "aws").get("accelerators", {}).get("allocated") == 4,
             "a status that was written again",
+            timeout=90,
         )
 
 
@@ -169,15 +179,15 @@ def test_a_definition_that_is_deleted_is_told_and_pools_are_taken_in_when_it_is_
     site = ready_site
     with _start(site) as operator:
         with pools.pool(site, ("aws", "nebius")):
-            pools.wait_condition(site, site.namespace, "Ready", "True")
+            _wait_ready(site)
             site.api.delete(chart.CRDS, "computepools.computepool.io")
-            _wait_readyz(operator, "pools are not listed yet", "CRD", ADVICE)
+            _wait_readyz(operator, "pools are not listed yet", "CRD", ADVICE, timeout=150)
             _wait_trouble(operator, "CRD", ADVICE)
             assert "CRD" in operator.wait_logged("pools not listed, trying again")["advice"]
             _restore(site)
             chart.until(lambda: _served(site), "pools to be served")
         with pools.pool(site, ("aws", "nebius")):
-            pools.wait_condition(site, site.namespace, "Ready", "True")
+            _wait_ready(site)
             _wait_readyz(operator, "ok")
 
 
