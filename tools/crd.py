@@ -16,7 +16,7 @@ HEADER = "# Made by `make generate` from operator/computepool/model/api: do not 
 # What pydantic says and a structural schema must not.
 _DROPPED = {"title", "$defs", "propertyNames", "default"}
 _COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
-    ("Mode", "string", ".spec.mode", 1, "Enforce, or Observe: decide and report only."),
+    ("Mode", "string", ".spec.mode", 0, "Enforce, or Observe: decide and report only."),
     ("Primary", "string", ".status.primary", 0, "The provider where workloads run as long as they fit."),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 1, "Whether the pool is being kept."),
     ("Saturated", "string", '.status.conditions[?(@.type=="Saturated")].status', 0, "Whether the primary is full."),

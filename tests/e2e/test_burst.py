@@ -157,7 +157,7 @@ def test_observe_mode_tells_what_it_would_do_and_changes_nothing(full: Site) -> 
             full.namespace,
             what="an event that tells what would be done",
         )
-        assert told[0]["note"].startswith("Observe: Sent to nebius")
+        assert told[0]["note"].startswith("Observe: would be sent to nebius")
         pools.wait_condition(full, pool["metadata"]["name"], "Ready", "True", "Observing")
         held = full.wait_unschedulable(2, labels=NEW)
         assert not any(pools.OFFERS in pod["metadata"].get("annotations", {}) for pod in held)

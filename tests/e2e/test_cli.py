@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -115,8 +116,13 @@ def _fails(config: Path, *words: str) -> str:
 # -- status
 
 
-def test_status_shows_what_the_operator_reported(scene: Site, viewer: Path) -> None:
-    lines = _prints(viewer, "status", scene.namespace).splitlines()
+def test_status_shows_who_leads_and_what_the_operator_reported(
+    scene: Site, viewer: Path, operator: OperatorProcess
+) -> None:
+    leader, blank, *lines = _prints(viewer, "status", scene.namespace).splitlines()
+    assert leader.startswith(f"Leader: {operator.identity} (renewed "), "which the cluster role view lets a person read"
+    assert leader.endswith(" ago). The figures are current.")
+    assert blank == ""
     assert lines[0] == f"{scene.namespace}  Enforce  nvidia.com/gpu"
     assert [line.split() for line in lines[2:5]] == [
         ["aws", "primary", "1", "4/4", "0", "0", "0", "49.16"],
@@ -135,6 +141,14 @@ def test_status_shows_what_the_operator_reported(scene: Site, viewer: Path) -> N
 
 def test_status_of_all_pools_has_this_one_among_them(scene: Site, viewer: Path) -> None:
     assert scene.namespace in _prints(viewer, "status")
+
+
+def test_programs_get_the_same_as_json(scene: Site, viewer: Path) -> None:
+    told = json.loads(_prints(viewer, "status", scene.namespace, "--output", "json"))
+    assert told["leader"]["leading"] == "Leads"
+    (pool,) = told["pools"]
+    assert (pool["name"], pool["current"]) == (scene.namespace, True)
+    assert pool["status"]["burstPods"] == 5
 
 
 # -- explain

@@ -150,7 +150,7 @@ def test_observe_mode_tells_of_moves_and_changes_nothing(site: Site) -> None:
             site.namespace,
             what="an event that tells what would be done",
         )
-        assert told[0]["note"].startswith(f"Observe: Evicted, meant for {THIRD}")
+        assert told[0]["note"].startswith(f"Observe: would be evicted, meant for {THIRD}")
         assert not scene.history.evicted()
         assert not brisk.quarantine_of(site.nodes())
         assert not scene.status().get("recentMoves")

@@ -16,10 +16,18 @@ class FakeView:
     unread_pools: bool = False
     without_policy: bool = False
     policy_unknown: bool = False
+    complete: bool = True
+    access_denied: bool = False
     leases_asked: set[str] = field(default_factory=set)
 
     def stale(self) -> str:
         return self.stale_because
+
+    def is_complete(self) -> bool:
+        return self.complete
+
+    def denied(self) -> bool:
+        return self.access_denied
 
     def unreadable(self) -> str:
         return self.unreadable_objects

@@ -15,6 +15,7 @@ import msgspec
 from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.act.write_access import NotLeadingError, WriteAccess
 from computepool.kube import paths
+from computepool.kube.denial import is_denied, with_advice
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded, garbled
 from computepool.kube.retry import Backoff
 from computepool.model.api import ComputePool, InvalidPool, PoolStatus
@@ -54,6 +55,8 @@ class StatusWriter:
         self._urgent: dict[str, asyncio.Event] = {}
         # By pool: callers of `put` that wait until their status, or a later one, is written.
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        # By pool: why the API server does not let this process write its status.
+        self._denied: dict[str, str] = {}
         # Pools whose task is running.
         self._busy: set[str] = set()
         self._tasks = BackgroundTasks()
@@ -90,7 +93,12 @@ class StatusWriter:
         _answer(self._waiting.pop(pool, []), gone)
         self._wanted.pop(pool, None)
         self._answered.pop(pool, None)
+        self._denied.pop(pool, None)
         self._unsure.discard(pool)
+
+    def trouble(self) -> str:
+        """Return why the API server does not let this process write statuses; empty if it does."""
+        return next((f"the status of pool {name} can't be written: {why}" for name, why in self._denied.items()), "")
 
     async def flush(self) -> None:
         """Write all wanted statuses now."""
@@ -135,10 +143,13 @@ class StatusWriter:
             except NotFound:
                 return
             except ApiError as error:
-                _logger.warning("status of %s not written, trying again: %s", name, error)
+                if is_denied(error):
+                    self._denied[name] = with_advice(error)
+                _logger.warning("status of %s not written, trying again: %s", name, with_advice(error))
                 self._wanted.setdefault(name, wanted)
                 await asyncio.sleep(backoff.next(error))
             else:
+                self._denied.pop(name, None)
                 if not conflicts:
                     backoff.reset()
 

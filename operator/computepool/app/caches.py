@@ -38,6 +38,9 @@ EVIDENCE: Final = {LEASES_NAME: "silence is not noticed", FAILED_NAME: "black ho
 """The resources that decisions do not need, each with the effect of its absence. The others are the view."""
 EVIDENCE_SECONDS: Final = 2.0
 """The longest wait for evidence at the start."""
+DENIED_SECONDS: Final = 3.0
+"""A right may come a moment after the operator has started, such as in the middle of an installation."""
+POLL_SECONDS: Final = 0.25
 LEASE_REST_SECONDS: Final = 0.5
 """Pause between two readings of heartbeats: 5,000 nodes send 500 a second."""
 
@@ -187,6 +190,31 @@ class Caches:
                     await self.reflectors[name].synced.wait()
         except TimeoutError:
             return
+
+    async def wait_unless_denied(self) -> None:
+        """Wait as `wait` does, but no longer once the API server has denied a resource of the view for DENIED_SECONDS.
+
+        Then no replica gets a view, and it is better to lead and to say so in the pools than to wait in silence.
+        """
+        complete, since = asyncio.create_task(self.wait()), None
+        try:
+            while not complete.done():
+                await asyncio.wait([complete], timeout=POLL_SECONDS)
+                now = self._clock()
+                since = (now if since is None else since) if self.denied() else None
+                if since is not None and now - since >= DENIED_SECONDS:
+                    return
+            complete.result()
+        finally:
+            complete.cancel()
+
+    def complete(self) -> bool:
+        """Say whether each resource of the view has been listed at least once."""
+        return all(reflector.synced.is_set() for reflector in self._view.values())
+
+    def denied(self) -> bool:
+        """Say whether the API server denies a resource of the view: no later attempt succeeds by itself."""
+        return any(reflector.denied for reflector in self._view.values())
 
     def age(self, resource: str) -> float:
         """Return the seconds since a resource's view was last known to be current."""

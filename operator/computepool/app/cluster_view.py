@@ -15,6 +15,12 @@ class View(Protocol):
     def stale(self) -> str:
         """Return why the view is not current."""
 
+    def is_complete(self) -> bool:
+        """Say whether the view was complete at least once."""
+
+    def denied(self) -> bool:
+        """Say whether the API server denies the operator a part of the view: a person has to change something."""
+
     def unreadable(self) -> str:
         """Return which objects can't be read, and so are missing from the view."""
 
@@ -40,15 +46,18 @@ class ViewFaults(NamedTuple):
     stale: str
     unreadable: str
     unfollowed: str
+    denied: bool = False
+    """Whether the view is stale because the API server denies the operator a part of it."""
 
     def differ_from(self, other: "ViewFaults | None") -> bool:
         """Say whether a problem has begun or ended; its text may change at any time."""
-        return other is None or [bool(text) for text in self] != [bool(text) for text in other]
+        return other is None or [bool(fault) for fault in self] != [bool(fault) for fault in other]
 
 
 def faults_of(view: View) -> ViewFaults:
     """Return what is wrong with the view now."""
-    return ViewFaults(view.stale(), view.unreadable(), view.unfollowed())
+    stale = view.stale()
+    return ViewFaults(stale, view.unreadable(), view.unfollowed(), bool(stale) and view.denied())
 
 
 class ClusterView:
@@ -67,6 +76,14 @@ class ClusterView:
     def stale(self) -> str:
         """Return why nodes, pods, namespaces or pools are not current."""
         return self._caches.trouble(self._limit) or self._pools.trouble(self._limit)
+
+    def is_complete(self) -> bool:
+        """Say whether the view was complete at least once."""
+        return self._caches.complete()
+
+    def denied(self) -> bool:
+        """Say whether the API server denies the operator nodes, pods, namespaces or pools."""
+        return self._caches.denied() or self._pools.denied
 
     def unreadable(self) -> str:
         """Return which objects can't be read."""

@@ -11,20 +11,27 @@ wakes. This is also true after the machine was suspended, because the clock coun
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from computepool.act.write_access import NotLeadingError
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
+from computepool.kube.denial import is_denied, with_advice
 from computepool.kube.errors import ApiError, Conflict, NotFound, decoded
 from computepool.kube.runtime import Runtime
 from computepool.kube.wire import Lease, LeaseSpec
-from computepool.model.text import rfc3339
-from computepool.report.logs import log
+from computepool.model.text import cut, rfc3339
+from computepool.model.well_known_keys import TROUBLE_ANNOTATION
+from computepool.report.logs import LimitedLog, log
 
 _logger = logging.getLogger(__name__)
+
+MAX_TROUBLE: Final = 1000
+"""Characters about the trouble of a leader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +73,13 @@ class Election:
         runtime: Runtime,
         *,
         timing: Timing | None = None,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        """`runtime.steady` must go on while the machine is suspended. `runtime.wall` only stamps the Lease."""
+        """`runtime.steady` must go on while the machine is suspended. `runtime.wall` only stamps the Lease.
+
+        `trouble` says why this process can't do its work, empty if it can. The Lease shows it to `computepool status`,
+        also where no right is left but the right to renew it.
+        """
         self._client = client
         self._candidate = candidate
         self._path = f"{paths.leases(candidate.namespace)}/{candidate.lease}"
@@ -79,6 +91,10 @@ class Election:
         self._valid_until = float("-inf")
         self._seen: tuple[str | None, float] = (None, 0.0)
         self._error = ""
+        self._trouble = trouble
+        self._failures = LimitedLog(_logger, runtime.steady)
+        self.denied = ""
+        """Why the API server does not let this process have the Lease; empty if it does."""
 
     @property
     def leading(self) -> bool:
@@ -130,9 +146,12 @@ class Election:
         try:
             taken = await self._take()
         except ApiError as error:
-            self._error = str(error)
+            self._error = with_advice(error)
+            self.denied = self._error if is_denied(error) else ""
+            self._failures.warn("lease not taken or renewed, trying again", lease=self._path, error=self._error)
             return False
-        self._error = ""
+        self._error = self.denied = ""
+        self._failures.over()
         if taken:
             self._valid_until = sent + self._timing.renew
         return taken
@@ -162,10 +181,9 @@ class Election:
 
     async def _swap(self, lease: Lease, *, within: float) -> None:
         """Write the spec over exactly the version that was read. Raises Conflict if the Lease has changed."""
-        body = {
-            "metadata": {"resourceVersion": lease.metadata.resource_version},
-            "spec": msgspec.to_builtins(lease.spec),
-        }
+        trouble = cut(self._trouble(), MAX_TROUBLE) or None if lease.spec.holder_identity else None
+        meta = {"resourceVersion": lease.metadata.resource_version, "annotations": {TROUBLE_ANNOTATION: trouble}}
+        body = {"metadata": meta, "spec": msgspec.to_builtins(lease.spec)}
         await self._client.merge_patch(self._path, body, within=within)
 
     async def _read(self) -> Lease | None:

@@ -112,6 +112,10 @@ class Executor:
         if started:
             self._spawn(self._move(pool, started, status))
 
+    def status_trouble(self) -> str:
+        """Return why the API server does not let this process write statuses; empty if it does."""
+        return self._statuses.trouble()
+
     def want_status(self, pool: ComputePool, status: PoolStatus) -> None:
         """Have a pool's status written soon."""
         self._statuses.want(pool, status)

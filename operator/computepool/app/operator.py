@@ -24,6 +24,7 @@ from computepool.app.endpoints import HealthServer
 from computepool.app.leader_record import LeaderRecord
 from computepool.app.pool_watch import PoolWatch
 from computepool.app.settings import Settings
+from computepool.app.trouble_log import TroubleLog
 from computepool.app.uptime_clock import uptime_clock
 from computepool.app.wiring import USUAL_PACE, MetricsSource, Pace, build
 from computepool.kube.client import ApiClient
@@ -64,7 +65,9 @@ class Operator:
         self._client = client
         self._clock = runtime.steady
         self._max_beat_seconds = settings.lease_seconds
-        self.election = Election(lease_client, candidate, uptime, timing=_timing(settings.lease_seconds))
+        self.election = Election(
+            lease_client, candidate, uptime, timing=_timing(settings.lease_seconds), trouble=self._trouble
+        )
         write_access = WriteAccess(client, self.election, runtime, settings.identity)
         self.parts = build(settings, write_access, pace, metrics_source=metrics_source)
         self._record = LeaderRecord(write_access, namespace=settings.namespace, lease=settings.lease_name)
@@ -79,6 +82,7 @@ class Operator:
         self.health = HealthServer(
             settings.host, settings.port, alive=self._alive, ready=self._unready, metrics=self._render
         )
+        self._told = TroubleLog(self._clock)
         self._beat = self._clock()
         for resource in self.parts.caches.reflectors:
             self.parts.metrics.follow_age(resource, partial(self.parts.caches.age, resource))
@@ -105,7 +109,9 @@ class Operator:
                 await self.health.close()
 
     async def _lead(self, stop: asyncio.Event) -> None:
-        if not await _unless(stop, self.parts.caches.wait()) or not await _unless(stop, self.election.acquire()):
+        if not await _unless(stop, self.parts.caches.wait_unless_denied()) or not await _unless(
+            stop, self.election.acquire()
+        ):
             return
         if self.parts.store.sizes()[0] and not self.parts.view.unfollowed() and not self.parts.store.heartbeats.seen():
             log(_logger, logging.WARNING, "no node leases in kube-node-lease: silence of nodes will not be noticed")
@@ -154,6 +160,7 @@ class Operator:
         while True:
             self._beat = self._clock()
             self.parts.caches.tick()
+            self._told.note(self._unready() or self.parts.view.unfollowed())
             await asyncio.sleep(1.0)
 
     def _alive(self) -> str:
@@ -161,7 +168,13 @@ class Operator:
         return f"the event loop has not run for {silent:.0f} s" if silent > self._max_beat_seconds else ""
 
     def _unready(self) -> str:
-        return self._record.trouble() or self.parts.view.stale()
+        refused = "" if self.election.leading else self.election.denied
+        election = f"this process can't be elected: {refused}" if refused else ""
+        return election or self._trouble()
+
+    def _trouble(self) -> str:
+        """Return why this process can't do the work of a leader; empty if it can."""
+        return self._record.trouble() or self.parts.view.stale() or self.parts.executor.status_trouble()
 
     def _render(self) -> bytes:
         self.parts.metrics.leader.set(int(self.election.leading))
@@ -171,7 +184,7 @@ class Operator:
 async def run(settings: Settings, stop: asyncio.Event, pace: Pace = USUAL_PACE) -> int:
     """Run one operator process until `stop` is set; return its exit code."""
     garbage_collection.begin()
-    access = await load_access(settings.kubeconfig)
+    access = await load_access(settings.kubeconfig, settings.context)
     async with (
         ApiClient(access) as client,
         ApiClient(access, pool_size=4) as lease_client,

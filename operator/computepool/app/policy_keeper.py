@@ -7,6 +7,7 @@ from typing import Final
 
 from computepool.act.policy_bindings import Bindings
 from computepool.act.tasks import wait_at_most
+from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError
 from computepool.observe.store import Store
 from computepool.report.logs import log
@@ -51,7 +52,7 @@ class PolicyKeeper:
             try:
                 self._note(missing=not await self._bindings.sync(self._store.pools))
             except ApiError as error:
-                log(_logger, logging.WARNING, "bindings not synced, trying again", error=str(error))
+                log(_logger, logging.WARNING, "bindings not synced, trying again", error=with_advice(error))
                 wait = self._retry_seconds
             await wait_at_most(self._wake, wait)
 

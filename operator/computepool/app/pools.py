@@ -17,12 +17,14 @@ import msgspec
 
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
+from computepool.kube.denial import is_denied, with_advice
 from computepool.kube.errors import ApiError
 from computepool.model.api import ComputePool, InvalidPool
 from computepool.observe.store import Store
-from computepool.report.logs import log
+from computepool.report.logs import LimitedLog, log
 
 RELIST_SECONDS: Final = 60.0
+CHECK: Final = "check that the chart's CRD and roles are there: helm upgrade restores them (crds.enabled, rbac.create)"
 _logger = logging.getLogger("computepool")
 
 
@@ -51,6 +53,9 @@ class Pools:
         """Set by a complete list; cleared when the watch is lost."""
         self._listed_at = 0.0
         self._error = ""
+        self._failures = LimitedLog(_logger, clock)
+        self.denied = False
+        """Whether the last list failed with an answer that no later attempt gets past by itself."""
         self._relist_now = asyncio.Event()
         # The uids of pools that were deleted since the last list began: the list may still contain them.
         self._deleted: set[str] = set()
@@ -106,9 +111,12 @@ class Pools:
             try:
                 await self.relist()
             except ApiError as error:
-                self._error, delay = str(error), self._retry_seconds
-                log(_logger, logging.WARNING, "pools not listed, trying again", error=self._error)
+                self._error, delay = with_advice(error), self._retry_seconds
+                self.denied = is_denied(error)
+                self._failures.warn("pools not listed, trying again", error=self._error, advice=_advice(error))
             else:
+                self.denied = False
+                self._failures.over()
                 self._listed(began)
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -127,7 +135,7 @@ class Pools:
         """
         because = f": {self._error}" if self._error else ""
         if not self.current.is_set():
-            return because and f"pools are not listed yet{because}; check that the chart's CRD and roles are there"
+            return because and f"pools are not listed yet{because}; {CHECK}"
         late = self._clock() - self._listed_at > limit
         return f"the view of pools is older than {limit:.0f} s{because}" if late else ""
 
@@ -187,6 +195,10 @@ class Pools:
             self._gone(name)
             log(_logger, logging.INFO, "pool gone", pool=name)
             self._changed()
+
+
+def _advice(error: ApiError) -> str | None:
+    return CHECK if is_denied(error) else None
 
 
 def _ignored(*_: object) -> None:

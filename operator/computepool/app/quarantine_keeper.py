@@ -8,7 +8,7 @@ This is level-triggered: after each pass the wanted taints are compared with tho
 
 import asyncio
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -18,10 +18,13 @@ from computepool.act.tasks import BackgroundTasks, wait_at_most
 from computepool.act.write_access import WriteAccess
 from computepool.app.cluster_view import View
 from computepool.decide.quarantine import may_be_freed, union_of
+from computepool.kube.denial import with_advice
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from computepool.observe.store import Store
+from computepool.report.formatting import listed
 from computepool.report.logs import log
+from computepool.report.problems import NAMED_NODES
 
 REFRESH_SECONDS: Final = 60.0
 """Time between two comparisons without a pass: a node that has left all pools is in no pool's pass."""
@@ -58,8 +61,8 @@ class QuarantineKeeper:
         self._busy: set[str] = set()
         self._failure: BaseException | None = None
         self._tasks = BackgroundTasks()
-        # By value of the taint, empty for none: number of nodes written since the last log line.
-        self._written: Counter[str] = Counter()
+        # By value of the taint, empty for none: names of nodes written since the last log line.
+        self._written: defaultdict[str, list[str]] = defaultdict(list)
         self._troubled = False
         self._wake = asyncio.Event()
 
@@ -84,7 +87,7 @@ class QuarantineKeeper:
         failing = [name for name in self._tainter.failing if pool in self._store.pools_of_node(name)]
         if not failing:
             return ""
-        return f"{len(failing)} node(s) can't be tainted or freed: {self._tainter.failing[failing[0]]}"
+        return f"{len(failing)} node(s) can't be tainted or freed: {with_advice(self._tainter.failing[failing[0]])}"
 
     # --- The tainter calls these: `act.tainter.TaintWishes`.
 
@@ -98,7 +101,7 @@ class QuarantineKeeper:
 
     def written(self, node: Node, value: str, version: int) -> None:
         """Note that a taint is written. The node is left alone until the watch shows that version."""
-        self._written[value] += 1
+        self._written[value].append(node.name)
         seen = self._store.node(node.name)
         if seen is not None and seen.resource_version < version:
             self._awaited[node.name] = version, self._clock()
@@ -171,10 +174,8 @@ class QuarantineKeeper:
         if self._failure is not None:
             raise self._failure
         for value, nodes in self._written.items():
-            if value:
-                log(_logger, logging.INFO, "nodes quarantined", reason=value, nodes=nodes)
-            else:
-                log(_logger, logging.INFO, "nodes freed", nodes=nodes)
+            line, names = "nodes quarantined" if value else "nodes freed", listed(sorted(nodes), NAMED_NODES)
+            log(_logger, logging.INFO, line, reason=value or None, nodes=len(nodes), names=names)
         self._written.clear()
         if bool(self._tainter.failing) != self._troubled:
             self._troubled = not self._troubled

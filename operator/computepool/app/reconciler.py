@@ -25,7 +25,7 @@ from computepool.observe.store import Store
 from computepool.report.event_recorder import EventRecorder
 from computepool.report.logs import log, log_failure
 from computepool.report.pass_report import Gaps, PassReport, admission_gap
-from computepool.report.status import failed_status, status_of
+from computepool.report.status import failed_status, status_of, unseen_status
 
 _logger = logging.getLogger("computepool")
 SHARE = 0.1
@@ -136,7 +136,10 @@ class Reconciler:
             began = self._clock()
             if self._is_ready(name):
                 with self._guarded(name):
-                    reports.append(self._run_pass(name, at))
+                    if self._view.is_complete():
+                        reports.append(self._run_pass(name, at))
+                    else:
+                        self._report_unseen(self._store.pools[name])
             seconds += self._clock() - began
             await asyncio.sleep(0)
         longest = MOVING_PAUSE_SECONDS if all(map(_evicts, reports)) else PAUSE_SECONDS
@@ -176,7 +179,8 @@ class Reconciler:
             self._metrics.invariant_breached(name, breach.invariant)
             facts = {"invariant": breach.invariant, "facts": breach.facts}
             log(_logger, logging.ERROR, "decision breaks an invariant, nothing of it is done", pool=name, **facts)
-        log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, seconds=seconds)
+        facts = {"seconds": seconds, "advice": "nothing changes for this pool until a pass succeeds: report this line"}
+        log_failure(_logger, "pass failed, the pool is left alone for a while", error, pool=name, **facts)
         try:
             self._publish_failure(self._store.pools[name], error)
         except NotLeadingError:
@@ -187,10 +191,25 @@ class Reconciler:
     def _publish_failure(self, pool: ComputePool, error: Exception) -> None:
         """Have the pool's status say that its pass failed. The next pass that succeeds replaces that."""
         before = self._reported.get(pool.name, pool.status)
-        status = failed_status(pool, error, before, datetime.fromtimestamp(self._wall(), UTC))
+        self._put_status(pool, before, failed_status(pool, error, before, datetime.fromtimestamp(self._wall(), UTC)))
+
+    def _put_status(self, pool: ComputePool, before: PoolStatus, status: PoolStatus) -> None:
+        """Have a status written that no pass has made."""
+        self._metrics.show_conditions(pool.name, status.conditions)
         self._reported[pool.name] = status
         self._recorder.record_status(pool, before, status)
         self._executor.want_status(pool, status)
+
+    def _report_unseen(self, pool: ComputePool) -> None:
+        """Have the status of a pool say that nothing of the cluster was seen yet. Its other figures stay.
+
+        A process leads without a view only where the API server denies it a part of the view.
+        """
+        faults = self._view_faults[pool.name] = faults_of(self._view)
+        self._executor.leave_alone(pool.name)
+        before = self._reported.get(pool.name, pool.status)
+        now = datetime.fromtimestamp(self._wall(), UTC)
+        self._put_status(pool, before, unseen_status(pool, faults.stale, before, now, denied=faults.denied))
 
     def _run_pass(self, name: str, at: float) -> PassReport:
         # Before anything can fail, and be counted.
@@ -235,7 +254,7 @@ class Reconciler:
             decided.assessment,
             plan,
             decided.state,
-            Gaps(faults.unreadable, faults.unfollowed, gap),
+            Gaps(faults.unreadable, faults.unfollowed, gap, faults.denied),
             refused,
             announced_bursts=announced_bursts(pool.name, plan.bursts),
             announced_moves=observed and self._recorder.announced(pool.name, plan.moves),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from computepool.decide.plan import Burst, Move, Plan
+from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError, Unavailable
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -23,7 +24,7 @@ class Refusals:
     def note(self, pool: str, refused: Iterable[tuple[Burst, ApiError]]) -> str:
         """Remember refusals, at least one; return the message of the first."""
         messages = {
-            burst.pod.uid: f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {error}"
+            burst.pod.uid: f"the patch of pod {burst.pod.namespace}/{burst.pod.name} was refused: {with_advice(error)}"
             for burst, error in refused
         }
         for burst, error in refused:
@@ -75,7 +76,9 @@ class FailedMoves:
         messages = self._messages.setdefault(pool, {})
         for move, error in failed:
             write = "deletion" if move.release else "eviction"
-            messages[move.pod.uid] = f"the {write} of pod {move.pod.namespace}/{move.pod.name} failed: {error}"
+            messages[move.pod.uid] = (
+                f"the {write} of pod {move.pod.namespace}/{move.pod.name} failed: {with_advice(error)}"
+            )
 
     def answered(self, pool: str, moves: Iterable[Move]) -> None:
         """Forget moves that got another answer later."""

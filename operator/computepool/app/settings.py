@@ -21,6 +21,8 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = 8080
     kubeconfig: str | None = None
+    context: str | None = None
+    """The kubeconfig's context; None: its current context."""
     metrics: Source | None = None
     """The source of the cluster's metrics; None: signals from metrics are Unknown."""
     retry_seconds: float = 2.0

@@ -59,12 +59,14 @@ class _Pool(msgspec.Struct):
 _POOL = msgspec.json.Decoder(_Pool)
 
 
-async def run(kubeconfig: str | None, namespace: str, lease: str, console: Console, *, wait_seconds: float) -> None:
+async def run(
+    kubeconfig: str | None, context: str | None, namespace: str, lease: str, console: Console, *, wait_seconds: float
+) -> None:
     """Check the leader, then the pools, each for at most `wait_seconds`, and print a sentence about each.
 
     Raises AccessError, ApiError if the cluster can't be read, and CheckError.
     """
-    async with ApiClient(await load_access(kubeconfig)) as client:
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
         watch = _LeaseWatch(client, namespace, lease)
         holder = await _until(watch.holder, wait_seconds)
         pools = await _until(lambda: _read_pools(client), wait_seconds)

@@ -36,12 +36,12 @@ class CleanupError(Exception):
 _NODE = msgspec.json.Decoder(wire.Node)
 
 
-async def run(kubeconfig: str | None, console: Console, *, dry_run: bool) -> None:
+async def run(kubeconfig: str | None, context: str | None, console: Console, *, dry_run: bool) -> None:
     """Take the taint off all nodes, or with `dry_run` only list these nodes.
 
     Raises AccessError, ApiError where the nodes can't be listed, and CleanupError where some keep the taint.
     """
-    async with ApiClient(await load_access(kubeconfig)) as client:
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
         if dry_run:
             tainted = await _tainted(client)
             for name in sorted(tainted):

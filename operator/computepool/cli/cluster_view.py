@@ -42,7 +42,9 @@ class View:
     """Refused evictions by the pod's uid; None where events may not be listed."""
 
 
-async def load_view(kubeconfig: str | None, operator_namespace: str, about: tuple[str, str] | None = None) -> View:
+async def load_view(
+    kubeconfig: str | None, operator_namespace: str, about: tuple[str, str] | None = None, *, context: str | None = None
+) -> View:
     """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises AccessError or ApiError.
 
     `about`: namespace and name of that pod; None: no events are read.
@@ -51,7 +53,7 @@ async def load_view(kubeconfig: str | None, operator_namespace: str, about: tupl
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
     store = Store(lambda _pool, _at, **_: None, wall=lambda: now, reserved_namespaces=reserved)
     records = Records()
-    async with ApiClient(await load_access(kubeconfig)) as client:
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
         for pool in await load_pools(client):
             store.put_pool(pool, 0.0)
         refusals, *_ = await asyncio.gather(
@@ -79,12 +81,16 @@ async def load_pools(client: ApiClient) -> list[ComputePool]:
     return sorted(pools, key=lambda pool: pool.name)
 
 
-def current_namespace(kubeconfig: str | None) -> str:
-    """Return the namespace of the kubeconfig's current context, as kubectl does; `default` where it names none."""
+def current_namespace(kubeconfig: str | None, name: str | None = None) -> str:
+    """Return the namespace of the kubeconfig's context of that name, as kubectl does; `default` where it has none.
+
+    `name`: None for the current context.
+    """
     given = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     files = [str(Path(path).expanduser()) for path in given.split(os.pathsep) if path]
     try:
-        _, context = _list_contexts(os.pathsep.join(files))
+        contexts, current = _list_contexts(os.pathsep.join(files))
+        context = current if name is None else next((found for found in contexts if found["name"] == name), None)
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
         # Connecting with this file will report what is wrong with it.
         return "default"

@@ -1,11 +1,23 @@
 """The console that commands print on: a terminal with its own width, or a pipe, where no line is cut or wrapped."""
 
+import json
 import os
+from typing import Any
 
+import yaml
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
+
+from computepool.cli.options import Output
 
 PIPE_WIDTH = 1000
+MIN_TEXT = 30
+"""In fewer columns, sentences become a column of words."""
+PADDING = 2
+"""Columns between two cells."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -22,3 +34,34 @@ def make_table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=heading != headings[-1])
     return table
+
+
+def print_table(table: Table, console: Console, *, text: int = MIN_TEXT) -> None:
+    """Print a table; where it does not fit the terminal, print each row as a paragraph, so that no word is cut.
+
+    `text`: how many columns the last column needs at least, in which words wrap.
+    """
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    widths = [
+        max(map(cell_len, [str(column.header), *rows])) for column, rows in zip(table.columns, cells, strict=True)
+    ]
+    needed = sum(widths[:-1]) + min(widths[-1], text) + PADDING * len(widths)
+    if needed <= console.width:
+        console.print(table)
+        return
+    headings = [str(column.header) for column in table.columns]
+    for row, (name, *values) in zip(table.rows, zip(*cells, strict=True), strict=True):
+        pairs = ", ".join(f"{heading} {value}" for heading, value in zip(headings[1:-1], values, strict=False))
+        style = row.style or "default"
+        console.print(Padding(Text(f"{name}: {pairs}", style=style), (0, 1), expand=False))
+        if values[-1]:
+            console.print(Padding(Text(values[-1], style=style), (0, 1, 0, 3), expand=False))
+
+
+def print_data(data: dict[str, Any], output: Output, console: Console) -> None:
+    """Print one document for programs, as JSON or YAML: without colours, and no line is wrapped.
+
+    Several YAML documents can follow each other.
+    """
+    text = json.dumps(data, indent=2) if output is Output.JSON else f"---\n{yaml.safe_dump(data, sort_keys=False)}"
+    console.print(text.rstrip(), soft_wrap=True, style=None, highlight=False)

@@ -80,7 +80,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     if pod.signals and pod.burst:
         notes.append(f"It was sent to {pod.burst} while these signals were on: {', '.join(pod.signals)}.")
     offers = tuple(
-        (offer.provider, "Offered", f"The pod was sent to this provider {span(view.now - offer.at)} ago.")
+        (offer.provider, str(Reason.OFFERED), f"The pod was sent to this provider {span(view.now - offer.at)} ago.")
         for offer in pod.offers
     )
     return Explanation(found.headline, found.reason, found.rows or offers, (*notes, *found.notes), claims[0])

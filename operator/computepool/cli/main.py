@@ -1,4 +1,8 @@
-"""`computepool`: run the operator, and show what it decides."""
+"""`computepool`: run the operator, and show what it decides.
+
+`--help`, `--version` and shell completion must be quick, and completion runs at each press of the Tab key. So each
+command imports its modules when it runs: clients, the API's types and the operator itself take a second to import.
+"""
 
 import asyncio
 import os
@@ -7,90 +11,71 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
-from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
 
-from computepool.app.endpoints import ServeError
-from computepool.app.operator import run as run_operator
-from computepool.app.settings import Settings
-from computepool.cli import check as checking
-from computepool.cli import cleanup as cleaning
-from computepool.cli import explain as explaining
-from computepool.cli import signals as showing_signals
-from computepool.cli import status as showing
-from computepool.cli.cluster_view import NotFoundError, current_namespace, load_view
-from computepool.cli.console import make_console
-from computepool.cli.errors import sentence
-from computepool.kube.credentials import AccessError
-from computepool.kube.errors import ApiError
-from computepool.prometheus.errors import ConfigError
-from computepool.prometheus.source import Source, load_source
-from computepool.report.logs import set_up
+from computepool.cli.options import (
+    DEFAULT_LEASE,
+    DEFAULT_NAMESPACE,
+    MOUNTED_CONFIG,
+    Context,
+    Kubeconfig,
+    LeaseName,
+    LogFormat,
+    LogLevel,
+    OperatorNamespace,
+    Output,
+    OutputForm,
+)
 
+if TYPE_CHECKING:
+    from computepool.app.settings import Settings
+
+IS_PLUGIN: Final = sys.argv[0].endswith("kubectl-computepool")
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    add_completion=False,
+    # kubectl completes its plugins in a way of its own.
+    add_completion=not IS_PLUGIN,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps GPU workloads running when one provider's capacity runs out. "
     "`status`, `explain`, `signals` and `check` only read. All commands also work as `kubectl computepool`.",
 )
-DEFAULT_NAMESPACE = "computepool-system"
-LEASE_NAME = "computepool"
-MOUNTED_CONFIG = Path("/etc/computepool/prometheus/prometheus.yaml")
-"""Where the chart mounts the configuration of the source of metrics."""
-Kubeconfig = Annotated[
-    str | None,
-    typer.Option("--kubeconfig", help="Path to a kubeconfig; default: $KUBECONFIG, ~/.kube/config or the pod's own."),
-]
-
-
-class LogFormat(StrEnum):
-    """Format of the log lines."""
-
-    JSON = "json"
-    CONSOLE = "console"
-
-
-class LogLevel(StrEnum):
-    """Least severe level that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"computepool {version('computepool')}\n")
+        from importlib.metadata import version
+
+        typer.echo(f"computepool {version('computepool')}")
         raise typer.Exit
 
 
 @app.callback()
-def root(
-    _version: Annotated[
+def options(
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command itself."""
+    """Options without a command."""
 
 
 @app.command()
 def run(
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease; it is never managed.")
     ] = DEFAULT_NAMESPACE,
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
     ] = None,
-    lease_name: Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")] = LEASE_NAME,
+    lease_name: LeaseName = DEFAULT_LEASE,
     lease_seconds: Annotated[
         float, typer.Option(min=3.0, max=120.0, help="Seconds without renewal after which another replica takes over.")
     ] = 15.0,
@@ -104,6 +89,11 @@ def run(
     log_level: Annotated[LogLevel, typer.Option(help="Least severe level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run the operator: elect a leader, watch nodes and pods, burst the pods that the primary can't take."""
+    from computepool.app.settings import Settings
+    from computepool.prometheus.errors import ConfigError
+    from computepool.prometheus.source import load_source
+    from computepool.report.logs import set_up
+
     set_up(log_format, log_level)
     try:
         metrics = None if prometheus_config is None else load_source(prometheus_config)
@@ -118,6 +108,7 @@ def run(
         host=http_host,
         port=http_port,
         kubeconfig=kubeconfig,
+        context=context,
         metrics=metrics,
     )
     raise typer.Exit(asyncio.run(_run(settings)))
@@ -126,13 +117,30 @@ def run(
 @app.command()
 def status(
     pool: Annotated[str | None, typer.Argument(help="Name of one ComputePool; default: all.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Print again whenever something has changed, until Ctrl-C.")
+    ] = False,
+    output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+    lease_name: LeaseName = DEFAULT_LEASE,
 ) -> None:
-    """Show pools, their providers, signals, forecast and waiting pods, as the operator last reported them.
+    """Show who leads, and each pool as the leader last reported it: providers, signals, forecast and waiting pods.
 
-    Needs the right to list computepools, which the chart adds to the cluster role `view`.
+    If no operator leads, this says since when: the figures are from then.
+
+    Needs the right to list computepools and to get the operator's Lease. The chart adds both to the cluster role
+    `view`. Without the second one, everything but the leader is shown.
     """
-    _run_one(showing.show(kubeconfig, pool, make_console(), time.time()))
+    from computepool.cli import status as showing
+    from computepool.cli.console import make_console
+    from computepool.cli.leader import LeaseAddress
+
+    lease = LeaseAddress(operator_namespace, lease_name)
+    request = showing.Request(kubeconfig, context, pool, lease, output)
+    console = make_console()
+    _run_one(showing.watch(request, console) if watch else showing.show(request, console, time.time))
 
 
 @app.command()
@@ -142,9 +150,8 @@ def explain(
         str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
     ] = None,
     kubeconfig: Kubeconfig = None,
-    operator_namespace: Annotated[
-        str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
-    ] = DEFAULT_NAMESPACE,
+    context: Context = None,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
 ) -> None:
     """Say why a pod runs where it runs, or why it waits: each provider in order, and why it was rejected.
 
@@ -155,16 +162,20 @@ def explain(
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
     the nodes.
     """
+    from computepool.cli.cluster_view import current_namespace
+
     where, _, name = pod.rpartition("/")
     if where in ("", "pod", "pods", "po"):
-        where = namespace or current_namespace(kubeconfig)
-    _run_one(_explain(kubeconfig, operator_namespace, where, name))
+        where = namespace or current_namespace(kubeconfig, context)
+    _run_one(_explain(kubeconfig, context, operator_namespace, where, name))
 
 
 @app.command()
 def signals(
     pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
+    output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     prometheus_config: Annotated[
         Path, typer.Option(help="YAML file with the source's address, which the chart mounts into the operator's pods.")
     ] = MOUNTED_CONFIG,
@@ -175,9 +186,7 @@ def signals(
         bool,
         typer.Option("--all", help="Print every series, not only ten that count and ten that are left out."),
     ] = False,
-    operator_namespace: Annotated[
-        str, typer.Option(help="Namespace of the operator itself: its pods are never managed.")
-    ] = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
 ) -> None:
     """Run each query of a pool's signals once, and print every series of the answer, or why the series is left out.
 
@@ -190,6 +199,13 @@ def signals(
 
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, which the operator has.
     """
+    from pydantic import ValidationError
+
+    from computepool.cli import signals as showing
+    from computepool.cli.console import make_console
+    from computepool.prometheus.errors import ConfigError
+    from computepool.prometheus.source import Source, load_source
+
     try:
         source = Source(url=url) if url else load_source(prometheus_config)
     except (ConfigError, ValidationError) as error:
@@ -199,12 +215,14 @@ def signals(
             "--url: see computepool signals --help"
         )
         raise typer.Exit(1) from None
-    _run_one(showing_signals.show(kubeconfig, operator_namespace, pool, source, make_console(), every=every))
+    request = showing.Request(kubeconfig, context, operator_namespace, pool, output, every=every)
+    _run_one(showing.show(request, source, make_console()))
 
 
 @app.command()
 def cleanup(
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the nodes that carry the taint, and change nothing.")
     ] = False,
@@ -216,16 +234,20 @@ def cleanup(
 
     Needs the right to list and patch nodes.
     """
-    _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run))
+    from computepool.cli import cleanup as cleaning
+    from computepool.cli.console import make_console
+
+    _run_one(cleaning.run(kubeconfig, context, make_console(), dry_run=dry_run))
 
 
 @app.command()
 def check(
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator and of its Lease.")
     ] = DEFAULT_NAMESPACE,
-    lease_name: Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")] = LEASE_NAME,
+    lease_name: LeaseName = DEFAULT_LEASE,
     wait_seconds: Annotated[
         float, typer.Option(min=3.0, max=600.0, help="Seconds to wait for a leader, and then for its reports on pools.")
     ] = 30.0,
@@ -237,28 +259,53 @@ def check(
 
     Needs the right to get the operator's Lease and to list computepools.
     """
-    _run_one(checking.run(kubeconfig, namespace, lease_name, make_console(), wait_seconds=wait_seconds))
+    from computepool.cli import check as checking
+    from computepool.cli.console import make_console
+
+    work = checking.run(kubeconfig, context, namespace, lease_name, make_console(), wait_seconds=wait_seconds)
+    _run_one(work)
 
 
-async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
-    view = await load_view(kubeconfig, operator_namespace, (namespace, name))
+async def _explain(
+    kubeconfig: str | None, context: str | None, operator_namespace: str, namespace: str, name: str
+) -> None:
+    from computepool.cli import explain as explaining
+    from computepool.cli.cluster_view import load_view
+    from computepool.cli.console import make_console
+
+    view = await load_view(kubeconfig, operator_namespace, (namespace, name), context=context)
     found = explaining.find_pod(view, namespace, name)
     explaining.show(found, explaining.explain(view, found), make_console())
 
 
 def _run_one(work: Coroutine[Any, Any, None]) -> None:
+    from computepool.cli.check import CheckError
+    from computepool.cli.cleanup import CleanupError
+    from computepool.cli.cluster_view import NotFoundError
+    from computepool.cli.errors import sentence
+    from computepool.kube.credentials import AccessError
+    from computepool.kube.errors import ApiError
+
     try:
         asyncio.run(work)
-    except (ApiError, AccessError, NotFoundError, checking.CheckError, cleaning.CleanupError) as error:
+    except (ApiError, AccessError, NotFoundError, CheckError, CleanupError) as error:
         _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_error(text: str) -> None:
+    from computepool.cli.console import make_console
+
     make_console(stderr=True).print(text, style="red")
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: "Settings") -> int:
+    from computepool.app.endpoints import ServeError
+    from computepool.app.operator import run as run_operator
+    from computepool.kube.credentials import AccessError
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -271,4 +318,4 @@ async def _run(settings: Settings) -> int:
 
 def main() -> None:
     """Run the command."""
-    app(prog_name="computepool" if not sys.argv[0].endswith("kubectl-computepool") else "kubectl computepool")
+    app(prog_name="kubectl computepool" if IS_PLUGIN else "computepool")

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from math import isfinite
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from computepool.assess.signals.reading import Side
 from computepool.cli.cluster_view import NotFoundError, View, load_view
-from computepool.cli.console import make_table
+from computepool.cli.console import make_table, print_data, print_table
+from computepool.cli.options import Output
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import ComputePool, MetricSignal
 from computepool.model.presets import Scope, reads_of, reduce_of
@@ -57,27 +59,78 @@ class Asked(msgspec.Struct, frozen=True):
         return SignalData(answer_of(reads_of(self.metric), self.series, now))
 
 
-async def show(
-    kubeconfig: str | None, operator_namespace: str, name: str, source: Source, console: Console, *, every: bool
-) -> None:
+class Request(msgspec.Struct, frozen=True):
+    """What to show, and of which cluster."""
+
+    kubeconfig: str | None
+    context: str | None
+    operator_namespace: str
+    pool: str
+    output: Output
+    every: bool
+    """Whether to print every series, and not only the first of each kind."""
+
+
+async def show(request: Request, source: Source, console: Console) -> None:
     """Ask and print. Raises NotFoundError if there is no such pool; AccessError and ApiError as for the cluster."""
-    view = await load_view(kubeconfig, operator_namespace)
-    pool = view.store.pools.get(name)
+    view = await load_view(request.kubeconfig, request.operator_namespace, context=request.context)
+    pool = view.store.pools.get(request.pool)
     if pool is None:
-        raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`")
+        raise NotFoundError(f"there is no ComputePool {request.pool!r}: see `kubectl get computepools`")
     wanted = list(signals_of(pool))
-    if not wanted:
-        console.print(f"{name} has no signals: add some to spec.saturation.metrics or spec.health.metrics.")
+    if not wanted and request.output is Output.TABLE:
+        console.print(f"{pool.name} has no signals: add some to spec.saturation.metrics or spec.health.metrics.")
         return
     async with PrometheusClient(source) as client:
         asked = await asyncio.gather(
             *(_ask(client, view, pool, metric, provider, source.enforced_labels) for metric, provider in wanted)
         )
     told = _judged(view, pool, asked)
+
+    def clean(text: str) -> str:
+        return printable(client.hide(text))
+
+    if request.output is not Output.TABLE:
+        signals = [_as_json(one, told.get(one.key), clean) for one in asked]
+        print_data({"pool": pool.name, "signals": signals}, request.output, console)
+        return
     for index, one in enumerate(asked):
         if index:
             console.print()
-        _print(one, told.get(one.key), console, lambda text: printable(client.hide(text)), every=every)
+        _print(one, told.get(one.key), console, clean, every=request.every)
+
+
+def _as_json(asked: Asked, told: Told | None, clean: Callable[[str], str]) -> dict[str, Any]:
+    """Return a signal as programs read it: see docs/commands.md. A query that has failed has no verdict."""
+    metric = asked.metric
+    found: dict[str, Any] = {
+        "key": asked.key,
+        "query": asked.query,
+        "enter": str(metric.enter),
+        "exit": str(metric.exit),
+        "reduce": str(reduce_of(metric)),
+        "error": clean(asked.error),
+    }
+    if asked.error or told is None:
+        return found
+    series = zip(asked.series, _problems(asked.series, told), strict=True)
+    return found | {
+        "verdict": str(told.verdict),
+        "value": told.value,
+        "coveragePercent": told.coverage,
+        "reason": str(told.signal.reading.unknown or ""),
+        "message": _verdict(told),
+        "series": [
+            {
+                "owner": clean(one.owner),
+                "value": one.series.value if one.series.value is None or isfinite(one.series.value) else None,
+                "ageSeconds": one.age,
+                "labels": {clean(name): clean(value) for name, value in sorted(one.series.labels.items())},
+                "leftOutBecause": problem,
+            }
+            for one, problem in series
+        ],
+    }
 
 
 async def _ask(
@@ -130,12 +183,12 @@ def _print(asked: Asked, told: Told | None, console: Console, clean: Callable[[s
                 span(one.age or 0.0),
                 clean(_labels(one)),
             )
-        console.print(table)
+        print_table(table, console)
     if left_out:
         table = make_table("Left out because", "Value", "Labels")
         for one, problem in _first(left_out, every=every):
             table.add_row(problem, _value(one), clean(_labels(one)))
-        console.print(table)
+        print_table(table, console)
     more = len(asked.series) - len(_first(counting, every=every)) - len(_first(left_out, every=every))
     if more:
         _say(console, f"{counted(more, 'more series').removesuffix('s')} (--all prints them).")

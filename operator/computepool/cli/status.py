@@ -1,16 +1,27 @@
-"""`computepool status`: pools and their providers as tables."""
+"""`computepool status`: who leads, and pools and their providers as tables."""
 
+import asyncio
+import json
+import time
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from typing import Any, Final
 
+import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from computepool.cli.cluster_view import NotFoundError, load_pools
-from computepool.cli.console import make_table
+from computepool.cli.console import make_table, print_data, print_table
+from computepool.cli.errors import sentence
+from computepool.cli.leader import Leader, LeaderWatch, Leading, LeaseAddress, headline
+from computepool.cli.options import Output
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
+from computepool.kube.errors import ApiError
 from computepool.model.api import (
     BreakerState,
     BudgetStatus,
@@ -22,26 +33,124 @@ from computepool.model.api import (
 )
 from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import gate_words
+from computepool.model.text import rfc3339
 from computepool.report.conditions import DEGRADED, READY, RESILIENT
 from computepool.report.formatting import counted, span
 
+WATCH_SECONDS: Final = 2.0
+"""Between two reads of the cluster while it is watched."""
+MIN_USE: Final = 9
+"""Columns of the longest word about the use of a provider."""
+_NOT_UPDATED: Final = (Reason.CACHE_STALE, Reason.ACCESS_MISSING, Reason.PASS_FAILED)
+"""Reasons of the condition Ready with which the figures stay as they were."""
 _BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
 
 
-async def show(kubeconfig: str | None, name: str | None, console: Console, now: float) -> None:
-    """Print all pools, or one; `now`: seconds since the epoch. Raises NotFoundError where no pool has that name."""
-    async with ApiClient(await load_access(kubeconfig)) as client:
-        pools = await load_pools(client)
-    if name is not None:
-        pools = [pool for pool in pools if pool.name == name]
+class Request(msgspec.Struct, frozen=True):
+    """What to show, and of which cluster."""
+
+    kubeconfig: str | None
+    context: str | None
+    pool: str | None
+    """The name of one pool; None: all."""
+    lease: LeaseAddress
+    output: Output
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one read of the cluster shows."""
+
+    leader: Leader
+    pools: list[ComputePool]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as programs read it: see docs/commands.md."""
+        return {"leader": msgspec.to_builtins(self.leader), "pools": [self._pool_as_json(pool) for pool in self.pools]}
+
+    def _pool_as_json(self, pool: ComputePool) -> dict[str, Any]:
+        return {
+            "name": pool.name,
+            "mode": str(pool.spec.mode),
+            "accelerator": pool.spec.accelerator.resource_name,
+            "current": self.leader.is_well and not old_because(pool),
+            "status": pool.status.to_object(),
+        }
+
+
+async def show(request: Request, console: Console, wall: Callable[[], float]) -> None:
+    """Print all pools, or one; `wall`: seconds since the epoch. Raises NotFoundError where no pool has that name."""
+    async with ApiClient(await load_access(request.kubeconfig, request.context)) as client:
+        watch = LeaderWatch(client, request.lease)
+        report = await _read(client, request, watch)
+    _print(report, request, console, wall(), watch.age(report.leader))
+
+
+async def watch(request: Request, console: Console, *, every: float = WATCH_SECONDS) -> None:
+    """Print again whenever the report has changed, until cancelled. On a terminal, each print replaces the last.
+
+    The cluster is read again after `every` seconds. After the first read, errors that may pass are printed and the
+    watch goes on.
+    """
+    async with ApiClient(await load_access(request.kubeconfig, request.context)) as client:
+        leader, shown = LeaderWatch(client, request.lease), ""
+        while True:
+            try:
+                report = await _read(client, request, leader)
+            except ApiError as error:
+                if not shown or not error.retryable:
+                    raise
+                text, print_now = str(error), partial(console.print, sentence(error), style="red")
+            else:
+                # Ages are no change. On a terminal they are brought up to date all the same.
+                text = _identity(report)
+                print_now = partial(_print, report, request, console, time.time(), leader.age(report.leader))
+            if console.is_terminal and request.output is Output.TABLE:
+                console.clear()
+                print_now()
+            elif text != shown:
+                print_now()
+            shown = text
+            await asyncio.sleep(every)
+
+
+async def _read(client: ApiClient, request: Request, watch: LeaderWatch) -> Report:
+    leader, pools = await asyncio.gather(watch.read(), load_pools(client))
+    if request.pool is not None:
+        pools = [pool for pool in pools if pool.name == request.pool]
         if not pools:
-            raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`")
-    if not pools:
+            raise NotFoundError(f"there is no ComputePool {request.pool!r}: see `kubectl get computepools`")
+    return Report(leader, pools)
+
+
+def _identity(report: Report) -> str:
+    """Return all that is in a report but the time of the last renewal of a leader that goes on leading."""
+    shown = report.as_json()
+    if report.leader.leading is Leading.LEADS:
+        del shown["leader"]["renewedAt"]
+    return json.dumps(shown, sort_keys=True)
+
+
+def _print(report: Report, request: Request, console: Console, now: float, age: float | None) -> None:
+    if request.output is not Output.TABLE:
+        print_data(report.as_json(), request.output, console)
+        return
+    console.print(Text(headline(report.leader, age), style="default" if report.leader.is_well else "red"))
+    if not report.pools:
         console.print("There is no ComputePool in the cluster yet.")
-    for index, pool in enumerate(pools):
-        if index:
-            console.print()
+    for pool in report.pools:
+        console.print()
         show_pool(pool, console, now)
+
+
+def old_because(pool: ComputePool) -> str:
+    """Say since when, and why, the leader can't bring a pool's figures up to date; empty if it can."""
+    ready = pool.status.condition(READY)
+    if ready is not None and ready.reason in _NOT_UPDATED:
+        since = rfc3339(ready.last_transition_time)
+        return f"The figures are from {since} or before: the operator can't see or judge the pool ({ready.reason})."
+    if pool.status.observed_generation < pool.metadata.generation:
+        return "The spec has changed since; what follows is about the previous spec."
+    return ""
 
 
 def show_pool(pool: ComputePool, console: Console, now: float) -> None:
@@ -51,9 +160,9 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     if not status.conditions:
         _say(console, "Not looked at yet: is the operator running?")
         return
-    if status.observed_generation < pool.metadata.generation:
-        _say(console, "The spec has changed since; what follows is about the previous spec.")
-    console.print(providers_table(pool))
+    if old := old_because(pool):
+        _say(console, old)
+    print_table(providers_table(pool), console, text=MIN_USE)
     console.print()
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
@@ -62,10 +171,10 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     if status.admission.message:
         _say(console, f"Admission is closed. {status.admission.message}")
     console.print()
-    console.print(conditions_table(pool))
+    print_table(conditions_table(pool), console)
     if status.signals:
         console.print()
-        console.print(signals_table(pool))
+        print_table(signals_table(pool), console)
     if status.forecast is not None:
         console.print()
         _say(console, f"Forecast ({status.forecast.reason}): {status.forecast.message}")
@@ -96,17 +205,18 @@ def providers_table(pool: ComputePool) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            _use(provider, standstill, is_open=is_open),
+            _use(provider, standstill, is_open=is_open, drain=spec is not None and spec.drain),
             style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
         )
     return table
 
 
-def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:
+def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drain: bool) -> str:
     """Say in a few words whether new pods go there, by its breaker and by the last decision about admission."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            text = "drained" if provider.breaker.reason == Reason.DRAINED else "failed"
+            ended = "drained" if drain else "drain ended"
+            text = ended if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
             text = "on trial"
         case _:

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from computepool.kube.wire import Status, StatusCause, StatusDetails
+from computepool.model.text import cut
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ def from_answer(code: int, body: bytes, *, request: str, retry_after: str | None
     except msgspec.MsgspecError:
         status = Status(message=body[:MAX_MESSAGE].decode(errors="replace").strip())
     # Use the HTTP status: a body may lack `code`, or come from a proxy.
-    status = msgspec.structs.replace(status, code=code, message=status.message[:MAX_MESSAGE])
+    status = msgspec.structs.replace(status, code=code, message=cut(status.message, MAX_MESSAGE))
     return from_status(status, request=request, retry_after=_seconds(retry_after))
 
 

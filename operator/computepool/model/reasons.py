@@ -33,6 +33,12 @@ class Reason(StrEnum):
         "taint is set or removed. The operator tries again within a minute. Please report the error.",
     )
     CACHE_STALE = "CacheStale", "The operator's view of nodes or pods is not current, so the operator changes nothing."
+    ACCESS_MISSING = (
+        "AccessMissing",
+        "The API server does not let the operator read objects that it needs, or does not know the kind. So the "
+        "operator changes nothing for the pool, and the pool's other figures stay as they were. The message names the "
+        "right that is missing. `helm upgrade` restores the chart's roles (rbac.create) and definition (crds.enabled).",
+    )
     NO_NODES_MATCH = (
         "NoNodesMatch",
         "No node matches a provider's nodeSelector. Check the selector and the labels of the nodes.",
@@ -62,8 +68,8 @@ class Reason(StrEnum):
     POLICY_MISSING = (
         "PolicyMissing",
         "spec.admission.mode is Always, but the cluster has no MutatingAdmissionPolicy computepool-burst: it is "
-        "switched off in the chart, or was deleted. Install it with helm upgrade; until then the operator patches "
-        "pending pods.",
+        "switched off in the chart, or was deleted. Install it with helm upgrade. Without it, pods are sent to "
+        "standbys only by patches of pending pods.",
     )
     OBJECTS_UNREADABLE = (
         "ObjectsUnreadable",
@@ -81,11 +87,19 @@ class Reason(StrEnum):
     PRIMARY_ALLOCATED = (
         "PrimaryAllocated",
         "The allocated share of the primary's accelerators has been at or above allocation.enterPercent for "
-        "sustainSeconds.",
+        "sustainSeconds, or the primary was saturated and the share is still above allocation.exitPercent.",
     )
     PODS_OVERFLOW = "PodsOverflow", "Pods have waited pendingSeconds and the primary can't take them."
-    PRIMARY_HAS_ROOM = "PrimaryHasRoom", "The primary is below the thresholds of saturation."
-    PRIMARY_CLEARING = "PrimaryClearing", "The primary has room again, but not yet for clearSeconds."
+    PRIMARY_HAS_ROOM = (
+        "PrimaryHasRoom",
+        "Neither pods that wait, nor the allocated share, nor a signal makes the primary saturated, or not for long "
+        "enough.",
+    )
+    PRIMARY_CLEARING = (
+        "PrimaryClearing",
+        "Neither pods that wait nor the allocated share makes the primary saturated any more, but not yet for "
+        "clearSeconds.",
+    )
     PRIMARY_UNKNOWN = (
         "PrimaryUnknown",
         "The primary's capacity is not known, so the primary counts as neither saturated nor free.",
@@ -209,11 +223,17 @@ class Reason(StrEnum):
         "no other pod meanwhile. If it makes nodes on demand and is full, it is used again as soon as a place becomes "
         "free.",
     )
-    DRAINED = "Drained", "The provider's field drain is true: a person has taken the provider out of use."
+    DRAINED = "Drained", "A person took the provider out of use: its field drain was set to true."
+    DRAIN_ENDED = (
+        "DrainEnded",
+        "The provider's field drain is not true any more. The provider gets a first pod as soon as it has a node that "
+        "is well, and is in full use again once that pod has been ready there for health.breaker.proveSeconds.",
+    )
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
     PROVIDER_UNAVAILABLE = (
         "ProviderUnavailable",
-        "The provider's breaker is open, or all of its nodes are in quarantine, so no pod is sent there.",
+        "The provider's breaker is not closed, or all of its nodes are in quarantine. So pods are not sent there, "
+        "apart from a first pod that tries it.",
     )
     CANARY_UNDER_WAY = (
         "CanaryUnderWay",
@@ -334,15 +354,15 @@ class Reason(StrEnum):
     NO_BUDGET = "NoBudget", "The pool has no budget."
 
     # --- a pod is sent to a standby
-    PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, so the pod may now use a standby provider."
+    PRIMARY_SATURATED = "PrimarySaturated", "The primary can't take the pod, and a standby provider can."
     SENT_TO_PREEMPT = (
         "SentToPreempt",
-        "No provider has free room for the pod, but pods of lower priority run on the standby. The pod may use the "
-        "standby, and the scheduler preempts pods there for it. capacity.preemption: Never prevents that.",
+        "No provider has free room for the pod, but pods of lower priority run on the standby. With the standby's "
+        "toleration on the pod, the scheduler preempts pods there for it. capacity.preemption: Never prevents that.",
     )
     NEXT_PROVIDER = (
         "NextProvider",
-        "The provider that the pod was sent to did not take it, so the pod may now use the next provider.",
+        "The provider that the pod was sent to did not take it, and the next provider can.",
     )
     ADMITTED = "Admitted", "The admission policy gave the pod its toleration when the pod was created."
 
@@ -421,8 +441,8 @@ class Reason(StrEnum):
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",
         "The provider did not bind a pod with the same requests and selectors in time. Until a back-off is over, such "
-        "pods are sent only to places that exist there. If the scheduler left such a place unused, pods of the same "
-        "workload are not sent there, and other workloads go on. Other pods are sent as before.",
+        "pods may use only places that exist there. If the scheduler left such a place unused, pods of the same "
+        "workload are not sent there, and other workloads go on. Other pods are not affected.",
     )
     WORKLOAD_BACK_OFF = (
         "WorkloadBackOff",
@@ -432,6 +452,7 @@ class Reason(StrEnum):
         "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
+    OFFERED = "Offered", "The pod was sent to the provider earlier."
 
     # --- where a bound pod runs
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 _ELLIPSIS = "…"
+_SENTENCE_ENDS = (". ", "! ", "? ")
+_PART_ENDS = (", ", "; ", ": ")
 
 
 def rfc3339(time: datetime | float, timespec: str = "seconds") -> str:
@@ -37,13 +39,27 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """Return the text, shortened to so many characters and ended by an ellipsis if it is longer."""
-    return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS
+    """Return the text, shortened to so many characters and ended by an ellipsis if it is longer.
+
+    It is cut after a sentence if half of the characters or more remain, else after a part of a sentence or an item of a
+    list, else after a word.
+    """
+    return text if len(text) <= characters else _ended(text[: characters - len(_ELLIPSIS)])
 
 
 def cut_bytes(text: str, size: int) -> str:
-    """Return the text, shortened to `size` bytes of UTF-8 and ended by an ellipsis if it is longer."""
+    """Return the text, shortened as by `cut` to `size` bytes of UTF-8."""
     encoded = text.encode()
     if len(encoded) <= size:
         return text
-    return encoded[: size - len(_ELLIPSIS.encode())].decode(errors="ignore") + _ELLIPSIS
+    return _ended(encoded[: size - len(_ELLIPSIS.encode())].decode(errors="ignore"))
+
+
+def _ended(text: str) -> str:
+    """End the beginning of a text where a reader would pause, and add an ellipsis."""
+    # The blank after a mark belongs to the text, and makes room for one before the ellipsis.
+    for marks in (_SENTENCE_ENDS, _PART_ENDS, (" ",)):
+        end = max(text.rfind(mark) + len(mark) for mark in marks)
+        if end > len(text) // 2:
+            return text[:end] + _ELLIPSIS
+    return text + _ELLIPSIS

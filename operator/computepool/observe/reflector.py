@@ -23,6 +23,7 @@ import msgspec
 
 from computepool.kube import errors
 from computepool.kube.client import ApiClient
+from computepool.kube.denial import RESTORE, is_denied
 from computepool.kube.retry import Backoff
 from computepool.observe import watch_events
 from computepool.observe.line_splitter import MAX_LINE, LineSplitter, LineTooLongError
@@ -149,6 +150,8 @@ class Reflector(Generic[T]):
         self.resource_version: int | None = None
         self.last_contact: float | None = None
         self.last_error: str | None = None
+        self.denied = False
+        """Whether the last error was an answer that no later attempt gets past, such as a right that is missing."""
         self.streaming = self._tuning.streaming
         self.relists = 0
         self.watches = 0
@@ -201,6 +204,7 @@ class Reflector(Generic[T]):
 
     def _note(self, error: errors.ApiError) -> None:
         self.last_error = self._explained(error)
+        self.denied = is_denied(error)
         if isinstance(error, errors.Gone) and self.resource_version is not None:
             self._forget()
         else:
@@ -230,7 +234,8 @@ class Reflector(Generic[T]):
         name = self._resource.name
         doing = f"cannot {'list' if self.resource_version is None else 'watch'} {name}"
         if isinstance(error, errors.Forbidden):
-            return f"{doing}: forbidden: {error.message}; check that the ClusterRole allows list and watch on {name}"
+            check = f"check that the ClusterRole allows list and watch on {name}: {RESTORE}"
+            return f"{doing}: forbidden: {error.message}; {check}"
         if isinstance(error, errors.Unauthorized):
             return f"{doing}: the credentials are not accepted: {error.message}; check the token or the kubeconfig"
         if isinstance(error, errors.NotFound):
@@ -274,6 +279,7 @@ class Reflector(Generic[T]):
     def _works_again(self) -> None:
         """Clear the last error, except that of an object that could not be read."""
         self.last_error = self._unread.text or None
+        self.denied = False
 
     def _sync_started(self, at: float) -> None:
         self._seen = {}

@@ -53,9 +53,32 @@ def failed_conditions(
         READY: (_FALSE, Reason.PASS_FAILED, Reason.PASS_FAILED.help),
         DEGRADED: (_TRUE, Reason.PASS_FAILED, f"{Reason.PASS_FAILED.help} {type(error).__name__}: {error}"),
     }
+    return _replaced(verdicts, generation, before, now)
+
+
+def unseen_conditions(
+    why: str, generation: int, before: tuple[Condition, ...], now: datetime, *, denied: bool
+) -> tuple[Condition, ...]:
+    """Return the conditions while no pass could be made: what it would have found is unknown, so the others stay."""
+    ready, degraded = _lost(why, denied=denied), _UNKNOWN
+    if denied:
+        degraded = _TRUE
+    return _replaced({READY: ready, DEGRADED: (degraded, *ready[1:])}, generation, before, now)
+
+
+def _replaced(
+    verdicts: Mapping[str, Verdict], generation: int, before: tuple[Condition, ...], now: datetime
+) -> tuple[Condition, ...]:
     kept = {found.type: found for found in before}
     made = {kind: condition(kind, verdict, generation, before, now) for kind, verdict in verdicts.items()}
     return tuple((kept | made).values())
+
+
+def _lost(why: str, *, denied: bool) -> Verdict:
+    """Return the verdict of Ready about a view that is not current: False if only a person can mend it."""
+    if denied:
+        return _FALSE, Reason.ACCESS_MISSING, full_stop(why)
+    return _UNKNOWN, Reason.CACHE_STALE, full_stop(why)
 
 
 def _ready(report: PassReport) -> Verdict:
@@ -71,15 +94,48 @@ def _ready(report: PassReport) -> Verdict:
 
 def _saturated(report: PassReport) -> Verdict:
     saturation = report.assessment.saturation
-    primary = report.assessment.primary
     if report.plan.frozen or saturation.saturated is None:
         return _plain(_UNKNOWN, Reason.PRIMARY_UNKNOWN)
+    return (_TRUE if saturation.saturated else _FALSE), saturation.reason, saturation_message(report)
+
+
+def saturation_message(report: PassReport) -> str:
+    """Say how full the primary is, and what follows."""
+    primary = report.assessment.primary
     used = "no accelerator can be used now"
     if primary.allocatable:
         counts = f"{whole(primary.allocated)} of {whole(primary.allocatable)}"
         used = f"{counts} accelerators allocated ({percent(primary)} %)"
-    message = f"{primary.provider.name}: {used}. {saturation.reason.help}{_pressing(report)}"
-    return (_TRUE if saturation.saturated else _FALSE), saturation.reason, message
+    return f"{primary.provider.name}: {used}. {_why_saturated(report)}{_pressing(report)}"
+
+
+def _why_saturated(report: PassReport) -> str:
+    """Say what was judged: the same share, thresholds and timers as the verdict."""
+    saturation, primary = report.assessment.saturation, report.assessment.primary
+    spec = report.snapshot.pool.spec.saturation
+    enter = f"allocation.enterPercent ({spec.allocation.enter_percent})"
+    leave = f"allocation.exitPercent ({spec.allocation.exit_percent})"
+    on_demand = primary.provider.kind.before_room
+    full = "That is" if primary.allocatable else "That counts as 100 %, which is"
+    match saturation.reason:
+        case Reason.PRIMARY_HAS_ROOM if on_demand:
+            return "No pod overflows. The primary makes nodes on demand, so its allocation is not judged."
+        case Reason.PRIMARY_HAS_ROOM if saturation.pressure_since is not None:
+            return f"{full} at or above {enter}, but not yet for sustainSeconds ({spec.sustain_seconds})."
+        case Reason.PRIMARY_HAS_ROOM if percent(primary) >= spec.allocation.enter_percent:
+            return f"With the nodes that are starting, less than {enter} is allocated."
+        case Reason.PRIMARY_HAS_ROOM:
+            return f"That is below {enter}."
+        case Reason.PRIMARY_CLEARING if on_demand:
+            return f"No pod overflows any more, but not yet for clearSeconds ({spec.clear_seconds})."
+        case Reason.PRIMARY_CLEARING:
+            return f"That is at or below {leave}, but not yet for clearSeconds ({spec.clear_seconds})."
+        case Reason.PRIMARY_ALLOCATED if percent(primary) < spec.allocation.enter_percent:
+            return f"That is above {leave}, so the primary is still saturated."
+        case Reason.PRIMARY_ALLOCATED:
+            return f"{full} at or above {enter}."
+        case reason:
+            return reason.help
 
 
 def _pressing(report: PassReport) -> str:
@@ -113,7 +169,9 @@ def _budget_exhausted(report: PassReport) -> Verdict:
         return _plain(_FALSE, Reason.WITHIN_BUDGET)
     bounds = [("an hour", budget.per_hour), ("a day", budget.per_day)]
     allowed = " and ".join(f"{amount} {span}" for span, amount in bounds if amount is not None)
-    running = "are brought home as there is room" if budget.on_exhausted is OnExhausted.RETURN else "go on, and cost"
+    returned = "would be" if report.observed else "are"
+    home = f"{returned} brought home as there is room"
+    running = home if budget.on_exhausted is OnExhausted.RETURN else "go on, and cost"
     return _TRUE, Reason.BUDGET_EXHAUSTED, f"{Reason.BUDGET_EXHAUSTED.help} It is {allowed}; pods there {running}."
 
 
@@ -140,7 +198,7 @@ def _signals_known(report: PassReport) -> Verdict:
     if not told:
         return _plain(_TRUE, Reason.NO_SIGNALS)
     if (unseen := _unseen(report)) is not None:
-        return unseen
+        return _UNKNOWN, *unseen[1:]
     unknown = [one for one in told if one.signal.reading.unknown is not None]
     if not unknown:
         return _plain(_TRUE, Reason.SIGNALS_KNOWN)
@@ -181,7 +239,7 @@ def _plain(status: ConditionStatus, reason: Reason) -> Verdict:
 def _unseen(report: PassReport) -> Verdict | None:
     """Return the verdict about a pool whose state can't be seen now; None where it can."""
     if report.snapshot.stale:
-        return _UNKNOWN, Reason.CACHE_STALE, full_stop(report.snapshot.stale)
+        return _lost(report.snapshot.stale, denied=report.gaps.denied)
     if report.assessment.all_silent:
         return _UNKNOWN, Reason.ALL_SILENT, full_stop(report.assessment.all_silent)
     return None

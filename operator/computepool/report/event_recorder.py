@@ -3,9 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
-
-import msgspec
 
 from computepool.decide.plan import Burst, LabelFix, Move, Plan
 from computepool.model.api import (
@@ -14,6 +13,7 @@ from computepool.model.api import (
     ComputePool,
     Condition,
     ConditionStatus,
+    Mode,
     PoolStatus,
     ProviderStatus,
 )
@@ -58,7 +58,7 @@ _ENDED: Final = {
 }
 _KEPT: Final = {MoveResult.REFUSED: Reason.EVICTION_REFUSED, MoveResult.FAILED: Reason.WRITE_REFUSED}
 """Results of moves whose pod stays against the operator's will, and the reason of its event."""
-_CANARY: Final = "Nothing is wrong with it any more: one of its nodes is tried with a first pod."
+_CANARY: Final = "Nothing is wrong with it any more: one of its nodes {is_or_would_be} tried with a first pod."
 _RECORDED_BY_REASON: Final = frozenset({READY, DEGRADED, BUDGET_EXHAUSTED})
 """Conditions of which another reason is an event as well: something worse has happened. Why the primary is saturated
 changes all the time."""
@@ -92,7 +92,7 @@ class EventRecorder:
         """Record pods that were sent to a standby. `took`: seconds from the event that made them overflow."""
         for burst in bursts:
             self.metrics.sent_to_standby(pool.name, burst.provider, burst.reason)
-            self._pod_event(pool, burst, "Burst", burst_sentence(burst))
+            self._pod_event(burst, "Burst", burst_sentence(burst))
         self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
     def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
@@ -113,7 +113,7 @@ class EventRecorder:
         for move in moves:
             self.metrics.moved(pool.name, move.source, move.target, result)
             if result in _LET_GO:
-                self._pod_event(pool, move, str(move.kind), move_sentence(move))
+                self._pod_event(move, str(move.kind), move_sentence(move))
             elif result in _KEPT:
                 kept = _KEPT[result]
                 answer = f" {full_stop(why[move.pod.uid])}" if why.get(move.pod.uid) else ""
@@ -126,9 +126,9 @@ class EventRecorder:
         level = logging.INFO if result in {*_LET_GO, MoveResult.DROPPED} else logging.WARNING
         for (source, target, reason), group in _grouped(moves, lambda m: (m.source, m.target, m.reason)).items():
             fields: dict[str, Any] = {"source": source, "target": target, "reason": str(reason), "pods": len(group)}
+            fields["names"] = pod_names(move.pod for move in group)
             if result not in _LET_GO:
-                first = next((why[move.pod.uid] for move in group if why.get(move.pod.uid)), None)
-                fields |= {"names": pod_names(move.pod for move in group), "error": first}
+                fields["error"] = next((why[move.pod.uid] for move in group if why.get(move.pod.uid)), None)
             log(_logger, level, f"running pods {_DONE.get(result, result)}", pool=pool.name, **fields)
 
     def record_outcomes(self, pool: ComputePool, moves: Iterable[PodMove]) -> None:
@@ -148,7 +148,7 @@ class EventRecorder:
             well = outcome is Outcome.REPLACED
             fields: dict[str, Any] = {"source": source, "target": target, "provider": landed or None}
             fields |= {"outcome": str(outcome), "reason": str(REASONS[outcome]), "pods": len(group)}
-            fields |= {} if well else {"names": pod_names(move.pod for move in group)}
+            fields["names"] = pod_names(move.pod for move in group)
             log(_logger, logging.INFO if well else logging.WARNING, _ENDED[outcome], pool=pool.name, **fields)
 
     # --- mode Observe
@@ -160,13 +160,15 @@ class EventRecorder:
         bursts = [burst for burst in plan.bursts if _key(burst) not in announced]
         moves = [move for move in plan.moves if _key(move) not in announced]
         for burst in bursts:
-            self._pod_event(pool, burst, "WouldBurst", burst_sentence(burst))
+            self._pod_event(burst, "WouldBurst", burst_sentence(burst, pool.spec.mode))
         for move in moves:
-            self._pod_event(pool, move, f"Would{move.kind}", move_sentence(move))
+            self._pod_event(move, f"Would{move.kind}", move_sentence(move, pool.spec.mode))
         self._count_bursts(pool, bursts, "WouldBurst", "would burst")
-        self._count_moves(pool, moves, "Would", wish_tally)
-        if moves:
-            log(_logger, logging.INFO, "would move running pods", pool=pool.name, pods=len(moves))
+        self._count_moves(pool, moves, "Would", partial(wish_tally, mode=pool.spec.mode))
+        for (source, target, reason), group in _grouped(moves, lambda m: (m.source, m.target, m.reason)).items():
+            fields = {"source": source, "target": target, "reason": str(reason), "pods": len(group)}
+            names = pod_names(move.pod for move in group)
+            log(_logger, logging.INFO, "would move running pods", pool=pool.name, **fields, names=names)
 
     def announced(self, pool: str, decisions: Iterable[Burst | Move]) -> bool:
         """Say whether the last `observe` had all of these decisions."""
@@ -269,7 +271,7 @@ class EventRecorder:
 
     def _condition_changed(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
-        by_hand = condition.reason == Reason.DRAINED
+        by_hand = condition.reason in (Reason.DRAINED, Reason.DRAIN_ENDED)
         warning = condition.type in _RECORDED_BY_REASON and bad and not by_hand
         note = f"{condition.type} is {condition.status}: {condition.message}"
         reason = reason_of(condition.reason)
@@ -281,7 +283,8 @@ class EventRecorder:
         text = reason.help
         if state is BreakerState.HALF_OPEN:
             # The status keeps why the breaker opened; the event is about the trial.
-            reason, text = Reason.CANARY_UNDER_WAY, _CANARY
+            would = "would be" if pool.spec.mode is Mode.OBSERVE else "is"
+            reason, text = Reason.CANARY_UNDER_WAY, _CANARY.format(is_or_would_be=would)
         warning = state is BreakerState.OPEN and reason is not Reason.DRAINED
         note = f"Breaker of {provider.name} is {state}. {text}"
         event = Event(pool_reference(pool), reason, "Breaker", note, warning, state=True)
@@ -303,18 +306,18 @@ class EventRecorder:
         level = logging.WARNING if event.warning else logging.INFO
         log(_logger, level, line, pool=event.subject["name"], reason=str(event.reason), **fields)
 
-    def _pod_event(self, pool: ComputePool, decision: Burst | Move, action: str, sentence: str) -> None:
-        note = in_mode(pool.spec.mode, sentence)
-        self._send(Event(pod_reference(decision.pod), decision.reason, action, note))
+    def _pod_event(self, decision: Burst | Move, action: str, sentence: str) -> None:
+        self._send(Event(pod_reference(decision.pod), decision.reason, action, sentence))
 
     def _count_bursts(
         self, pool: ComputePool, bursts: Sequence[Burst], action: str, what: str, **fields: float
     ) -> None:
         if bursts:
-            self._count(pool, bursts[0].reason, action, burst_tally(bursts))
+            self._count(pool, bursts[0].reason, action, burst_tally(bursts, pool.spec.mode))
         for (provider, reason), group in _grouped(bursts, lambda b: (b.provider, b.reason)).items():
             counts = {"provider": provider, "reason": str(reason), "pods": len(group)}
-            log(_logger, logging.INFO, what, pool=pool.name, **counts, **fields)
+            names = pod_names(burst.pod for burst in group)
+            log(_logger, logging.INFO, what, pool=pool.name, **counts, **fields, names=names)
 
     def _count_moves(
         self, pool: ComputePool, moves: Sequence[Move], would: str, tally: Callable[[Sequence[Move]], Tally]
@@ -323,7 +326,6 @@ class EventRecorder:
             self._count(pool, reason, f"{would}{kind}", tally(group))
 
     def _count(self, pool: ComputePool, reason: Reason, action: str, tally: Tally, *, warning: bool = False) -> None:
-        tally = msgspec.structs.replace(tally, before=in_mode(pool.spec.mode, ""))
         self._send(Event(pool_reference(pool), reason, action, str(tally), warning, tally=tally))
 
 

@@ -8,6 +8,7 @@ with a key has a name that follows from the key, so that the next leader does no
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -18,11 +19,12 @@ import msgspec
 
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
+from computepool.kube.denial import with_advice
 from computepool.kube.errors import AlreadyExists, ApiError
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.formatting import Tally
-from computepool.report.logs import log
+from computepool.report.logs import LimitedLog, log
 
 QUEUE: Final = 2000
 REPEAT_SECONDS: Final = 600.0
@@ -89,6 +91,7 @@ class EventSink:
         # Events with a tally that wait to be sent.
         self._tallied: dict[_Kind, Event] = {}
         self._last_queued = float("-inf")
+        self._failures = LimitedLog(_logger, time.monotonic)
         self._flushing = asyncio.Event()
 
     def queue(self, event: Event) -> None:
@@ -122,7 +125,7 @@ class EventSink:
                 # An earlier leader has sent it.
                 await self._pause(PACE_SECONDS)
             except ApiError as error:
-                log(_logger, logging.WARNING, "event not sent", reason=event.reason, error=str(error))
+                self._failures.warn("event not sent", reason=event.reason, error=with_advice(error))
             finally:
                 self._queue.task_done()
 

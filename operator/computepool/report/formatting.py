@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
 from typing import Final
 
 import msgspec
@@ -47,7 +48,7 @@ def listed(texts: Sequence[str], most: int) -> str:
 
 def pod_names(pods: Iterable[Pod]) -> str:
     """Name the first few pods by their names: `default/web-0, default/web-1`."""
-    return ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in pods)[:NAMED_PODS])
+    return ", ".join(nsmallest(NAMED_PODS, (f"{pod.namespace}/{pod.name}" for pod in pods)))
 
 
 def full_stop(text: str) -> str:

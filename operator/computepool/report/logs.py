@@ -2,11 +2,13 @@
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from computepool.model.text import rfc3339
 
+REPEAT_SECONDS: Final = 60.0
 _FIELDS = "fields"
 _QUOTED = frozenset(' "=')
 
@@ -24,6 +26,27 @@ def log_failure(logger: logging.Logger, message: str, failure: BaseException, /,
 
 def _extra(fields: dict[str, Any]) -> dict[str, Any]:
     return {_FIELDS: {name: value for name, value in fields.items() if value is not None}}
+
+
+class LimitedLog:
+    """Warnings about something that fails again and again: the same message at most once in REPEAT_SECONDS."""
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic."""
+        self._logger = logger
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def warn(self, message: str, **fields: Any) -> None:
+        """Write the line, unless a line with this message was written recently."""
+        now = self._clock()
+        if now - self._last.get(message, float("-inf")) >= REPEAT_SECONDS:
+            self._last[message] = now
+            log(self._logger, logging.WARNING, message, **fields)
+
+    def over(self) -> None:
+        """Note that nothing fails any more: the next failure is written at once."""
+        self._last.clear()
 
 
 class JsonFormatter(logging.Formatter):

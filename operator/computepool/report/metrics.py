@@ -185,6 +185,12 @@ class Metrics:
                     self._hold_offs.labels(pool, name, str(reason)).set(held_off[name, reason])
             _show(self._cost, cost_per_hour(supply), pool=pool, provider=name)
 
+    def show_conditions(self, pool: str, conditions: Iterable[Condition]) -> None:
+        """Show the conditions of a pool's status, also if no pass has made them."""
+        for condition in conditions:
+            for status in ConditionStatus:
+                self._conditions.labels(pool, condition.type, str(status)).set(condition.status is status)
+
     def moved(self, pool: str, source: str, target: str, result: MoveResult) -> None:
         """Count what became of the request to let a running pod go: see `MoveResult`."""
         self._moves.labels(pool, source, target, result).inc()
@@ -221,9 +227,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _show_pool(self, pool: str, report: PassReport, conditions: Iterable[Condition]) -> None:
-        for condition in conditions:
-            for status in ConditionStatus:
-                self._conditions.labels(pool, condition.type, str(status)).set(condition.status is status)
+        self.show_conditions(pool, conditions)
         for reason in STUCK:
             self._stuck.labels(pool, str(reason)).set(len(stuck_pods(report, reason)))
         self._show_signals(pool, report)

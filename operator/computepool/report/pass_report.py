@@ -8,7 +8,7 @@ import msgspec
 
 from computepool.assess.assessment import Assessment
 from computepool.decide.plan import Plan
-from computepool.model.api import AdmissionMode
+from computepool.model.api import AdmissionMode, Mode
 from computepool.model.cluster import Pod
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
@@ -55,6 +55,8 @@ class Gaps(msgspec.Struct, frozen=True):
     unfollowed: str = ""
     """The signals that do not come (heartbeats, failed pods), why, and what is not noticed without them."""
     admission: AdmissionGap | None = None
+    denied: bool = False
+    """Whether the snapshot is stale because the API server denies the operator a part of the view."""
 
 
 class PassReport(msgspec.Struct, frozen=True, dict=True):
@@ -74,6 +76,11 @@ class PassReport(msgspec.Struct, frozen=True, dict=True):
     announced_moves: bool = False
     """Whether all moves of the plan were reported before. In mode Observe a move is decided again until its pod is
     gone."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether nothing of the plan is done: mode Observe."""
+        return self.snapshot.pool.spec.mode is Mode.OBSERVE
 
     @cached_property
     def pending(self) -> list[Pod]:

@@ -108,6 +108,7 @@ def _unhealthy_nodes(report: PassReport) -> Problem | None:
     if not texts:
         return None
     subject, gets = ("1 node is", "gets") if len(texts) == 1 else (f"{len(texts)} nodes are", "get")
+    gets = "would get" if report.observed else gets
     nodes = listed(texts, NAMED_NODES)
     return Problem(
         Reason.NODES_UNHEALTHY,
@@ -145,6 +146,11 @@ def _held_back(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.TOO_MANY_FAILED, why, "no running pod is moved")
 
 
+def _access_missing(report: PassReport) -> Iterable[Problem]:
+    if (text := report.snapshot.stale) and report.gaps.denied:
+        yield Problem(Reason.ACCESS_MISSING, text, text)
+
+
 def _write_refused(report: PassReport) -> Iterable[Problem]:
     if answer := report.refused:
         yield Problem(Reason.WRITE_REFUSED, answer, answer)
@@ -162,8 +168,8 @@ def _failed(report: PassReport) -> Iterable[Problem]:
         reason, states = breaker.reason or Reason.PROVIDER_UNAVAILABLE, _states(breakers)
         health = report.assessment.health.providers.get(name)
         detail = f" {health.detail}." if health is not None and health.detail else ""
-        why = f"{name}: {reason.help}{detail}{_next_step(breaker)}"
-        yield Problem(reason, f"provider(s) not in full use: {states}. {why}", states)
+        why = f"{name}: {reason.help}{detail}{_next_step(breaker, observed=report.observed)}"
+        yield Problem(reason, f"{_not_in_use(report)}: {states}. {why}", states)
 
 
 def _stuck(report: PassReport) -> Iterable[Problem]:
@@ -177,9 +183,13 @@ def _stuck(report: PassReport) -> Iterable[Problem]:
 
 
 def _drained(report: PassReport) -> Iterable[Problem]:
-    if breakers := _not_closed(report, drained=True):
-        states = _states(breakers)
-        yield Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
+    drained = {supply.provider.name for supply in report.assessment.supplies if supply.provider.drain}
+    breakers = _not_closed(report, drained=True)
+    # A breaker remembers why it opened, also when the cause is over.
+    for reason, names in ((Reason.DRAINED, breakers.keys() & drained), (Reason.DRAIN_ENDED, breakers.keys() - drained)):
+        if names:
+            states = _states({name: breaker for name, breaker in breakers.items() if name in names})
+            yield Problem(reason, f"{_not_in_use(report)}: {states}. {reason.help}", states)
 
 
 def _conflict(report: PassReport) -> Iterable[Problem]:
@@ -297,6 +307,7 @@ def _missing_policy(report: PassReport) -> Iterable[Problem]:
 
 
 _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
+    _access_missing,
     _held_back,
     _write_refused,
     _unreadable,
@@ -333,12 +344,17 @@ def _states(breakers: Mapping[str, Breaker]) -> str:
     return ", ".join(f"{name} ({_BREAKER_WORDS[breaker.state]})" for name, breaker in breakers.items())
 
 
-def _next_step(breaker: Breaker) -> str:
+def _not_in_use(report: PassReport) -> str:
+    return "provider(s) that would not be in full use" if report.observed else "provider(s) not in full use"
+
+
+def _next_step(breaker: Breaker, *, observed: bool) -> str:
+    verb = "would be" if observed else "is"
     if breaker.state is BreakerState.HALF_OPEN:
-        return " That is over: it is tried with a first pod."
+        return f" That is over: it {verb} tried with a first pod."
     if breaker.retry_at is None:
         return ""
     at = rfc3339(moment(breaker.retry_at))
     # A full provider that makes nodes is used sooner, as the help of its reason says.
     begin = "Otherwise it" if breaker.reason is Reason.PROVISIONING_FAILED else "It"
-    return f" {begin} is tried again at {at} at the earliest, once it has been healthy for a while."
+    return f" {begin} {verb} tried again at {at} at the earliest, once it has been healthy for a while."

@@ -31,25 +31,29 @@ def held_admission(admission: Admission) -> tuple[Reason, str]:
     return reason, f"{_NOT_LISTED[why].format(admission.held_by)} {order}"
 
 
-def burst_tally(bursts: Sequence[Burst]) -> Tally:
+def burst_tally(bursts: Sequence[Burst], mode: Mode = Mode.ENFORCE) -> Tally:
     """Count how many pods go to each provider. The reason is that of the first pod."""
-    return Tally("pod(s) sent to standbys", Counter(f"to {burst.provider}" for burst in bursts), bursts[0].reason.help)
+    sent = "would be sent" if mode is Mode.OBSERVE else "sent"
+    directions = Counter(f"to {burst.provider}" for burst in bursts)
+    return Tally(f"pod(s) {sent} to standbys", directions, bursts[0].reason.help, in_mode(mode, ""))
 
 
-def burst_sentence(burst: Burst) -> str:
+def burst_sentence(burst: Burst, mode: Mode = Mode.ENFORCE) -> str:
     """Say where a pod is sent, and why each preferred provider was rejected."""
+    sent = in_mode(mode, "would be sent" if mode is Mode.OBSERVE else "Sent")
     signals = f" Signals that are on: {', '.join(burst.signals)}." if burst.signals else ""
     considered = ", ".join(f"{provider}: {reason}" for provider, reason in burst.rejected)
-    return f"Sent to {burst.provider}. {burst.reason.help}{signals} Considered before: {considered}."
+    return f"{sent} to {burst.provider}. {burst.reason.help}{signals} Considered before: {considered}."
 
 
-def wish_tally(moves: Sequence[Move]) -> Tally:
+def wish_tally(moves: Sequence[Move], mode: Mode = Mode.ENFORCE) -> Tally:
     """Count how many running pods are to go from one provider to another. The reason is that of the first pod."""
+    wish = "would be moved" if mode is Mode.OBSERVE else "to be moved"
     directions = (
         f"to {destination(move)}" if move.source == move.target else f"from {move.source} to {move.target}"
         for move in moves
     )
-    return Tally("running pod(s) to be moved", Counter(directions), moves[0].reason.help)
+    return Tally(f"running pod(s) {wish}", Counter(directions), moves[0].reason.help, in_mode(mode, ""))
 
 
 def eviction_tally(moves: Sequence[Move]) -> Tally:
@@ -73,9 +77,11 @@ def outcome_sentence(move: PodMove, reason: Reason) -> str:
     return f"Its replacement was {where} {_meant(move)}. {reason.help}"
 
 
-def move_sentence(move: Move) -> str:
+def move_sentence(move: Move, mode: Mode = Mode.ENFORCE) -> str:
     """Say that a running pod is let go, where its replacement should run, and why."""
     how = "Released from its lost node" if move.release else "Evicted"
+    if mode is Mode.OBSERVE:
+        how = in_mode(mode, f"would be {how[0].lower()}{how[1:]}")
     instead = "" if move.source == move.target else f" in place of {move.source}"
     return f"{how}, meant for {destination(move)}{instead}. {move.reason.help}"
 

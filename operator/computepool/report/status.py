@@ -37,11 +37,11 @@ from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import MAX_GATES
 from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
-from computepool.report.conditions import conditions_of, failed_conditions
+from computepool.report.conditions import conditions_of, failed_conditions, saturation_message, unseen_conditions
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
 from computepool.report.pass_report import PassReport
-from computepool.report.sentences import burst_tally, held_admission, in_mode, wish_tally
+from computepool.report.sentences import burst_tally, held_admission, wish_tally
 from computepool.report.signals import signals_told, status_of_signals
 
 BURST, OPEN, CLOSE, HOLD = "Burst", "OpenAdmission", "CloseAdmission", "HoldAdmission"
@@ -81,6 +81,15 @@ def status_of(report: PassReport, before: PoolStatus, now: datetime) -> PoolStat
 def failed_status(pool: ComputePool, error: Exception, before: PoolStatus, now: datetime) -> PoolStatus:
     """Return the pool's status after a pass that failed: its conditions say so, and everything else stays."""
     conditions = failed_conditions(error, pool.metadata.generation, before.conditions, now)
+    return before.model_copy(update={"conditions": conditions})
+
+
+def unseen_status(pool: ComputePool, why: str, before: PoolStatus, now: datetime, *, denied: bool) -> PoolStatus:
+    """Return the pool's status while nothing of the cluster was seen: its conditions say so, and everything else stays.
+
+    `why`: what is missing, and what to do; `denied`: the API server denies it to the operator.
+    """
+    conditions = unseen_conditions(why, pool.metadata.generation, before.conditions, now, denied=denied)
     return before.model_copy(update={"conditions": conditions})
 
 
@@ -191,11 +200,11 @@ def _decision(report: PassReport, before: PoolStatus, now: datetime) -> Decision
     """Return the decision of this pass; without one, the decision before it."""
     plan, mode = report.plan, report.snapshot.pool.spec.mode
     if plan.bursts and not report.announced_bursts:
-        message = in_mode(mode, str(burst_tally(plan.bursts)))
+        message = str(burst_tally(plan.bursts, mode))
         return Decision(time=now, action=BURST, reason=plan.bursts[0].reason, message=message)
     moves = () if report.announced_moves else _new_moves(report)
     if moves:
-        message = in_mode(mode, str(wish_tally(moves)))
+        message = str(wish_tally(moves, mode))
         return Decision(time=now, action=str(moves[0].kind), reason=moves[0].reason, message=message)
     if plan.frozen:
         return before.last_decision
@@ -234,7 +243,7 @@ def _why_closed(report: PassReport) -> tuple[Reason, str]:
         return Reason.CLAIMED_BY_OLDER_POOL, Reason.CLAIMED_BY_OLDER_POOL.help
     if saturation.saturated or spec.admission.mode is AdmissionMode.ALWAYS:
         return _why_none_admits(report)
-    return saturation.reason, saturation.reason.help
+    return saturation.reason, saturation_message(report)
 
 
 def _why_none_admits(report: PassReport) -> tuple[Reason, str]:

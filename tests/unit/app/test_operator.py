@@ -209,6 +209,79 @@ def test_a_right_that_is_missing_is_named_by_readiness(site: Site) -> None:
     site.play(scenario, before)
 
 
+def _deny_pods(server: FakeApiServer) -> None:
+    message = 'pods is forbidden: User "x" cannot list resource "pods"'
+    for verb in ("list", "watch"):
+        server.fault(verb, path=PODS, times=100_000, status=403, message=message)
+
+
+def test_an_operator_without_a_view_leads_and_says_so_and_keeps_what_was_known(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.leads()
+        before = {"name": "aws", "nodes": 7}
+        await until(lambda: conditions(r.server).get("Ready") == ("False", "AccessMissing"), "the pool says so")
+        assert conditions(r.server)["Degraded"] == ("True", "AccessMissing")
+        (pool,) = r.server.items(COMPUTEPOOLS)
+        assert [{name: one[name] for name in before} for one in pool["status"]["providers"]] == [before]
+        _, metrics = await r.get("/metrics")
+        assert f'computepool_condition{{pool="{POOL}",status="False",type="Ready"}} 1.0' in metrics
+        await until(lambda: _trouble(r), "the Lease says so")
+        assert "cannot list pods" in _trouble(r)
+        assert sent(r.server) == {}
+        r.server.faults.clear()
+        await until(lambda: len(sent(r.server)) == 3, "all sent")
+        await until(lambda: conditions(r.server).get("Ready") == ("True", "Reconciled"), "and told")
+        await until(lambda: not _trouble(r), "the Lease too")
+        assert await r.get("/readyz") == (200, "ok\n")
+
+    def before(server: FakeApiServer) -> None:
+        full(server, 3)
+        item = make_pool(server)
+        server.update(COMPUTEPOOLS, {**item, "status": {"providers": [{"name": "aws", "nodes": 7}]}})
+        _deny_pods(server)
+
+    site.play(scenario, before)
+
+
+def _trouble(r: Running) -> str:
+    lease = r.server.get(LEASES, "computepool", NAMESPACE)
+    return str(lease["metadata"].get("annotations", {}).get("computepool.io/trouble", ""))
+
+
+def test_a_status_that_may_not_be_written_is_told_by_readiness_and_by_the_lease(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        await r.says("/readyz", 503, "can't be written")
+        await until(lambda: "can't be written" in _trouble(r), "the Lease says so")
+        r.server.faults.clear()
+        await until(lambda: conditions(r.server).get("Ready") == ("True", "Reconciled"), "it is written")
+        await until(lambda: not _trouble(r), "the Lease too")
+        assert await r.get("/readyz") == (200, "ok\n")
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server)
+        server.fault("patch", path=COMPUTEPOOLS, times=1000, status=403, message='cannot patch resource "x"')
+
+    site.play(scenario, before)
+
+
+def test_an_operator_that_may_not_have_the_lease_says_so(site: Site) -> None:
+    async def scenario(r: Running) -> None:
+        text = await r.says("/readyz", 503, "this process can't be elected")
+        assert 'cannot get resource "leases"' in text
+        assert "let the operator's ServiceAccount get leases" in text
+        r.server.faults.clear()
+        await r.leads()
+        assert await r.get("/readyz") == (200, "ok\n")
+
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        path = f"/namespaces/{NAMESPACE}/leases/"
+        server.fault("get", path=path, times=1000, status=403, message='cannot get resource "leases"')
+
+    site.play(scenario, before)
+
+
 def test_a_leader_that_can_not_be_recorded_does_nothing_and_readiness_says_so(site: Site) -> None:
     async def scenario(r: Running) -> None:
         await r.leads()

@@ -16,6 +16,7 @@ from computepool.kube.runtime import Runtime
 from computepool.model.reasons import Reason
 from computepool.observe.decode import Records
 from computepool.observe.store import Store
+from computepool.report.problems import NAMED_NODES
 from tests.builders import NOW, pool, provider
 from tests.fakes.apiserver import NODES, FakeApiServer
 from tests.fakes.objectstore import Change
@@ -149,6 +150,35 @@ def test_nodes_get_the_taint_that_a_pool_wants_and_lose_it_when_it_wants_it_no_m
         await k.becomes(n2=UNHEALTHY)
 
     play(scenario)
+
+
+def test_the_log_names_the_first_nodes_that_get_or_lose_the_taint(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"n{index}" for index in range(7)]
+
+    async def scenario(k: Keeping) -> None:
+        k.add(*names)
+        k.want(YOUNG, {})
+        k.want(OLD, dict.fromkeys(names, SILENT))
+        await k.becomes(**dict.fromkeys(names, SILENT))
+        k.want(OLD, {})
+        await k.becomes()
+        # The line about a write is made in the round after it.
+        await until(lambda: _counted(caplog, "nodes freed") == len(names), "all to be told")
+
+    with caplog.at_level("INFO", "computepool"):
+        play(scenario)
+    assert _counted(caplog, "nodes quarantined") == len(names)
+    for line in _lines(caplog, "nodes quarantined", "nodes freed"):
+        assert set(line["names"].split(" and ")[0].split(", ")) <= set(names)
+        assert line["names"].count(", ") < NAMED_NODES
+
+
+def _lines(caplog: pytest.LogCaptureFixture, *messages: str) -> list[Json]:
+    return [vars(record)["fields"] for record in caplog.records if record.getMessage() in messages]
+
+
+def _counted(caplog: pytest.LogCaptureFixture, message: str) -> int:
+    return sum(line["nodes"] for line in _lines(caplog, message))
 
 
 def test_of_two_pools_the_older_gives_the_reason_and_the_taint_stays_while_either_wants_it() -> None:

@@ -64,7 +64,7 @@ def renewing(sh: Shell) -> Iterator[None]:
 def fails(sh: Shell, namespace: str = NAMESPACE, name: str = NAME) -> str:
     """What a check that fails says. It waits for less time than a user may ask for."""
     with pytest.raises(CheckError) as failed:
-        asyncio.run(run(str(sh.kubeconfig), namespace, name, make_console(), wait_seconds=WAIT_SECONDS))
+        asyncio.run(run(str(sh.kubeconfig), None, namespace, name, make_console(), wait_seconds=WAIT_SECONDS))
     return str(failed.value)
 
 

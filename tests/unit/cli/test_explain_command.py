@@ -504,4 +504,4 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     with shell(tmp_path, cluster()) as sh:
         sh.prints("explain", "web")
         sh.prints("status")
-        assert {call.verb for call in sh.server.do(lambda server: list(server.calls))} == {"list"}
+        assert {call.verb for call in sh.server.do(lambda server: list(server.calls))} == {"list", "get"}

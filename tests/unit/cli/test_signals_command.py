@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from computepool.model.api import Preset
 from tests.fakes.apiserver import PODS, FakeApiServer
@@ -128,3 +130,25 @@ def test_a_pool_without_signals_says_where_they_are_written(tmp_path: Path) -> N
 def test_what_is_missing_is_named_with_the_next_step(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     with shell(tmp_path, of_signals(QUEUE)) as sh:
         assert says in sh.fails("signals", *words)
+
+
+def test_programs_get_each_signal_and_each_series(tmp_path: Path) -> None:
+    values = vector((LABELS, "9"), ({"namespace": "default", "pod": "old-2"}, "NaN"), ({"job": "vllm"}, "3"))
+    told = json.loads(printed(tmp_path, values, vector((LABELS, "12.5")), "--output", "json"))
+    assert told["pool"] == "inference"
+    (signal,) = told["signals"]
+    assert (signal["key"], signal["enter"], signal["exit"], signal["error"]) == ("saturation/queue", "5", "1", "")
+    assert (signal["verdict"], signal["value"], signal["coveragePercent"]) == ("Off", "9 requests", 50)
+    assert [(one["owner"], one["value"], one["leftOutBecause"]) for one in signal["series"]] == [
+        ("default/old-1", 9.0, ""),
+        ("default/old-2", None, "not a number"),
+        ("", 3.0, "no labels name a pod"),
+    ]
+    assert (signal["series"][0]["ageSeconds"], signal["series"][0]["labels"]) == (12.5, LABELS)
+
+
+def test_programs_get_the_error_of_a_query_in_place_of_its_verdict(tmp_path: Path) -> None:
+    with shell(tmp_path, of_signals(QUEUE)) as sh, answering(b"parse error", b"parse error", 400) as (url, _):
+        (signal,) = yaml.safe_load(sh.prints("signals", "inference", "--url", url, "-o", "yaml"))["signals"]
+    assert "the server can't run the query (400)" in signal["error"]
+    assert "verdict" not in signal

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.unit.act.objects import pool
 from tests.unit.app.cluster import make_pool
+from tests.unit.cli.leases import lead
 from tests.unit.cli.serving import shell
 
 SINCE = "2026-11-23T05:00:00Z"
@@ -51,6 +55,7 @@ STATUS: dict[str, Any] = {
 
 
 def looked_at(server: FakeApiServer) -> None:
+    lead(server)
     item = make_pool(server)
     server.update(COMPUTEPOOLS, {**item, "status": STATUS})
 
@@ -64,7 +69,10 @@ def reported(server: FakeApiServer, **status: Any) -> None:
 def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) -> None:
     with shell(tmp_path, looked_at) as sh:
         lines = sh.prints("status").splitlines()
-    assert lines[:11] == [
+    assert lines[0].startswith("Leader: computepool-7f9c (renewed ")
+    assert lines[0].endswith(" s ago). The figures are current.")
+    assert lines[1:13] == [
+        "",
         "inference  Enforce  nvidia.com/gpu",
         " Provider  Role     Nodes  In use  Free  Unusable  Burst  Cost/h  Use",
         " aws       primary      2   16/16     0         0      0  196.64",
@@ -97,6 +105,29 @@ def test_on_a_narrow_terminal_no_line_is_longer_and_no_number_is_cut(tmp_path: P
     assert "…" not in text
 
 
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_where_a_table_does_not_fit_no_word_is_cut_and_no_sentence_becomes_a_column_of_words(
+    tmp_path: Path, columns: int
+) -> None:
+    found = condition("BudgetExhausted", "Unknown", "InsufficientCapacity", "one two three four five six seven eight")
+    signal = {"key": "saturation/waiting-requests", "verdict": "Unknown", "on": True, "value": "9 requests"}
+    signal |= {"ageSeconds": 60, "coveragePercent": 100, "message": "No series of the answer belongs to a node."}
+    with shell(tmp_path, lambda server: reported(server, signals=[signal], conditions=[found])) as sh:
+        sh.columns = columns
+        text = sh.prints("status")
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert "…" not in text
+    assert "one two three" in text
+    told = " ".join(text.split())
+    for whole in (
+        "InsufficientCapacity",
+        "saturation/waiting-requests",
+        "9 requests",
+        "No series of the answer belongs",
+    ):
+        assert whole in told
+
+
 def test_in_a_pipe_nothing_is_wrapped(tmp_path: Path) -> None:
     long = {**STATUS, "conditions": [condition("Degraded", "True", "WriteRefused", "word " * 100 + "end")]}
 
@@ -112,7 +143,7 @@ def test_in_a_pipe_nothing_is_wrapped(tmp_path: Path) -> None:
 
 def test_a_pool_that_nobody_has_looked_at_says_so(tmp_path: Path) -> None:
     with shell(tmp_path, make_pool) as sh:
-        assert sh.prints("status").splitlines() == [
+        assert sh.prints("status").splitlines()[2:] == [
             "inference  Enforce  nvidia.com/gpu",
             " Not looked at yet: is the operator running?",
         ]
@@ -143,7 +174,7 @@ def test_all_pools_are_shown_by_name_and_one_where_it_is_asked_for(tmp_path: Pat
 
 def test_no_pool_at_all_is_no_error(tmp_path: Path) -> None:
     with shell(tmp_path, lambda _: None) as sh:
-        assert sh.prints("status") == "There is no ComputePool in the cluster yet."
+        assert sh.prints("status").splitlines()[-1] == "There is no ComputePool in the cluster yet."
 
 
 def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -155,7 +186,7 @@ def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:
     ("breaker", "says"),
     [
         ({"state": "Open", "reason": "ProviderSilent", "failures": 1}, "failed"),
-        ({"state": "Open", "reason": "Drained"}, "drained"),
+        ({"state": "Open", "reason": "Drained"}, "drain ended"),
         ({"state": "HalfOpen", "reason": "ProviderSilent", "node": "c1"}, "on trial"),
         ({"state": "Closed"}, "-"),
     ],
@@ -225,3 +256,81 @@ def test_a_standby_that_keeps_admission_closed_is_named(tmp_path: Path) -> None:
     admission = {"tolerations": [], "preference": [], "heldBy": "nebius", "message": "nebius takes pods."}
     with shell(tmp_path, lambda server: reported(server, admission=admission)) as sh:
         assert "Admission is closed. nebius takes pods." in sh.prints("status")
+
+
+# -- who leads, and what is current
+
+
+def test_a_dead_leader_is_told_first_and_the_rest_is_shown(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        looked_at(server)
+        lead(server, 14 * 60)
+
+    with shell(tmp_path, before) as sh:
+        lines = sh.prints("status").splitlines()
+    assert lines[0].startswith("Nobody leads: the Lease was last renewed at ")
+    assert lines[0].endswith(" by computepool-7f9c. That was 14 min ago, and the figures are from then.")
+    assert "inference  Enforce  nvidia.com/gpu" in lines
+
+
+def test_the_trouble_of_a_leader_is_told(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        looked_at(server)
+        lead(server, trouble="statuses can't be written: no right")
+
+    with shell(tmp_path, before) as sh:
+        said = sh.prints("status").splitlines()[0]
+    assert said.endswith("It can't do its work: statuses can't be written: no right")
+
+
+def test_without_the_right_to_read_the_lease_the_rest_goes_on(tmp_path: Path) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        message = 'leases.coordination.k8s.io "computepool" is forbidden: User "jane" cannot get resource "leases"'
+        sh.server.do(lambda server: server.fault("get", path="/leases/", status=403, message=message))
+        lines = sh.prints("status").splitlines()
+    assert lines[0].startswith(f"It is not known who leads: {message}.")
+    assert "inference  Enforce  nvidia.com/gpu" in lines
+
+
+@pytest.mark.parametrize(("status", "reason"), [("Unknown", "CacheStale"), ("False", "PassFailed")])
+def test_figures_that_a_leader_can_not_bring_up_to_date_say_since_when(
+    tmp_path: Path, status: str, reason: str
+) -> None:
+    found = condition("Ready", status, reason, "no")
+    with shell(tmp_path, lambda server: reported(server, conditions=[found])) as sh:
+        said = f" The figures are from {SINCE} or before: the operator can't see or judge the pool ({reason})."
+        assert said in sh.prints("status").splitlines()
+
+
+# -- forms for programs
+
+
+@pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+@pytest.mark.parametrize("columns", [0, 40])
+def test_programs_get_the_leader_and_each_status_as_it_is(
+    tmp_path: Path, form: str, read: Callable[[str], Any], columns: int
+) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        sh.columns = columns
+        told = read(sh.prints("status", "--output", form))
+        (item,) = sh.server.do(lambda server: server.items(COMPUTEPOOLS))
+    assert (told["leader"]["leading"], told["leader"]["name"]) == ("Leads", "computepool-7f9c")
+    (shown,) = told["pools"]
+    assert (shown["name"], shown["mode"], shown["accelerator"]) == ("inference", "Enforce", "nvidia.com/gpu")
+    assert shown["current"] is True
+    assert shown["status"]["lastDecision"] == STATUS["lastDecision"]
+    assert [found["reason"] for found in shown["status"]["conditions"]] == [
+        "Reconciled",
+        "PodsOverflow",
+        "NoNodesMatch",
+    ]
+    assert shown["status"]["observedGeneration"] == item["metadata"]["generation"]
+
+
+def test_a_context_of_the_kubeconfig_is_used(tmp_path: Path) -> None:
+    with shell(tmp_path, looked_at) as sh:
+        text = sh.kubeconfig.read_text().replace("current-context: x", "current-context: broken")
+        sh.kubeconfig.write_text(text)
+        assert "broken" in sh.fails("status")
+        assert "inference" in sh.prints("status", "--context", "x")
+        assert "nowhere" in sh.fails("status", "--context", "nowhere")

@@ -11,6 +11,7 @@ README = REPOSITORY / "README.md"
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
 """The pages for users by task. `docs/reference/` is generated."""
 EXAMPLES = REPOSITORY / "docs/examples"
+COMMANDS = REPOSITORY / "docs/commands.md"
 METRICS = REPOSITORY / "docs/reference/metrics.md"
 UPGRADE = REPOSITORY / "docs/upgrade.md"
 

@@ -10,17 +10,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 import computepool.model.api as api
 from computepool.assess.health.faults import LIFECYCLE
+from computepool.cli.leader import Leader, Leading
 from computepool.model.api import ComputePool
 from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import EXAMPLES, PAGES, README, REPOSITORY, anchors, blocks, prose
+from tests.unit.docs.blocks import COMMANDS, EXAMPLES, PAGES, README, REPOSITORY, anchors, blocks, prose
 from tests.unit.docs.manifests import OF_OTHERS, Shown, shown_as
 
 TOOLS = {"make", "docker", "helm", "kubectl", "computepool"}
@@ -134,6 +136,7 @@ def test_every_reason_condition_and_value_named_exists(document: Path) -> None:
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
         *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN),
         *(str(outcome) for outcome in TOLD),
+        *(str(value) for value in Leading),
         *values,
         *NAMES_OF_OTHERS,
         *LIFECYCLE,
@@ -192,3 +195,11 @@ def _has(schema: dict[str, Any], part: dict[str, Any], path: list[str]) -> bool:
         elif path[0] in option.get("properties", {}):
             found |= _has(schema, option["properties"][path[0]], path[1:])
     return found
+
+
+def test_the_fields_of_the_json_that_are_documented_are_those_that_are_printed() -> None:
+    text = prose(COMMANDS)
+    documented = set(re.findall(r"`leader\.(\w+)`", text))
+    leader = msgspec.to_builtins(Leader(Leading.NOBODY, "Nobody leads."))
+    assert documented == leader.keys()
+    assert {f"`{value}`" for value in Leading} <= set(re.findall(r"`\w+`", text))

@@ -297,7 +297,11 @@ def test_watches_are_asked_to_end_at_different_times() -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (403, "cannot watch pods: forbidden: told to fail; check that the ClusterRole allows list and watch on pods"),
+        (
+            403,
+            "cannot watch pods: forbidden: told to fail; check that the ClusterRole allows list and watch on pods: "
+            "helm upgrade restores the chart's roles (rbac.create)",
+        ),
         (401, "cannot watch pods: the credentials are not accepted: told to fail; check the token or the kubeconfig"),
         (404, "cannot watch pods: the API server does not serve /api/v1/pods; check that its CRD is installed"),
         (500, "cannot watch pods: watch /api/v1/pods: 500: told to fail"),

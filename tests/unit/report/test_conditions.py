@@ -48,6 +48,15 @@ def test_a_view_that_is_not_current_makes_readiness_unknown_and_says_what_is_wro
     )
 
 
+def test_a_view_that_the_api_server_denies_is_for_a_person_to_mend() -> None:
+    denied = report_on(seen={"stale": "nodes are not listed yet: forbidden"}, gaps=Gaps(denied=True))
+    text = "nodes are not listed yet: forbidden."
+    assert said(denied, "Ready") == ("False", "AccessMissing", text)
+    assert said(denied, "Degraded") == ("True", "AccessMissing", text)
+    assert said(denied, "Saturated")[0] == "Unknown"
+    assert said(denied, "Resilient")[0] == "Unknown"
+
+
 def test_a_primary_without_nodes_makes_it_not_ready_and_names_the_field_and_the_next_step() -> None:
     status, reason, message = said(report_on(nodes=[node("n1", of="nebius")], pods=[]), "Ready")
     assert (status, reason) == ("False", "NoNodesMatch")

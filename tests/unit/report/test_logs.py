@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from computepool.report.logs import ConsoleFormatter, JsonFormatter, log, set_up
+from computepool.report.logs import REPEAT_SECONDS, ConsoleFormatter, JsonFormatter, LimitedLog, log, set_up
 
 
 class Lines(logging.Handler):
@@ -110,3 +110,18 @@ def test_set_up_sends_everything_to_standard_error_in_one_form(fmt: str, kind: t
         root.handlers[:] = before
         root.setLevel(levels[0])
         kopf.setLevel(levels[1])
+
+
+def test_a_failure_that_repeats_is_written_once_a_minute_and_at_once_after_it_was_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seconds = iter(range(100, 1000))
+    limited = LimitedLog(logging.getLogger("computepool.test"), lambda: next(seconds) / 2)
+    # Each line reads the clock once: half a second passes for each line, a second for each round.
+    for _ in range(3 * round(REPEAT_SECONDS)):
+        limited.warn("not listed", error="no")
+        limited.warn("not sent", error="no")
+    assert [record.getMessage() for record in caplog.records] == ["not listed", "not sent"] * 3
+    limited.over()
+    limited.warn("not listed", error="no")
+    assert len(caplog.records) == 7

@@ -29,8 +29,8 @@ def planned(of: PassReport | None = None, **fields: object) -> PassReport:
     return msgspec.structs.replace(of, plan=msgspec.structs.replace(of.plan, **fields))
 
 
-def with_breakers(breakers: Mapping[str, Breaker]) -> PassReport:
-    of = report_on()
+def with_breakers(breakers: Mapping[str, Breaker], of: PassReport | None = None) -> PassReport:
+    of = of or report_on()
     return msgspec.structs.replace(of, state=changed(of.state, breakers=breakers))
 
 
@@ -106,10 +106,33 @@ def test_pods_that_stay_for_want_of_money_say_so() -> None:
 
 def test_a_drained_provider_is_told_behind_one_that_failed() -> None:
     by_hand = Breaker(BreakerState.OPEN, Reason.DRAINED, since=NOW)
-    assert said(with_breakers({"aws": by_hand}), "Degraded")[1] == "Drained"
-    status, reason, message = said(with_breakers({"aws": by_hand, "nebius": OPEN}), "Degraded")
+    of = report_on(pool(provider("aws", drain=True), provider("nebius"), provider("crusoe")))
+    assert said(with_breakers({"aws": by_hand}, of), "Degraded")[1] == "Drained"
+    status, reason, message = said(with_breakers({"aws": by_hand, "nebius": OPEN}, of), "Degraded")
     assert (status, reason) == ("True", "ProviderSilent")
     assert message.endswith(" Also Drained: aws (open).")
+
+
+@pytest.mark.parametrize(("state", "words"), [(BreakerState.OPEN, "open"), (BreakerState.HALF_OPEN, "half-open")])
+def test_a_drain_that_was_ended_is_not_told_as_a_drain(state: BreakerState, words: str) -> None:
+    reason, message = said(with_breakers({"nebius": Breaker(state, Reason.DRAINED, since=NOW)}), "Degraded")[1:]
+    assert reason == "DrainEnded"
+    assert message.startswith(f"provider(s) not in full use: nebius ({words}). The provider's field drain is not true")
+
+
+def test_a_drained_provider_does_not_hide_another_whose_drain_has_ended() -> None:
+    by_hand = Breaker(BreakerState.OPEN, Reason.DRAINED, since=NOW)
+    of = report_on(pool(provider("aws", drain=True), provider("nebius"), provider("crusoe")))
+    reason, message = said(with_breakers({"aws": by_hand, "nebius": by_hand}, of), "Degraded")[1:]
+    assert reason == "Drained"
+    assert message.endswith(" Also DrainEnded: nebius (open).")
+
+
+def test_in_observe_what_would_follow_from_a_breaker_is_not_told_as_if_it_did() -> None:
+    observed = report_on(pool(mode="Observe"), nodes=BURST)
+    message = said(with_breakers({"nebius": OPEN}, observed), "Degraded")[2]
+    assert message.startswith("provider(s) that would not be in full use: nebius (open).")
+    assert "It would be tried again at" in message
 
 
 @pytest.mark.parametrize("reason", [Reason.WOULD_STRAND, Reason.EVICTION_REFUSED])

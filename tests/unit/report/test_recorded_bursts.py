@@ -45,6 +45,7 @@ def test_a_burst_is_one_line_for_each_provider_and_reason(caplog: pytest.LogCapt
             "reason": "PrimarySaturated",
             "pods": 2,
             "took_ms": 21.3,
+            "names": "default/a, default/b",
         },
         {
             "message": "burst",
@@ -53,6 +54,7 @@ def test_a_burst_is_one_line_for_each_provider_and_reason(caplog: pytest.LogCapt
             "reason": "NextProvider",
             "pods": 1,
             "took_ms": 21.3,
+            "names": "default/c",
         },
     ]
 
@@ -74,6 +76,8 @@ def test_what_would_be_done_is_told_once_for_each_pod(caplog: pytest.LogCaptureF
     assert t.observed([burst("a"), burst("b")])
     assert [event.subject["name"] for event in t.about("Pod")] == ["a", "b"]
     assert all(event.note.startswith("Observe: ") and event.action == "WouldBurst" for event in t.events)
+    assert t.about("Pod")[0].note.startswith("Observe: would be sent to nebius. ")
+    assert t.about("ComputePool")[0].note.startswith("Observe: 1 pod(s) would be sent to standbys: 1 to nebius. ")
     assert [line["pods"] for line in lines(caplog)] == [1, 1]
     assert all("took_ms" not in line for line in lines(caplog))
 

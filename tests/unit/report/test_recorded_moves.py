@@ -13,7 +13,7 @@ from computepool.model.moves import MoveKind, Outcome, PodMove, Request
 from computepool.model.reasons import Reason
 from computepool.report.metrics import MoveResult
 from tests.builders import NOW, pod
-from tests.unit.report.recording import BURST_POOL, Recording, lines
+from tests.unit.report.recording import BURST_POOL, OBSERVED, Recording, lines
 
 
 def move(name: str, to: str = "crusoe", why: Reason = Reason.LEAVES_SICK_NODE) -> Move:
@@ -111,6 +111,25 @@ def test_a_move_that_ends_well_is_a_line_and_a_count_on_the_pool_and_no_event_on
         ("moved pods run where they were meant to", 2)
     ]
     assert outcomes(t, Outcome.REPLACED) == 2
+
+
+def test_a_move_that_was_made_before_the_mode_was_changed_is_told_as_made() -> None:
+    t = Recording()
+    t.recorder.record_outcomes(OBSERVED, [ended("a", Outcome.REPLACED, "nebius")])
+    assert t.events[0].note.startswith("1 running pod(s) moved: 1 from aws to nebius. ")
+
+
+def test_a_move_that_is_only_observed_says_would_on_the_pod_on_the_pool_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    t = Recording()
+    with caplog.at_level(logging.INFO):
+        t.observed(moves=[move("a"), move("b")])
+    (on_pod, _), (on_pool,) = t.about("Pod"), t.about("ComputePool")
+    assert on_pod.note.startswith("Observe: would be evicted, meant for crusoe in place of nebius. ")
+    assert on_pool.note.startswith("Observe: 2 running pod(s) would be moved: 2 from nebius to crusoe. ")
+    (line,) = lines(caplog)
+    assert (line["message"], line["names"]) == ("would move running pods", "default/a, default/b")
 
 
 def test_a_replacement_that_was_lost_and_made_anew_is_told_again() -> None:

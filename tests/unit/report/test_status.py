@@ -171,7 +171,7 @@ def test_a_burst_is_the_decision() -> None:
 def test_in_observe_the_decision_says_that_it_was_only_observed() -> None:
     action, _, message = decision(reported(report_on(pool(mode="Observe"), pods=NEW)))
     assert action == "Burst"
-    assert message.startswith("Observe: 2 pod(s) sent to standbys")
+    assert message.startswith("Observe: 2 pod(s) would be sent to standbys")
 
 
 def test_bursts_that_were_told_before_are_no_new_decision() -> None:
@@ -197,7 +197,13 @@ def test_admission_that_is_always_open_does_not_blame_the_primary() -> None:
 @pytest.mark.parametrize(
     ("spec", "nodes", "pods", "reason", "says"),
     [
-        ({"clear": 0}, FULL, [], "PrimaryHasRoom", "below the thresholds"),
+        (
+            {"clear": 0},
+            FULL,
+            [],
+            "PrimaryHasRoom",
+            "aws: 0 of 2 accelerators allocated (0 %). That is below allocation.enterPercent (95).",
+        ),
         ({"mode": "Observe"}, FULL, RESIDENTS, "Observing", "Observe mode"),
         ({"admission": "Off"}, FULL, RESIDENTS, "PrimaryAllocated", "spec.admission.mode is Off"),
     ],

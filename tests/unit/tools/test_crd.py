@@ -85,7 +85,7 @@ def test_every_rule_says_what_to_change() -> None:
 def test_printer_columns_tell_the_story() -> None:
     (version,) = crd.crd()["spec"]["versions"]
     shown = [column["name"] for column in version["additionalPrinterColumns"] if column["priority"] == 0]
-    assert shown == ["Primary", "Saturated", "Bursting", "Pending", "Health", "Cost/h", "Age"]
+    assert shown == ["Mode", "Primary", "Saturated", "Bursting", "Pending", "Health", "Cost/h", "Age"]
 
 
 def test_the_manifest_reads_back_as_the_definition() -> None:
