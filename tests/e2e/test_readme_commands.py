@@ -1,5 +1,5 @@
 """A reader who follows the README from top to bottom, on a cluster like the one that it speaks of, and who turns to
-docs/signals.md and docs/forecast.md where the README names them.
+docs/signals.md, docs/forecast.md and docs/drain.md where the README names them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
+from tests.unit.docs.blocks import DRAIN, FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
 
 Json = dict[str, Any]
 
@@ -74,9 +74,9 @@ class Reader:
         assert found, heading
         return found
 
-    def follow(self, heading: str) -> str:
+    def follow(self, heading: str, path: Path = README) -> str:
         """Run all shell blocks under a heading; return what they printed."""
-        return "".join(self.run(block) for block in self.commands(heading) if not block.text.startswith(NOT_RUN))
+        return "".join(self.run(block) for block in self.commands(heading, path) if not block.text.startswith(NOT_RUN))
 
     def run(self, block: Block) -> str:
         """Run one block; return what it printed."""
@@ -237,13 +237,18 @@ def _ask_for_a_forecast(reader: Reader) -> None:
 
 
 def _drain_and_undo(reader: Reader) -> None:
-    drain, undo = (
-        block for block in blocks() if block.heading == "When a provider fails" and block.text.startswith("kubectl")
-    )
-    reader.run(drain)
+    (drain,) = (block for block in reader.commands("When a provider fails") if "drain" in block.text)
+    said = reader.run(drain)
     _wait_breaker(reader, "Open")
-    reader.run(undo)
+    said += reader.follow("Drain a provider", DRAIN)
     _wait_breaker(reader, "HalfOpen")
+    (shown,) = (block.text for block in blocks(DRAIN) if block.language == "console")
+    assert _without_numbers(shown.splitlines()[0]) in _without_numbers(said)
+    assert "The drain of nebius of pool inference has ended." in said
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "N", text)
 
 
 def _wait_breaker(reader: Reader, state: str) -> None:

@@ -21,6 +21,7 @@ ROUNDS = 5
 PAUSE_SECONDS = 1.0
 """Before nodes whose patch failed are tried again."""
 NAMED_NODES = 5
+NEEDS = "list and patch nodes"
 BY_HAND = f"kubectl taint nodes --all {UNAVAILABLE_KEY}-"
 NOT_FOUND = f"No node carries the taint {UNAVAILABLE_KEY}."
 RETURNS = (
@@ -108,7 +109,7 @@ def _is_final(error: ApiError) -> bool:
 
 def _error_text(failed: dict[str, ApiError]) -> str:
     error = next(iter(failed.values()))
-    needs = " `cleanup` needs to list and patch nodes." if isinstance(error, Forbidden) else ""
+    needs = f" This command needs the right to {NEEDS}." if isinstance(error, Forbidden) else ""
     nodes = f"{counted(len(failed), 'node')} not freed ({listed(sorted(failed), NAMED_NODES)})"
     return f"{nodes}: {error.message or error}.{needs} Run it again, or as an administrator: {BY_HAND}"
 

@@ -18,12 +18,13 @@ from computepool.app.endpoints import ServeError
 from computepool.app.operator import run as run_operator
 from computepool.app.settings import Settings
 from computepool.cli import cleanup as cleaning
+from computepool.cli import drain as draining
 from computepool.cli import explain as explaining
 from computepool.cli import signals as showing_signals
 from computepool.cli import status as showing
 from computepool.cli.cluster_view import NotFoundError, current_namespace, load_view
 from computepool.cli.console import make_console
-from computepool.cli.errors import sentence
+from computepool.cli.errors import NEEDS_CLUSTER, NEEDS_POOLS, sentence
 from computepool.kube.credentials import AccessError
 from computepool.kube.errors import ApiError
 from computepool.prometheus.errors import ConfigError
@@ -116,7 +117,7 @@ def status(
 
     Needs the right to list computepools, which the chart adds to the cluster role `view`.
     """
-    _run_one(showing.show(kubeconfig, pool, make_console(), time.time()))
+    _run_one(showing.show(kubeconfig, pool, make_console(), time.time()), NEEDS_POOLS)
 
 
 @app.command()
@@ -142,7 +143,7 @@ def explain(
     where, _, name = pod.rpartition("/")
     if where in ("", "pod", "pods", "po"):
         where = namespace or current_namespace(kubeconfig)
-    _run_one(_explain(kubeconfig, operator_namespace, where, name))
+    _run_one(_explain(kubeconfig, operator_namespace, where, name), NEEDS_CLUSTER)
 
 
 @app.command()
@@ -183,7 +184,37 @@ def signals(
             "--url: see computepool signals --help"
         )
         raise typer.Exit(1) from None
-    _run_one(showing_signals.show(kubeconfig, operator_namespace, pool, source, make_console(), every=every))
+    show = showing_signals.show(kubeconfig, operator_namespace, pool, source, make_console(), every=every)
+    _run_one(show, NEEDS_CLUSTER)
+
+
+@app.command()
+def drain(
+    provider: Annotated[str, typer.Argument(help="The provider, as POOL/PROVIDER.", metavar="POOL/PROVIDER")],
+    kubeconfig: Kubeconfig = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="Let running pods leave, within all limits. Without it they stay.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="End the drain: the provider is tried again.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing. The API server checks it.")
+    ] = False,
+) -> None:
+    """Take a provider out of use for planned work, or bring it back with `--undo`.
+
+    New pods are no longer sent there. It sets the provider's fields `drain` and `drainRunningPods` in the pool's spec.
+    If the manifest is kept in git, change it there too. Run twice, it changes nothing more.
+
+    Needs the right to get and patch computepools, which the cluster role `admin` has.
+    """
+    if move and undo:
+        raise typer.BadParameter("--move and --undo exclude each other")
+    try:
+        pool, name = draining.parse_target(provider)
+    except draining.DrainError as error:
+        raise typer.BadParameter(str(error)) from None
+    target = draining.Target(pool, name, drain=not undo, move=move)
+    _run_one(draining.run(kubeconfig, target, make_console(), dry_run=dry_run), draining.NEEDS)
 
 
 @app.command()
@@ -200,7 +231,7 @@ def cleanup(
 
     Needs the right to list and patch nodes.
     """
-    _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run))
+    _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run), cleaning.NEEDS)
 
 
 async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
@@ -209,11 +240,12 @@ async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: s
     explaining.show(found, explaining.explain(view, found), make_console())
 
 
-def _run_one(work: Coroutine[Any, Any, None]) -> None:
+def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
+    """Run a command. `needs`: its rights, for the sentence about a right that is missing."""
     try:
         asyncio.run(work)
-    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError) as error:
-        _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
+    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError, draining.DrainError) as error:
+        _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
 
 

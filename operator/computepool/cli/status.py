@@ -94,9 +94,16 @@ def providers_table(pool: ComputePool) -> Table:
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
             _use(provider, standstill, is_open=is_open),
-            style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
+            style=_row_style(provider),
         )
     return table
+
+
+def _row_style(provider: ProviderStatus) -> str:
+    """Return the colour of a provider's row: a drain is planned work, and no alarm."""
+    if provider.breaker.state is BreakerState.CLOSED:
+        return "default"
+    return "yellow" if provider.breaker.reason == Reason.DRAINED else "red"
 
 
 def _use(provider: ProviderStatus, standstill: str, *, is_open: bool) -> str:

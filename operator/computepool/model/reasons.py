@@ -253,7 +253,10 @@ class Reason(StrEnum):
         "The pod has volumes or resource claims that may not exist on another provider. If they do, set the pod's "
         'annotation computepool.io/movable: "true".',
     )
-    LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods says that the pod stays where it is."
+    LEFT_BY_POLICY = (
+        "LeftByPolicy",
+        "failover.runningPods, or drainRunningPods of the drained provider, says that the pod stays where it is.",
+    )
     MOVE_COMPLETED = (
         "MoveCompleted",
         "The replacement of the evicted pod is bound on the provider that it was meant for.",

@@ -77,6 +77,7 @@ class Metrics:
         self._cost = gauge("cost_dollars_per_hour", "Hourly cost of the pool's pods", "pool", "provider")
         self._saturated = gauge("primary_saturated", "1 saturated, 0 not, -1 unknown", "pool")
         self._breakers = gauge("breaker_state", "0 closed, 1 half-open, 2 open", "pool", "provider")
+        self._drained = gauge("provider_drained", "1 while a person drains the provider, else 0", "pool", "provider")
         self._unhealthy = gauge("unhealthy_nodes", "Unhealthy nodes of a provider", "pool", "provider")
         self._hold_offs = gauge(
             "hold_offs", "Workloads and shapes that a provider is not offered now", "pool", "provider", "reason"
@@ -171,6 +172,7 @@ class Metrics:
             ):
                 self._accelerators.labels(pool, name, state).set(count)
             self._breakers.labels(pool, name).set(_BREAKER_NUMBERS[supply.breaker.state])
+            self._drained.labels(pool, name).set(supply.provider.drain)
             self._unhealthy.labels(pool, name).set(len(supply.unhealthy))
             if not supply.provider.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.demand.overflow import Hold
 from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
 from computepool.decide.move.owned_pods import namespace_key
@@ -59,8 +60,18 @@ def message_about(problems: Sequence[Problem]) -> str:
 def notices_of(report: PassReport) -> list[Problem]:
     """Return what a person should know, although it does not degrade the pool."""
     return [
-        notice for find in (_unhealthy_nodes, _failed_moves, _unknown_providers) if (notice := find(report)) is not None
+        notice
+        for find in (_unhealthy_nodes, _failed_moves, _unknown_providers, _drained)
+        if (notice := find(report)) is not None
     ]
+
+
+def _drained(report: PassReport) -> Problem | None:
+    """Name the drained providers: a drain is planned work, and degrades the pool only if pods have no other place."""
+    if not (breakers := _not_closed(report, drained=True)):
+        return None
+    states = _states(breakers)
+    return Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
 
 
 def _failed_moves(report: PassReport) -> Problem | None:
@@ -174,10 +185,29 @@ def _stuck(report: PassReport) -> Iterable[Problem]:
             yield Problem(reason, f"{reason.help} That is so for {pods}.{money}", pods)
 
 
-def _drained(report: PassReport) -> Iterable[Problem]:
-    if breakers := _not_closed(report, drained=True):
-        states = _states(breakers)
-        yield Problem(Reason.DRAINED, f"provider(s) not in full use: {states}. {Reason.DRAINED.help}", states)
+def _missed(report: PassReport) -> Iterable[Problem]:
+    """Find pods that wait because a provider is drained, and that no other provider takes."""
+    drained = _not_closed(report, drained=True)
+    waiting = [hold for hold in report.plan.holds if drained and _is_rejected_everywhere(hold)]
+    missed = {
+        provider
+        for hold in waiting
+        for provider, why in hold.rejected
+        if provider in drained and why is Reason.PROVIDER_UNAVAILABLE
+    }
+    if missed:
+        names = ", ".join(name for name in drained if name in missed)
+        pods = pod_names(hold.pod for hold in waiting if missed.intersection(name for name, _ in hold.rejected))
+        message = (
+            f"{names}: {Reason.DRAINED.help} Pods wait that no other provider takes, such as {pods}. "
+            "End the drain with `computepool drain POOL/PROVIDER --undo`, or add capacity elsewhere."
+        )
+        yield Problem(Reason.DRAINED, message, f"pods wait because {names} is drained")
+
+
+def _is_rejected_everywhere(hold: Hold) -> bool:
+    """Say whether the pod has waited for pendingSeconds, waits for no provider, and each provider has rejected it."""
+    return bool(hold.rejected) and not hold.provider and hold.until is None
 
 
 def _conflict(report: PassReport) -> Iterable[Problem]:
@@ -277,7 +307,7 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _unreadable,
     _failed,
     _stuck,
-    _drained,
+    _missed,
     _conflict,
     _overlapping_nodes,
     _missing_accelerator,

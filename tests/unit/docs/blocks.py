@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 README = REPOSITORY / "README.md"
 SIGNALS = REPOSITORY / "docs/signals.md"
 FORECAST = REPOSITORY / "docs/forecast.md"
+DRAIN = REPOSITORY / "docs/drain.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

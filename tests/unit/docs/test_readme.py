@@ -27,11 +27,16 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import DRAIN, FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+DOCUMENTS = [
+    README,
+    SIGNALS,
+    DRAIN,
+    *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
 
 
 def _shell() -> list[str]:
@@ -95,6 +100,17 @@ def test_each_part_of_a_spec_that_is_shown_makes_a_valid_pool_with_the_example(d
         written = {**example, "spec": example["spec"] | part["spec"]}
         spec = ComputePool.from_object(written).spec.to_object()
         assert _contains(spec, part["spec"])
+
+
+def test_the_fields_of_a_drain_make_a_valid_pool_with_the_example() -> None:
+    (shown,) = (yaml.safe_load(block.text) for block in blocks(DRAIN) if block.language == "yaml")
+    example = yaml.safe_load((REPOSITORY / "docs/examples/eks.yaml").read_text())
+    for entry in example["spec"]["providers"]:
+        if entry["name"] == shown["name"]:
+            entry.update(shown)
+    read = ComputePool.from_object(example).spec.provider(shown["name"])
+    assert read is not None
+    assert _contains(read.to_object(), shown)
 
 
 def _contains(whole: Any, part: Any) -> bool:
