@@ -1,5 +1,5 @@
 """A reader who follows the README from top to bottom, on a cluster like the one that it speaks of, and who turns to
-docs/signals.md, docs/forecast.md and docs/drain.md where the README names them.
+docs/signals.md, docs/forecast.md, docs/drain.md and docs/explain.md where the README names them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from e2e.cluster import Cluster
 from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
-from tests.unit.docs.blocks import DRAIN, FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
+from tests.unit.docs.blocks import DRAIN, EXPLAIN, FORECAST, README, REPOSITORY, SIGNALS, Block, blocks, prose
 
 Json = dict[str, Any]
 
@@ -133,6 +133,7 @@ def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader,
 
         said = reader.follow("What to look at when it acts")
         _check_looks(said)
+        assert reader.follow("Explain a pod", EXPLAIN).count("pool inference") == 2
         _check_log(operator)
         _check_metrics(operator)
     _read_signals(reader, tmp_path)

@@ -6,7 +6,8 @@ from computepool.kube.errors import ApiError, Forbidden, NotFound, Unauthorized
 
 NEEDS_POOLS = "list computepools"
 NEEDS_CLUSTER = (
-    "list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks the nodes"
+    "list computepools, namespaces, nodes and pods in the whole cluster, such as by the ClusterRole "
+    "computepool-explainer of the chart"
 )
 # aiohttp adds its TLS context to the message, which helps no reader.
 _TLS = re.compile(r" ssl:(<[^>]*>|\S+)")

@@ -22,9 +22,11 @@ from computepool.cli import drain as draining
 from computepool.cli import explain as explaining
 from computepool.cli import signals as showing_signals
 from computepool.cli import status as showing
-from computepool.cli.cluster_view import NotFoundError, current_namespace, load_view
+from computepool.cli.cluster_view import NotFoundError, current_namespace
 from computepool.cli.console import make_console
 from computepool.cli.errors import NEEDS_CLUSTER, NEEDS_POOLS, sentence
+from computepool.cli.kubectl_flags import command_first
+from computepool.cli.pod_reference import PodReferenceError, parse_reference
 from computepool.kube.credentials import AccessError
 from computepool.kube.errors import ApiError
 from computepool.prometheus.errors import ConfigError
@@ -39,6 +41,8 @@ app = typer.Typer(
     help="Keeps GPU workloads running when one provider's capacity runs out. "
     "`status`, `explain` and `signals` only read. All commands also work as `kubectl computepool`.",
 )
+_TOLD = (NotFoundError, cleaning.CleanupError, draining.DrainError, explaining.MissingRightsError)
+"""Errors whose text is the sentence for the person who ran the command."""
 DEFAULT_NAMESPACE = "computepool-system"
 MOUNTED_CONFIG = Path("/etc/computepool/prometheus/prometheus.yaml")
 """Where the chart mounts the configuration of the source of metrics."""
@@ -122,7 +126,7 @@ def status(
 
 @app.command()
 def explain(
-    pod: Annotated[str, typer.Argument(help="Name of a pod, or NAMESPACE/NAME.")],
+    pod: Annotated[str, typer.Argument(help="NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME.")],
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
     ] = None,
@@ -137,13 +141,15 @@ def explain(
     since when the scheduler could have bound a pod; here that time counts from now. The pod's events tell whether a
     disruption budget refuses its eviction, if they may be listed.
 
-    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
-    the nodes.
+    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, such as by the chart's
+    ClusterRole computepool-explainer. Where a right is missing it says what it can, and ends with 1.
     """
-    where, _, name = pod.rpartition("/")
-    if where in ("", "pod", "pods", "po"):
-        where = namespace or current_namespace(kubeconfig)
-    _run_one(_explain(kubeconfig, operator_namespace, where, name), NEEDS_CLUSTER)
+    try:
+        where, name = parse_reference(pod, namespace)
+    except PodReferenceError as error:
+        raise typer.BadParameter(str(error)) from None
+    where = where or current_namespace(kubeconfig)
+    _run_one(explaining.run(kubeconfig, operator_namespace, where, name, make_console()), NEEDS_CLUSTER)
 
 
 @app.command()
@@ -234,17 +240,11 @@ def cleanup(
     _run_one(cleaning.run(kubeconfig, make_console(), dry_run=dry_run), cleaning.NEEDS)
 
 
-async def _explain(kubeconfig: str | None, operator_namespace: str, namespace: str, name: str) -> None:
-    view = await load_view(kubeconfig, operator_namespace, (namespace, name))
-    found = explaining.find_pod(view, namespace, name)
-    explaining.show(found, explaining.explain(view, found), make_console())
-
-
 def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
     """Run a command. `needs`: its rights, for the sentence about a right that is missing."""
     try:
         asyncio.run(work)
-    except (ApiError, AccessError, NotFoundError, cleaning.CleanupError, draining.DrainError) as error:
+    except (ApiError, AccessError, *_TOLD) as error:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
 
@@ -266,4 +266,5 @@ async def _run(settings: Settings) -> int:
 
 def main() -> None:
     """Run the command."""
-    app(prog_name="computepool" if not sys.argv[0].endswith("kubectl-computepool") else "kubectl computepool")
+    name = "computepool" if not sys.argv[0].endswith("kubectl-computepool") else "kubectl computepool"
+    app(command_first(sys.argv[1:]), prog_name=name)

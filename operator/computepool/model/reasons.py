@@ -424,6 +424,11 @@ class Reason(StrEnum):
         "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
+    LESS_PREFERRED = (
+        "LessPreferred",
+        "The provider could take the pod, but the pod goes to a provider before it, or waits for one. The order is "
+        "that of spec.providers; with placement Cheapest, standbys are sorted by price.",
+    )
 
     # --- where a bound pod runs
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."

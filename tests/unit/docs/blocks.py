@@ -11,6 +11,7 @@ README = REPOSITORY / "README.md"
 SIGNALS = REPOSITORY / "docs/signals.md"
 FORECAST = REPOSITORY / "docs/forecast.md"
 DRAIN = REPOSITORY / "docs/drain.md"
+EXPLAIN = REPOSITORY / "docs/explain.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

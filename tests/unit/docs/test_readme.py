@@ -27,7 +27,7 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import DRAIN, FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import DRAIN, EXPLAIN, FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
@@ -35,6 +35,7 @@ DOCUMENTS = [
     README,
     SIGNALS,
     DRAIN,
+    EXPLAIN,
     *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 ]
 
