@@ -222,6 +222,13 @@ def test_the_charts_role_is_enough(scene: Site, tmp_path: Path) -> None:
     assert "Would be sent to crusoe." in ended.stdout
 
 
+def test_it_runs_with_the_operators_own_rights_as_in_its_pod(scene: Site) -> None:
+    config = scene.cluster.kubeconfig_for(chart.SERVICE_ACCOUNT, chart.NAMESPACE)
+    ended = explained(scene, f"{scene.namespace}/web", config=config)
+    assert ended.returncode == 0, ended.stderr
+    assert "Would be sent to crusoe." in ended.stdout
+
+
 def test_who_may_only_view_the_namespace_learns_what_is_missing_and_what_can_be_said(
     scene: Site, tmp_path: Path
 ) -> None:
