@@ -54,6 +54,7 @@ def provider(
     timeout: int | None = None,
     price: str | None = None,
     drain: bool | None = None,
+    drain_running_pods: str | None = None,
 ) -> dict[str, Any]:
     """One entry of spec.providers."""
     capacity = {"type": "OnDemand" if on_demand else "Standing", "maxAccelerators": max_accelerators}
@@ -65,6 +66,7 @@ def provider(
         "provisionTimeoutSeconds": timeout,
         "pricePerAcceleratorHour": price,
         "drain": drain,
+        "drainRunningPods": drain_running_pods,
     }
     return {key: value for key, value in entry.items() if value is not None}
 

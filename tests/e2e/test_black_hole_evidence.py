@@ -83,7 +83,7 @@ def test_a_pod_that_requests_more_than_there_can_be_is_told_and_stops_no_pool(
         brisk.drain(site, scene.pool, SECOND)
         _wait_running(site, lambda where: sum(where.values()) == 10 and SECOND not in where, "the drained to be left")
         site.api.delete("pods", "greedy", site.namespace, grace_seconds=0)
-        pools.wait_condition(site, scene.pool, "Degraded", "True", "Drained")
+        pools.wait_condition(site, scene.pool, "Degraded", "False", "Drained")
         assert operator.value("computepool_pass_failures_total", pool=scene.pool) == 0
 
 

@@ -257,6 +257,8 @@ class FakeApiServer:
         await asyncio.sleep(fault.delay)
         if fault.gate is not None:
             await fault.gate.wait()
+        if fault.first is not None:
+            fault.first(self)
         if fault.reset and request.transport is not None:
             request.transport.abort()
             return web.Response()

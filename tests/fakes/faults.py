@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete"]
 
@@ -28,7 +29,7 @@ class Fault:
 
     With `status` the request is refused so; with `body` that is the answer; with `reset` the connection is broken
     instead of an answer; each after `delay` seconds, and once `gate` is set where there is one. Without any of these it
-    is answered properly then.
+    is answered properly then. `first` is given the server before that: others write at the same moment.
     For a watch, `then` happens after `after` lines; `code` and `retry_after` are those of its ERROR event.
     """
 
@@ -38,6 +39,7 @@ class Fault:
     page: int | None = None
     delay: float = 0.0
     gate: asyncio.Event | None = None
+    first: Callable[[Any], object] | None = None
     status: int | None = None
     reason: str = ""
     message: str = ""

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 from rich.console import Console
 
+from computepool.cli.errors import ToldError
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
@@ -19,12 +20,13 @@ from computepool.report.formatting import counted, full_stop, listed
 PAUSE_SECONDS = 0.5
 """Between two looks. A leader renews its Lease every 2 s."""
 NAMED_POOLS = 5
+NEEDS = "get the operator's Lease and list computepools"
 
 _T = TypeVar("_T")
 _LEASE = msgspec.json.Decoder(Lease)
 
 
-class CheckError(Exception):
+class CheckError(ToldError):
     """The operator does not do its work; the message says what is wrong, and what to look at."""
 
 

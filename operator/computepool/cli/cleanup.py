@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 
 from computepool.act.tainter import removal_patch
+from computepool.cli.errors import ToldError
 from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
@@ -21,6 +22,7 @@ ROUNDS = 5
 PAUSE_SECONDS = 1.0
 """Before nodes whose patch failed are tried again."""
 NAMED_NODES = 5
+NEEDS = "list and patch nodes"
 BY_HAND = f"kubectl taint nodes --all {UNAVAILABLE_KEY}-"
 NOT_FOUND = f"No node carries the taint {UNAVAILABLE_KEY}."
 RETURNS = (
@@ -29,7 +31,7 @@ RETURNS = (
 )
 
 
-class CleanupError(Exception):
+class CleanupError(ToldError):
     """Some nodes still have the taint; the message names them and says why, and what to do."""
 
 
@@ -108,7 +110,7 @@ def _is_final(error: ApiError) -> bool:
 
 def _error_text(failed: dict[str, ApiError]) -> str:
     error = next(iter(failed.values()))
-    needs = " `cleanup` needs to list and patch nodes." if isinstance(error, Forbidden) else ""
+    needs = f" This command needs the right to {NEEDS}." if isinstance(error, Forbidden) else ""
     nodes = f"{counted(len(failed), 'node')} not freed ({listed(sorted(failed), NAMED_NODES)})"
     return f"{nodes}: {error.message or error}.{needs} Run it again, or as an administrator: {BY_HAND}"
 

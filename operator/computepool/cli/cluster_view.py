@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,18 +15,21 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
+from computepool.cli.errors import ToldError
 from computepool.cli.refused_evictions import Refusal, read_refusals
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
+from computepool.kube.errors import Forbidden, NotFound
 from computepool.model.api import ComputePool, InvalidPool
+from computepool.model.labels import Labels
 from computepool.observe.decode import Records
 from computepool.observe.store import Store
 
 _list_contexts = cast("Callable[[str], tuple[Any, Any]]", list_kube_config_contexts)
 
 
-class NotFoundError(Exception):
+class NotFoundError(ToldError):
     """A pool or pod that does not exist; the message says what to check."""
 
 
@@ -40,29 +44,65 @@ class View:
     """The namespaces that are never managed."""
     refusals: Mapping[str, Refusal] | None
     """Refused evictions by the pod's uid; None where events may not be listed."""
+    namespaces: Mapping[str, Labels]
+    """Labels of namespaces by name, as far as they may be read."""
+    missing: Mapping[str, str]
+    """By resource that may not be listed: the API server's message."""
 
 
-async def load_view(
-    kubeconfig: str | None, operator_namespace: str, about: tuple[str, str] | None = None, *, context: str | None = None
-) -> View:
-    """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises AccessError or ApiError.
+async def load_view(kubeconfig: str | None, context: str | None, operator_namespace: str) -> View:
+    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError, also for a missing right."""
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
+        return await read_view(client, operator_namespace, None)
 
-    `about`: namespace and name of that pod; None: no events are read.
+
+async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str, str] | None) -> View:
+    """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises ApiError.
+
+    `about`: namespace and name of that pod. Where a right is missing, its namespace is read alone, and all else that
+    may not be listed is left out. None: no events are read, and a missing right is an error.
     """
     now = time.time()
+    missing: dict[str, str] = {}
     reserved = (*RESERVED_NAMESPACES, operator_namespace)
     store = Store(lambda _pool, _at, **_: None, wall=lambda: now, reserved_namespaces=reserved)
     records = Records()
-    async with ApiClient(await load_access(kubeconfig, context)) as client:
+
+    async def read(resource: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Forbidden as error:
+            if about is None:
+                raise
+            missing[resource] = error.message
+
+    async def fill_pools() -> None:
         for pool in await load_pools(client):
             store.put_pool(pool, 0.0)
-        refusals, *_ = await asyncio.gather(
-            _refusals(client, about),
-            _fill(client, paths.NAMESPACES, lambda raw: store.put_namespace(records.namespace(raw), 0.0)),
-            _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0)),
-            _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED),
-        )
-    return View(store, now, frozenset(reserved), refusals)
+
+    namespaces: dict[str, Labels] = {}
+
+    def put_namespace(raw: bytes) -> None:
+        namespace = records.namespace(raw)
+        namespaces[namespace.name] = namespace.labels
+        store.put_namespace(namespace, 0.0)
+
+    await read("computepools", fill_pools())
+    refusals, *_ = await asyncio.gather(
+        _refusals(client, about),
+        read("namespaces", _fill(client, paths.NAMESPACES, put_namespace)),
+        read("nodes", _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0))),
+        read("pods", _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED)),
+    )
+    if about is not None and "namespaces" in missing:
+        await _read_namespace(client, about[0], put_namespace)
+    return View(store, now, frozenset(reserved), refusals, namespaces, missing)
+
+
+async def _read_namespace(client: ApiClient, name: str, put: Callable[[bytes], None]) -> None:
+    """Read one namespace, which a person may do who has rights there only. Without the right it stays unknown."""
+    with suppress(Forbidden, NotFound):
+        put(await client.get(f"{paths.NAMESPACES}/{name}"))
 
 
 async def _refusals(client: ApiClient, about: tuple[str, str] | None) -> Mapping[str, Refusal] | None:

@@ -4,13 +4,23 @@ import re
 
 from computepool.kube.errors import ApiError, Forbidden, NotFound, Unauthorized
 
-NEEDED = "list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks the nodes"
+NEEDS_POOLS = "list computepools"
+NEEDS_CLUSTER = (
+    "list computepools, namespaces, nodes and pods in the whole cluster, such as by the ClusterRole "
+    "computepool-explainer of the chart"
+)
+
+
+class ToldError(Exception):
+    """What a command can't do; the message is the sentence for the person who ran the command."""
+
+
 # aiohttp adds its TLS context to the message, which helps no reader.
 _TLS = re.compile(r" ssl:(<[^>]*>|\S+)")
 
 
-def sentence(error: ApiError) -> str:
-    """Return the sentence for a person who ran a command."""
+def sentence(error: ApiError, needs: str) -> str:
+    """Return the sentence for a person who ran a command. `needs`: the rights of this command, such as `list nodes`."""
     match error:
         case ApiError(status=0, reason="NoConnection" | "Timeout"):
             message = _TLS.sub("", error.message)
@@ -18,10 +28,7 @@ def sentence(error: ApiError) -> str:
         case Unauthorized():
             return f"the API server does not accept the credentials: {error.message}. Check the kubeconfig."
         case Forbidden():
-            return (
-                f"{error.message}. `status` needs to list computepools; `explain` to {NEEDED}; "
-                "`check` to get the operator's Lease and list computepools; `cleanup` to list and patch nodes."
-            )
+            return f"{error.message}. This command needs the right to {needs}."
         case NotFound():
             return "the cluster knows no ComputePools: install the chart or the CRD first."
     return str(error)

@@ -10,23 +10,29 @@ from rich.text import Text
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
-from computepool.cli.cluster_view import NotFoundError, View
+from computepool.cli.cluster_view import NotFoundError, View, read_view
 from computepool.cli.console import make_table
+from computepool.cli.errors import NEEDS_CLUSTER, ToldError
+from computepool.cli.pod_details import PodDetails, read_pod
+from computepool.cli.pod_notes import notes_on
 from computepool.cli.refused_evictions import Refusal
+from computepool.cli.unclaimed import why_unclaimed
+from computepool.cli.verdicts import Row, rows, verdicts_on
 from computepool.decide.move.eviction_retries import retry_delay
-from computepool.decide.plan import BlockedMove, Burst, Move, Plan
-from computepool.decide.reconcile import reconcile
+from computepool.decide.plan import BlockedMove, Burst, Move
+from computepool.decide.reconcile import Reconciled, reconcile
 from computepool.decide.shortage import is_rejected_everywhere
-from computepool.model.accelerators import request_of
-from computepool.model.api import ComputePool, ConditionStatus, Mode, SignalVerdict
+from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
+from computepool.model.api import ComputePool, ConditionStatus, FailbackPolicy, Mode, SignalVerdict
 from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
-from computepool.model.scheduling_gates import gate_words
 from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
-from computepool.report.formatting import span
+from computepool.observe.decode import Records
+from computepool.report.formatting import NAMED_PODS, full_stop, listed, span
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import destination
 from computepool.report.unknown_providers import unknown_providers
@@ -35,9 +41,12 @@ from computepool.report.waiting import helps, main_reason, pins
 _EVENTS_FORBIDDEN: Final = (
     "Its events may not be listed, so this can't show whether a disruption budget refuses the eviction."
 )
+_STAYS_AWAY: Final = "It stays there until it ends: failback.policy is Never, and nothing asks it to leave."
 _Decision = TypeVar("_Decision", Burst, Hold, Move, BlockedMove)
-Row = tuple[str, str, str]
-"""A provider, the verdict about it, and the meaning of the verdict."""
+
+
+class MissingRightsError(ToldError):
+    """Some of the cluster may not be read; the message names each right that is missing."""
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -49,20 +58,78 @@ class Explanation(msgspec.Struct, frozen=True):
     """In the order of preference."""
     notes: tuple[str, ...] = ()
     pool: str = ""
+    needs_all: bool = True
+    """Whether a right that is missing may have hidden a part of it."""
 
 
-def explain(view: View, pod: Pod) -> Explanation:
-    """Explain one pod."""
+async def run(
+    kubeconfig: str | None, context: str | None, operator_namespace: str, namespace: str, name: str, console: Console
+) -> None:
+    """Explain one pod on the console. What can be said without a missing right is printed first.
+
+    Raises AccessError, ApiError, NotFoundError and MissingRightsError.
+    """
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
+        read = await read_pod(client, namespace, name)
+        view = await read_view(client, operator_namespace, (namespace, name))
+    if read is None:
+        raise NotFoundError(_no_such_pod(view, namespace, name))
+    details, raw = read
+    pod = _record(raw, view)
+    explanation = _explanation(view, pod, details)
+    show(pod, explanation, console)
+    if view.missing and explanation.needs_all:
+        raise MissingRightsError(_missing(view, pod, operator_namespace))
+
+
+def _record(raw: bytes, view: View) -> Pod:
+    """Return the pod's record, and put it into a view that lacks it. Raises NotFoundError if it can't be read."""
+    try:
+        pod = Records().pod(raw)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise NotFoundError(f"this version can't read the pod, so the operator leaves it out: {error}") from None
+    if view.store.pod(pod.uid) is None:
+        view.store.put_pod(pod, 0.0)
+    return view.store.pod(pod.uid) or pod
+
+
+def _explanation(view: View, pod: Pod, details: PodDetails) -> Explanation:
+    if pod.finished:
+        why = ": ".join(filter(None, (details.status.reason, details.status.message)))
+        phase = f"{details.status.phase} ({why})" if why else details.status.phase
+        ended = "It has ended, so nothing is decided about it."
+        return Explanation(ended, notes=(f"Its phase is {phase}.",), needs_all=False)
+    if not view.store.claims_of(pod.uid) and "computepools" not in view.missing:
+        labels = view.namespaces.get(pod.namespace)
+        notes = why_unclaimed(view, pod, labels)
+        return Explanation("No ComputePool looks after this pod.", notes=notes, needs_all=labels is None)
+    if not view.missing.keys() <= {"namespaces"}:
+        return _incomplete(view, pod, details)
+    return explain(view, pod, details)
+
+
+def _incomplete(view: View, pod: Pod, details: PodDetails) -> Explanation:
+    """Say what is known of a pod without a view of all nodes and pods: free places are not known then."""
     claims = view.store.claims_of(pod.uid)
-    if not claims:
-        return Explanation("No ComputePool looks after this pod.", notes=(_why_unclaimed(view, pod),))
+    headline = f"Runs on node {pod.node}." if pod.node else f"Has waited for {span(view.now - pod.since)}."
+    notes = ["There is no verdict, because not all of the cluster may be read."]
+    if claims:
+        notes = [*notes, *notes_on(view, pod, details, claims), f"See `computepool status {claims[0]}`."]
+    return Explanation(headline, notes=tuple(notes), pool=claims[0] if claims else "")
+
+
+def explain(view: View, pod: Pod, details: PodDetails) -> Explanation:
+    """Explain one pod that has not ended, and that a pool looks after."""
+    claims = view.store.claims_of(pod.uid)
     view.store.put_signals(claims[0], _signals_in(view.store.pools[claims[0]]))
     snapshot = view.store.snapshot(claims[0])
-    outcome = reconcile(snapshot, _state_of(snapshot), view.now)
+    outcome = reconcile(snapshot, _state_of(snapshot), view.now, pod.uid)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE
-    notes = _notes(pod, claims)
+    notes = notes_on(view, pod, details, claims)
     if unknown := unknown_providers(pod, snapshot.pool):
         notes.append(f"{unknown}: {Reason.UNKNOWN_PROVIDER.help}")
+    if view.missing:
+        notes.append("Pods of other namespaces that wait too are not counted: their namespaces may not be read.")
     if observed:
         notes.append(Reason.OBSERVING.help)
     forecast = snapshot.pool.status.forecast
@@ -73,26 +140,33 @@ def explain(view: View, pod: Pod) -> Explanation:
     if plan.held_back:
         notes.append(f"No running pod is moved: {plan.held_back}.")
     if pod.node:
-        found = _running(pod, outcome.assessment, plan, view, observed=observed)
+        found = _running(pod, outcome, view, observed=observed)
     else:
         report = PassReport(snapshot, outcome.assessment, plan, outcome.state)
-        found = _waiting(pod, report, view.now, observed=observed)
-    if pod.signals and pod.burst:
-        notes.append(f"It was sent to {pod.burst} while these signals were on: {', '.join(pod.signals)}.")
-    offers = tuple(
-        (offer.provider, str(Reason.OFFERED), f"The pod was sent to this provider {span(view.now - offer.at)} ago.")
-        for offer in pod.offers
+        found = _waiting(pod, outcome, report, view.now, observed=observed)
+    return Explanation(found.headline, found.reason, found.rows, (*notes, *found.notes), claims[0])
+
+
+def _no_such_pod(view: View, namespace: str, name: str) -> str:
+    """Say that there is no such pod, and name what may have been meant."""
+    said = f"there is no pod {name!r} in namespace {namespace!r}: check the name, and --namespace"
+    if name in view.store.pools:
+        return f"{said}. {name} is a ComputePool: see `computepool status {name}`"
+    elsewhere = sorted(pod.namespace for pod in view.store.pods() if pod.name == name)
+    if elsewhere:
+        return f"{said}. A pod of that name is in {listed(elsewhere, NAMED_PODS)}"
+    alike = sorted(
+        pod.name for pod in view.store.pods() if pod.namespace == namespace and pod.name.startswith(f"{name}-")
     )
-    return Explanation(found.headline, found.reason, found.rows or offers, (*notes, *found.notes), claims[0])
+    return f"{said}. Pods that begin so: {listed(alike, NAMED_PODS)}" if alike else said
 
 
-def find_pod(view: View, namespace: str, name: str) -> Pod:
-    """Return the pod of that name. Raises NotFoundError where there is none."""
-    for pod in view.store.pods():
-        if pod.namespace == namespace and pod.name == name:
-            return pod
-    raise NotFoundError(
-        f"there is no pod {name!r} in namespace {namespace!r} that has not ended: check the name, and -n NAMESPACE"
+def _missing(view: View, pod: Pod, operator_namespace: str) -> str:
+    refused = " ".join(full_stop(message) for _, message in sorted(view.missing.items()))
+    inside = f"kubectl --namespace {operator_namespace} exec deploy/computepool -- computepool explain"
+    return (
+        f"{refused} This command needs the right to {NEEDS_CLUSTER}. The operator's own pod may read all of it: "
+        f"{inside} {pod.namespace}/{pod.name}"
     )
 
 
@@ -106,8 +180,8 @@ def show(pod: Pod, explanation: Explanation, console: Console) -> None:
         console.print(Text.assemble((str(explanation.reason), "bold"), f": {explanation.reason.help}"))
     if explanation.rows:
         table = make_table("Provider", "Verdict", "Meaning")
-        for row in explanation.rows:
-            table.add_row(*row, style="green" if row[1] == Reason.CHOSEN else "default")
+        for provider, verdict, meaning in explanation.rows:
+            table.add_row(provider, str(verdict), meaning, style="green" if verdict is Reason.CHOSEN else "default")
         console.print()
         console.print(table)
     if explanation.notes:
@@ -143,7 +217,8 @@ def _state_of(snapshot: Snapshot) -> PoolState:
     return PoolState(state.recorded, msgspec.structs.replace(state.memory, stable_since=since))
 
 
-def _running(pod: Pod, assessment: Assessment, plan: Plan, view: View, *, observed: bool) -> Explanation:
+def _running(pod: Pod, outcome: Reconciled, view: View, *, observed: bool) -> Explanation:
+    assessment, plan, spec = outcome.assessment, outcome.plan, view.store.pools[view.store.claims_of(pod.uid)[0]].spec
     supply = next((s for s in assessment.supplies if any(info.node.name == pod.node for info in s.nodes)), None)
     if supply is None:
         return Explanation(f"Runs on node {pod.node}.", Reason.RUNS_ELSEWHERE)
@@ -157,8 +232,11 @@ def _running(pod: Pod, assessment: Assessment, plan: Plan, view: View, *, observ
         if (refusal := _active_refusal(pod, view)) is not None:
             headline += f", and its eviction has been refused for {span(max(0.0, view.now - refusal.since))}"
             notes = (*notes, *filter(None, [refusal.note]))
-        return Explanation(f"{headline}.", main_reason(blocked), _rows(blocked.rejected), notes)
+        table = rows(pod, blocked.rejected, assessment, spec)
+        return Explanation(f"{headline}.", main_reason(blocked), table, notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.provider.primary else Reason.RUNS_ON_STANDBY
+    if not supply.provider.primary and spec.failback.policy is FailbackPolicy.NEVER:
+        notes = (*notes, _STAYS_AWAY)
     return Explanation(f"{runs}.", reason, notes=notes)
 
 
@@ -184,27 +262,23 @@ def _active_refusal(pod: Pod, view: View) -> Refusal | None:
     return refusal if refusal is not None and refusal.is_active(view.now) else None
 
 
-def _waiting(pod: Pod, report: PassReport, now: float, *, observed: bool) -> Explanation:
-    plan = report.plan
-    if (burst := _about(pod, plan.bursts)) is not None:
-        chosen = (burst.provider, str(Reason.CHOSEN), Reason.CHOSEN.help)
-        headline = f"{'Would be' if observed else 'About to be'} sent to {burst.provider}."
-        notes = (f"Signals that are on: {', '.join(burst.signals)}.",) if burst.signals else ()
-        return Explanation(headline, burst.reason, (*_rows(burst.rejected), chosen), notes)
+def _waiting(pod: Pod, outcome: Reconciled, report: PassReport, now: float, *, observed: bool) -> Explanation:
+    decision = _about(pod, outcome.plan.bursts) or _about(pod, outcome.plan.holds)
     waits = f"Has waited for {span(now - pod.since)}"
-    if (hold := _about(pod, plan.holds)) is not None:
-        provider = f", now for {hold.provider}" if hold.provider else ""
-        headline = f"{waits}{provider}{_at_most(hold.until, now)}."
-        return Explanation(headline, main_reason(hold), _rows(hold.rejected), _what_helps(report, hold))
-    return Explanation(f"{waits}.")
+    if decision is None:
+        return Explanation(f"{waits}.")
+    table = rows(pod, verdicts_on(decision, outcome.survey), outcome.assessment, report.snapshot.pool.spec)
+    if isinstance(decision, Burst):
+        headline = f"{'Would be' if observed else 'About to be'} sent to {decision.provider}."
+        notes = (f"Signals that are on: {', '.join(decision.signals)}.",) if decision.signals else ()
+        return Explanation(headline, decision.reason, table, notes)
+    provider = f", now for {decision.provider}" if decision.provider else ""
+    headline = f"{waits}{provider}{_at_most(decision.until, now)}."
+    return Explanation(headline, main_reason(decision), table, _what_helps(report, decision))
 
 
 def _about(pod: Pod, decisions: Iterable[_Decision]) -> _Decision | None:
     return next((decision for decision in decisions if decision.pod.uid == pod.uid), None)
-
-
-def _rows(rejected: Iterable[tuple[str, Reason]]) -> tuple[Row, ...]:
-    return tuple((provider, str(reason), reason.help) for provider, reason in rejected)
 
 
 def _at_least(until: float | None, now: float) -> str:
@@ -234,30 +308,3 @@ def _what_helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
     if is_rejected_everywhere(hold):
         told += tuple(text for text in helps(report, hold) if text not in told)
     return told
-
-
-def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:
-    notes = []
-    if len(claims) > 1:
-        notes.append(f"Also selected by {', '.join(claims[1:])}; the oldest pool, {claims[0]}, keeps it.")
-    if pod.gates and not pod.node:
-        notes.append(f"Held back by {', '.join(map(gate_words, pod.gates))}.")
-    if pod.allowed is not None:
-        allowed = f"allows only {', '.join(pod.allowed)}" if pod.allowed else "is empty: it never leaves the primary"
-        notes.append(f"Its annotation computepool.io/providers {allowed}.")
-    if pod.burst and not pod.offers:
-        notes.append(Reason.ADMITTED.help)
-    if pod.shape.unmodelled:
-        notes.append(f"Not looked at: its {', '.join(pod.shape.unmodelled)}; the scheduler decides on those.")
-    return notes
-
-
-def _why_unclaimed(view: View, pod: Pod) -> str:
-    if pod.namespace in view.reserved:
-        return f"Pods of namespace {pod.namespace} are never managed."
-    resources = sorted({pool.spec.accelerator.resource_name for pool in view.store.pools.values()})
-    if not resources:
-        return "There is no ComputePool in the cluster."
-    if not any(request_of(pod, resource) for resource in resources):
-        return f"It requests no accelerator of any pool ({', '.join(resources)})."
-    return "Its labels or its namespace's labels match no pool's spec.workloads."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from computepool.cli.kubectl_flags import command_first
 from computepool.cli.options import (
     DEFAULT_LEASE,
     DEFAULT_NAMESPACE,
@@ -135,17 +136,18 @@ def status(
     """
     from computepool.cli import status as showing
     from computepool.cli.console import make_console
+    from computepool.cli.errors import NEEDS_POOLS
     from computepool.cli.leader import LeaseAddress
 
     lease = LeaseAddress(operator_namespace, lease_name)
     request = showing.Request(kubeconfig, context, pool, lease, output)
     console = make_console()
-    _run_one(showing.watch(request, console) if watch else showing.show(request, console, time.time))
+    _run_one(showing.watch(request, console) if watch else showing.show(request, console, time.time), NEEDS_POOLS)
 
 
 @app.command()
 def explain(
-    pod: Annotated[str, typer.Argument(help="Name of a pod, or NAMESPACE/NAME.")],
+    pod: Annotated[str, typer.Argument(help="NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME.")],
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
     ] = None,
@@ -159,15 +161,21 @@ def explain(
     since when the scheduler could have bound a pod; here that time counts from now. The pod's events tell whether a
     disruption budget refuses its eviction, if they may be listed.
 
-    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster; the cluster role `view` lacks
-    the nodes.
+    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, such as by the chart's
+    ClusterRole computepool-explainer. Where a right is missing it says what it can, and ends with 1.
     """
+    from computepool.cli import explain as explaining
     from computepool.cli.cluster_view import current_namespace
+    from computepool.cli.console import make_console
+    from computepool.cli.errors import NEEDS_CLUSTER
+    from computepool.cli.pod_reference import PodReferenceError, parse_reference
 
-    where, _, name = pod.rpartition("/")
-    if where in ("", "pod", "pods", "po"):
-        where = namespace or current_namespace(kubeconfig, context)
-    _run_one(_explain(kubeconfig, context, operator_namespace, where, name))
+    try:
+        where, name = parse_reference(pod, namespace)
+    except PodReferenceError as error:
+        raise typer.BadParameter(str(error)) from None
+    where = where or current_namespace(kubeconfig, context)
+    _run_one(explaining.run(kubeconfig, context, operator_namespace, where, name, make_console()), NEEDS_CLUSTER)
 
 
 @app.command()
@@ -203,6 +211,7 @@ def signals(
 
     from computepool.cli import signals as showing
     from computepool.cli.console import make_console
+    from computepool.cli.errors import NEEDS_CLUSTER
     from computepool.prometheus.errors import ConfigError
     from computepool.prometheus.source import Source, load_source
 
@@ -216,7 +225,40 @@ def signals(
         )
         raise typer.Exit(1) from None
     request = showing.Request(kubeconfig, context, operator_namespace, pool, output, every=every)
-    _run_one(showing.show(request, source, make_console()))
+    _run_one(showing.show(request, source, make_console()), NEEDS_CLUSTER)
+
+
+@app.command()
+def drain(
+    provider: Annotated[str, typer.Argument(help="The provider, as POOL/PROVIDER.", metavar="POOL/PROVIDER")],
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="Let running pods leave, within all limits. Without it they stay.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="End the drain: the provider is tried again.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing. The API server checks it.")
+    ] = False,
+) -> None:
+    """Take a provider out of use for planned work, or bring it back with `--undo`.
+
+    New pods are no longer sent there. It sets the provider's fields `drain` and `drainRunningPods` in the pool's spec.
+    If the manifest is kept in git, change it there too. Run twice, it changes nothing more.
+
+    Needs the right to get and patch computepools, which the cluster role `admin` has.
+    """
+    from computepool.cli import drain as draining
+    from computepool.cli.console import make_console
+
+    if move and undo:
+        raise typer.BadParameter("--move and --undo exclude each other")
+    try:
+        pool, name = draining.parse_target(provider)
+    except draining.DrainError as error:
+        raise typer.BadParameter(str(error)) from None
+    target = draining.Target(pool, name, drain=not undo, move=move)
+    _run_one(draining.run(kubeconfig, context, target, make_console(), dry_run=dry_run), draining.NEEDS)
 
 
 @app.command()
@@ -237,7 +279,7 @@ def cleanup(
     from computepool.cli import cleanup as cleaning
     from computepool.cli.console import make_console
 
-    _run_one(cleaning.run(kubeconfig, context, make_console(), dry_run=dry_run))
+    _run_one(cleaning.run(kubeconfig, context, make_console(), dry_run=dry_run), cleaning.NEEDS)
 
 
 @app.command()
@@ -263,33 +305,19 @@ def check(
     from computepool.cli.console import make_console
 
     work = checking.run(kubeconfig, context, namespace, lease_name, make_console(), wait_seconds=wait_seconds)
-    _run_one(work)
+    _run_one(work, checking.NEEDS)
 
 
-async def _explain(
-    kubeconfig: str | None, context: str | None, operator_namespace: str, namespace: str, name: str
-) -> None:
-    from computepool.cli import explain as explaining
-    from computepool.cli.cluster_view import load_view
-    from computepool.cli.console import make_console
-
-    view = await load_view(kubeconfig, operator_namespace, (namespace, name), context=context)
-    found = explaining.find_pod(view, namespace, name)
-    explaining.show(found, explaining.explain(view, found), make_console())
-
-
-def _run_one(work: Coroutine[Any, Any, None]) -> None:
-    from computepool.cli.check import CheckError
-    from computepool.cli.cleanup import CleanupError
-    from computepool.cli.cluster_view import NotFoundError
-    from computepool.cli.errors import sentence
+def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
+    """Run a command. `needs`: its rights, for the sentence about a right that is missing."""
+    from computepool.cli.errors import ToldError, sentence
     from computepool.kube.credentials import AccessError
     from computepool.kube.errors import ApiError
 
     try:
         asyncio.run(work)
-    except (ApiError, AccessError, NotFoundError, CheckError, CleanupError) as error:
-        _print_error(sentence(error) if isinstance(error, ApiError) else str(error))
+    except (ApiError, AccessError, ToldError) as error:
+        _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -318,4 +346,4 @@ async def _run(settings: "Settings") -> int:
 
 def main() -> None:
     """Run the command."""
-    app(prog_name="kubectl computepool" if IS_PLUGIN else "computepool")
+    app(command_first(sys.argv[1:]), prog_name="kubectl computepool" if IS_PLUGIN else "computepool")

@@ -73,7 +73,7 @@ class Request(msgspec.Struct, frozen=True):
 
 async def show(request: Request, source: Source, console: Console) -> None:
     """Ask and print. Raises NotFoundError if there is no such pool; AccessError and ApiError as for the cluster."""
-    view = await load_view(request.kubeconfig, request.operator_namespace, context=request.context)
+    view = await load_view(request.kubeconfig, request.context, request.operator_namespace)
     pool = view.store.pools.get(request.pool)
     if pool is None:
         raise NotFoundError(f"there is no ComputePool {request.pool!r}: see `kubectl get computepools`")

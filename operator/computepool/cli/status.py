@@ -16,7 +16,7 @@ from rich.text import Text
 
 from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.console import make_table, print_data, print_table
-from computepool.cli.errors import sentence
+from computepool.cli.errors import NEEDS_POOLS, sentence
 from computepool.cli.leader import Leader, LeaderWatch, Leading, LeaseAddress, headline
 from computepool.cli.options import Output
 from computepool.kube.client import ApiClient
@@ -99,7 +99,7 @@ async def watch(request: Request, console: Console, *, every: float = WATCH_SECO
             except ApiError as error:
                 if not shown or not error.retryable:
                     raise
-                text, print_now = str(error), partial(console.print, sentence(error), style="red")
+                text, print_now = str(error), partial(console.print, sentence(error, NEEDS_POOLS), style="red")
             else:
                 # Ages are no change. On a terminal they are brought up to date all the same.
                 text = _identity(report)
@@ -206,9 +206,16 @@ def providers_table(pool: ComputePool) -> Table:
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
             _use(provider, standstill, is_open=is_open, drain=spec is not None and spec.drain),
-            style="default" if provider.breaker.state is BreakerState.CLOSED else "red",
+            style=_row_style(provider),
         )
     return table
+
+
+def _row_style(provider: ProviderStatus) -> str:
+    """Return the colour of a provider's row: a drain is planned work, and no alarm."""
+    if provider.breaker.state is BreakerState.CLOSED:
+        return "default"
+    return "yellow" if provider.breaker.reason == Reason.DRAINED else "red"
 
 
 def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drain: bool) -> str:

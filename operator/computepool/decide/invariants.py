@@ -21,7 +21,7 @@ from computepool.decide.move.owner_history import FIRST_DELAY_SECONDS, FIRST_OWN
 from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
-from computepool.model.api import AdmissionMode, BreakerState, ForecastMode, Mode
+from computepool.model.api import AdmissionMode, BreakerState, ForecastMode, Mode, RunningPods
 from computepool.model.cluster import Pod
 from computepool.model.demand import MINUTE
 from computepool.model.moves import MoveKind, Outcome
@@ -330,7 +330,8 @@ def _cost(checked: _Checked, decided: Burst | Move, provider: str) -> Decimal:
 
 def _is_only_doubted(context: Context, source: Supply, pod: Pod) -> bool:
     """Say whether the pod is ready, and no fault that harms it is proven of its node or provider."""
-    if not pod.ready or source.provider.drain:
+    emptied = source.provider.drain and source.provider.running_pods is RunningPods.MOVE
+    if not pod.ready or emptied:
         return False
     health = context.assessment.health.providers[source.provider.name]
     fault = health.unhealthy.get(pod.node)

@@ -12,7 +12,7 @@ from computepool.assess.recheck_times import soonest
 from computepool.decide.account.budget import BudgetAccount, budget_account
 from computepool.decide.burst.admission import admission_of
 from computepool.decide.burst.kept_places import open_account
-from computepool.decide.burst.planner import plan_bursts
+from computepool.decide.burst.planner import Verdicts, plan_bursts
 from computepool.decide.context import Context
 from computepool.decide.invariants import check_invariants
 from computepool.decide.label_fixes import label_fixes
@@ -36,10 +36,14 @@ class Reconciled(msgspec.Struct, frozen=True):
     plan: Plan
     state: PoolState
     """The state for the next pass."""
+    survey: Verdicts = ()
+    """The verdicts on all providers, in order, about the waiting pod that was asked about."""
 
 
-def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
+def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = "") -> Reconciled:
     """Decide one pass over one pool. `state`: from the pass before; `now`: seconds since the epoch.
+
+    `survey`: the uid of a waiting pod about which each provider is asked. That changes no decision.
 
     Raises InvariantBreachError if the plan breaks an invariant.
     """
@@ -61,7 +65,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
     opened = open_account(context, budget, pending, assessment.label_keys | move_label_keys(context))
 
     # 5. Send overflowing pods to standbys, in order of priority and age.
-    bursts = plan_bursts(context, opened, pending)
+    bursts = plan_bursts(context, opened, pending, survey)
 
     # 6. Move running pods: failover, reschedule, failback.
     moves = plan_moves(context, opened.account, pending, budget, bursts.stuck)
@@ -101,7 +105,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float) -> Reconciled:
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
     decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage)
-    return Reconciled(assessment, plan, _next_state(state, assessment, decided))
+    return Reconciled(assessment, plan, _next_state(state, assessment, decided), bursts.survey)
 
 
 def _frozen(snapshot: Snapshot, assessment: Assessment) -> str:

@@ -7,11 +7,13 @@ configuration this module takes the few values that the HTTP client needs, and k
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,8 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from computepool.kube.kubeconfig_problems import plugin_in, problem_in
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's token and the cluster's CA."""
 TOKEN_FILE_SECONDS = 60.0
@@ -33,6 +37,7 @@ EXPIRY_MARGIN = 60.0
 RENEW_AT_MOST_EVERY = 5.0
 """Least seconds between reloads after a 401, so that a lasting refusal does not run a plugin in a loop."""
 
+_loaders_logger = logging.getLogger("kubernetes.aio.config.kube_config")
 _load_kube_config = cast("Callable[..., Awaitable[Any]]", kube_config.load_kube_config)
 _incluster_loader = cast("Callable[..., Any]", InClusterConfigLoader)
 
@@ -157,9 +162,16 @@ class _Loader:
             expires_at = await self._fill(configuration)
             if not configuration.host:
                 raise ConfigException("the cluster has no `server`")
+            if urlsplit(configuration.host).scheme not in ("http", "https"):
+                raise ConfigException(
+                    f"the cluster's `server` is no address that begins with https: {configuration.host}"
+                )
             tls = self._tls_of(configuration) if configuration.host.startswith("https") else None
+        except ssl.SSLError as error:
+            what = "the cluster's certificate authority, or the user's certificate or key, can't be read"
+            raise AccessError(f"cannot use {self}: {what} ({error.reason or error})") from error
         except _UNUSABLE as error:
-            raise AccessError(f"cannot use {self}: {error}") from error
+            raise AccessError(f"cannot use {self}: {self._problem() or ' '.join(str(error).split())}") from error
         token = await configuration.get_api_key_with_prefix("BearerToken")
         return Credentials(
             configuration.host.rstrip("/"),
@@ -173,6 +185,10 @@ class _Loader:
     async def _fill(self, configuration: Configuration) -> float | None:
         """Load into `configuration`; return when to load again, in monotonic seconds, or None."""
         raise NotImplementedError
+
+    def _problem(self) -> str | None:
+        """Return why loading failed, as far as the files tell."""
+        return None
 
     def _default_proxy(self, host: str) -> str | None:
         """Return the proxy for a configuration without one."""
@@ -215,14 +231,24 @@ class _KubeconfigLoader(_Loader):
         self._clock = clock
 
     async def _fill(self, configuration: Configuration) -> float | None:
-        loader = await _load_kube_config(
-            config_file=self._paths, context=self._context, client_configuration=configuration, persist_config=False
-        )
+        with _logged_errors() as logged:
+            loader = await _load_kube_config(
+                config_file=self._paths, context=self._context, client_configuration=configuration, persist_config=False
+            )
+        known = bool(configuration.cert_file or await configuration.get_api_key_with_prefix("BearerToken"))
+        if not known and (plugin := plugin_in(self._paths, self._context)) is not None:
+            why = "; ".join(logged) or "it printed none"
+            raise ConfigException(
+                f"its credential plugin {plugin!r} gave no credentials ({why}): install it, or log in"
+            )
         # Set only if a credential plugin gave an expiry. A plugin that gave none runs again after a 401.
         expiry: datetime | None = getattr(loader, "exec_plugin_expiry", None)
         if expiry is None:
             return None
         return self._clock() + max(0.0, (expiry - datetime.now(UTC)).total_seconds() - EXPIRY_MARGIN)
+
+    def _problem(self) -> str | None:
+        return problem_in(self._paths, self._context)
 
     def __str__(self) -> str:
         return f"kubeconfig {self._paths}"
@@ -234,6 +260,21 @@ def environment_proxy(host: str) -> str | None:
     if url.hostname is None or urllib.request.proxy_bypass(url.hostname):
         return None
     return urllib.request.getproxies().get(url.scheme)
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect the errors that the official loader logs and does not raise: a plugin that failed."""
+    logged: list[str] = []
+    collector = logging.Handler(logging.ERROR)
+    collector.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    _loaders_logger.addHandler(collector)
+    propagated, _loaders_logger.propagate = _loaders_logger.propagate, False
+    try:
+        yield logged
+    finally:
+        _loaders_logger.propagate = propagated
+        _loaders_logger.removeHandler(collector)
 
 
 def _tls_context(configuration: Configuration) -> ssl.SSLContext:

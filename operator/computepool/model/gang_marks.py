@@ -39,6 +39,16 @@ _LABELS: Final = frozenset(GANG_LABELS)
 _ANNOTATIONS: Final = frozenset(GANG_ANNOTATIONS)
 
 
+def mark_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the first mark among a pod's labels and annotations as key and value, or None. The value names the gang.
+
+    Labels come first: they tell which other pods are members.
+    """
+    found = [*((key, labels[key]) for key in GANG_LABELS if key in labels)]
+    found += [(key, annotations[key]) for key in GANG_ANNOTATIONS if key in annotations]
+    return found[0] if found else None
+
+
 def marks_gang(labels: Iterable[str], annotations: Iterable[str]) -> bool:
     """Say whether any of these keys of a pod's labels or annotations marks the member of a gang."""
     return not (_LABELS.isdisjoint(labels) and _ANNOTATIONS.isdisjoint(annotations))

@@ -279,7 +279,10 @@ class Reason(StrEnum):
         "The pod has volumes or resource claims that may not exist on another provider. If they do, set the pod's "
         'annotation computepool.io/movable: "true".',
     )
-    LEFT_BY_POLICY = "LeftByPolicy", "failover.runningPods says that the pod stays where it is."
+    LEFT_BY_POLICY = (
+        "LeftByPolicy",
+        "failover.runningPods, or drainRunningPods of the drained provider, says that the pod stays where it is.",
+    )
     MOVE_COMPLETED = (
         "MoveCompleted",
         "The replacement of the evicted pod is bound on the provider that it was meant for.",
@@ -453,6 +456,11 @@ class Reason(StrEnum):
     )
     CHOSEN = "Chosen", "The provider takes the pod."
     OFFERED = "Offered", "The pod was sent to the provider earlier."
+    LESS_PREFERRED = (
+        "LessPreferred",
+        "The provider could take the pod, but the pod goes to a provider before it, or waits for one. The order is "
+        "that of spec.providers; with placement Cheapest, standbys are sorted by price.",
+    )
 
     # --- where a bound pod runs
     RUNS_ON_PRIMARY = "RunsOnPrimary", "The pod runs on the primary."

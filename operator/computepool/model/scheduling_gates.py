@@ -14,7 +14,7 @@ _OWNERS: Final = MappingProxyType(
 def gate_owner(gate: str) -> str:
     """Return the name of the program that a gate belongs to; empty if it is not known."""
     domain, _, _ = gate.rpartition("/")
-    return _OWNERS.get(domain, "")
+    return next((owner for known, owner in _OWNERS.items() if domain == known or domain.endswith(f".{known}")), "")
 
 
 def gate_words(gate: str) -> str:

@@ -271,8 +271,7 @@ class EventRecorder:
 
     def _condition_changed(self, pool: ComputePool, condition: Condition) -> None:
         bad = (condition.type == READY) != (condition.status is ConditionStatus.TRUE)
-        by_hand = condition.reason in (Reason.DRAINED, Reason.DRAIN_ENDED)
-        warning = condition.type in _RECORDED_BY_REASON and bad and not by_hand
+        warning = condition.type in _RECORDED_BY_REASON and bad
         note = f"{condition.type} is {condition.status}: {condition.message}"
         reason = reason_of(condition.reason)
         self._send_and_log(Event(pool_reference(pool), reason, condition.type, note, warning, state=True), note)

@@ -12,6 +12,7 @@ from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
 from computepool.decide.move.owned_pods import namespace_key
 from computepool.decide.plan import BlockedMove
+from computepool.decide.shortage import is_rejected_everywhere
 from computepool.model.api import BreakerState
 from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.cluster import DEFAULT_SCHEDULER
@@ -60,9 +61,33 @@ def notices_of(report: PassReport) -> list[Problem]:
     """Return what a person should know, although it does not degrade the pool."""
     return [
         notice
-        for find in (_unhealthy_nodes, _failed_moves, _unknown_providers, _confined_pods)
+        for find in (_unhealthy_nodes, _failed_moves, _unknown_providers, _confined_pods, _drained, _drain_ended)
         if (notice := find(report)) is not None
     ]
+
+
+def _drained(report: PassReport) -> Problem | None:
+    """Name the drained providers: a drain is planned work, and degrades the pool only if pods have no other place."""
+    return _out_of_use(report, Reason.DRAINED)
+
+
+def _drain_ended(report: PassReport) -> Problem | None:
+    """Name the providers that were drained and are not in full use yet."""
+    return _out_of_use(report, Reason.DRAIN_ENDED)
+
+
+def _out_of_use(report: PassReport, reason: Reason) -> Problem | None:
+    # A breaker remembers why it opened, also when the cause is over.
+    drained = {supply.provider.name for supply in report.assessment.supplies if supply.provider.drain}
+    breakers = {
+        name: breaker
+        for name, breaker in _not_closed(report, drained=True).items()
+        if (name in drained) is (reason is Reason.DRAINED)
+    }
+    if not breakers:
+        return None
+    states = _states(breakers)
+    return Problem(reason, f"{_not_in_use(report)}: {states}. {reason.help}", states)
 
 
 def _failed_moves(report: PassReport) -> Problem | None:
@@ -182,14 +207,24 @@ def _stuck(report: PassReport) -> Iterable[Problem]:
             yield Problem(reason, f"{reason.help} That is so for {pods}.{money}", pods)
 
 
-def _drained(report: PassReport) -> Iterable[Problem]:
-    drained = {supply.provider.name for supply in report.assessment.supplies if supply.provider.drain}
-    breakers = _not_closed(report, drained=True)
-    # A breaker remembers why it opened, also when the cause is over.
-    for reason, names in ((Reason.DRAINED, breakers.keys() & drained), (Reason.DRAIN_ENDED, breakers.keys() - drained)):
-        if names:
-            states = _states({name: breaker for name, breaker in breakers.items() if name in names})
-            yield Problem(reason, f"{_not_in_use(report)}: {states}. {reason.help}", states)
+def _missed(report: PassReport) -> Iterable[Problem]:
+    """Find pods that wait because a provider is drained, and that no other provider takes."""
+    drained = _not_closed(report, drained=True)
+    waiting = [hold for hold in report.plan.holds if drained and is_rejected_everywhere(hold)]
+    missed = {
+        provider
+        for hold in waiting
+        for provider, why in hold.rejected
+        if provider in drained and why is Reason.PROVIDER_UNAVAILABLE
+    }
+    if missed:
+        names = ", ".join(name for name in drained if name in missed)
+        pods = pod_names(hold.pod for hold in waiting if missed.intersection(name for name, _ in hold.rejected))
+        message = (
+            f"{names}: {Reason.DRAINED.help} Pods wait that no other provider takes, such as {pods}. "
+            "End the drain with `computepool drain POOL/PROVIDER --undo`, or add capacity elsewhere."
+        )
+        yield Problem(Reason.DRAINED, message, f"pods wait because {names} is drained")
 
 
 def _conflict(report: PassReport) -> Iterable[Problem]:
@@ -313,7 +348,7 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _unreadable,
     _failed,
     _stuck,
-    _drained,
+    _missed,
     _conflict,
     _overlapping_nodes,
     _missing_accelerator,

@@ -137,4 +137,6 @@ def test_an_api_server_that_recovers_in_time_is_no_failure(tmp_path: Path) -> No
 def test_a_missing_right_is_told_at_once(tmp_path: Path) -> None:
     with shell(tmp_path, held) as sh, renewing(sh):
         sh.server.do(lambda server: server.fault("list", path=COMPUTEPOOLS, status=403, message="no"))
-        assert "`check` to get the operator's Lease and list computepools" in sh.fails("check", "--wait-seconds", "60")
+        assert "needs the right to get the operator's Lease and list computepools." in sh.fails(
+            "check", "--wait-seconds", "60"
+        )

@@ -74,7 +74,9 @@ def test_a_node_that_is_gone_meanwhile_is_no_trouble(tmp_path: Path) -> None:
         assert "freed." in sh.prints("cleanup")
 
 
-@pytest.mark.parametrize(("status", "again"), [(403, " `cleanup` needs to list and patch nodes."), (401, "")])
+@pytest.mark.parametrize(
+    ("status", "again"), [(403, " This command needs the right to list and patch nodes."), (401, "")]
+)
 def test_what_can_not_be_changed_is_named_with_the_way_by_hand(tmp_path: Path, status: int, again: str) -> None:
     with shell(tmp_path, nodes) as sh:
         sh.server.do(lambda server: server.fault("patch", path="n1", status=status, times=9, message="not for you"))
@@ -90,7 +92,7 @@ def test_what_can_not_be_changed_is_named_with_the_way_by_hand(tmp_path: Path, s
 def test_without_the_right_to_list_nodes_it_says_what_it_needs(tmp_path: Path) -> None:
     with shell(tmp_path, nodes) as sh:
         sh.server.do(lambda server: server.fault("list", path=NODES, status=403, message="not for you"))
-        assert "`cleanup` to list and patch nodes" in sh.fails("cleanup")
+        assert "This command needs the right to list and patch nodes." in sh.fails("cleanup")
 
 
 def test_a_taint_that_comes_back_each_time_tells_that_an_operator_still_runs(tmp_path: Path) -> None:

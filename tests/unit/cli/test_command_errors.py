@@ -33,6 +33,34 @@ def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str) -> None:
             assert str(sh.kubeconfig) in sh.fails(*command)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("current-context: x", "current-context: y", "it has no context 'y'; it has x"),
+        ("current-context: x", "", "it has no current-context: choose one by kubectl config use-context"),
+        ("cluster: c,", "cluster: gone,", "its context 'x' names the cluster 'gone', which it does not have"),
+        ("http://", "nonsense//", "the cluster's `server` is no address that begins with https: nonsense//"),
+        ("user: {}", "user: {exec: {apiVersion: v1, command: no-such}}", "its credential plugin 'no-such' gave"),
+        ("user: {}", 'user: {exec: {apiVersion: v1, command: "false"}}', "(exec: process returned 1): install it, or"),
+        ("http://", "https://", "the API server does not answer: "),
+        ('server: "http', 'certificate-authority-data: aGVsbG8=, server: "https', "certificate authority"),
+        ("user: {}", "user: {tokenFile: /no/token}", "No such file or directory: '/no/token'"),
+    ],
+)
+def test_what_is_wrong_with_a_kubeconfig_is_told_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], before: str, after: str, says: str
+) -> None:
+    with shell(tmp_path, nothing) as sh:
+        text = sh.kubeconfig.read_text()
+        assert before in text
+        sh.kubeconfig.write_text(text.replace(before, after))
+        ended = sh.run("status", "--kubeconfig", str(sh.kubeconfig))
+        assert (ended.exit_code, ended.stdout) == (1, "")
+        assert says in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
+    assert capfd.readouterr().err == "", "the official loader's own log is part of the sentence"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_api_server_that_does_not_answer_is_named_without_python_in_it(
     tmp_path: Path, command: tuple[str, ...]
@@ -61,13 +89,16 @@ def _refuse(sh: Shell, path: str, status: int) -> None:
     sh.server.do(lambda server: server.fault("list", path=path, times=9, status=status, message=message))
 
 
-def test_a_right_that_is_missing_is_told_with_all_that_are_needed(tmp_path: Path) -> None:
+def test_a_right_that_is_missing_is_told_for_the_command_that_needs_it_alone(tmp_path: Path) -> None:
     with shell(tmp_path, _full_with_pool) as sh:
         _refuse(sh, NODES, 403)
-        said = sh.fails("explain", "old-1")
+        said = sh.fails("signals", "inference", "--url", "http://localhost:1")
         assert said.startswith('nodes is forbidden: User "jane" cannot list resource "nodes".')
-        assert "computepools, namespaces, nodes and pods" in said
+        assert "This command needs the right to list computepools, namespaces, nodes and pods" in said
+        assert "cleanup" not in said
         assert "inference" in sh.prints("status"), "which needs no nodes"
+        _refuse(sh, COMPUTEPOOLS, 403)
+        assert sh.fails("status").endswith(". This command needs the right to list computepools.")
 
 
 def test_credentials_that_are_refused_are_told(tmp_path: Path) -> None:

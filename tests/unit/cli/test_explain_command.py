@@ -14,7 +14,7 @@ from computepool.model.reasons import Reason
 from tests.fakes.apiserver import COMPUTEPOOLS, EVENTS, NODES, PODS, FakeApiServer
 from tests.unit.act.objects import node, pod, pool, provider
 from tests.unit.app.cluster import NAMESPACES, OFFERS, full, make_pool
-from tests.unit.cli.serving import shell
+from tests.unit.cli.serving import Shell, shell
 
 SIGNALS = "computepool.io/signals"
 MOVABLE = {"computepool.io/movable": "true"}
@@ -55,7 +55,9 @@ def rows(text: str) -> list[list[str]]:
     for line in lines[start + 1 :]:
         if not line.strip():
             break
-        found.append(line.split()[:2])
+        # Long meanings go on in lines without a provider.
+        if not line.startswith("  "):
+            found.append(line.split()[:2])
     return found
 
 
@@ -88,9 +90,8 @@ def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path:
     )
     assert "Runs on crusoe, node c1." in text
     assert "RunsOnStandby" in text
-    assert rows(text) == [["nebius", "Offered"], ["crusoe", "Offered"]]
-    assert "sent to this provider 2 h ago." in text
-    assert "sent to this provider 3 min ago." in text
+    assert "It was sent to nebius 2 h ago, to crusoe 3 min ago." in text
+    assert "It stays there until it ends: failback.policy is Never, and nothing asks it to leave." in text
 
 
 QUEUE = {"name": "queue", "query": "waiting", "enter": "5", "exit": "1"}
@@ -139,7 +140,8 @@ def test_a_burst_pod_that_is_not_brought_home_yet_says_why(tmp_path: Path) -> No
     )
     assert "Runs on nebius, node n1, may come home, and stays." in text
     assert "NotStable" in text
-    assert rows(text) == [["nebius", "Offered"]]
+    assert "It was sent to nebius 3 min ago." in text
+    assert "failback.policy is Never" not in text
 
 
 def test_a_primary_that_has_been_stable_for_long_is_no_reason_to_stay(tmp_path: Path) -> None:
@@ -329,7 +331,82 @@ def test_a_waiting_pod_lists_the_providers_in_order_each_with_its_reason(tmp_pat
 def test_a_pod_about_to_be_sent_on_says_where(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster())
     assert "About to be sent to nebius." in text
-    assert rows(text) == [["aws", "NoRoom"], ["nebius", "Chosen"]]
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "Chosen"], ["crusoe", "LessPreferred"]]
+    assert "0 of its 2 usable accelerators are free." in text
+
+
+def test_a_cheaper_provider_that_is_not_taken_says_why(tmp_path: Path) -> None:
+    def priced(placement: str) -> Callable[[FakeApiServer], None]:
+        def before(server: FakeApiServer) -> None:
+            full(server)
+            standbys = [
+                provider("nebius", pricePerAcceleratorHour="3"),
+                provider("crusoe", pricePerAcceleratorHour="1"),
+            ]
+            make_pool(server, "aws", *standbys, placement=placement)
+            server.create(PODS, pod("web"))
+
+        return before
+
+    (ordered, cheapest) = (" ".join(explained(tmp_path, "web", priced(how)).split()) for how in ("Ordered", "Cheapest"))
+    assert "It is cheaper (1 against 3 an hour), but the price is not asked for: placement is Ordered." in ordered
+    assert "It is cheaper" not in cheapest
+
+
+def test_a_provider_behind_the_chosen_one_that_could_not_take_the_pod_says_why(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        server.create(PODS, pod("taken", 3, on="c1"))
+        server.create(PODS, pod("taken-too", 1, on="c1"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "Chosen"], ["crusoe", "NoRoom"]]
+
+
+def test_a_taint_that_keeps_the_pod_off_is_named_with_a_node(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        for name, provider_of in (("a1", "aws"), ("n1", "nebius")):
+            item = server.get(NODES, name)
+            taints = [*item["spec"].get("taints", []), {"key": "team", "value": provider_of, "effect": "NoExecute"}]
+            server.update(NODES, {**item, "spec": {**item["spec"], "taints": taints}})
+        make_pool(server)
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "Tainted"], ["nebius", "Tainted"], ["crusoe", "Chosen"]]
+    assert "Node a1 has the taint team=aws:NoExecute." in text
+    assert "Node n1 has the taint team=nebius:NoExecute." in text
+
+
+def test_a_node_that_is_starting_is_named_with_its_startup_taint(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        item = server.get(NODES, "n1")
+        agent = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
+        spec = {**item["spec"], "taints": [*item["spec"]["taints"], agent]}
+        server.update(NODES, {**item, "spec": spec, "metadata": {**item["metadata"], "creationTimestamp": stamp(5)}})
+        make_pool(server)
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "NodeStarting"], ["crusoe", "Chosen"]]
+    assert "Node n1 still has the taint node.cilium.io/agent-not-ready:NoSchedule." in " ".join(text.split())
+
+
+def test_a_breaker_that_is_not_closed_and_a_limit_are_told_with_their_facts(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        limited = provider("crusoe", capacity={"maxAccelerators": 1})
+        make_pool(server, "aws", provider("nebius", drain=True), limited)
+        server.create(PODS, pod("taken", on="c1", labels={"computepool.io/burst": "crusoe"}))
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "ProviderUnavailable"], ["crusoe", "AtMaxAccelerators"]]
+    text = " ".join(text.split())
+    assert "Its breaker is Open: Drained." in text
+    assert "It may use 1, and holds 1." in text
 
 
 def test_in_observe_it_says_what_would_be_done(tmp_path: Path) -> None:
@@ -347,7 +424,8 @@ def test_a_pod_that_was_sent_on_says_for_whom_it_waits_and_for_how_long_at_most(
     text = explained(tmp_path, "web", sent)
     assert "now for nebius, at most 60 s more." in text
     assert "AwaitingScheduler" in text
-    assert rows(text) == [["nebius", "Offered"]]
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "AwaitingScheduler"], ["crusoe", "LessPreferred"]]
+    assert "It was sent to nebius 20 s ago." in text
 
 
 def test_a_pod_too_young_to_leave_says_for_how_long_it_stays(tmp_path: Path) -> None:
@@ -359,7 +437,33 @@ def test_a_pod_too_young_to_leave_says_for_how_long_it_stays(tmp_path: Path) -> 
 
     text = explained(tmp_path, "web", before)
     assert "Has waited for 60 s, at most 9 min more." in text or "at most 8 min more." in text
-    assert "BelowPendingSeconds" in text
+    assert rows(text) == [
+        ["aws", "NoRoom"],
+        ["nebius", "BelowPendingSeconds"],
+        ["crusoe", "BelowPendingSeconds"],
+    ]
+
+
+def test_a_pod_too_young_to_leave_learns_that_a_standby_has_no_room_for_it_anyway(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        make_pool(server, saturation={"pendingSeconds": 600})
+        server.create(PODS, pod("taken", 4, on="c1"))
+        young = pod("web")
+        server.create(PODS, {**young, "metadata": {**young["metadata"], "creationTimestamp": stamp(60)}})
+
+    assert rows(explained(tmp_path, "web", before))[1:] == [["nebius", "BelowPendingSeconds"], ["crusoe", "NoRoom"]]
+
+
+def test_a_pod_that_fits_at_home_learns_what_each_provider_says(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        server.create(NODES, node("a2", "aws", 2))
+        make_pool(server)
+        server.create(PODS, pod("web"))
+
+    text = explained(tmp_path, "web", before)
+    assert rows(text) == [["aws", "FitsOnPreferred"], ["nebius", "LessPreferred"], ["crusoe", "LessPreferred"]]
 
 
 @pytest.mark.parametrize(
@@ -393,8 +497,73 @@ def test_a_frozen_pool_says_why_nothing_is_decided(tmp_path: Path) -> None:
 def test_a_gated_pod_says_whose_it_is(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", cluster(schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]))
     assert f"Gated: {Reason.GATED.help}" in text
-    assert "Held back by kueue.x-k8s.io/admission (Kueue)." in text
+    assert "Its scheduling gate kueue.x-k8s.io/admission is removed by Kueue." in text
     assert "Provider  Verdict" not in text
+
+
+@pytest.mark.parametrize(
+    ("gate", "holder"),
+    [
+        ("example.com/quota", "the controller of example.com"),
+        ("my-gate", "the controller that has set it"),
+        ("sub.kueue.x-k8s.io/topology", "Kueue"),
+    ],
+)
+def test_a_gate_of_another_controller_names_it_as_far_as_the_gate_tells(tmp_path: Path, gate: str, holder: str) -> None:
+    text = explained(tmp_path, "web", cluster(schedulingGates=[{"name": gate}]))
+    assert f"Its scheduling gate {gate} is removed by {holder}." in text
+
+
+def test_a_member_of_a_gang_names_the_gang_and_counts_its_members(tmp_path: Path) -> None:
+    labels = {"jobset.sigs.k8s.io/jobset-name": "llama"}
+
+    def before(server: FakeApiServer) -> None:
+        cluster(labels=labels)(server)
+        server.create(PODS, pod("web-2", labels=labels))
+        server.create(PODS, pod("web-3", on="c1", labels=labels))
+        server.create(PODS, pod("another", labels={"jobset.sigs.k8s.io/jobset-name": "mistral"}))
+
+    text = " ".join(explained(tmp_path, "web", before).split())
+    assert (
+        "It is a member of the gang llama (jobset.sigs.k8s.io/jobset-name) of 3 pods, of which 1 bound and 2 waiting."
+        in text
+    )
+    assert "ComputePool sends the pods of a gang one by one." in text
+
+
+def test_a_gang_that_only_an_annotation_or_the_spec_marks_is_told_too(tmp_path: Path) -> None:
+    by_annotation = explained(tmp_path, "web", cluster(annotations={"scheduling.k8s.io/group-name": "llama"}))
+    assert "It is a member of the gang llama (scheduling.k8s.io/group-name)." in by_annotation
+    by_spec = explained(tmp_path, "web", cluster(schedulingGroup={"podGroupName": "llama"}))
+    assert "It is a member of a gang, by its spec." in by_spec
+
+
+def owned_by(kind: str, name: str) -> dict[str, Any]:
+    """The fields of a pod of such a controller that names node n1."""
+    fields = [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]
+    required = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    owner = {"apiVersion": "v1", "kind": kind, "name": name, "uid": f"uid-{name}", "controller": True}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    return {"ownerReferences": [owner], "affinity": affinity}
+
+
+def test_a_pod_of_a_daemonset_names_it_and_its_node(tmp_path: Path) -> None:
+    how = owned_by("DaemonSet", "agent")
+
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        item = pod("agent-1", affinity=how["affinity"])
+        server.create(PODS, {**item, "metadata": {**item["metadata"], "ownerReferences": how["ownerReferences"]}})
+
+    text = explained(tmp_path, "agent-1", before)
+    assert f"NodeBound: {Reason.NODE_BOUND.help}" in " ".join(text.split())
+    assert "The DaemonSet agent made it for node n1: it runs there or nowhere." in text
+    assert "Provider  Verdict" not in text
+
+
+def test_a_static_pod_says_that_nothing_can_move_it(tmp_path: Path) -> None:
+    mirror = {"kubernetes.io/config.mirror": "hash"}
+    assert "It is a static pod: the kubelet" in explained(tmp_path, "web", cluster(on="n1", annotations=mirror))
 
 
 def test_of_two_pools_that_select_it_the_older_is_named_first(tmp_path: Path) -> None:
@@ -411,6 +580,9 @@ def test_of_two_pools_that_select_it_the_older_is_named_first(tmp_path: Path) ->
 
 # -- pods that no pool looks after
 
+A = {"app": "a"}
+NOT_A_OR_B = {"key": "app", "operator": "NotIn", "values": ["a", "b"]}
+
 
 @pytest.mark.parametrize(
     ("how", "why"),
@@ -418,7 +590,23 @@ def test_of_two_pools_that_select_it_the_older_is_named_first(tmp_path: Path) ->
         ({"pod": {"gpus": 0}}, "It requests no accelerator of any pool (nvidia.com/gpu)."),
         (
             {"pool": {"workloads": {"podSelector": {"matchLabels": {"app": "other"}}}}},
-            "Its labels or its namespace's labels match no pool's spec.workloads.",
+            "Pool inference: its podSelector wants app=other, and the pod has no label app.",
+        ),
+        (
+            {"pool": {"workloads": {"podSelector": {"matchLabels": {"app": "a"}}}}, "pod": {"labels": {"app": "b"}}},
+            "Pool inference: its podSelector wants app=a, and the pod has app=b.",
+        ),
+        (
+            {"pool": {"workloads": {"namespaceSelector": {"matchLabels": {"team": "ml"}}}}},
+            "Pool inference: its namespaceSelector wants team=ml, and namespace default has no label team.",
+        ),
+        (
+            {"pool": {"workloads": {"podSelector": {"matchExpressions": [NOT_A_OR_B]}}}, "pod": {"labels": A}},
+            "Pool inference: its podSelector wants app NotIn (a, b), and the pod has app=a.",
+        ),
+        (
+            {"pool": {"accelerator": {"resourceName": "amd.com/gpu"}}},
+            "It requests no accelerator of any pool (amd.com/gpu); it requests 1 nvidia.com/gpu.",
         ),
     ],
 )
@@ -477,17 +665,154 @@ def test_the_namespace_is_that_of_the_kubeconfig_unless_told(tmp_path: Path) -> 
 def test_an_unknown_pod_is_told_in_a_sentence(tmp_path: Path) -> None:
     with shell(tmp_path, cluster()) as sh:
         assert sh.fails("explain", "nobody") == (
-            "there is no pod 'nobody' in namespace 'default' that has not ended: check the name, and -n NAMESPACE"
+            "there is no pod 'nobody' in namespace 'default': check the name, and --namespace"
         )
 
 
-def test_a_pod_that_has_ended_is_not_explained(tmp_path: Path) -> None:
+def test_what_was_probably_meant_is_named(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full_with_pool(server)
+        for name in ("chat-5d9-a", "chat-5d9-b"):
+            server.create(PODS, pod(name))
+        item = pod("away")
+        server.create(PODS, {**item, "metadata": {**item["metadata"], "namespace": "team"}})
+
+    with shell(tmp_path, before) as sh:
+        assert sh.fails("explain", "chat").endswith(". Pods that begin so: chat-5d9-a, chat-5d9-b")
+        assert sh.fails("explain", "away").endswith(". A pod of that name is in team")
+        assert sh.fails("explain", "inference").endswith(
+            ". inference is a ComputePool: see `computepool status inference`"
+        )
+
+
+def test_a_pod_that_has_ended_says_how(tmp_path: Path) -> None:
     def before(server: FakeApiServer) -> None:
         full_with_pool(server)
         server.create(PODS, {**pod("done", on="a1"), "status": {"phase": "Succeeded"}})
+        failed = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no devices"}
+        server.create(PODS, {**pod("failed", on="a1"), "status": failed})
 
     with shell(tmp_path, before) as sh:
-        assert "has not ended" in sh.fails("explain", "done")
+        done = sh.prints("explain", "done")
+        assert "It has ended, so nothing is decided about it." in done
+        assert "Its phase is Succeeded." in done
+        assert "Its phase is Failed (UnexpectedAdmissionError: no devices)." in sh.prints("explain", "failed")
+
+
+def test_a_pod_that_this_version_cannot_read_is_told(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        item = pod("odd")
+        item["spec"]["containers"][0]["resources"] = {"requests": {"nvidia.com/gpu": "many"}}
+        server.create(PODS, item)
+
+    with shell(tmp_path, before) as sh:
+        assert sh.fails("explain", "odd").startswith("this version can't read the pod, so the operator leaves it out: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("a/b/c/d",), "'a/b/c/d' names no pod. Give NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME"),
+        (("deploy/web",), "'deploy/web' names a Deployment, and explain is about a single pod."),
+        (("default/web", "-n", "team"), "'default/web' is in namespace default, and --namespace says team"),
+    ],
+)
+def test_what_names_no_pod_is_a_wrong_use_of_the_command(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    with shell(tmp_path, cluster()) as sh:
+        ended = sh.run("explain", *words)
+        assert ended.exit_code == 2
+        assert says in " ".join(ended.stderr.replace("│", " ").split())
+
+
+# -- rights
+
+
+def refuse(server: FakeApiServer, *lists: str) -> None:
+    """Refuse lists whose path is one of these."""
+    for path in lists:
+        resource = path.rpartition("/")[2]
+        message = f'{resource} is forbidden: User "jane" cannot list resource "{resource}" at the cluster scope'
+        server.fault("list", path=path, times=99, status=403, message=message)
+
+
+def partly(sh: Shell, name: str) -> tuple[str, str]:
+    """What it prints, and what it says is missing, of a command that could not read all of the cluster."""
+    ended = sh.run("explain", name)
+    assert ended.exit_code == 1, ended.output
+    assert "Traceback" not in ended.stderr
+    return ended.stdout, " ".join(ended.stderr.split())
+
+
+@pytest.mark.parametrize("resource", [NODES, COMPUTEPOOLS])
+def test_without_a_right_it_says_what_it_knows_and_which_right_is_missing(tmp_path: Path, resource: str) -> None:
+    gate = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
+    with shell(tmp_path, cluster(**gate)) as sh:
+        sh.server.do(lambda server: refuse(server, resource))
+        said, missing = partly(sh, "web")
+    assert said.startswith("default/web  1 nvidia.com/gpu  priority 0")
+    assert "Has waited for" in said
+    assert "There is no verdict, because not all of the cluster may be read." in said
+    assert ("removed by Kueue" in said) == (resource == NODES), "its pool is known"
+    assert f'cannot list resource "{resource.rpartition("/")[2]}" at the cluster scope.' in missing
+    assert (
+        "This command needs the right to list computepools, namespaces, nodes and pods in the whole cluster" in missing
+    )
+    assert "the ClusterRole computepool-explainer" in missing
+    assert "exec deploy/computepool -- computepool explain default/web" in missing
+    assert "cleanup" not in missing
+    assert "signals" not in missing
+
+
+def test_a_right_that_the_answer_does_not_need_is_not_missed(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster(pool={"workloads": {"podSelector": {"matchLabels": {"app": "other"}}}})(server)
+        server.create(PODS, {**pod("done", on="a1"), "status": {"phase": "Succeeded"}})
+        refuse(server, NODES)
+
+    with shell(tmp_path, before) as sh:
+        assert "its podSelector wants app=other" in sh.prints("explain", "web")
+        assert "Its phase is Succeeded." in sh.prints("explain", "done")
+
+
+def test_who_may_only_list_pods_of_the_namespace_is_told_so(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster(on="n1")(server)
+        message = 'pods is forbidden: User "jane" cannot list resource "pods" at the cluster scope'
+        # The namespace's own list comes first.
+        server.fault("list", path="/namespaces/default/pods")
+        server.fault("list", path=PODS, times=9, status=403, message=message)
+
+    with shell(tmp_path, before) as sh:
+        said, missing = partly(sh, "web")
+    assert "Runs on node n1." in said
+    assert "See `computepool status inference`." in said
+    assert 'cannot list resource "pods" at the cluster scope' in missing
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_without_the_other_namespaces_it_decides_by_this_one(tmp_path: Path, readable: bool) -> None:
+    selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}
+
+    def before(server: FakeApiServer) -> None:
+        cluster(pool={"workloads": selector})(server)
+        # The list of the namespace's pods comes first, and its path begins with that of the namespaces.
+        server.fault("list", path="/namespaces/default/pods")
+        refuse(server, NAMESPACES)
+        if not readable:
+            server.fault("get", path=f"{NAMESPACES}/default", times=9, status=403)
+
+    with shell(tmp_path, before) as sh:
+        said, missing = partly(sh, "web")
+    assert "About to be sent to nebius." in said
+    assert "Pods of other namespaces that wait too are not counted" in said
+    assert 'cannot list resource "namespaces"' in missing
+
+
+def test_without_the_right_to_list_pods_anywhere_nothing_can_be_said(tmp_path: Path) -> None:
+    with shell(tmp_path, cluster()) as sh:
+        sh.server.do(lambda server: refuse(server, "/pods"))
+        assert 'cannot list resource "pods"' in sh.fails("explain", "web")
 
 
 def test_objects_that_can_not_be_read_do_not_stand_in_the_way(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.model.cluster import Pod
@@ -276,6 +277,26 @@ def test_a_drained_provider_is_left_by_all_if_the_policy_says_move() -> None:
     seen = snapshot(of, [node("a1"), node("n1", taints=[QUARANTINE])], [owned("web", on="n1")])
     plan = decided(seen)
     assert move_of(plan, "web").reason is Reason.LEAVES_PROVIDER
+
+
+@pytest.mark.parametrize("policy", ["Move", "MoveFromUnhealthyNodes", "Leave"])
+@pytest.mark.parametrize("drained", ["Move", "Leave", None])
+def test_the_drain_itself_may_say_what_becomes_of_running_pods(policy: str, drained: str | None) -> None:
+    of = pool(
+        provider("aws"),
+        provider("nebius", drain=True, drain_running_pods=drained),
+        failover={"runningPods": policy},
+    )
+    by_hand = msgspec.structs.replace(QUARANTINE, value="Drained")
+    nodes = [node("a1"), node("n1", taints=[by_hand]), unhealthy_node("n2")]
+    pods = [owned("well", on="n1", ready=True), owned("ill", on="n2", owner="rs-2", ready=True)]
+    plan = decided(snapshot(of, nodes, pods), pool_state(node_faults=faults_of("n2")))
+    leaves_all = drained == "Move" or (drained is None and policy == "Move")
+    expected = {"well", "ill"} if leaves_all else set() if policy == "Leave" else {"ill"}
+    assert set(moved_to(plan)) == expected
+    assert {name for name, why in blocked(plan).items() if why is Reason.LEFT_BY_POLICY} == {"well", "ill"} - expected
+    if leaves_all:
+        assert (move_of(plan, "well").by_choice, move_of(plan, "ill").by_choice) == (True, False)
 
 
 @pytest.mark.parametrize("reason", [Reason.PROVISIONING_FAILED, Reason.CANARY_FAILED])

@@ -50,7 +50,7 @@ def checked(
     **spec: Any,
 ) -> None:
     """Check the plan that a pass makes, changed in one way."""
-    of = pool(*PROVIDERS, **spec)
+    of = pool(*spec.pop("providers", PROVIDERS), **spec)
     view: Snapshot = snapshot(of, nodes, [*PENDING, WEB], **(seen or {}))
     unhealthy = faults_of("a1") if nodes is NODES else {}
     state: PoolState = pool_state(node_faults=unhealthy, breakers=breakers or {})
@@ -135,6 +135,14 @@ BREACHES: dict[str, tuple[int, Callable[[Plan], Plan], dict[str, Any]]] = {
         12,
         replaced(bursts=(), moves=(move(msgspec.structs.replace(WEB, ready=True), "crusoe"),)),
         {"nodes": HEALTHY, "seen": {"failures": REFUSED}},
+    ),
+    "a ready pod leaves a drained provider whose pods stay": (
+        12,
+        replaced(bursts=(), moves=(move(msgspec.structs.replace(WEB, ready=True), "crusoe"),)),
+        {
+            "nodes": HEALTHY,
+            "providers": [provider("aws", drain=True, drain_running_pods="Leave"), *PROVIDERS[1:]],
+        },
     ),
     "a pod leaves a healthy node": (4, replaced(bursts=(), moves=(move(WEB, "crusoe"),)), {"nodes": HEALTHY}),
     "a pod comes home to a full primary": (

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
 import pytest
 
 from computepool.decide.plan import BlockedMove, Move
-from computepool.model.api import BreakerState, PoolStatus
+from computepool.model.api import BreakerState, ComputePool, PoolStatus
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from computepool.model.state import Breaker, Spend, UnsettledMove
 from computepool.report.pass_report import PassReport
 from computepool.report.status import moves_by_second, status_of
 from tests.builders import NOW, changed, node, pod, pod_move, pool, provider
-from tests.unit.report.passes import AT, report_on, said
+from tests.unit.report.passes import AT, RESIDENTS, report_on, said
 
 OPEN = Breaker(BreakerState.OPEN, Reason.PROVIDER_SILENT, since=NOW, retry_at=NOW + 60, failures=1)
 PRICED = pool(provider("aws"), provider("nebius", price="2.50"), budget={"perHour": "5", "perDay": "100"})
@@ -32,6 +32,11 @@ def planned(of: PassReport | None = None, **fields: object) -> PassReport:
 def with_breakers(breakers: Mapping[str, Breaker], of: PassReport | None = None) -> PassReport:
     of = of or report_on()
     return msgspec.structs.replace(of, state=changed(of.state, breakers=breakers))
+
+
+def drained(name: str, among: Sequence[str] = ("aws", "nebius", "crusoe")) -> ComputePool:
+    """A pool of which a person drains one provider."""
+    return pool(*(provider(other, drain=other == name) for other in among))
 
 
 def move(name: str, kind: MoveKind = MoveKind.FAILOVER) -> Move:
@@ -102,6 +107,29 @@ def test_pods_that_stay_for_want_of_money_say_so() -> None:
         pod("web", on="n3"), Reason.WOULD_STRAND, (("aws", Reason.NO_ROOM), ("c", Reason.BUDGET_EXHAUSTED))
     )
     assert Reason.BUDGET_EXHAUSTED.help in said(planned(of, blocked=(unpaid,)), "Degraded")[2]
+
+
+def test_a_drained_provider_is_told_and_does_not_degrade_the_pool() -> None:
+    status, reason, message = said(report_on(drained("nebius"), pods=[]), "Degraded")
+    assert (status, reason) == ("False", "Drained")
+    assert message.startswith("provider(s) not in full use: nebius (open).")
+
+
+def test_a_drain_that_leaves_pods_without_a_place_degrades_the_pool_and_says_how_it_ends() -> None:
+    nodes = [node("a1", 2, of="aws"), node("n1", of="nebius")]
+    pods = [*RESIDENTS, *(pod(f"new-{index}") for index in range(9))]
+    of = report_on(drained("nebius", among=("aws", "nebius")), nodes, pods)
+    status, reason, message = said(of, "Degraded")
+    assert (status, reason) == ("True", "Drained")
+    assert "Pods wait that no other provider takes, such as default/new-0, default/new-1, default/new-2." in message
+    assert "computepool drain POOL/PROVIDER --undo" in message
+
+
+def test_pods_that_wait_while_another_provider_is_drained_but_is_not_for_them_are_no_fault_of_the_drain() -> None:
+    pods = [*RESIDENTS, pod("new", allowed=("crusoe",))]
+    full = [node("a1", 2, of="aws"), node("n1", of="nebius"), node("c1", 1, of="crusoe")]
+    of = report_on(drained("nebius"), full, [*pods, pod("old-3", on="c1")])
+    assert said(of, "Degraded")[:2] == ("True", "PodsWaiting")
 
 
 def test_a_drained_provider_is_told_behind_one_that_failed() -> None:

@@ -95,7 +95,7 @@ def test_a_drain_by_hand_alarms_nobody(caplog: pytest.LogCaptureFixture) -> None
     t = Recording()
     t.turned(report_on(pool(provider("aws"), provider("nebius", drain=True), provider("crusoe")), pods=[]))
     told = [event for event in t.events if event.reason == "Drained"]
-    assert [(event.action, event.warning) for event in told] == [("Degraded", False), ("Breaker", False)]
+    assert [(event.action, event.warning) for event in told] == [("Breaker", False)]
     assert all(one.levelno == logging.INFO for one in caplog.records)
 
 

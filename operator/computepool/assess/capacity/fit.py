@@ -19,7 +19,7 @@ from computepool.model.accelerators import accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
-from computepool.model.taints import Taint, Toleration, tolerance_of
+from computepool.model.taints import Taint, Toleration, tolerance_of, tolerated
 
 SOON_SECONDS = 30.0
 """A terminating pod that is gone within this time makes its place soon free: the default grace period."""
@@ -244,6 +244,17 @@ class Packer:
             reason = self._reasons[id(shape)] = self._rejection(shape)
         return reason
 
+    def taint_against(self, shape: Shape) -> tuple[str, Taint] | None:
+        """Return the first node, by name, that the pod's selectors admit and a lasting taint keeps it off; with the
+        taint. None if no node is so.
+        """
+        tolerations = shape.tolerations + self.supply.provider.tolerations
+        for node in sorted((info.node for info in self.supply.nodes), key=lambda node: node.name):
+            for taint in self._lasting_taints(node) if shape.admits(node.name, node.labels) else ():
+                if not tolerated((taint,), tolerations):
+                    return node.name, taint
+        return None
+
     def _rejection(self, shape: Shape) -> Reason:
         provider = self.supply.provider
         admitting = [node for node in self._kinds.values() if shape.admits(node.name, node.labels)]
@@ -253,9 +264,7 @@ class Packer:
             pinned = present_only or shape.only_node is not None or provider.contradicts(shape)
             return Reason.PINNED if pinned else self._no_room()
         tolerates = tolerance_of(shape.tolerations + provider.tolerations)
-        # A taint that goes with the node's state keeps the pod off for now, but not off the provider.
-        lasting = [[taint for taint in self._once_ready(node) if not _is_transient(taint)] for node in admitting]
-        open_to = [node for node, taints in zip(admitting, lasting, strict=True) if tolerates(taints)]
+        open_to = [node for node in admitting if tolerates(self._lasting_taints(node))]
         if self.supply.usable and not open_to:
             return Reason.TAINTED
         if not provider.kind.before_room and self._too_large(shape, open_to):
@@ -361,6 +370,10 @@ class Packer:
         if found is None:
             found = self._of_kinds[key] = [index for index, kind in enumerate(self._kind) if kind in key]
         return found
+
+    def _lasting_taints(self, node: Node) -> tuple[Taint, ...]:
+        """A taint that goes with the node's state keeps pods off for now, but not off the provider."""
+        return tuple(taint for taint in self._once_ready(node) if not _is_transient(taint))
 
     def _once_ready(self, node: Node) -> tuple[Taint, ...]:
         return self.supply.starting.get(node.name, node.taints)

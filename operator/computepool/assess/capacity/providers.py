@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from computepool.assess.capacity.capacity_types import KINDS, CapacityKind
-from computepool.model.api import ComputePool, Preemption, ProviderSpec
+from computepool.model.api import ComputePool, DrainedPods, Preemption, ProviderSpec, RunningPods
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
@@ -32,6 +32,8 @@ class Provider(msgspec.Struct, frozen=True):
     """Whether a pod may be sent there to preempt pods of lower priority."""
     drain: bool = False
     """Whether it is taken out of use by hand."""
+    running_pods: RunningPods = RunningPods.FROM_UNHEALTHY_NODES
+    """What becomes of pods that run there if it fails or is drained."""
 
     @property
     def primary(self) -> bool:
@@ -58,7 +60,9 @@ def _covered(wanted: tuple[Toleration, ...], tolerations: tuple[Toleration, ...]
 
 def providers_of(pool: ComputePool) -> tuple[Provider, ...]:
     """Return the pool's providers in the order of the spec."""
-    return tuple(_provider(index, spec) for index, spec in enumerate(pool.spec.providers))
+    return tuple(
+        _provider(index, spec, pool.spec.failover.running_pods) for index, spec in enumerate(pool.spec.providers)
+    )
 
 
 def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[Provider, ...]:
@@ -72,7 +76,7 @@ def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[P
     return tuple(sorted(standbys, key=lambda by: (by.price is None, by.price or Decimal(0), by.index)))
 
 
-def _provider(index: int, spec: ProviderSpec) -> Provider:
+def _provider(index: int, spec: ProviderSpec, policy: RunningPods) -> Provider:
     capacity = spec.capacity
     tolerations = spec.effective_tolerations() if index else ()
     return Provider(
@@ -86,4 +90,16 @@ def _provider(index: int, spec: ProviderSpec) -> Provider:
         price=spec.price(),
         preemption=capacity.preemption is Preemption.LOWER_PRIORITY,
         drain=spec.drain,
+        running_pods=_running_pods(spec, policy),
     )
+
+
+def _running_pods(spec: ProviderSpec, policy: RunningPods) -> RunningPods:
+    """Return what becomes of the provider's running pods. `policy`: what the pool says about all providers."""
+    match spec.drain_running_pods:
+        case DrainedPods.MOVE:
+            return RunningPods.MOVE
+        case DrainedPods.LEAVE if policy is RunningPods.MOVE:
+            return RunningPods.FROM_UNHEALTHY_NODES
+        case _:
+            return policy

@@ -20,6 +20,7 @@ from computepool.assess.demand.overflow import Hold, Overflow, in_order
 from computepool.decide.account.capacity_account import (
     BURST,
     LAST_RESORT,
+    MOVED,
     PREEMPTING,
     SENT_TO_PREEMPT,
     PlaceRequest,
@@ -32,6 +33,8 @@ from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 
 Rejected = list[tuple[str, Reason]]
+Verdicts = tuple[tuple[str, Reason], ...]
+"""Names of providers with the verdict on each."""
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
 """Rejections that last however long the pod waits."""
 _NO_FREE_PLACE: Final = frozenset({Reason.NO_ROOM, Reason.INSUFFICIENT_CAPACITY})
@@ -55,15 +58,30 @@ class BurstPlan(msgspec.Struct, frozen=True):
     holds: tuple[Hold, ...]
     stuck: tuple[Pod, ...]
     """Pods for which the primary has no room, and which no standby can ever take."""
+    survey: Verdicts = ()
+    """The verdicts on all providers, in order, about the pod that was asked about."""
 
 
-def plan_bursts(context: Context, opened: Opened, pending: PendingMoves) -> BurstPlan:
-    """Offer each overflowing pod to the first provider that can take it, in order of priority and age."""
+def plan_bursts(context: Context, opened: Opened, pending: PendingMoves, survey: str = "") -> BurstPlan:
+    """Offer each overflowing pod to the first provider that can take it, in order of priority and age.
+
+    `survey`: the uid of a pod about which each provider is asked, also behind the provider that takes it. That changes
+    no decision.
+    """
     planner = _Planner(context, opened, pending)
+    verdicts: Verdicts = ()
     for overflow in _queue((*opened.onward, *context.assessment.demand.overflow)):
+        if overflow.pod.uid == survey:
+            verdicts = planner.survey(overflow.pod)
         planner.place(overflow)
     planner.place_poor_canaries()
-    return BurstPlan(tuple(planner.bursts), (*opened.holds, *planner.holds), tuple(planner.stuck))
+    if survey and not verdicts:
+        held = (*context.assessment.demand.held, *opened.holds)
+        # A held pod that waits for no provider, or for its own node, is not the operator's to place.
+        to_place = (hold for hold in held if hold.provider and hold.reason is not Reason.NODE_BOUND)
+        pods = [hold.pod for hold in to_place if hold.pod.uid == survey]
+        verdicts = planner.survey(pods[0]) if pods else ()
+    return BurstPlan(tuple(planner.bursts), (*opened.holds, *planner.holds), tuple(planner.stuck), verdicts)
 
 
 def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
@@ -84,6 +102,21 @@ class _Planner:
         # Pods that a half-open provider gets as its canary only if there is no better one.
         self._poor_canaries: list[Overflow] = []
         self._takes_poor_canaries = False
+
+    def survey(self, pod: Pod) -> Verdicts:
+        """Ask each provider about a pod, as if no other provider took it. Nothing is reserved.
+
+        LESS_PREFERRED: the provider could take the pod.
+        """
+        verdicts = []
+        for provider in (self._context.primary, *self._context.standbys):
+            with self._account.trial():
+                if provider.primary:
+                    why = self._account.reserve([PlaceRequest(pod)], provider, MOVED)
+                else:
+                    why = self._refusal(pod, provider)
+            verdicts.append((provider.name, why or Reason.LESS_PREFERRED))
+        return tuple(verdicts)
 
     def place_poor_canaries(self) -> None:
         """Offer the pods that were put off to half-open providers that have no canary yet."""
@@ -129,14 +162,18 @@ class _Planner:
             if isinstance(outcome, Reason):
                 return outcome
             return msgspec.structs.replace(outcome, rejected=tuple(rejected))
+        why = self._refusal(pod, provider, overflow.wait)
+        if why is not None:
+            return why
+        return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
+
+    def _refusal(self, pod: Pod, provider: Provider, wait: Reason | None = None) -> Reason | None:
+        """Reserve a place for a pod that is sent to a standby now, or return why not. `wait`: why it may not go yet."""
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
         if self._account.half_open and self._is_put_off(pod, provider):
             return Reason.CANARY_UNDER_WAY
-        why = overflow.wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
-        if why is not None:
-            return why
-        return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
+        return wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
 
     def _is_put_off(self, pod: Pod, provider: Provider) -> bool:
         return not self._takes_poor_canaries and self._account.is_poor_canary(pod, provider)

@@ -1,4 +1,6 @@
-"""Failover: moves pods off unhealthy nodes and failed providers, as failover.runningPods says.
+"""Failover: moves pods off unhealthy nodes and failed or drained providers, as failover.runningPods says.
+
+On a drained provider, its field drainRunningPods comes first.
 
 A pod leaves a node only after the watch shows the taint, or shows that the node's accelerators are gone. Only then does
 the scheduler bind the replacement elsewhere. Pods stay on a node that is only silent: a kubelet that restarts does not
@@ -227,7 +229,7 @@ def _reserve(
 def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
     """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
     context, supply, node = planner.context, candidate.supply, candidate.info.node
-    policy = context.spec.failover.running_pods
+    policy = supply.provider.running_pods
     if policy is not RunningPods.LEAVE and _leaves_refused(planner, candidate):
         return None
     unhealthy = node.name in supply.unhealthy

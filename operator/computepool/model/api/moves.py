@@ -44,7 +44,8 @@ class Failover(ApiModel):
 
     running_pods: RunningPods = RunningPods.FROM_UNHEALTHY_NODES
     """MoveFromUnhealthyNodes: pods on unhealthy nodes are moved. Move: if the provider has failed or is drained, pods
-    on its other nodes are moved as well. Leave: no running pod is moved."""
+    on its other nodes are moved as well. Leave: no running pod is moved. A drained provider may say otherwise in its
+    field `drainRunningPods`."""
     max_concurrent_moves: Moves = 10
     """Limit for the pool's moves under way at once: pods that were evicted and whose replacements are not bound yet. A
     move counts for two minutes at most, or for as long as a provider is given to make a node for it."""

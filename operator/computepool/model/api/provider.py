@@ -31,6 +31,13 @@ class Preemption(StrEnum):
     NEVER = "Never"
 
 
+class DrainedPods(StrEnum):
+    """What happens to pods that run on a drained provider."""
+
+    MOVE = "Move"
+    LEAVE = "Leave"
+
+
 class Capacity(ApiModel):
     """Where a provider's capacity comes from, and how much of it the pool may use."""
 
@@ -69,9 +76,12 @@ class ProviderSpec(ApiModel):
     """Price of one accelerator for an hour, as a decimal in quotes, such as "2.95". Use the same currency in all pools.
     The price is used for costs in status and metrics, for budgets, and for placement Cheapest."""
     drain: Annotated[bool, Field(strict=True)] = False
-    """True opens the provider's breaker by hand, so that no pod is sent there. Running pods leave if
-    `failover.runningPods` is Move; with its default, only pods on unhealthy nodes leave. False lets the provider be
-    tried again."""
+    """True opens the provider's breaker by hand, so that no pod is sent there. What becomes of running pods is for
+    `drainRunningPods` to say. False lets the provider be tried again."""
+    drain_running_pods: DrainedPods | None = None
+    """What happens to pods that run there while `drain` is true. Move: they leave as moves by choice, within all
+    limits, whatever `failover.runningPods` says. Leave: they stay until they end; only pods on unhealthy nodes leave,
+    if `failover.runningPods` lets them. Left out: Move if `failover.runningPods` is Move, else Leave."""
 
     @rule(
         field="name",
@@ -102,6 +112,14 @@ class ProviderSpec(ApiModel):
     )
     def _price_is_decimal(self) -> bool:
         return self.price_per_accelerator_hour is None or fits(DECIMAL, self.price_per_accelerator_hour)
+
+    @rule(
+        field="drainRunningPods",
+        cel="!has(self.drainRunningPods) || (has(self.drain) && self.drain)",
+        message="drainRunningPods has a meaning only while drain is true: set drain to true, or remove both fields",
+    )
+    def _moves_only_when_drained(self) -> bool:
+        return self.drain_running_pods is None or self.drain
 
     def effective_tolerations(self) -> tuple[TolerationSpec, ...]:
         """Return the tolerations that a pod needs to run on this standby: those of the spec, or the default.

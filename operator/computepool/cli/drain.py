@@ -1,0 +1,213 @@
+"""`computepool drain POOL/PROVIDER`: take a provider out of use by hand, and bring it back.
+
+The spec's list of providers has no keys for a patch to name. So the patch tests that the provider at its position is
+the provider that was named, and that the pool is the pool that was read. If anything else changed the list in between,
+the API server refuses the patch, and the pool is read again: another provider is never drained.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+
+from computepool.cli.cluster_view import NotFoundError, load_pools
+from computepool.cli.errors import ToldError
+from computepool.kube import paths
+from computepool.kube.client import ApiClient
+from computepool.kube.credentials import load_access
+from computepool.kube.errors import BadRequest, Conflict, Invalid, NotFound
+from computepool.model.api import (
+    BreakerState,
+    CapacityType,
+    ComputePool,
+    DrainedPods,
+    InvalidPool,
+    Mode,
+    ProviderSpec,
+    ProviderStatus,
+)
+from computepool.report.formatting import counted
+
+NEEDS: Final = "get and patch computepools, which the cluster role `admin` has"
+ATTEMPTS: Final = 10
+PAUSE_SECONDS: Final = 0.2
+"""Between two attempts: others change the pool at the same time."""
+_MANAGER: Final = "computepool-drain"
+Json = dict[str, Any]
+
+
+class DrainError(ToldError):
+    """The provider was not drained, or its drain did not end; the message says why, and what to do."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The provider to drain, and how."""
+
+    pool: str
+    provider: str
+    drain: bool
+    """False: the drain ends."""
+    move: bool = False
+    """Whether running pods leave."""
+
+    @property
+    def pods(self) -> DrainedPods | None:
+        """What happens to running pods; None where the drain ends."""
+        if not self.drain:
+            return None
+        return DrainedPods.MOVE if self.move else DrainedPods.LEAVE
+
+    def is_reached(self, spec: ProviderSpec) -> bool:
+        """Say whether the provider's spec says so already."""
+        return (spec.drain, spec.drain_running_pods) == (self.drain, self.pods)
+
+
+def parse_target(text: str) -> tuple[str, str]:
+    """Return the names of the pool and of the provider. Raises DrainError for any other text."""
+    pool, slash, provider = text.partition("/")
+    if not (slash and pool and provider) or "/" in provider:
+        raise DrainError(f"{text!r} names no provider: give POOL/PROVIDER, such as inference/nebius")
+    return pool, provider
+
+
+async def run(kubeconfig: str | None, context: str | None, target: Target, console: Console, *, dry_run: bool) -> None:
+    """Set or end the drain, and say what follows. With `dry_run` the API server checks it and changes nothing.
+
+    Raises AccessError, ApiError, NotFoundError and DrainError.
+    """
+    async with ApiClient(await load_access(kubeconfig, context)) as client:
+        for _ in range(ATTEMPTS):
+            stored = await _read(client, target.pool)
+            pool = _parsed(stored)
+            position = _position(pool, target)
+            spec = pool.spec.providers[position]
+            if target.is_reached(spec):
+                now = "drained already" if target.drain else "not drained"
+                console.print(f"{target.provider} of pool {target.pool} is {now}. Nothing was changed.")
+                return
+            try:
+                await _patch(client, target, stored, position, dry_run=dry_run)
+            except (Invalid, Conflict):
+                if _same(stored, await _read(client, target.pool)):
+                    # Nobody else changed the pool, so another attempt would be refused too.
+                    raise
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            for line in lines(pool, target, dry_run=dry_run):
+                console.print(line)
+            return
+    raise DrainError(f"pool {target.pool!r} is changed again and again by others: nothing was changed, try again")
+
+
+async def _read(client: ApiClient, name: str) -> Json:
+    try:
+        stored: Json = msgspec.json.decode(await client.get(f"{paths.POOLS}/{name}"))
+    except NotFound:
+        # Without the CRD this fails as well, and the error says so.
+        names = ", ".join(pool.name for pool in await load_pools(client))
+        raise NotFoundError(f"there is no ComputePool {name!r}; there is {names or 'none yet'}") from None
+    return stored
+
+
+def _parsed(stored: Json) -> ComputePool:
+    try:
+        return ComputePool.from_object(stored)
+    except InvalidPool as error:
+        raise DrainError(f"this version can't read the pool, so it changes nothing: {error}") from None
+
+
+def _position(pool: ComputePool, target: Target) -> int:
+    names = [provider.name for provider in pool.spec.providers]
+    if target.provider not in names:
+        raise NotFoundError(f"pool {pool.name!r} has no provider {target.provider!r}; it has {', '.join(names)}")
+    return names.index(target.provider)
+
+
+async def _patch(client: ApiClient, target: Target, stored: Json, position: int, *, dry_run: bool) -> None:
+    at = f"/spec/providers/{position}"
+    patch: list[Json] = [
+        {"op": "test", "path": "/metadata/uid", "value": stored["metadata"]["uid"]},
+        {"op": "test", "path": f"{at}/name", "value": target.provider},
+        {"op": "add", "path": f"{at}/drain", "value": target.drain},
+    ]
+    if target.pods is not None:
+        patch.append({"op": "add", "path": f"{at}/drainRunningPods", "value": str(target.pods)})
+    elif "drainRunningPods" in stored["spec"]["providers"][position]:
+        patch.append({"op": "remove", "path": f"{at}/drainRunningPods"})
+    # Strict: an older CRD would drop a field that it does not know, and running pods would not do what was asked.
+    params = {"fieldManager": _MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+    try:
+        await client.json_patch(f"{paths.POOLS}/{target.pool}", patch, params)
+    except BadRequest as error:
+        if "unknown field" not in error.message:
+            raise
+        raise DrainError(f"the cluster's CRD is older than this command: upgrade it first ({error.message})") from None
+
+
+def _same(before: Json, after: Json) -> bool:
+    return bool((before["metadata"]["uid"], before["spec"]) == (after["metadata"]["uid"], after["spec"]))
+
+
+# --- what follows
+
+
+def lines(pool: ComputePool, target: Target, *, dry_run: bool) -> list[str]:
+    """Return what the command prints: what it has done, and what follows by what the operator last reported."""
+    name = f"{target.provider} of pool {pool.name}"
+    if target.drain:
+        done = f"{name} would be drained" if dry_run else f"{name} is drained"
+        said = [f"{done}: no new pod is sent there.", *_consequences(pool, target)]
+        in_git = "set drain and drainRunningPods"
+    else:
+        done = f"The drain of {name} would end" if dry_run else f"The drain of {name} has ended"
+        said = [f"{done}. The provider is on trial then, and is used again once a first pod is healthy there."]
+        in_git = "remove drain and drainRunningPods"
+    if pool.spec.mode is Mode.OBSERVE:
+        said.append("The pool is in mode Observe: the operator only reports what it would do.")
+    if dry_run:
+        return [*said, "Nothing was changed."]
+    return [*said, f"If the pool's manifest is kept in git, {in_git} there too. Otherwise the next sync undoes this."]
+
+
+def _consequences(pool: ComputePool, target: Target) -> list[str]:
+    if not pool.status.conditions:
+        return ["The operator has not reported on this pool yet, so the pods that run there are not known."]
+    said = [_running(pool, target)]
+    if target.move or pool.spec.primary.name == target.provider:
+        said.append(_room(pool, target.provider))
+    return said
+
+
+def _running(pool: ComputePool, target: Target) -> str:
+    report = next((found for found in pool.status.providers if found.name == target.provider), None)
+    if report is None:
+        runs = "Its running pods are not known yet"
+    elif pool.spec.primary.name == target.provider:
+        runs = f"It is the primary, and {counted(report.accelerators.allocated, 'accelerator')} there are held"
+    elif report.burst_pods == 0:
+        return "No pod of the pool runs there."
+    else:
+        runs = f"{counted(report.burst_pods, 'pod')} of the pool {'runs' if report.burst_pods == 1 else 'run'} there"
+    if target.move:
+        return f"{runs}. Running pods leave as moves by choice, within all limits, if they fit elsewhere."
+    return f"{runs}. Running pods stay until they end; with --move they leave."
+
+
+def _room(pool: ComputePool, drained: str) -> str:
+    others = [report for report in pool.status.providers if report.name != drained and _takes_pods(report)]
+    free = [f"{report.accelerators.free} on {report.name}" for report in others if report.accelerators.free]
+    made = [report.name for report in others if _makes_nodes(pool.spec.provider(report.name))]
+    parts = [f"free accelerators: {', '.join(free)}"] if free else []
+    parts += [f"{name} makes nodes on demand" for name in made]
+    if not parts:
+        return "Elsewhere no accelerator is free now, so pods stay, or wait, until there is room."
+    return f"Elsewhere: {'; '.join(parts)}."
+
+
+def _takes_pods(report: ProviderStatus) -> bool:
+    return report.breaker.state is BreakerState.CLOSED
+
+
+def _makes_nodes(spec: ProviderSpec | None) -> bool:
+    return spec is not None and spec.capacity.type is CapacityType.ON_DEMAND
