@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.assess.health.silence import counted_silence
 from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
@@ -373,8 +374,9 @@ class Store:
         """
         self.heartbeats.tick(connected=connected)
         by_seconds: dict[int, list[str]] = {}
+        interval = self.heartbeats.interval()
         for name, pool in self._pools.items():
-            by_seconds.setdefault(pool.spec.health.silent_seconds, []).append(name)
+            by_seconds.setdefault(counted_silence(pool.spec.health.silent_seconds, interval), []).append(name)
             self.moves.prune(name, float(pool.spec.failback.min_dwell_seconds))
         self.heartbeats.keep(by_seconds)
         for seconds, names in by_seconds.items():
@@ -440,6 +442,7 @@ class Store:
             moves_forgotten=self.moves.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
+            heartbeat_interval=self.heartbeats.interval(),
             read_live=self.heartbeats.read_live(),
             failures=self.failures.all(),
             crashes=self.crashes.all(),
