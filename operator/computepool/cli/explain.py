@@ -24,6 +24,7 @@ from computepool.model.reasons import Reason
 from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
+from computepool.report.findings import findings_about, sentence_of
 from computepool.report.formatting import span
 from computepool.report.sentences import destination
 from computepool.report.unknown_providers import unknown_providers
@@ -61,6 +62,7 @@ def explain(view: View, pod: Pod) -> Explanation:
     notes = _notes(pod, claims)
     if unknown := unknown_providers(pod, snapshot.pool):
         notes.append(f"{unknown}: {Reason.UNKNOWN_PROVIDER.help}")
+    notes += _misconfigured(pod, snapshot.pool, outcome.assessment)
     if observed:
         notes.append(Reason.OBSERVING.help)
     forecast = snapshot.pool.status.forecast
@@ -259,6 +261,13 @@ def _notes(pod: Pod, claims: tuple[str, ...]) -> list[str]:
     if pod.shape.unmodelled:
         notes.append(f"Not looked at: its {', '.join(pod.shape.unmodelled)}; the scheduler decides on those.")
     return notes
+
+
+def _misconfigured(pod: Pod, pool: ComputePool, assessment: Assessment) -> list[str]:
+    """Say what is wrong with the configuration of the providers that the pod may use."""
+    may_use = [pool.spec.primary.name, *(standby.name for standby in pool.spec.standbys if pod.allows(standby.name))]
+    found = findings_about(assessment.configuration.findings, may_use)
+    return [f"{finding.reason}: {sentence_of(finding)}" for finding in found]
 
 
 def _why_unclaimed(view: View, pod: Pod) -> str:

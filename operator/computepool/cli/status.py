@@ -1,5 +1,6 @@
 """`computepool status`: pools and their providers as tables."""
 
+import re
 from decimal import Decimal
 
 from rich.console import Console
@@ -20,10 +21,18 @@ from computepool.model.api import (
     SignalVerdict,
 )
 from computepool.model.reasons import Reason
-from computepool.report.conditions import DEGRADED, READY, RESILIENT
+from computepool.model.text import printable
+from computepool.report.conditions import CONFIGURED, DEGRADED, READY, RESILIENT
 from computepool.report.formatting import counted, span
 
-_BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
+_BAD_WHEN = {
+    READY: ConditionStatus.FALSE,
+    DEGRADED: ConditionStatus.TRUE,
+    RESILIENT: ConditionStatus.FALSE,
+    CONFIGURED: ConditionStatus.FALSE,
+}
+_COMMAND = re.compile(r"`(kubectl [^`]+)`")
+"""A command in the message of a condition."""
 
 
 async def show(kubeconfig: str | None, name: str | None, console: Console, now: float) -> None:
@@ -60,6 +69,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
     _say(console, f"{counted(pending.pods, 'pod')} waiting for {wanted}.{gated}{cost}")
     console.print()
     console.print(conditions_table(pool))
+    _show_commands(pool, console)
     if status.signals:
         console.print()
         console.print(signals_table(pool))
@@ -128,6 +138,17 @@ def conditions_table(pool: ComputePool) -> Table:
         style = "red" if bad else "default"
         table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
     return table
+
+
+def _show_commands(pool: ComputePool, console: Console) -> None:
+    """Print the commands that mend the configuration, each on a line of its own, so that they can be copied."""
+    configured = pool.status.condition(CONFIGURED)
+    commands = _COMMAND.findall(configured.message) if configured is not None else []
+    if commands:
+        console.print()
+        _say(console, "To mend the configuration:")
+    for command in commands:
+        console.print(f"   {printable(command)}", soft_wrap=True)
 
 
 def signals_table(pool: ComputePool) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 README = REPOSITORY / "README.md"
+CONFIGURATION = REPOSITORY / "docs/configuration.md"
 SIGNALS = REPOSITORY / "docs/signals.md"
 FORECAST = REPOSITORY / "docs/forecast.md"
 

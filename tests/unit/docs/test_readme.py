@@ -27,11 +27,16 @@ from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
-from tests.unit.docs.blocks import FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
+from tests.unit.docs.blocks import CONFIGURATION, FORECAST, README, REPOSITORY, SIGNALS, blocks, prose
 
 RUN_BY_TESTS = {"make", "docker", "helm", "kubectl", "computepool", "POD=$(kubectl"}
 MADE_BY_RUNNING = {"build/bench/", ".venv/bin/"}
-DOCUMENTS = [README, SIGNALS, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+DOCUMENTS = [
+    README,
+    SIGNALS,
+    CONFIGURATION,
+    *(REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
 
 
 def _shell() -> list[str]:
@@ -115,7 +120,7 @@ def test_the_table_of_metrics_names_all_of_them() -> None:
 def test_every_reason_and_condition_named_exists() -> None:
     known = {str(reason) for reason in Reason} | {
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
-        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN),
+        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN, conditions.CONFIGURED),
         *(str(kind) for kind in [*RunningPods, *FailbackPolicy, *TaintEffect, *TolerationOperator, *TOLD]),
         *(str(status) for status in ConditionStatus),
         *("Observe", "Enforce"),
