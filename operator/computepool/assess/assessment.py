@@ -11,6 +11,7 @@ from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.capacity.startup import Starting, starting_nodes, startup_taints
 from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
+from computepool.assess.configuration.pool_configuration import Configuration, configuration_of
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
 from computepool.assess.demand.saturation import saturation_of, with_signals
@@ -32,8 +33,6 @@ class Assessment(msgspec.Struct, frozen=True):
 
     supplies: tuple[Supply, ...]
     """One per provider, in the order of the spec."""
-    overlapping_nodes: int
-    """How many nodes match more than one provider."""
     demand: Demand
     saturation: Saturation
     recheck_at: float | None
@@ -46,6 +45,11 @@ class Assessment(msgspec.Struct, frozen=True):
     """By node with a listed startup taint: since when it is starting."""
     signals: Signals = NO_SIGNALS
     forecast: Forecast = NO_FORECAST
+    configuration: Configuration = Configuration()
+    running: tuple[Pod, ...] = ()
+    """One of each kind of the pool's running pods that may run on more than one node."""
+    waiting: tuple[Pod, ...] = ()
+    """One of each kind of the pool's waiting pods, likewise."""
 
     @property
     def primary(self) -> Supply:
@@ -77,7 +81,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     spec = snapshot.pool.spec
     resource = spec.accelerator.resource_name
     providers = providers_of(snapshot.pool)
-    members, overlapping_nodes = members_of(snapshot.nodes, providers)
+    members, overlaps = members_of(snapshot.nodes, providers)
     signals = signals_of(snapshot, members, state, now)
     health = health_of(snapshot, members, state, now, signals)
     waiting = absent_schedulers(snapshot, providers, now)
@@ -89,7 +93,9 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         provider.name: starting_nodes(provider, members[provider.name], listed, state.memory.starting_since, now)
         for provider in providers
     }
-    supplies = _supplies(snapshot, providers, members, _Judged(health, breakers, starting))
+    reach = Reach(snapshot)
+    supplies = _supplies(snapshot, providers, members, _Judged(health, breakers, starting), reach)
+    configuration = configuration_of(snapshot, supplies, overlaps, reach, health, now)
     keys = label_keys((*snapshot.waiting, *snapshot.foreign))
     demand = demand_of(
         waiting.present,
@@ -113,7 +119,6 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     forecast = forecast_of(looked_at, supplies, state, now, unseen=unseen)
     return Assessment(
         supplies=supplies,
-        overlapping_nodes=overlapping_nodes,
         demand=demand,
         saturation=saturation,
         recheck_at=soonest(
@@ -126,6 +131,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
                 signals.recheck_at,
                 forecast.recheck_at,
                 forecast.open_until,
+                configuration.recheck_at,
                 *(found.recheck_at for found in starting.values()),
             ),
         ),
@@ -135,6 +141,9 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         starting_since={node: since for found in starting.values() for node, since in found.since.items()},
         signals=signals,
         forecast=forecast,
+        configuration=configuration,
+        running=reach.running,
+        waiting=reach.waiting,
     )
 
 
@@ -154,13 +163,12 @@ class _Judged(msgspec.Struct, frozen=True):
 
 
 def _supplies(
-    snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, judged: _Judged
+    snapshot: Snapshot, providers: tuple[Provider, ...], members: Members, judged: _Judged, reach: Reach
 ) -> tuple[Supply, ...]:
     health = judged.health
     silent = frozenset(
         node for node, fault in health.nodes.items() if fault.reason is Reason.NODE_SILENT and fault.present
     )
-    reach = Reach(snapshot)
     return tuple(
         supply_of(
             provider,

@@ -32,6 +32,7 @@ from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.decode import Records
+from computepool.report.findings import findings_about, sentence_of
 from computepool.report.formatting import NAMED_PODS, full_stop, listed, span
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import destination
@@ -128,6 +129,7 @@ def explain(view: View, pod: Pod, details: PodDetails) -> Explanation:
     notes = notes_on(view, pod, details, claims)
     if unknown := unknown_providers(pod, snapshot.pool):
         notes.append(f"{unknown}: {Reason.UNKNOWN_PROVIDER.help}")
+    notes += _misconfigured(pod, snapshot.pool, outcome.assessment)
     if view.missing:
         notes.append("Pods of other namespaces that wait too are not counted: their namespaces may not be read.")
     if observed:
@@ -145,6 +147,13 @@ def explain(view: View, pod: Pod, details: PodDetails) -> Explanation:
         report = PassReport(snapshot, outcome.assessment, plan, outcome.state)
         found = _waiting(pod, outcome, report, view.now, observed=observed)
     return Explanation(found.headline, found.reason, found.rows, (*notes, *found.notes), claims[0])
+
+
+def _misconfigured(pod: Pod, pool: ComputePool, assessment: Assessment) -> list[str]:
+    """Say what is wrong with the configuration of the providers that the pod may use."""
+    may_use = [pool.spec.primary.name, *(standby.name for standby in pool.spec.standbys if pod.allows(standby.name))]
+    found = findings_about(assessment.configuration.findings, may_use)
+    return [f"{finding.reason}: {sentence_of(finding)}" for finding in found]
 
 
 def _no_such_pod(view: View, namespace: str, name: str) -> str:

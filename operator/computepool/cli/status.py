@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -33,8 +34,8 @@ from computepool.model.api import (
 )
 from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import gate_words
-from computepool.model.text import rfc3339
-from computepool.report.conditions import DEGRADED, READY, RESILIENT
+from computepool.model.text import printable, rfc3339
+from computepool.report.conditions import CONFIGURED, DEGRADED, READY, RESILIENT
 from computepool.report.formatting import counted, span
 
 WATCH_SECONDS: Final = 2.0
@@ -43,7 +44,14 @@ MIN_USE: Final = 9
 """Columns of the longest word about the use of a provider."""
 _NOT_UPDATED: Final = (Reason.CACHE_STALE, Reason.ACCESS_MISSING, Reason.PASS_FAILED)
 """Reasons of the condition Ready with which the figures stay as they were."""
-_BAD_WHEN = {READY: ConditionStatus.FALSE, DEGRADED: ConditionStatus.TRUE, RESILIENT: ConditionStatus.FALSE}
+_BAD_WHEN = {
+    READY: ConditionStatus.FALSE,
+    DEGRADED: ConditionStatus.TRUE,
+    RESILIENT: ConditionStatus.FALSE,
+    CONFIGURED: ConditionStatus.FALSE,
+}
+_COMMAND: Final = re.compile(r"`(kubectl [^`]+)`")
+"""A command in the message of a condition."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -172,6 +180,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         _say(console, f"Admission is closed. {status.admission.message}")
     console.print()
     print_table(conditions_table(pool), console)
+    _show_commands(pool, console)
     if status.signals:
         console.print()
         print_table(signals_table(pool), console)
@@ -248,6 +257,17 @@ def conditions_table(pool: ComputePool) -> Table:
         style = "red" if bad else "default"
         table.add_row(condition.type, condition.status, condition.reason, condition.message, style=style)
     return table
+
+
+def _show_commands(pool: ComputePool, console: Console) -> None:
+    """Print the commands that mend the configuration, each on a line of its own, so that they can be copied."""
+    configured = pool.status.condition(CONFIGURED)
+    commands = _COMMAND.findall(configured.message) if configured is not None else []
+    if commands:
+        console.print()
+        _say(console, "To mend the configuration:")
+    for command in commands:
+        console.print(f"   {printable(command)}", soft_wrap=True)
 
 
 def signals_table(pool: ComputePool) -> Table:

@@ -61,6 +61,53 @@ class Reason(StrEnum):
         "NodesClaimedTwice",
         "A node matches two providers of the pool and counts for the first of them. Make their nodeSelectors disjoint.",
     )
+    CONFIGURATION_WELL = "ConfigurationWell", "The spec fits the cluster as far as the operator can see."
+    STANDBY_NOT_TAINTED = (
+        "StandbyNotTainted",
+        "Nodes of a standby have no taint of effect NoSchedule or NoExecute that keeps off pods that were not sent "
+        "there. So the scheduler puts pods there although the primary has room. Give the nodes the taint.",
+    )
+    STANDBY_TAINT_NOT_TOLERATED = (
+        "StandbyTaintNotTolerated",
+        "Nodes of a standby have a taint that neither the provider's tolerations nor the pool's pods tolerate, so no "
+        "pod of the pool can run there. Correct the taint, or add a toleration to the provider.",
+    )
+    PRIMARY_TAINT_NOT_TOLERATED = (
+        "PrimaryTaintNotTolerated",
+        "Nodes of the primary have a taint that no pod of the pool tolerates, so pods are sent to standbys although "
+        "these nodes have room. Remove the taint, give the pods a toleration, or leave the nodes out of the primary's "
+        "nodeSelector.",
+    )
+    NO_DEVICES_ON_NODE = (
+        "NoDevicesOnNode",
+        "Nodes of a standby have been Ready for provisionTimeoutSeconds and have not offered the accelerator. Check "
+        "that the device plugin and the driver run there: their DaemonSets must tolerate the nodes' taint.",
+    )
+    NO_NAMESPACE_MATCHES = (
+        "NoNamespaceMatches",
+        "No namespace matches spec.workloads.namespaceSelector, so the pool has no pods. Label a namespace, or correct "
+        "the selector.",
+    )
+    NO_PODS_MATCH = (
+        "NoPodsMatch",
+        "No pod matches spec.workloads now. That is no fault of a pool that is scaled to zero. Otherwise check the "
+        "selectors.",
+    )
+    ACCELERATOR_NOT_REQUESTED = (
+        "AcceleratorNotRequested",
+        "Pods match the selectors of spec.workloads, but none of them requests spec.accelerator.resourceName. Pods "
+        "without such a request belong to no pool.",
+    )
+    SILENT_SECONDS_TOO_SHORT = (
+        "SilentSecondsTooShort",
+        "health.silentSeconds is less than two heartbeats as the operator sees them. A single late heartbeat proves "
+        "nothing, so a node counts as silent only after two heartbeats. Raise health.silentSeconds.",
+    )
+    REMOVAL_TAINT_IS_OWN = (
+        "RemovalTaintIsOwn",
+        "All nodes of a provider carry a taint of health.removalTaints that the pool's pods tolerate, so all of its "
+        "nodes count as unhealthy. Remove the key from health.removalTaints if the taint announces no removal.",
+    )
     WRITE_REFUSED = (
         "WriteRefused",
         "The API server refused a write of the operator. The message has the API server's answer.",
@@ -174,6 +221,11 @@ class Reason(StrEnum):
         "A preferred standby takes pods and can't be listed at admission: it has maxAccelerators, waits for its first "
         "pod, or a workload is held off it. Until it can take no more pods, admission opens to no less preferred "
         "standby, and the operator patches pending pods in order.",
+    )
+    NO_ROOM_FOR_RUNNING_PODS = (
+        "NoRoomForRunningPods",
+        "Standbys have free accelerators, but no pod that runs could use any of them: the pods' requests, selectors, "
+        "affinity, tolerations, volumes or the annotation computepool.io/providers keep them off.",
     )
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."

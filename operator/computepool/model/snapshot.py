@@ -35,6 +35,17 @@ class Failure(msgspec.Struct, frozen=True):
     """The pod's labels."""
 
 
+class Selection(msgspec.Struct, frozen=True):
+    """What the selectors of a pool without pods match, whatever the pods request."""
+
+    namespaces: bool = True
+    """Whether any namespace matches."""
+    pods: bool = False
+    """Whether any pod in these namespaces matches."""
+    requested: tuple[str, ...] = ()
+    """The extended resources that these pods request, sorted."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The whole input of one pass over one pool: no decision reads anything else of the cluster."""
 
@@ -48,6 +59,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By uid of pending pods, of all pools: offers whose write is under way, or made but not seen yet."""
     on_unknown_nodes: tuple[Pod, ...] = ()
     """The pool's own pods that are bound to nodes that are not seen yet, or no longer."""
+    selection: Selection | None = None
+    """What the selectors of the pool match although the pool has no pods; None if it has pods, or if not known."""
     conflicts: int = 0
     """The number of pods, waiting or bound, that the pool selects and an older pool keeps."""
     conflicting_pool: str = ""
@@ -58,6 +71,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By node of the whole cluster: when its Lease was last seen renewed, by the operator's own clock."""
     listening_since: float = 0.0
     """Since when heartbeats are received without a gap: silence is counted from then at the earliest."""
+    heartbeat_interval: float | None = None
+    """Seconds between two heartbeats of a node, as they were seen; None if not known."""
     read_live: Mapping[str, float] = MappingProxyType({})
     """By node: when its Lease was read directly from the API server, and had not been renewed since `heartbeats`."""
     failures: tuple[Failure, ...] = ()

@@ -11,6 +11,8 @@ that was away: the first heartbeat that gets through says nothing about the othe
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from math import inf
+from statistics import median_low
 from typing import Final
 
 import msgspec
@@ -25,6 +27,10 @@ STEP_SECONDS: Final = 0.5
 """The time of day is set forward if it gains more than this on the steady clock between two ticks."""
 GAP_SHARE: Final = 0.3
 """Share of a Lease's duration. A living node renews sooner than this: a quarter passes between two renewals."""
+INTERVAL_SECONDS: Final = 10.0
+"""How often the time between two heartbeats is worked out anew, from all nodes."""
+INTERVAL_CHANGE: Final = 0.2
+"""The time between two heartbeats counts as changed if it differs by more than this share: nodes vary theirs a bit."""
 LONGER_SHARE: Final = 0.5
 """A Lease that lasts longer than the default is renewed less often (the kubelet's nodeLeaseDurationSeconds). This share
 of the extra duration is allowed before the node counts as silent; two renewals take less."""
@@ -73,6 +79,10 @@ class Heartbeats:
         self._read: dict[str, float] = {}
         self._read_copy: Mapping[str, float] | None = None
         self._silent: dict[int, frozenset[str]] = {}
+        # By node: the last two times between heartbeats, received without a gap.
+        self._intervals: dict[str, tuple[float, float]] = {}
+        self._interval: float | None = None
+        self._interval_at = -INTERVAL_SECONDS
 
     # --- from the reflector
 
@@ -89,7 +99,12 @@ class Heartbeats:
             self._listen_anew(when)
         self._last = when
         self._renewed[lease.name] = lease.renewed
-        self._beats[lease.name] = when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
+        before, beat = self._beats.get(lease.name), when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
+        # Times of nodes that renew seldom are later than their heartbeats, so only the rest of the time counts.
+        if before is not None and self._listening < before < when:
+            _, latest = self._intervals.get(lease.name, (inf, inf))
+            self._intervals[lease.name] = (latest, when - before)
+        self._beats[lease.name] = beat
         self._copy = None
         self._forget_read(lease.name)
 
@@ -97,6 +112,7 @@ class Heartbeats:
         """Forget a node."""
         self._renewed.pop(name, None)
         self._beats.pop(name, None)
+        self._intervals.pop(name, None)
         self._copy = None
         self._forget_read(name)
 
@@ -171,6 +187,22 @@ class Heartbeats:
         if self._read_copy is None:
             self._read_copy = dict(self._read)
         return self._read_copy
+
+    def interval(self) -> float | None:
+        """Return the seconds between two heartbeats of a node; None while too little is seen.
+
+        It is the median over all nodes of the shorter of a node's last two times, so that neither a node that was
+        silent nor a node with habits of its own decides. It stays the same while it varies a little.
+        """
+        now = self._clock()
+        if now - self._interval_at < INTERVAL_SECONDS and self._interval is not None:
+            return self._interval
+        known = [min(times) for times in self._intervals.values() if inf not in times]
+        if 2 * len(known) >= max(1, len(self._beats)):
+            self._interval_at, found = now, median_low(known)
+            if self._interval is None or abs(found - self._interval) > INTERVAL_CHANGE * self._interval:
+                self._interval = found
+        return self._interval
 
     @property
     def listening_since(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from computepool.assess.demand.pool_of_pod import Claimant, claim, claimants
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
-from computepool.model.labels import Labels
+from computepool.model.labels import Labels, Selector
 from computepool.observe.decode import Namespace
 
 
@@ -21,6 +21,8 @@ class Claims:
         self._by_uid: dict[str, tuple[str, ...]] = {}
         # By pool: what `namespaces` has returned since pools and namespaces have changed.
         self._selected: dict[str, tuple[str, ...]] = {}
+        # By pool: how many pods it keeps.
+        self._kept: Counter[str] = Counter()
         # By pool that selects pods and does not keep them: how many each older pool keeps.
         self._conflicts: dict[str, Counter[str]] = {}
 
@@ -69,16 +71,23 @@ class Claims:
 
     def put(self, uid: str, pools: tuple[str, ...]) -> None:
         """Note the pools that select a pod, in place of what was noted before."""
-        before = self._by_uid.get(uid)
+        self._count(self._by_uid.get(uid, ()), -1)
         self._by_uid[uid] = pools
-        if before:
-            self._count(before, -1)
-        if len(pools) > 1:
-            self._count(pools, 1)
+        self._count(pools, 1)
 
     def drop(self, uid: str) -> None:
         """Forget a pod."""
         self._count(self._by_uid.pop(uid, ()), -1)
+
+    def keeps_any(self, pool: str) -> bool:
+        """Say whether the pool keeps any pod."""
+        return self._kept[pool] > 0
+
+    def selector(self, pool: str) -> Selector | None:
+        """Return the pool's selector of pods; None for a pool that is not known, or while no namespace is known."""
+        if not self._namespaces:
+            return None
+        return next((claimant.pods for claimant in self._claimants if claimant.pool == pool), None)
 
     def conflicts(self, pool: str) -> tuple[int, str]:
         """Return how many pods the pool selects that older pools keep, and the oldest of these pools."""
@@ -87,5 +96,7 @@ class Claims:
         return sum(kept_by.values()), next(older, "")
 
     def _count(self, pools: tuple[str, ...], change: int) -> None:
+        if pools:
+            self._kept[pools[0]] += change
         for pool in pools[1:]:
             self._conflicts.setdefault(pool, Counter())[pools[0]] += change

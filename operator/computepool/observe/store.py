@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.assess.health.silence import counted_silence
 from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
@@ -25,6 +26,7 @@ from computepool.observe.in_flight_offers import InFlight
 from computepool.observe.index import NodeIndex, PodIndex
 from computepool.observe.moves import Moves
 from computepool.observe.pod_claims import Claims
+from computepool.observe.selections import Selections
 from computepool.prometheus.promql import Names
 
 
@@ -70,6 +72,7 @@ class Store:
         self._schedulers: set[str] = set()
         self._signals: dict[str, Mapping[str, SignalData]] = {}
         self._past_demand: dict[str, Points] = {}
+        self._selections = Selections(self._claims, self._pods_in)
 
     # --- pools
 
@@ -93,6 +96,7 @@ class Store:
             self.moves.forget(name)
             self._signals.pop(name, None)
             self._past_demand.pop(name, None)
+            self._selections.forget(name)
             self._pools_changed(at)
 
     def _pools_changed(self, at: float) -> None:
@@ -125,6 +129,10 @@ class Store:
         concerned = [self._pods[uid] for uid in self._pod_index.in_namespace(name)]
         if concerned and self._reclaim(concerned):
             self.enqueue_all(at)
+        self._enqueue_pools(self._selections.pools, at, minor=True)
+
+    def _pods_in(self, namespace: str) -> Iterable[Pod]:
+        return (self._pods[uid] for uid in self._pod_index.in_namespace(namespace))
 
     # --- nodes
 
@@ -185,6 +193,7 @@ class Store:
         self._pods[pod.uid] = pod
         self._note_failing(None, pod, at)
         self._add(pod, self._claim(pod), at)
+        self._enqueue_pools(self._selections.changed_by(pod, gone=False), at, minor=True)
 
     def _change(self, before: Pod, pod: Pod, at: float, *, listed: bool) -> None:
         """Replace a pod, and enqueue the pools if decisions read anything of what changed."""
@@ -227,6 +236,7 @@ class Store:
             self._claims.drop(uid)
             self._may_burst_unpatched.discard(uid)
             self._pod_index.leave(pod)
+            self._enqueue_pools(self._selections.changed_by(pod, gone=True), at, minor=True)
             self.failures.recovered(uid)
             if pod.has_run:
                 self.failures.started(uid)
@@ -373,8 +383,9 @@ class Store:
         """
         self.heartbeats.tick(connected=connected)
         by_seconds: dict[int, list[str]] = {}
+        interval = self.heartbeats.interval()
         for name, pool in self._pools.items():
-            by_seconds.setdefault(pool.spec.health.silent_seconds, []).append(name)
+            by_seconds.setdefault(counted_silence(pool.spec.health.silent_seconds, interval), []).append(name)
             self.moves.prune(name, float(pool.spec.failback.min_dwell_seconds))
         self.heartbeats.keep(by_seconds)
         for seconds, names in by_seconds.items():
@@ -432,6 +443,7 @@ class Store:
             foreign=tuple(self._foreign(name)),
             in_flight=self.in_flight.offers(),
             on_unknown_nodes=tuple(self._on_unknown_nodes(name)),
+            selection=self._selections.look(name),
             conflicts=conflicts,
             conflicting_pool=conflicting_pool,
             stale=stale,
@@ -440,6 +452,7 @@ class Store:
             moves_forgotten=self.moves.forgotten(name),
             heartbeats=self.heartbeats.seen(),
             listening_since=self.heartbeats.listening_since,
+            heartbeat_interval=self.heartbeats.interval(),
             read_live=self.heartbeats.read_live(),
             failures=self.failures.all(),
             crashes=self.crashes.all(),

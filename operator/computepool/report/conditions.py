@@ -1,24 +1,24 @@
-"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, BudgetExhausted, Resilient, SignalsKnown."""
+"""The conditions of a pool: Ready, Saturated, Bursting, Degraded, BudgetExhausted, Resilient, Configured, and
+SignalsKnown."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from computepool.assess.breakers.hold_offs import allows_places
-from computepool.assess.breakers.not_bound import digest_of
-from computepool.assess.capacity.supply import Supply
+from computepool.assess.configuration.finding import Severity
 from computepool.assess.demand.saturation import percent
 from computepool.model.api import Condition, ConditionStatus, Mode, OnExhausted
-from computepool.model.cluster import members_on
-from computepool.model.quantity import MAX_AMOUNT, MILLI, whole
+from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
+from computepool.report.findings import configuration_problems
 from computepool.report.formatting import full_stop
 from computepool.report.pass_report import PassReport
-from computepool.report.problems import message_about, notices_of, problems_of
+from computepool.report.problems import configured_wrongly, message_about, notices_of, problems_of
+from computepool.report.resilience import resilience_of
 from computepool.report.signals import signals_told
 
 READY, SATURATED, BURSTING, DEGRADED, RESILIENT = "Ready", "Saturated", "Bursting", "Degraded", "Resilient"
-BUDGET_EXHAUSTED, SIGNALS_KNOWN = "BudgetExhausted", "SignalsKnown"
+BUDGET_EXHAUSTED, SIGNALS_KNOWN, CONFIGURED = "BudgetExhausted", "SignalsKnown", "Configured"
 
 Verdict = tuple[ConditionStatus, Reason, str]
 """A condition's status, reason and message."""
@@ -181,16 +181,26 @@ def _resilient(report: PassReport) -> Verdict:
     if report.plan.exhausted:
         # However much room there is, no pod may use it.
         return _plain(_FALSE, Reason.BUDGET_EXHAUSTED)
-    closed = [supply for supply in report.assessment.supplies[1:] if supply.breaker.closed]
-    standbys = {supply.provider.name: supply for supply in closed if _allowance(supply) >= MILLI}
-    free = {name: min(s.free, _allowance(s)) // MILLI for name, s in standbys.items() if s.free >= MILLI}
-    parts = [f"free accelerators: {_by_provider(free)}"] if free else []
-    makes = {name: s.provider.kind.room_is_made_by for name, s in standbys.items()}
-    stock_outs = _out_of_stock(report) if any(makes.values()) else ()
-    parts += [f"{name} {made_by}" for name, made_by in makes.items() if made_by and name not in stock_outs]
-    if not parts:
+    room = resilience_of(report)
+    if not room.any:
         return _plain(_FALSE, Reason.NO_STANDBY_ROOM)
+    parts = [f"free accelerators: {_by_provider(room.free)}"] if room.free else []
+    parts += [f"{name} {made_by}" for name, made_by in room.made.items()]
+    if room.waiting_only:
+        message = f"{'; '.join(parts)}, for waiting pods only. {Reason.NO_ROOM_FOR_RUNNING_PODS.help}"
+        return _FALSE, Reason.NO_ROOM_FOR_RUNNING_PODS, message
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
+
+
+def _configured(report: PassReport) -> Verdict:
+    """Say whether the manifest fits the cluster."""
+    if report.snapshot.stale:
+        return _plain(_UNKNOWN, Reason.CACHE_STALE)
+    if problems := configured_wrongly(report):
+        return _FALSE, problems[0].reason, message_about(problems)
+    if told := configuration_problems(report, Severity.INFORMATION):
+        return _TRUE, told[0].reason, message_about(told)
+    return _plain(_TRUE, Reason.CONFIGURATION_WELL)
 
 
 def _signals_known(report: PassReport) -> Verdict:
@@ -206,21 +216,6 @@ def _signals_known(report: PassReport) -> Verdict:
     return _FALSE, reason, " ".join(f"{one.key}: {one.missing}" for one in unknown)
 
 
-def _allowance(supply: Supply) -> int:
-    """Return how many thousandths of the accelerator maxAccelerators still allows on a standby."""
-    return MAX_AMOUNT if supply.provider.limit is None else supply.provider.limit - supply.held
-
-
-def _out_of_stock(report: PassReport) -> frozenset[str]:
-    """Return the standbys that made no node in time for pods such as the pool's running pods, and are not tried now."""
-    held = [held for held in report.assessment.breakers.hold_offs.blocking.values() if allows_places(held)]
-    if not held:
-        return frozenset()
-    pods = members_on(report.snapshot.nodes, report.snapshot.pool.name)
-    running = {digest_of(shape) for shape in {id(pod.shape): pod.shape for pod in pods}.values()}
-    return frozenset(found.provider for found in held if found.subject in running)
-
-
 _JUDGES: Final[dict[str, Callable[[PassReport], Verdict]]] = {
     READY: _ready,
     SATURATED: _saturated,
@@ -228,6 +223,7 @@ _JUDGES: Final[dict[str, Callable[[PassReport], Verdict]]] = {
     DEGRADED: _degraded,
     BUDGET_EXHAUSTED: _budget_exhausted,
     RESILIENT: _resilient,
+    CONFIGURED: _configured,
     SIGNALS_KNOWN: _signals_known,
 }
 

@@ -6,21 +6,23 @@ Degraded reports the worst problem in full and all others in short, so that none
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
+from computepool.assess.configuration.finding import Severity
 from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
 from computepool.decide.move.owned_pods import namespace_key
 from computepool.decide.plan import BlockedMove
 from computepool.decide.shortage import is_rejected_everywhere
-from computepool.model.api import BreakerState
+from computepool.model.api import BreakerState, ComputePool
 from computepool.model.api.base import MAX_MESSAGE
-from computepool.model.cluster import DEFAULT_SCHEDULER
+from computepool.model.cluster import DEFAULT_SCHEDULER, Pod
 from computepool.model.reasons import Reason
 from computepool.model.state import HOLD_OFF_REASONS, Breaker, NodeFault, Shortage
 from computepool.model.text import cut, rfc3339
+from computepool.model.well_known_keys import PROVIDERS_ANNOTATION
+from computepool.report.findings import configuration_problems
 from computepool.report.formatting import counted, full_stop, listed, moment, pod_names
 from computepool.report.pass_report import AdmissionGap, PassReport
+from computepool.report.problem import Problem
 
 STUCK: Final = (Reason.EVICTION_REFUSED, Reason.LOST_NODE, Reason.WOULD_STRAND)
 """Reasons of pods that should leave their node and stay until a person does something about it; worst first."""
@@ -30,16 +32,6 @@ NAMED_SCHEDULERS: Final = 3
 MAX_SHORT: Final = 160
 """Characters about each problem but the worst."""
 _BREAKER_WORDS: Final = {BreakerState.OPEN: "open", BreakerState.HALF_OPEN: "half-open"}
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Something that a person can do something about."""
-
-    reason: Reason
-    message: str
-    """What is wrong, and what to do."""
-    short: str
-    """The same in a few words, for its place behind a worse problem: `nebius (open)`."""
 
 
 def problems_of(report: PassReport) -> list[Problem]:
@@ -59,10 +51,20 @@ def message_about(problems: Sequence[Problem]) -> str:
 
 def notices_of(report: PassReport) -> list[Problem]:
     """Return what a person should know, although it does not degrade the pool."""
+    finders = (_unhealthy_nodes, _failed_moves, _unknown_providers, _confined_pods, _drained, _drain_ended)
+    notices = [notice for find in finders if (notice := find(report)) is not None]
+    return [*notices, *configuration_problems(report, Severity.NOTICE)]
+
+
+def configured_wrongly(report: PassReport) -> list[Problem]:
+    """Return everything in which the manifest, or an annotation of a pod, does not fit the cluster, worst first."""
+    unknown = _unknown_providers(report)
     return [
-        notice
-        for find in (_unhealthy_nodes, _failed_moves, _unknown_providers, _confined_pods, _drained, _drain_ended)
-        if (notice := find(report)) is not None
+        *_conflict(report),
+        *configuration_problems(report, Severity.FAULT),
+        *_no_window(report),
+        *configuration_problems(report, Severity.NOTICE),
+        *([unknown] if unknown is not None else []),
     ]
 
 
@@ -112,10 +114,22 @@ def _unknown_providers(report: PassReport) -> Problem | None:
     """Name waiting pods whose annotation has names that are no provider: a user's mistake does not degrade the pool."""
     if not (found := report.unknown_providers):
         return None
+    pool = report.snapshot.pool
     pods = pod_names(pod for pod, _ in found)
     first = min(found, key=lambda entry: (entry[0].namespace, entry[0].name))[1]
     names = f"{counted(len(found), 'pod')}, such as {pods} ({first})"
-    return Problem(Reason.UNKNOWN_PROVIDER, f"{Reason.UNKNOWN_PROVIDER.help} That is so for {names}.", names)
+    pod = min((pod for pod, _ in found), key=lambda pod: (pod.namespace, pod.name))
+    command = f"kubectl annotate pod {pod.name} --namespace {pod.namespace} --overwrite"
+    change = f"{PROVIDERS_ANNOTATION}={_corrected(pod, pool)}"
+    mend = f"Correct the pods' template; for the first pod alone: `{command} {change}`."
+    return Problem(Reason.UNKNOWN_PROVIDER, f"{Reason.UNKNOWN_PROVIDER.help} That is so for {names}. {mend}", names)
+
+
+def _corrected(pod: Pod, pool: ComputePool) -> str:
+    """Return the pod's list of providers with the names that the pool has; PROVIDER where none is left."""
+    known = {provider.name.casefold(): provider.name for provider in pool.spec.providers}
+    found = dict.fromkeys(known[name.casefold()] for name in pod.allowed or () if name.casefold() in known)
+    return ",".join(found) or "PROVIDER"
 
 
 def _unhealthy_nodes(report: PassReport) -> Problem | None:
@@ -238,23 +252,8 @@ def _conflict(report: PassReport) -> Iterable[Problem]:
         yield Problem(Reason.CLAIMED_BY_OLDER_POOL, message, f"pods belong to {older}")
 
 
-def _overlapping_nodes(report: PassReport) -> Iterable[Problem]:
-    if count := report.assessment.overlapping_nodes:
-        nodes = f"{count} node(s)"
-        what = "match the nodeSelector of more than one provider and count for the first: make them disjoint."
-        yield Problem(Reason.NODES_CLAIMED_TWICE, f"{nodes} {what}", nodes)
-
-
-def _missing_accelerator(report: PassReport) -> Iterable[Problem]:
-    resource = report.snapshot.pool.spec.accelerator.resource_name
-    nodes = [info.node for supply in report.assessment.supplies for info in supply.nodes]
-    served = any(supply.uncounted for supply in report.assessment.supplies)
-    if nodes and not served and not any(resource in node.capacity or resource in node.allocatable for node in nodes):
-        message = (
-            f"none of the {len(nodes)} node(s) of its providers offers {resource!r}: "
-            "check spec.accelerator.resourceName and the device plugin on the nodes."
-        )
-        yield Problem(Reason.ACCELERATOR_NOT_FOUND, message, f"no node offers {resource!r}")
+def _misconfigured(report: PassReport) -> Iterable[Problem]:
+    return configuration_problems(report, Severity.FAULT)
 
 
 def _uncounted(report: PassReport) -> Iterable[Problem]:
@@ -263,17 +262,6 @@ def _uncounted(report: PassReport) -> Iterable[Problem]:
     if texts:
         nodes = listed(texts, NAMED_NODES)
         yield Problem(Reason.DEVICES_UNKNOWN, f"{Reason.DEVICES_UNKNOWN.help} That is so for {nodes}.", nodes)
-
-
-def _missing_nodes(report: PassReport) -> Iterable[Problem]:
-    supplies = report.assessment.supplies
-    names = ", ".join(s.provider.name for s in supplies if not s.nodes and not s.provider.kind.before_room)
-    if names:
-        message = (
-            f"no node matches the nodeSelector of provider(s) {names}: check the nodes' labels "
-            "(kubectl get nodes --show-labels), or set capacity.type to OnDemand if an autoscaler makes them."
-        )
-        yield Problem(Reason.NO_NODES_MATCH, message, f"provider(s) {names}")
 
 
 def _held_off(report: PassReport) -> Iterable[Problem]:
@@ -350,10 +338,8 @@ _PROBLEMS: Final[tuple[Callable[[PassReport], Iterable[Problem]], ...]] = (
     _stuck,
     _missed,
     _conflict,
-    _overlapping_nodes,
-    _missing_accelerator,
+    _misconfigured,
     _uncounted,
-    _missing_nodes,
     _held_off,
     _absent_scheduler,
     _silent_scheduler,

@@ -94,6 +94,26 @@ def test_a_burst_pod_says_where_it_runs_and_where_it_was_sent_and_when(tmp_path:
     assert "It stays there until it ends: failback.policy is Never, and nothing asks it to leave." in text
 
 
+def untainted(server: FakeApiServer, **of_pod: Any) -> None:
+    """A standby's node lacks the taint, and a pod is on the primary."""
+    full(server)
+    server.create(NODES, node("n2", "nebius", 4, tainted=False))
+    make_pool(server)
+    server.create(PODS, pod("web", **of_pod))
+
+
+def test_what_is_wrong_with_a_provider_that_the_pod_may_use_is_told_with_the_command(tmp_path: Path) -> None:
+    text = explained(tmp_path, "web", untainted)
+    assert "StandbyNotTainted: nodes of nebius have no taint that keeps other pods off: n2." in text
+    assert "`kubectl taint nodes n2 computepool.io/provider=nebius:NoSchedule --overwrite`" in text
+
+
+def test_a_provider_that_the_pod_may_not_use_is_none_of_its_business(tmp_path: Path) -> None:
+    stays = {"computepool.io/providers": "crusoe"}
+    text = explained(tmp_path, "web", lambda server: untainted(server, annotations=stays))
+    assert "StandbyNotTainted" not in text
+
+
 QUEUE = {"name": "queue", "query": "waiting", "enter": "5", "exit": "1"}
 
 

@@ -218,6 +218,20 @@ def test_a_pool_that_stands_still_says_so_beside_what_was_decided_before(
     ]
 
 
+def test_commands_that_mend_the_configuration_are_on_lines_of_their_own_and_never_wrapped(tmp_path: Path) -> None:
+    command = f"kubectl taint nodes {' '.join(f'node-{number}' for number in range(20))} a/b=c:NoSchedule --overwrite"
+    wrong = condition("Configured", "False", "StandbyNotTainted", f"nodes have no taint. To mend it: `{command}`. So.")
+    with shell(tmp_path, lambda server: reported(server, conditions=[wrong])) as sh:
+        sh.columns = 80
+        lines = sh.prints("status").splitlines()
+    assert lines[lines.index(" To mend the configuration:") + 1] == f"   {command}"
+
+
+def test_a_pool_that_is_configured_well_shows_no_commands(tmp_path: Path) -> None:
+    with shell(tmp_path, lambda server: reported(server)) as sh:
+        assert "To mend" not in sh.prints("status")
+
+
 def test_what_was_spent_today_is_told_beside_the_bound(tmp_path: Path) -> None:
     budget = {"day": "2026-11-23", "spent": "12.345678", "time": SINCE}
     with shell(tmp_path, lambda server: reported(server, budget=budget)) as sh:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from computepool.assess.health.silence import silence_of
+from computepool.assess.health.silence import counted_silence, silence_of
 from computepool.model.cluster import Node
 from computepool.model.reasons import Reason
 from tests.builders import NOW, node, pod, pool, snapshot
@@ -143,3 +143,23 @@ def test_a_cluster_without_heartbeats_is_not_all_silent() -> None:
 
 def test_the_message_about_the_only_node_is_in_the_singular() -> None:
     assert silence_of({"a1": NOW - 25}, 0, 25, NOW).all_silent.startswith("the only node's heartbeat")
+
+
+# -- silence and the time between two heartbeats
+
+
+def test_a_silence_of_less_than_two_heartbeats_convicts_nobody() -> None:
+    watch = watching(silentSeconds=10)
+    for now in (10, 15, 20.9):
+        fell_silent(watch, now, *NEBIUS, "a1", heartbeat_interval=10.2)
+        assert watch.unhealthy() == {}
+        assert watch.breaker("nebius").closed
+    fell_silent(watch, 21, "a1", heartbeat_interval=10.2)
+    assert watch.unhealthy() == {"a1": Reason.NODE_SILENT}
+
+
+@pytest.mark.parametrize(
+    ("silent", "interval", "counted"), [(25, 10.2, 25), (10, 10.2, 21), (10, None, 10), (0, 10.2, 0), (20, 10.0, 20)]
+)
+def test_silence_is_counted_from_two_heartbeats_at_least(silent: int, interval: float | None, counted: int) -> None:
+    assert counted_silence(silent, interval) == counted

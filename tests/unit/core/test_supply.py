@@ -67,9 +67,9 @@ def test_a_primary_whose_nodes_are_all_unusable_is_full() -> None:
 
 def test_a_node_of_two_providers_counts_for_the_first_and_is_reported() -> None:
     of = pool(provider("aws"), provider("nebius", labels={"gpu": "h100"}))
-    found, overlapping_nodes = members_of(infos([node("a1", labels={"gpu": "h100"})], ()), providers_of(of))
+    found, overlaps = members_of(infos([node("a1", labels={"gpu": "h100"})], ()), providers_of(of))
     assert {name: len(members) for name, members in found.items()} == {"aws": 1, "nebius": 0}
-    assert overlapping_nodes == 1
+    assert overlaps == {("aws", "nebius"): ["a1"]}
 
 
 def test_pods_of_the_pool_are_counted_on_unusable_nodes_too() -> None:

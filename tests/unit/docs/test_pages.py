@@ -134,7 +134,7 @@ def test_every_reason_condition_and_value_named_exists(document: Path) -> None:
     }
     known = {str(reason) for reason in Reason} | {
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
-        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN),
+        *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN, conditions.CONFIGURED),
         *(str(outcome) for outcome in TOLD),
         *(str(value) for value in Leading),
         *values,

@@ -409,3 +409,60 @@ def test_an_empty_reading_confirms_nothing() -> None:
     listener.wait(30, beating=("c",))
     live(listener)
     assert dict(listener.beats.read_live()) == {}
+
+
+# -- the time between two heartbeats
+
+
+def test_the_time_between_heartbeats_is_known_after_two_renewals_of_most_nodes() -> None:
+    listener = Listener()
+    listener.wait(19, beating=("a", "b", "c"))
+    assert listener.beats.interval() is None
+    listener.wait(1, beating=("a", "b", "c"))
+    assert listener.beats.interval() is None
+    listener.renew("a", "b", "c")
+    listener.wait(20, beating=("a", "b", "c"))
+    assert listener.beats.interval() == 10
+
+
+def test_a_node_that_was_silent_and_a_gap_do_not_change_the_time_between_heartbeats() -> None:
+    listener = Listener()
+    listener.wait(40, beating=("a", "b", "c"))
+    assert listener.beats.interval() == 10
+    listener.wait(60, beating=("b", "c"))
+    listener.wait(60, connected=False)
+    listener.list_all()
+    listener.wait(40, beating=("a", "b", "c"))
+    assert listener.beats.interval() == 10
+
+
+def test_a_single_node_that_was_silent_does_not_double_the_time() -> None:
+    listener = Listener(nodes=("a", "b"))
+    listener.wait(40, beating=("a", "b"))
+    listener.beats.drop("b")
+    for _ in range(3):
+        listener.wait(10, beating=("a",))
+        assert listener.beats.interval() == 10
+
+
+def test_the_time_stays_the_same_while_it_varies_a_little() -> None:
+    listener = Listener()
+    listener.wait(40, beating=("a", "b", "c"))
+    assert listener.beats.interval() == 10
+    for _ in range(4):
+        listener.wait(11)
+        listener.renew("a", "b", "c")
+    assert listener.beats.interval() == 10
+    for _ in range(4):
+        listener.wait(6)
+        listener.renew("a", "b", "c")
+    assert listener.beats.interval() == 6
+
+
+def test_nodes_whose_leases_last_longer_count_by_what_silence_does_not_allow_for_anyway() -> None:
+    # Four renewals in 120 s: silence is counted from 40 s after each of them.
+    listener = Listener(seconds=120)
+    for _ in range(5):
+        listener.wait(30)
+        listener.renew("a", "b", "c")
+    assert listener.beats.interval() is None

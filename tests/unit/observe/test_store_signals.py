@@ -80,15 +80,15 @@ def test_each_pool_is_enqueued_by_its_own_seconds_and_for_its_own_nodes_only() -
     scene = Scene(
         namespace(),
         *NODES,
-        patient("quick", 12, aws, nebius),
+        patient("quick", 22, aws, nebius),
         patient("slow", 40, aws, nebius),
         patient("never", 0, aws, nebius),
-        patient("other", 12, aws, provider("crusoe")),
+        patient("other", 22, aws, provider("crusoe")),
     )
     beating = ("a1", "a2", "n1", "x1")
-    assert scene.wait(12, *beating) == {"quick"}
+    assert scene.wait(22, *beating) == {"quick"}
     scene.beat(*beating)
-    assert scene.wait(27, *beating) == set()
+    assert scene.wait(17, *beating) == set()
     assert scene.wait(1) == {"slow"}
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from computepool.assess.breakers.not_bound import digest_of
+from computepool.model.api import PROVIDER_KEY
 from computepool.model.reasons import Reason
 from computepool.model.state import HoldOff
 from computepool.model.taints import Taint
@@ -22,10 +23,13 @@ SATURATED = {
 }
 
 
-def test_there_are_always_the_same_seven_in_the_same_order() -> None:
+def test_there_are_always_the_same_eight_in_the_same_order() -> None:
     for seen in (report_on(), report_on(nodes=[], pods=[]), report_on(seen={"stale": "pods are not listed yet"})):
         kinds = [one.type for one in conditions_of(seen, (), AT)]
-        assert kinds == ["Ready", "Saturated", "Bursting", "Degraded", "BudgetExhausted", "Resilient", "SignalsKnown"]
+        assert kinds == [
+            *("Ready", "Saturated", "Bursting", "Degraded", "BudgetExhausted", "Resilient", "Configured"),
+            "SignalsKnown",
+        ]
 
 
 # -- Ready
@@ -159,18 +163,18 @@ def test_how_many_pods_an_older_pool_keeps_does_not_have_the_status_tick() -> No
     assert "waiting" not in said(few, "Degraded")[2]
 
 
-def test_nodes_of_two_providers_are_counted_and_the_field_is_named() -> None:
+def test_nodes_of_two_providers_are_named_with_the_providers_and_the_field() -> None:
     twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}))
     status, reason, message = said(report_on(twice), "Degraded")
     assert (status, reason) == ("True", "NodesClaimedTwice")
-    assert message.startswith("1 node(s) match the nodeSelector of more than one provider")
+    assert message.startswith("nodes match the nodeSelectors of aws and again and count for aws: a1.")
     assert "disjoint" in message
 
 
 def test_an_accelerator_that_no_node_offers_is_named_with_where_to_look() -> None:
     status, reason, message = said(report_on(pool(accelerator={"resourceName": "amd.com/gpu"})), "Degraded")
     assert (status, reason) == ("True", "AcceleratorNotFound")
-    assert "none of the 3 node(s)" in message
+    assert "no node of its providers offers 'amd.com/gpu': a1, c1, n1." in message
     assert "'amd.com/gpu'" in message
     assert "spec.accelerator.resourceName" in message
     assert "device plugin" in message
@@ -185,8 +189,9 @@ def test_an_accelerator_that_is_there_and_not_allocatable_is_found() -> None:
 def test_standbys_without_nodes_are_named_with_what_to_do() -> None:
     status, reason, message = said(report_on(nodes=FULL[:1]), "Degraded")
     assert (status, reason) == ("True", "NoNodesMatch")
-    assert "provider(s) nebius, crusoe" in message
-    assert "kubectl get nodes --show-labels" in message
+    assert "nodeSelector of nebius (computepool.io/provider=nebius)" in message
+    assert "`kubectl label nodes NODE computepool.io/provider=nebius`" in message
+    assert "Also NoNodesMatch: no node matches the nodeSelector of crusoe" in message
 
 
 def test_an_on_demand_standby_without_nodes_is_as_it_should_be() -> None:
@@ -211,7 +216,8 @@ def test_every_other_trouble_is_told_in_short_behind_the_worst() -> None:
     twice = pool(provider("aws"), provider("again", labels={"kubernetes.io/hostname": "a1"}))
     message = said(report_on(twice, refused="no", gaps=NO_POLICY), "Degraded")[2]
     assert message == (
-        "no. Also NodesClaimedTwice: 1 node(s); NoNodesMatch: provider(s) again; "
+        "no. Also NodesClaimedTwice: nodes match the nodeSelectors of aws and again and count for aws: a1; "
+        "NoNodesMatch: no node matches the nodeSelector of again (kubernetes.io/hostname=a1); "
         "PolicyMissing: pods are burst by patching alone."
     )
 
@@ -279,6 +285,55 @@ def test_free_standby_capacity_is_counted_by_provider() -> None:
 def test_a_standby_that_makes_nodes_counts_as_room() -> None:
     grown = pool(provider("aws"), provider("grown", on_demand=True))
     assert said(report_on(grown), "Resilient") == ("True", "StandbyHasRoom", "grown makes nodes on demand.")
+
+
+def test_room_that_no_running_pod_could_use_is_told_as_room_for_waiting_pods_only() -> None:
+    pinned = [pod("old", on="a1", shaped=shape(1, selector={"computepool.io/provider": "aws"}))]
+    status, reason, message = said(report_on(pods=pinned), "Resilient")
+    assert (status, reason) == ("False", "NoRoomForRunningPods")
+    assert message.startswith("free accelerators: 4 on nebius, 4 on crusoe, for waiting pods only.")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"allowed": ()},
+        {"allowed": ("crusoe",), "shaped": shape(1, selector={"computepool.io/provider": "nebius"})},
+        {"shaped": shape(1, unmodelled=("volumes",))},
+        {"shaped": shape(8)},
+        {"shaped": shape(1, more={"cpu": 65})},
+    ],
+    ids=["may-not-leave", "pinned-elsewhere", "volumes", "too-large", "processors"],
+)
+def test_running_pods_without_a_place_on_any_standby_make_no_pool_resilient(kept: dict[str, Any]) -> None:
+    old = pod("old", on="a1", **kept)
+    assert said(report_on(pods=[old]), "Resilient")[:2] == ("False", "NoRoomForRunningPods")
+    # A single pod that could use the room is enough.
+    assert said(report_on(pods=[old, RESIDENTS[0]]), "Resilient")[0] == "True"
+
+
+def test_only_accelerators_that_running_pods_could_use_are_counted() -> None:
+    nodes = [*FULL, node("n2", 4, room={"cpu": 1})]
+    old = pod("old", on="a1", shaped=shape(1, more={"cpu": 2}))
+    assert said(report_on(nodes=nodes, pods=[old]), "Resilient")[2] == "free accelerators: 4 on nebius, 4 on crusoe."
+
+
+def test_of_a_pool_without_running_pods_the_waiting_pods_count() -> None:
+    assert said(report_on(pods=[pod("web", 8)]), "Resilient")[:2] == ("False", "NoStandbyRoom")
+    assert said(report_on(pods=[pod("web", 4)]), "Resilient")[0] == "True"
+
+
+def test_nodes_that_are_made_on_demand_count_only_if_running_pods_may_use_them() -> None:
+    grown = pool(provider("aws"), provider("grown", on_demand=True))
+    pinned = [pod("old", on="a1", shaped=shape(1, selector={"computepool.io/provider": "aws"}))]
+    assert said(report_on(grown, pods=pinned), "Resilient")[1] == "NoRoomForRunningPods"
+
+
+def test_an_on_demand_standby_whose_taint_no_pod_tolerates_makes_no_pool_resilient() -> None:
+    grown = pool(provider("aws"), provider("grown", on_demand=True))
+    wrong = node("g1", 4, of="grown", tainted=False, taints=[Taint(PROVIDER_KEY, "groan", "NoSchedule")])
+    for pods in ([], RESIDENTS):
+        assert said(report_on(grown, [FULL[0], wrong], pods), "Resilient")[:2] == ("False", "NoStandbyRoom")
 
 
 def test_without_standby_room_the_pool_is_not_resilient() -> None:

@@ -52,11 +52,22 @@ def test_an_unknown_name_widens_no_allow_list_and_the_others_count() -> None:
     assert sent_to(decided(snapshot(pool(), NODES, pods))) == {"some": "crusoe"}
 
 
+@pytest.mark.parametrize(
+    ("names", "corrected"), [(("NEBIUS",), "nebius"), (("cruso", "nebius"), "nebius"), (("cruso",), "PROVIDER")]
+)
+def test_the_command_corrects_the_annotation_of_the_first_pod(names: tuple[str, ...], corrected: str) -> None:
+    message = said(report_on(pool(), NODES, [HOME, listing(*names, name="a")]), "Degraded")[2]
+    assert f"`kubectl annotate pod a --namespace default --overwrite computepool.io/providers={corrected}`" in message
+
+
 def test_the_pool_says_so_without_being_degraded() -> None:
     seen = report_on(pool(), NODES, [HOME, listing("NEBIUS", name="b"), listing("cruso", name="a"), listing("nebius")])
     status, reason, message = said(seen, "Degraded")
     assert (status, reason) == ("False", "UnknownProvider")
-    assert message == f"{Reason.UNKNOWN_PROVIDER.help} That is so for 2 pods, such as default/a, default/b ('cruso')."
+    assert message.startswith(
+        f"{Reason.UNKNOWN_PROVIDER.help} That is so for 2 pods, such as default/a, default/b ('cruso')."
+    )
+    assert said(seen, "Configured")[:2] == ("False", "UnknownProvider")
     assert said(report_on(pool(), NODES, [HOME, listing("NEBIUS", on="n1")]), "Degraded")[1] == "AllWell"
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from computepool.assess.capacity.capacity_types import KINDS, CapacityKind
-from computepool.model.api import ComputePool, DrainedPods, Preemption, ProviderSpec, RunningPods
+from computepool.model.api import PROVIDER_KEY, ComputePool, DrainedPods, Preemption, ProviderSpec, RunningPods
 from computepool.model.cluster import Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
@@ -39,6 +39,11 @@ class Provider(msgspec.Struct, frozen=True):
     def primary(self) -> bool:
         """Whether pods go there by themselves."""
         return self.index == 0
+
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """The keys of taints by which a standby's nodes are told apart: this provider's, and the default key."""
+        return frozenset((PROVIDER_KEY, *(toleration.key for toleration in self.tolerations)))
 
     def tolerated_by(self, shape: Shape) -> bool:
         """Say whether the pod has every toleration of the provider already."""

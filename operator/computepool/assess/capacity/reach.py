@@ -4,11 +4,11 @@ Free accelerators behind a taint that none of the pool's pods tolerates are no c
 for saturation, nor for the headroom of failback, nor for admission.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from computepool.assess.capacity.providers import Provider
-from computepool.model.cluster import NodeInfo, members_on
+from computepool.model.cluster import NodeInfo, Pod, members_on
 from computepool.model.snapshot import Snapshot
 from computepool.model.taints import Taint, Toleration, tolerance_of, tolerated
 
@@ -39,7 +39,7 @@ class Reach:
                     is_open = answers[taints] = self._admits(provider, taints)
                 if not is_open:
                     closed.add(info.node.name)
-        unknown = len(closed) == len(infos) and not self._tolerations
+        unknown = len(closed) == len(infos) and not self.tolerations
         return frozenset() if unknown else frozenset(closed)
 
     def _admits(self, provider: Provider, taints: Sequence[Taint]) -> bool:
@@ -47,13 +47,30 @@ class Reach:
             return True
         tolerances = self._tolerances.get(provider.name)
         if tolerances is None:
-            tolerances = [tolerance_of(own + provider.tolerations) for own in self._tolerations]
+            tolerances = [tolerance_of(own + provider.tolerations) for own in self.tolerations]
             self._tolerances[provider.name] = tolerances
         return any(tolerates(taints) for tolerates in tolerances)
 
     @cached_property
-    def _tolerations(self) -> tuple[tuple[Toleration, ...], ...]:
-        """The different tolerations of pods that may run on more than one node: agents tolerate everything."""
-        pods = (*self._snapshot.waiting, *members_on(self._snapshot.nodes, self._snapshot.pool.name))
-        shapes = {id(pod.shape): pod.shape for pod in pods if not pod.node_bound}
-        return tuple({shape.tolerations for shape in shapes.values()})
+    def running(self) -> tuple[Pod, ...]:
+        """One of each kind of the pool's running pods that may run on more than one node: agents tolerate everything.
+
+        Pods of a kind may use the same nodes.
+        """
+        return _kinds(members_on(self._snapshot.nodes, self._snapshot.pool.name))
+
+    @cached_property
+    def waiting(self) -> tuple[Pod, ...]:
+        """One of each kind of the pool's waiting pods, likewise."""
+        return _kinds(self._snapshot.waiting)
+
+    @cached_property
+    def tolerations(self) -> tuple[tuple[Toleration, ...], ...]:
+        """The different tolerations of the pool's pods, running and waiting, that may run on more than one node."""
+        return tuple({pod.shape.tolerations for pod in (*self.waiting, *self.running)})
+
+
+def _kinds(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    # Thousands of pods are of a few kinds.
+    kinds = {(id(pod.shape), pod.owner_kind, pod.allowed, pod.movable): pod for pod in pods}
+    return tuple(pod for pod in kinds.values() if not pod.node_bound)

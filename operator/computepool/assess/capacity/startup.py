@@ -3,6 +3,9 @@
 Such a node is no room yet, but capacity on its way. A taint is a startup taint in two cases: `health.startupTaints`
 lists it, or the node is younger than its provider's timeout and no older node of the provider carries the taint. A node
 that is still starting after the timeout counts as tainted.
+
+A taint with the key of the provider's own taint is there to stay, also with another value or effect: nothing removes it
+once the node is ready.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +79,7 @@ class _Finder:
         self._infos = infos
         self._listed = listed
         self._now = now
+        self._own_keys = provider.own_keys
         self._blocking: dict[tuple[Taint, ...], tuple[Taint, ...]] = {}
         self._lasting: frozenset[Taint] | None = None
 
@@ -93,7 +97,9 @@ class _Finder:
         return tuple(taint for taint in blocking if self._listed.lists(taint) or (new and not self._is_lasting(taint)))
 
     def _keeps_off(self, taint: Taint) -> bool:
-        return taint.blocks and not any(toleration.tolerates(taint) for toleration in self._provider.tolerations)
+        if not taint.blocks or (taint.key in self._own_keys and not self._listed.lists(taint)):
+            return False
+        return not any(toleration.tolerates(taint) for toleration in self._provider.tolerations)
 
     def _is_lasting(self, taint: Taint) -> bool:
         """Say whether an older node of the provider carries the taint."""

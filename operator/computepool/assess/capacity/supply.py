@@ -84,19 +84,24 @@ class Supply(msgspec.Struct, frozen=True):
         return bool(self.nodes) or self.provider.kind.before_room
 
 
-def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], int]:
-    """Return the nodes of each provider, and how many nodes match more than one provider.
+Overlaps = Mapping[tuple[str, ...], Sequence[str]]
+"""By the names of the providers that claim the same nodes, in the order of the spec: the names of these nodes."""
+
+
+def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tuple[dict[str, list[NodeInfo]], Overlaps]:
+    """Return the nodes of each provider, and the nodes that match more than one provider.
 
     A node that matches several providers counts for the first.
     """
     members: dict[str, list[NodeInfo]] = {provider.name: [] for provider in providers}
-    overlapping_nodes = 0
+    overlaps: dict[tuple[str, ...], list[str]] = {}
     for info in nodes:
         matching = [provider.name for provider in providers if provider.selector.matches(info.node.labels)]
         if matching:
             members[matching[0]].append(info)
-            overlapping_nodes += len(matching) > 1
-    return members, overlapping_nodes
+            if len(matching) > 1:
+                overlaps.setdefault(tuple(matching), []).append(info.node.name)
+    return members, overlaps
 
 
 def supply_of(

@@ -21,7 +21,7 @@ from computepool.assess.health.providers import (
     suspect_providers,
     with_metrics,
 )
-from computepool.assess.health.silence import silence_of
+from computepool.assess.health.silence import counted_silence, silence_of
 from computepool.assess.members import Members
 from computepool.assess.recheck_times import soonest
 from computepool.assess.signals.pool_signals import NO_SIGNALS, Signals
@@ -66,7 +66,8 @@ def health_of(
 ) -> Health:
     """Return the verdicts on the nodes of a pool's providers, and on the providers."""
     spec = snapshot.pool.spec.health
-    silence = silence_of(snapshot.heartbeats, snapshot.listening_since, spec.silent_seconds, now)
+    silent_seconds = counted_silence(spec.silent_seconds, snapshot.heartbeat_interval)
+    silence = silence_of(snapshot.heartbeats, snapshot.listening_since, silent_seconds, now)
     if snapshot.stale or silence.all_silent:
         return _frozen_health(members, state, silence.all_silent, now)
     resource = snapshot.pool.spec.accelerator.resource_name

@@ -6,6 +6,7 @@ heartbeats of the cluster stop at once, the fault is on the operator's side (inv
 """
 
 from collections.abc import Mapping
+from math import ceil
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +17,10 @@ LATE_SHARE: Final = 0.55
 """A node is late when its last heartbeat is older than this share of `silent_seconds`. With the default, that is longer
 than a kubelet takes between two heartbeats, and shorter than the last heartbeats of two nodes that died together can
 lie apart."""
+
+
+LEAST_HEARTBEATS: Final = 2
+"""A node is not silent before it has missed so many heartbeats: a single one may be late."""
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -47,6 +52,17 @@ class Silence(msgspec.Struct, frozen=True):
         if unknown_since is None or heard > unknown_since:
             return max(heard, self.listening_since)
         return min(max(heard, self.listening_since), unknown_since)
+
+
+def counted_silence(silent_seconds: int, interval: float | None) -> int:
+    """Return after how many seconds a node counts as silent, 0 for never.
+
+    `interval`: seconds between two heartbeats, as they are seen; None if not known. A silence of less than two
+    heartbeats proves nothing (invariant 4).
+    """
+    if not silent_seconds or interval is None:
+        return silent_seconds
+    return max(silent_seconds, ceil(LEAST_HEARTBEATS * interval))
 
 
 def silence_of(heartbeats: Mapping[str, float], listening_since: float, silent_seconds: int, now: float) -> Silence:

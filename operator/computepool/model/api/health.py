@@ -154,8 +154,9 @@ class HealthSpec(ApiModel):
     silent_seconds: Annotated[Int, Field(ge=0, le=3_600)] = 25
     """Seconds without a heartbeat after which a node counts as silent. The heartbeat is the node's Lease, which is
     renewed every 10 s. A provider has failed when `silentPercent` of its nodes are silent while heartbeats of other
-    nodes go on. New pods avoid it from then on; running pods leave after `failover.silenceSeconds`. 0: no node counts
-    as silent."""
+    nodes go on. New pods avoid it from then on; running pods leave after `failover.silenceSeconds`. If two heartbeats
+    take longer, as the operator sees them, a node counts as silent only after two heartbeats. 0: no node counts as
+    silent."""
     silent_percent: Percent = 80
     """Percent of a provider's nodes that must be silent for the provider to count as failed."""
     conditions: Annotated[tuple[NodeCondition, ...], Field(max_length=32)] = DEFAULT_CONDITIONS

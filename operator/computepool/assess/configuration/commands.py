@@ -1,0 +1,121 @@
+"""kubectl commands that mend a finding, as texts.
+
+A command is complete, so that a person can copy it. A word in capitals, such as NODE, stands for a name that only the
+person knows.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from computepool.model.labels import Requirement, Selector
+from computepool.model.taints import Taint, Toleration
+
+NAMED_IN_COMMAND: Final = 5
+"""How many nodes a command names. A command for more nodes selects them by the provider's labels."""
+
+
+def taint_nodes(names: Sequence[str], selector: Selector | None, *changes: str) -> str:
+    """Return the command that changes taints of nodes.
+
+    `selector`: the labels of the nodes' provider; None if they select nodes of another provider too.
+    """
+    if len(names) <= NAMED_IN_COMMAND or selector is None:
+        nodes = " ".join(names[:NAMED_IN_COMMAND])
+    else:
+        nodes = f"--selector {quoted(selector_text(selector))}"
+    overwrite = "" if all(change.endswith("-") for change in changes) else " --overwrite"
+    return f"`kubectl taint nodes {nodes} {' '.join(changes)}{overwrite}`"
+
+
+def set_taint(taint: Taint) -> str:
+    """Return a taint as `kubectl taint` sets it: `key=value:NoSchedule`."""
+    value = f"={taint.value}" if taint.value else ""
+    return f"{taint.key}{value}:{taint.effect}"
+
+
+def remove_taint(taint: Taint) -> str:
+    """Return what makes `kubectl taint` remove a taint."""
+    return f"{taint.key}:{taint.effect}-"
+
+
+def add_label(kind: str, placeholder: str, selector: Selector) -> str:
+    """Return the command that gives an object the labels of a selector, or the command that shows all labels.
+
+    `kind`: in the plural, as in `nodes`; `placeholder`: stands for the object's name.
+    """
+    labels = [text for need in selector.requirements if (text := _label(need))]
+    if not labels or any(need.operator not in ("In", "Exists") for need in selector.requirements):
+        return f"`kubectl get {kind} --show-labels`"
+    return f"`kubectl label {kind} {placeholder} {' '.join(labels)}`"
+
+
+def merge_pool(pool: str, spec: Mapping[str, Any]) -> str:
+    """Return the command that merges these fields into the pool's spec."""
+    return f"`kubectl patch computepool {pool} --type merge -p '{_json({'spec': spec})}'`"
+
+
+def set_in_pool(pool: str, path: str, value: Any) -> str:
+    """Return the command that sets one field of the pool's spec. `path`: such as /providers/1/tolerations."""
+    patch = [{"op": "add", "path": f"/spec{path}", "value": value}]
+    return f"`kubectl patch computepool {pool} --type json -p '{_json(patch)}'`"
+
+
+def tolerate_in_daemon_set(key: str) -> str:
+    """Return the command that lets a DaemonSet's pods onto nodes with a taint of this key."""
+    patch = [{"op": "add", "path": "/spec/template/spec/tolerations/-", "value": {"key": key, "operator": "Exists"}}]
+    return f"`kubectl patch daemonset DAEMONSET --namespace NAMESPACE --type json -p '{_json(patch)}'`"
+
+
+def toleration_of(taint: Taint) -> Mapping[str, str]:
+    """Return the entry of spec.providers[].tolerations for a taint."""
+    entry = {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
+    return {name: text for name, text in entry.items() if text or name != "value"}
+
+
+def written(toleration: Toleration) -> Mapping[str, str]:
+    """Return a provider's toleration as its entry in the manifest."""
+    entry = {
+        "key": toleration.key,
+        "operator": toleration.operator or "Equal",
+        "value": toleration.value,
+        "effect": toleration.effect,
+    }
+    return {name: text for name, text in entry.items() if text}
+
+
+def selector_text(selector: Selector) -> str:
+    """Return a selector as kubectl takes it: `a=b,c in (x,y),!d`."""
+    return ",".join(map(_requirement, selector.requirements))
+
+
+def quoted(text: str) -> str:
+    """Quote a word of a command where a shell would split or read it."""
+    return f"'{text}'" if any(char in " ()!" for char in text) else text
+
+
+def _requirement(need: Requirement) -> str:
+    values = f"({','.join(need.values)})"
+    match need.operator:
+        case "In":
+            return f"{need.key}={need.values[0]}" if len(need.values) == 1 else f"{need.key} in {values}"
+        case "NotIn":
+            return f"{need.key} notin {values}"
+        case "Exists":
+            return need.key
+        case _:
+            return f"!{need.key}"
+
+
+def _label(need: Requirement) -> str:
+    match need.operator:
+        case "In":
+            return f"{need.key}={need.values[0]}"
+        case "Exists":
+            return f"{need.key}="
+        case _:
+            return ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
