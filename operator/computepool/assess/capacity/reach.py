@@ -71,6 +71,13 @@ class Reach:
 
 
 def _kinds(pods: Iterable[Pod]) -> tuple[Pod, ...]:
-    # Thousands of pods are of a few kinds.
-    kinds = {(id(pod.shape), pod.owner_kind, pod.allowed, pod.movable): pod for pod in pods}
-    return tuple(pod for pod in kinds.values() if not pod.node_bound)
+    """Return the first pod of each kind. Equal snapshots have equal kinds, whether or not their shapes are shared."""
+    # Thousands of pods share a few shapes, so the shapes themselves are compared only once each.
+    shared: dict[tuple[object, ...], Pod] = {}
+    for pod in pods:
+        shared.setdefault((id(pod.shape), pod.owner_kind, pod.allowed, pod.movable), pod)
+    kinds: dict[tuple[object, ...], Pod] = {}
+    for pod in shared.values():
+        if not pod.node_bound:
+            kinds.setdefault((pod.shape, pod.owner_kind, pod.allowed, pod.movable), pod)
+    return tuple(kinds.values())
