@@ -17,7 +17,7 @@ from e2e import chart, command, objects
 from e2e.chart import CLEANUP_ACCOUNT, NAMESPACE
 from e2e.cluster import Cluster
 from e2e.errors import CommandError
-from tests.unit.docs.blocks import blocks
+from tests.unit.docs.blocks import UNINSTALL, blocks
 
 Json = dict[str, Any]
 
@@ -91,7 +91,7 @@ def test_the_hooks_command_frees_all_nodes_with_the_rights_that_the_hook_has(
 def test_somebody_without_the_right_is_told_what_it_takes(quarantined: Cluster) -> None:
     ran = _run(quarantined.kubeconfig_for("default", NAMESPACE), "cleanup")
     assert ran.returncode == 1
-    assert "`cleanup` to list and patch nodes" in " ".join(ran.stderr.split())
+    assert "needs the right to list and patch nodes" in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
 
 
@@ -139,7 +139,7 @@ def test_what_an_older_helm_leaves_of_a_job_that_failed_is_shown_and_removed_as_
     rendered = chart.rendered(quarantined, CLEANUP, {"nodeSelector": {"no-such": "node"}})
     quarantined.kubectl("create", "--filename", "-", input=rendered)
     assert _hooks(quarantined) == {kind: [CLEANUP_ACCOUNT] for kind in (*HOOKS, JOBS)}
-    (block,) = (one for one in blocks() if one.heading == "Uninstall" and "get job" in one.text)
+    (block,) = (one for one in blocks(UNINSTALL) if "get job" in one.text)
     show, remove = (shlex.split(command)[1:] for command in block.commands())
     assert quarantined.kubectl(*show).count(CLEANUP_ACCOUNT) >= len((*HOOKS, JOBS))
     quarantined.kubectl(*remove)

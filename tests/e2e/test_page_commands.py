@@ -17,12 +17,12 @@ from e2e.exporter import Exporter
 from e2e.operator import OperatorProcess
 from e2e.prometheus import Prometheus, Target
 from tests.e2e.reader import NAMESPACE, POOL, Reader, device_plugin, example_nodes, metrics_documented
-from tests.unit.docs.blocks import PAGES, REPOSITORY, UPGRADE
+from tests.unit.docs.blocks import PAGES, REPOSITORY, UNINSTALL, UPGRADE
 
 Json = dict[str, Any]
 
 PODS, AT_HOME, QUEUE = 12, 8, 9
-SIGNALS, FORECAST, UNINSTALL = (REPOSITORY / f"docs/{name}.md" for name in ("signals", "forecast", "uninstall"))
+SIGNALS, FORECAST = (REPOSITORY / f"docs/{name}.md" for name in ("signals", "forecast"))
 
 
 @dataclass(frozen=True)

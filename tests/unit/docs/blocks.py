@@ -13,6 +13,7 @@ PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
 EXAMPLES = REPOSITORY / "docs/examples"
 COMMANDS = REPOSITORY / "docs/commands.md"
 METRICS = REPOSITORY / "docs/reference/metrics.md"
+UNINSTALL = REPOSITORY / "docs/uninstall.md"
 UPGRADE = REPOSITORY / "docs/upgrade.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
