@@ -65,7 +65,9 @@ class Access:
         """The environment in which kubectl, helm or the operator talk to this cluster, and to nobody's own."""
         home = self.layout.folder / "home"
         helm = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        return os.environ | helm | {"KUBECONFIG": str(self.kubeconfig)}
+        # A COLUMNS that Python's readline has set here would make them wrap their lines.
+        own = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        return own | helm | {"KUBECONFIG": str(self.kubeconfig)}
 
     def _run(self, tool: str, arguments: tuple[str, ...], given: str | None, check: bool) -> str:
         ran = subprocess.run(

@@ -158,7 +158,7 @@ def test_a_kept_cluster_is_used_and_ended_as_it_says(told: tuple[str, Json], hom
         text=True,
         check=True,
     )
-    assert "inference   aws" in shown.stdout
+    assert shown.stdout.splitlines()[1].split()[:3] == ["inference", "Enforce", "aws"]
     left = _processes(home)
     assert {"kube-apiserver", "operator-0", "operator-1"} <= left.keys()
 
