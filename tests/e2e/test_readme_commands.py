@@ -92,7 +92,7 @@ def _wait_burst(reader: Reader) -> None:
 def _check_looks(said: str) -> None:
     assert _headings_shown() <= _lines(said)
     (shown,) = re.findall(r"^inference .*$", _shown(), re.MULTILINE)
-    (printed,) = re.findall(r"^inference +aws +.*$", said, re.MULTILINE)
+    (printed,) = re.findall(r"^inference +Enforce +aws +.*$", said, re.MULTILINE)
     # All but the age.
     assert printed.split()[:-1] == shown.split()[:-1]
     assert re.search(r"^ Saturated +True +\w+ +aws: 8 of 8 accelerators allocated", said, re.MULTILINE)
