@@ -507,7 +507,6 @@ class Reason(StrEnum):
         "provider. Look at the failed pods: the fault is the workload's or the provider's.",
     )
     CHOSEN = "Chosen", "The provider takes the pod."
-    OFFERED = "Offered", "The pod was sent to the provider earlier."
     LESS_PREFERRED = (
         "LessPreferred",
         "The provider could take the pod, but the pod goes to a provider before it, or waits for one. The order is "
