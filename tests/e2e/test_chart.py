@@ -537,7 +537,7 @@ def test_the_published_chart_passes_lint_and_runs_the_image_by_digest(cluster: A
 
 
 def _containers(rendered: Rendered) -> list[Json]:
-    """The containers of the operator and of the cleanup that an uninstall runs."""
+    """The containers of the operator, of the cleanup that an uninstall runs, and of `helm test`."""
     workloads = [*rendered.all("Deployment"), *rendered.all("Job")]
-    assert len(workloads) == 2
+    assert len(workloads) == 3
     return [container for one in workloads for container in one["spec"]["template"]["spec"]["containers"]]

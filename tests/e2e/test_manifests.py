@@ -97,8 +97,9 @@ def test_get_shows_the_state_at_a_glance(api_server: Cluster, pool: dict[str, An
     }
     api_server.api.patch(POOLS, pool["metadata"]["name"], {"status": status}, subresource="status")
     heading, row = api_server.kubectl("get", "cpool", pool["metadata"]["name"]).splitlines()
-    assert heading.split() == ["NAME", "PRIMARY", "SATURATED", "BURSTING", "PENDING", "HEALTH", "COST/H", "AGE"]
-    assert row.split()[:7] == [pool["metadata"]["name"], "aws", "True", "12", "3", "ProviderSilent", "35.40"]
+    assert heading.split() == ["NAME", "MODE", "PRIMARY", "SATURATED", "BURSTING", "PENDING", "HEALTH", "COST/H", "AGE"]
+    shown = [pool["metadata"]["name"], pool["spec"]["mode"], "aws", "True", "12", "3", "ProviderSilent", "35.40"]
+    assert row.split()[:8] == shown
 
 
 def test_the_status_is_written_apart_from_the_spec(api_server: Cluster, pool: dict[str, Any]) -> None:
