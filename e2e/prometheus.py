@@ -150,12 +150,17 @@ class Prometheus(ChildProcess):
             return bytes(answer.read())
 
 
-def until_complete(read: Callable[[], Sequence[T]], count: int, timeout: float = 30.0) -> Sequence[T]:
-    """Read until there are so many series, or the time is over; return the last reading.
+def until_complete(
+    read: Callable[[], Sequence[T]], count: int, is_whole: Callable[[T], bool], timeout: float = 30.0
+) -> Sequence[T]:
+    """Read until there are so many series, and all of them whole, or the time is over; return the last reading.
 
-    On a busy machine a scrape may end too late, and its series are missing until the next.
+    On a busy machine a scrape may end too late, and its series are missing until the next. Between the two queries for
+    ages and for values, that leaves series without an age.
     """
     deadline = time.monotonic() + timeout
-    while len(found := read()) != count and time.monotonic() < deadline:
+    while True:
+        found = read()
+        if (len(found) == count and all(map(is_whole, found))) or time.monotonic() >= deadline:
+            return found
         time.sleep(POLL_SECONDS)
-    return found

@@ -88,7 +88,7 @@ def asked(prometheus: Prometheus, query: str) -> Sequence[Sorted]:
 def test_a_query_of_a_user_has_values_and_the_age_of_its_oldest_samples(
     prometheus: Prometheus, query: str, values: Sequence[float], is_old: bool
 ) -> None:
-    series = until_complete(lambda: asked(prometheus, query), len(values))
+    series = until_complete(lambda: asked(prometheus, query), len(values), lambda one: one.age is not None)
     assert [(one.owner, one.problem) for one in series] == [("n-1", "")] * len(values)
     assert sorted(one.series.value or 0.0 for one in series) == values
     ages = [one.age or 0.0 for one in series]

@@ -147,7 +147,9 @@ def test_a_preset_reads_what_an_exporter_of_that_version_says(prometheus: Promet
     assert set(EXPECTED[name]) == set(MEASURES[preset])
     for measure, values in EXPECTED[name].items():
         metric = SaturationMetric(name="one", preset=preset, measure=measure, enter="5", exit="1")
-        series = until_complete(partial(_series, prometheus, metric, f"{name}/{way}"), len(values))
+        series = until_complete(
+            partial(_series, prometheus, metric, f"{name}/{way}"), len(values), lambda one: one.age is not None
+        )
         assert [one.problem for one in series] == [""] * len(values), measure
         found = sorted(one.series.value or 0.0 for one in series)
         assert found == pytest.approx(sorted(values), abs=0.006), measure
