@@ -106,12 +106,17 @@ def test_a_right_that_is_taken_away_ends_the_watch(tmp_path: Path) -> None:
 
 def test_on_a_terminal_each_print_replaces_the_last(tmp_path: Path) -> None:
     with shell(tmp_path, looked_at) as sh:
-        text = asyncio.run(_watched(sh, Output.TABLE, [], terminal=True))
+        text = asyncio.run(_watched(sh, Output.TABLE, [lambda _: None], terminal=True))
     assert text.count("\x1b[2J") == text.count("Leader: computepool-7f9c") >= 2
 
 
 def test_ctrl_c_ends_the_watch_without_a_word(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("computepool")), "status", "--watch"]
+    # A shell starts what runs in its background with this signal ignored, and these tests may run there.
+    heeding = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [str(Path(sys.executable).with_name("computepool")), "status", "--watch"]
+    command = [sys.executable, "-c", heeding, *words]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with shell(tmp_path, looked_at) as sh:
         env["KUBECONFIG"] = str(sh.kubeconfig)
