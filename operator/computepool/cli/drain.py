@@ -146,7 +146,8 @@ async def _patch(client: ApiClient, target: Target, stored: Json, position: int,
 
 
 def _same(before: Json, after: Json) -> bool:
-    return bool((before["metadata"]["uid"], before["spec"]) == (after["metadata"]["uid"], after["spec"]))
+    """Say whether nobody has changed the spec: one that was changed and changed back has another generation."""
+    return all(before["metadata"][field] == after["metadata"][field] for field in ("uid", "generation"))
 
 
 # --- what follows
