@@ -25,6 +25,9 @@ NODES = 2
 FIRST_NODE_PERCENT = 50
 """Of two nodes one never fails at the same moment as the other, and in between the pods of the one would go to the
 other: unless a test says more, a provider fails with its first node."""
+ALL_NODES: Json = {"unhealthyPercent": 100}
+"""Health of a provider that fails only with all of its nodes. On a busy machine, two nodes that fall silent together
+are seen to do so seconds apart: with this, the reason is ProviderSilent all the same."""
 COUNT = 6
 """Pods of the workload: more than one node takes, and two places stay free."""
 RESIDENT = "app=resident"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from e2e import brisk, objects, pools
-from e2e.scene import COUNT, FIRST, SECOND, THIRD, WORK, Json, Scene, away, home
+from e2e.scene import ALL_NODES, COUNT, FIRST, SECOND, THIRD, WORK, Json, Scene, away, home
 from e2e.site import Site
 
 pytestmark = pytest.mark.usefixtures("operator")
 
 
 def test_a_link_that_is_silent_for_a_while_gets_no_new_pods_and_keeps_its_running_pods(site: Site) -> None:
-    with away(site, failover={"silenceSeconds": 600}) as scene:
+    with away(site, health=ALL_NODES, failover={"silenceSeconds": 600}) as scene:
         site.silence(scene.nodes[SECOND])
         # The breaker opens, so the operator has the right to read the Leases itself.
         brisk.wait_breaker(site, scene.pool, SECOND, "Open", "ProviderSilent")
