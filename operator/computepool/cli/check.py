@@ -8,11 +8,11 @@ import msgspec
 from rich.console import Console
 
 from computepool.cli.errors import ToldError
+from computepool.cli.leader import Leader, LeaderWatch, Leading, LeaseAddress
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
-from computepool.kube.errors import ApiError, NotFound, decoded
-from computepool.kube.wire import Lease
+from computepool.kube.errors import ApiError, decoded
 from computepool.model.reasons import Reason
 from computepool.report.conditions import READY
 from computepool.report.formatting import counted, full_stop, listed
@@ -23,11 +23,15 @@ NAMED_POOLS = 5
 NEEDS = "get the operator's Lease and list computepools"
 
 _T = TypeVar("_T")
-_LEASE = msgspec.json.Decoder(Lease)
+_LOOK = "Look at the operator's pods and their logs."
 
 
 class CheckError(ToldError):
     """The operator does not do its work; the message says what is wrong, and what to look at."""
+
+
+class NotYetWellError(CheckError):
+    """The same, and a later look may find all well."""
 
 
 class _Meta(msgspec.Struct):
@@ -62,57 +66,42 @@ _POOL = msgspec.json.Decoder(_Pool)
 
 
 async def run(
-    kubeconfig: str | None, context: str | None, namespace: str, lease: str, console: Console, *, wait_seconds: float
+    kubeconfig: str | None, context: str | None, lease: LeaseAddress, console: Console, *, wait_seconds: float
 ) -> None:
     """Check the leader, then the pools, each for at most `wait_seconds`, and print a sentence about each.
 
     Raises AccessError, ApiError if the cluster can't be read, and CheckError.
     """
     async with ApiClient(await load_access(kubeconfig, context)) as client:
-        watch = _LeaseWatch(client, namespace, lease)
-        holder = await _until(watch.holder, wait_seconds)
+        watch = LeaderWatch(client, lease)
+        leader = await _until(lambda: _living_leader(watch), wait_seconds)
         pools = await _until(lambda: _read_pools(client), wait_seconds)
-    console.print(f"The operator {holder} leads: it has just renewed the Lease {namespace}/{lease}.")
+    console.print(f"{leader.name} leads: it has just renewed the {lease}.")
     console.print(f"It has read {counted(len(pools), 'pool')}." if pools else "There is no ComputePool yet.")
     for pool in pools:
         if pool.ready is not None and pool.ready.status != "True":
             console.print(f"Pool {pool.metadata.name} is not Ready ({pool.ready.reason}): {pool.ready.message}")
 
 
-class _LeaseWatch:
-    """Looks for a renewal of the Lease. The renewal itself counts, because two machines' clocks may differ."""
-
-    def __init__(self, client: ApiClient, namespace: str, lease: str) -> None:
-        self._client = client
-        self._name = f"{namespace}/{lease}"
-        self._path = f"{paths.leases(namespace)}/{lease}"
-        self._before = ""
-
-    async def holder(self) -> str:
-        """Return the leader's name. Raises CheckError until a renewal was seen."""
-        try:
-            lease = decoded(_LEASE, await self._client.get(self._path), request=f"GET {self._path}")
-        except NotFound:
-            raise CheckError(
-                f"There is no Lease {self._name}, so no operator has ever led. Look at its pods, or name the namespace "
-                "of the operator with --namespace."
-            ) from None
-        holder = lease.spec.holder_identity
-        if not holder:
-            raise CheckError(f"The Lease {self._name} has no holder: no operator runs. Look at its pods and logs.")
-        version, before = lease.metadata.resource_version, self._before
-        self._before = version
-        if before in ("", version):
-            raise CheckError(
-                f"{holder} holds the Lease {self._name} and does not renew it; the last time was "
-                f"{lease.spec.renew_time}. It does not run any more, or can't reach the API server. Look at the "
-                "operator's pods and their logs."
-            )
-        return holder
+async def _living_leader(watch: LeaderWatch) -> Leader:
+    """Return the leader. Raises CheckError until it is seen to renew its Lease, and if it can't do its work."""
+    leader = await watch.look()
+    if leader.leading is Leading.LEADS and not watch.saw_renewal:
+        raise NotYetWellError(
+            f"{leader.name} is not seen to renew its Lease; the last time was {leader.renewed_at}. It does not run any "
+            f"more, or can't reach the API server. {_LOOK}"
+        )
+    if leader.leading is Leading.UNKNOWN and not leader.is_undecided:
+        raise CheckError(leader.message)
+    if leader.leading is not Leading.LEADS:
+        raise NotYetWellError(f"{leader.message} {_LOOK}")
+    if leader.trouble:
+        raise NotYetWellError(f"{leader.name} leads, and can't do its work: {leader.trouble}")
+    return leader
 
 
 async def _read_pools(client: ApiClient) -> list[_Pool]:
-    """Return all pools. Raises CheckError while the operator has not read some, or fails to decide about some."""
+    """Return all pools. Raises NotYetWellError while the operator has not read some, or fails to decide about some."""
     pools = []
     async for page in client.list_pages(paths.POOLS):
         pools += [decoded(_POOL, raw, request=f"GET {paths.POOLS}") for raw in page.items]
@@ -122,7 +111,7 @@ async def _read_pools(client: ApiClient) -> list[_Pool]:
         if pool.ready is None or pool.status.observed_generation < pool.metadata.generation
     ]
     if unread:
-        raise CheckError(
+        raise NotYetWellError(
             f"The operator has not reported on {counted(len(unread), 'pool')} since the last change of the spec: "
             f"{listed(sorted(unread), NAMED_POOLS)}. Look at its log."
         )
@@ -134,7 +123,7 @@ async def _read_pools(client: ApiClient) -> list[_Pool]:
     if failed:
         name = min(failed)
         more = f" So do {listed(sorted(failed)[1:], NAMED_POOLS)}." if len(failed) > 1 else ""
-        raise CheckError(f"Passes over pool {name} fail: {full_stop(failed[name])}{more}")
+        raise NotYetWellError(f"Passes over pool {name} fail: {full_stop(failed[name])}{more}")
     return pools
 
 
@@ -145,7 +134,7 @@ async def _until(look: Callable[[], Awaitable[_T]], seconds: float) -> _T:
     while True:
         try:
             return await look()
-        except (CheckError, ApiError) as error:
+        except (NotYetWellError, ApiError) as error:
             if clock() >= deadline or (isinstance(error, ApiError) and not error.retryable):
                 raise
         await asyncio.sleep(PAUSE_SECONDS)

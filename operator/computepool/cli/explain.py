@@ -5,19 +5,19 @@ from typing import Final, TypeVar
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.cli.cluster_view import NotFoundError, View, read_view
-from computepool.cli.console import make_table
 from computepool.cli.errors import NEEDS_CLUSTER, ToldError
+from computepool.cli.explanation import Explanation, print_explanation
+from computepool.cli.options import Output
 from computepool.cli.pod_details import PodDetails, read_pod
 from computepool.cli.pod_notes import notes_on
 from computepool.cli.refused_evictions import Refusal
 from computepool.cli.unclaimed import why_unclaimed
-from computepool.cli.verdicts import Row, rows, verdicts_on
+from computepool.cli.verdicts import rows, verdicts_on
 from computepool.decide.move.eviction_retries import retry_delay
 from computepool.decide.plan import BlockedMove, Burst, Move
 from computepool.decide.reconcile import Reconciled, reconcile
@@ -26,7 +26,6 @@ from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
 from computepool.model.api import ComputePool, ConditionStatus, FailbackPolicy, Mode, SignalVerdict
 from computepool.model.cluster import Pod
-from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
 from computepool.model.signals import SignalData
 from computepool.model.snapshot import Snapshot
@@ -50,37 +49,33 @@ class MissingRightsError(ToldError):
     """Some of the cluster may not be read; the message names each right that is missing."""
 
 
-class Explanation(msgspec.Struct, frozen=True):
-    """Why a pod runs where it runs, or why it waits."""
+class Request(msgspec.Struct, frozen=True):
+    """What the user asks for."""
 
-    headline: str
-    reason: Reason | None = None
-    rows: tuple[Row, ...] = ()
-    """In the order of preference."""
-    notes: tuple[str, ...] = ()
-    pool: str = ""
-    needs_all: bool = True
-    """Whether a right that is missing may have hidden a part of it."""
+    kubeconfig: str | None
+    context: str | None
+    operator_namespace: str
+    namespace: str
+    name: str
+    output: Output
 
 
-async def run(
-    kubeconfig: str | None, context: str | None, operator_namespace: str, namespace: str, name: str, console: Console
-) -> None:
+async def run(request: Request, console: Console) -> None:
     """Explain one pod on the console. What can be said without a missing right is printed first.
 
     Raises AccessError, ApiError, NotFoundError and MissingRightsError.
     """
-    async with ApiClient(await load_access(kubeconfig, context)) as client:
-        read = await read_pod(client, namespace, name)
-        view = await read_view(client, operator_namespace, (namespace, name))
+    async with ApiClient(await load_access(request.kubeconfig, request.context)) as client:
+        read = await read_pod(client, request.namespace, request.name)
+        view = await read_view(client, request.operator_namespace, (request.namespace, request.name))
     if read is None:
-        raise NotFoundError(_no_such_pod(view, namespace, name))
+        raise NotFoundError(_no_such_pod(view, request.namespace, request.name))
     details, raw = read
     pod = _record(raw, view)
     explanation = _explanation(view, pod, details)
-    show(pod, explanation, console)
+    print_explanation(pod, explanation, request.output, console)
     if view.missing and explanation.needs_all:
-        raise MissingRightsError(_missing(view, pod, operator_namespace))
+        raise MissingRightsError(_missing(view, pod, request.operator_namespace))
 
 
 def _record(raw: bytes, view: View) -> Pod:
@@ -177,26 +172,6 @@ def _missing(view: View, pod: Pod, operator_namespace: str) -> str:
         f"{refused} This command needs the right to {NEEDS_CLUSTER}. The operator's own pod may read all of it: "
         f"{inside} {pod.namespace}/{pod.name}"
     )
-
-
-def show(pod: Pod, explanation: Explanation, console: Console) -> None:
-    """Print an explanation for a person."""
-    requests = [f"{whole(amount)} {name}" for name, amount in pod.shape.requests if "/" in name]
-    details = [*requests, f"priority {pod.priority}", *([f"pool {explanation.pool}"] if explanation.pool else [])]
-    console.print(Text.assemble((f"{pod.namespace}/{pod.name}", "bold"), "  ", "  ".join(details)))
-    console.print(explanation.headline)
-    if explanation.reason is not None:
-        console.print(Text.assemble((str(explanation.reason), "bold"), f": {explanation.reason.help}"))
-    if explanation.rows:
-        table = make_table("Provider", "Verdict", "Meaning")
-        for provider, verdict, meaning in explanation.rows:
-            table.add_row(provider, str(verdict), meaning, style="green" if verdict is Reason.CHOSEN else "default")
-        console.print()
-        console.print(table)
-    if explanation.notes:
-        console.print()
-    for note in explanation.notes:
-        console.print(note)
 
 
 def _signals_in(pool: ComputePool) -> Mapping[str, SignalData]:

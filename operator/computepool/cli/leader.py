@@ -74,6 +74,11 @@ class Leader(msgspec.Struct, frozen=True, rename="camel"):
         """Whether an operator leads and can do its work."""
         return self.leading is Leading.LEADS and not self.trouble
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether another look may show that the holder leads, or that it is gone."""
+        return self.leading is Leading.UNKNOWN and bool(self.name)
+
 
 class LeaderWatch:
     """Reads the Lease again and again, and judges it by its changes."""
@@ -99,20 +104,27 @@ class LeaderWatch:
         self._changed = False
         """Whether the Lease has changed since it was read first."""
 
+    @property
+    def saw_renewal(self) -> bool:
+        """Whether the Lease was renewed between two looks, which is true of a living leader alone."""
+        return self._changed
+
     async def read(self) -> Leader:
-        """Read the Lease, for some seconds if its times don't tell. Raises ApiError, but not Forbidden or NotFound."""
-        path = f"{paths.leases(self._address.namespace)}/{self._address.name}"
-        while True:
-            try:
-                lease = decoded(_LEASE, await self._client.get(path), request=f"GET {path}")
-            except NotFound:
-                return Leader(Leading.NOBODY, f"Nobody leads: there is no {self._address}. {_ELSEWHERE}")
-            except Forbidden as error:
-                return Leader(Leading.UNKNOWN, f"It is not known who leads: {error.message}. {_RIGHT}")
-            leads = self._leads(lease)
-            if leads is not None:
-                return _leader(lease, leads=leads)
+        """Look, for some seconds if times don't tell who leads. Raises ApiError, but not Forbidden or NotFound."""
+        while (leader := await self.look()).is_undecided:
             await self._sleep(POLL_SECONDS)
+        return leader
+
+    async def look(self) -> Leader:
+        """Read the Lease once. Raises ApiError, but not Forbidden or NotFound."""
+        path = f"{paths.leases(self._address.namespace)}/{self._address.name}"
+        try:
+            lease = decoded(_LEASE, await self._client.get(path), request=f"GET {path}")
+        except NotFound:
+            return Leader(Leading.NOBODY, f"Nobody leads: there is no {self._address}. {_ELSEWHERE}")
+        except Forbidden as error:
+            return Leader(Leading.UNKNOWN, f"It is not known who leads: {error.message}. {_RIGHT}")
+        return _leader(lease, leads=self._leads(lease))
 
     def age(self, leader: Leader) -> float | None:
         """Return the seconds since the last renewal, coarsely; None if nothing tells."""
@@ -152,9 +164,11 @@ def headline(leader: Leader, age: float | None) -> str:
     return f"{leader.message} That was {span(age)} ago, and the figures are from then."
 
 
-def _leader(lease: _Lease, *, leads: bool) -> Leader:
+def _leader(lease: _Lease, *, leads: bool | None) -> Leader:
     name, renewed = printable(lease.spec.holder_identity or ""), seconds_of(lease.spec.renew_time)
     at = "" if renewed is None else rfc3339(renewed)
+    if leads is None:
+        return Leader(Leading.UNKNOWN, f"It is not known whether {name} still leads.", name, at)
     if leads:
         trouble = printable((lease.metadata.annotations or {}).get(TROUBLE_ANNOTATION, ""))
         return Leader(Leading.LEADS, f"{name} leads.", name, at, trouble)

@@ -151,6 +151,7 @@ def explain(
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
     ] = None,
+    output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
@@ -175,7 +176,8 @@ def explain(
     except PodReferenceError as error:
         raise typer.BadParameter(str(error)) from None
     where = where or current_namespace(kubeconfig, context)
-    _run_one(explaining.run(kubeconfig, context, operator_namespace, where, name, make_console()), NEEDS_CLUSTER)
+    request = explaining.Request(kubeconfig, context, operator_namespace, where, name, output)
+    _run_one(explaining.run(request, make_console()), NEEDS_CLUSTER)
 
 
 @app.command()
@@ -287,7 +289,13 @@ def check(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator and of its Lease.")
+        str,
+        typer.Option(
+            "--operator-namespace",
+            "--namespace",
+            envvar="POD_NAMESPACE",
+            help="Namespace of the operator and of its Lease.",
+        ),
     ] = DEFAULT_NAMESPACE,
     lease_name: LeaseName = DEFAULT_LEASE,
     wait_seconds: Annotated[
@@ -303,8 +311,10 @@ def check(
     """
     from computepool.cli import check as checking
     from computepool.cli.console import make_console
+    from computepool.cli.leader import LeaseAddress
 
-    work = checking.run(kubeconfig, context, namespace, lease_name, make_console(), wait_seconds=wait_seconds)
+    lease = LeaseAddress(namespace, lease_name)
+    work = checking.run(kubeconfig, context, lease, make_console(), wait_seconds=wait_seconds)
     _run_one(work, checking.NEEDS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 from computepool.cli.check import CheckError, run
 from computepool.cli.console import make_console
+from computepool.cli.leader import LeaseAddress
+from computepool.model.text import rfc3339
+from computepool.model.well_known_keys import TROUBLE_ANNOTATION
 from tests.fakes.apiserver import COMPUTEPOOLS, LEASES, FakeApiServer
 from tests.unit.app.cluster import make_pool
 from tests.unit.cli.serving import Shell, shell
@@ -64,14 +68,16 @@ def renewing(sh: Shell) -> Iterator[None]:
 def fails(sh: Shell, namespace: str = NAMESPACE, name: str = NAME) -> str:
     """What a check that fails says. It waits for less time than a user may ask for."""
     with pytest.raises(CheckError) as failed:
-        asyncio.run(run(str(sh.kubeconfig), None, namespace, name, make_console(), wait_seconds=WAIT_SECONDS))
+        asyncio.run(
+            run(str(sh.kubeconfig), None, LeaseAddress(namespace, name), make_console(), wait_seconds=WAIT_SECONDS)
+        )
     return str(failed.value)
 
 
 def test_a_leader_and_pools_that_it_has_read_are_well(tmp_path: Path) -> None:
     with shell(tmp_path, held) as sh, renewing(sh):
         assert sh.prints("check").splitlines() == [
-            "The operator operator-0 leads: it has just renewed the Lease computepool-system/computepool.",
+            "operator-0 leads: it has just renewed the Lease computepool in namespace computepool-system.",
             "There is no ComputePool yet.",
         ]
         sh.server.do(make_pool)
@@ -90,18 +96,21 @@ def test_a_pool_that_is_not_ready_is_told_and_is_no_failure_of_the_operator(tmp_
 
 def test_a_failed_check_ends_with_1(tmp_path: Path) -> None:
     with shell(tmp_path, lambda _server: None) as sh:
-        assert "no operator has ever led" in sh.fails("check", "--wait-seconds", "3")
+        assert "Nobody leads" in sh.fails("check", "--wait-seconds", "3")
 
 
-def test_without_a_lease_no_operator_has_ever_led(tmp_path: Path) -> None:
+def test_without_a_lease_nobody_leads(tmp_path: Path) -> None:
     with shell(tmp_path, lambda _server: None) as sh:
-        assert "There is no Lease computepool-system/computepool" in fails(sh)
-        assert "There is no Lease elsewhere/mine" in fails(sh, "elsewhere", "mine")
+        assert "Nobody leads: there is no Lease computepool in namespace computepool-system." in fails(sh)
+        assert "there is no Lease mine in namespace elsewhere." in fails(sh, "elsewhere", "mine")
 
 
 def test_a_lease_that_was_given_back_has_no_leader(tmp_path: Path) -> None:
     with shell(tmp_path, lambda server: server.create(LEASES, lease(""))) as sh:
-        assert "no operator runs. Look at its pods" in fails(sh)
+        assert (
+            "Nobody leads: the Lease was last renewed at 2026-11-23T05:00:00Z by a leader that gave it back."
+            in fails(sh)
+        )
 
 
 def test_a_lease_that_is_not_renewed_has_a_leader_that_is_gone_whatever_the_clocks_say(tmp_path: Path) -> None:
@@ -110,7 +119,27 @@ def test_a_lease_that_is_not_renewed_has_a_leader_that_is_gone_whatever_the_cloc
         server.create(LEASES, {**made, "spec": {**made["spec"], "renewTime": "2999-01-01T00:00:00.000000Z"}})
 
     with shell(tmp_path, future) as sh:
-        assert "operator-0 holds the Lease computepool-system/computepool and does not renew it" in fails(sh)
+        assert "It is not known whether operator-0 still leads." in fails(sh)
+
+
+def test_a_lease_that_looks_new_and_is_not_renewed_is_no_proof_of_a_leader(tmp_path: Path) -> None:
+    def fresh(server: FakeApiServer) -> None:
+        made = lease("operator-0")
+        server.create(LEASES, {**made, "spec": {**made["spec"], "renewTime": rfc3339(time.time(), "microseconds")}})
+
+    with shell(tmp_path, fresh) as sh:
+        assert fails(sh).startswith("operator-0 is not seen to renew its Lease; the last time was ")
+
+
+def test_a_leader_that_can_not_do_its_work_is_told_in_its_own_words(tmp_path: Path) -> None:
+    trouble = {TROUBLE_ANNOTATION: "It may not patch pods."}
+
+    def held_in_trouble(server: FakeApiServer) -> None:
+        made = lease("operator-0")
+        server.create(LEASES, {**made, "metadata": {**made["metadata"], "annotations": trouble}})
+
+    with shell(tmp_path, held_in_trouble) as sh, renewing(sh):
+        assert fails(sh) == "operator-0 leads, and can't do its work: It may not patch pods."
 
 
 def test_a_pool_that_was_never_reported_on_or_not_since_its_last_change_is_named(tmp_path: Path) -> None:
@@ -140,3 +169,9 @@ def test_a_missing_right_is_told_at_once(tmp_path: Path) -> None:
         assert "needs the right to get the operator's Lease and list computepools." in sh.fails(
             "check", "--wait-seconds", "60"
         )
+
+
+def test_a_lease_that_may_not_be_read_is_told_at_once(tmp_path: Path) -> None:
+    with shell(tmp_path, held) as sh, renewing(sh):
+        sh.server.do(lambda server: server.fault("get", path=NAME, status=403, message="no"))
+        assert "It is not known who leads: " in sh.fails("check", "--wait-seconds", "60")

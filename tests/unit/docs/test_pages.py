@@ -16,12 +16,15 @@ import yaml
 
 import computepool.model.api as api
 from computepool.assess.health.faults import LIFECYCLE
+from computepool.cli.explanation import Explanation, as_json
 from computepool.cli.leader import Leader, Leading
 from computepool.model.api import ComputePool
 from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
+from computepool.observe.decode import Records
 from computepool.report import conditions
 from computepool.report.metrics import Metrics
+from tests.unit.act.objects import pod
 from tests.unit.docs.blocks import COMMANDS, EXAMPLES, PAGES, README, REPOSITORY, anchors, blocks, prose
 from tests.unit.docs.manifests import OF_OTHERS, Shown, shown_as
 
@@ -203,3 +206,7 @@ def test_the_fields_of_the_json_that_are_documented_are_those_that_are_printed()
     leader = msgspec.to_builtins(Leader(Leading.NOBODY, "Nobody leads."))
     assert documented == leader.keys()
     assert {f"`{value}`" for value in Leading} <= set(re.findall(r"`\w+`", text))
+    explained = text.split("`explain` prints one object")[1].split("`signals` prints")[0]
+    fields = " ".join(re.findall(r"^\| (.+?) \|", explained, re.MULTILINE))
+    printed = as_json(Records().pod(msgspec.json.encode(pod("web"))), Explanation("Runs."))
+    assert set(re.findall(r"`(\w+)[`\[]", fields)) == printed.keys()
