@@ -5,6 +5,7 @@ only what decisions need: a hundred thousand of them fit in memory.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -334,6 +335,5 @@ def _total(pods: Iterable[Pod]) -> dict[str, int]:
 
 
 def members_on(infos: Iterable[NodeInfo], pool: str) -> Iterable[Pod]:
-    """Yield the pool's pods on these nodes."""
-    for info in infos:
-        yield from info.members(pool)
+    """Return the pool's pods on these nodes. A pass asks for them several times: a generator takes twice as long."""
+    return chain.from_iterable([info.shares[pool].members for info in infos if pool in info.shares])

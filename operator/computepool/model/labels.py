@@ -69,9 +69,13 @@ class Selector(msgspec.Struct, frozen=True, gc=False):
 
     def matches(self, labels: Labels) -> bool:
         """Say whether the labels satisfy every requirement."""
-        # A pass asks this about every node, and about every provider: a generator costs twice as much as a loop.
-        for requirement in self.requirements:  # noqa: SIM110
-            if not requirement.matches(labels):
+        # A pass asks this about every node, and about every provider: a generator costs twice as much as a loop, and
+        # nearly all requirements name the values that a label may have.
+        for requirement in self.requirements:
+            if requirement.operator == "In":
+                if labels.get(requirement.key) not in requirement.values:
+                    return False
+            elif not requirement.matches(labels):
                 return False
         return True
 

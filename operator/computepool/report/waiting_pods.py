@@ -92,12 +92,12 @@ class WaitingPods:
         self, report: PassReport, before: Mapping[str, _Told], after: dict[str, _Told], now: float
     ) -> Iterator[tuple[Hold, _Told]]:
         """Yield the pods that were not told why they wait now. `after` gets what is remembered of all pods."""
-        # Nearly all pods of a pool share a few combinations.
+        # Nearly all pods of a pool share a few combinations, and the plan lets equal rejections be one object.
         kinds: dict[tuple[object, ...], _Kind | None] = {}
         for hold in report.plan.holds:
             uid = hold.pod.uid
             told = before.get(uid)
-            key = (hold.reason, hold.provider, hold.rejected, hold.pod.unschedulable)
+            key = (hold.reason, hold.provider, id(hold.rejected), hold.pod.unschedulable)
             kind = kinds[key] if key in kinds else kinds.setdefault(key, self._kind_of(hold))
             if kind is None:
                 if told is not None:

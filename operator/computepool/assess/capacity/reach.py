@@ -75,7 +75,9 @@ def _kinds(pods: Iterable[Pod]) -> tuple[Pod, ...]:
     # Thousands of pods share a few shapes, so the shapes themselves are compared only once each.
     shared: dict[tuple[object, ...], Pod] = {}
     for pod in pods:
-        shared.setdefault((id(pod.shape), pod.owner_kind, pod.allowed, pod.movable), pod)
+        key = (id(pod.shape), pod.owner_kind, pod.allowed, pod.movable)
+        if key not in shared:
+            shared[key] = pod
     kinds: dict[tuple[object, ...], Pod] = {}
     for pod in shared.values():
         if not pod.node_bound:

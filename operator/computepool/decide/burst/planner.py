@@ -33,6 +33,8 @@ from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 
 Rejected = list[tuple[str, Reason]]
+Rejections = tuple[tuple[str, Reason], ...]
+"""Providers and the reasons of their rejections, as in `Hold.rejected`."""
 Verdicts = tuple[tuple[str, Reason], ...]
 """Names of providers with the verdict on each."""
 LASTING: Final = frozenset({Reason.NOT_ALLOWED, Reason.PINNED, Reason.TAINTED, Reason.TOO_LARGE})
@@ -102,6 +104,8 @@ class _Planner:
         # Pods that a half-open provider gets as its canary only if there is no better one.
         self._poor_canaries: list[Overflow] = []
         self._takes_poor_canaries = False
+        # Thousands of pods are rejected alike: they share a tuple, so that reports tell them apart by its identity.
+        self._rejections: dict[Rejections, Rejections] = {}
 
     def survey(self, pod: Pod) -> Verdicts:
         """Ask each provider about a pod, as if no other provider took it. Nothing is reserved.
@@ -152,7 +156,9 @@ class _Planner:
         full = overflow.wait is None and overflow.why is Reason.NO_ROOM
         if full and all(why in LASTING for _, why in rejected[1:]):
             self.stuck.append(overflow.pod)
-        self.holds.append(_rejected_everywhere(overflow, rejected, self._context))
+        found = tuple(rejected)
+        shared = self._rejections.setdefault(found, found)
+        self.holds.append(_rejected_everywhere(overflow, shared, self._context))
 
     def _consider(self, overflow: Overflow, provider: Provider, rejected: Rejected) -> Burst | Hold | Reason:
         """Return a burst to the provider, a hold if the pod waits there already, or the reason of a rejection."""
@@ -229,7 +235,7 @@ class _Planner:
                 return Hold(pod, Reason.SENT_TO_PREEMPT, provider.name, before, until=due)
         return None
 
-    def _burst(self, pod: Pod, provider: Provider, reason: Reason, rejected: tuple[tuple[str, Reason], ...]) -> Burst:
+    def _burst(self, pod: Pod, provider: Provider, reason: Reason, rejected: Rejections) -> Burst:
         missing = tuple(added for added in provider.tolerations if added not in pod.shape.tolerations)
         return Burst(pod, provider.name, reason, rejected, missing, self._signals)
 
@@ -240,12 +246,12 @@ def _burst_reason(pod: Pod, why: Reason) -> Reason:
     return why if why in BURST_REASONS else Reason.PRIMARY_SATURATED
 
 
-def _rejected_everywhere(overflow: Overflow, rejected: Rejected, context: Context) -> Hold:
+def _rejected_everywhere(overflow: Overflow, rejected: Rejections, context: Context) -> Hold:
     """Hold a pod that all providers reject. The hold has the standbys' reason if they agree."""
     if overflow.wait is not None:
-        return Hold(overflow.pod, overflow.wait, rejected=tuple(rejected), until=overflow.until)
+        return Hold(overflow.pod, overflow.wait, rejected=rejected, until=overflow.until)
     reasons = {reason for _, reason in rejected[1:]}
     reason = reasons.pop() if len(reasons) == 1 else Reason.NO_PROVIDER_LEFT
     # From then on the pod may preempt others.
     due = overflow.pod.since + context.spec.saturation.pending_seconds
-    return Hold(overflow.pod, reason, rejected=tuple(rejected), until=due if due > context.now else None)
+    return Hold(overflow.pod, reason, rejected=rejected, until=due if due > context.now else None)
