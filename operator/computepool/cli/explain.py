@@ -202,7 +202,8 @@ def _state_of(snapshot: Snapshot) -> PoolState:
 
 
 def _running(pod: Pod, outcome: Reconciled, view: View, *, observed: bool) -> Explanation:
-    assessment, plan, spec = outcome.assessment, outcome.plan, view.store.pools[view.store.claims_of(pod.uid)[0]].spec
+    name = view.store.claims_of(pod.uid)[0]
+    assessment, plan, spec = outcome.assessment, outcome.plan, view.store.pools[name].spec
     supply = next((s for s in assessment.supplies if any(info.node.name == pod.node for info in s.nodes)), None)
     if supply is None:
         return Explanation(f"Runs on node {pod.node}.", Reason.RUNS_ELSEWHERE)
@@ -216,6 +217,9 @@ def _running(pod: Pod, outcome: Reconciled, view: View, *, observed: bool) -> Ex
         if (refusal := _active_refusal(pod, view)) is not None:
             headline += f", and its eviction has been refused for {span(max(0.0, view.now - refusal.since))}"
             notes = (*notes, *filter(None, [refusal.note]))
+        if blocked.reason is Reason.LEFT_BY_POLICY and supply.provider.drain:
+            target = f"{name}/{supply.provider.name}"
+            notes = (*notes, f"To let it leave: `computepool drain {target} --move`.")
         table = rows(pod, blocked.rejected, assessment, spec)
         return Explanation(f"{headline}.", main_reason(blocked), table, notes)
     reason = Reason.RUNS_ON_PRIMARY if supply.provider.primary else Reason.RUNS_ON_STANDBY
@@ -281,7 +285,8 @@ def _faults(pod: Pod, supply: Supply, assessment: Assessment) -> tuple[str, ...]
         detail = f" ({fault.detail})" if fault.detail else ""
         notes.append(f"Node {pod.node} counts as unhealthy: {fault.reason}{detail}. {fault.reason.help}")
     if not supply.breaker.closed:
-        why = f": {supply.breaker.reason.help}" if supply.breaker.reason else "."
+        reason = supply.out_of_use_because
+        why = f": {reason.help}" if reason is not None else "."
         notes.append(f"The breaker of {supply.provider.name} is {supply.breaker.state}{why}")
     return tuple(notes)
 

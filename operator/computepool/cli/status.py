@@ -144,7 +144,7 @@ def _print(report: Report, request: Request, console: Console, now: float, age: 
         return
     console.print(Text(headline(report.leader, age), style="default" if report.leader.is_well else "red"))
     if not report.pools:
-        console.print("There is no ComputePool in the cluster yet.")
+        console.print("There is no ComputePool in the cluster.")
     for pool in report.pools:
         console.print()
         show_pool(pool, console, now)
@@ -196,7 +196,10 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
 
 
 def providers_table(pool: ComputePool) -> Table:
-    """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used."""
+    """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used.
+
+    Where no accelerator can be used, it is not known how many are in use.
+    """
     table = Table(box=None, pad_edge=True)
     for heading in ("Provider", "Role", "Nodes", "In use", "Free", "Unusable", "Burst", "Cost/h", "Use"):
         table.add_column(heading, justify="left" if heading in ("Provider", "Role", "Use") else "right")
@@ -209,7 +212,7 @@ def providers_table(pool: ComputePool) -> Table:
             provider.name,
             "standby" if index else "primary",
             str(provider.nodes),
-            f"{counts.allocated}/{counts.allocatable}",
+            f"{counts.allocated}/{counts.allocatable}" if counts.allocatable else "-",
             str(counts.free),
             str(counts.unhealthy),
             str(provider.burst_pods),

@@ -75,7 +75,7 @@ class _Facts:
             case Reason.NO_ROOM | Reason.INSUFFICIENT_CAPACITY:
                 return self._room(supply)
             case Reason.PROVIDER_UNAVAILABLE | Reason.CANARY_UNDER_WAY if not supply.breaker.closed:
-                return f"Its breaker is {supply.breaker.state}: {supply.breaker.reason}."
+                return f"Its breaker is {supply.breaker.state}: {supply.out_of_use_because}."
             case Reason.AT_MAX_ACCELERATORS:
                 return f"It may use {whole(supply.provider.limit or 0)}, and holds {whole(supply.held)}."
             case Reason.LESS_PREFERRED:

@@ -130,6 +130,19 @@ def test_a_pod_on_a_drained_provider_that_nobody_can_take_should_leave_and_stays
 
     text = explained(tmp_path, "web", before)
     assert "Runs on nebius, node n1, should leave it, and stays" in text
+    assert "To let it leave: `computepool drain inference/nebius --move`." in text
+
+
+def test_a_drain_that_was_ended_is_told_as_ended(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        full(server)
+        breaker = {"state": "HalfOpen", "reason": "Drained", "since": stamp(5)}
+        entries = [{"name": "aws"}, {"name": "nebius", "breaker": breaker}, {"name": "crusoe"}]
+        server.update(COMPUTEPOOLS, {**make_pool(server), "status": {"providers": entries}})
+        server.create(PODS, pod("web", on="n1", labels={"computepool.io/burst": "nebius"}))
+
+    text = explained(tmp_path, "web", before)
+    assert f"The breaker of nebius is HalfOpen: {Reason.DRAIN_ENDED.help}" in " ".join(text.split())
 
 
 def drained(server: FakeApiServer) -> None:

@@ -77,7 +77,7 @@ def test_a_pool_is_told_from_its_providers_to_its_last_decision(tmp_path: Path) 
         " Provider  Role     Nodes  In use  Free  Unusable  Burst  Cost/h  Use",
         " aws       primary      2   16/16     0         0      0  196.64",
         " nebius    standby      2    6/16    10         8      6   17.70  admits",
-        " crusoe    standby      0     0/0     0         0      0       -",
+        " crusoe    standby      0       -     0         0      0       -",
         "",
         " 1 pod waiting for 4 accelerators. The pool costs 214.34 an hour.",
         "",
@@ -174,7 +174,7 @@ def test_all_pools_are_shown_by_name_and_one_where_it_is_asked_for(tmp_path: Pat
 
 def test_no_pool_at_all_is_no_error(tmp_path: Path) -> None:
     with shell(tmp_path, lambda _: None) as sh:
-        assert sh.prints("status").splitlines()[-1] == "There is no ComputePool in the cluster yet."
+        assert sh.prints("status").splitlines()[-1] == "There is no ComputePool in the cluster."
 
 
 def test_an_unknown_pool_is_told_in_a_sentence(tmp_path: Path) -> None:

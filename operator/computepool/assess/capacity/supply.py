@@ -12,6 +12,7 @@ from computepool.assess.health.faults import avoided
 from computepool.model.accelerators import MOST_ON_A_NODE, accelerators_of, largest_node, requested_by
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo
+from computepool.model.reasons import Reason
 from computepool.model.state import Breaker
 from computepool.model.taints import Taint
 
@@ -77,6 +78,12 @@ class Supply(msgspec.Struct, frozen=True):
     """Names of its nodes whose accelerators can't be counted, because DRA serves them."""
     countable: bool = True
     """Whether its accelerators can be counted at all: not if DRA serves some, and no node has an allocatable amount."""
+
+    @property
+    def out_of_use_because(self) -> Reason | None:
+        """Why its breaker is not closed. The breaker remembers a drain also when the drain is over."""
+        ended = self.breaker.reason is Reason.DRAINED and not self.provider.drain
+        return Reason.DRAIN_ENDED if ended else self.breaker.reason
 
     @property
     def known(self) -> bool:
