@@ -13,6 +13,7 @@ from rich.console import Console
 
 from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.errors import ToldError
+from computepool.cli.names import is_name
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
@@ -65,8 +66,8 @@ class Target(msgspec.Struct, frozen=True):
 
 def parse_target(text: str) -> tuple[str, str]:
     """Return the names of the pool and of the provider. Raises DrainError for any other text."""
-    pool, slash, provider = text.partition("/")
-    if not (slash and pool and provider) or "/" in provider:
+    pool, _, provider = text.partition("/")
+    if not (is_name(pool) and is_name(provider)):
         raise DrainError(f"{text!r} names no provider: give POOL/PROVIDER, such as inference/nebius")
     return pool, provider
 

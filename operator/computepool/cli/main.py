@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from computepool.cli.kubectl_flags import command_first
+from computepool.cli.names import checked_namespace
 from computepool.cli.options import (
     DEFAULT_LEASE,
     DEFAULT_NAMESPACE,
@@ -71,7 +72,10 @@ def run(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease; it is never managed.")
+        str,
+        typer.Option(
+            envvar="POD_NAMESPACE", callback=checked_namespace, help="Namespace of the Lease; it is never managed."
+        ),
     ] = DEFAULT_NAMESPACE,
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
@@ -149,7 +153,10 @@ def status(
 def explain(
     pod: Annotated[str, typer.Argument(help="NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME.")],
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
+        str | None,
+        typer.Option(
+            "--namespace", "-n", callback=checked_namespace, help="The pod's namespace; default: the kubeconfig's."
+        ),
     ] = None,
     output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
@@ -294,6 +301,7 @@ def check(
             "--operator-namespace",
             "--namespace",
             envvar="POD_NAMESPACE",
+            callback=checked_namespace,
             help="Namespace of the operator and of its Lease.",
         ),
     ] = DEFAULT_NAMESPACE,

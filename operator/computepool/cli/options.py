@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from computepool.cli.names import checked_name, checked_namespace
+
 DEFAULT_NAMESPACE: Final = "computepool-system"
 DEFAULT_LEASE: Final = "computepool"
 MOUNTED_CONFIG: Final = Path("/etc/computepool/prometheus/prometheus.yaml")
@@ -44,9 +46,15 @@ Context = Annotated[
     str | None, typer.Option("--context", help="Name of a context of the kubeconfig; default: its current context.")
 ]
 OperatorNamespace = Annotated[
-    str, typer.Option(help="Namespace of the operator itself: its pods are never managed, and it has the Lease.")
+    str,
+    typer.Option(
+        callback=checked_namespace,
+        help="Namespace of the operator itself: its pods are never managed, and it has the Lease.",
+    ),
 ]
-LeaseName = Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")]
+LeaseName = Annotated[
+    str, typer.Option(callback=checked_name, help="Name of the Lease that replicas elect a leader with.")
+]
 OutputForm = Annotated[
     Output, typer.Option("--output", "-o", help="table for people; json and yaml for programs: see docs/commands.md.")
 ]

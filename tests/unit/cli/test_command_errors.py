@@ -73,6 +73,28 @@ def test_an_api_server_that_does_not_answer_is_named_without_python_in_it(
     assert "object at" not in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--operator-namespace", "a#b"),
+        ("status", "--lease-name", "a?b"),
+        ("explain", "web", "--namespace", "a%b"),
+        ("explain", "web", "--operator-namespace", "A"),
+        ("signals", "inference", "--operator-namespace", "a b"),
+        ("check", "--namespace", "a.b"),
+        ("check", "--lease-name", "../b"),
+        ("run", "--namespace", "a/b"),
+        ("run", "--lease-name", "a#"),
+    ],
+)
+def test_a_text_that_can_be_no_name_is_a_wrong_use_of_the_command(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with shell(tmp_path, nothing) as sh:
+        ended = sh.run(*words)
+        assert ended.exit_code == 2
+        assert f"{words[-1]!r} is no name of" in " ".join(ended.stderr.replace("│", " ").split())
+        assert sh.server.do(lambda server: server.calls) == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_cluster_without_the_crd_is_told_what_to_install(tmp_path: Path, command: tuple[str, ...]) -> None:
     with shell(tmp_path, lambda server: server.behaviour.absent.add(COMPUTEPOOLS)) as sh:
