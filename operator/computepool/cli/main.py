@@ -337,8 +337,18 @@ def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
     except (ApiError, AccessError, ToldError) as error:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
+    except OSError as error:
+        # Mostly of standard output. Errors of connections and of kubeconfig files are told above.
+        _print_error(f"the command could not do or print everything: {error.strerror or error}")
+        _drop_output()
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _drop_output() -> None:
+    """Throw away what could not be printed. Python would try once more when it ends, and print a second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(text: str) -> None:

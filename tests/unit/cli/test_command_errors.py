@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,25 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, command: tuple[
         assert said == f"no kubeconfig file at {tmp_path / 'nowhere'}"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_kubeconfig_that_is_not_there_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, command: tuple[str, ...]
+) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.fails(*command, "--kubeconfig", str(tmp_path / "nowhere"))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("path", ["~no-such-user/config", "x" * 300])
+def test_a_kubeconfig_that_cannot_be_looked_for_is_named(tmp_path: Path, command: tuple[str, ...], path: str) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.columns = 2000
+        assert path in sh.fails(*command, "--kubeconfig", path)
+        both = sh.fails(*command, "--kubeconfig", f"{sh.kubeconfig}{os.pathsep}{path}")
+        assert both.startswith("cannot use kubeconfig ")
+
+
 @pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "{", "clusters: 3", "current-context: x"])
 def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     with shell(tmp_path, nothing) as sh:
@@ -42,6 +62,9 @@ def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         ("http://", "nonsense//", "the cluster's `server` is no address that begins with https: nonsense//"),
         ("user: {}", "user: {exec: {apiVersion: v1, command: no-such}}", "its credential plugin 'no-such' gave"),
         ("user: {}", 'user: {exec: {apiVersion: v1, command: "false"}}', "(exec: process returned 1): install it, or"),
+        (': "http://', ': "https://localhost:99999/', "is no address: https://localhost:99999/127.0.0.1"),
+        (': "http://', ': "https:///', "must be an address with a host and no query: https:///127.0.0.1"),
+        (': "http://', ': "https://localhost/#', "must be an address with a host and no query: https://localhost/#"),
         ("http://", "https://", "the API server does not answer: "),
         ('server: "http', 'certificate-authority-data: aGVsbG8=, server: "https', "certificate authority"),
         ("user: {}", "user: {tokenFile: /no/token}", "No such file or directory: '/no/token'"),

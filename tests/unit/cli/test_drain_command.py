@@ -252,6 +252,14 @@ def test_a_crd_that_is_too_old_for_the_command_is_told(tmp_path: Path) -> None:
         assert said.startswith("the cluster's CRD is older than this command: upgrade it first")
 
 
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[]"])
+def test_an_answer_that_is_no_object_is_told(tmp_path: Path, answer: bytes) -> None:
+    with shell(tmp_path, reported()) as sh:
+        sh.server.do(lambda server: server.fault("get", path=COMPUTEPOOLS, times=9, body=answer))
+        assert "not what a Kubernetes API server sends" in sh.fails("drain", "inference/nebius")
+        assert patches(sh) == []
+
+
 def test_a_pool_that_this_version_cannot_read_is_left_alone(tmp_path: Path) -> None:
     with shell(tmp_path, lambda server: make_pool(server, mode="Later")) as sh:
         assert "this version can't read the pool" in sh.fails("drain", "inference/nebius")
