@@ -27,7 +27,9 @@ from computepool.cli.options import (
     LeaseName,
     LogFormat,
     LogLevel,
+    NoNamespace,
     OperatorNamespace,
+    OperatorNamespaceBesidePod,
     Output,
     OutputForm,
 )
@@ -71,12 +73,7 @@ def options(
 def run(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    namespace: Annotated[
-        str,
-        typer.Option(
-            envvar="POD_NAMESPACE", callback=checked_namespace, help="Namespace of the Lease; it is never managed."
-        ),
-    ] = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
     ] = None,
@@ -106,7 +103,7 @@ def run(
         _print_error(str(error))
         raise typer.Exit(1) from None
     settings = Settings(
-        namespace=namespace,
+        namespace=operator_namespace,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
         lease_name=lease_name,
         lease_seconds=lease_seconds,
@@ -161,7 +158,7 @@ def explain(
     output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespaceBesidePod = DEFAULT_NAMESPACE,
 ) -> None:
     """Say why a pod runs where it runs, or why it waits: each provider in order, and why it was rejected.
 
@@ -249,6 +246,7 @@ def drain(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, and change nothing. The API server checks it.")
     ] = False,
+    _namespace: NoNamespace = None,
 ) -> None:
     """Take a provider out of use for planned work, or bring it back with `--undo`.
 
@@ -277,6 +275,7 @@ def cleanup(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the nodes that carry the taint, and change nothing.")
     ] = False,
+    _namespace: NoNamespace = None,
 ) -> None:
     """Take the taint computepool.io/unavailable off all nodes, after the operator is gone.
 
@@ -295,16 +294,7 @@ def cleanup(
 def check(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    namespace: Annotated[
-        str,
-        typer.Option(
-            "--operator-namespace",
-            "--namespace",
-            envvar="POD_NAMESPACE",
-            callback=checked_namespace,
-            help="Namespace of the operator and of its Lease.",
-        ),
-    ] = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
     lease_name: LeaseName = DEFAULT_LEASE,
     wait_seconds: Annotated[
         float, typer.Option(min=3.0, max=600.0, help="Seconds to wait for a leader, and then for its reports on pools.")
@@ -321,7 +311,7 @@ def check(
     from computepool.cli.console import make_console
     from computepool.cli.leader import LeaseAddress
 
-    lease = LeaseAddress(namespace, lease_name)
+    lease = LeaseAddress(operator_namespace, lease_name)
     work = checking.run(kubeconfig, context, lease, make_console(), wait_seconds=wait_seconds)
     _run_one(work, checking.NEEDS)
 

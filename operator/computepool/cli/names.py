@@ -29,6 +29,12 @@ def checked_name(text: str) -> str:
     return text
 
 
+def no_namespace(text: str | None) -> None:
+    """Raise BadParameter if a namespace was given to a command whose objects belong to none."""
+    if text is not None:
+        raise typer.BadParameter("pools and nodes belong to no namespace: leave this flag out")
+
+
 def checked_namespace(text: str | None) -> str | None:
     """Return an option's value, None where it was not given. Raises BadParameter if no namespace can have this name."""
     if text is not None and not is_namespace(text):

@@ -118,6 +118,17 @@ def test_a_text_that_can_be_no_name_is_a_wrong_use_of_the_command(tmp_path: Path
         assert sh.server.do(lambda server: server.calls) == []
 
 
+@pytest.mark.parametrize("command", [("drain", "inference/nebius"), ("cleanup",)])
+@pytest.mark.parametrize("flag", ["--namespace", "-n"])
+def test_a_namespace_is_refused_where_nothing_has_one(tmp_path: Path, command: tuple[str, ...], flag: str) -> None:
+    with shell(tmp_path, nothing) as sh:
+        ended = sh.run(*command, flag, "team")
+        assert ended.exit_code == 2
+        assert "pools and nodes belong to no namespace: leave this flag out" in " ".join(ended.stderr.split())
+        assert flag not in sh.prints(command[0], "--help")
+        assert sh.server.do(lambda server: server.calls) == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_cluster_without_the_crd_is_told_what_to_install(tmp_path: Path, command: tuple[str, ...]) -> None:
     with shell(tmp_path, lambda server: server.behaviour.absent.add(COMPUTEPOOLS)) as sh:
