@@ -164,6 +164,9 @@ class _Loader:
             if not configuration.host:
                 raise ConfigException("the cluster has no `server`")
             _check_server(configuration.host)
+            proxy = configuration.proxy or self._default_proxy(configuration.host)
+            if proxy is not None:
+                _check_proxy(proxy)
             tls = self._tls_of(configuration) if configuration.host.startswith("https") else None
         except ssl.SSLError as error:
             what = "the cluster's certificate authority, or the user's certificate or key, can't be read"
@@ -176,7 +179,7 @@ class _Loader:
             authorization=token.strip() if token else None,
             tls=tls,
             server_hostname=configuration.tls_server_name,
-            proxy=configuration.proxy or self._default_proxy(configuration.host),
+            proxy=proxy,
             expires_at=expires_at,
         )
 
@@ -257,7 +260,9 @@ def environment_proxy(host: str) -> str | None:
     url = urlsplit(host)
     if url.hostname is None or urllib.request.proxy_bypass(url.hostname):
         return None
-    return urllib.request.getproxies().get(url.scheme)
+    proxy = urllib.request.getproxies().get(url.scheme)
+    # kubectl and curl take a proxy without a scheme as an HTTP proxy.
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _check_server(host: str) -> None:
@@ -270,6 +275,20 @@ def _check_server(host: str) -> None:
         raise ConfigException(f"the cluster's `server` is no address: {host} ({error})") from error
     if url.host is None or url.raw_query_string or url.raw_fragment:
         raise ConfigException(f"the cluster's `server` must be an address with a host and no query: {host}")
+
+
+def _check_proxy(proxy: str) -> None:
+    """Raise ConfigException for a proxy that is no HTTP proxy. Its address may have a password, and is not told."""
+    try:
+        url = yarl.URL(proxy)
+        usable = url.scheme in ("http", "https") and url.host is not None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigException(
+            "the proxy (`proxy-url`, or HTTPS_PROXY) must be an address such as http://proxy:3128: only HTTP proxies "
+            "work, and SOCKS does not"
+        )
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from computepool.cli.errors import NEEDS_POOLS, sentence
+from computepool.kube.errors import Unavailable
 from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
 from tests.unit.app.cluster import full, make_pool
 from tests.unit.cli.serving import Shell, shell
@@ -94,6 +96,14 @@ def test_an_api_server_that_does_not_answer_is_named_without_python_in_it(
     assert said.startswith("the API server does not answer: Cannot connect to host 127.0.0.1:1")
     assert "Check the kubeconfig" in said
     assert "object at" not in said
+
+
+def test_a_certificate_that_is_not_accepted_is_told_as_that() -> None:
+    error = Unavailable(0, "Certificate", "localhost:6443: certificate has expired", request="GET /x")
+    assert sentence(error, NEEDS_POOLS) == (
+        "the server's certificate is not accepted: localhost:6443: certificate has expired. Check the kubeconfig's "
+        "`server`, `certificate-authority` and `tls-server-name`."
+    )
 
 
 @pytest.mark.parametrize(
