@@ -223,10 +223,12 @@ def signals(
 
     try:
         source = Source(url=url) if url else load_source(prometheus_config)
-    except (ConfigError, ValidationError) as error:
-        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    except ValidationError as error:
+        _print_error(f"--url: {error.errors()[0]['msg'].removeprefix('Value error, ')}")
+        raise typer.Exit(1) from None
+    except ConfigError as error:
         _print_error(
-            f"{text}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
+            f"{error}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
             "--url: see computepool signals --help"
         )
         raise typer.Exit(1) from None
