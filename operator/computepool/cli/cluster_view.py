@@ -19,7 +19,7 @@ from computepool.cli.errors import ToldError
 from computepool.cli.refused_evictions import Refusal, read_refusals
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.credentials import load_access
+from computepool.kube.credentials import load_access, logged_errors
 from computepool.kube.errors import Forbidden, NotFound
 from computepool.model.api import ComputePool, InvalidPool
 from computepool.model.labels import Labels
@@ -127,11 +127,12 @@ def current_namespace(kubeconfig: str | None, name: str | None = None) -> str:
     `name`: None for the current context.
     """
     given = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [str(Path(path).expanduser()) for path in given.split(os.pathsep) if path]
     try:
-        contexts, current = _list_contexts(os.pathsep.join(files))
+        files = [str(Path(path).expanduser()) for path in given.split(os.pathsep) if path]
+        with logged_errors():
+            contexts, current = _list_contexts(os.pathsep.join(files))
         context = current if name is None else next((found for found in contexts if found["name"] == name), None)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError):
+    except (ConfigException, yaml.YAMLError, OSError, RuntimeError, ValueError, TypeError, AttributeError):
         # Connecting with this file will report what is wrong with it.
         return "default"
     return str((context or {}).get("context", {}).get("namespace") or "default")

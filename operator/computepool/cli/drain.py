@@ -13,10 +13,11 @@ from rich.console import Console
 
 from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.errors import ToldError
+from computepool.cli.names import is_name
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
-from computepool.kube.errors import BadRequest, Conflict, Invalid, NotFound
+from computepool.kube.errors import BadRequest, Conflict, Invalid, NotFound, decoded
 from computepool.model.api import (
     BreakerState,
     CapacityType,
@@ -35,6 +36,7 @@ PAUSE_SECONDS: Final = 0.2
 """Between two attempts: others change the pool at the same time."""
 _MANAGER: Final = "computepool-drain"
 Json = dict[str, Any]
+_OBJECT: Final = msgspec.json.Decoder(Json)
 
 
 class DrainError(ToldError):
@@ -65,8 +67,8 @@ class Target(msgspec.Struct, frozen=True):
 
 def parse_target(text: str) -> tuple[str, str]:
     """Return the names of the pool and of the provider. Raises DrainError for any other text."""
-    pool, slash, provider = text.partition("/")
-    if not (slash and pool and provider) or "/" in provider:
+    pool, _, provider = text.partition("/")
+    if not (is_name(pool) and is_name(provider)):
         raise DrainError(f"{text!r} names no provider: give POOL/PROVIDER, such as inference/nebius")
     return pool, provider
 
@@ -101,13 +103,13 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
 
 
 async def _read(client: ApiClient, name: str) -> Json:
+    path = f"{paths.POOLS}/{name}"
     try:
-        stored: Json = msgspec.json.decode(await client.get(f"{paths.POOLS}/{name}"))
+        return decoded(_OBJECT, await client.get(path), request=f"GET {path}")
     except NotFound:
         # Without the CRD this fails as well, and the error says so.
         names = ", ".join(pool.name for pool in await load_pools(client))
         raise NotFoundError(f"there is no ComputePool {name!r}; there is {names or 'none yet'}") from None
-    return stored
 
 
 def _parsed(stored: Json) -> ComputePool:

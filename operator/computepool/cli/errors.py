@@ -25,6 +25,11 @@ def sentence(error: ApiError, needs: str) -> str:
         case ApiError(status=0, reason="NoConnection" | "Timeout"):
             message = _TLS.sub("", error.message)
             return f"the API server does not answer: {message}. Check the kubeconfig, and that the cluster runs."
+        case ApiError(status=0, reason="Certificate"):
+            return (
+                f"the server's certificate is not accepted: {error.message}. Check the kubeconfig's "
+                "`server`, `certificate-authority` and `tls-server-name`."
+            )
         case Unauthorized():
             return f"the API server does not accept the credentials: {error.message}. Check the kubeconfig."
         case Forbidden():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from computepool.cli.kubectl_flags import command_first
+from computepool.cli.names import checked_namespace
 from computepool.cli.options import (
     DEFAULT_LEASE,
     DEFAULT_NAMESPACE,
@@ -26,7 +27,9 @@ from computepool.cli.options import (
     LeaseName,
     LogFormat,
     LogLevel,
+    NoNamespace,
     OperatorNamespace,
+    OperatorNamespaceBesidePod,
     Output,
     OutputForm,
 )
@@ -70,9 +73,7 @@ def options(
 def run(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease; it is never managed.")
-    ] = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
     identity: Annotated[
         str | None, typer.Option(envvar="POD_NAME", help="Name of this process in the Lease; default: the host's name.")
     ] = None,
@@ -102,7 +103,7 @@ def run(
         _print_error(str(error))
         raise typer.Exit(1) from None
     settings = Settings(
-        namespace=namespace,
+        namespace=operator_namespace,
         identity=identity or f"{socket.gethostname()}-{os.getpid()}",
         lease_name=lease_name,
         lease_seconds=lease_seconds,
@@ -149,12 +150,15 @@ def status(
 def explain(
     pod: Annotated[str, typer.Argument(help="NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME.")],
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="The pod's namespace; default: the kubeconfig's.")
+        str | None,
+        typer.Option(
+            "--namespace", "-n", callback=checked_namespace, help="The pod's namespace; default: the kubeconfig's."
+        ),
     ] = None,
     output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespaceBesidePod = DEFAULT_NAMESPACE,
 ) -> None:
     """Say why a pod runs where it runs, or why it waits: each provider in order, and why it was rejected.
 
@@ -219,10 +223,12 @@ def signals(
 
     try:
         source = Source(url=url) if url else load_source(prometheus_config)
-    except (ConfigError, ValidationError) as error:
-        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    except ValidationError as error:
+        _print_error(f"--url: {error.errors()[0]['msg'].removeprefix('Value error, ')}")
+        raise typer.Exit(1) from None
+    except ConfigError as error:
         _print_error(
-            f"{text}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
+            f"{error}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
             "--url: see computepool signals --help"
         )
         raise typer.Exit(1) from None
@@ -242,6 +248,7 @@ def drain(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, and change nothing. The API server checks it.")
     ] = False,
+    _namespace: NoNamespace = None,
 ) -> None:
     """Take a provider out of use for planned work, or bring it back with `--undo`.
 
@@ -270,6 +277,7 @@ def cleanup(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the nodes that carry the taint, and change nothing.")
     ] = False,
+    _namespace: NoNamespace = None,
 ) -> None:
     """Take the taint computepool.io/unavailable off all nodes, after the operator is gone.
 
@@ -288,15 +296,7 @@ def cleanup(
 def check(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    namespace: Annotated[
-        str,
-        typer.Option(
-            "--operator-namespace",
-            "--namespace",
-            envvar="POD_NAMESPACE",
-            help="Namespace of the operator and of its Lease.",
-        ),
-    ] = DEFAULT_NAMESPACE,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
     lease_name: LeaseName = DEFAULT_LEASE,
     wait_seconds: Annotated[
         float, typer.Option(min=3.0, max=600.0, help="Seconds to wait for a leader, and then for its reports on pools.")
@@ -313,7 +313,7 @@ def check(
     from computepool.cli.console import make_console
     from computepool.cli.leader import LeaseAddress
 
-    lease = LeaseAddress(namespace, lease_name)
+    lease = LeaseAddress(operator_namespace, lease_name)
     work = checking.run(kubeconfig, context, lease, make_console(), wait_seconds=wait_seconds)
     _run_one(work, checking.NEEDS)
 
@@ -329,8 +329,18 @@ def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
     except (ApiError, AccessError, ToldError) as error:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None
+    except OSError as error:
+        # Mostly of standard output. Errors of connections and of kubeconfig files are told above.
+        _print_error(f"the command could not do or print everything: {error.strerror or error}")
+        _drop_output()
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _drop_output() -> None:
+    """Throw away what could not be printed. Python would try once more when it ends, and print a second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(text: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from computepool.cli.names import checked_name, checked_namespace, no_namespace
+
 DEFAULT_NAMESPACE: Final = "computepool-system"
 DEFAULT_LEASE: Final = "computepool"
 MOUNTED_CONFIG: Final = Path("/etc/computepool/prometheus/prometheus.yaml")
@@ -43,10 +45,29 @@ Kubeconfig = Annotated[
 Context = Annotated[
     str | None, typer.Option("--context", help="Name of a context of the kubeconfig; default: its current context.")
 ]
+_OPERATOR_HELP: Final = "Namespace of the operator itself: its pods are never managed, and it has the Lease."
 OperatorNamespace = Annotated[
-    str, typer.Option(help="Namespace of the operator itself: its pods are never managed, and it has the Lease.")
+    str,
+    typer.Option(
+        "--operator-namespace",
+        "--namespace",
+        "-n",
+        envvar="POD_NAMESPACE",
+        callback=checked_namespace,
+        help=_OPERATOR_HELP,
+    ),
 ]
-LeaseName = Annotated[str, typer.Option(help="Name of the Lease that replicas elect a leader with.")]
+"""For commands whose objects belong to no namespace: there kubectl's flag can mean only the operator's namespace."""
+OperatorNamespaceBesidePod = Annotated[
+    str,
+    typer.Option("--operator-namespace", envvar="POD_NAMESPACE", callback=checked_namespace, help=_OPERATOR_HELP),
+]
+"""For commands whose flag --namespace is about a pod."""
+NoNamespace = Annotated[str | None, typer.Option("--namespace", "-n", callback=no_namespace, hidden=True)]
+"""kubectl's flag, which is refused with a sentence."""
+LeaseName = Annotated[
+    str, typer.Option(callback=checked_name, help="Name of the Lease that replicas elect a leader with.")
+]
 OutputForm = Annotated[
     Output, typer.Option("--output", "-o", help="table for people; json and yaml for programs: see docs/commands.md.")
 ]

@@ -1,7 +1,8 @@
 """The ways to name a pod on the command line."""
 
-import re
 from typing import Final
+
+from computepool.cli.names import is_name, is_namespace
 
 FORMS: Final = "Give NAME, NAMESPACE/NAME, pod/NAME or NAMESPACE/pod/NAME, and --namespace where it is not in the name"
 _POD_KINDS: Final = frozenset({"pod", "pods", "po"})
@@ -27,9 +28,6 @@ _OTHER_KINDS: Final = {
     "computepools": "ComputePool",
 }
 """Kinds that people try, as kubectl writes them. A namespace of such a name is given by --namespace."""
-# The API server's rules: a pod's name is a DNS subdomain, a namespace's a DNS label.
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class PodReferenceError(ValueError):
@@ -53,7 +51,7 @@ def parse_reference(text: str, namespace: str | None = None) -> tuple[str | None
         where, name = None, text
     else:
         raise PodReferenceError(f"{text!r} names no pod. {FORMS}")
-    if not _NAME.fullmatch(name) or (where is not None and not _NAMESPACE.fullmatch(where)):
+    if not is_name(name) or (where is not None and not is_namespace(where)):
         raise PodReferenceError(f"{text!r} names no pod. {FORMS}")
     if where is not None and namespace is not None and where != namespace:
         raise PodReferenceError(f"{text!r} is in namespace {where}, and --namespace says {namespace}: give one of them")

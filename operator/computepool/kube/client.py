@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -34,6 +35,8 @@ _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_PATH: Final = re.compile(r"[-A-Za-z0-9._~:/]+")
+"""With a question mark or a hash sign in it, a request would be about another object, or lose its query parameters."""
 _TRANSPORT_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -51,8 +54,8 @@ _encode = msgspec.json.Encoder().encode
 class ApiClient:
     """Calls to one API server over a pool of connections. Use it as an async context manager, or call `close()`.
 
-    Every method raises only `errors.ApiError` and its subclasses (and CancelledError). Paths are not escaped, and need
-    not be for the names that Kubernetes allows. Query parameters are escaped.
+    Every method raises only `errors.ApiError` and its subclasses (and CancelledError). Paths are not escaped: a path
+    with a character that no name in Kubernetes has is refused. Query parameters are escaped.
     """
 
     def __init__(self, access: Access, *, pool_size: int = 64, timeout: float = 15.0) -> None:
@@ -228,6 +231,8 @@ class ApiClient:
         streams: bool,
     ) -> aiohttp.ClientResponse:
         """Send a request and wait for the answer's head; after a 401, once more with renewed credentials."""
+        if not _PATH.fullmatch(path):
+            raise errors.BadRequest(0, "BadPath", "no object has such a name", request=f"{method} {path!r}")
         session = self._session(streams)
         target = f"{path}?{urlencode(params)}" if params else path
 

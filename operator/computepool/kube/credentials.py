@@ -21,12 +21,13 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import yaml
+import yarl
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
-from computepool.kube.kubeconfig_problems import plugin_in, problem_in
+from computepool.kube.kubeconfig_problems import UNFINDABLE, files_in, plugin_in, problem_in
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's token and the cluster's CA."""
@@ -43,7 +44,7 @@ _incluster_loader = cast("Callable[..., Any]", InClusterConfigLoader)
 
 
 # The official loader checks little. It raises these for files that are absent, not YAML, or YAML of another shape.
-_UNUSABLE = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
+_UNUSABLE = (ConfigException, *UNFINDABLE, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
 
 class AccessError(Exception):
@@ -108,7 +109,11 @@ async def load_access(
     """
     named = kubeconfig or os.environ.get("KUBECONFIG")
     paths = named or "~/.kube/config"
-    if _any_file(paths):
+    try:
+        exists = any(files_in(paths))
+    except UNFINDABLE as error:
+        raise AccessError(f"cannot use kubeconfig {paths}: {error}") from error
+    if exists:
         return await _access(_KubeconfigLoader(paths, context, clock), clock)
     if named or context:
         raise AccessError(f"no kubeconfig file at {paths}")
@@ -137,10 +142,6 @@ def static_access(host: str, *, token: str | None = None, tls: ssl.SSLContext | 
     return Access(unchanged, credentials)
 
 
-def _any_file(paths: str) -> bool:
-    return any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path)
-
-
 async def _access(loader: _Loader, clock: Callable[[], float]) -> Access:
     return Access(loader.load, await loader.load(), clock=clock)
 
@@ -162,10 +163,10 @@ class _Loader:
             expires_at = await self._fill(configuration)
             if not configuration.host:
                 raise ConfigException("the cluster has no `server`")
-            if urlsplit(configuration.host).scheme not in ("http", "https"):
-                raise ConfigException(
-                    f"the cluster's `server` is no address that begins with https: {configuration.host}"
-                )
+            _check_server(configuration.host)
+            proxy = configuration.proxy or self._default_proxy(configuration.host)
+            if proxy is not None:
+                _check_proxy(proxy)
             tls = self._tls_of(configuration) if configuration.host.startswith("https") else None
         except ssl.SSLError as error:
             what = "the cluster's certificate authority, or the user's certificate or key, can't be read"
@@ -178,7 +179,7 @@ class _Loader:
             authorization=token.strip() if token else None,
             tls=tls,
             server_hostname=configuration.tls_server_name,
-            proxy=configuration.proxy or self._default_proxy(configuration.host),
+            proxy=proxy,
             expires_at=expires_at,
         )
 
@@ -231,7 +232,7 @@ class _KubeconfigLoader(_Loader):
         self._clock = clock
 
     async def _fill(self, configuration: Configuration) -> float | None:
-        with _logged_errors() as logged:
+        with logged_errors() as logged:
             loader = await _load_kube_config(
                 config_file=self._paths, context=self._context, client_configuration=configuration, persist_config=False
             )
@@ -259,11 +260,39 @@ def environment_proxy(host: str) -> str | None:
     url = urlsplit(host)
     if url.hostname is None or urllib.request.proxy_bypass(url.hostname):
         return None
-    return urllib.request.getproxies().get(url.scheme)
+    proxy = urllib.request.getproxies().get(url.scheme)
+    # kubectl and curl take a proxy without a scheme as an HTTP proxy.
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _check_server(host: str) -> None:
+    """Raise ConfigException for an address that no request can be sent to."""
+    if urlsplit(host).scheme not in ("http", "https"):
+        raise ConfigException(f"the cluster's `server` is no address that begins with https: {host}")
+    try:
+        url = yarl.URL(host)
+    except ValueError as error:
+        raise ConfigException(f"the cluster's `server` is no address: {host} ({error})") from error
+    if url.host is None or url.raw_query_string or url.raw_fragment:
+        raise ConfigException(f"the cluster's `server` must be an address with a host and no query: {host}")
+
+
+def _check_proxy(proxy: str) -> None:
+    """Raise ConfigException for a proxy that is no HTTP proxy. Its address may have a password, and is not told."""
+    try:
+        url = yarl.URL(proxy)
+        usable = url.scheme in ("http", "https") and url.host is not None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigException(
+            "the proxy (`proxy-url`, or HTTPS_PROXY) must be an address such as http://proxy:3128: only HTTP proxies "
+            "work, and SOCKS does not"
+        )
 
 
 @contextmanager
-def _logged_errors() -> Iterator[list[str]]:
+def logged_errors() -> Iterator[list[str]]:
     """Collect the errors that the official loader logs and does not raise: a plugin that failed."""
     logged: list[str] = []
     collector = logging.Handler(logging.ERROR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
+import aiohttp
 import msgspec
 
 from computepool.kube.wire import Status, StatusCause, StatusDetails
@@ -134,7 +135,10 @@ def from_answer(code: int, body: bytes, *, request: str, retry_after: str | None
 
 
 def no_answer(error: BaseException, *, request: str) -> Unavailable:
-    """Map an error of the transport: refused, reset, TLS, timeout."""
+    """Map an error of the transport: refused, reset, TLS, a certificate, timeout."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        return Unavailable(0, "Certificate", f"{error.host}:{error.port}: {why.rstrip('.')}", request=request)
     reason = "Timeout" if isinstance(error, TimeoutError) else "NoConnection"
     return Unavailable(0, reason, str(error) or type(error).__name__, request=request)
 

@@ -6,11 +6,13 @@ It is asked only after the loader has failed, so that no file is refused that th
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 Json = Mapping[str, Any]
+UNFINDABLE: Final = (OSError, RuntimeError)
+"""A place that may not be looked at, and a home directory that nobody knows."""
 
 
 def problem_in(paths: str, context: str | None) -> str | None:
@@ -20,7 +22,11 @@ def problem_in(paths: str, context: str | None) -> str | None:
     """
     merged: dict[str, dict[str, Json]] = {"clusters": {}, "contexts": {}, "users": {}}
     current = context or ""
-    for file in _files(paths):
+    try:
+        files = list(files_in(paths))
+    except UNFINDABLE as error:
+        return str(error)
+    for file in files:
         content = _content(file)
         if isinstance(content, str):
             return content
@@ -38,7 +44,7 @@ def problem_in(paths: str, context: str | None) -> str | None:
 
 def plugin_in(paths: str, context: str | None) -> str | None:
     """Return the command of the context's credential plugin; None without one. The files are those of a loaded file."""
-    contents = [content for file in _files(paths) if isinstance(content := _content(file), Mapping)]
+    contents = [content for file in files_in(paths) if isinstance(content := _content(file), Mapping)]
     current = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), "")
 
     def entry(kind: str, name: object) -> Json:
@@ -50,7 +56,8 @@ def plugin_in(paths: str, context: str | None) -> str | None:
     return str(plugin.get("command") or "") if isinstance(plugin, Mapping) else None
 
 
-def _files(paths: str) -> Iterator[Path]:
+def files_in(paths: str) -> Iterator[Path]:
+    """Yield the files that exist. Raises UNFINDABLE."""
     return (file for path in paths.split(os.pathsep) if path and (file := Path(path).expanduser()).is_file())
 
 

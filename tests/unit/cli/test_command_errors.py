@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from computepool.cli.errors import NEEDS_POOLS, sentence
+from computepool.kube.errors import Unavailable
 from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
 from tests.unit.app.cluster import full, make_pool
 from tests.unit.cli.serving import Shell, shell
@@ -23,6 +26,25 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, command: tuple[
     with shell(tmp_path, nothing) as sh:
         said = sh.fails(*command, "--kubeconfig", str(tmp_path / "nowhere"))
         assert said == f"no kubeconfig file at {tmp_path / 'nowhere'}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_kubeconfig_that_is_not_there_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, command: tuple[str, ...]
+) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.fails(*command, "--kubeconfig", str(tmp_path / "nowhere"))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("path", ["~no-such-user/config", "x" * 300])
+def test_a_kubeconfig_that_cannot_be_looked_for_is_named(tmp_path: Path, command: tuple[str, ...], path: str) -> None:
+    with shell(tmp_path, nothing) as sh:
+        sh.columns = 2000
+        assert path in sh.fails(*command, "--kubeconfig", path)
+        both = sh.fails(*command, "--kubeconfig", f"{sh.kubeconfig}{os.pathsep}{path}")
+        assert both.startswith("cannot use kubeconfig ")
 
 
 @pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "{", "clusters: 3", "current-context: x"])
@@ -42,6 +64,9 @@ def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         ("http://", "nonsense//", "the cluster's `server` is no address that begins with https: nonsense//"),
         ("user: {}", "user: {exec: {apiVersion: v1, command: no-such}}", "its credential plugin 'no-such' gave"),
         ("user: {}", 'user: {exec: {apiVersion: v1, command: "false"}}', "(exec: process returned 1): install it, or"),
+        (': "http://', ': "https://localhost:99999/', "is no address: https://localhost:99999/127.0.0.1"),
+        (': "http://', ': "https:///', "must be an address with a host and no query: https:///127.0.0.1"),
+        (': "http://', ': "https://localhost/#', "must be an address with a host and no query: https://localhost/#"),
         ("http://", "https://", "the API server does not answer: "),
         ('server: "http', 'certificate-authority-data: aGVsbG8=, server: "https', "certificate authority"),
         ("user: {}", "user: {tokenFile: /no/token}", "No such file or directory: '/no/token'"),
@@ -71,6 +96,47 @@ def test_an_api_server_that_does_not_answer_is_named_without_python_in_it(
     assert said.startswith("the API server does not answer: Cannot connect to host 127.0.0.1:1")
     assert "Check the kubeconfig" in said
     assert "object at" not in said
+
+
+def test_a_certificate_that_is_not_accepted_is_told_as_that() -> None:
+    error = Unavailable(0, "Certificate", "localhost:6443: certificate has expired", request="GET /x")
+    assert sentence(error, NEEDS_POOLS) == (
+        "the server's certificate is not accepted: localhost:6443: certificate has expired. Check the kubeconfig's "
+        "`server`, `certificate-authority` and `tls-server-name`."
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--operator-namespace", "a#b"),
+        ("status", "--lease-name", "a?b"),
+        ("explain", "web", "--namespace", "a%b"),
+        ("explain", "web", "--operator-namespace", "A"),
+        ("signals", "inference", "--operator-namespace", "a b"),
+        ("check", "--namespace", "a.b"),
+        ("check", "--lease-name", "../b"),
+        ("run", "--namespace", "a/b"),
+        ("run", "--lease-name", "a#"),
+    ],
+)
+def test_a_text_that_can_be_no_name_is_a_wrong_use_of_the_command(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with shell(tmp_path, nothing) as sh:
+        ended = sh.run(*words)
+        assert ended.exit_code == 2
+        assert f"{words[-1]!r} is no name of" in " ".join(ended.stderr.replace("│", " ").split())
+        assert sh.server.do(lambda server: server.calls) == []
+
+
+@pytest.mark.parametrize("command", [("drain", "inference/nebius"), ("cleanup",)])
+@pytest.mark.parametrize("flag", ["--namespace", "-n"])
+def test_a_namespace_is_refused_where_nothing_has_one(tmp_path: Path, command: tuple[str, ...], flag: str) -> None:
+    with shell(tmp_path, nothing) as sh:
+        ended = sh.run(*command, flag, "team")
+        assert ended.exit_code == 2
+        assert "pools and nodes belong to no namespace: leave this flag out" in " ".join(ended.stderr.split())
+        assert flag not in sh.prints(command[0], "--help")
+        assert sh.server.do(lambda server: server.calls) == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.unit.app.cluster import make_pool
+from tests.unit.cli.serving import shell
 
 COMMAND = str(Path(sys.executable).with_name("computepool"))
 HEAVY = ("aiohttp", "kopf", "kubernetes", "msgspec", "prometheus_client", "yaml", "computepool.model")
@@ -31,6 +35,18 @@ def run(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedP
 def test_help_and_version_import_nothing_heavy(words: tuple[str, ...]) -> None:
     ended = run(*words)
     assert (ended.returncode, ended.stderr.strip()) == (0, "[]")
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--watch"), ("drain", "inference/nebius")])
+def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with shell(tmp_path, lambda server: make_pool(server)) as sh, Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", "from computepool.cli.main import main; main()", *words]
+        env = os.environ | {"KUBECONFIG": str(sh.kubeconfig)}
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=env
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "the command could not do or print everything: No space left on device\n"
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from computepool.cli.drain import DrainError, parse_target
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.unit.act.objects import provider
 from tests.unit.app.cluster import make_pool
@@ -200,12 +204,28 @@ def test_a_name_that_is_none_is_told_with_those_that_are(tmp_path: Path, target:
         assert sh.fails("drain", target) == says
 
 
-@pytest.mark.parametrize("target", ["inference", "inference/", "/nebius", "a/b/c", "", "/"])
+NONE = ["inference", "inference/", "/nebius", "a/b/c", "", "/", "inference#/nebius", "inference?x/nebius"]
+
+
+@pytest.mark.parametrize("target", [*NONE, " inference/nebius", "inference/nebius#", "inference/neb%69us", "../nebius"])
 def test_what_names_no_provider_is_a_wrong_use_of_the_command(tmp_path: Path, target: str) -> None:
     with shell(tmp_path, reported()) as sh:
         ended = sh.run("drain", target)
         assert ended.exit_code == 2
         assert "give POOL/PROVIDER, such as inference/nebius" in " ".join(ended.stderr.replace("│", " ").split())
+        assert sh.run("drain", target, "--dry-run").exit_code == 2
+        assert patches(sh) == []
+
+
+@given(st.text() | st.from_regex(r"[-a-z0-9.#?%&=/ ]{0,9}/[-a-z0-9.#?%&=/ ]{0,9}", fullmatch=True))
+def test_a_name_is_one_part_of_a_path_and_nothing_else(text: str) -> None:
+    try:
+        pool, name = parse_target(text)
+    except DrainError:
+        return
+    assert f"{pool}/{name}" == text
+    url = urlsplit(f"https://localhost/pools/{pool}?dryRun=All")
+    assert (url.path, url.query, url.fragment) == (f"/pools/{pool}", "dryRun=All", "")
 
 
 def test_move_and_undo_exclude_each_other(tmp_path: Path) -> None:
@@ -230,6 +250,14 @@ def test_a_crd_that_is_too_old_for_the_command_is_told(tmp_path: Path) -> None:
         sh.server.do(lambda server: server.fault("patch", times=9, status=400, message=message))
         said = sh.fails("drain", "inference/nebius")
         assert said.startswith("the cluster's CRD is older than this command: upgrade it first")
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[]"])
+def test_an_answer_that_is_no_object_is_told(tmp_path: Path, answer: bytes) -> None:
+    with shell(tmp_path, reported()) as sh:
+        sh.server.do(lambda server: server.fault("get", path=COMPUTEPOOLS, times=9, body=answer))
+        assert "not what a Kubernetes API server sends" in sh.fails("drain", "inference/nebius")
+        assert patches(sh) == []
 
 
 def test_a_pool_that_this_version_cannot_read_is_left_alone(tmp_path: Path) -> None:

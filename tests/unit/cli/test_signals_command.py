@@ -123,13 +123,19 @@ def test_a_pool_without_signals_says_where_they_are_written(tmp_path: Path) -> N
     ("words", "says"),
     [
         (("inference",), "can't read /etc/computepool/prometheus/prometheus.yaml"),
-        (("inference", "--url", "prometheus:9090"), "give the address with its scheme"),
         (("gone", "--url", "http://127.0.0.1:9"), "there is no ComputePool 'gone'"),
     ],
 )
 def test_what_is_missing_is_named_with_the_next_step(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     with shell(tmp_path, of_signals(QUEUE)) as sh:
         assert says in sh.fails("signals", *words)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "prometheus:9090", "http://"])
+def test_an_address_that_is_none_is_told_without_asking_for_it_again(tmp_path: Path, url: str) -> None:
+    with shell(tmp_path, of_signals(QUEUE)) as sh:
+        told = "--url: give the address with its scheme and host, such as https://prometheus.monitoring:9090"
+        assert sh.fails("signals", "inference", "--url", url) == told
 
 
 def test_programs_get_each_signal_and_each_series(tmp_path: Path) -> None:

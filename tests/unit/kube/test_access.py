@@ -94,7 +94,7 @@ def test_a_server_with_another_ca_is_not_trusted_unless_that_is_asked_for(pem: C
         other = tmp_path / "other"
         other.mkdir()
         wrong = kubeconfig(tmp_path, server.url, {}, **{"certificate-authority": str(certificates(other).ca)})
-        with pytest.raises(errors.Unavailable, match="certificate"):
+        with pytest.raises(errors.Unavailable, match=r"Certificate: 127\.0\.0\.1:.* certificate"):
             await answered(await load_access(wrong))
         insecure = kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True})
         assert await answered(await load_access(insecure))
@@ -106,7 +106,8 @@ def test_the_name_to_expect_in_the_certificate_can_be_told(pem: Certificates, tm
     async def scenario(server: FakeApiServer) -> None:
         url = server.url.replace("127.0.0.1", "localhost")
         ca = {"certificate-authority": str(pem.ca)}
-        with pytest.raises(errors.Unavailable):
+        mismatch = r"Certificate: localhost:.*certificate is not valid for 'localhost'$"
+        with pytest.raises(errors.Unavailable, match=mismatch):
             await answered(await load_access(kubeconfig(tmp_path, url, {}, **ca)))
         named = kubeconfig(tmp_path, url, {}, **ca, **{"tls-server-name": "api.test"})
         assert await answered(await load_access(named))
@@ -304,3 +305,25 @@ def test_the_environments_proxy_is_used_where_it_applies(monkeypatch: pytest.Mon
     assert environment_proxy("https://api.internal:6443") is None
     assert environment_proxy("https://127.0.0.1:6443") is None
     assert environment_proxy("https://") is None
+    monkeypatch.setenv("https_proxy", "proxy:3128")
+    assert environment_proxy("https://api.example.com:6443") == "http://proxy:3128"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:secret@127.0.0.1:1", "foo", "http://", "http://u:secret@h:99999", "//h"])
+def test_a_proxy_that_is_no_http_proxy_is_refused_without_its_password(tmp_path: Path, proxy: str) -> None:
+    path = kubeconfig(tmp_path, "https://127.0.0.1:1", {}, **{"proxy-url": proxy})
+    with pytest.raises(AccessError, match="only HTTP proxies work, and SOCKS does not") as refused:
+        asyncio.run(load_access(path))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_socks_proxy_of_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://proxy:1080")
+    with pytest.raises(AccessError, match="HTTPS_PROXY"):
+        asyncio.run(load_access(kubeconfig(tmp_path, "https://api.example.com", {})))
+
+
+def test_an_http_proxy_is_used(tmp_path: Path) -> None:
+    for proxy in ("http://u:p@proxy:3128", "https://proxy"):
+        path = kubeconfig(tmp_path, "https://127.0.0.1:1", {}, **{"proxy-url": proxy})
+        assert asyncio.run(load_access(path)).credentials.proxy == proxy

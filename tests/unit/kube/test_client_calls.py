@@ -53,6 +53,20 @@ def test_an_object_can_be_read_created_replaced_patched_and_deleted() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("name", ["p?x", "p#", "p%2F..", "p q", "p\n", "\u00e9"])
+def test_a_path_with_a_character_that_no_name_has_is_not_sent(name: str) -> None:
+    async def scenario(server: FakeApiServer, client: ApiClient) -> None:
+        path = f"/api/v1/namespaces/default/pods/{name}"
+        with pytest.raises(errors.BadRequest, match="no object has such a name"):
+            await client.merge_patch(path, {}, {"dryRun": "All"})
+        with pytest.raises(errors.BadRequest):
+            async with client.watch(path):
+                pass
+        assert server.calls == []
+
+    play(scenario)
+
+
 def test_a_body_of_bytes_is_sent_as_it_is() -> None:
     async def scenario(server: FakeApiServer, client: ApiClient) -> None:
         ops = b'[ {"op":"add","path":"/metadata/labels","value":{"a":"b"}} ]'
