@@ -1,6 +1,7 @@
 """What the chart renders for which values, by the real Helm, and which values it refuses."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,55 @@ def test_the_guard_and_the_roles_follow_the_name_of_the_service_account(cluster:
 def test_names_follow_the_release_or_what_overrides_it(cluster: Access) -> None:
     assert render(cluster, {"fullnameOverride": "gpu"}).one("Deployment")["metadata"]["name"] == "gpu"
     assert render(cluster, {"nameOverride": "gpu"}).one("Deployment")["metadata"]["name"] == "computepool-gpu"
+
+
+def _named(part: Any) -> Iterator[Any]:
+    """Yield all names, namespaces and labels of a manifest."""
+    if isinstance(part, list):
+        for item in part:
+            yield from _named(item)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in ("labels", "matchLabels"):
+                yield from value.values()
+            elif key == "matchNames":
+                yield from value
+            elif key in ("name", "namespace", "serviceAccountName"):
+                yield value
+            else:
+                yield from _named(value)
+
+
+def test_a_release_a_namespace_and_an_account_may_have_names_of_digits(cluster: Access) -> None:
+    values: Json = {
+        "nameOverride": "12",
+        "serviceAccount.name": "34",
+        "metrics.serviceMonitor.enabled": True,
+        "metrics.prometheusRule.enabled": True,
+        "metrics.dashboard.enabled": True,
+        "prometheus.url": "http://prometheus:9090",
+    }
+    api = (POLICY_API, MONITOR_API, RULE_API)
+    for more in ({}, {"fullnameOverride": "0x1f"}):
+        flags = (*value_flags(values | more), *(f"--api-versions={name}" for name in api))
+        rendered = Rendered(cluster.helm("template", "123", str(CHART), "--namespace", "456", *flags))
+        # The definition has fields of the pool's schema called so.
+        manifests = [each for each in rendered.manifests if each["kind"] != "CustomResourceDefinition"]
+        found = [name for manifest in manifests for name in _named(manifest)]
+        assert {"123", "456", "12", "34"} <= set(found)
+        assert [name for name in found if not isinstance(name, str)] == []
+
+
+def test_a_value_that_is_set_to_null_is_as_if_it_were_empty(cluster: Access) -> None:
+    names = ["imagePullSecrets", "extraArgs", "extraEnv", "tolerations", "resources", "podLabels", "podAnnotations"]
+    names += ["nodeSelector", "affinity", "podSecurityContext", "securityContext"]
+    rendered = render(cluster, dict.fromkeys(names), hooks=True)
+    assert rendered.one("Job", CLEANUP_ACCOUNT)["spec"]["template"]["spec"]["tolerations"] == [
+        {"key": "computepool.io/unavailable", "operator": "Exists"}
+    ]
+    pod, container = rendered.pod()["spec"], rendered.container()
+    assert not {"tolerations", "nodeSelector", "affinity", "securityContext", "imagePullSecrets"} & pod.keys()
+    assert not {"resources", "securityContext"} & container.keys()
 
 
 def test_a_service_monitor_is_rendered_where_the_cluster_knows_it(cluster: Access) -> None:

@@ -16,15 +16,15 @@
 {{- end }}
 
 {{- define "computepool.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "computepool.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "computepool.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "computepool.labels" -}}
 {{ include "computepool.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 {{- end }}
 
 {{- define "computepool.serviceAccountName" -}}
@@ -110,11 +110,11 @@ template:
   metadata:
     labels:
       {{- /* These labels must differ from the labels by which the operator's pods are selected. */}}
-      app.kubernetes.io/instance: {{ .root.Release.Name }}
-      app.kubernetes.io/component: {{ .component }}
+      app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+      app.kubernetes.io/component: {{ .component | quote }}
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ .name }}
+    serviceAccountName: {{ .name | quote }}
     automountServiceAccountToken: true
     enableServiceLinks: false
     {{- with .root.Values.imagePullSecrets }}
@@ -132,7 +132,7 @@ template:
     nodeSelector:
       {{- toYaml . | nindent 6 }}
     {{- end }}
-    {{- with concat .tolerations .root.Values.tolerations }}
+    {{- with concat .tolerations (.root.Values.tolerations | default list) }}
     tolerations:
       {{- toYaml . | nindent 6 }}
     {{- end }}
@@ -141,7 +141,7 @@ template:
       {{- toYaml . | nindent 6 }}
     {{- end }}
     containers:
-      - name: {{ .component }}
+      - name: {{ .component | quote }}
         image: {{ include "computepool.image" .root | quote }}
         imagePullPolicy: {{ .root.Values.image.pullPolicy }}
         args: {{ toJson .args }}
