@@ -286,7 +286,7 @@ def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Acce
     ("image", "expected"),
     [
         ({"repository": "example.com/a/b"}, "example.com/a/b:0.1.0"),
-        ({"repository": "example.com/a/b", "tag": "main"}, "example.com/a/b:main"),
+        ({"repository": "example.com:5000/a/b", "tag": "main"}, "example.com:5000/a/b:main"),
         ({"repository": "a", "tag": "main", "digest": f"sha256:{'0' * 64}"}, f"a@sha256:{'0' * 64}"),
     ],
     ids=["the chart's version", "a tag", "a digest"],
@@ -473,6 +473,8 @@ def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
         ({"replicas": "two"}, "at '/replicas': got string, want integer"),
         ({"image.pullPolicy": "Sometimes"}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent'"),
         ({"image.repository": "a b"}, "at '/image/repository'"),
+        ({"image.repository": "example.com/a/b:1.0"}, "at '/image/repository'"),
+        ({"image.repository": "example.com:5000/a@sha256:0"}, "at '/image/repository'"),
         ({"admissionPolicy.whenMissing": "Maybe"}, "at '/admissionPolicy/whenMissing': value must be one of"),
         ({"metrics.prometheusRule.enable": True}, "additional properties 'enable' not allowed"),
         ({"metrics.dashboard.labels": {"a": 1}}, "at '/metrics/dashboard/labels/a': got number, want string"),
@@ -584,6 +586,17 @@ def test_the_published_chart_passes_lint_and_runs_the_image_by_digest(cluster: A
     rendered = Rendered(cluster.helm("template", RELEASE, str(package), "--namespace", NAMESPACE))
     images = {container["image"] for container in _containers(rendered)}
     assert images == {str(image)}
+
+    own = "registry.example.com/mine/computepool"
+    for values, named in (
+        ({"tag": "dev"}, f"{image.repository}:dev"),
+        ({"repository": own}, f"{own}:{version}"),
+        ({"repository": own, "tag": "dev"}, f"{own}:dev"),
+        ({"repository": own, "digest": image.digest}, f"{own}@{image.digest}"),
+    ):
+        flags = [f"--set=image.{name}={value}" for name, value in values.items()]
+        other = Rendered(cluster.helm("template", RELEASE, str(package), "--namespace", NAMESPACE, *flags))
+        assert {container["image"] for container in _containers(other)} == {named}
 
 
 def _containers(rendered: Rendered) -> list[Json]:

@@ -45,8 +45,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not .repository -}}
 {{- fail "image.repository is empty: build the image from the Dockerfile, push it to a registry of yours, and set image.repository to the place, because no image of ComputePool is published yet" -}}
 {{- end -}}
+{{- /* The chart of a release names its image in an annotation. A tag or another repository is another image. */}}
+{{- $released := index $.Chart.Annotations "computepool.io/image" -}}
 {{- if .digest -}}
 {{- printf "%s@%s" .repository .digest -}}
+{{- else if and (not .tag) (hasPrefix (printf "%s@" .repository) $released) -}}
+{{- $released -}}
 {{- else -}}
 {{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
 {{- end -}}
