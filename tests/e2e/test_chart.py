@@ -275,6 +275,19 @@ def test_helm_test_runs_a_check_that_may_only_read_the_lease_and_the_pools(clust
     assert not render(cluster, {"rbac.create": False}, hooks=True).all("Job")
 
 
+def test_where_helm_test_has_nothing_to_run_the_notes_name_the_command(cluster: Access) -> None:
+    def notes(values: Json) -> str:
+        install = ("install", RELEASE, str(CHART), "--dry-run=client", "--namespace", NAMESPACE)
+        return cluster.helm(*install, *value_flags(values)).partition("\nNOTES:\n")[2]
+
+    check = f"     computepool check --namespace {NAMESPACE}\n"
+    test = f"     helm test {RELEASE} --namespace {NAMESPACE}\n"
+    assert test in notes({})
+    assert check not in notes({})
+    assert check in notes({"rbac.create": False})
+    assert test not in notes({"rbac.create": False})
+
+
 def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Access) -> None:
     keep = {"helm.sh/resource-policy": "keep"}
     assert render(cluster).one("CustomResourceDefinition")["metadata"]["annotations"] == keep
