@@ -458,6 +458,12 @@ def test_an_alert_can_be_left_out_and_another_added(cluster: Access) -> None:
     assert group["rules"] == [*kept, own]
 
 
+def test_all_alerts_can_be_left_out(cluster: Access) -> None:
+    values = {"metrics.prometheusRule.disabledAlerts": [rule["alert"] for rule in alerts()]}
+    (group,) = render(cluster, RULES | values, api=(RULE_API,)).one("PrometheusRule")["spec"]["groups"]
+    assert group["rules"] == []
+
+
 def test_a_misspelt_alert_is_refused_with_the_names_of_all(cluster: Access) -> None:
     with pytest.raises(CommandError, match=r"names Pending, which is no alert of this chart: .*ComputePoolNoLeader"):
         render(cluster, RULES | {"metrics.prometheusRule.disabledAlerts": ["Pending"]}, api=(RULE_API,))
