@@ -137,12 +137,14 @@ WELL: Mapping[str, float] = {
     'computepool_signal_on{pool="p",signal="queue"}': 0,
     'computepool_unhealthy_nodes{pool="p",provider="nebius"}': 0,
 }
-# What happens every day, and is no reason for an alert.
+# What happens every day, and is no reason for an alert. A person has drained crusoe, which hides nothing else.
 DAILY: Mapping[str, float] = {
     'computepool_moves_total{pool="p",from="nebius",to="aws",result="moved"}': 9,
     'computepool_move_outcomes_total{pool="p",from="nebius",to="aws",outcome="Replaced"}': 9,
     'computepool_signal_on{pool="p",signal="queue"}': 1,
     'computepool_breaker_state{pool="p",provider="nebius"}': 1,
+    'computepool_breaker_state{pool="p",provider="crusoe"}': 2,
+    'computepool_provider_drained{pool="p",provider="crusoe"}': 1,
     'computepool_cache_age_seconds{resource="nodes"}': 119,
 }
 # For each alert: what its metrics show. The first occurrence of an event counts.

@@ -1,6 +1,7 @@
 """What the chart renders for which values, by the real Helm, and which values it refuses."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,19 @@ def test_helm_test_runs_a_check_that_may_only_read_the_lease_and_the_pools(clust
     assert not render(cluster, {"rbac.create": False}, hooks=True).all("Job")
 
 
+def test_where_helm_test_has_nothing_to_run_the_notes_name_the_command(cluster: Access) -> None:
+    def notes(values: Json) -> str:
+        install = ("install", RELEASE, str(CHART), "--dry-run=client", "--namespace", NAMESPACE)
+        return cluster.helm(*install, *value_flags(values)).partition("\nNOTES:\n")[2]
+
+    check = f"     computepool check --namespace {NAMESPACE}\n"
+    test = f"     helm test {RELEASE} --namespace {NAMESPACE}\n"
+    assert test in notes({})
+    assert check not in notes({})
+    assert check in notes({"rbac.create": False})
+    assert test not in notes({"rbac.create": False})
+
+
 def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Access) -> None:
     keep = {"helm.sh/resource-policy": "keep"}
     assert render(cluster).one("CustomResourceDefinition")["metadata"]["annotations"] == keep
@@ -285,7 +299,7 @@ def test_the_definition_is_kept_on_uninstall_unless_told_otherwise(cluster: Acce
     ("image", "expected"),
     [
         ({"repository": "example.com/a/b"}, "example.com/a/b:0.1.0"),
-        ({"repository": "example.com/a/b", "tag": "main"}, "example.com/a/b:main"),
+        ({"repository": "example.com:5000/a/b", "tag": "main"}, "example.com:5000/a/b:main"),
         ({"repository": "a", "tag": "main", "digest": f"sha256:{'0' * 64}"}, f"a@sha256:{'0' * 64}"),
     ],
     ids=["the chart's version", "a tag", "a digest"],
@@ -346,6 +360,55 @@ def test_names_follow_the_release_or_what_overrides_it(cluster: Access) -> None:
     assert render(cluster, {"nameOverride": "gpu"}).one("Deployment")["metadata"]["name"] == "computepool-gpu"
 
 
+def _named(part: Any) -> Iterator[Any]:
+    """Yield all names, namespaces and labels of a manifest."""
+    if isinstance(part, list):
+        for item in part:
+            yield from _named(item)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in ("labels", "matchLabels"):
+                yield from value.values()
+            elif key == "matchNames":
+                yield from value
+            elif key in ("name", "namespace", "serviceAccountName"):
+                yield value
+            else:
+                yield from _named(value)
+
+
+def test_a_release_a_namespace_and_an_account_may_have_names_of_digits(cluster: Access) -> None:
+    values: Json = {
+        "nameOverride": "12",
+        "serviceAccount.name": "34",
+        "metrics.serviceMonitor.enabled": True,
+        "metrics.prometheusRule.enabled": True,
+        "metrics.dashboard.enabled": True,
+        "prometheus.url": "http://prometheus:9090",
+    }
+    api = (POLICY_API, MONITOR_API, RULE_API)
+    for more in ({}, {"fullnameOverride": "0x1f"}):
+        flags = (*value_flags(values | more), *(f"--api-versions={name}" for name in api))
+        rendered = Rendered(cluster.helm("template", "123", str(CHART), "--namespace", "456", *flags))
+        # The definition has fields of the pool's schema called so.
+        manifests = [each for each in rendered.manifests if each["kind"] != "CustomResourceDefinition"]
+        found = [name for manifest in manifests for name in _named(manifest)]
+        assert {"123", "456", "12", "34"} <= set(found)
+        assert [name for name in found if not isinstance(name, str)] == []
+
+
+def test_a_value_that_is_set_to_null_is_as_if_it_were_empty(cluster: Access) -> None:
+    names = ["imagePullSecrets", "extraArgs", "extraEnv", "tolerations", "resources", "podLabels", "podAnnotations"]
+    names += ["nodeSelector", "affinity", "podSecurityContext", "securityContext"]
+    rendered = render(cluster, dict.fromkeys(names), hooks=True)
+    assert rendered.one("Job", CLEANUP_ACCOUNT)["spec"]["template"]["spec"]["tolerations"] == [
+        {"key": "computepool.io/unavailable", "operator": "Exists"}
+    ]
+    pod, container = rendered.pod()["spec"], rendered.container()
+    assert not {"tolerations", "nodeSelector", "affinity", "securityContext", "imagePullSecrets"} & pod.keys()
+    assert not {"resources", "securityContext"} & container.keys()
+
+
 def test_a_service_monitor_is_rendered_where_the_cluster_knows_it(cluster: Access) -> None:
     on = {"metrics.serviceMonitor.enabled": True, "metrics.serviceMonitor.labels": {"release": "prometheus"}}
     monitor = render(cluster, on, api=(MONITOR_API,)).one("ServiceMonitor")
@@ -395,6 +458,12 @@ def test_an_alert_can_be_left_out_and_another_added(cluster: Access) -> None:
     assert group["rules"] == [*kept, own]
 
 
+def test_all_alerts_can_be_left_out(cluster: Access) -> None:
+    values = {"metrics.prometheusRule.disabledAlerts": [rule["alert"] for rule in alerts()]}
+    (group,) = render(cluster, RULES | values, api=(RULE_API,)).one("PrometheusRule")["spec"]["groups"]
+    assert group["rules"] == []
+
+
 def test_a_misspelt_alert_is_refused_with_the_names_of_all(cluster: Access) -> None:
     with pytest.raises(CommandError, match=r"names Pending, which is no alert of this chart: .*ComputePoolNoLeader"):
         render(cluster, RULES | {"metrics.prometheusRule.disabledAlerts": ["Pending"]}, api=(RULE_API,))
@@ -423,6 +492,8 @@ def test_an_older_kubernetes_is_refused(cluster: Access) -> None:
         ({"replicas": "two"}, "at '/replicas': got string, want integer"),
         ({"image.pullPolicy": "Sometimes"}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent'"),
         ({"image.repository": "a b"}, "at '/image/repository'"),
+        ({"image.repository": "example.com/a/b:1.0"}, "at '/image/repository'"),
+        ({"image.repository": "example.com:5000/a@sha256:0"}, "at '/image/repository'"),
         ({"admissionPolicy.whenMissing": "Maybe"}, "at '/admissionPolicy/whenMissing': value must be one of"),
         ({"metrics.prometheusRule.enable": True}, "additional properties 'enable' not allowed"),
         ({"metrics.dashboard.labels": {"a": 1}}, "at '/metrics/dashboard/labels/a': got number, want string"),
@@ -534,6 +605,17 @@ def test_the_published_chart_passes_lint_and_runs_the_image_by_digest(cluster: A
     rendered = Rendered(cluster.helm("template", RELEASE, str(package), "--namespace", NAMESPACE))
     images = {container["image"] for container in _containers(rendered)}
     assert images == {str(image)}
+
+    own = "registry.example.com/mine/computepool"
+    for values, named in (
+        ({"tag": "dev"}, f"{image.repository}:dev"),
+        ({"repository": own}, f"{own}:{version}"),
+        ({"repository": own, "tag": "dev"}, f"{own}:dev"),
+        ({"repository": own, "digest": image.digest}, f"{own}@{image.digest}"),
+    ):
+        flags = [f"--set=image.{name}={value}" for name, value in values.items()]
+        other = Rendered(cluster.helm("template", RELEASE, str(package), "--namespace", NAMESPACE, *flags))
+        assert {container["image"] for container in _containers(other)} == {named}
 
 
 def _containers(rendered: Rendered) -> list[Json]:

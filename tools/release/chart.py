@@ -1,6 +1,7 @@
 """The chart as it is published: it names its image by digest, and tells Artifact Hub about itself.
 
-The chart in the repository names no registry and no address. Here it gets both, as a copy.
+The chart in the repository names no registry and no address. Here it gets both, as a copy. The digest is an annotation
+and no value, because a value would also hold for an image of the user's own.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from tools.release.source import Image
 CHART = "charts/computepool"
 PLATFORMS = ["linux/amd64", "linux/arm64"]
 
-# Lines of values.yaml, and the text that replaces them.
+IMAGE_ANNOTATION = "computepool.io/image"
+"""Where the chart's templates read the image of the release."""
+# The line of values.yaml that is replaced.
 _REPOSITORY = '\n  repository: ""\n'
-_DIGEST = '\n  digest: ""\n'
 
 
 def write(root: Path, out: Path, image: Image, repository_url: str) -> None:
     """Write the chart into a folder that does not exist yet.
 
-    Raises ReleaseError if values.yaml lacks the lines that name the image.
+    Raises ReleaseError if values.yaml lacks the line that names the image's repository.
     """
     if out.exists():
         raise ReleaseError(f"{out} exists: remove it, or name another folder")
@@ -38,13 +40,10 @@ def write(root: Path, out: Path, image: Image, repository_url: str) -> None:
 
 
 def with_image(values: str, image: Image) -> str:
-    """The text of values.yaml with the published image as its default; all else stays as it is."""
-    for line in (_REPOSITORY, _DIGEST):
-        if values.count(line) != 1:
-            raise ReleaseError(f"values.yaml must have the line {line.strip()!r} once: see {__name__}")
-    return values.replace(_REPOSITORY, f"\n  repository: {image.repository}\n").replace(
-        _DIGEST, f"\n  digest: {image.digest}\n"
-    )
+    """The text of values.yaml with the published image's repository as its default; all else stays as it is."""
+    if values.count(_REPOSITORY) != 1:
+        raise ReleaseError(f"values.yaml must have the line {_REPOSITORY.strip()!r} once: see {__name__}")
+    return values.replace(_REPOSITORY, f"\n  repository: {image.repository}\n")
 
 
 def _metadata(root: Path, image: Image, repository_url: str) -> dict[str, Any]:
@@ -69,6 +68,7 @@ def _metadata(root: Path, image: Image, repository_url: str) -> dict[str, Any]:
     # Annotations are texts; Artifact Hub reads YAML inside them.
     annotations = {f"artifacthub.io/{name}": _dump(value) for name, value in lists.items()}
     annotations |= {f"artifacthub.io/{name}": str(flag).lower() for name, flag in flags.items()}
+    annotations[IMAGE_ANNOTATION] = str(image)
     return chart | {
         "home": repository_url,
         "sources": [repository_url],

@@ -16,15 +16,15 @@
 {{- end }}
 
 {{- define "computepool.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "computepool.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "computepool.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "computepool.labels" -}}
 {{ include "computepool.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 {{- end }}
 
 {{- define "computepool.serviceAccountName" -}}
@@ -45,8 +45,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not .repository -}}
 {{- fail "image.repository is empty: build the image from the Dockerfile, push it to a registry of yours, and set image.repository to the place, because no image of ComputePool is published yet" -}}
 {{- end -}}
+{{- /* The chart of a release names its image in an annotation. A tag or another repository is another image. */}}
+{{- $released := index $.Chart.Annotations "computepool.io/image" -}}
 {{- if .digest -}}
 {{- printf "%s@%s" .repository .digest -}}
+{{- else if and (not .tag) (hasPrefix (printf "%s@" .repository) $released) -}}
+{{- $released -}}
 {{- else -}}
 {{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
 {{- end -}}
@@ -110,11 +114,11 @@ template:
   metadata:
     labels:
       {{- /* These labels must differ from the labels by which the operator's pods are selected. */}}
-      app.kubernetes.io/instance: {{ .root.Release.Name }}
-      app.kubernetes.io/component: {{ .component }}
+      app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+      app.kubernetes.io/component: {{ .component | quote }}
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ .name }}
+    serviceAccountName: {{ .name | quote }}
     automountServiceAccountToken: true
     enableServiceLinks: false
     {{- with .root.Values.imagePullSecrets }}
@@ -132,7 +136,7 @@ template:
     nodeSelector:
       {{- toYaml . | nindent 6 }}
     {{- end }}
-    {{- with concat .tolerations .root.Values.tolerations }}
+    {{- with concat .tolerations (.root.Values.tolerations | default list) }}
     tolerations:
       {{- toYaml . | nindent 6 }}
     {{- end }}
@@ -141,7 +145,7 @@ template:
       {{- toYaml . | nindent 6 }}
     {{- end }}
     containers:
-      - name: {{ .component }}
+      - name: {{ .component | quote }}
         image: {{ include "computepool.image" .root | quote }}
         imagePullPolicy: {{ .root.Values.image.pullPolicy }}
         args: {{ toJson .args }}

@@ -74,9 +74,8 @@ class Reason(StrEnum):
     )
     PRIMARY_TAINT_NOT_TOLERATED = (
         "PrimaryTaintNotTolerated",
-        "Nodes of the primary have a taint that no pod of the pool tolerates, so pods are sent to standbys although "
-        "these nodes have room. Remove the taint, give the pods a toleration, or leave the nodes out of the primary's "
-        "nodeSelector.",
+        "Nodes of the primary have a taint that no pod of the pool tolerates, so no pod of the pool can run there. "
+        "Remove the taint, give the pods a toleration, or leave the nodes out of the primary's nodeSelector.",
     )
     NO_DEVICES_ON_NODE = (
         "NoDevicesOnNode",

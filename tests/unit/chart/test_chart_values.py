@@ -66,3 +66,13 @@ def test_every_value_has_a_comment() -> None:
 
 def test_the_keys_that_may_be_tolerated_do_not_include_quarantine() -> None:
     assert "computepool.io/unavailable" not in yaml.safe_load(VALUES)["guard"]["tolerationKeys"]
+
+
+def test_every_name_is_quoted_because_yaml_reads_digits_as_a_number() -> None:
+    # The name of a release or a namespace may consist of digits. A template with a suffix, such as "-metrics", is text.
+    name = re.compile(
+        r"^ *(?:- )?(?:name|namespace|serviceAccountName|app\.kubernetes\.io/\w+): (\{\{.*\}\})$", re.MULTILINE
+    )
+    found = [value for path in CHART.glob("templates/*") for value in name.findall(path.read_text())]
+    assert found
+    assert [value for value in found if not value.endswith("quote }}")] == []

@@ -42,6 +42,17 @@ def test_alerts_do_not_start_anew_with_each_leader() -> None:
         assert rule["expr"].startswith(("sum", "max by", "min by")), rule["alert"]
 
 
+def test_a_drain_silences_only_what_is_said_of_the_drained_provider() -> None:
+    silenced = {
+        rule["alert"]: labels
+        for rule in alerts()
+        for selector, labels in selectors(rule["expr"])
+        if metric(selector) == "computepool_provider_drained"
+    }
+    assert silenced.keys() == {"ComputePoolProviderFailed"}
+    assert all("provider" in labels for labels in silenced.values())
+
+
 def test_the_dashboard_shows_every_metric() -> None:
     shown = {metric(selector) for query in expressions() for selector, _ in selectors(query)}
     assert shown == set(LABELS)

@@ -8,7 +8,7 @@ import pytest
 from computepool.model.moves import MoveKind, Request
 from computepool.model.reasons import Reason
 from tests.builders import NOW, changed, node, pod_move, pool, pool_state, provider, snapshot
-from tests.unit.core.moving import blocked, faults_of, moved_to, owned, stay_of, unhealthy_node
+from tests.unit.core.moving import QUARANTINE, blocked, faults_of, moved_to, owned, stay_of, unhealthy_node
 from tests.unit.core.passes import decided
 
 UNHEALTHY = pool_state(node_faults=faults_of("n1"))
@@ -87,6 +87,19 @@ def test_once_its_node_answers_again_it_has_to_even_where_it_is_drained() -> Non
     drained = pool(provider("aws"), provider("nebius", drain=True), failover={"runningPods": "Move"})
     seen = snapshot(drained, nodes, [new], moves=(pod_move(gone, "nebius", at=NOW - 30),))
     assert blocked(decided(seen, pool_state(node_faults=clearing))) == {"new": Reason.DWELLING}
+
+
+@pytest.mark.parametrize(("age", "dwells"), [(30, True), (100, False)])
+def test_a_pod_that_started_on_a_drained_standby_lately_dwells_there(age: int, dwells: bool) -> None:
+    drained = pool(
+        provider("aws"),
+        provider("nebius", drain=True, drain_running_pods="Move"),
+        failback={"minDwellSeconds": 60},
+    )
+    sent = owned("sent", on="n1", created=NOW - age)
+    plan = decided(snapshot(drained, [node("a1"), node("n1", taints=[QUARANTINE])], [sent]), pool_state())
+    assert (blocked(plan).get("sent") is Reason.DWELLING) is dwells
+    assert ("sent" in moved_to(plan)) is not dwells
 
 
 def test_a_new_leader_takes_young_pods_for_moved_if_the_one_before_has_moved_any() -> None:

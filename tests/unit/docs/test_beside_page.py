@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from computepool.model.api import ComputePool, PoolSpec
 from computepool.model.api.base import GROUP, PROVIDER_KEY, UNAVAILABLE_KEY
+from tests.unit.app.cluster import make_pool
+from tests.unit.cli.serving import shell
 from tests.unit.docs.blocks import REPOSITORY, blocks
 
 PAGE = REPOSITORY / "docs/beside-other-controllers.md"
@@ -47,3 +50,13 @@ def test_argo_cd_ignores_fields_that_a_pool_has() -> None:
                 assert found.group(2) is None or (found.group(1) == "providers" and found.group(2) in provider)
             case None:
                 raise AssertionError(path)
+
+
+def test_argo_cd_ignores_all_fields_that_the_drain_command_sets(tmp_path: Path) -> None:
+    with shell(tmp_path, make_pool) as sh:
+        sh.prints("drain", "inference/nebius")
+        (patch,) = sh.server.do(lambda server: [call.json for call in server.calls if call.verb == "patch"])
+    written = {step["path"] for step in patch if step["op"] != "test"}
+    (ignored,) = _shown("Application")["spec"]["ignoreDifferences"]
+    paths = {re.sub(r"/providers/\d+/", "/providers[]/", path).replace("/", ".") for path in written}
+    assert paths | {".spec.mode"} == set(ignored["jqPathExpressions"])

@@ -40,9 +40,11 @@ def _annotation(published: Path, name: str) -> Any:
     return yaml.safe_load(text)
 
 
-def test_the_chart_names_the_image_by_digest(published: Path) -> None:
+def test_the_chart_names_the_image_by_digest_and_no_value_pins_another_image_to_it(published: Path) -> None:
     image = yaml.safe_load((published / "values.yaml").read_text())["image"]
-    assert (image["repository"], image["digest"]) == (IMAGE.repository, IMAGE.digest)
+    assert (image["repository"], image["tag"], image["digest"]) == (IMAGE.repository, "", "")
+    assert _metadata(published)["annotations"][chart.IMAGE_ANNOTATION] == str(IMAGE)
+    assert f'"{chart.IMAGE_ANNOTATION}"' in (published / "templates/_helpers.tpl").read_text()
 
 
 def test_nothing_but_the_image_and_the_metadata_differs_from_the_repository(published: Path) -> None:
@@ -53,10 +55,7 @@ def test_nothing_but_the_image_and_the_metadata_differs_from_the_repository(publ
     before, after = ((folder / "values.yaml").read_text().splitlines() for folder in (SOURCE, published))
     assert len(before) == len(after)
     changed = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
-    assert changed == [
-        ('repository: ""', f"repository: {IMAGE.repository}"),
-        ('digest: ""', f"digest: {IMAGE.digest}"),
-    ]
+    assert changed == [('repository: ""', f"repository: {IMAGE.repository}")]
 
 
 def test_the_metadata_keep_what_the_repository_says_and_tell_where_the_chart_is_from(published: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_notes_have_the_changes_of_the_version_and_the_way_to_install(capsys
 
 def test_the_chart_is_written_into_the_folder_that_is_named(tmp_path: Path) -> None:
     assert main(["chart", *PUSHED, "--out", str(tmp_path / "a/computepool")]) == 0
-    assert IMAGE.digest in (tmp_path / "a/computepool/values.yaml").read_text()
+    assert IMAGE.digest in (tmp_path / "a/computepool/Chart.yaml").read_text()
 
 
 def test_an_image_without_a_digest_fails_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import Mode
+from computepool.model.cluster import Taint
 from computepool.model.state import PoolState
 from computepool.report.conditions import conditions_of
 from computepool.report.pass_report import PassReport
@@ -56,6 +57,16 @@ def test_what_a_condition_says_follows_from_what_was_judged(case: Case, seconds:
         done = reconcile(seen, state, now)
         _assert_true(PassReport(seen, done.assessment, done.plan, done.state))
         state = done.state
+
+
+def test_in_mode_observe_a_taint_that_no_pod_tolerates_sends_no_pod() -> None:
+    of = pool(provider("aws"), provider("nebius"), mode="Observe")
+    nodes = [node("a1", of="aws", taints=[Taint("team", "ml", "NoSchedule")]), node("a2", of="aws"), node("n1")]
+    seen = snapshot(of, nodes, [pod("waits", created=NOW - 100)])
+    done = reconcile(seen, PoolState(), NOW)
+    report = PassReport(seen, done.assessment, done.plan, done.state)
+    assert said(report, "Degraded")[1] == "PrimaryTaintNotTolerated"
+    _assert_true(report)
 
 
 @given(st.lists(st.tuples(st.integers(0, 150), st.integers(0, 10), st.integers(0, 2)), max_size=6), st.booleans())
