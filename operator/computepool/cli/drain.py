@@ -28,7 +28,7 @@ from computepool.model.api import (
     ProviderSpec,
     ProviderStatus,
 )
-from computepool.report.formatting import counted
+from computepool.report.formatting import counted, span
 
 NEEDS: Final = "get and patch computepools, which the cluster role `admin` has"
 ATTEMPTS: Final = 10
@@ -164,7 +164,8 @@ def lines(pool: ComputePool, target: Target, *, dry_run: bool) -> list[str]:
         in_git = "set drain and drainRunningPods"
     else:
         done = f"The drain of {name} would end" if dry_run else f"The drain of {name} has ended"
-        said = [f"{done}. The provider is on trial then, and is used again once a first pod is healthy there."]
+        trial = "The provider is on trial then, until a first pod is healthy there, or no pod has come for a while"
+        said = [f"{done}. {trial}."]
         in_git = "remove drain and drainRunningPods"
     if pool.spec.mode is Mode.OBSERVE:
         said.append("The pool is in mode Observe: the operator only reports what it would do.")
@@ -193,8 +194,15 @@ def _running(pool: ComputePool, target: Target) -> str:
     else:
         runs = f"{counted(report.burst_pods, 'pod')} of the pool {'runs' if report.burst_pods == 1 else 'run'} there"
     if target.move:
-        return f"{runs}. Running pods leave as moves by choice, within all limits, if they fit elsewhere."
+        return f"{runs}. Running pods leave as moves by choice, within all limits, if they fit elsewhere.{_dwell(pool)}"
     return f"{runs}. Running pods stay until they end; with --move they leave."
+
+
+def _dwell(pool: ComputePool) -> str:
+    seconds = pool.spec.failback.min_dwell_seconds
+    if not seconds:
+        return ""
+    return f" Each stays until {span(seconds)} after it was sent or moved there (failback.minDwellSeconds)."
 
 
 def _room(pool: ComputePool, drained: str) -> str:

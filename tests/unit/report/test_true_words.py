@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import Mode
-from computepool.model.cluster import Taint
 from computepool.model.state import PoolState
+from computepool.model.taints import Taint
 from computepool.report.conditions import conditions_of
 from computepool.report.pass_report import PassReport
 from tests.builders import NOW, node, pod, pool, provider, snapshot
