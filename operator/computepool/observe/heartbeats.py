@@ -104,12 +104,12 @@ class Heartbeats:
         self._last = when
         self._renewed[lease.name] = lease.renewed
         self._durations[lease.name] = lease.seconds
-        before, beat = self._beats.get(lease.name), when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
+        before, extra = self._beats.get(lease.name), max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
         # Times of nodes that renew seldom are later than their heartbeats, so only the rest of the time counts.
-        if before is not None and self._listening < before < when:
+        if before is not None and self._listening < before - extra and before < when:
             _, latest = self._intervals.get(lease.name, (inf, inf))
             self._intervals[lease.name] = (latest, when - before)
-        self._beats[lease.name] = beat
+        self._beats[lease.name] = when + extra
         self._copy = None
         self._forget_read(lease.name)
 

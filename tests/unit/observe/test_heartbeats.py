@@ -451,16 +451,16 @@ def test_until_then_the_lease_that_is_renewed_least_often_decides() -> None:
 def test_after_a_start_no_living_node_is_silent(
     lasting: int, late: float, phases: list[float], silent_seconds: int
 ) -> None:
-    listener, renewing = Listener(nodes=(), seconds=lasting), lasting / 4 * late
+    renewing = lasting / 4 * late
     due = {f"n{count}": renewing * phase for count, phase in enumerate(phases)}
-    listener.renew(*due)
-    for tick in range(5 * lasting):
-        while (node := min(due, key=lambda name: due[name])) and due[node] <= tick / 2:
+    listener = Listener(nodes=tuple(due), seconds=lasting)
+    for tick in range(100):
+        while (node := min(due, key=lambda name: due[name])) and due[node] <= tick * renewing / 20:
             listener.renew(node)
             due[node] += renewing
         listener.beats.tick(connected=True)
         assert listener.beats.silent(counted_silence(silent_seconds, listener.beats.interval())) == frozenset()
-        listener.pause(0.5)
+        listener.pause(renewing / 20)
 
 
 def test_a_node_that_was_silent_and_a_gap_do_not_change_the_time_between_heartbeats() -> None:
