@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from typing import Final
 
+import msgspec
+
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.assess.health.faults import avoided
@@ -66,8 +68,10 @@ class DrainedRoom:
             names = nsmallest(NAMED_PODS, ((pod.namespace, pod.name) for pod in pods))
             providers = tuple(name for name in self._supplies if name in takers)
             return MissedDrain(providers, tuple("/".join(name) for name in names), now)
-        lasts = before is not None and before.seen_at <= now < before.seen_at + CLEAR_SECONDS
-        return before if lasts else None
+        if before is None or not before.seen_at <= now < before.seen_at + CLEAR_SECONDS:
+            return None
+        still = tuple(name for name in before.providers if name in self._supplies)
+        return msgspec.structs.replace(before, providers=still) if still else None
 
     def _lasts(self, pod: Pod, name: str, why: Reason) -> bool:
         supply = self._supplies.get(name)

@@ -121,6 +121,9 @@ def test_the_verdict_lasts_for_a_while_after_its_last_pod_and_ends_with_the_drai
     assert found.recheck_at is not None
     assert found.recheck_at <= NOW + 1
     assert missed(before=before, now=NOW + 1) is None
+    both = MissedDrain(("crusoe", "nebius"), ("default/w",), NOW - 1)
+    assert missed(before=both) == MissedDrain(("nebius",), ("default/w",), NOW - 1)
+    assert missed(before=MissedDrain(("crusoe",), ("default/w",), NOW - 1)) is None
     undrained = snapshot(pool(AWS, provider("nebius"), CRUSOE), [HOME, OTHER, node("n1")], FULL)
     assert decided(undrained, PoolState(memory=Memory(missed_drain=before))).state.memory.missed_drain is None
 
