@@ -105,8 +105,8 @@ def _wait_health(site: Site, name: str, status: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("budget", "says"),
     [
-        ({"perHour": "0.5"}, "The budget per hour does not cover the pod: pods on standbys cost 0.00 of 0.5 an hour."),
-        ({"perDay": "0.5"}, "The budget per day does not cover the pod: 0.00 of 0.5 are spent"),
+        ({"perHour": "0.5"}, "The pod alone costs 2.95 an hour, more than the budget per hour of 0.5"),
+        ({"perDay": "0.5"}, "The pod alone costs 2.95 an hour, more than the budget per day of 0.5"),
     ],
     ids=["hour", "day"],
 )
@@ -129,7 +129,7 @@ def test_a_pod_that_kueue_has_pinned_to_full_nodes_is_told_by_what(full: Site) -
     with pools.pool(full, ("aws", SECOND), saturation=SOON) as pool:
         full.create(queued)
         (event,) = _wait_told(full, "Pinned", 1)
-        pin = f"Pinned by its nodeSelector {objects.PROVIDER_KEY}=aws. Kueue admitted the pod to a flavor"
+        pin = f"Pinned by its nodeSelector {objects.PROVIDER_KEY}=aws. Kueue manages the pod"
         assert pin in event["note"]
         assert pin in explained(full, "queued")
         # Its own constraints keep it off the standby: that degrades no pool, but HEALTH says that it waits.

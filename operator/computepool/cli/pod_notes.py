@@ -6,7 +6,6 @@ from computepool.cli.cluster_view import View
 from computepool.cli.pod_details import PodDetails, holder_of
 from computepool.model.cluster import Pod
 from computepool.model.gang_marks import GANG_LABELS, mark_of
-from computepool.model.reasons import Reason
 from computepool.report.formatting import counted, span
 
 
@@ -22,7 +21,7 @@ def notes_on(view: View, pod: Pod, details: PodDetails, claims: tuple[str, ...])
         offers = ", ".join(f"to {offer.provider} {span(view.now - offer.at)} ago" for offer in pod.offers)
         notes.append(f"It was sent {offers}.")
     elif pod.burst:
-        notes.append(Reason.ADMITTED.help)
+        notes.append(_NOT_SENT)
     if pod.shape.unmodelled:
         notes.append(f"Not looked at: its {', '.join(pod.shape.unmodelled)}; the scheduler decides on those.")
     if pod.signals and pod.burst:
@@ -63,6 +62,9 @@ def _gang(view: View, pod: Pod, details: PodDetails) -> Iterable[str]:
     yield f"It is a member of the gang {name} ({key}) of {counts}. {_ONE_BY_ONE}"
 
 
+_NOT_SENT = (
+    "It was not sent there: the admission policy gave it its toleration at its creation, or it is the pod's own."
+)
 _ONE_BY_ONE = (
     "ComputePool sends the pods of a gang one by one. Members leave failing nodes; by choice they move only if their "
     'annotation computepool.io/movable is "true".'

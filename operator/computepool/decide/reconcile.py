@@ -16,14 +16,15 @@ from computepool.decide.burst.planner import Verdicts, plan_bursts
 from computepool.decide.context import Context
 from computepool.decide.invariants import check_invariants
 from computepool.decide.label_fixes import label_fixes
+from computepool.decide.missed_drain import DrainedRoom
 from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Plan
 from computepool.decide.quarantine import quarantine_of
-from computepool.decide.shortage import shortage_of
+from computepool.decide.shortage import CLEAR_SECONDS, shortage_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, Memory, PoolState, Recorded, Shortage
+from computepool.model.state import Breaker, Memory, MissedDrain, PoolState, Recorded, Shortage
 
 RECHECK_SECONDS: Final = 2.0
 """Time until the next pass while the view is stale, because no event tells when the view is current again."""
@@ -81,9 +82,12 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
 
     # 10. Find the next recheck, and make the plan.
     holds = (*assessment.demand.held, *bursts.holds)
-    short = shortage_of(bursts.holds, context.spec, state.memory.shortage, now)
+    drained = DrainedRoom(context, budget)
+    short = shortage_of(drained.without_hopeless(bursts.holds), context.spec, state.memory.shortage, now)
+    missed = drained.missed(bursts.holds, state.memory.missed_drain)
     times = (
         short.recheck_at,
+        None if missed is None or missed.seen_at == now else missed.seen_at + CLEAR_SECONDS,
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
     )
@@ -104,7 +108,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
 
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
-    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage)
+    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage, missed)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided), bursts.survey)
 
 
@@ -146,6 +150,7 @@ class _Decided(msgspec.Struct, frozen=True):
     budget: BudgetAccount
     moves: MovePlan
     shortage: Shortage | None
+    missed_drain: MissedDrain | None
 
 
 def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | None) -> PoolState:
@@ -179,6 +184,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         standby_ready=assessment.forecast.ready,
         forecast_until=assessment.forecast.open_until,
         shortage=before.memory.shortage,
+        missed_drain=before.memory.missed_drain,
     )
     if decided is None:
         return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
@@ -210,5 +216,6 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             moved_well=moves.outlook.moved_well,
             unknown_since=moves.unknown_since,
             shortage=decided.shortage,
+            missed_drain=decided.missed_drain,
         ),
     )

@@ -99,8 +99,8 @@ class Reason(StrEnum):
     )
     SILENT_SECONDS_TOO_SHORT = (
         "SilentSecondsTooShort",
-        "health.silentSeconds is less than two heartbeats as the operator sees them. A single late heartbeat proves "
-        "nothing, so a node counts as silent only after two heartbeats. Raise health.silentSeconds.",
+        "health.silentSeconds is shorter than two heartbeats. A single late heartbeat proves nothing, so a node counts "
+        "as silent only after two heartbeats. Raise health.silentSeconds.",
     )
     REMOVAL_TAINT_IS_OWN = (
         "RemovalTaintIsOwn",

@@ -72,7 +72,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     listening_since: float = 0.0
     """Since when heartbeats are received without a gap: silence is counted from then at the earliest."""
     heartbeat_interval: float | None = None
-    """Seconds between two heartbeats of a node, as they were seen; None if not known."""
+    """Seconds between two heartbeats of a node: as they were seen, or as Leases let expect. None without Leases."""
     read_live: Mapping[str, float] = MappingProxyType({})
     """By node: when its Lease was read directly from the API server, and had not been renewed since `heartbeats`."""
     failures: tuple[Failure, ...] = ()

@@ -219,6 +219,17 @@ class Shortage(msgspec.Struct, frozen=True):
     """When such a pod was last seen."""
 
 
+class MissedDrain(msgspec.Struct, frozen=True):
+    """Pods wait that drained providers would take."""
+
+    providers: tuple[str, ...]
+    """These providers."""
+    pods: tuple[str, ...]
+    """The names of a few of the pods, with their namespaces."""
+    seen_at: float
+    """When such a pod was last seen."""
+
+
 class Memory(msgspec.Struct, frozen=True):
     """The part of the state that dies with the process."""
 
@@ -267,6 +278,8 @@ class Memory(msgspec.Struct, frozen=True):
     """Until when admission stays open by the last forecast; None if no forecast has opened it."""
     shortage: Shortage | None = None
     """The pods that wait for want of room or money, or did so until a moment ago; None if there are none."""
+    missed_drain: MissedDrain | None = None
+    """Pods that drained providers would take, likewise."""
 
 
 class PoolState(msgspec.Struct, frozen=True):

@@ -34,6 +34,8 @@ INTERVAL_CHANGE: Final = 0.2
 LONGER_SHARE: Final = 0.5
 """A Lease that lasts longer than the default is renewed less often (the kubelet's nodeLeaseDurationSeconds). This share
 of the extra duration is allowed before the node counts as silent; two renewals take less."""
+RENEWALS: Final = 4
+"""How often a kubelet renews its Lease in the time that the Lease lasts."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +74,8 @@ class Heartbeats:
         self._listening = wall()
         self._last = self._listening
         self._renewed: dict[str, str] = {}
+        # By node, in seconds.
+        self._durations: dict[str, int] = {}
         # By node, in the time of day; moved later for nodes that renew seldom.
         self._beats: dict[str, float] = {}
         self._copy: Mapping[str, float] | None = None
@@ -99,18 +103,20 @@ class Heartbeats:
             self._listen_anew(when)
         self._last = when
         self._renewed[lease.name] = lease.renewed
-        before, beat = self._beats.get(lease.name), when + max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
+        self._durations[lease.name] = lease.seconds
+        before, extra = self._beats.get(lease.name), max(0, lease.seconds - _DEFAULT_SECONDS) * LONGER_SHARE
         # Times of nodes that renew seldom are later than their heartbeats, so only the rest of the time counts.
-        if before is not None and self._listening < before < when:
+        if before is not None and self._listening < before - extra and before < when:
             _, latest = self._intervals.get(lease.name, (inf, inf))
             self._intervals[lease.name] = (latest, when - before)
-        self._beats[lease.name] = beat
+        self._beats[lease.name] = when + extra
         self._copy = None
         self._forget_read(lease.name)
 
     def drop(self, name: str) -> None:
         """Forget a node."""
         self._renewed.pop(name, None)
+        self._durations.pop(name, None)
         self._beats.pop(name, None)
         self._intervals.pop(name, None)
         self._copy = None
@@ -189,10 +195,11 @@ class Heartbeats:
         return self._read_copy
 
     def interval(self) -> float | None:
-        """Return the seconds between two heartbeats of a node; None while too little is seen.
+        """Return the seconds between two heartbeats of a node; None without any node.
 
         It is the median over all nodes of the shorter of a node's last two times, so that neither a node that was
-        silent nor a node with habits of its own decides. It stays the same while it varies a little.
+        silent nor a node with habits of its own decides. It stays the same while it varies a little. While too few
+        times are seen, as after a start, it is the longest that the nodes' Leases let expect.
         """
         now = self._clock()
         if now - self._interval_at < INTERVAL_SECONDS and self._interval is not None:
@@ -202,13 +209,17 @@ class Heartbeats:
             self._interval_at, found = now, median_low(known)
             if self._interval is None or abs(found - self._interval) > INTERVAL_CHANGE * self._interval:
                 self._interval = found
-        return self._interval
+        return self._expected_interval() if self._interval is None else self._interval
 
     @property
     def listening_since(self) -> float:
         """Since when every heartbeat is received, in the time of day."""
         self._notice()
         return self._listening
+
+    def _expected_interval(self) -> float | None:
+        # What a Lease lasts longer than the default is allowed for by LONGER_SHARE.
+        return min(_DEFAULT_SECONDS, max(self._durations.values())) / RENEWALS if self._durations else None
 
     def _forget_read(self, name: str) -> None:
         if self._read.pop(name, None) is not None:

@@ -1,9 +1,10 @@
 """What the selectors of pools without pods match, and when that changes.
 
 A pod that requests no accelerator belongs to no pool, so its events concern no pool. But a pool without pods tells
-whether its selectors match any.
+whether its selectors match any. The pods are read once, and counted from then on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from computepool.model.cluster import Pod
@@ -12,52 +13,79 @@ from computepool.model.snapshot import Selection
 from computepool.observe.pod_claims import Claims
 
 
+class _Matches:
+    """How many pods the selectors of a pool match, and what these request."""
+
+    def __init__(self, selector: Selector, namespaces: tuple[str, ...]) -> None:
+        self.selector = selector
+        self.namespaces = namespaces
+        self._pods = 0
+        # By extended resource: how many of the pods request it.
+        self._requested: Counter[str] = Counter()
+
+    def count(self, pod: Pod, change: int) -> bool:
+        """Count a pod in, or out again; return whether that changes the selection."""
+        if not self.selector.matches(pod.labels) or pod.namespace not in self.namespaces:
+            return False
+        names = [name for name, _ in pod.shape.requests if "/" in name]
+        self._pods += change
+        for name in names:
+            self._requested[name] += change
+        # The first that is counted in changes the selection, and the last that is counted out.
+        return max(change, 0) in (self._pods, *(self._requested[name] for name in names))
+
+    def selection(self) -> Selection:
+        requested = sorted(name for name, pods in self._requested.items() if pods)
+        return Selection(bool(self.namespaces), self._pods > 0, tuple(requested))
+
+
 class Selections:
-    """By pool without pods: what its selectors matched in its last snapshot."""
+    """By pool without pods: what its selectors match."""
 
     def __init__(self, claims: Claims, pods_in: Callable[[str], Iterable[Pod]]) -> None:
         """`pods_in`: the pods of a namespace."""
         self._claims = claims
         self._pods_in = pods_in
-        self._last: dict[str, Selection] = {}
+        # By pool that had no pods in its last snapshot.
+        self._matches: dict[str, _Matches] = {}
 
     def look(self, pool: str) -> Selection | None:
         """Return what the pool's selectors match; None if the pool has pods, or if it is not known.
 
-        All pods of the selected namespaces are read, so ask this once in a pass.
+        All pods of the selected namespaces are read if the pool had pods before, or selects other namespaces or pods.
         """
-        self._last.pop(pool, None)
+        before = self._matches.pop(pool, None)
         selector = self._claims.selector(pool)
         if selector is None or self._claims.keeps_any(pool) or self._claims.conflicts(pool)[0]:
             return None
-        shapes = {id(pod.shape): pod.shape for pod in self._selected(pool, selector)}
-        requested = {name for shape in shapes.values() for name, _ in shape.requests if "/" in name}
-        namespaces = bool(self._claims.namespaces(pool))
-        found = self._last[pool] = Selection(namespaces, bool(shapes), tuple(sorted(requested)))
-        return found
+        namespaces = self._claims.namespaces(pool)
+        if before is None or (before.selector, before.namespaces) != (selector, namespaces):
+            before = _Matches(selector, namespaces)
+            for name in namespaces:
+                for pod in self._pods_in(name):
+                    before.count(pod, 1)
+        self._matches[pool] = before
+        return before.selection()
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
-        self._last.pop(pool, None)
+        self._matches.pop(pool, None)
 
     @property
     def pools(self) -> Iterable[str]:
         """The pools that had no pods in their last snapshot."""
-        return tuple(self._last)
+        return tuple(self._matches)
 
-    def changed_by(self, pod: Pod, *, gone: bool) -> Iterable[str]:
-        """Return the pools without pods that may match something else now that a pod appeared, or is gone."""
-        return [pool for pool, last in self._last.items() if self._matters(pool, last, pod, gone=gone)]
+    def changed_by(self, before: Pod | None, after: Pod | None) -> Iterable[str]:
+        """Return the pools without pods that match something else now that a pod has changed.
 
-    def _matters(self, pool: str, last: Selection, pod: Pod, *, gone: bool) -> bool:
-        selector = self._claims.selector(pool)
-        if selector is None or pod.namespace not in self._claims.namespaces(pool) or not selector.matches(pod.labels):
-            return False
-        devices = {name for name, _ in pod.shape.requests if "/" in name}
-        if gone:
-            return bool(devices) or not any(self._selected(pool, selector))
-        return not last.pods or not devices.issubset(last.requested)
-
-    def _selected(self, pool: str, selector: Selector) -> Iterable[Pod]:
-        for name in self._claims.namespaces(pool):
-            yield from (pod for pod in self._pods_in(name) if selector.matches(pod.labels))
+        `before`, `after`: the pod; None if it was not there, or is gone. Each change is told once.
+        """
+        changed = []
+        for pool, matches in self._matches.items():
+            # In first: a pod that matches as before changes nothing.
+            into = after is not None and matches.count(after, 1)
+            out = before is not None and matches.count(before, -1)
+            if into or out:
+                changed.append(pool)
+        return changed

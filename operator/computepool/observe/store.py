@@ -193,13 +193,15 @@ class Store:
         self._pods[pod.uid] = pod
         self._note_failing(None, pod, at)
         self._add(pod, self._claim(pod), at)
-        self._enqueue_pools(self._selections.changed_by(pod, gone=False), at, minor=True)
+        self._enqueue_pools(self._selections.changed_by(None, pod), at, minor=True)
 
     def _change(self, before: Pod, pod: Pod, at: float, *, listed: bool) -> None:
         """Replace a pod, and enqueue the pools if decisions read anything of what changed."""
         if pod.deleting is not None and before.deleting is None and not listed:
             self.moves.left(pod.uid)
         self._pods[pod.uid] = pod
+        if before.labels is not pod.labels or before.shape is not pod.shape:
+            self._enqueue_pools(self._selections.changed_by(before, pod), at, minor=True)
         held_place = self._holds_place(before)
         ours = self.in_flight.carried_by(pod)
         settled = self._offer_settled(before, pod)
@@ -236,7 +238,7 @@ class Store:
             self._claims.drop(uid)
             self._may_burst_unpatched.discard(uid)
             self._pod_index.leave(pod)
-            self._enqueue_pools(self._selections.changed_by(pod, gone=True), at, minor=True)
+            self._enqueue_pools(self._selections.changed_by(pod, None), at, minor=True)
             self.failures.recovered(uid)
             if pod.has_run:
                 self.failures.started(uid)

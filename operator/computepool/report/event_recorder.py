@@ -232,8 +232,13 @@ class EventRecorder:
             self._send(Event(pool_reference(pool), Reason.PODS_WAITING, "Wait", note, warning=True, state=True))
         return news.recheck_at
 
+    def note_admission(self, report: PassReport, now: float) -> None:
+        """Note whether new pods are admitted to a standby after this pass. `now`: seconds since the epoch."""
+        admits = not report.observed and report.gaps.admission is None
+        self._admitted.note_admission(report.snapshot.pool.name, report.state.recorded.admitting if admits else "", now)
+
     def record_admitted(self, pool: ComputePool, fixes: Iterable[LabelFix]) -> bool:
-        """Record pods that run on a standby without an offer: the admission policy has sent them there.
+        """Record pods that the admission policy has sent to a standby, as far as that is known.
 
         `fixes`: corrections of labels that were written. Return whether there are such pods: `record_admitted_pods`
         records each on its own.

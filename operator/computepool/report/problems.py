@@ -11,7 +11,6 @@ from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
 from computepool.decide.move.owned_pods import namespace_key
 from computepool.decide.plan import BlockedMove
-from computepool.decide.shortage import is_rejected_everywhere
 from computepool.model.api import BreakerState, ComputePool
 from computepool.model.api.base import MAX_MESSAGE
 from computepool.model.cluster import DEFAULT_SCHEDULER, Pod
@@ -223,20 +222,12 @@ def _stuck(report: PassReport) -> Iterable[Problem]:
 
 def _missed(report: PassReport) -> Iterable[Problem]:
     """Find pods that wait because a provider is drained, and that no other provider takes."""
-    drained = _not_closed(report, drained=True)
-    waiting = [hold for hold in report.plan.holds if drained and is_rejected_everywhere(hold)]
-    missed = {
-        provider
-        for hold in waiting
-        for provider, why in hold.rejected
-        if provider in drained and why is Reason.PROVIDER_UNAVAILABLE
-    }
-    if missed:
-        names = ", ".join(name for name in drained if name in missed)
-        pods = pod_names(hold.pod for hold in waiting if missed.intersection(name for name, _ in hold.rejected))
+    if missed := report.state.memory.missed_drain:
+        names, pods, pool = ", ".join(missed.providers), ", ".join(missed.pods), report.snapshot.pool.name
         message = (
-            f"{names}: {Reason.DRAINED.help} Pods wait that no other provider takes, such as {pods}. "
-            "End the drain with `computepool drain POOL/PROVIDER --undo`, or add capacity elsewhere."
+            f"{names}: {Reason.DRAINED.help} Pods wait that would fit there and that no other provider takes, such as "
+            f"{pods}. End the drain with `computepool drain {pool}/{missed.providers[0]} --undo`, or add capacity "
+            "elsewhere."
         )
         yield Problem(Reason.DRAINED, message, f"pods wait because {names} is drained")
 

@@ -1,18 +1,21 @@
 """Why a pod waits, and what would help: the words of the pod's events and of `computepool explain`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
+from computepool.decide.account.budget import cost_of
 from computepool.decide.plan import BlockedMove
+from computepool.model.accelerators import request_of
 from computepool.model.api import UNAVAILABLE_KEY, Budget
-from computepool.model.cluster import DEFAULT_SCHEDULER, Shape
+from computepool.model.cluster import DEFAULT_SCHEDULER, Pod, Shape
 from computepool.model.labels import Requirement
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.taints import tolerated
+from computepool.model.state import Spend
+from computepool.model.taints import Taint, tolerated
 from computepool.model.text import cut
 from computepool.report.formatting import listed
 from computepool.report.pass_report import PassReport
@@ -61,11 +64,11 @@ def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
     for name, why in hold.rejected:
         by_reason.setdefault(why, []).append(name)
     found = [
-        _money(report) if Reason.BUDGET_EXHAUSTED in by_reason else "",
+        _money(report, hold.pod, by_reason.get(Reason.BUDGET_EXHAUSTED, ())),
         *pins(report, hold),
-        _limit(by_reason.get(Reason.AT_MAX_ACCELERATORS)),
+        _limit(report, hold.pod, by_reason.get(Reason.AT_MAX_ACCELERATORS, ())),
         _volumes(hold),
-        _room([name for name, why in hold.rejected if why in _ROOM]),
+        _room([name for name, why in hold.rejected if why in _ROOM and not _offers_nothing(report, name, why)]),
     ]
     return tuple([text for text in found if text][:MAX_HELPS])
 
@@ -98,6 +101,8 @@ def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
     if supply is None:
         return str(why)
     match why:
+        case Reason.NO_ROOM if _offers_nothing(report, name, why):
+            return "none of its nodes offers the pool accelerators now"
         case Reason.NO_ROOM:
             free = f"{supply.free // MILLI} of {whole(supply.allocatable)} accelerators free"
             return f"full ({free})" if supply.free < MILLI else f"no node has room for the pod ({free})"
@@ -113,6 +118,12 @@ def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
         case Reason.TAINTED:
             return f"the pod does not tolerate the taint {_taint(supply, hold.pod.shape)}"
     return _IN_WORDS.get(why, str(why))
+
+
+def _offers_nothing(report: PassReport, name: str, why: Reason) -> bool:
+    """Say whether a provider's nodes have no room because they have no accelerators at all, for now."""
+    supply = report.assessment.supply(name)
+    return why is Reason.NO_ROOM and supply is not None and not supply.allocatable
 
 
 _IN_WORDS: Final = {
@@ -155,10 +166,15 @@ def _terms(shape: Shape) -> str:
 
 
 def _taint(supply: Supply, shape: Shape) -> str:
+    """Name the taints of the nodes that the pod's selectors admit."""
     tolerations = (*shape.tolerations, *supply.provider.tolerations)
+    admitting: set[tuple[Taint, ...]] = set()
+    for node in (info.node for info in supply.nodes):
+        if node.taints not in admitting and shape.admits(node.name, node.labels):
+            admitting.add(node.taints)
     blocking = {
         f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
-        for taints in {info.node.taints for info in supply.nodes}
+        for taints in admitting
         for taint in taints
         if taint.key != UNAVAILABLE_KEY and not taint.transient and not tolerated((taint,), tolerations)
     }
@@ -170,8 +186,8 @@ def _kueue(hold: Hold) -> str:
     if not pod.shape.node_selector or not any(key.startswith(KUEUE_PREFIX) for key in pod.labels):
         return ""
     return (
-        "Kueue admitted the pod to a flavor, whose nodeLabels are in the pod's nodeSelector. With one flavor that "
-        "covers the nodes of all providers, ComputePool chooses the provider."
+        "Kueue manages the pod, so these labels are probably those of the flavor that Kueue has chosen. With one "
+        "flavor that covers the nodes of all providers, ComputePool chooses the provider."
     )
 
 
@@ -184,35 +200,80 @@ def _volumes(hold: Hold) -> str:
     return f"Not looked at: the pod's {', '.join(hold.pod.shape.unmodelled)}.{volumes}"
 
 
-def _limit(names: list[str] | None) -> str:
-    return f"A higher capacity.maxAccelerators of {', '.join(names)} would let the pod go there." if names else ""
+def _limit(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
+    """Say which limits keep the pod away, where nothing else is known to."""
+    found = ", ".join(name for name in names if _has_room(report, pod, name))
+    return f"A higher capacity.maxAccelerators of {found} would let the pod go there." if found else ""
+
+
+def _has_room(report: PassReport, pod: Pod, name: str) -> bool:
+    """Say whether a node of the provider has room for the pod, and the budget has money for it."""
+    supply, resource = report.assessment.supply(name), report.snapshot.pool.spec.accelerator.resource_name
+    if supply is None or supply.free < request_of(pod, resource):
+        return False
+    rest = _rest(report)
+    if rest is not None and cost_of(supply.provider, pod, resource) > rest:
+        return False
+    shape, tolerations = pod.shape, pod.shape.tolerations + supply.provider.tolerations
+    return any(
+        all(info.left.get(name, 0) >= amount for name, amount in shape.requests)
+        and shape.admits(info.node.name, info.node.labels)
+        and tolerated(info.node.taints, tolerations)
+        for info in supply.usable
+    )
 
 
 def _room(names: list[str]) -> str:
     return f"The pod runs once other pods end, or nodes join, on {listed(names, NAMED_PROVIDERS)}." if names else ""
 
 
-def _money(report: PassReport) -> str:
-    """Say which budget is used up, with the amounts, and how long pods wait."""
+def _money(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
+    """Say which budget keeps the pod off these providers, with the amounts, and how long pods wait."""
     budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
-    if budget is None or spend is None:
+    supplies = [supply for name in names if (supply := report.assessment.supply(name)) is not None]
+    if budget is None or spend is None or not supplies:
         return ""
-    rate = report.state.memory.rate or spend.rate
-    return _day_spent(budget, spend.spent, rate) or (
+    resource = report.snapshot.pool.spec.accelerator.resource_name
+    cost = min(cost_of(supply.provider, pod, resource) for supply in supplies)
+    for bound, span, field in ((budget.hourly(), "hour", "perHour"), (budget.daily(), "day", "perDay")):
+        if bound is not None and cost > bound:
+            alone = f"The pod alone costs {cost:.2f} an hour, more than the budget per {span} of {bound}"
+            return f"{alone}: raise spec.budget.{field}."
+    rate = _rate(report, spend)
+    return _day_spent(budget, spend.spent, rate, cost) or (
         f"The budget per hour does not cover the pod: pods on standbys cost {rate:.2f} of {budget.per_hour} an hour. "
         "Pods wait until other pods there end, or raise spec.budget.perHour."
     )
 
 
-def _day_spent(budget: Budget, spent: Decimal, rate: Decimal) -> str:
-    """Say that the budget of the day is used up; empty if the budget of the hour is the smaller bound."""
+def _day_spent(budget: Budget, spent: Decimal, rate: Decimal, cost: Decimal) -> str:
+    """Say that the budget of the day is used up; empty if the budget of the hour is the smaller bound.
+
+    `rate`, `cost`: of pods on standbys, and of the pod, an hour.
+    """
     hour, day = budget.hourly(), budget.daily()
     if day is None or (hour is not None and hour < day - spent):
         return ""
     # The rest of the day's budget must cover an hour of the pod, and of the pods that run on standbys.
     beside = "" if spent >= day else f" are spent, and pods on standbys cost {rate:.2f} an hour"
     verb = "is spent" if spent >= day else "does not cover the pod"
+    fresh = day if hour is None else min(hour, day)
+    until = "midnight UTC" if rate + cost <= fresh else "other pods there end"
     return (
-        f"The budget per day {verb}: {spent:.2f} of {budget.per_day}{beside}. Pods wait until midnight UTC, or raise "
+        f"The budget per day {verb}: {spent:.2f} of {budget.per_day}{beside}. Pods wait until {until}, or raise "
         "spec.budget.perDay."
     )
+
+
+def _rest(report: PassReport) -> Decimal | None:
+    """Return the hourly cost that the budget still allows; None without a budget."""
+    budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
+    if budget is None or spend is None:
+        return None
+    hour, day = budget.hourly(), budget.daily()
+    bounds = [bound for bound in (hour, None if day is None else day - spend.spent) if bound is not None]
+    return min(bounds) - _rate(report, spend)
+
+
+def _rate(report: PassReport, spend: Spend) -> Decimal:
+    return report.state.memory.rate or spend.rate

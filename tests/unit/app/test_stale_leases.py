@@ -15,7 +15,7 @@ NODE_NAMES = ("a1", "n1", "c1")
 
 
 def lease(name: str, renewed: str) -> Json:
-    spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": renewed}
+    spec = {"holderIdentity": name, "leaseDurationSeconds": 2, "renewTime": renewed}
     return {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 

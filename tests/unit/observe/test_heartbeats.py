@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from computepool.assess.health.silence import counted_silence
 from computepool.observe.heartbeats import Heartbeats, Lease, read_lease
 from tests.builders import NOW
 
@@ -416,13 +417,50 @@ def test_an_empty_reading_confirms_nothing() -> None:
 
 def test_the_time_between_heartbeats_is_known_after_two_renewals_of_most_nodes() -> None:
     listener = Listener()
-    listener.wait(19, beating=("a", "b", "c"))
-    assert listener.beats.interval() is None
-    listener.wait(1, beating=("a", "b", "c"))
-    assert listener.beats.interval() is None
+    for _ in range(2):
+        listener.wait(8)
+        listener.renew("a", "b", "c")
+        assert listener.beats.interval() == 10
+    listener.wait(8)
     listener.renew("a", "b", "c")
-    listener.wait(20, beating=("a", "b", "c"))
+    assert listener.beats.interval() == 8
+
+
+@pytest.mark.parametrize(("lasting", "expected"), [(4, 1), (40, 10), (120, 10)])
+def test_until_then_heartbeats_are_expected_as_often_as_leases_say(lasting: int, expected: float) -> None:
+    assert Listener(seconds=lasting).beats.interval() == expected
+
+
+def test_until_then_the_lease_that_is_renewed_least_often_decides() -> None:
+    listener = Listener(nodes=("a", "b"), seconds=4)
+    listener.beats.put(Lease("c", 1, "renewal", 40), listener.time.steady)
     assert listener.beats.interval() == 10
+    listener.beats.drop("c")
+    assert listener.beats.interval() == 1
+    listener.beats.drop("a")
+    listener.beats.drop("b")
+    assert listener.beats.interval() is None
+
+
+@given(
+    lasting=st.sampled_from([4, 20, 40, 60]),
+    late=st.floats(0.9, 1.1),
+    phases=st.lists(st.floats(0, 0.99), min_size=2, max_size=5),
+    silent_seconds=st.integers(1, 30),
+)
+def test_after_a_start_no_living_node_is_silent(
+    lasting: int, late: float, phases: list[float], silent_seconds: int
+) -> None:
+    renewing = lasting / 4 * late
+    due = {f"n{count}": renewing * phase for count, phase in enumerate(phases)}
+    listener = Listener(nodes=tuple(due), seconds=lasting)
+    for tick in range(100):
+        while (node := min(due, key=lambda name: due[name])) and due[node] <= tick * renewing / 20:
+            listener.renew(node)
+            due[node] += renewing
+        listener.beats.tick(connected=True)
+        assert listener.beats.silent(counted_silence(silent_seconds, listener.beats.interval())) == frozenset()
+        listener.pause(renewing / 20)
 
 
 def test_a_node_that_was_silent_and_a_gap_do_not_change_the_time_between_heartbeats() -> None:
@@ -465,4 +503,4 @@ def test_nodes_whose_leases_last_longer_count_by_what_silence_does_not_allow_for
     for _ in range(5):
         listener.wait(30)
         listener.renew("a", "b", "c")
-    assert listener.beats.interval() is None
+    assert listener.beats.interval() == 10

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from computepool.model.cluster import Pod
 from computepool.model.snapshot import Selection
+from computepool.observe.pod_claims import Claims
+from computepool.observe.selections import Selections
 from computepool.observe.store import Store
 from tests.builders import namespace, node, pod, pool, shape
 from tests.unit.observe.storing import AT, Enqueued, filled, put
@@ -104,3 +109,69 @@ def test_a_pool_that_is_gone_is_forgotten() -> None:
     enqueued.clear()
     put(store, pod("plain", shaped=PLAIN))
     assert enqueued.pools() == set()
+
+
+def test_a_pod_whose_labels_change_matches_or_no_longer() -> None:
+    store, enqueued = seen(CHATS, namespace(), pod("p", shaped=PLAIN))
+    put(store, pod("p", shaped=PLAIN, labels=CHAT))
+    assert enqueued.pools() == {"inference"}
+    assert selection(store) == Selection(pods=True)
+    enqueued.clear()
+    put(store, pod("p", shaped=PLAIN))
+    assert enqueued.pools() == {"inference"}
+    assert selection(store) == Selection()
+
+
+def test_the_pods_are_read_once() -> None:
+    claims, chat = Claims(()), pod("p", shaped=PLAIN, labels=CHAT)
+    read: list[str] = []
+
+    def pods_in(name: str) -> list[Pod]:
+        read.append(name)
+        return [chat]
+
+    claims.set_pools([CHATS])
+    claims.put_namespace(namespace())
+    selections = Selections(claims, pods_in)
+    for _ in range(3):
+        assert selections.look("inference") == Selection(pods=True)
+    assert list(selections.changed_by(chat, None)) == ["inference"]
+    assert selections.look("inference") == Selection()
+    assert read == ["default"]
+
+
+SPACES, NAMES = ("one", "two"), ("p", "q", "r")
+OWNED = [
+    pool(workloads={"podSelector": {"matchLabels": {"app": app}}, "namespaceSelector": {"matchLabels": {"team": "a"}}})
+    for app in ("chat", "other")
+]
+PODS = st.builds(
+    lambda name, shaped, app, where: pod(name, shaped=shaped, labels={"app": app}, namespace=where),
+    st.sampled_from(NAMES),
+    st.sampled_from((PLAIN, OTHER, shape(1))),
+    st.sampled_from(("chat", "other")),
+    st.sampled_from(SPACES),
+)
+TEAMS = st.builds(lambda name, team: namespace(name, team=team), st.sampled_from(SPACES), st.sampled_from(("a", "b")))
+GONE = st.builds(lambda where, name: f"uid-{where}-{name}", st.sampled_from(SPACES), st.sampled_from(NAMES))
+
+
+@given(st.lists(st.one_of(PODS, GONE, PODS, TEAMS, st.sampled_from(OWNED), st.none()), max_size=30))
+def test_the_counts_are_those_of_a_store_that_reads_all_pods_anew(steps: list[Any]) -> None:
+    start: list[Any] = [OWNED[0], *(namespace(name, team="a") for name in SPACES)]
+    store, enqueued = seen(*start)
+    looked = selection(store)
+    known: dict[str, Any] = {item.name: item for item in start}
+    for step in steps:
+        if step is None:
+            looked = selection(store)
+            enqueued.clear()
+        elif isinstance(step, str):
+            store.drop_pod(step, AT)
+            known.pop(step, None)
+        else:
+            put(store, step)
+            known[step.uid if isinstance(step, Pod) else step.name] = step
+        anew = selection(filled(*known.values()))
+        assert anew == looked or enqueued.pools() == {"inference"}
+    assert selection(store) == selection(filled(*known.values()))

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from computepool.decide.plan import LabelFix
 from computepool.model.api import ComputePool
 from computepool.model.reasons import Reason
+from computepool.model.taints import Toleration
 from computepool.report.admitted_pods import MOST, AdmittedPods, is_admitted
 from computepool.report.event_rate import CAPACITY, RETRY_SECONDS, EventRate
-from tests.builders import NOW, pod, pool, provider
+from computepool.report.pass_report import PassReport
+from tests.builders import NOW, pod, pool, provider, shape
+from tests.unit.report.passes import NO_POLICY, report_on
 from tests.unit.report.recording import Recording
 
 OF = pool()
 
 
 def fixes(count: int) -> list[LabelFix]:
-    return [LabelFix(pod(f"p{index:04}", on="n1", tolerates=["nebius"]), "nebius") for index in range(count)]
+    return [fix(f"p{index:04}", tolerates=["nebius"]) for index in range(count)]
+
+
+def fix(name: str = "own", **fields: Any) -> LabelFix:
+    return LabelFix(pod(name, on="n1", created=fields.pop("created", NOW), **fields), "nebius")
+
+
+def recording() -> Recording:
+    """A recorder that has seen admission to nebius open for a minute."""
+    t = Recording()
+    t.recorder.note_admission(admitting("nebius"), NOW - 60)
+    return t
+
+
+def admitting(standby: str, of: ComputePool = OF, **fields: Any) -> PassReport:
+    report = report_on(of, **fields)
+    recorded = msgspec.structs.replace(report.state.recorded, admitting=standby)
+    return msgspec.structs.replace(report, state=msgspec.structs.replace(report.state, recorded=recorded))
 
 
 def test_each_admitted_pod_has_one_event_and_the_pool_counts_them() -> None:
-    t = Recording()
+    t = recording()
     assert t.recorder.record_admitted(OF, fixes(3))
     assert [t.recorder.record_admitted_pods(OF, NOW) for _ in range(2)] == [None, None]
     about_pods = t.about("Pod")
@@ -34,31 +55,73 @@ def test_each_admitted_pod_has_one_event_and_the_pool_counts_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "fix"),
+    ("of", "label"),
     [
-        (OF, LabelFix(pod("home", on="a1"), "")),
-        (OF, LabelFix(pod("sent", on="n1", sent=[("crusoe", NOW)]), "nebius")),
-        (OF, LabelFix(pod("lists", on="n1", allowed=("nebius",)), "nebius")),
-        (pool(admission="Off"), LabelFix(pod("own", on="n1"), "nebius")),
-        (pool(provider("aws"), provider("nebius", max_accelerators=8)), LabelFix(pod("own", on="n1"), "nebius")),
-        (
-            pool(provider("aws"), provider("nebius", price="1"), budget={"perDay": "9"}),
-            LabelFix(pod("own", on="n1"), "nebius"),
-        ),
-        (OF, LabelFix(pod("own", on="n1"), "gone")),
+        (OF, LabelFix(pod("home", on="a1", created=NOW), "")),
+        (OF, fix(sent=[("crusoe", NOW)], tolerates=["nebius"])),
+        (OF, fix(allowed=("nebius",), tolerates=["nebius"])),
+        (OF, fix(shaped=shape(1, tolerations=[Toleration("", "Exists")]))),
+        (OF, fix(tolerates=["nebius"], owner="ds", owner_kind="DaemonSet")),
+        (pool(admission="Off"), fix(tolerates=["nebius"])),
+        (pool(provider("aws"), provider("nebius", max_accelerators=8)), fix(tolerates=["nebius"])),
+        (pool(provider("aws"), provider("nebius", price="1"), budget={"perDay": "9"}), fix(tolerates=["nebius"])),
+        (OF, LabelFix(fix(tolerates=["nebius"]).pod, "gone")),
     ],
-    ids=["home", "sent by an offer", "an allow-list", "admission is off", "a limit", "a budget", "no provider"],
+    ids=[
+        "home",
+        "sent by an offer",
+        "an allow-list",
+        "tolerates everything",
+        "of a DaemonSet",
+        "admission is off",
+        "a limit",
+        "a budget",
+        "no provider",
+    ],
 )
-def test_a_pod_that_admission_can_not_have_sent_has_no_event(of: ComputePool, fix: LabelFix) -> None:
-    t = Recording()
-    assert not is_admitted(of, fix)
-    assert not t.recorder.record_admitted(of, [fix])
+def test_a_pod_that_admission_can_not_have_sent_has_no_event(of: ComputePool, label: LabelFix) -> None:
+    t = recording()
+    assert not is_admitted(of, label)
+    assert not t.recorder.record_admitted(of, [label])
     assert t.recorder.record_admitted_pods(of, NOW) is None
     assert t.events == []
 
 
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ([], ""),
+        (["", "nebius"], "after last"),
+        (["nebius"], "between after last"),
+        (["nebius", "nebius"], "between after last"),
+        (["nebius", ""], "between"),
+        (["nebius", "crusoe"], "between"),
+        (["nebius", "crusoe", "nebius"], "last"),
+    ],
+)
+def test_a_pod_is_told_only_if_admission_was_seen_to_be_open_when_it_was_created(seen: list[str], told: str) -> None:
+    t = Recording()
+    for index, standby in enumerate(seen):
+        t.recorder.note_admission(admitting(standby), NOW + 20 * index)
+    times = {"before": -10, "between": 10, "after": 30, "last": 50}
+    made = {name: fix(name, created=NOW + at, tolerates=["nebius"]) for name, at in times.items()}
+    assert {name for name, label in made.items() if t.recorder.record_admitted(OF, [label])} == set(told.split())
+
+
+@pytest.mark.parametrize(
+    "report",
+    [admitting("nebius", pool(mode="Observe")), admitting("nebius", gaps=NO_POLICY)],
+    ids=["observed", "no policy"],
+)
+def test_without_a_policy_that_acts_no_pod_is_admitted(report: PassReport) -> None:
+    t = Recording()
+    t.recorder.note_admission(report, NOW - 60)
+    assert not t.recorder.record_admitted(OF, fixes(1))
+
+
 def test_of_very_many_pods_the_last_are_told_and_no_pool_takes_the_whole_rate() -> None:
     admitted = AdmittedPods(EventRate())
+    admitted.note_admission("inference", "nebius", NOW)
     admitted.add(OF, fixes(MOST + 10))
     told: list[Any] = []
     now = NOW
@@ -73,7 +136,7 @@ def test_of_very_many_pods_the_last_are_told_and_no_pool_takes_the_whole_rate() 
 
 
 def test_a_label_that_is_corrected_twice_tells_of_its_pod_once() -> None:
-    t = Recording()
+    t = recording()
     assert t.recorder.record_admitted(OF, fixes(3))
     assert not t.recorder.record_admitted(OF, fixes(2))
     t.recorder.record_admitted_pods(OF, NOW)
@@ -82,7 +145,7 @@ def test_a_label_that_is_corrected_twice_tells_of_its_pod_once() -> None:
 
 
 def test_a_pool_that_is_gone_tells_nothing() -> None:
-    t = Recording()
+    t = recording()
     t.recorder.record_admitted(OF, fixes(1))
     t.recorder.forget(OF.name)
     assert t.recorder.record_admitted_pods(OF, NOW) is None

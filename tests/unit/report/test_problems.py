@@ -121,8 +121,15 @@ def test_a_drain_that_leaves_pods_without_a_place_degrades_the_pool_and_says_how
     of = report_on(drained("nebius", among=("aws", "nebius")), nodes, pods)
     status, reason, message = said(of, "Degraded")
     assert (status, reason) == ("True", "Drained")
-    assert "Pods wait that no other provider takes, such as default/new-0, default/new-1, default/new-2." in message
-    assert "computepool drain POOL/PROVIDER --undo" in message
+    names = "default/new-0, default/new-1, default/new-2"
+    assert f"Pods wait that would fit there and that no other provider takes, such as {names}." in message
+    assert "End the drain with `computepool drain inference/nebius --undo`, or add" in message
+
+
+def test_a_drain_that_a_pod_would_not_profit_from_does_not_degrade_the_pool() -> None:
+    nodes = [node("a1", 2, of="aws"), node("n1", of="nebius")]
+    of = report_on(drained("nebius", among=("aws", "nebius")), nodes, [*RESIDENTS, pod("big", 16)])
+    assert said(of, "Degraded")[:2] == ("False", "Drained")
 
 
 def test_pods_that_wait_while_another_provider_is_drained_but_is_not_for_them_are_no_fault_of_the_drain() -> None:

@@ -61,6 +61,32 @@ def test_a_limit_is_named_with_its_field() -> None:
     assert "A higher capacity.maxAccelerators of nebius would let the pod go there." in note
 
 
+@pytest.mark.parametrize(
+    ("waiting", "size"),
+    [(pod("w"), 4), (pod("w", 16), 16), (pod("w", shaped=shape(1, selector={"zone": "z"})), 8)],
+    ids=["full", "too large for what is free", "pinned to other nodes"],
+)
+def test_a_higher_limit_that_would_not_help_is_not_proposed(waiting: Pod, size: int) -> None:
+    home = node("a1", 2, labels={"zone": "z"})
+    _, note = told(waiting, providers=(AWS, provider("nebius", max_accelerators=4)), nodes=[home, node("n1", size)])
+    assert "nebius: the pool may use 4 accelerators there (capacity.maxAccelerators)." in note
+    assert "A higher capacity.maxAccelerators" not in note
+
+
+def test_a_higher_limit_that_the_budget_does_not_cover_is_not_proposed() -> None:
+    limited = (AWS, provider("nebius", max_accelerators=4, price="2"))
+    _, note = told(pod("w"), providers=limited, nodes=[NODES[0], node("n1", 8)], budget={"perHour": "9"})
+    assert "A higher capacity.maxAccelerators" not in note
+    _, note = told(pod("w"), providers=limited, nodes=[NODES[0], node("n1", 8)], budget={"perHour": "10"})
+    assert "A higher capacity.maxAccelerators of nebius would let the pod go there." in note
+
+
+def test_nodes_that_offer_no_accelerators_are_not_called_full() -> None:
+    _, note = told(pod("w"), beside=[FULL[0]], providers=(AWS, NEBIUS), nodes=[NODES[0], node("n1", 0)])
+    assert "nebius: none of its nodes offers the pool accelerators now." in note
+    assert "The pod runs once other pods end, or nodes join, on aws." in note
+
+
 PRICED = (AWS, provider("nebius", price="2"))
 
 
@@ -75,12 +101,29 @@ PRICED = (AWS, provider("nebius", price="2"))
         (
             {"perDay": "9"},
             "The budget per day does not cover the pod: 0.00 of 9 are spent, and pods on standbys cost 8.00 an hour. "
-            "Pods wait until midnight UTC, or raise spec.budget.perDay.",
+            "Pods wait until other pods there end, or raise spec.budget.perDay.",
         ),
+        (
+            {"perHour": "1"},
+            "The pod alone costs 2.00 an hour, more than the budget per hour of 1: raise spec.budget.perHour.",
+        ),
+        (
+            {"perDay": "1.5"},
+            "The pod alone costs 2.00 an hour, more than the budget per day of 1.5: raise spec.budget.perDay.",
+        ),
+        ({"perHour": "9", "perDay": "1"}, "more than the budget per day of 1: raise spec.budget.perDay."),
         ({"perHour": "9", "perDay": "100"}, "The budget per hour does not cover the pod"),
         ({"perHour": "100", "perDay": "9"}, "The budget per day does not cover the pod"),
     ],
-    ids=["hour", "day", "the hour is smaller", "the day is smaller"],
+    ids=[
+        "hour",
+        "day",
+        "the pod alone, hour",
+        "the pod alone, day",
+        "the pod alone, both",
+        "the hour is smaller",
+        "the day is smaller",
+    ],
 )
 def test_a_budget_is_told_with_its_amounts_and_its_end(budget: dict[str, str], says: str) -> None:
     nodes = [NODES[0], node("n1", 8)]
@@ -159,13 +202,21 @@ def test_a_provider_without_nodes_is_excluded_by_its_own_selector() -> None:
 @pytest.mark.parametrize("labels", [{}, {"kueue.x-k8s.io/podset": "main"}], ids=["by itself", "by Kueue"])
 def test_a_flavor_of_kueue_is_named_as_the_pin(labels: dict[str, str]) -> None:
     _, note = told(pod("w", shaped=shape(1, selector={"computepool.io/provider": "aws"}), labels=labels))
-    assert ("Kueue admitted the pod to a flavor" in note) == bool(labels)
+    assert ("probably those of the flavor that Kueue has chosen" in note) == bool(labels)
 
 
 def test_a_taint_is_named() -> None:
     tainted = node("n1", 4, taints=[Taint("team", "other", "NoSchedule")])
     _, note = told(pod("w"), nodes=[NODES[0], tainted, NODES[2]])
     assert "nebius: the pod does not tolerate the taint team=other:NoSchedule" in note
+
+
+def test_a_taint_of_nodes_that_the_pod_excludes_itself_is_not_named() -> None:
+    mine = node("n1", 4, labels={"zone": "z"}, taints=[Taint("mine", "", "NoSchedule")])
+    theirs = node("n2", 4, taints=[Taint("theirs", "", "NoSchedule")])
+    waiting = pod("w", shaped=shape(1, selector={"zone": "z"}))
+    _, note = told(waiting, beside=[FULL[0]], providers=(AWS, NEBIUS), nodes=[NODES[0], mine, theirs])
+    assert "nebius: the pod does not tolerate the taint mine:NoSchedule." in note
 
 
 def test_a_pod_that_is_too_large_and_a_failed_provider_are_told_apart() -> None:

@@ -18,7 +18,7 @@ GENEROUS: Final = 2.5
 
 
 def silence_finding(snapshot: Snapshot) -> Iterable[Finding]:
-    """Yield a finding if `silentSeconds` is shorter than two heartbeats as they are seen."""
+    """Yield a finding if `silentSeconds` is shorter than two heartbeats."""
     health, interval = snapshot.pool.spec.health, snapshot.heartbeat_interval
     counted = counted_silence(health.silent_seconds, interval)
     if interval is None or counted == health.silent_seconds:
@@ -27,8 +27,8 @@ def silence_finding(snapshot: Snapshot) -> Iterable[Finding]:
     yield Finding(
         Reason.SILENT_SECONDS_TOO_SHORT,
         Severity.FAULT,
-        f"health.silentSeconds is {health.silent_seconds}, heartbeats come about every {interval:.1f} s, and so a node "
-        f"counts as silent after {counted} s",
+        f"health.silentSeconds is {health.silent_seconds}, which is shorter than two heartbeats, and so a node counts "
+        f"as silent after {counted} s",
         mend=command,
     )
 

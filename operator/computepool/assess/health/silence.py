@@ -57,8 +57,8 @@ class Silence(msgspec.Struct, frozen=True):
 def counted_silence(silent_seconds: int, interval: float | None) -> int:
     """Return after how many seconds a node counts as silent, 0 for never.
 
-    `interval`: seconds between two heartbeats, as they are seen; None if not known. A silence of less than two
-    heartbeats proves nothing (invariant 4).
+    `interval`: seconds between two heartbeats; None if there are none. A silence of less than two heartbeats proves
+    nothing (invariant 4).
     """
     if not silent_seconds or interval is None:
         return silent_seconds
