@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.demand.overflow import Hold
-from computepool.decide.burst.planner import LASTING
+from computepool.decide.burst.planner import LASTING, Rejections
 from computepool.model.api import PoolSpec
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
@@ -34,8 +34,6 @@ SHORT_OF: Final = (
 )
 """Rejections for want of room or money: more room or money would help. In the order of texts."""
 _SHORT_OF: Final = frozenset(SHORT_OF)
-Rejections = tuple[tuple[str, Reason], ...]
-"""Providers and the reasons of their rejections, as in `Hold.rejected`."""
 _NOT_YET: Final = frozenset({Reason.BELOW_PENDING_SECONDS, Reason.AWAITING_NODES})
 
 
