@@ -265,7 +265,7 @@ def test_room_that_no_running_pod_could_use_makes_no_pool_resilient(operator: Op
         _run_one(site, nodeSelector={PROVIDER_KEY: "aws"})
         site.wait_bound(1, labels=NEW)
         found = pools.wait_condition(site, site.namespace, "Resilient", "False", "NoRoomForRunningPods")
-        assert "4 on nebius, for waiting pods only" in found["message"]
+        assert "4 on nebius, for other pods only" in found["message"]
         site.create(objects.gpu_pod("free"))
         pools.wait_condition(site, site.namespace, "Resilient", "True", "StandbyHasRoom")
 

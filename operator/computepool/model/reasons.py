@@ -224,8 +224,8 @@ class Reason(StrEnum):
     )
     NO_ROOM_FOR_RUNNING_PODS = (
         "NoRoomForRunningPods",
-        "Standbys have free accelerators, but no pod that runs could use any of them: the pods' requests, selectors, "
-        "affinity, tolerations, volumes or the annotation computepool.io/providers keep them off.",
+        "Standbys have room, but no pod that runs could use it: the pods' requests, selectors, affinity, tolerations, "
+        "volumes, the annotation computepool.io/providers, maxAccelerators or the budget keep them off.",
     )
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."

@@ -291,7 +291,7 @@ def test_room_that_no_running_pod_could_use_is_told_as_room_for_waiting_pods_onl
     pinned = [pod("old", on="a1", shaped=shape(1, selector={"computepool.io/provider": "aws"}))]
     status, reason, message = said(report_on(pods=pinned), "Resilient")
     assert (status, reason) == ("False", "NoRoomForRunningPods")
-    assert message.startswith("free accelerators: 4 on nebius, 4 on crusoe, for waiting pods only.")
+    assert message.startswith("free accelerators: 4 on nebius, 4 on crusoe, for other pods only.")
 
 
 @pytest.mark.parametrize(
