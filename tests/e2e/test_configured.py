@@ -108,7 +108,8 @@ def test_a_standby_whose_taint_no_pod_tolerates(
         # The next pods of a pool without pods may tolerate a foreign taint.
         degraded = "True" if pods or len(taints) == 1 else "False"
         message = _told(site, "StandbyTaintNotTolerated", *names, degraded=degraded)
-        pools.wait_condition(site, site.namespace, "Resilient", "False", "NoStandbyRoom")
+        room = ("False", "NoStandbyRoom") if degraded == "True" else ("True", "StandbyHasRoom")
+        pools.wait_condition(site, site.namespace, "Resilient", *room)
         if pods:
             assert "StandbyTaintNotTolerated" in command.explained(site, "new")
         _mend(site, message)

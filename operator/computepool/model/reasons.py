@@ -69,14 +69,14 @@ class Reason(StrEnum):
     )
     STANDBY_TAINT_NOT_TOLERATED = (
         "StandbyTaintNotTolerated",
-        "Nodes of a standby have a taint that neither the provider's tolerations nor the pool's pods tolerate, so no "
-        "pod of the pool can run there. Correct the taint, or add a toleration to the provider.",
+        "Nodes of a standby have a taint that neither the provider's tolerations nor any pod of the pool tolerates. A "
+        "pod that does not tolerate it can't run there. Correct the taint, or add a toleration to the provider.",
     )
     PRIMARY_TAINT_NOT_TOLERATED = (
         "PrimaryTaintNotTolerated",
-        "Nodes of the primary have a taint that no pod of the pool tolerates, so pods are sent to standbys although "
-        "these nodes have room. Remove the taint, give the pods a toleration, or leave the nodes out of the primary's "
-        "nodeSelector.",
+        "Nodes of the primary have a taint that no pod of the pool tolerates. Pods that do not tolerate it can't use "
+        "the room of these nodes. Remove the taint, give the pods a toleration, or leave the nodes out of the "
+        "primary's nodeSelector.",
     )
     NO_DEVICES_ON_NODE = (
         "NoDevicesOnNode",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computepool.assess.capacity.fit import Packer, label_keys
+from computepool.assess.capacity.providers import providers_of
 from computepool.assess.configuration.finding import Finding, Severity
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
@@ -17,7 +19,7 @@ from computepool.model.cluster import Node, Pod
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Selection
 from computepool.model.state import Memory, PoolState
-from computepool.model.taints import Taint, Toleration
+from computepool.model.taints import Taint, Toleration, tolerated
 from tests.builders import GPU, NOW, node, pod, pool, provider, shape, snapshot, standby_taint
 
 TEAM = Taint("example.com/team", "vision", "NoSchedule")
@@ -103,6 +105,65 @@ def test_of_two_tolerations_a_taint_that_pods_tolerate_by_themselves_does_not_do
     assert reasons([HOME, nebius(OF_GPUS, Taint("liqo", "", "NoSchedule"))], [web], both) == []
 
 
+@pytest.mark.parametrize("value", ["present", ""])
+def test_the_command_names_a_taint_that_no_pod_tolerates_by_itself(value: str) -> None:
+    tolerations = [
+        {"key": GPU, "operator": "Exists"},
+        {"key": PROVIDER_KEY, "operator": "Equal", "value": "nebius", "effect": "NoSchedule"},
+    ]
+    of = pool(provider("aws"), provider("nebius", tolerations=tolerations))
+    nodes = [node("a1", taints=[Taint(GPU, "present", "NoSchedule")]), nebius(Taint(GPU, value, "NoSchedule"))]
+    for pods in ([tolerant("web", TOLERATES_GPUS, on="a1")], []):
+        (finding,) = found(nodes, pods, of)
+        assert finding.mend == "`kubectl taint nodes n1 computepool.io/provider=nebius:NoSchedule --overwrite`"
+
+
+def test_a_provider_whose_tolerations_tolerate_no_taint_that_would_do_needs_another_toleration() -> None:
+    soft = [{"key": "dedicated", "operator": "Exists", "effect": "PreferNoSchedule"}]
+    of = pool(provider("aws"), provider("nebius", tolerations=soft))
+    (finding,) = found([HOME, nebius()], of=of)
+    assert (finding.reason, "spec.providers[1].tolerations" in finding.mend) == (Reason.STANDBY_NOT_TAINTED, True)
+    assert "kubectl" not in finding.mend
+    (finding,) = found([HOME, nebius(Taint("dedicated", "", "NoSchedule"))], of=of)
+    assert finding.reason is Reason.STANDBY_TAINT_NOT_TOLERATED
+    assert '{"key":"dedicated","operator":"Equal","effect":"NoSchedule"}' in finding.mend
+
+
+_OWN_TOLERATIONS = [
+    {"key": GPU, "operator": "Exists"},
+    {"key": "dedicated", "operator": "Equal", "value": "x", "effect": "PreferNoSchedule"},
+    {"key": "dedicated", "operator": "Equal", "value": "x"},
+    LIQO,
+    {"key": PROVIDER_KEY, "operator": "Equal", "value": "nebius", "effect": "NoSchedule"},
+]
+_OF_PODS = [
+    TOLERATES_GPUS,
+    Toleration("dedicated", "Exists"),
+    Toleration("liqo", "Exists"),
+    Toleration(PROVIDER_KEY, "Equal", "nebius"),
+]
+
+
+@given(
+    st.lists(st.sampled_from(_OWN_TOLERATIONS), unique_by=str, min_size=1, max_size=3),
+    st.lists(st.lists(st.sampled_from(_OF_PODS), unique=True, max_size=2), max_size=3),
+    st.booleans(),
+)
+def test_once_its_command_is_run_a_standby_without_a_taint_is_told_no_more(
+    tolerations: list[dict[str, str]], own: list[list[Toleration]], gpus: bool
+) -> None:
+    of = pool(provider("aws"), provider("nebius", tolerations=tolerations))
+    pods = [tolerant(f"p{number}", *of_pod) for number, of_pod in enumerate(own)]
+    before = (OF_GPUS,) if gpus else ()
+    untainted = Reason.STANDBY_NOT_TAINTED
+    mends = [one.mend for one in found([HOME, nebius(*before)], pods, of) if one.reason is untainted]
+    for key, value, effect in re.findall(r"taint nodes n1 ([^=: ]+)=?([^: ]*):(\w+) ", " ".join(mends)):
+        taint = Taint(key, value, effect)
+        assert tolerated((taint,), providers_of(of)[1].tolerations)
+        assert untainted not in reasons([HOME, nebius(*before, taint)], pods, of)
+        assert not mends[0].startswith("No taint")
+
+
 @pytest.mark.parametrize("how", [{"gpus": 0}, {"deleting": True}])
 def test_nodes_that_no_pod_could_use_need_no_taint(how: dict[str, Any]) -> None:
     assert Reason.STANDBY_NOT_TAINTED not in reasons([HOME, node("n2"), nebius(**how)])
@@ -153,6 +214,18 @@ def test_a_standby_taint_that_no_pod_tolerates_is_told(
     assert (finding.reason, finding.severity) == (Reason.STANDBY_TAINT_NOT_TOLERATED, severity)
     assert changes in finding.mend
     assert finding.names == ("n1",)
+    assert ("no pods that show" in finding.mend) == (severity is Severity.NOTICE)
+
+
+def test_a_foreign_taint_makes_no_node_unusable_while_no_pod_shows_what_it_tolerates() -> None:
+    def unusable(pods: Sequence[Pod], *taints: Taint) -> object:
+        made = reconcile(snapshot(TWO, [HOME, nebius(*taints)], pods), PoolState(), NOW)
+        return made.assessment.configuration.unusable.get("nebius", frozenset())
+
+    assert unusable([WEB], standby_taint("nebius"), TEAM) == {"n1"}
+    assert unusable([], standby_taint("nebius"), TEAM) == frozenset()
+    # A wrong taint of our own key is a mistake, whatever the next pods tolerate.
+    assert unusable([], Taint(PROVIDER_KEY, "nebius1", "NoSchedule")) == {"n1"}
 
 
 def test_a_taint_that_any_pod_of_the_pool_tolerates_is_no_mistake() -> None:

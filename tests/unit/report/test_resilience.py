@@ -88,6 +88,15 @@ def test_a_standby_that_made_no_node_for_pods_like_the_waiting_pods_is_no_resili
     assert said(seen, "Resilient")[0] == resilient
 
 
+def test_a_pool_that_is_scaled_to_zero_is_as_resilient_as_before() -> None:
+    vision = shape(1, tolerations=[Toleration("team", "Equal", "ml", "NoSchedule")])
+    nodes = [node("a1"), node("n1", taints=[_TEAM])]
+    for pods in ([runs("h", shaped=vision)], []):
+        assert said(report_on(TWO, nodes, pods), "Resilient")[2] == "free accelerators: 8 on nebius."
+    # It is told, because the next pods may not tolerate it, and wakes nobody.
+    assert said(report_on(TWO, nodes, []), "Degraded")[0] == "False"
+
+
 # -- volumes
 
 
