@@ -176,7 +176,7 @@ def test_a_provider_without_nodes(operator: OperatorProcess, site: Site) -> None
     with pools.pool(site, ("aws", "nebius")):
         _run_one(site)
         message = _told(site, "NoNodesMatch", about="nebius")
-        _mend(site, message.replace(" NODE ", f" {names[0]} --overwrite "))
+        _mend(site, message, {"NODE": names[0]})
         _well(site)
 
 

@@ -80,8 +80,9 @@ class Reason(StrEnum):
     )
     NO_DEVICES_ON_NODE = (
         "NoDevicesOnNode",
-        "Nodes of a standby have been Ready for provisionTimeoutSeconds and have not offered the accelerator. Check "
-        "that the device plugin and the driver run there: their DaemonSets must tolerate the nodes' taint.",
+        "Nodes of a standby have been Ready for provisionTimeoutSeconds and have not offered the accelerator. The "
+        "device plugin or the driver may not run there: their DaemonSets must tolerate the nodes' taint. Or the nodes "
+        "have no accelerators, or dynamic resource allocation (DRA) serves them, which this version can't count.",
     )
     NO_NAMESPACE_MATCHES = (
         "NoNamespaceMatches",

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import providers_of
+from computepool.assess.configuration.commands import add_label
 from computepool.assess.configuration.finding import Finding, Severity
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.cluster import Node, Pod
+from computepool.model.labels import Requirement, Selector
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Selection
 from computepool.model.state import Memory, PoolState
@@ -356,6 +358,70 @@ def test_a_node_that_just_joined_has_its_time_and_the_pool_is_looked_at_after_it
     assert configuration.recheck_at == NOW + 40
 
 
+def test_nodes_without_devices_may_lack_nothing_and_the_text_says_what_to_do_then() -> None:
+    (finding,) = found([HOME, node("n1", 0, created=NOW - 61), node("n2")])
+    assert (
+        "Leave nodes without accelerators, and nodes that DRA serves, out of the provider's nodeSelector"
+        in finding.mend
+    )
+    assert "DRA" in finding.reason.help
+
+
+def test_the_command_adds_to_the_tolerations_of_a_daemon_set_whether_or_not_it_has_any() -> None:
+    (finding,) = found([HOME, node("n1", 0, created=NOW - 61), node("n2")])
+    added = '[{"key":"computepool.io/provider","operator":"Exists"}]'
+    # jq adds a list to null, and a JSON patch adds no entry to a list that is not there.
+    assert f"| jq '.spec.template.spec.tolerations += {added}' | kubectl replace --filename -`" in finding.mend
+
+
+@pytest.mark.parametrize(("standbys", "last"), [(("nebius",), True), (("nebius", "crusoe"), False)])
+def test_a_standby_that_was_drained_and_then_lost_its_nodes_is_to_be_removed_from_the_spec(
+    standbys: tuple[str, ...], last: bool
+) -> None:
+    def of(*, drain: bool) -> ComputePool:
+        return pool(provider("aws"), *(provider(name, drain=drain and name == "nebius") for name in standbys))
+
+    nodes = [HOME, node("c1")]
+    assert [one.severity for one in found(nodes, of=of(drain=False)) if one.provider == "nebius"] == [Severity.FAULT]
+    (finding,) = found(nodes, of=of(drain=True))
+    assert (finding.reason, finding.severity) == (Reason.NO_NODES_MATCH, Severity.NOTICE)
+    assert finding.mend.startswith("If it is not used any more, remove it from spec.providers")
+    # A pool has at least one standby.
+    assert ("another standby" in finding.mend) == last
+
+
+def test_a_primary_without_nodes_is_a_fault_also_while_it_is_drained() -> None:
+    (finding,) = found([node("n1")], [], pool(provider("aws", drain=True), provider("nebius")))
+    assert (finding.reason, finding.severity) == (Reason.NO_NODES_MATCH, Severity.FAULT)
+
+
+_LOOK = "Look at the labels: `kubectl get nodes --show-labels`"
+
+
+@pytest.mark.parametrize(
+    ("needs", "command"),
+    [
+        ([("gpu", "In", "yes"), ("zone", "In", "b")], "`kubectl label nodes NODE gpu=yes zone=b --overwrite`"),
+        ([("zone", "In", "a", "b")], "`kubectl label nodes NODE zone=a --overwrite`"),
+        ([("gpu", "Exists")], "`kubectl label nodes NODE gpu= --overwrite`"),
+        # A node may match the first of them with another value, which it keeps.
+        ([("zone", "In", "a", "b"), ("gpu", "In", "yes")], _LOOK),
+        ([("zone", "Exists"), ("gpu", "In", "yes")], _LOOK),
+        ([("zone", "NotIn", "b")], _LOOK),
+        # Kubernetes and clouds set these.
+        ([("kubernetes.io/hostname", "In", "n1")], _LOOK),
+        ([("gpu", "In", "yes"), ("topology.kubernetes.io/zone", "In", "b")], _LOOK),
+        (
+            [("example.com/kubernetes.io", "In", "yes")],
+            "`kubectl label nodes NODE example.com/kubernetes.io=yes --overwrite`",
+        ),
+    ],
+)
+def test_the_command_gives_a_node_only_labels_that_are_free_to_give(needs: list[tuple[str, ...]], command: str) -> None:
+    selector = Selector(tuple(Requirement(key, operator, tuple(values)) for key, operator, *values in needs))
+    assert add_label("nodes", "NODE", selector).startswith(command)
+
+
 # -- workloads and settings
 
 
@@ -376,7 +442,14 @@ def test_selectors_that_find_nothing_are_told(selection: Selection, reason: Reas
 def test_the_command_labels_a_namespace() -> None:
     of = pool(provider("aws"), provider("nebius"), workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
     (finding,) = found([HOME, node("n1")], [], of, selection=Selection(namespaces=False))
-    assert finding.mend == "`kubectl label namespaces NAMESPACE team=ml`"
+    assert finding.mend == "`kubectl label namespaces NAMESPACE team=ml --overwrite`"
+
+
+def test_a_namespace_that_is_selected_by_its_name_is_made() -> None:
+    by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ml"}}}
+    of = pool(provider("aws"), provider("nebius"), workloads=by_name)
+    (finding,) = found([HOME, node("n1")], [], of, selection=Selection(namespaces=False))
+    assert finding.mend == "`kubectl create namespace ml`"
 
 
 def test_silent_seconds_below_two_heartbeats_are_told() -> None:

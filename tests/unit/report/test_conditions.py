@@ -190,7 +190,7 @@ def test_standbys_without_nodes_are_named_with_what_to_do() -> None:
     status, reason, message = said(report_on(nodes=FULL[:1]), "Degraded")
     assert (status, reason) == ("True", "NoNodesMatch")
     assert "nodeSelector of nebius (computepool.io/provider=nebius)" in message
-    assert "`kubectl label nodes NODE computepool.io/provider=nebius`" in message
+    assert "`kubectl label nodes NODE computepool.io/provider=nebius --overwrite`" in message
     assert "Also NoNodesMatch: no node matches the nodeSelector of crusoe" in message
 
 
