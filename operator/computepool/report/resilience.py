@@ -4,8 +4,9 @@ If pods run, it is what they could use. Otherwise it is what waiting pods could 
 maxAccelerators, the budget and hold-offs count as they do when a pod is sent.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import hourly_cost
 from computepool.decide.move.eligibility import storage_bound
 from computepool.model.accelerators import accelerators_of, request_of
-from computepool.model.cluster import Amounts, Node, Pod
+from computepool.model.cluster import Amounts, Node, Pod, Resources, Shape
 from computepool.model.quantity import MAX_AMOUNT, MILLI
 from computepool.model.taints import Taint, Toleration, tolerance_of
 from computepool.report.pass_report import PassReport
@@ -26,7 +27,12 @@ from computepool.report.pass_report import PassReport
 MAX_KINDS: Final = 64
 """So many kinds of pods are looked at in any case: without selectors first, and then the smallest first."""
 MAX_JUDGED: Final = 50_000
-"""All kinds of pods are looked at, if they are at most so many times the number of kinds of a standby's nodes."""
+"""More kinds of pods are looked at while their number, times that of a standby's kinds of nodes, is at most this."""
+_OF_ONE_NODE: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})
+"""Keys whose values differ from node to node."""
+
+_Sizes = tuple[Sequence[Amounts], Iterator[Amounts]]
+"""Requests of pods that may run on nodes of a kind: those found before, and what finds the others."""
 
 
 class Resilience(msgspec.Struct, frozen=True):
@@ -62,8 +68,7 @@ def _room_for(report: PassReport, pods: Sequence[Pod] | None) -> Resilience:
     resource = report.snapshot.pool.spec.accelerator.resource_name
     unusable = report.assessment.configuration.unusable
     money = _money_left(report)
-    in_order = _in_order(pods or (), resource)
-    keys = label_keys(pods or ())
+    kinds = None if pods is None else _Kinds(pods, resource)
     free: dict[str, int] = {}
     made: dict[str, str] = {}
     for supply in report.assessment.supplies[1:]:
@@ -71,8 +76,7 @@ def _room_for(report: PassReport, pods: Sequence[Pod] | None) -> Resilience:
         allowance = _allowance(supply, money)
         if not supply.breaker.closed or allowance < MILLI:
             continue
-        allowed = [pod for amount, pod in in_order if amount <= allowance and pod.allows(provider.name)]
-        users = None if pods is None else _Users(provider, allowed, keys)
+        users = None if kinds is None else _Users(provider, kinds, allowance)
         shut = supply.closed | unusable.get(provider.name, frozenset())
         if amount := min(_free(supply, users, shut, resource), _limit(supply)) // MILLI:
             free[provider.name] = amount
@@ -82,16 +86,6 @@ def _room_for(report: PassReport, pods: Sequence[Pod] | None) -> Resilience:
         if way and not all_shut and (users is None or users.fit_on_new_nodes(_out_of_stock(report, provider))):
             made[provider.name] = way
     return Resilience(free, made)
-
-
-def _in_order(pods: Sequence[Pod], resource: str) -> Sequence[tuple[int, Pod]]:
-    """Return the pods' requests of the accelerator, in thousandths, and the pods: as `MAX_KINDS` says."""
-    sized = [(request_of(pod, resource), pod) for pod in pods]
-    return sorted(sized, key=lambda one: (_selects(one[1]), one[0], one[1].shape.requests))
-
-
-def _selects(pod: Pod) -> bool:
-    return bool(pod.shape.node_selector) or pod.shape.affinity is not None
 
 
 def _limit(supply: Supply) -> int:
@@ -131,25 +125,64 @@ def _free(supply: Supply, users: "_Users | None", shut: frozenset[str], resource
 
     `users`: None for all nodes; `shut`: names of nodes that no pod of the pool could use, by their taints.
     """
-    sizes_of = None if users is None else users.sizes_by_kind(supply)
+    sizes_of: Callable[[Node], _Sizes] | None = None
     total = 0
     # A pass looks at thousands of nodes here: a function or a generator for each would double the cost.
     for info in supply.usable:
         free = accelerators_of(info, resource).free
         if not free or info.node.name in shut:
             continue
-        if sizes_of is None:
+        if users is None:
             total += free
             continue
+        if sizes_of is None:
+            sizes_of = users.sizes_by_kind(supply)
         left = info.left
-        for size in sizes_of(info.node):
+        known, more = sizes_of(info.node)
+        for size in known:
             for name, amount in size:
                 if left.get(name, 0) < amount:
                     break
             else:
                 total += free
                 break
+        else:
+            if any(_fits(size, left) for size in more):
+                total += free
     return total
+
+
+def _fits(size: Amounts, left: Resources) -> bool:
+    return all(left.get(name, 0) >= amount for name, amount in size)
+
+
+class _Kinds:
+    """Pods, one of each kind. They are read only if a standby has room for any."""
+
+    def __init__(self, pods: Sequence[Pod], resource: str) -> None:
+        self._pods = pods
+        self._resource = resource
+
+    @cached_property
+    def in_order(self) -> Sequence[tuple[int, Pod]]:
+        """The pods' requests of the accelerator, in thousandths, and the pods: in the order of `MAX_KINDS`."""
+        sized = [(request_of(pod, self._resource), pod) for pod in self._pods]
+        return sorted(sized, key=lambda one: (_selects(one[1].shape), one[0], one[1].shape.requests))
+
+    @cached_property
+    def of_nodes(self) -> Callable[[Node], object]:
+        """What tells nodes apart that may differ in which of the pods they admit."""
+        keys = label_keys(self._pods)
+        if not keys:
+            return lambda node: id(node.taints)
+        if not keys.isdisjoint(_OF_ONE_NODE):
+            return lambda node: node.name
+        # A node has few labels, while any user may name any number of them.
+        return lambda node: (id(node.taints), frozenset([(key, node.labels[key]) for key in node.labels.keys() & keys]))
+
+
+def _selects(shape: Shape) -> bool:
+    return bool(shape.node_selector) or shape.affinity is not None
 
 
 class _Users:
@@ -158,28 +191,34 @@ class _Users:
     Nodes with equal taints, and equal values of the labels that pods ask for, are of one kind, and judged once.
     """
 
-    def __init__(self, provider: Provider, pods: Sequence[Pod], keys: frozenset[str]) -> None:
-        """`pods`: in order of importance; `keys`: `label_keys` of them."""
+    def __init__(self, provider: Provider, kinds: _Kinds, allowance: int) -> None:
+        """`allowance`: how many thousandths of the accelerator a pod may request at most."""
         self._provider = provider
-        self._pods = pods
-        self._keys = keys
+        self._kinds = kinds
+        self._allowance = allowance
         self._tolerances: dict[tuple[Toleration, ...], Callable[[Sequence[Taint]], bool]] = {}
 
-    def sizes_by_kind(self, supply: Supply) -> Callable[[Node], Sequence[Amounts]]:
-        """Return what tells of each node of the standby the smallest requests of the pods that may run there."""
-        kind_of = self._kind_of if self._keys else _taints_of
+    @cached_property
+    def _pods(self) -> Sequence[Pod]:
+        name, most = self._provider.name, self._allowance
+        return [pod for amount, pod in self._kinds.in_order if amount <= most and pod.allows(name)]
+
+    def sizes_by_kind(self, supply: Supply) -> Callable[[Node], _Sizes]:
+        """Return what tells of each node of the standby the requests of the pods that may run there."""
+        kind_of = self._kinds.of_nodes
         pods = self._pods
         if len(pods) > MAX_KINDS:
             kinds = len({kind_of(info.node) for info in supply.usable})
             pods = pods[: max(MAX_KINDS, MAX_JUDGED // max(1, kinds))]
-        found: dict[object, Sequence[Amounts]] = {}
+        found: dict[object, _Sizes] = {}
 
-        def sizes(node: Node) -> Sequence[Amounts]:
+        def sizes(node: Node) -> _Sizes:
             kind = kind_of(node)
-            known = found.get(kind)
-            if known is None:
-                known = found[kind] = self._sizes(node, pods)
-            return known
+            of_kind = found.get(kind)
+            if of_kind is None:
+                known: list[Amounts] = []
+                of_kind = found[kind] = known, self._more(node, pods, known)
+            return of_kind
 
         return sizes
 
@@ -198,33 +237,23 @@ class _Users:
                 break
         return False
 
-    def _kind_of(self, node: Node) -> object:
-        # A node has few labels, while any user may name any number of them.
-        labels = frozenset([(key, node.labels[key]) for key in node.labels.keys() & self._keys])
-        return id(node.taints), node.name if "metadata.name" in self._keys else "", labels
-
-    def _sizes(self, node: Node, pods: Sequence[Pod]) -> Sequence[Amounts]:
-        """Return the requests of the pods that may run on the node, without requests that others fit in."""
-        sizes: list[Amounts] = []
+    def _more(self, node: Node, pods: Sequence[Pod], known: list[Amounts]) -> Iterator[Amounts]:
+        """Yield the requests of the pods that may run on the node, unless known ones fit in; these become known too."""
         for pod in pods:
             shape = pod.shape
-            if not shape.admits(node.name, node.labels) or _exceeds(shape.requests, sizes):
+            if not shape.admits(node.name, node.labels) or _exceeds(shape.requests, known):
                 continue
             if self._tolerates(shape.tolerations, node.taints):
-                sizes.append(shape.requests)
-                if len(sizes) == MAX_KINDS:
+                known.append(shape.requests)
+                yield shape.requests
+                if len(known) == MAX_KINDS:
                     break
-        return sizes
 
     def _tolerates(self, own: tuple[Toleration, ...], taints: Sequence[Taint]) -> bool:
         tolerates = self._tolerances.get(own)
         if tolerates is None:
             tolerates = self._tolerances[own] = tolerance_of(own + self._provider.tolerations)
         return tolerates(taints)
-
-
-def _taints_of(node: Node) -> object:
-    return id(node.taints)
 
 
 def _exceeds(requests: Amounts, sizes: Sequence[Amounts]) -> bool:
