@@ -69,8 +69,8 @@ class Reason(StrEnum):
     )
     STANDBY_TAINT_NOT_TOLERATED = (
         "StandbyTaintNotTolerated",
-        "Nodes of a standby have a taint that neither the provider's tolerations nor the pool's pods tolerate, so no "
-        "pod of the pool can run there. Correct the taint, or add a toleration to the provider.",
+        "Nodes of a standby have a taint that neither the provider's tolerations nor any pod of the pool tolerates. A "
+        "pod that does not tolerate it can't run there. Correct the taint, or add a toleration to the provider.",
     )
     PRIMARY_TAINT_NOT_TOLERATED = (
         "PrimaryTaintNotTolerated",
@@ -79,8 +79,9 @@ class Reason(StrEnum):
     )
     NO_DEVICES_ON_NODE = (
         "NoDevicesOnNode",
-        "Nodes of a standby have been Ready for provisionTimeoutSeconds and have not offered the accelerator. Check "
-        "that the device plugin and the driver run there: their DaemonSets must tolerate the nodes' taint.",
+        "Nodes of a standby have been Ready for provisionTimeoutSeconds and have not offered the accelerator. The "
+        "device plugin or the driver may not run there: their DaemonSets must tolerate the nodes' taint. Or the nodes "
+        "have no accelerators, or dynamic resource allocation (DRA) serves them, which this version can't count.",
     )
     NO_NAMESPACE_MATCHES = (
         "NoNamespaceMatches",
@@ -223,8 +224,8 @@ class Reason(StrEnum):
     )
     NO_ROOM_FOR_RUNNING_PODS = (
         "NoRoomForRunningPods",
-        "Standbys have free accelerators, but no pod that runs could use any of them: the pods' requests, selectors, "
-        "affinity, tolerations, volumes or the annotation computepool.io/providers keep them off.",
+        "Standbys have room, but no pod that runs could use it: the pods' requests, selectors, affinity, tolerations, "
+        "volumes, the annotation computepool.io/providers, maxAccelerators or the budget keep them off.",
     )
     PODS_ON_STANDBY = "PodsOnStandby", "Pods of the pool run on a standby provider."
     NO_BURST_PODS = "NoBurstPods", "No pod of the pool runs on a standby provider."

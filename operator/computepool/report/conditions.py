@@ -186,8 +186,8 @@ def _resilient(report: PassReport) -> Verdict:
         return _plain(_FALSE, Reason.NO_STANDBY_ROOM)
     parts = [f"free accelerators: {_by_provider(room.free)}"] if room.free else []
     parts += [f"{name} {made_by}" for name, made_by in room.made.items()]
-    if room.waiting_only:
-        message = f"{'; '.join(parts)}, for waiting pods only. {Reason.NO_ROOM_FOR_RUNNING_PODS.help}"
+    if room.others_only:
+        message = f"{'; '.join(parts)}, for other pods only. {Reason.NO_ROOM_FOR_RUNNING_PODS.help}"
         return _FALSE, Reason.NO_ROOM_FOR_RUNNING_PODS, message
     return _TRUE, Reason.STANDBY_HAS_ROOM, f"{'; '.join(parts)}."
 

@@ -1,25 +1,38 @@
 """Whether standbys could take more pods: what counts is what the pool's pods could really use.
 
 If pods run, it is what they could use. Otherwise it is what waiting pods could use, and without any pods all room.
+maxAccelerators, the budget and hold-offs count as they do when a pod is sent.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 import msgspec
 
 from computepool.assess.breakers.hold_offs import allows_places
 from computepool.assess.breakers.not_bound import digest_of
+from computepool.assess.capacity.fit import label_keys
+from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
+from computepool.decide.account.budget import hourly_cost
 from computepool.decide.move.eligibility import storage_bound
 from computepool.model.accelerators import accelerators_of, request_of
-from computepool.model.cluster import Pod, Shape, members_on
+from computepool.model.cluster import Amounts, Node, Pod, Resources, Shape
 from computepool.model.quantity import MAX_AMOUNT, MILLI
-from computepool.model.taints import tolerance_of
+from computepool.model.taints import Taint, Toleration, tolerance_of
 from computepool.report.pass_report import PassReport
 
 MAX_KINDS: Final = 64
-"""How many kinds of pods are looked at, the smallest first."""
+"""So many kinds of pods are looked at in any case: without selectors first, and then the smallest first."""
+MAX_JUDGED: Final = 50_000
+"""More kinds of pods are looked at while their number, times that of a standby's kinds of nodes, is at most this."""
+_OF_ONE_NODE: Final = frozenset({"metadata.name", "kubernetes.io/hostname"})
+"""Keys whose values differ from node to node."""
+
+_Sizes = tuple[Sequence[Amounts], Iterator[Amounts]]
+"""Requests of pods that may run on nodes of a kind: those found before, and what finds the others."""
 
 
 class Resilience(msgspec.Struct, frozen=True):
@@ -29,8 +42,8 @@ class Resilience(msgspec.Struct, frozen=True):
     """By standby: whole free accelerators that pods of the pool could use; standbys without any are left out."""
     made: Mapping[str, str]
     """By standby that makes room for pods of the pool: how."""
-    waiting_only: bool = False
-    """Whether only waiting pods could use the room, because the constraints of all running pods keep them off."""
+    others_only: bool = False
+    """Whether no pod that runs could use the room."""
 
     @property
     def any(self) -> bool:
@@ -40,133 +53,212 @@ class Resilience(msgspec.Struct, frozen=True):
 
 def resilience_of(report: PassReport) -> Resilience:
     """Return the room on the standbys that may take another accelerator."""
-    assessment = report.assessment
-    running, waiting = (_smallest(report, pods) for pods in (assessment.running, assessment.waiting))
-    found = _room_for(report, running or waiting)
-    if found.any or not running:
-        return found
-    for_others = _room_for(report, waiting)
-    return msgspec.structs.replace(for_others, waiting_only=for_others.any)
+    running, waiting = report.assessment.running, report.assessment.waiting
+    if running:
+        # Volumes keep running pods where they are. A pod that waits is sent whatever its volumes are.
+        found = _room_for(report, [pod for pod in running if not storage_bound(pod)])
+        if found.any:
+            return found
+    found = _room_for(report, waiting or None)
+    return msgspec.structs.replace(found, others_only=bool(running) and found.any)
 
 
-def _room_for(report: PassReport, pods: Sequence[Pod]) -> Resilience:
-    """Return the room that any of these pods could use; without pods, all room."""
-    if not pods:
-        return _room(report, lambda supply: _free(report, supply), lambda _: True)
-    users = {supply.provider.name: _Users(supply, pods) for supply in report.assessment.supplies[1:]}
-    return _room(
-        report,
-        lambda supply: users[supply.provider.name].free(report, supply),
-        lambda supply: users[supply.provider.name].fit_on_new_nodes(),
-    )
-
-
-def _room(report: PassReport, free_on: Callable[[Supply], int], makes: Callable[[Supply], bool]) -> Resilience:
-    """Return the room, by standby: `free_on` counts accelerators in thousandths, `makes` judges nodes on demand."""
+def _room_for(report: PassReport, pods: Sequence[Pod] | None) -> Resilience:
+    """Return the room that any of these pods could use. `pods`: None for all room."""
+    resource = report.snapshot.pool.spec.accelerator.resource_name
     unusable = report.assessment.configuration.unusable
-    stock_outs = _out_of_stock(report)
+    money = _money_left(report)
+    kinds = None if pods is None else _Kinds(pods, resource)
     free: dict[str, int] = {}
     made: dict[str, str] = {}
     for supply in report.assessment.supplies[1:]:
-        provider, allowance = supply.provider, _allowance(supply)
+        provider = supply.provider
+        allowance = _allowance(supply, money)
         if not supply.breaker.closed or allowance < MILLI:
             continue
-        if amount := min(free_on(supply), allowance) // MILLI:
+        users = None if kinds is None else _Users(provider, kinds, allowance)
+        shut = supply.closed | unusable.get(provider.name, frozenset())
+        if amount := min(_free(supply, users, shut, resource), _limit(supply)) // MILLI:
             free[provider.name] = amount
         # If no pod tolerates the taints of its nodes, its next nodes will have these taints too.
-        shut = supply.nodes and len(unusable.get(provider.name, ())) == len(supply.nodes)
+        all_shut = supply.nodes and len(unusable.get(provider.name, ())) == len(supply.nodes)
         way = provider.kind.room_is_made_by
-        if way and not shut and provider.name not in stock_outs and makes(supply):
+        if way and not all_shut and (users is None or users.fit_on_new_nodes(_out_of_stock(report, provider))):
             made[provider.name] = way
     return Resilience(free, made)
 
 
-def _shut(report: PassReport, supply: Supply) -> frozenset[str]:
-    """Return the names of nodes that no pod of the pool could use, by their taints."""
-    return supply.closed | report.assessment.configuration.unusable.get(supply.provider.name, frozenset())
-
-
-def _free(report: PassReport, supply: Supply) -> int:
-    """Return the free accelerators of nodes that are open to the pool's pods, in thousandths."""
-    resource, shut = report.snapshot.pool.spec.accelerator.resource_name, _shut(report, supply)
-    return sum(accelerators_of(info, resource).free for info in supply.usable if info.node.name not in shut)
-
-
-class _Users:
-    """The pods that may use a standby, by their annotations, volumes, selectors and tolerations."""
-
-    def __init__(self, supply: Supply, pods: Sequence[Pod]) -> None:
-        self._provider = supply.provider
-        self._pods = [
-            (pod, tolerance_of(pod.shape.tolerations + supply.provider.tolerations))
-            for pod in pods
-            if pod.allows(supply.provider.name) and not storage_bound(pod)
-        ]
-        # By the identity of a node's taints, which most nodes share: the shapes of pods that tolerate them.
-        self._tolerating: dict[int, list[Shape]] = {}
-
-    def free(self, report: PassReport, supply: Supply) -> int:
-        """Return the free accelerators of nodes where any of the pods fits, in thousandths."""
-        resource, shut = report.snapshot.pool.spec.accelerator.resource_name, _shut(report, supply)
-        total = 0
-        # A pass looks at thousands of nodes here: a function or a generator for each would double the cost.
-        for info in supply.usable:
-            node, left = info.node, info.left
-            free = accelerators_of(info, resource).free
-            if not free or node.name in shut:
-                continue
-            shapes = self._tolerating.get(id(node.taints))
-            if shapes is None:
-                shapes = [pod.shape for pod, tolerates in self._pods if tolerates(node.taints)]
-                self._tolerating[id(node.taints)] = shapes
-            for shape in shapes:
-                for name, amount in shape.requests:
-                    if left.get(name, 0) < amount:
-                        break
-                else:
-                    if shape.admits(node.name, node.labels):
-                        total += free
-                        break
-        return total
-
-    def fit_on_new_nodes(self) -> bool:
-        """Say whether any of the pods may run on nodes that the provider makes."""
-        return any(not self._provider.contradicts(pod.shape) for pod, _ in self._pods)
-
-
-def _smallest(report: PassReport, pods: Iterable[Pod]) -> Sequence[Pod]:
-    """Return the smallest pods of each kind of constraints: a node without room for any of them has none for others."""
-    resource = report.snapshot.pool.spec.accelerator.resource_name
-    kept: list[Pod] = []
-    by_constraints: dict[object, list[Pod]] = {}
-    for pod in sorted(pods, key=lambda pod: (request_of(pod, resource), len(pod.shape.requests), pod.shape.requests)):
-        if len(kept) == MAX_KINDS:
-            break
-        shape = pod.shape
-        constraints = (shape.node_selector, shape.affinity, shape.tolerations, pod.allowed, storage_bound(pod))
-        smaller = by_constraints.setdefault(constraints, [])
-        if not any(_fits_in(other.shape, shape) for other in smaller):
-            smaller.append(pod)
-            kept.append(pod)
-    return kept
-
-
-def _fits_in(small: Shape, large: Shape) -> bool:
-    """Say whether a pod needs no more of any resource than another pod."""
-    amounts = dict(large.requests)
-    return all(amounts.get(name, 0) >= amount for name, amount in small.requests)
-
-
-def _allowance(supply: Supply) -> int:
+def _limit(supply: Supply) -> int:
     """Return how many thousandths of the accelerator maxAccelerators still allows on a standby."""
     return MAX_AMOUNT if supply.provider.limit is None else supply.provider.limit - supply.held
 
 
-def _out_of_stock(report: PassReport) -> frozenset[str]:
-    """Return the standbys that made no node in time for pods such as the pool's running pods, and are not tried now."""
-    held = [held for held in report.assessment.breakers.hold_offs.blocking.values() if allows_places(held)]
-    if not held:
-        return frozenset()
-    pods = members_on(report.snapshot.nodes, report.snapshot.pool.name)
-    running = {digest_of(shape) for shape in {id(pod.shape): pod.shape for pod in pods}.values()}
-    return frozenset(found.provider for found in held if found.subject in running)
+def _allowance(supply: Supply, money: Decimal | None) -> int:
+    """Return how many thousandths of the accelerator maxAccelerators and the budget still allow on a standby."""
+    price = supply.provider.price
+    if money is None or not price:
+        return _limit(supply)
+    return min(_limit(supply), int(money / price * MILLI))
+
+
+def _money_left(report: PassReport) -> Decimal | None:
+    """Return the hourly cost that the budget still allows beside the pods on standbys; None without a budget."""
+    budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
+    if budget is None:
+        return None
+    hour, day = budget.hourly(), budget.daily()
+    spent = Decimal(0) if spend is None else spend.spent
+    bounds = [bound for bound in (hour, None if day is None else day - spent) if bound is not None]
+    supplies = report.assessment.supplies[1:]
+    running = sum(hourly_cost(supply.provider, supply.accelerators - supply.ending) for supply in supplies)
+    return min(bounds) - running
+
+
+def _out_of_stock(report: PassReport, provider: Provider) -> Collection[str]:
+    """Return the digests of shapes for which a standby made no node in time, and is not tried now."""
+    blocking = report.assessment.breakers.hold_offs.blocking.values()
+    return {held.subject for held in blocking if held.provider == provider.name and allows_places(held)}
+
+
+def _free(supply: Supply, users: "_Users | None", shut: frozenset[str], resource: str) -> int:
+    """Return the free accelerators of nodes where any of the pods fits, in thousandths.
+
+    `users`: None for all nodes; `shut`: names of nodes that no pod of the pool could use, by their taints.
+    """
+    sizes_of: Callable[[Node], _Sizes] | None = None
+    total = 0
+    # A pass looks at thousands of nodes here: a function or a generator for each would double the cost.
+    for info in supply.usable:
+        free = accelerators_of(info, resource).free
+        if not free or info.node.name in shut:
+            continue
+        if users is None:
+            total += free
+            continue
+        if sizes_of is None:
+            sizes_of = users.sizes_by_kind(supply)
+        left = info.left
+        known, more = sizes_of(info.node)
+        for size in known:
+            for name, amount in size:
+                if left.get(name, 0) < amount:
+                    break
+            else:
+                total += free
+                break
+        else:
+            if any(_fits(size, left) for size in more):
+                total += free
+    return total
+
+
+def _fits(size: Amounts, left: Resources) -> bool:
+    return all(left.get(name, 0) >= amount for name, amount in size)
+
+
+class _Kinds:
+    """Pods, one of each kind. They are read only if a standby has room for any."""
+
+    def __init__(self, pods: Sequence[Pod], resource: str) -> None:
+        self._pods = pods
+        self._resource = resource
+
+    @cached_property
+    def in_order(self) -> Sequence[tuple[int, Pod]]:
+        """The pods' requests of the accelerator, in thousandths, and the pods: in the order of `MAX_KINDS`."""
+        sized = [(request_of(pod, self._resource), pod) for pod in self._pods]
+        return sorted(sized, key=lambda one: (_selects(one[1].shape), one[0], one[1].shape.requests))
+
+    @cached_property
+    def of_nodes(self) -> Callable[[Node], object]:
+        """What tells nodes apart that may differ in which of the pods they admit."""
+        keys = label_keys(self._pods)
+        if not keys:
+            return lambda node: id(node.taints)
+        if not keys.isdisjoint(_OF_ONE_NODE):
+            return lambda node: node.name
+        # A node has few labels, while any user may name any number of them.
+        return lambda node: (id(node.taints), frozenset([(key, node.labels[key]) for key in node.labels.keys() & keys]))
+
+
+def _selects(shape: Shape) -> bool:
+    return bool(shape.node_selector) or shape.affinity is not None
+
+
+class _Users:
+    """The pods that may use a standby, as far as its nodes allow it.
+
+    Nodes with equal taints, and equal values of the labels that pods ask for, are of one kind, and judged once.
+    """
+
+    def __init__(self, provider: Provider, kinds: _Kinds, allowance: int) -> None:
+        """`allowance`: how many thousandths of the accelerator a pod may request at most."""
+        self._provider = provider
+        self._kinds = kinds
+        self._allowance = allowance
+        self._tolerances: dict[tuple[Toleration, ...], Callable[[Sequence[Taint]], bool]] = {}
+
+    @cached_property
+    def _pods(self) -> Sequence[Pod]:
+        name, most = self._provider.name, self._allowance
+        return [pod for amount, pod in self._kinds.in_order if amount <= most and pod.allows(name)]
+
+    def sizes_by_kind(self, supply: Supply) -> Callable[[Node], _Sizes]:
+        """Return what tells of each node of the standby the requests of the pods that may run there."""
+        kind_of = self._kinds.of_nodes
+        pods = self._pods
+        if len(pods) > MAX_KINDS:
+            kinds = len({kind_of(info.node) for info in supply.usable})
+            pods = pods[: max(MAX_KINDS, MAX_JUDGED // max(1, kinds))]
+        found: dict[object, _Sizes] = {}
+
+        def sizes(node: Node) -> _Sizes:
+            kind = kind_of(node)
+            of_kind = found.get(kind)
+            if of_kind is None:
+                known: list[Amounts] = []
+                of_kind = found[kind] = known, self._more(node, pods, known)
+            return of_kind
+
+        return sizes
+
+    def fit_on_new_nodes(self, out_of_stock: Collection[str]) -> bool:
+        """Say whether any of the pods may run on nodes that the provider makes. `out_of_stock`: digests of shapes."""
+        excluded: set[object] = set()
+        for pod in self._pods:
+            shape = pod.shape
+            selectors = (shape.node_selector, shape.affinity)
+            if selectors in excluded or (out_of_stock and digest_of(shape) in out_of_stock):
+                continue
+            if not self._provider.contradicts(shape):
+                return True
+            excluded.add(selectors)
+            if len(excluded) == MAX_KINDS:
+                break
+        return False
+
+    def _more(self, node: Node, pods: Sequence[Pod], known: list[Amounts]) -> Iterator[Amounts]:
+        """Yield the requests of the pods that may run on the node, unless known ones fit in; these become known too."""
+        for pod in pods:
+            shape = pod.shape
+            if not shape.admits(node.name, node.labels) or _exceeds(shape.requests, known):
+                continue
+            if self._tolerates(shape.tolerations, node.taints):
+                known.append(shape.requests)
+                yield shape.requests
+                if len(known) == MAX_KINDS:
+                    break
+
+    def _tolerates(self, own: tuple[Toleration, ...], taints: Sequence[Taint]) -> bool:
+        tolerates = self._tolerances.get(own)
+        if tolerates is None:
+            tolerates = self._tolerances[own] = tolerance_of(own + self._provider.tolerations)
+        return tolerates(taints)
+
+
+def _exceeds(requests: Amounts, sizes: Sequence[Amounts]) -> bool:
+    """Say whether a pod needs no less of any resource than one of these sizes."""
+    if not sizes:
+        return False
+    amounts = dict(requests)
+    return any(all(amounts.get(name, 0) >= amount for name, amount in size) for size in sizes)

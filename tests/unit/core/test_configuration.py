@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computepool.assess.capacity.fit import Packer, label_keys
+from computepool.assess.capacity.providers import providers_of
+from computepool.assess.configuration.commands import add_label
 from computepool.assess.configuration.finding import Finding, Severity
 from computepool.decide.reconcile import reconcile
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool
 from computepool.model.cluster import Node, Pod
+from computepool.model.labels import Requirement, Selector
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Selection
 from computepool.model.state import Memory, PoolState
-from computepool.model.taints import Taint, Toleration
+from computepool.model.taints import Taint, Toleration, tolerated
 from tests.builders import GPU, NOW, node, pod, pool, provider, shape, snapshot, standby_taint
 
 TEAM = Taint("example.com/team", "vision", "NoSchedule")
@@ -103,6 +107,65 @@ def test_of_two_tolerations_a_taint_that_pods_tolerate_by_themselves_does_not_do
     assert reasons([HOME, nebius(OF_GPUS, Taint("liqo", "", "NoSchedule"))], [web], both) == []
 
 
+@pytest.mark.parametrize("value", ["present", ""])
+def test_the_command_names_a_taint_that_no_pod_tolerates_by_itself(value: str) -> None:
+    tolerations = [
+        {"key": GPU, "operator": "Exists"},
+        {"key": PROVIDER_KEY, "operator": "Equal", "value": "nebius", "effect": "NoSchedule"},
+    ]
+    of = pool(provider("aws"), provider("nebius", tolerations=tolerations))
+    nodes = [node("a1", taints=[Taint(GPU, "present", "NoSchedule")]), nebius(Taint(GPU, value, "NoSchedule"))]
+    for pods in ([tolerant("web", TOLERATES_GPUS, on="a1")], []):
+        (finding,) = found(nodes, pods, of)
+        assert finding.mend == "`kubectl taint nodes n1 computepool.io/provider=nebius:NoSchedule --overwrite`"
+
+
+def test_a_provider_whose_tolerations_tolerate_no_taint_that_would_do_needs_another_toleration() -> None:
+    soft = [{"key": "dedicated", "operator": "Exists", "effect": "PreferNoSchedule"}]
+    of = pool(provider("aws"), provider("nebius", tolerations=soft))
+    (finding,) = found([HOME, nebius()], of=of)
+    assert (finding.reason, "spec.providers[1].tolerations" in finding.mend) == (Reason.STANDBY_NOT_TAINTED, True)
+    assert "kubectl" not in finding.mend
+    (finding,) = found([HOME, nebius(Taint("dedicated", "", "NoSchedule"))], of=of)
+    assert finding.reason is Reason.STANDBY_TAINT_NOT_TOLERATED
+    assert '{"key":"dedicated","operator":"Equal","effect":"NoSchedule"}' in finding.mend
+
+
+_OWN_TOLERATIONS = [
+    {"key": GPU, "operator": "Exists"},
+    {"key": "dedicated", "operator": "Equal", "value": "x", "effect": "PreferNoSchedule"},
+    {"key": "dedicated", "operator": "Equal", "value": "x"},
+    LIQO,
+    {"key": PROVIDER_KEY, "operator": "Equal", "value": "nebius", "effect": "NoSchedule"},
+]
+_OF_PODS = [
+    TOLERATES_GPUS,
+    Toleration("dedicated", "Exists"),
+    Toleration("liqo", "Exists"),
+    Toleration(PROVIDER_KEY, "Equal", "nebius"),
+]
+
+
+@given(
+    st.lists(st.sampled_from(_OWN_TOLERATIONS), unique_by=str, min_size=1, max_size=3),
+    st.lists(st.lists(st.sampled_from(_OF_PODS), unique=True, max_size=2), max_size=3),
+    st.booleans(),
+)
+def test_once_its_command_is_run_a_standby_without_a_taint_is_told_no_more(
+    tolerations: list[dict[str, str]], own: list[list[Toleration]], gpus: bool
+) -> None:
+    of = pool(provider("aws"), provider("nebius", tolerations=tolerations))
+    pods = [tolerant(f"p{number}", *of_pod) for number, of_pod in enumerate(own)]
+    before = (OF_GPUS,) if gpus else ()
+    untainted = Reason.STANDBY_NOT_TAINTED
+    mends = [one.mend for one in found([HOME, nebius(*before)], pods, of) if one.reason is untainted]
+    for key, value, effect in re.findall(r"taint nodes n1 ([^=: ]+)=?([^: ]*):(\w+) ", " ".join(mends)):
+        taint = Taint(key, value, effect)
+        assert tolerated((taint,), providers_of(of)[1].tolerations)
+        assert untainted not in reasons([HOME, nebius(*before, taint)], pods, of)
+        assert not mends[0].startswith("No taint")
+
+
 @pytest.mark.parametrize("how", [{"gpus": 0}, {"deleting": True}])
 def test_nodes_that_no_pod_could_use_need_no_taint(how: dict[str, Any]) -> None:
     assert Reason.STANDBY_NOT_TAINTED not in reasons([HOME, node("n2"), nebius(**how)])
@@ -153,6 +216,18 @@ def test_a_standby_taint_that_no_pod_tolerates_is_told(
     assert (finding.reason, finding.severity) == (Reason.STANDBY_TAINT_NOT_TOLERATED, severity)
     assert changes in finding.mend
     assert finding.names == ("n1",)
+    assert ("no pods that show" in finding.mend) == (severity is Severity.NOTICE)
+
+
+def test_a_foreign_taint_makes_no_node_unusable_while_no_pod_shows_what_it_tolerates() -> None:
+    def unusable(pods: Sequence[Pod], *taints: Taint) -> object:
+        made = reconcile(snapshot(TWO, [HOME, nebius(*taints)], pods), PoolState(), NOW)
+        return made.assessment.configuration.unusable.get("nebius", frozenset())
+
+    assert unusable([WEB], standby_taint("nebius"), TEAM) == {"n1"}
+    assert unusable([], standby_taint("nebius"), TEAM) == frozenset()
+    # A wrong taint of our own key is a mistake, whatever the next pods tolerate.
+    assert unusable([], Taint(PROVIDER_KEY, "nebius1", "NoSchedule")) == {"n1"}
 
 
 def test_a_taint_that_any_pod_of_the_pool_tolerates_is_no_mistake() -> None:
@@ -283,6 +358,70 @@ def test_a_node_that_just_joined_has_its_time_and_the_pool_is_looked_at_after_it
     assert configuration.recheck_at == NOW + 40
 
 
+def test_nodes_without_devices_may_lack_nothing_and_the_text_says_what_to_do_then() -> None:
+    (finding,) = found([HOME, node("n1", 0, created=NOW - 61), node("n2")])
+    assert (
+        "Leave nodes without accelerators, and nodes that DRA serves, out of the provider's nodeSelector"
+        in finding.mend
+    )
+    assert "DRA" in finding.reason.help
+
+
+def test_the_command_adds_to_the_tolerations_of_a_daemon_set_whether_or_not_it_has_any() -> None:
+    (finding,) = found([HOME, node("n1", 0, created=NOW - 61), node("n2")])
+    added = '[{"key":"computepool.io/provider","operator":"Exists"}]'
+    # jq adds a list to null, and a JSON patch adds no entry to a list that is not there.
+    assert f"| jq '.spec.template.spec.tolerations += {added}' | kubectl replace --filename -`" in finding.mend
+
+
+@pytest.mark.parametrize(("standbys", "last"), [(("nebius",), True), (("nebius", "crusoe"), False)])
+def test_a_standby_that_was_drained_and_then_lost_its_nodes_is_to_be_removed_from_the_spec(
+    standbys: tuple[str, ...], last: bool
+) -> None:
+    def of(*, drain: bool) -> ComputePool:
+        return pool(provider("aws"), *(provider(name, drain=drain and name == "nebius") for name in standbys))
+
+    nodes = [HOME, node("c1")]
+    assert [one.severity for one in found(nodes, of=of(drain=False)) if one.provider == "nebius"] == [Severity.FAULT]
+    (finding,) = found(nodes, of=of(drain=True))
+    assert (finding.reason, finding.severity) == (Reason.NO_NODES_MATCH, Severity.NOTICE)
+    assert finding.mend.startswith("If it is not used any more, remove it from spec.providers")
+    # A pool has at least one standby.
+    assert ("another standby" in finding.mend) == last
+
+
+def test_a_primary_without_nodes_is_a_fault_also_while_it_is_drained() -> None:
+    (finding,) = found([node("n1")], [], pool(provider("aws", drain=True), provider("nebius")))
+    assert (finding.reason, finding.severity) == (Reason.NO_NODES_MATCH, Severity.FAULT)
+
+
+_LOOK = "Look at the labels: `kubectl get nodes --show-labels`"
+
+
+@pytest.mark.parametrize(
+    ("needs", "command"),
+    [
+        ([("gpu", "In", "yes"), ("zone", "In", "b")], "`kubectl label nodes NODE gpu=yes zone=b --overwrite`"),
+        ([("zone", "In", "a", "b")], "`kubectl label nodes NODE zone=a --overwrite`"),
+        ([("gpu", "Exists")], "`kubectl label nodes NODE gpu= --overwrite`"),
+        # A node may match the first of them with another value, which it keeps.
+        ([("zone", "In", "a", "b"), ("gpu", "In", "yes")], _LOOK),
+        ([("zone", "Exists"), ("gpu", "In", "yes")], _LOOK),
+        ([("zone", "NotIn", "b")], _LOOK),
+        # Kubernetes and clouds set these.
+        ([("kubernetes.io/hostname", "In", "n1")], _LOOK),
+        ([("gpu", "In", "yes"), ("topology.kubernetes.io/zone", "In", "b")], _LOOK),
+        (
+            [("example.com/kubernetes.io", "In", "yes")],
+            "`kubectl label nodes NODE example.com/kubernetes.io=yes --overwrite`",
+        ),
+    ],
+)
+def test_the_command_gives_a_node_only_labels_that_are_free_to_give(needs: list[tuple[str, ...]], command: str) -> None:
+    selector = Selector(tuple(Requirement(key, operator, tuple(values)) for key, operator, *values in needs))
+    assert add_label("nodes", "NODE", selector).startswith(command)
+
+
 # -- workloads and settings
 
 
@@ -303,7 +442,14 @@ def test_selectors_that_find_nothing_are_told(selection: Selection, reason: Reas
 def test_the_command_labels_a_namespace() -> None:
     of = pool(provider("aws"), provider("nebius"), workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
     (finding,) = found([HOME, node("n1")], [], of, selection=Selection(namespaces=False))
-    assert finding.mend == "`kubectl label namespaces NAMESPACE team=ml`"
+    assert finding.mend == "`kubectl label namespaces NAMESPACE team=ml --overwrite`"
+
+
+def test_a_namespace_that_is_selected_by_its_name_is_made() -> None:
+    by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ml"}}}
+    of = pool(provider("aws"), provider("nebius"), workloads=by_name)
+    (finding,) = found([HOME, node("n1")], [], of, selection=Selection(namespaces=False))
+    assert finding.mend == "`kubectl create namespace ml`"
 
 
 def test_silent_seconds_below_two_heartbeats_are_told() -> None:

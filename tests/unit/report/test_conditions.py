@@ -190,7 +190,7 @@ def test_standbys_without_nodes_are_named_with_what_to_do() -> None:
     status, reason, message = said(report_on(nodes=FULL[:1]), "Degraded")
     assert (status, reason) == ("True", "NoNodesMatch")
     assert "nodeSelector of nebius (computepool.io/provider=nebius)" in message
-    assert "`kubectl label nodes NODE computepool.io/provider=nebius`" in message
+    assert "`kubectl label nodes NODE computepool.io/provider=nebius --overwrite`" in message
     assert "Also NoNodesMatch: no node matches the nodeSelector of crusoe" in message
 
 
@@ -291,7 +291,7 @@ def test_room_that_no_running_pod_could_use_is_told_as_room_for_waiting_pods_onl
     pinned = [pod("old", on="a1", shaped=shape(1, selector={"computepool.io/provider": "aws"}))]
     status, reason, message = said(report_on(pods=pinned), "Resilient")
     assert (status, reason) == ("False", "NoRoomForRunningPods")
-    assert message.startswith("free accelerators: 4 on nebius, 4 on crusoe, for waiting pods only.")
+    assert message.startswith("free accelerators: 4 on nebius, 4 on crusoe, for other pods only.")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from computepool.model.taints import Taint, Toleration
 
 NAMED_IN_COMMAND: Final = 5
 """How many nodes a command names. A command for more nodes selects them by the provider's labels."""
+_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+"""The label that the API server gives to each namespace."""
 
 
 def taint_nodes(names: Sequence[str], selector: Selector | None, *changes: str) -> str:
@@ -42,12 +44,23 @@ def remove_taint(taint: Taint) -> str:
 def add_label(kind: str, placeholder: str, selector: Selector) -> str:
     """Return the command that gives an object the labels of a selector, or the command that shows all labels.
 
-    `kind`: in the plural, as in `nodes`; `placeholder`: stands for the object's name.
+    `kind`: in the plural, as in `nodes`; `placeholder`: stands for the object's name. No object matches the selector.
+    The command overwrites no label that matches, and none that the cluster itself sets, such as the name of a host.
     """
-    labels = [text for need in selector.requirements if (text := _label(need))]
-    if not labels or any(need.operator not in ("In", "Exists") for need in selector.requirements):
-        return f"`kubectl get {kind} --show-labels`"
-    return f"`kubectl label {kind} {placeholder} {' '.join(labels)}`"
+    needs = selector.requirements
+    exact = all(need.operator == "In" and len(need.values) == 1 for need in needs)
+    sole = len(needs) == 1 and needs[0].operator in ("In", "Exists")
+    if not needs or not (exact or sole) or any(_is_kubernetes_own(need.key) for need in needs):
+        return f"Look at the labels: `kubectl get {kind} --show-labels`"
+    return f"`kubectl label {kind} {placeholder} {' '.join(map(_label, needs))} --overwrite`"
+
+
+def make_namespace(selector: Selector) -> str:
+    """Return the command after which a namespace matches the selector, or the command that shows all labels."""
+    needs = selector.requirements
+    if len(needs) == 1 and needs[0].key == _NAMESPACE_NAME and needs[0].operator == "In":
+        return f"`kubectl create namespace {needs[0].values[0]}`"
+    return add_label("namespaces", "NAMESPACE", selector)
 
 
 def merge_pool(pool: str, spec: Mapping[str, Any]) -> str:
@@ -62,9 +75,15 @@ def set_in_pool(pool: str, path: str, value: Any) -> str:
 
 
 def tolerate_in_daemon_set(key: str) -> str:
-    """Return the command that lets a DaemonSet's pods onto nodes with a taint of this key."""
-    patch = [{"op": "add", "path": "/spec/template/spec/tolerations/-", "value": {"key": key, "operator": "Exists"}}]
-    return f"`kubectl patch daemonset DAEMONSET --namespace NAMESPACE --type json -p '{_json(patch)}'`"
+    """Return the command that lets a DaemonSet's pods onto nodes with a taint of this key.
+
+    No patch can add to a list that may be there or not, and keep what is in it.
+    """
+    added = _json([{"key": key, "operator": "Exists"}])
+    return (
+        "`kubectl get daemonset DAEMONSET --namespace NAMESPACE --output json | "
+        f"jq '.spec.template.spec.tolerations += {added}' | kubectl replace --filename -`"
+    )
 
 
 def toleration_of(taint: Taint) -> Mapping[str, str]:
@@ -108,13 +127,12 @@ def _requirement(need: Requirement) -> str:
 
 
 def _label(need: Requirement) -> str:
-    match need.operator:
-        case "In":
-            return f"{need.key}={need.values[0]}"
-        case "Exists":
-            return f"{need.key}="
-        case _:
-            return ""
+    return f"{need.key}={need.values[0] if need.values else ''}"
+
+
+def _is_kubernetes_own(key: str) -> bool:
+    domain = f".{key.rpartition('/')[0]}"
+    return domain.endswith((".kubernetes.io", ".k8s.io"))
 
 
 def _json(value: Any) -> str:

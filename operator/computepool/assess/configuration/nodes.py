@@ -57,13 +57,25 @@ def unmatched(supplies: Sequence[Supply]) -> Iterable[Finding]:
     """Yield a finding for each provider without nodes, unless its nodes are made on demand."""
     for supply in supplies:
         provider = supply.provider
-        if not supply.nodes and not provider.kind.before_room:
-            selector = selector_text(provider.selector)
+        if supply.nodes or provider.kind.before_room:
+            continue
+        what = f"no node matches the nodeSelector of {provider.name} ({selector_text(provider.selector)})"
+        if provider.drain and not provider.primary:
+            # A provider is drained, and then its nodes are removed, when it is not used any more.
+            rest = "" if len(supplies) > 2 else "; the pool needs another standby then"
+            yield Finding(
+                Reason.NO_NODES_MATCH,
+                Severity.NOTICE,
+                f"{what}, and it is drained",
+                provider=provider.name,
+                mend=f"If it is not used any more, remove it from spec.providers{rest}",
+            )
+        else:
             label = add_label("nodes", "NODE", provider.selector)
             yield Finding(
                 Reason.NO_NODES_MATCH,
                 Severity.FAULT,
-                f"no node matches the nodeSelector of {provider.name} ({selector})",
+                what,
                 provider=provider.name,
                 mend=f"{label}, or set capacity.type to OnDemand if an autoscaler makes the nodes",
             )
@@ -129,5 +141,6 @@ class DeviceCheck:
                 f"nodes of {provider.name} are Ready and have not offered {self._resource}",
                 provider=provider.name,
                 names=tuple(sorted(names)),
-                mend=f"If the nodes' taint keeps the device plugin off: {command}",
+                mend=f"If the nodes' taint keeps the device plugin off: {command}. Leave nodes without accelerators, "
+                "and nodes that DRA serves, out of the provider's nodeSelector",
             )

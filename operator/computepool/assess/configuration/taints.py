@@ -83,16 +83,37 @@ class TaintCheck:
             for name in self._with_accelerators(groups[taints])
         )
         if names:
-            taint = _taint_for(provider)
-            warning = ", which evicts the pods there that do not tolerate it" if taint.effect == "NoExecute" else ""
             yield Finding(
                 Reason.STANDBY_NOT_TAINTED,
                 Severity.FAULT,
                 f"nodes of {provider.name} have no taint that keeps other pods off",
                 provider=provider.name,
                 names=tuple(names),
-                mend=taint_nodes(names, self._selector(provider), set_taint(taint)) + warning,
+                mend=self._keep_off(provider, names),
             )
+
+    def _keep_off(self, provider: Provider, names: Sequence[str]) -> str:
+        """Return the command after which other pods keep off these nodes, or what to do in words."""
+        taint = self._taint_for(provider)
+        if taint is None:
+            return (
+                "No taint that the provider's tolerations tolerate would do that. Add a toleration of effect "
+                f"NoSchedule to spec.providers[{provider.index}].tolerations that no pod has by itself, and taint the "
+                "nodes"
+            )
+        warning = ", which evicts the pods there that do not tolerate it" if taint.effect == "NoExecute" else ""
+        return taint_nodes(names, self._selector(provider), set_taint(taint)) + warning
+
+    def _taint_for(self, provider: Provider) -> Taint | None:
+        """Return the taint that a standby's nodes should have: its tolerations tolerate it, and other pods do not."""
+        tolerances = [*self._not_sent(provider), tolerance_of(self._presumed)]
+        for effect in ("NoSchedule", "NoExecute"):
+            for toleration in provider.tolerations:
+                taint = Taint(toleration.key, toleration.value, effect)
+                keeps_off = _has_own_taint(provider, (taint,)) or not any(known((taint,)) for known in tolerances)
+                if toleration.tolerates(taint) and keeps_off:
+                    return taint
+        return None
 
     def _not_sent(self, provider: Provider) -> Sequence[Tolerates]:
         """Return the tolerations of pods that have not all tolerations of the provider."""
@@ -114,19 +135,26 @@ class TaintCheck:
         names = frozenset(name for nodes in shut.values() for name in nodes)
         if not names:
             return
-        self.unusable[provider.name] = names
+        seen = bool(self._reach.tolerations)
+        # Which foreign taints the next pods tolerate is not known before they are there.
+        self.unusable[provider.name] = frozenset(
+            name for taints, nodes in shut.items() if seen or _is_own(provider, taints) for name in nodes
+        )
         all_shut = len(names) == sum(len(self._with_accelerators(infos)) for infos in groups.values())
         for taints in sorted(filter(shut.get, shut), key=_written)[:MAX_GROUPS]:
-            own = not provider.primary and any(taint.key in provider.own_keys for taint in taints)
+            own = _is_own(provider, taints)
+            mend = self._admit(provider, taints, sorted(shut[taints]))
             yield Finding(
                 Reason.PRIMARY_TAINT_NOT_TOLERATED if provider.primary else Reason.STANDBY_TAINT_NOT_TOLERATED,
                 # Single nodes may be reserved for others, or in maintenance. Pods that are not there yet may tolerate
                 # any taint. But a wrong taint of the provider's own key is a mistake.
-                Severity.FAULT if own or (all_shut and self._reach.tolerations) else Severity.NOTICE,
+                Severity.FAULT if own or (all_shut and seen) else Severity.NOTICE,
                 f"nodes of {provider.name} carry {_written(taints)}",
                 provider=provider.name,
                 names=tuple(sorted(shut[taints])),
-                mend=self._admit(provider, taints, sorted(shut[taints])),
+                mend=mend
+                if own or seen
+                else f"The pool has no pods that show whether they tolerate it. If not: {mend}",
             )
 
     def _admit(self, provider: Provider, taints: Taints, names: Sequence[str]) -> str:
@@ -135,11 +163,11 @@ class TaintCheck:
         if provider.primary:
             removal = taint_nodes(names, selector, *map(remove_taint, taints))
             return f"{removal}, or give the pods' templates a toleration"
-        own = [taint for taint in taints if taint.key in provider.own_keys]
+        right = self._taint_for(provider)
+        own = [taint for taint in taints if right and taint.key in provider.own_keys]
         foreign = [taint for taint in taints if taint not in own]
         commands = []
-        if own:
-            right = _taint_for(provider)
+        if right and own:
             wrong = [taint for taint in own if (taint.key, taint.effect) != (right.key, right.effect)]
             commands.append(taint_nodes(names, selector, set_taint(right), *map(remove_taint, wrong)))
         if foreign and len(provider.tolerations) + len(foreign) > MAX_TOLERATIONS:
@@ -218,14 +246,9 @@ def _has_own_taint(provider: Provider, taints: Taints) -> bool:
     return len(provider.tolerations) == 1 and any(map(provider.tolerations[0].tolerates, taints))
 
 
-def _taint_for(provider: Provider) -> Taint:
-    """Return the taint that a standby's nodes should have: the first that its tolerations tolerate."""
-    effects = ("NoSchedule", "NoExecute")
-    for effect in effects:
-        for toleration in provider.tolerations:
-            if toleration.effect in ("", effect):
-                return Taint(toleration.key, toleration.value, effect)
-    return Taint(provider.tolerations[0].key, provider.tolerations[0].value, effects[0])
+def _is_own(provider: Provider, taints: Taints) -> bool:
+    """Say whether one of these taints of a standby has a key by which standbys are told apart."""
+    return not provider.primary and any(taint.key in provider.own_keys for taint in taints)
 
 
 def _written(taints: Taints) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from computepool.assess.configuration.commands import add_label, merge_pool
+from computepool.assess.configuration.commands import make_namespace, merge_pool
 from computepool.assess.configuration.finding import Finding, Severity
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -19,7 +19,7 @@ def workload_findings(snapshot: Snapshot) -> Iterable[Finding]:
             Reason.NO_NAMESPACE_MATCHES,
             Severity.FAULT,
             "no namespace matches spec.workloads.namespaceSelector",
-            mend=add_label("namespaces", "NAMESPACE", pool.spec.workloads.namespace_selector.compiled()),
+            mend=make_namespace(pool.spec.workloads.namespace_selector.compiled()),
         )
     elif not selected.pods:
         yield Finding(Reason.NO_PODS_MATCH, Severity.INFORMATION, "no pod matches spec.workloads now")
