@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 
 from computepool.assess.assessment import Assessment, assess
+from computepool.assess.capacity.fit import label_keys
 from computepool.assess.clamp_future_times import clamped_to
 from computepool.assess.demand.overflow import Hold
 from computepool.assess.recheck_times import soonest
 from computepool.decide.account.budget import BudgetAccount, budget_account
-from computepool.decide.burst.admission import admission_of
+from computepool.decide.burst.admission import admission_of, hold_ends_at
 from computepool.decide.burst.kept_places import open_account
 from computepool.decide.burst.planner import Verdicts, plan_bursts
 from computepool.decide.context import Context
@@ -18,7 +19,7 @@ from computepool.decide.invariants import check_invariants
 from computepool.decide.label_fixes import label_fixes
 from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
-from computepool.decide.plan import Plan
+from computepool.decide.plan import Admission, Plan
 from computepool.decide.quarantine import quarantine_of
 from computepool.decide.shortage import shortage_of
 from computepool.model.reasons import Reason
@@ -62,7 +63,8 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     # 4. Open the account. Earlier promises take their places first.
     pending = pending_moves(snapshot, assessment.demand, state.recorded.recent_moves, now)
     budget = budget_account(context)
-    opened = open_account(context, budget, pending, assessment.label_keys | move_label_keys(context))
+    keys = assessment.label_keys | move_label_keys(context) | label_keys(context.next_pods)
+    opened = open_account(context, budget, pending, keys)
 
     # 5. Send overflowing pods to standbys, in order of priority and age.
     bursts = plan_bursts(context, opened, pending, survey)
@@ -84,6 +86,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     short = shortage_of(bursts.holds, context.spec, state.memory.shortage, now)
     times = (
         short.recheck_at,
+        hold_ends_at(admission),
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
     )
@@ -104,7 +107,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
 
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
-    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage)
+    decided = _Decided(opened.waiting.fitting, admission, budget, moves, short.shortage)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided), bursts.survey)
 
 
@@ -142,7 +145,7 @@ class _Decided(msgspec.Struct, frozen=True):
     """The decisions of a pass that go into the next state."""
 
     fitting: Mapping[tuple[str, str], float]
-    admitting: str
+    admission: Admission
     budget: BudgetAccount
     moves: MovePlan
     shortage: Shortage | None
@@ -186,7 +189,8 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
     recorded = Recorded(
         saturated=saturation.without_signals,
         signals_on=assessment.signals.recorded,
-        admitting=decided.admitting,
+        admitting=decided.admission.provider,
+        held_by=decided.admission.held_by,
         breakers=breakers,
         spend=decided.budget.spend,
         recent_moves=moves.recent_moves,
@@ -210,5 +214,6 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             moved_well=moves.outlook.moved_well,
             unknown_since=moves.unknown_since,
             shortage=decided.shortage,
+            hold_over_since=decided.admission.over_since,
         ),
     )
