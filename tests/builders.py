@@ -325,13 +325,13 @@ def pool_state(
 ) -> PoolState:
     """What the pass before has left, each part in its place. `breakers`: with their timers where these run."""
     timed = {name: one for name, one in breakers.items() if isinstance(one, tuple)}
-    names = ("spend", "recent_moves", "unsettled", "hold_offs")
+    names = ("spend", "recent_moves", "unsettled", "hold_offs", "held_by")
     recorded = {name: fields.pop(name) for name in names if name in fields}
     return PoolState(
         Recorded(
             saturation.saturated,
             admitting,
-            {name: one[0] if isinstance(one, tuple) else one for name, one in breakers.items()},
+            breakers={name: one[0] if isinstance(one, tuple) else one for name, one in breakers.items()},
             **recorded,
         ),
         Memory(

@@ -1,6 +1,10 @@
 """The facts that every step of a pass reads."""
 
 from functools import cached_property
+from heapq import nsmallest
+from typing import Final
+
+import msgspec
 
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider, in_preference
@@ -9,6 +13,9 @@ from computepool.model.api import Placement, PoolSpec
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
+
+MOST_KINDS: Final = 64
+"""How many kinds of pods stand for the pool's next pods."""
 
 
 class Context:
@@ -48,6 +55,16 @@ class Context:
         """The other providers, most preferred first."""
         providers = tuple(supply.provider for supply in self.assessment.supplies)
         return in_preference(providers, cheapest=self.spec.placement is Placement.CHEAPEST)
+
+    @cached_property
+    def next_pods(self) -> tuple[Pod, ...]:
+        """One pod of each kind that waits or runs, the smallest first: the pool's next pods are taken to be like these.
+
+        They have no owner: any workload may have such pods.
+        """
+        kinds = (*self.assessment.waiting, *self.assessment.running)
+        smallest = nsmallest(MOST_KINDS, kinds, key=lambda pod: request_of(pod, self.resource))
+        return tuple(msgspec.structs.replace(pod, owner="") for pod in smallest)
 
     @cached_property
     def lost_nodes(self) -> frozenset[str]:

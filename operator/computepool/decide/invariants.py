@@ -6,8 +6,9 @@ assessment; they count independently of the account.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from math import inf
 from typing import Final
 
 import msgspec
@@ -22,14 +23,17 @@ from computepool.decide.move.pending_moves import FORCED, HOMEWARD
 from computepool.decide.plan import Burst, Move, Plan
 from computepool.model.accelerators import accelerators_of, request_of, requested_by
 from computepool.model.api import AdmissionMode, BreakerState, ForecastMode, Mode, RunningPods
-from computepool.model.cluster import Pod
+from computepool.model.cluster import Pod, Shape
 from computepool.model.demand import MINUTE
 from computepool.model.moves import MoveKind, Outcome
-from computepool.model.quantity import MILLI, whole
+from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
+from computepool.model.taints import tolerance_of
 
 CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 """The numbers of the invariants that are checked."""
+_SHAPES: Final = 4
+"""For how many kinds of pods the order at admission is checked."""
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -169,22 +173,54 @@ def _admission_in_order(checked: _Checked) -> Iterable[Breach]:
 
 
 def _takes_more(checked: _Checked, supply: Supply) -> bool:
-    """Say whether a standby takes one more accelerator, even if every pod that may be on its way has taken a place."""
+    """Say whether a standby surely takes one more pod, even if every pod that may be on its way has taken a place."""
     standby, context = supply.provider, checked.context
     moved = [move.pod for move in context.snapshot.moves]
+    allowance: float = inf
     if standby.limit is not None:
-        added = checked.new[standby.name] + requested_by(moved, context.resource)
-        if _allowance(context, standby) - added < MILLI:
-            return False
+        allowance = _allowance(context, standby) - checked.new[standby.name] - requested_by(moved, context.resource)
+    waiting = (pod for pod in context.snapshot.waiting if pod.node_bound or context.may_land_on(pod, standby))
+    sent = (decided.pod for decided, provider in checked.decided() if provider == standby.name)
+    coming = [pod.shape for pod in (*waiting, *sent, *context.snapshot.foreign, *moved)]
+    wanted = (shape for shape in _next_shapes(context, standby) if request_of(shape, context.resource) <= allowance)
+    return any(_has_place(context, supply, shape, coming) for shape in wanted)
+
+
+def _next_shapes(context: Context, standby: Provider) -> Sequence[Shape]:
+    """Return the shapes of the smallest of the pool's next pods that may go to a standby; without pods, an accelerator.
+
+    A few are enough: this runs in every pass, and finds a defect of the planner if there is one.
+    """
+    if not context.next_pods:
+        return [Shape(((context.resource, MILLI),))]
+    hold_offs = context.assessment.breakers.hold_offs
+    held_off = hold_offs.blocking.keys() | hold_offs.due.keys()
+    pods = (pod for pod in context.next_pods if pod.allows(standby.name))
+    return [pod.shape for pod in pods if held_off.isdisjoint(hold_offs.keys_of(pod, standby.name))][:_SHAPES]
+
+
+def _has_place(context: Context, supply: Supply, shape: Shape, coming: Iterable[Shape]) -> bool:
+    """Say whether a pod of the shape surely has a place beside pods that are coming, wherever these take theirs."""
+    standby = supply.provider
     if standby.kind.before_room:
-        return True
-    open_nodes = (info for info in supply.usable if info.node.name not in supply.closed)
-    free = sum(accelerators_of(info, context.resource).free // MILLI for info in open_nodes)
-    if not free:
-        return False
-    coming = [pod for pod in context.snapshot.waiting if pod.node_bound or context.may_land_on(pod, standby)]
-    coming += [decided.pod for decided, provider in checked.decided() if provider == standby.name]
-    return free > sum(whole(request_of(pod, context.resource)) for pod in (*coming, *context.snapshot.foreign, *moved))
+        # Selectors might exclude the nodes that it makes.
+        return not shape.node_selector and shape.affinity is None
+    tolerates = tolerance_of(shape.tolerations + standby.tolerations)
+    places = 0
+    for info in supply.usable:
+        node, left = info.node, info.left
+        count = min(left.get(name, 0) // amount for name, amount in shape.requests)
+        is_open = count > 0 and node.name not in supply.closed and shape.admits(node.name, node.labels)
+        # Without pods, nodes are open whose taints the next pods will tolerate.
+        if is_open and (not context.next_pods or tolerates(node.taints)):
+            places += count
+    return places > 0 and places > sum(_taken_by(other, shape) for other in coming)
+
+
+def _taken_by(other: Shape, shape: Shape) -> int:
+    """Return how many places for pods of a shape another pod takes at most."""
+    amounts = dict(other.requests)
+    return max(-(-amounts.get(name, 0) // amount) for name, amount in shape.requests)
 
 
 def _is_foreseen(context: Context) -> bool:

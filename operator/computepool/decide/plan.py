@@ -45,6 +45,8 @@ class Admission(msgspec.Struct, frozen=True):
     held_because: Reason | None = None
     """Why admission can't list that standby, although it takes pods: AT_MAX_ACCELERATORS if it has maxAccelerators,
     CANARY_UNDER_WAY if it waits for its first pod, WORKLOAD_BACK_OFF if a workload is held off it."""
+    over_since: float | None = None
+    """Since when nothing has called for it, because that standby takes no pods; None while it takes pods."""
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 
 from computepool.assess.assessment import Assessment, assess
+from computepool.assess.capacity.fit import label_keys
 from computepool.assess.clamp_future_times import clamped_to
 from computepool.assess.demand.overflow import Hold
 from computepool.assess.recheck_times import soonest
 from computepool.decide.account.budget import BudgetAccount, budget_account
-from computepool.decide.burst.admission import admission_of
+from computepool.decide.burst.admission import admission_of, hold_ends_at
 from computepool.decide.burst.kept_places import open_account
 from computepool.decide.burst.planner import Verdicts, plan_bursts
 from computepool.decide.context import Context
@@ -19,7 +20,7 @@ from computepool.decide.label_fixes import label_fixes
 from computepool.decide.missed_drain import DrainedRoom
 from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
-from computepool.decide.plan import Plan
+from computepool.decide.plan import Admission, Plan
 from computepool.decide.quarantine import quarantine_of
 from computepool.decide.shortage import CLEAR_SECONDS, shortage_of
 from computepool.model.reasons import Reason
@@ -63,7 +64,8 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     # 4. Open the account. Earlier promises take their places first.
     pending = pending_moves(snapshot, assessment.demand, state.recorded.recent_moves, now)
     budget = budget_account(context)
-    opened = open_account(context, budget, pending, assessment.label_keys | move_label_keys(context))
+    keys = assessment.label_keys | move_label_keys(context) | label_keys(context.next_pods)
+    opened = open_account(context, budget, pending, keys)
 
     # 5. Send overflowing pods to standbys, in order of priority and age.
     bursts = plan_bursts(context, opened, pending, survey)
@@ -88,6 +90,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     times = (
         short.recheck_at,
         None if missed is None or missed.seen_at == now else missed.seen_at + CLEAR_SECONDS,
+        hold_ends_at(admission),
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
     )
@@ -108,7 +111,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
 
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
-    decided = _Decided(opened.waiting.fitting, admission.provider, budget, moves, short.shortage, missed)
+    decided = _Decided(opened.waiting.fitting, admission, budget, moves, short.shortage, missed)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided), bursts.survey)
 
 
@@ -146,7 +149,7 @@ class _Decided(msgspec.Struct, frozen=True):
     """The decisions of a pass that go into the next state."""
 
     fitting: Mapping[tuple[str, str], float]
-    admitting: str
+    admission: Admission
     budget: BudgetAccount
     moves: MovePlan
     shortage: Shortage | None
@@ -192,7 +195,8 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
     recorded = Recorded(
         saturated=saturation.without_signals,
         signals_on=assessment.signals.recorded,
-        admitting=decided.admitting,
+        admitting=decided.admission.provider,
+        held_by=decided.admission.held_by,
         breakers=breakers,
         spend=decided.budget.spend,
         recent_moves=moves.recent_moves,
@@ -217,5 +221,6 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             unknown_since=moves.unknown_since,
             shortage=decided.shortage,
             missed_drain=decided.missed_drain,
+            hold_over_since=decided.admission.over_since,
         ),
     )

@@ -121,6 +121,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """The last verdict on the primary by its allocation and its queue; None if unknown."""
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
+    held_by: str = ""
+    """The standby that keeps admission closed to less preferred standbys; empty if no standby does."""
     breakers: Mapping[str, Breaker] = MappingProxyType({})
     """By provider. A missing provider has a closed breaker and never failed."""
     spend: Spend | None = None
@@ -280,6 +282,8 @@ class Memory(msgspec.Struct, frozen=True):
     """The pods that wait for want of room or money, or did so until a moment ago; None if there are none."""
     missed_drain: MissedDrain | None = None
     """Pods that drained providers would take, likewise."""
+    hold_over_since: float | None = None
+    """Since when nothing has called for the standby `Recorded.held_by` to keep admission closed; None while it must."""
 
 
 class PoolState(msgspec.Struct, frozen=True):
@@ -324,6 +328,7 @@ def recorded_in(pool: ComputePool) -> Recorded:
         signals_on=frozenset(found.key for found in pool.status.signals if found.on),
         standby_ready_seconds=None if pool.status.forecast is None else pool.status.forecast.standby_ready_seconds,
         admitting=admitting,
+        held_by=pool.status.admission.held_by,
         breakers={found.name: _breaker(found.breaker) for found in providers if found.breaker != BreakerStatus()},
         spend=_spend(pool),
         recent_moves=_moves(pool.status.recent_moves),

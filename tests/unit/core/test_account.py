@@ -80,7 +80,7 @@ def test_a_group_is_within_its_bounds_as_a_whole(limits: dict[str, Any], why: Re
 
 def test_a_half_open_provider_has_one_request_as_its_canary() -> None:
     account, targets = account_of(state=pool_state(breakers={"nebius": half_open("n1")}))
-    assert account.wants_canary(targets["nebius"])
+    assert account.takes_any((), targets["nebius"])
     assert account.reserve(requests(pod("first", 1)), targets["nebius"], BURST) is None
     assert account.reserve(requests(pod("second", 1)), targets["nebius"], BURST) is Reason.CANARY_UNDER_WAY
     assert account.reserve(requests(pod("kept", 1)), targets["nebius"], KEPT) is None
@@ -137,7 +137,7 @@ def _ask_all(account: Account, targets: dict[str, Provider]) -> object:
     return (
         [account.blocked(target) for target in targets.values()],
         [account.has_room(target) for target in standbys],
-        [account.wants_canary(target) for target in standbys],
+        [account.takes_any(asking, target) for target in standbys for asking in ((), GROUP)],
         account.free_on_primary(pod("asks")),
         [dict(left) for _, left in account.remainders_on_primary()],
         account.budget_refused,

@@ -99,7 +99,7 @@ def test_a_provider_with_a_bound_is_never_admitted_to() -> None:
 def test_a_bounded_standby_with_room_keeps_admission_closed_to_less_preferred_standbys() -> None:
     before = pool_state(Saturation(True), admitting="crusoe")
     for state in (SATURATED, before):
-        assert held(FULL, pod("x", 7, on="n1"), providers=LIMITED, state=state) == (
+        assert held(FULL, pod("x", on="n1"), providers=LIMITED, state=state) == (
             "",
             "nebius",
             Reason.AT_MAX_ACCELERATORS,
@@ -108,9 +108,11 @@ def test_a_bounded_standby_with_room_keeps_admission_closed_to_less_preferred_st
 
 def test_a_bounded_standby_that_makes_nodes_has_room_until_its_limit_is_reached() -> None:
     grows = (AWS, provider("nebius", max_accelerators=9, on_demand=True), CRUSOE)
-    assert held(FULL, pod("x", 8, on="n1"), providers=grows)[:2] == ("", "nebius")
-    nodes = [node("a1"), node("n1"), node("n2", 1), node("c1")]
-    assert held(FULL, pod("x", 8, on="n1"), pod("y", 1, on="n2"), providers=grows, nodes=nodes)[:2] == ("crusoe", "")
+    small = pod("s", on="a2")
+    nodes = [node("a1"), node("a2", 1), node("n1"), node("n2", 1), node("c1")]
+    assert held(FULL, small, pod("x", 8, on="n1"), providers=grows, nodes=nodes)[:2] == ("", "nebius")
+    full = [pod("x", 8, on="n1"), pod("y", 1, on="n2")]
+    assert held(FULL, small, *full, providers=grows, nodes=nodes)[:2] == ("crusoe", "")
 
 
 @pytest.mark.parametrize(

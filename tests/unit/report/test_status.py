@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.decide.burst.admission import SETTLED_SECONDS
 from computepool.model.api import BreakerState, BreakerStatus, ComputePool, PoolStatus
 from computepool.model.reasons import Reason
-from computepool.model.state import Breaker, Spend
+from computepool.model.state import Breaker, Saturation, Spend
 from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour, status_of
-from tests.builders import NOW, changed, node, pod, pool, provider
+from tests.builders import NOW, changed, node, pod, pool, pool_state, provider
 from tests.unit.report.passes import AT, FULL, NO_POLICY, RESIDENTS, report_on
 
 LATER = AT + timedelta(minutes=5)
@@ -316,5 +317,8 @@ def test_admission_that_a_preferred_standby_closes_again_says_so() -> None:
     assert decision(opened)[0] == "OpenAdmission"
     closed = reported(report_on(with_status(HELD, opened), pods=full[:-1]))
     assert decision(closed)[:2] == ("CloseAdmission", "PreferredStandbyFirst")
-    reopened = reported(report_on(with_status(HELD, closed), pods=full))
+    kept = reported(report_on(with_status(HELD, closed), pods=full))
+    assert kept.admission == closed.admission, "it does not open with the last place that is taken"
+    settled = pool_state(Saturation(True), held_by="nebius", hold_over_since=NOW - SETTLED_SECONDS)
+    reopened = reported(report_on(with_status(HELD, closed), pods=full, state=settled))
     assert (reopened.admission.held_by, reopened.admission.message) == ("", "")

@@ -215,9 +215,14 @@ class Account:
         """Say whether the provider's breaker is closed: it does not restrict the provider."""
         return provider.name in self._closed_breakers
 
-    def wants_canary(self, provider: Provider) -> bool:
-        """Say whether the provider is half-open and can take its canary now."""
-        return not self.breaker_is_closed(provider) and self.blocked(provider) is None and self.has_room(provider)
+    def takes_any(self, pods: Sequence[Pod], provider: Provider) -> bool:
+        """Say whether a standby would take one of these pods beside all reservations; without pods, one accelerator."""
+        if not pods:
+            allowed = self._allowance.get(provider.name, MILLI) >= MILLI
+            return allowed and self.blocked(provider) is None and self.has_room(provider)
+        with self.trial():
+            may_go = (pod for pod in pods if pod.allows(provider.name))
+            return any(self.reserve([PlaceRequest(pod)], provider, BURST) is None for pod in may_go)
 
     def is_poor_canary(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the provider is half-open, and the pod fails now, or pods like it have failed there.
@@ -233,10 +238,6 @@ class Account:
     def has_room(self, provider: Provider) -> bool:
         """Say whether a standby has room for one more accelerator beside all reservations."""
         return provider.kind.before_room or self._packer(provider).has_left(self._context.resource, MILLI)
-
-    def has_allowance(self, provider: Provider) -> bool:
-        """Say whether maxAccelerators allows one more accelerator on a standby, beside all reservations."""
-        return self._allowance.get(provider.name, MILLI) >= MILLI
 
     @cached_property
     def lowest_priority(self) -> float:

@@ -4,14 +4,19 @@ Admission lists only the most preferred provider that has room, because the sche
 list. The provider's breaker is closed. Invariant 3: the API server counts nothing, so the provider has no
 maxAccelerators and the pool has no budget.
 
-The order of the providers holds at admission too. A standby that has room, but can't be listed, keeps admission closed
-to all less preferred standbys: otherwise new pods would pass by it. Meanwhile the operator patches pending pods in
-order. Such a standby has maxAccelerators, or is half-open and waits for its canary, or a workload is held off it: the
-policy would send the workload's pods there all the same. A standby that can take no more pods is passed over: it is
-full, its maxAccelerators are used up, or its breaker keeps it out of use.
+The order of the providers holds at admission too. A standby that takes pods, but can't be listed, keeps admission
+closed to all less preferred standbys: otherwise new pods would pass by it. Meanwhile the operator patches pending pods
+in order. Such a standby has maxAccelerators, or is half-open and waits for its canary, or a workload is held off it:
+the policy would send the workload's pods there all the same. It takes pods if the operator could send it one more pod
+of any kind that the pool has.
+
+The choice must not change with each last place that is taken and given back, because each change writes the status. So
+the present provider stays while no more preferred standby takes pods and all others have no room or can't be listed.
+A hold begins at once, but ends only after nothing has called for it for SETTLED_SECONDS, unless a more preferred
+standby takes over or the standby's breaker lets no pod in.
 """
 
-from collections.abc import Sequence
+from typing import Final
 
 from computepool.assess.capacity.providers import Provider
 from computepool.decide.account.capacity_account import Account
@@ -20,22 +25,21 @@ from computepool.decide.plan import Admission
 from computepool.model.api import AdmissionMode, Mode
 from computepool.model.reasons import Reason
 
+SETTLED_SECONDS: Final = 10.0
+
 
 def admission_of(context: Context, account: Account) -> Admission:
     """Return the tolerations for new pods; none unless the mode, saturation or a forecast opens admission."""
     # If an older pool also selects pods of this pool, the policy can't tell which pool a new pod belongs to.
     if not _is_open(context) or context.snapshot.conflicts or context.spec.budget is not None:
         return Admission()
-    standbys = context.standbys
-    for position, provider in enumerate(standbys):
-        if (why := _why_first(context, account, provider)) is not None:
-            later = _first_listed(account, standbys[position + 1 :]) or _present(context, account)
-            return Admission(held_by=provider.name, held_because=why) if later is not None else Admission()
-        if _is_listed(account, provider) and account.has_room(provider):
-            return _open_to(context, provider)
-    # No provider has room. Keep the present choice, because each change of the last free place would write the status.
-    present = _present(context, account)
-    return Admission() if present is None else _open_to(context, present)
+    found = _first_choice(context, account)
+    return _kept_hold(context, account, found) or found
+
+
+def hold_ends_at(admission: Admission) -> float | None:
+    """Return when a hold ends that nothing calls for any more; None if there is no such hold."""
+    return None if admission.over_since is None else admission.over_since + SETTLED_SECONDS
 
 
 def _is_open(context: Context) -> bool:
@@ -48,34 +52,52 @@ def _is_open(context: Context) -> bool:
     )
 
 
+def _first_choice(context: Context, account: Account) -> Admission:
+    """Return what the order of the standbys calls for now."""
+    standbys = context.standbys
+    listed = [by for by in standbys if _why_unlisted(context, account, by) is None]
+    present = next((by for by in listed if by.name == context.state.recorded.admitting), None)
+    for position, provider in enumerate(standbys):
+        if provider in listed:
+            if account.has_room(provider):
+                return _open_to(context, provider)
+        elif account.takes_any(context.next_pods, provider):
+            if present in standbys[:position]:
+                break
+            later = [by for by in standbys[position:] if by in listed]
+            if present is None and not any(map(account.has_room, later)):
+                return Admission()
+            return Admission(held_by=provider.name, held_because=_why_unlisted(context, account, provider))
+    # No provider has room that could be listed.
+    return Admission() if present is None else _open_to(context, present)
+
+
+def _kept_hold(context: Context, account: Account, found: Admission) -> Admission | None:
+    """Return the hold of the last pass if it stays, although nothing calls for it at the moment."""
+    standbys = {standby.name: standby for standby in context.standbys}
+    holder = standbys.get(context.state.recorded.held_by)
+    if holder is None or account.blocked(holder) is not None:
+        return None
+    names, why = list(standbys), _why_unlisted(context, account, holder)
+    turns_to = found.provider or found.held_by
+    if why is None or turns_to in names[: names.index(holder.name) + 1]:
+        return None
+    before = context.state.memory.hold_over_since
+    since = context.now if before is None else min(before, context.now)
+    if context.now >= since + SETTLED_SECONDS:
+        return None
+    return Admission(held_by=holder.name, held_because=why, over_since=since)
+
+
 def _open_to(context: Context, provider: Provider) -> Admission:
     return Admission(provider.name, provider.tolerations, context.primary.selector.requirements)
 
 
-def _is_listed(account: Account, provider: Provider) -> bool:
-    """Say whether admission may list the provider, whatever room it has."""
-    return provider.limit is None and account.breaker_is_closed(provider)
-
-
-def _why_first(context: Context, account: Account, provider: Provider) -> Reason | None:
-    """Return why the provider, which can't be listed now, comes before less preferred standbys; None if it does not."""
-    if account.wants_canary(provider):
-        return Reason.CANARY_UNDER_WAY
+def _why_unlisted(context: Context, account: Account, provider: Provider) -> Reason | None:
+    """Return why admission may not list the provider, whatever room it has; None if it may."""
     if not account.breaker_is_closed(provider):
-        return None
-    has_room = account.has_allowance(provider) and account.has_room(provider)
+        return account.blocked(provider) or Reason.CANARY_UNDER_WAY
     if provider.limit is not None:
-        return Reason.AT_MAX_ACCELERATORS if has_room else None
+        return Reason.AT_MAX_ACCELERATORS
     withheld = context.assessment.breakers.hold_offs.admission_withheld
     return Reason.WORKLOAD_BACK_OFF if provider.name in withheld else None
-
-
-def _first_listed(account: Account, providers: Sequence[Provider]) -> Provider | None:
-    """Return the first of these providers that admission would open to."""
-    return next((by for by in providers if _is_listed(account, by) and account.has_room(by)), None)
-
-
-def _present(context: Context, account: Account) -> Provider | None:
-    """Return the provider that the last pass opened admission to, if it still may be listed."""
-    admitting = context.state.recorded.admitting
-    return next((by for by in context.standbys if by.name == admitting and _is_listed(account, by)), None)
