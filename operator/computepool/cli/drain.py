@@ -160,7 +160,8 @@ def lines(pool: ComputePool, target: Target, *, dry_run: bool) -> list[str]:
     name = f"{target.provider} of pool {pool.name}"
     if target.drain:
         done = f"{name} would be drained" if dry_run else f"{name} is drained"
-        said = [f"{done}: no new pod is sent there.", *_consequences(pool, target)]
+        verb = "would be" if pool.spec.mode is Mode.OBSERVE else "is"
+        said = [f"{done}: no new pod {verb} sent there.", *_consequences(pool, target)]
         in_git = "set drain and drainRunningPods"
     else:
         done = f"The drain of {name} would end" if dry_run else f"The drain of {name} has ended"

@@ -268,7 +268,7 @@ def _show_commands(pool: ComputePool, console: Console) -> None:
     commands = _COMMAND.findall(configured.message) if configured is not None else []
     if commands:
         console.print()
-        _say(console, "To mend the configuration:")
+        _say(console, "To mend the configuration, if the spec says what you mean:")
     for command in commands:
         console.print(f"   {printable(command)}", soft_wrap=True)
 

@@ -31,8 +31,9 @@ SHORT_OF: Final = (
     Reason.CANARY_UNDER_WAY,
     Reason.INSUFFICIENT_CAPACITY,
     Reason.WORKLOAD_BACK_OFF,
+    Reason.TOO_LARGE,
 )
-"""Rejections for want of room or money: more room or money would help. In the order of texts."""
+"""Rejections for want of room or money: more room, a larger node or more money would help. In the order of texts."""
 _SHORT_OF: Final = frozenset(SHORT_OF)
 _NOT_YET: Final = frozenset({Reason.BELOW_PENDING_SECONDS, Reason.AWAITING_NODES})
 

@@ -219,8 +219,8 @@ class Reason(StrEnum):
     PREFERRED_STANDBY_FIRST = (
         "PreferredStandbyFirst",
         "A preferred standby takes pods and can't be listed at admission: it has maxAccelerators, waits for its first "
-        "pod, or a workload is held off it. Until it has taken no more pods for some seconds, admission opens to no "
-        "less preferred standby, and the operator patches pending pods in order.",
+        "pod, or a workload is held off it. Until it has taken no more pods for some seconds, admission does "
+        "not open to a less preferred standby, and the operator patches pending pods in order.",
     )
     NO_ROOM_FOR_RUNNING_PODS = (
         "NoRoomForRunningPods",

@@ -27,7 +27,7 @@ def held_admission(admission: Admission) -> tuple[Reason, str]:
     """Return why a standby keeps admission closed to less preferred standbys. `admission` has such a standby."""
     why = admission.held_because or Reason.AT_MAX_ACCELERATORS
     reason = why if why is Reason.CANARY_UNDER_WAY else Reason.PREFERRED_STANDBY_FIRST
-    order = "Meanwhile admission opens to no less preferred standby, and the operator patches pending pods in order."
+    order = "Meanwhile admission does not open to a less preferred standby: the operator patches pending pods in order."
     return reason, f"{_NOT_LISTED[why].format(admission.held_by)} {order}"
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.decide.account.budget import cost_of
+from computepool.decide.burst.planner import LASTING
 from computepool.decide.plan import BlockedMove
 from computepool.model.accelerators import request_of
 from computepool.model.api import UNAVAILABLE_KEY, Budget
@@ -17,7 +18,7 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Spend
 from computepool.model.taints import Taint, tolerated
 from computepool.model.text import cut
-from computepool.report.formatting import listed
+from computepool.report.formatting import counted, listed
 from computepool.report.pass_report import PassReport
 
 KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
@@ -66,6 +67,7 @@ def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
     found = [
         _money(report, hold.pod, by_reason.get(Reason.BUDGET_EXHAUSTED, ())),
         *pins(report, hold),
+        _size(report, hold.pod, by_reason.get(Reason.TOO_LARGE, ())),
         _limit(report, hold.pod, by_reason.get(Reason.AT_MAX_ACCELERATORS, ())),
         _volumes(hold),
         _room([name for name, why in hold.rejected if why in _ROOM and not _offers_nothing(report, name, why)]),
@@ -92,12 +94,13 @@ def _headline(report: PassReport, hold: Hold, reason: Reason) -> str:
             return f"Nothing is decided about the pool's pods: {report.plan.frozen}."
         case Reason.NODE_BOUND:
             return reason.help
-    return "No provider of the pool can take the pod now."
+    never = all(why in LASTING for _, why in hold.rejected)
+    return f"No provider of the pool can take the pod{'' if never else ' now'}."
 
 
 def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
     """Say in a few words why a provider rejects a pod."""
-    supply = report.assessment.supply(name)
+    supply, resource = report.assessment.supply(name), report.snapshot.pool.spec.accelerator.resource_name
     if supply is None:
         return str(why)
     match why:
@@ -115,6 +118,8 @@ def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
             return "the pod's annotation computepool.io/providers does not list it"
         case Reason.PINNED:
             return f"excluded by the pod's {' and '.join(_pins(report, supply, hold.pod.shape))}"
+        case Reason.TOO_LARGE if request_of(hold.pod, resource) > supply.largest > 0:
+            return f"its largest node has {whole(supply.largest)} accelerators"
         case Reason.TAINTED:
             return f"the pod does not tolerate the taint {_taint(supply, hold.pod.shape)}"
     return _IN_WORDS.get(why, str(why))
@@ -127,7 +132,7 @@ def _offers_nothing(report: PassReport, name: str, why: Reason) -> bool:
 
 
 _IN_WORDS: Final = {
-    Reason.TOO_LARGE: "none of its nodes is large enough for the pod",
+    Reason.TOO_LARGE: "none of its nodes is large enough for all that the pod requests",
     Reason.NO_NODES: "no node there is ready and schedulable",
     Reason.NODE_STARTING: "its new nodes are not ready yet",
     Reason.PROVIDER_UNAVAILABLE: "it has failed or is drained",
@@ -221,6 +226,15 @@ def _has_room(report: PassReport, pod: Pod, name: str) -> bool:
         and tolerated(info.node.taints, tolerations)
         for info in supply.usable
     )
+
+
+def _size(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
+    """Say what a pod requests that is too large for every node of these providers."""
+    if not names:
+        return ""
+    request = request_of(pod, report.snapshot.pool.spec.accelerator.resource_name)
+    asks = f"The pod requests {counted(whole(request), 'accelerator')}"
+    return f"{asks}: request less of what is scarce, or add larger nodes."
 
 
 def _room(names: list[str]) -> str:

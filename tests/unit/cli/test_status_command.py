@@ -224,7 +224,7 @@ def test_commands_that_mend_the_configuration_are_on_lines_of_their_own_and_neve
     with shell(tmp_path, lambda server: reported(server, conditions=[wrong])) as sh:
         sh.columns = 80
         lines = sh.prints("status").splitlines()
-    assert lines[lines.index(" To mend the configuration:") + 1] == f"   {command}"
+    assert lines[lines.index(" To mend the configuration, if the spec says what you mean:") + 1] == f"   {command}"
 
 
 def test_a_pool_that_is_configured_well_shows_no_commands(tmp_path: Path) -> None:

@@ -395,15 +395,19 @@ def test_a_primary_without_nodes_is_a_fault_also_while_it_is_drained() -> None:
     assert (finding.reason, finding.severity) == (Reason.NO_NODES_MATCH, Severity.FAULT)
 
 
+_RIGHT = "If the selector is right: "
 _LOOK = "Look at the labels: `kubectl get nodes --show-labels`"
 
 
 @pytest.mark.parametrize(
     ("needs", "command"),
     [
-        ([("gpu", "In", "yes"), ("zone", "In", "b")], "`kubectl label nodes NODE gpu=yes zone=b --overwrite`"),
-        ([("zone", "In", "a", "b")], "`kubectl label nodes NODE zone=a --overwrite`"),
-        ([("gpu", "Exists")], "`kubectl label nodes NODE gpu= --overwrite`"),
+        (
+            [("gpu", "In", "yes"), ("zone", "In", "b")],
+            f"{_RIGHT}`kubectl label nodes NODE gpu=yes zone=b --overwrite`",
+        ),
+        ([("zone", "In", "a", "b")], f"{_RIGHT}`kubectl label nodes NODE zone=a --overwrite`"),
+        ([("gpu", "Exists")], f"{_RIGHT}`kubectl label nodes NODE gpu= --overwrite`"),
         # A node may match the first of them with another value, which it keeps.
         ([("zone", "In", "a", "b"), ("gpu", "In", "yes")], _LOOK),
         ([("zone", "Exists"), ("gpu", "In", "yes")], _LOOK),
@@ -413,7 +417,7 @@ _LOOK = "Look at the labels: `kubectl get nodes --show-labels`"
         ([("gpu", "In", "yes"), ("topology.kubernetes.io/zone", "In", "b")], _LOOK),
         (
             [("example.com/kubernetes.io", "In", "yes")],
-            "`kubectl label nodes NODE example.com/kubernetes.io=yes --overwrite`",
+            f"{_RIGHT}`kubectl label nodes NODE example.com/kubernetes.io=yes --overwrite`",
         ),
     ],
 )
@@ -442,7 +446,7 @@ def test_selectors_that_find_nothing_are_told(selection: Selection, reason: Reas
 def test_the_command_labels_a_namespace() -> None:
     of = pool(provider("aws"), provider("nebius"), workloads={"namespaceSelector": {"matchLabels": {"team": "ml"}}})
     (finding,) = found([HOME, node("n1")], [], of, selection=Selection(namespaces=False))
-    assert finding.mend == "`kubectl label namespaces NAMESPACE team=ml --overwrite`"
+    assert finding.mend == f"{_RIGHT}`kubectl label namespaces NAMESPACE team=ml --overwrite`"
 
 
 def test_a_namespace_that_is_selected_by_its_name_is_made() -> None:

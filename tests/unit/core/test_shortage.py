@@ -49,16 +49,21 @@ def test_a_short_wait_is_no_shortage_and_the_next_pass_is_in_time(pending: int, 
 @pytest.mark.parametrize(
     "waiting",
     [
-        pod("w", 9),
         pod("w", gated=True),
         pod("w", deleting=NOW + 5),
         pod("w", shaped=shape(1, selector={"kubernetes.io/hostname": "a1"})),
         pod("w", shaped=shape(1, selector={"disk": "none"})),
     ],
-    ids=["too large for all", "gated", "terminating", "of a single node", "pinned away from all"],
+    ids=["gated", "terminating", "of a single node", "pinned away from all"],
 )
 def test_a_wait_that_room_and_money_do_not_end_is_no_shortage(waiting: Pod) -> None:
     assert shortage(waiting) is None
+
+
+def test_a_pod_that_is_too_large_for_every_node_waits_for_a_larger_node() -> None:
+    found = shortage(pod("w", 9))
+    assert found is not None
+    assert (found.confined, found.reasons) == (True, (Reason.TOO_LARGE,))
 
 
 def test_pods_that_keep_to_the_primary_are_told_apart() -> None:

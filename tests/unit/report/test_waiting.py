@@ -222,8 +222,15 @@ def test_a_taint_of_nodes_that_the_pod_excludes_itself_is_not_named() -> None:
 def test_a_pod_that_is_too_large_and_a_failed_provider_are_told_apart() -> None:
     state = pool_state(breakers={"crusoe": opened()})
     _, note = told(pod("w", 5), state=state, nodes=[node("a1", 2), node("n1", 4), node("c1", 8)])
-    assert "aws: none of its nodes is large enough for the pod" in note
+    assert "aws: its largest node has 2 accelerators" in note
+    assert "The pod requests 5 accelerators: request less of what is scarce, or add larger nodes." in note
     assert "crusoe: it has failed or is drained" in note
+
+
+def test_a_pod_that_is_too_large_for_every_node_is_not_told_to_wait() -> None:
+    reason, note = told(pod("w", shaped=shape(1, more={"cpu": 1_000_000})))
+    assert reason is Reason.TOO_LARGE
+    assert note.startswith("No provider of the pool can take the pod. aws: none of its nodes is large enough")
 
 
 def test_a_scheduler_that_binds_no_pod_is_named() -> None:

@@ -42,7 +42,7 @@ def remove_taint(taint: Taint) -> str:
 
 
 def add_label(kind: str, placeholder: str, selector: Selector) -> str:
-    """Return the command that gives an object the labels of a selector, or the command that shows all labels.
+    """Say how an object gets the labels of a selector, or which command shows all labels.
 
     `kind`: in the plural, as in `nodes`; `placeholder`: stands for the object's name. No object matches the selector.
     The command overwrites no label that matches, and none that the cluster itself sets, such as the name of a host.
@@ -52,7 +52,8 @@ def add_label(kind: str, placeholder: str, selector: Selector) -> str:
     sole = len(needs) == 1 and needs[0].operator in ("In", "Exists")
     if not needs or not (exact or sole) or any(_is_kubernetes_own(need.key) for need in needs):
         return f"Look at the labels: `kubectl get {kind} --show-labels`"
-    return f"`kubectl label {kind} {placeholder} {' '.join(map(_label, needs))} --overwrite`"
+    labels = " ".join(map(_label, needs))
+    return f"If the selector is right: `kubectl label {kind} {placeholder} {labels} --overwrite`"
 
 
 def make_namespace(selector: Selector) -> str:
