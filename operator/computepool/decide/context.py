@@ -14,8 +14,8 @@ from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
-MOST_KINDS: Final = 64
-"""How many kinds of pods stand for the pool's next pods."""
+MOST_KINDS: Final = 16
+"""How many kinds of pods stand for the pool's next pods: a pass may have to look for a place on each node for each."""
 
 
 class Context:

@@ -32,7 +32,7 @@ from computepool.model.taints import tolerance_of
 
 CHECKED: Final = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 """The numbers of the invariants that are checked."""
-_SHAPES: Final = 4
+_SHAPES: Final = 2
 """For how many kinds of pods the order at admission is checked."""
 
 

@@ -121,8 +121,6 @@ class Recorded(msgspec.Struct, frozen=True):
     """The last verdict on the primary by its allocation and its queue; None if unknown."""
     admitting: str = ""
     """The standby provider that new pods are admitted to; empty while admission is closed."""
-    held_by: str = ""
-    """The standby that keeps admission closed to less preferred standbys; empty if no standby does."""
     breakers: Mapping[str, Breaker] = MappingProxyType({})
     """By provider. A missing provider has a closed breaker and never failed."""
     spend: Spend | None = None
@@ -137,6 +135,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """Keys of the signals from metrics that are on."""
     standby_ready_seconds: int | None = None
     """Seconds until most pods were Ready on a standby; None if it is not known, or nothing is forecast."""
+    held_by: str = ""
+    """The standby that keeps admission closed to less preferred standbys; empty if no standby does."""
 
 
 class SignalState(msgspec.Struct, frozen=True):
