@@ -169,6 +169,14 @@ def test_a_last_place_that_comes_and_goes_changes_admission_at_most_once(provide
     assert sum(before != after for before, after in pairwise(seen)) <= 1
 
 
+def test_a_hold_that_closes_a_full_standby_stays_while_its_own_standby_takes_pods() -> None:
+    pods = [*(pod(f"x{index}", on="n1") for index in range(6)), *(pod(f"y{index}", on="c1") for index in range(8))]
+    first = look(HOME, *pods, providers=limited(), state=pool_state(SATURATED, admitting="crusoe"), nodes=NODES[:3])
+    assert choice(first) == ("", "nebius")
+    again = look(HOME, *pods, providers=limited(), state=first.state, nodes=NODES[:3])
+    assert again.admission == first.admission
+
+
 FILL = st.tuples(st.integers(6, 8), st.integers(6, 8))
 
 

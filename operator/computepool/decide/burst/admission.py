@@ -65,7 +65,8 @@ def _first_choice(context: Context, account: Account) -> Admission:
             if present in standbys[:position]:
                 break
             later = [by for by in standbys[position:] if by in listed]
-            if present is None and not any(map(account.has_room, later)):
+            holds_already = context.state.recorded.held_by == provider.name
+            if present is None and not holds_already and not any(map(account.has_room, later)):
                 return Admission()
             return Admission(held_by=provider.name, held_because=_why_unlisted(context, account, provider))
     # No provider has room that could be listed.
