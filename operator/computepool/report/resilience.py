@@ -4,7 +4,7 @@ If pods run, it is what they could use. Otherwise it is what waiting pods could 
 maxAccelerators, the budget and hold-offs count as they do when a pod is sent.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
@@ -125,21 +125,24 @@ def _free(supply: Supply, users: "_Users | None", shut: frozenset[str], resource
 
     `users`: None for all nodes; `shut`: names of nodes that no pod of the pool could use, by their taints.
     """
-    sizes_of: Callable[[Node], _Sizes] | None = None
+    open_nodes = [
+        (info, free)
+        for info in supply.usable
+        if (free := accelerators_of(info, resource).free) and info.node.name not in shut
+    ]
+    if users is None or not open_nodes:
+        return sum(free for _, free in open_nodes)
+    plain: dict[int, _Sizes] = {}
+    sizes_of = users.sizes_by_kind(supply)
     total = 0
-    # A pass looks at thousands of nodes here: a function or a generator for each would double the cost.
-    for info in supply.usable:
-        free = accelerators_of(info, resource).free
-        if not free or info.node.name in shut:
-            continue
-        if users is None:
-            total += free
-            continue
-        if sizes_of is None:
-            sizes_of = users.sizes_by_kind(supply)
-        left = info.left
-        known, more = sizes_of(info.node)
-        for size in known:
+    # A pass looks at thousands of nodes here: a function or a generator for each would double the cost. Pods without
+    # selectors come first, because only the taints of a node tell whether it admits them.
+    for info, free in open_nodes:
+        left, taints = info.left, info.node.taints
+        found = plain.get(id(taints))
+        if found is None:
+            found = plain[id(taints)] = users.plain_sizes(info.node)
+        for size in found[0]:
             for name, amount in size:
                 if left.get(name, 0) < amount:
                     break
@@ -147,9 +150,18 @@ def _free(supply: Supply, users: "_Users | None", shut: frozenset[str], resource
                 total += free
                 break
         else:
-            if any(_fits(size, left) for size in more):
+            if _fits_any(found[1], left) or (sizes_of is not None and _has_place(sizes_of(info.node), left)):
                 total += free
     return total
+
+
+def _has_place(sizes: _Sizes, left: Resources) -> bool:
+    known, more = sizes
+    return _fits_any(known, left) or _fits_any(more, left)
+
+
+def _fits_any(sizes: Iterable[Amounts], left: Resources) -> bool:
+    return any(_fits(size, left) for size in sizes)
 
 
 def _fits(size: Amounts, left: Resources) -> bool:
@@ -203,10 +215,20 @@ class _Users:
         name, most = self._provider.name, self._allowance
         return [pod for amount, pod in self._kinds.in_order if amount <= most and pod.allows(name)]
 
-    def sizes_by_kind(self, supply: Supply) -> Callable[[Node], _Sizes]:
-        """Return what tells of each node of the standby the requests of the pods that may run there."""
+    def plain_sizes(self, node: Node) -> _Sizes:
+        """Return the requests of the pods without selectors that may run on nodes with the taints of this node."""
+        known: list[Amounts] = []
+        return known, self._more(node, [pod for pod in self._pods if not _selects(pod.shape)], known)
+
+    def sizes_by_kind(self, supply: Supply) -> Callable[[Node], _Sizes] | None:
+        """Return what tells of each node of the standby the requests of the pods with selectors that may run there.
+
+        None if there are no such pods.
+        """
         kind_of = self._kinds.of_nodes
-        pods = self._pods
+        pods = [pod for pod in self._pods if _selects(pod.shape)]
+        if not pods:
+            return None
         if len(pods) > MAX_KINDS:
             kinds = len({kind_of(info.node) for info in supply.usable})
             pods = pods[: max(MAX_KINDS, MAX_JUDGED // max(1, kinds))]

@@ -102,8 +102,15 @@ def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tupl
     """
     members: dict[str, list[NodeInfo]] = {provider.name: [] for provider in providers}
     overlaps: dict[tuple[str, ...], list[str]] = {}
+    # Selectors look at a few labels, whose values most nodes share.
+    keys = tuple({need.key for provider in providers for need in provider.selector.requirements})
+    answers: dict[tuple[str | None, ...], Sequence[str]] = {}
     for info in nodes:
-        matching = [provider.name for provider in providers if provider.selector.matches(info.node.labels)]
+        labels = info.node.labels
+        values = tuple([labels.get(key) for key in keys])
+        matching = answers.get(values)
+        if matching is None:
+            matching = answers[values] = [by.name for by in providers if by.selector.matches(labels)]
         if matching:
             members[matching[0]].append(info)
             if len(matching) > 1:
