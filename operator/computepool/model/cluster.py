@@ -284,7 +284,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     shares: Mapping[str, Share]
     """By pool name."""
     accelerators: Mapping[str, Accelerators]
-    """By extended resource; read by `accelerators_of` alone."""
+    """By extended resource; read by model/accelerators.py alone."""
 
     def members(self, pool: str) -> tuple[Pod, ...]:
         """Return the pool's pods that are bound to it and request the pool's accelerator."""

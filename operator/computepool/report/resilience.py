@@ -18,7 +18,7 @@ from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
 from computepool.decide.account.budget import hourly_cost
 from computepool.decide.move.eligibility import storage_bound
-from computepool.model.accelerators import accelerators_of, request_of
+from computepool.model.accelerators import accelerators_on, request_of
 from computepool.model.cluster import Amounts, Node, Pod, Resources, Shape
 from computepool.model.quantity import MAX_AMOUNT, MILLI
 from computepool.model.taints import Taint, Toleration, tolerance_of
@@ -125,10 +125,9 @@ def _free(supply: Supply, users: "_Users | None", shut: frozenset[str], resource
 
     `users`: None for all nodes; `shut`: names of nodes that no pod of the pool could use, by their taints.
     """
+    all_free = [accelerators.free for accelerators in accelerators_on(supply.usable, resource)]
     open_nodes = [
-        (info, free)
-        for info in supply.usable
-        if (free := accelerators_of(info, resource).free) and info.node.name not in shut
+        (info, free) for info, free in zip(supply.usable, all_free, strict=True) if free and info.node.name not in shut
     ]
     if users is None or not open_nodes:
         return sum(free for _, free in open_nodes)

@@ -15,7 +15,7 @@ from functools import cached_property
 from math import inf
 
 from computepool.assess.capacity.supply import Supply
-from computepool.model.accelerators import accelerators_of, request_of
+from computepool.model.accelerators import accelerators_of, accelerators_on, request_of
 from computepool.model.api import UNAVAILABLE_KEY, BreakerState
 from computepool.model.cluster import Amounts, Node, NodeInfo, Pod, Resources, Shape
 from computepool.model.reasons import Reason
@@ -66,7 +66,8 @@ class Packer:
         self._now = now
         self._resource = resource
         # The fullest node first: small pods fill gaps, and empty nodes stay whole for big pods.
-        order = sorted((accelerators_of(info, resource).free, info.node.name, info) for info in supply.usable)
+        free = [accelerators.free for accelerators in accelerators_on(supply.usable, resource)]
+        order = sorted([(free, info.node.name, info) for free, info in zip(free, supply.usable, strict=True)])
         self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys

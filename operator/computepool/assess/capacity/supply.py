@@ -9,7 +9,13 @@ import msgspec
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.health.faults import avoided
-from computepool.model.accelerators import MOST_ON_A_NODE, accelerators_of, largest_node, requested_by
+from computepool.model.accelerators import (
+    MOST_ON_A_NODE,
+    accelerators_of,
+    accelerators_on,
+    largest_capacity,
+    requested_by,
+)
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NodeInfo
 from computepool.model.reasons import Reason
@@ -134,19 +140,21 @@ def supply_of(
     """
     usable = tuple(info for info in members if _usable(info, breaker, states))
     closed = reach.closed(provider, usable) if reach is not None else frozenset()
-    usable_accelerators = [accelerators_of(info, resource) for info in usable if info.node.name not in closed]
-    allocatable = sum(node.allocatable for node in usable_accelerators)
+    is_open = [info for info in usable if info.node.name not in closed] if closed else usable
+    usable_accelerators = accelerators_on(is_open, resource)
+    allocatable = sum([node.allocatable for node in usable_accelerators])
     left_out = states.joining | states.uncounted
-    capacity = sum(accelerators_of(info, resource).capacity for info in members if info.node.name not in left_out)
-    largest = largest_node(members, resource)
+    counted = [info for info in members if info.node.name not in left_out] if left_out else members
+    capacity = sum([node.capacity for node in accelerators_on(counted, resource)])
+    largest = largest_capacity(accelerators_on(members, resource))
     holdings = _holdings(members, pool, resource, states.silent, largest or MOST_ON_A_NODE)
     return Supply(
         provider=provider,
         nodes=tuple(members),
         usable=usable,
         allocatable=allocatable,
-        allocated=sum(node.used for node in usable_accelerators),
-        free=sum(node.free for node in usable_accelerators),
+        allocated=sum([node.used for node in usable_accelerators]),
+        free=sum([node.free for node in usable_accelerators]),
         unusable=max(0, capacity - allocatable),
         pods=holdings.pods,
         accelerators=holdings.accelerators,
@@ -159,7 +167,7 @@ def supply_of(
         starting=states.starting,
         coming=sum(
             accelerators_of(info, resource).allocatable
-            for info in usable
+            for info in (usable if closed and states.starting else ())
             if info.node.name in closed and info.node.name in states.starting
         ),
         uncounted=states.uncounted,
