@@ -74,7 +74,8 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     moves = plan_moves(context, opened.account, pending, budget, bursts.stuck)
 
     # 7. Open or close admission by the rest of the account.
-    admission = admission_of(context, opened.account)
+    targets = {move.target for move in moves.moves} | {move.target for move in pending.awaiting}
+    admission = admission_of(context, opened.account, targets)
 
     # 8. Quarantine failing nodes, unless too many providers have failed at once.
     quarantine = None if assessment.exceeded else quarantine_of(assessment, context.resource)

@@ -19,7 +19,7 @@ from computepool.model.state import HoldOff, PoolState, Saturation
 from computepool.model.taints import Taint
 from tests.builders import GPU, NOW, changed, node, pod, pool, pool_state, provider, snapshot
 from tests.unit.core.clusters import SHAPES, Case, cases
-from tests.unit.core.moving import half_open, opened
+from tests.unit.core.moving import QUARANTINE, half_open, opened
 from tests.unit.core.oracle import Oracle
 from tests.unit.core.passes import Decided, decided, sent_to
 
@@ -146,6 +146,32 @@ def test_a_full_standby_that_a_workload_is_held_off_is_not_listed_either() -> No
     state = pool_state(SATURATED, admitting="nebius", hold_offs=(held_off(workload_key("nebius", "job")),))
     full = [pod("x", 8, on="n1", owner="job"), pod("y", 8, on="c1"), pod("z", 8, on="c2")]
     assert choice(look(HOME, *full, state=state)) == ("", "")
+
+
+# -- replacements of moved pods
+
+
+DRAINED = provider("aws", drain=True, drain_running_pods="Move")
+
+
+def leaving(on_nebius: int, nebius: dict[str, Any]) -> Decided:
+    """A pod that leaves the drained primary, with so many pods on nebius, which is preferred to crusoe."""
+    pods = [pod("home", on="a1", owner="home", movable=True), *(pod(f"x{index}", on="n1") for index in range(on_nebius))]
+    nodes = [node("a1", taints=[QUARANTINE]), *NODES[1:]]
+    return look(*pods, providers=(DRAINED, nebius, CRUSOE), nodes=nodes, failback={"minDwellSeconds": 0})
+
+
+def test_admission_does_not_send_the_replacement_of_a_moved_pod_past_the_last_place_that_is_kept_for_it() -> None:
+    found = leaving(7, NEBIUS)
+    assert [move.target for move in found.moves] == ["nebius"]
+    assert choice(found) == ("nebius", "")
+
+
+def test_where_its_standby_can_not_be_listed_admission_is_closed_until_the_replacement_is_there() -> None:
+    found = leaving(7, provider("nebius", max_accelerators=8))
+    assert [move.target for move in found.moves] == ["nebius"]
+    assert choice(found)[0] == ""
+    assert choice(leaving(8, provider("nebius", max_accelerators=8)))[0] == "crusoe"
 
 
 # -- nothing changes with each last place

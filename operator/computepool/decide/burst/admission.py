@@ -14,8 +14,12 @@ The choice must not change with each last place that is taken and given back, be
 the present provider stays while no more preferred standby takes pods and all others have no room or can't be listed.
 A hold begins at once, but ends only after nothing has called for it for SETTLED_SECONDS, unless a more preferred
 standby takes over or the standby's breaker lets no pod in.
+
+The replacement of a moved pod is a new pod too. Admission must not send it past the standby that it is meant for, which
+may have given its last place to it: the move would come to nothing.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from computepool.assess.capacity.providers import Provider
@@ -28,13 +32,16 @@ from computepool.model.reasons import Reason
 SETTLED_SECONDS: Final = 10.0
 
 
-def admission_of(context: Context, account: Account) -> Admission:
-    """Return the tolerations for new pods; none unless the mode, saturation or a forecast opens admission."""
+def admission_of(context: Context, account: Account, targets: Collection[str]) -> Admission:
+    """Return the tolerations for new pods; none unless the mode, saturation or a forecast opens admission.
+
+    `targets`: the providers that replacements of moved pods are meant for, which are not seen yet.
+    """
     # If an older pool also selects pods of this pool, the policy can't tell which pool a new pod belongs to.
     if not _is_open(context) or context.snapshot.conflicts or context.spec.budget is not None:
         return Admission()
     found = _first_choice(context, account)
-    return _kept_hold(context, account, found) or found
+    return _kept_hold(context, account, found) or _not_past_targets(context, account, found, targets)
 
 
 def hold_ends_at(admission: Admission) -> float | None:
@@ -88,6 +95,17 @@ def _kept_hold(context: Context, account: Account, found: Admission) -> Admissio
     if context.now >= since + SETTLED_SECONDS:
         return None
     return Admission(held_by=holder.name, held_because=why, over_since=since)
+
+
+def _not_past_targets(context: Context, account: Account, found: Admission, targets: Collection[str]) -> Admission:
+    """Open to the standby that replacements are meant for, or close, instead of opening to a less preferred standby."""
+    names = [standby.name for standby in context.standbys]
+    before = names.index(found.provider) if found.provider else 0
+    awaiting = [standby for standby in context.standbys[:before] if standby.name in targets]
+    if not awaiting:
+        return found
+    is_sole = len(awaiting) == 1 and _why_unlisted(context, account, awaiting[0]) is None
+    return _open_to(context, awaiting[0]) if is_sole else Admission()
 
 
 def _open_to(context: Context, provider: Provider) -> Admission:
