@@ -203,7 +203,7 @@ def _dwell(pool: ComputePool) -> str:
     seconds = pool.spec.failback.min_dwell_seconds
     if not seconds:
         return ""
-    return f" Each stays until {span(seconds)} after it was sent or moved there (failback.minDwellSeconds)."
+    return f" A pod stays until {span(seconds)} after it was sent or moved there (failback.minDwellSeconds)."
 
 
 def _room(pool: ComputePool, drained: str) -> str:

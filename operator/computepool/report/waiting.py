@@ -70,6 +70,7 @@ def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
         _size(report, hold.pod, by_reason.get(Reason.TOO_LARGE, ())),
         _limit(report, hold.pod, by_reason.get(Reason.AT_MAX_ACCELERATORS, ())),
         _volumes(hold),
+        _trial(by_reason.get(Reason.CANARY_UNDER_WAY, ())),
         _room([name for name, why in hold.rejected if why in _ROOM and not _offers_nothing(report, name, why)]),
     ]
     return tuple([text for text in found if text][:MAX_HELPS])
@@ -237,6 +238,10 @@ def _size(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
     return f"{asks}: request less of what is scarce, or add larger nodes."
 
 
+def _trial(names: Sequence[str]) -> str:
+    return f"More pods go to {listed(names, NAMED_PROVIDERS)} once the first pod there is healthy." if names else ""
+
+
 def _room(names: list[str]) -> str:
     return f"The pod runs once other pods end, or nodes join, on {listed(names, NAMED_PROVIDERS)}." if names else ""
 
@@ -255,7 +260,8 @@ def _money(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
             return f"{alone}: raise spec.budget.{field}."
     rate = _rate(report, spend)
     return _day_spent(budget, spend.spent, rate, cost) or (
-        f"The budget per hour does not cover the pod: pods on standbys cost {rate:.2f} of {budget.per_hour} an hour. "
+        f"The budget per hour does not cover the pod, which costs {cost:.2f} an hour: pods on standbys cost {rate:.2f} "
+        f"of {budget.per_hour}. "
         "Pods wait until other pods there end, or raise spec.budget.perHour."
     )
 

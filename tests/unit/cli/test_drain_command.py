@@ -65,7 +65,7 @@ def test_with_move_running_pods_leave_and_it_says_where_there_is_room(tmp_path: 
     with shell(tmp_path, reported()) as sh:
         lines = sh.prints("drain", "inference/nebius", "--move").splitlines()
         assert "Running pods leave as moves by choice, within all limits, if they fit elsewhere." in lines[1]
-        assert "Each stays until 10 min after it was sent or moved there (failback.minDwellSeconds)." in lines[1]
+        assert "A pod stays until 10 min after it was sent or moved there (failback.minDwellSeconds)." in lines[1]
         assert lines[2] == "Elsewhere: free accelerators: 3 on crusoe."
         assert providers(sh)["nebius"] == {"drain": True, "drainRunningPods": "Move"}
 

@@ -156,7 +156,10 @@ DRAINED = provider("aws", drain=True, drain_running_pods="Move")
 
 def leaving(on_nebius: int, nebius: dict[str, Any]) -> Decided:
     """A pod that leaves the drained primary, with so many pods on nebius, which is preferred to crusoe."""
-    pods = [pod("home", on="a1", owner="home", movable=True), *(pod(f"x{index}", on="n1") for index in range(on_nebius))]
+    pods = [
+        pod("home", on="a1", owner="home", movable=True),
+        *(pod(f"x{index}", on="n1") for index in range(on_nebius)),
+    ]
     nodes = [node("a1", taints=[QUARANTINE]), *NODES[1:]]
     return look(*pods, providers=(DRAINED, nebius, CRUSOE), nodes=nodes, failback={"minDwellSeconds": 0})
 

@@ -95,8 +95,8 @@ PRICED = (AWS, provider("nebius", price="2"))
     [
         (
             {"perHour": "9"},
-            "The budget per hour does not cover the pod: pods on standbys cost 8.00 of 9 an hour. Pods wait until "
-            "other pods there end, or raise spec.budget.perHour.",
+            "The budget per hour does not cover the pod, which costs 2.00 an hour: pods on standbys cost 8.00 of 9. "
+            "Pods wait until other pods there end, or raise spec.budget.perHour.",
         ),
         (
             {"perDay": "9"},
