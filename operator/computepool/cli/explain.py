@@ -10,6 +10,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.cli.cluster_view import NotFoundError, View, read_view
+from computepool.cli.earlier_moves import as_the_leader_knows
 from computepool.cli.errors import NEEDS_CLUSTER, ToldError
 from computepool.cli.explanation import Explanation, print_explanation
 from computepool.cli.options import Output
@@ -211,6 +212,7 @@ def _running(pod: Pod, outcome: Reconciled, view: View, *, observed: bool) -> Ex
     if (move := _about(pod, plan.moves)) is not None:
         return _moving(runs, move, view, notes, observed=observed)
     if (blocked := _about(pod, plan.blocked)) is not None:
+        blocked = as_the_leader_knows(blocked, outcome.state.recorded.unsettled)
         healthy = not supply.provider.primary and supply.breaker.closed and pod.node not in supply.unhealthy
         wish = "may come home" if healthy else "should leave it"
         headline = f"{runs}, {wish}, and stays{_at_least(blocked.until, view.now)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from computepool.model.reasons import Reason
 from tests.fakes.apiserver import COMPUTEPOOLS, EVENTS, NODES, PODS, FakeApiServer
 from tests.unit.act.objects import node, pod, provider
@@ -143,6 +145,31 @@ def test_a_drain_that_was_ended_is_told_as_ended(tmp_path: Path) -> None:
 
     text = explained(tmp_path, "web", before)
     assert f"The breaker of nebius is HalfOpen: {Reason.DRAIN_ENDED.help}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("times", "ago", "reason", "stays"),
+    [
+        (0, 20, "AwaitsReplacement", "stays."),
+        (1, 90, "MoveFailed", "stays, at least 3 min more."),
+        (1, 1200, "MoveFailed", "stays."),
+    ],
+    ids=["under way", "came to nothing", "came to nothing long ago"],
+)
+def test_the_last_move_of_the_owner_is_told_as_the_leader_has_recorded_it(
+    tmp_path: Path, times: int, ago: float, reason: str, stays: str
+) -> None:
+    def before(server: FakeApiServer) -> None:
+        drained(server)
+        web = server.get(PODS, "web", "default")
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": True}
+        server.update(PODS, {**web, "metadata": {**web["metadata"], "ownerReferences": [owner]}})
+        unsettled = [{"owner": "rs", "times": times, "time": stamp(ago), "pods": 0}]
+        server.update(COMPUTEPOOLS, {**server.get(COMPUTEPOOLS, "inference"), "status": {"unsettledMoves": unsettled}})
+
+    text = explained(tmp_path, "web", before)
+    assert stays in text
+    assert f"{reason}: " in text
 
 
 def drained(server: FakeApiServer) -> None:

@@ -311,7 +311,7 @@ class OwnerHistory:
             # Without a record: the move ended well at last, or there were more unsettled owners than are recorded.
             if since is None or key in self._ended_well:
                 return None
-            return since + _delay(1, constrained=constrained)
+            return since + delay_after(1, constrained=constrained)
         if since is None or since < move.at or key in self._run_on:
             # No move since then came to nothing, as far as this process knows.
             if move.at >= self._snapshot.moves_since:
@@ -319,11 +319,11 @@ class OwnerHistory:
             # The end of a move that came to nothing is not recorded. It was before this process began, and at most a
             # day after the move: the owner moves again even if the operator restarts every day.
             since = min(self._snapshot.moves_since, move.at + FOLLOWED_SECONDS) if move.times else move.at
-        return since + _delay(move.times, constrained=constrained)
+        return since + delay_after(move.times, constrained=constrained)
 
     def _kept_until(self, owner: str, move: UnsettledMove) -> float:
         since = max(move.at, self._failed_at.get(owner, 0.0))
-        return since + _delay(move.times, constrained=True) + LONGEST_SECONDS
+        return since + delay_after(move.times, constrained=True) + LONGEST_SECONDS
 
     def _unavailable(self, owner: str) -> int:
         """Return how many pods of the owner are missing or not Ready since its last move whose end is not known."""
@@ -353,7 +353,7 @@ def _time(move: PodMove) -> float:
     return move.at
 
 
-def _delay(times: int, *, constrained: bool) -> float:
+def delay_after(times: int, *, constrained: bool) -> float:
     """Return for how long an owner's next move waits after `times` moves that came to nothing in a row."""
     first = FIRST_DELAY_SECONDS * (CONSTRAINED_FACTOR if constrained else 1)
     return min(LONGEST_SECONDS, first * 2.0 ** (min(max(times, 1), _DOUBLINGS) - 1))
