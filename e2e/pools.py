@@ -75,7 +75,14 @@ def provider_in(status: Json, name: str) -> Json:
 
 
 def wait_condition(
-    site: Site, pool_name: str, kind: str, status: str, reason: str | None = None, says: str = ""
+    site: Site,
+    pool_name: str,
+    kind: str,
+    status: str,
+    reason: str | None = None,
+    says: str = "",
+    *,
+    timeout: float = 30,
 ) -> Json:
     """Wait until a pool's condition has a status, a reason if one is given, and says something; return it."""
 
@@ -85,7 +92,7 @@ def wait_condition(
                 return dict(condition) if says in condition["message"] else None
         return None
 
-    return wait_status(site.api, pool_name, turned, f"{kind}={status} {reason or ''} {says!r}")
+    return wait_status(site.api, pool_name, turned, f"{kind}={status} {reason or ''} {says!r}", timeout=timeout)
 
 
 def wait_admission(site: Site, pool_name: str, *, is_open: bool) -> Json:

@@ -54,7 +54,8 @@ def _mend(site: Site, message: str, given: Mapping[str, str] | None = None) -> N
 
 def _well(site: Site) -> None:
     pools.wait_condition(site, site.namespace, "Configured", "True", "ConfigurationWell")
-    pools.wait_condition(site, site.namespace, "Degraded", "False", "AllWell")
+    # On a busy machine a pod may have waited for long enough to be told of, which lasts for 30 seconds.
+    pools.wait_condition(site, site.namespace, "Degraded", "False", "AllWell", timeout=90)
 
 
 def _run_one(site: Site, **how: Any) -> None:
