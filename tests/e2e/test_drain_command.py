@@ -63,6 +63,8 @@ def warnings(site: Site) -> list[str]:
 
 
 def test_a_drain_keeps_new_pods_off_lets_running_pods_stay_and_alarms_nobody(burst: Site) -> None:
+    # On a busy machine the operator may see the new pool a moment before the pool's new nodes.
+    before = warnings(burst)
     said = drain(burst)
     assert "is drained: no new pod is sent there. 2 pods of the pool run there." in said
     wait_breaker(burst, "Open")
@@ -71,7 +73,7 @@ def test_a_drain_keeps_new_pods_off_lets_running_pods_stay_and_alarms_nobody(bur
     assert burst.providers_of(new) == {"crusoe": 1}
     assert burst.providers_of(burst.pods("app=chat")) == {"nebius": 2}
     pools.wait_condition(burst, burst.namespace, "Degraded", "False", "Drained", says="nebius (open)")
-    assert warnings(burst) == []
+    assert [note for note in warnings(burst) if note not in before] == []
     row = burst.cluster.kubectl("get", "cpool", burst.namespace).splitlines()[1]
     assert "Drained" in row.split()
 
