@@ -104,13 +104,8 @@ def test_a_drain_without_another_place_for_waiting_pods_degrades_until_it_ends(b
     pools.wait_condition(burst, burst.namespace, "Degraded", "True", "Drained", says=f"{burst.namespace}/new")
     drain(burst, "--undo", provider="crusoe")
     burst.wait_bound(1, labels="app=new")
-
-    def well(status: Json) -> bool:
-        found = [(c["status"], c["reason"]) for c in status.get("conditions", []) if c["type"] == "Degraded"]
-        return found == [("False", "Drained")]
-
     # It lasts for 30 s after the last such pod.
-    pools.wait_status(burst.api, burst.namespace, well, "Degraded=False Drained", timeout=60)
+    pools.wait_condition(burst, burst.namespace, "Degraded", "False", "Drained", timeout=60)
 
 
 def test_a_dry_run_changes_nothing_and_a_second_time_nothing_more(burst: Site) -> None:

@@ -89,17 +89,8 @@ def test_the_condition_ends_once_no_pod_waits(full: Site) -> None:
         pools.wait_condition(full, name, "Degraded", "True", "PodsWaiting")
         full.api.delete_many("pods", ["other-0", "other-1"], full.namespace)
         full.wait_bound(1, labels=NEW)
-        _wait_health(full, name, "False", "AllWell")
-
-
-def _wait_health(site: Site, name: str, status: str, reason: str) -> None:
-    """Wait for the condition, for longer than its hysteresis lasts."""
-
-    def turned(now: Json) -> bool:
-        found = [(c["status"], c["reason"]) for c in now.get("conditions", []) if c["type"] == "Degraded"]
-        return found == [(status, reason)]
-
-    pools.wait_status(site.api, name, turned, f"Degraded={status} {reason}", timeout=60)
+        # For longer than the hysteresis lasts.
+        pools.wait_condition(full, name, "Degraded", "False", "AllWell", timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 
 from computepool.assess.assessment import Assessment
-from computepool.assess.capacity.supply import Supply
+from computepool.assess.capacity.supply import Supply, why_not_closed
 from computepool.assess.demand.overflow import Hold
 from computepool.cli.cluster_view import NotFoundError, View, read_view
 from computepool.cli.earlier_moves import as_the_leader_knows
@@ -287,7 +287,7 @@ def _faults(pod: Pod, supply: Supply, assessment: Assessment) -> tuple[str, ...]
         detail = f" ({fault.detail})" if fault.detail else ""
         notes.append(f"Node {pod.node} counts as unhealthy: {fault.reason}{detail}. {fault.reason.help}")
     if not supply.breaker.closed:
-        reason = supply.out_of_use_because
+        reason = why_not_closed(supply.breaker, supply.provider)
         why = f": {reason.help}" if reason is not None else "."
         notes.append(f"The breaker of {supply.provider.name} is {supply.breaker.state}{why}")
     return tuple(notes)

@@ -9,6 +9,7 @@ from rich.text import Text
 from computepool.cli.console import make_table, print_data, print_table
 from computepool.cli.options import Output
 from computepool.cli.verdicts import Row
+from computepool.model.accelerators import devices_of
 from computepool.model.cluster import Pod
 from computepool.model.quantity import whole
 from computepool.model.reasons import Reason
@@ -42,7 +43,7 @@ def as_json(pod: Pod, explanation: Explanation) -> dict[str, Any]:
         "pod": pod.name,
         "pool": explanation.pool,
         "node": pod.node,
-        "requests": {name: whole(amount) for name, amount in _devices(pod)},
+        "requests": {name: whole(amount) for name, amount in devices_of(pod.shape)},
         "priority": pod.priority,
         "headline": explanation.headline,
         "reason": "" if explanation.reason is None else str(explanation.reason),
@@ -55,7 +56,7 @@ def as_json(pod: Pod, explanation: Explanation) -> dict[str, Any]:
 
 
 def _print_table(pod: Pod, explanation: Explanation, console: Console) -> None:
-    requests = [f"{whole(amount)} {name}" for name, amount in _devices(pod)]
+    requests = [f"{whole(amount)} {name}" for name, amount in devices_of(pod.shape)]
     details = [*requests, f"priority {pod.priority}", *([f"pool {explanation.pool}"] if explanation.pool else [])]
     console.print(Text.assemble((f"{pod.namespace}/{pod.name}", "bold"), "  ", "  ".join(details)))
     console.print(explanation.headline)
@@ -71,8 +72,3 @@ def _print_table(pod: Pod, explanation: Explanation, console: Console) -> None:
         console.print()
     for note in explanation.notes:
         console.print(note)
-
-
-def _devices(pod: Pod) -> list[tuple[str, int]]:
-    """Return the extended resources that the pod requests, such as nvidia.com/gpu, with their amounts."""
-    return [(name, amount) for name, amount in pod.shape.requests if "/" in name]

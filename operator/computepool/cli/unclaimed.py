@@ -5,7 +5,7 @@ from typing import Final
 
 from computepool.assess.demand.pool_of_pod import Claimant, claimants
 from computepool.cli.cluster_view import View
-from computepool.model.accelerators import request_of
+from computepool.model.accelerators import devices_of, request_of
 from computepool.model.cluster import Pod
 from computepool.model.labels import Labels, Requirement
 from computepool.model.quantity import whole
@@ -30,7 +30,7 @@ def why_unclaimed(view: View, pod: Pod, namespace: Labels | None) -> tuple[str, 
 
 
 def _instead(pod: Pod) -> str:
-    others = [f"{whole(amount)} {name}" for name, amount in pod.shape.requests if "/" in name]
+    others = [f"{whole(amount)} {name}" for name, amount in devices_of(pod.shape)]
     return f"; it requests {', '.join(others)}" if others else ""
 
 

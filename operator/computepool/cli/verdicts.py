@@ -6,7 +6,7 @@ from typing import Final
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.fit import Packer, label_keys
 from computepool.assess.capacity.providers import Provider
-from computepool.assess.capacity.supply import Supply
+from computepool.assess.capacity.supply import Supply, why_not_closed
 from computepool.assess.demand.overflow import Hold
 from computepool.decide.burst.planner import Verdicts
 from computepool.decide.plan import Burst
@@ -75,7 +75,7 @@ class _Facts:
             case Reason.NO_ROOM | Reason.INSUFFICIENT_CAPACITY:
                 return self._room(supply)
             case Reason.PROVIDER_UNAVAILABLE | Reason.CANARY_UNDER_WAY if not supply.breaker.closed:
-                return f"Its breaker is {supply.breaker.state}: {supply.out_of_use_because}."
+                return f"Its breaker is {supply.breaker.state}: {why_not_closed(supply.breaker, supply.provider)}."
             case Reason.AT_MAX_ACCELERATORS:
                 return f"It may use {whole(supply.provider.limit or 0)}, and holds {whole(supply.held)}."
             case Reason.LESS_PREFERRED:

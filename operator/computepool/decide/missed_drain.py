@@ -4,18 +4,18 @@ The verdict has the patience and the hysteresis of a shortage. It decides nothin
 """
 
 from collections.abc import Iterable, Sequence
-from heapq import nsmallest
 from typing import Final
 
 import msgspec
 
+from computepool.assess.breakers.canary import has_place
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
 from computepool.assess.health.faults import avoided
 from computepool.decide.account.budget import BudgetAccount, cost_of
 from computepool.decide.burst.planner import LASTING
 from computepool.decide.context import Context
-from computepool.decide.shortage import CLEAR_SECONDS, NAMED_PODS, is_rejected_everywhere, patience_of
+from computepool.decide.shortage import first_names, is_rejected_everywhere, lasts, patience_of
 from computepool.model.accelerators import MOST_ON_A_NODE, accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY
 from computepool.model.cluster import Node, NodeInfo, Pod, Shape
@@ -64,11 +64,9 @@ class DrainedRoom:
                 takers.update(found)
                 pods.append(hold.pod)
         if pods:
-            # The first names in alphabetical order: they change only when these pods do.
-            names = nsmallest(NAMED_PODS, ((pod.namespace, pod.name) for pod in pods))
             providers = tuple(name for name in self._supplies if name in takers)
-            return MissedDrain(providers, tuple("/".join(name) for name in names), now)
-        if before is None or not before.seen_at <= now < before.seen_at + CLEAR_SECONDS:
+            return MissedDrain(providers, first_names(pods), now)
+        if before is None or not lasts(before, now):
             return None
         still = tuple(name for name in before.providers if name in self._supplies)
         return msgspec.structs.replace(before, providers=still) if still else None
@@ -110,10 +108,7 @@ class DrainedRoom:
         self._shapes.add(id(shape))
         tolerations = shape.tolerations + supply.provider.tolerations
         return len(self._shapes) <= MAX_SHAPES and any(
-            all(info.left.get(name, 0) >= amount for name, amount in shape.requests)
-            and shape.admits(info.node.name, info.node.labels)
-            and tolerated(_own_taints(info.node), tolerations)
-            for info in nodes
+            has_place(info, shape) and tolerated(_own_taints(info.node), tolerations) for info in nodes
         )
 
     def _free_nodes(self, supply: Supply) -> Sequence[NodeInfo]:

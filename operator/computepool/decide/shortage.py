@@ -6,6 +6,7 @@ waited for `patience_of`, and lasts for CLEAR_SECONDS after the last such pod. I
 
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from computepool.decide.burst.planner import LASTING, Rejections
 from computepool.model.api import PoolSpec
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.state import Shortage
+from computepool.model.state import MissedDrain, Shortage
 
 CLEAR_SECONDS: Final = 30.0
 MOMENT_SECONDS: Final = 5.0
@@ -57,6 +58,16 @@ def is_rejected_everywhere(hold: Hold) -> bool:
     return bool(hold.rejected) and not hold.provider and hold.reason not in _NOT_YET
 
 
+def lasts(before: Shortage | MissedDrain, now: float) -> bool:
+    """Say whether a verdict stays although no pod calls for it any more."""
+    return before.seen_at <= now < before.seen_at + CLEAR_SECONDS
+
+
+def first_names(pods: Iterable[Pod]) -> tuple[str, ...]:
+    """Return the first names of pods in alphabetical order, which change only when these pods do."""
+    return tuple("/".join(name) for name in nsmallest(NAMED_PODS, ((pod.namespace, pod.name) for pod in pods)))
+
+
 def shortage_of(holds: Iterable[Hold], spec: PoolSpec, before: Shortage | None, now: float) -> ShortageVerdict:
     """Return the verdict on the waiting pods of a pass. `before`: of the pass before."""
     lacking = {rejected: pods for rejected, pods in _by_rejections(holds).items() if _lacks(rejected)}
@@ -68,7 +79,7 @@ def shortage_of(holds: Iterable[Hold], spec: PoolSpec, before: Shortage | None, 
         lacking = {rejected: [pod for pod in pods if pod.since <= latest] for rejected, pods in lacking.items()}
     if any(lacking.values()):
         return ShortageVerdict(_shortage(lacking, now), due)
-    if before is not None and before.seen_at <= now < before.seen_at + CLEAR_SECONDS:
+    if before is not None and lasts(before, now):
         clear_at = before.seen_at + CLEAR_SECONDS
         return ShortageVerdict(before, clear_at if due is None else min(due, clear_at))
     return ShortageVerdict(None, due)
@@ -100,7 +111,5 @@ def _shortage(lacking: Mapping[Rejections, Sequence[Pod]], now: float) -> Shorta
     others = {rejected: pods for rejected, pods in lacking.items() if pods and not _keeps_to_primary(rejected)}
     told = others or {rejected: pods for rejected, pods in lacking.items() if pods}
     found = {reason for rejected in told for _, reason in rejected}
-    # The first names in alphabetical order: they change only when these pods do.
-    names = nsmallest(NAMED_PODS, ((pod.namespace, pod.name) for pods in told.values() for pod in pods))
     reasons = tuple(reason for reason in SHORT_OF if reason in found)
-    return Shortage(tuple("/".join(name) for name in names), reasons, not others, now)
+    return Shortage(first_names(chain.from_iterable(told.values())), reasons, not others, now)

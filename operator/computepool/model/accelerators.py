@@ -54,6 +54,11 @@ def request_of(subject: Pod | Shape, resource: str) -> int:
     return 0
 
 
+def devices_of(shape: Shape) -> list[tuple[str, int]]:
+    """Return the extended resources that a pod requests, such as nvidia.com/gpu, with their amounts."""
+    return [(name, amount) for name, amount in shape.requests if "/" in name]
+
+
 def requests_devices(shape: Shape) -> bool:
     """Say whether a pod requests any extended resource, which may be some pool's accelerator."""
     return any("/" in name for name, _ in shape.requests)

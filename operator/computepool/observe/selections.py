@@ -7,6 +7,7 @@ whether its selectors match any. The pods are read once, and counted from then o
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from computepool.model.accelerators import devices_of
 from computepool.model.cluster import Pod
 from computepool.model.labels import Selector
 from computepool.model.snapshot import Selection
@@ -27,7 +28,7 @@ class _Matches:
         """Count a pod in, or out again; return whether that changes the selection."""
         if not self.selector.matches(pod.labels) or pod.namespace not in self.namespaces:
             return False
-        names = [name for name, _ in pod.shape.requests if "/" in name]
+        names = [name for name, _ in devices_of(pod.shape)]
         self._pods += change
         for name in names:
             self._requested[name] += change

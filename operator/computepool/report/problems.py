@@ -6,6 +6,7 @@ Degraded reports the worst problem in full and all others in short, so that none
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from computepool.assess.capacity.supply import why_not_closed
 from computepool.assess.configuration.finding import Severity
 from computepool.decide.move.failback_window import window_problem
 from computepool.decide.move.failover import troubled_infos
@@ -78,13 +79,9 @@ def _drain_ended(report: PassReport) -> Problem | None:
 
 
 def _out_of_use(report: PassReport, reason: Reason) -> Problem | None:
-    # A breaker remembers why it opened, also when the cause is over.
-    drained = {supply.provider.name for supply in report.assessment.supplies if supply.provider.drain}
-    breakers = {
-        name: breaker
-        for name, breaker in _not_closed(report, drained=True).items()
-        if (name in drained) is (reason is Reason.DRAINED)
-    }
+    providers = {supply.provider.name: supply.provider for supply in report.assessment.supplies}
+    not_closed = _not_closed(report, drained=True).items()
+    breakers = {name: breaker for name, breaker in not_closed if why_not_closed(breaker, providers[name]) is reason}
     if not breakers:
         return None
     states = _states(breakers)

@@ -16,7 +16,7 @@ from computepool.assess.breakers.not_bound import digest_of
 from computepool.assess.capacity.fit import label_keys
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
-from computepool.decide.account.budget import hourly_cost
+from computepool.decide.account.budget import NOTHING, hourly_bound, hourly_cost
 from computepool.decide.move.eligibility import storage_bound
 from computepool.model.accelerators import accelerators_on, request_of
 from computepool.model.cluster import Amounts, Node, Pod, Resources, Shape
@@ -106,12 +106,9 @@ def _money_left(report: PassReport) -> Decimal | None:
     budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
     if budget is None:
         return None
-    hour, day = budget.hourly(), budget.daily()
-    spent = Decimal(0) if spend is None else spend.spent
-    bounds = [bound for bound in (hour, None if day is None else day - spent) if bound is not None]
     supplies = report.assessment.supplies[1:]
     running = sum(hourly_cost(supply.provider, supply.accelerators - supply.ending) for supply in supplies)
-    return min(bounds) - running
+    return hourly_bound(budget, NOTHING if spend is None else spend.spent) - running
 
 
 def _out_of_stock(report: PassReport, provider: Provider) -> Collection[str]:

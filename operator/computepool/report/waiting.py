@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
+from computepool.assess.breakers.canary import has_place
 from computepool.assess.capacity.supply import Supply
 from computepool.assess.demand.overflow import Hold
-from computepool.decide.account.budget import cost_of
+from computepool.decide.account.budget import cost_of, hourly_bound
 from computepool.decide.burst.planner import LASTING
 from computepool.decide.plan import BlockedMove
 from computepool.model.accelerators import request_of
@@ -105,7 +106,7 @@ def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
     if supply is None:
         return str(why)
     match why:
-        case Reason.NO_ROOM if _offers_nothing(report, name, why):
+        case Reason.NO_ROOM if not supply.allocatable:
             return "none of its nodes offers the pool accelerators now"
         case Reason.NO_ROOM:
             free = f"{supply.free // MILLI} of {whole(supply.allocatable)} accelerators free"
@@ -220,13 +221,8 @@ def _has_room(report: PassReport, pod: Pod, name: str) -> bool:
     rest = _rest(report)
     if rest is not None and cost_of(supply.provider, pod, resource) > rest:
         return False
-    shape, tolerations = pod.shape, pod.shape.tolerations + supply.provider.tolerations
-    return any(
-        all(info.left.get(name, 0) >= amount for name, amount in shape.requests)
-        and shape.admits(info.node.name, info.node.labels)
-        and tolerated(info.node.taints, tolerations)
-        for info in supply.usable
-    )
+    tolerations = pod.shape.tolerations + supply.provider.tolerations
+    return any(has_place(info, pod.shape) and tolerated(info.node.taints, tolerations) for info in supply.usable)
 
 
 def _size(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
@@ -261,8 +257,7 @@ def _money(report: PassReport, pod: Pod, names: Sequence[str]) -> str:
     rate = _rate(report, spend)
     return _day_spent(budget, spend.spent, rate, cost) or (
         f"The budget per hour does not cover the pod, which costs {cost:.2f} an hour: pods on standbys cost {rate:.2f} "
-        f"of {budget.per_hour}. "
-        "Pods wait until other pods there end, or raise spec.budget.perHour."
+        f"of {budget.per_hour}. Pods wait until other pods there end, or raise spec.budget.perHour."
     )
 
 
@@ -288,11 +283,7 @@ def _day_spent(budget: Budget, spent: Decimal, rate: Decimal, cost: Decimal) -> 
 def _rest(report: PassReport) -> Decimal | None:
     """Return the hourly cost that the budget still allows; None without a budget."""
     budget, spend = report.snapshot.pool.spec.budget, report.state.recorded.spend
-    if budget is None or spend is None:
-        return None
-    hour, day = budget.hourly(), budget.daily()
-    bounds = [bound for bound in (hour, None if day is None else day - spend.spent) if bound is not None]
-    return min(bounds) - _rate(report, spend)
+    return None if budget is None or spend is None else hourly_bound(budget, spend.spent) - _rate(report, spend)
 
 
 def _rate(report: PassReport, spend: Spend) -> Decimal:

@@ -66,8 +66,8 @@ class Packer:
         self._now = now
         self._resource = resource
         # The fullest node first: small pods fill gaps, and empty nodes stay whole for big pods.
-        free = [accelerators.free for accelerators in accelerators_on(supply.usable, resource)]
-        order = sorted([(free, info.node.name, info) for free, info in zip(free, supply.usable, strict=True)])
+        nodes = zip(accelerators_on(supply.usable, resource), supply.usable, strict=True)
+        order = sorted([(accelerators.free, info.node.name, info) for accelerators, info in nodes])
         self._infos = [info for _, _, info in order]
         self._free = [free for free, _, _ in order]
         self._keys = keys

@@ -11,7 +11,6 @@ from computepool.assess.capacity.reach import Reach
 from computepool.assess.health.faults import avoided
 from computepool.model.accelerators import (
     MOST_ON_A_NODE,
-    accelerators_of,
     accelerators_on,
     largest_capacity,
     requested_by,
@@ -86,12 +85,6 @@ class Supply(msgspec.Struct, frozen=True):
     """Whether its accelerators can be counted at all: not if DRA serves some, and no node has an allocatable amount."""
 
     @property
-    def out_of_use_because(self) -> Reason | None:
-        """Why its breaker is not closed. The breaker remembers a drain also when the drain is over."""
-        ended = self.breaker.reason is Reason.DRAINED and not self.provider.drain
-        return Reason.DRAIN_ENDED if ended else self.breaker.reason
-
-    @property
     def known(self) -> bool:
         """Whether its capacity is known: it has a node, or makes nodes on demand."""
         return bool(self.nodes) or self.provider.kind.before_room
@@ -124,6 +117,12 @@ def members_of(nodes: Sequence[NodeInfo], providers: Sequence[Provider]) -> tupl
     return members, overlaps
 
 
+def why_not_closed(breaker: Breaker, provider: Provider) -> Reason | None:
+    """Return why a provider's breaker is not closed. The breaker remembers a drain also when the drain is over."""
+    ended = breaker.reason is Reason.DRAINED and not provider.drain
+    return Reason.DRAIN_ENDED if ended else breaker.reason
+
+
 def supply_of(
     provider: Provider,
     members: Sequence[NodeInfo],
@@ -141,12 +140,16 @@ def supply_of(
     usable = tuple(info for info in members if _usable(info, breaker, states))
     closed = reach.closed(provider, usable) if reach is not None else frozenset()
     is_open = [info for info in usable if info.node.name not in closed] if closed else usable
+    soon_open = closed & states.starting.keys()
+    coming = [info for info in usable if info.node.name in soon_open] if soon_open else []
     usable_accelerators = accelerators_on(is_open, resource)
     allocatable = sum([node.allocatable for node in usable_accelerators])
-    left_out = states.joining | states.uncounted
-    counted = [info for info in members if info.node.name not in left_out] if left_out else members
-    capacity = sum([node.capacity for node in accelerators_on(counted, resource)])
-    largest = largest_capacity(accelerators_on(members, resource))
+    every, left_out = accelerators_on(members, resource), states.joining | states.uncounted
+    counted = every
+    if left_out:
+        counted = accelerators_on((info for info in members if info.node.name not in left_out), resource)
+    capacity = sum([node.capacity for node in counted])
+    largest = largest_capacity(every)
     holdings = _holdings(members, pool, resource, states.silent, largest or MOST_ON_A_NODE)
     return Supply(
         provider=provider,
@@ -165,13 +168,9 @@ def supply_of(
         unhealthy=states.unhealthy,
         closed=closed,
         starting=states.starting,
-        coming=sum(
-            accelerators_of(info, resource).allocatable
-            for info in (usable if closed and states.starting else ())
-            if info.node.name in closed and info.node.name in states.starting
-        ),
+        coming=sum([node.allocatable for node in accelerators_on(coming, resource)]),
         uncounted=states.uncounted,
-        countable=not states.uncounted or any(accelerators_of(info, resource).allocatable for info in members),
+        countable=not states.uncounted or any(node.allocatable for node in every),
     )
 
 

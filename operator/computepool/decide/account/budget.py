@@ -54,7 +54,7 @@ def budget_account(context: Context) -> BudgetAccount:
     exact = recorded_spend(_spend_before(context), rate, context.now)
     spent = accrued(exact, rate, context.now).spent
     running = rate - sum((hourly_cost(supply.provider, supply.ending) for supply in standbys), NOTHING)
-    bound = min(_bounds(budget, spent))
+    bound = hourly_bound(budget, spent)
     return BudgetAccount(
         spend=msgspec.structs.replace(exact, rate=sum(map(in_cents, costs), NOTHING)),
         rate=rate,
@@ -117,10 +117,11 @@ def _cost(rate: Decimal, seconds: float) -> Decimal:
     return rate * Decimal(max(0.0, seconds)) / HOUR
 
 
-def _bounds(budget: Budget, spent: Decimal) -> list[Decimal]:
+def hourly_bound(budget: Budget, spent: Decimal) -> Decimal:
+    """Return the highest hourly cost that the budget allows. `spent`: on this day."""
     hour, day = budget.hourly(), budget.daily()
     # The rest of the day's budget must cover at least one hour.
-    return [bound for bound in (hour, None if day is None else day - spent) if bound is not None]
+    return min([bound for bound in (hour, None if day is None else day - spent) if bound is not None])
 
 
 def _expected(context: Context) -> Decimal:
