@@ -16,12 +16,16 @@ def label_fixes(pool: str, supplies: Iterable[Supply]) -> tuple[LabelFix, ...]:
     for supply in supplies:
         provider = supply.provider
         name = "" if provider.primary else provider.name
+        right = frozenset({name})
         for info in supply.nodes:
             share = info.shares.get(pool)
-            if share is None or share.burst_labels == frozenset({name}):
+            if share is None or share.burst_labels == right:
                 continue
             for pod in share.members:
-                label = name if pod.burst == name or provider.tolerated_by(pod.shape) else ""
-                if pod.burst != label and pod.deleting is None:
+                burst = pod.burst
+                if burst == name or pod.deleting is not None:
+                    continue
+                label = name if provider.tolerated_by(pod.shape) else ""
+                if burst != label:
                     fixes.append(LabelFix(pod, label))
     return tuple(fixes)

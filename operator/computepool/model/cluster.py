@@ -57,12 +57,13 @@ class Shape(msgspec.Struct, frozen=True, gc=False):
     @property
     def only_node(self) -> str | None:
         """The name of the single node that its selectors admit; None if they name no node, or several."""
-        if not self.node_selector and not self.affinity:
-            return None
         for key, value in self.node_selector:
             if key in _NODE_NAMES:
                 return value
-        names = {_named_node(term) for term in self.affinity or ()}
+        # Few pods have an affinity, and a pass asks thousands of pods.
+        if not self.affinity:
+            return None
+        names = {_named_node(term) for term in self.affinity}
         return names.pop() if len(names) == 1 else None
 
     def alternatives(self) -> tuple[Selector, ...]:

@@ -4,8 +4,9 @@ A pod is told once it has waited for `patience_of`, and once the reason has stoo
 at reasons that changed. Pods are told in the order of the plan: the highest priority first, then the oldest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 import msgspec
@@ -69,20 +70,22 @@ class WaitingPods:
         before = self._told.get(name, {})
         # A pod that is sent to a standby may come back.
         after = {burst.pod.uid: before[burst.pod.uid] for burst in bursts if burst.pod.uid in before}
-        untold = list(self._untold(report, before, after, now))
+        untold = self._untold(report, before, after, now)
         self._told[name] = after
         patience = patience_of(report.snapshot.pool.spec)
         node_patience = max(patience, report.assessment.primary.provider.timeout)
         due: list[Hold] = []
-        recheck_at: float | None = None
+        later = inf
         for hold, told in untold:
             waits = node_patience if hold.reason is Reason.NODE_BOUND else patience
-            at = max(hold.pod.since + waits, told.since + SETTLED_SECONDS)
+            at, settled = hold.pod.since + waits, told.since + SETTLED_SECONDS
+            if at < settled:
+                at = settled
             if at <= now:
                 due.append(hold)
-            elif recheck_at is None or at < recheck_at:
-                recheck_at = at
-        return self._tell(due, after, recheck_at, now)
+            elif at < later:
+                later = at
+        return self._tell(due, after, None if later == inf else later, now)
 
     def forget(self, pool: str) -> None:
         """Drop a pool that is gone."""
@@ -90,26 +93,30 @@ class WaitingPods:
 
     def _untold(
         self, report: PassReport, before: Mapping[str, _Told], after: dict[str, _Told], now: float
-    ) -> Iterator[tuple[Hold, _Told]]:
-        """Yield the pods that were not told why they wait now. `after` gets what is remembered of all pods."""
+    ) -> Sequence[tuple[Hold, _Told]]:
+        """Return the pods that were not told why they wait now. `after` gets what is remembered of all pods."""
+        untold: list[tuple[Hold, _Told]] = []
         # Nearly all pods of a pool share a few combinations, and the plan lets equal rejections be one object.
         kinds: dict[tuple[object, ...], _Kind | None] = {}
         for hold in report.plan.holds:
             uid = hold.pod.uid
             told = before.get(uid)
             key = (hold.reason, hold.provider, id(hold.rejected), hold.pod.unschedulable)
-            kind = kinds[key] if key in kinds else kinds.setdefault(key, self._kind_of(hold))
+            if key not in kinds:
+                kinds[key] = self._kind_of(hold)
+            kind = kinds[key]
             if kind is None:
                 if told is not None:
                     after[uid] = told
                 continue
             if told is None:
                 told = _Told(kind, now)
-            elif told.kind != kind:
+            elif told.kind is not kind and told.kind != kind:
                 told = msgspec.structs.replace(told, kind=kind, since=now)
             after[uid] = told
-            if told.told != kind:
-                yield hold, told
+            if told.told is not kind and told.told != kind:
+                untold.append((hold, told))
+        return untold
 
     def _tell(self, due: Sequence[Hold], after: dict[str, _Told], recheck_at: float | None, now: float) -> News:
         """Tell as many of the pods as the rate of events allows."""

@@ -137,7 +137,7 @@ def supply_of(
 
     `reach`: which nodes the pool's pods could use, None for all.
     """
-    usable = tuple(info for info in members if _usable(info, breaker, states))
+    usable = tuple(_usable(members, breaker, states))
     closed = reach.closed(provider, usable) if reach is not None else frozenset()
     is_open = [info for info in usable if info.node.name not in closed] if closed else usable
     soon_open = closed & states.starting.keys()
@@ -205,16 +205,21 @@ def _holdings(members: Iterable[NodeInfo], pool: str, resource: str, silent: fro
     return found
 
 
-def _usable(info: NodeInfo, breaker: Breaker, states: NodeStates) -> bool:
-    node = info.node
-    if not node.usable or node.name in states.unhealthy or node.name in states.uncounted:
-        return False
-    if node.quarantined or avoided(node):
-        return False
-    match breaker.state:
-        case BreakerState.CLOSED:
-            return True
-        case BreakerState.OPEN:
-            return False
-        case BreakerState.HALF_OPEN:
-            return node.name == breaker.node
+def _usable(members: Iterable[NodeInfo], breaker: Breaker, states: NodeStates) -> Iterable[NodeInfo]:
+    """Yield the nodes that new pods may go to."""
+    if breaker.state is BreakerState.OPEN:
+        return
+    probed = breaker.node if breaker.state is BreakerState.HALF_OPEN else None
+    unusable = states.unhealthy | states.uncounted
+    # Thousands of nodes share a few taints and conditions, so each pair is read only once.
+    stays: dict[tuple[int, int], bool] = {}
+    for info in members:
+        node = info.node
+        if not node.usable or node.name in unusable or (probed is not None and node.name != probed):
+            continue
+        key = (id(node.taints), id(node.conditions))
+        found = stays.get(key)
+        if found is None:
+            found = stays[key] = not (node.quarantined or avoided(node))
+        if found:
+            yield info

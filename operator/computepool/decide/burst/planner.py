@@ -9,7 +9,7 @@ Each burst keeps these invariants:
   seen on a node elsewhere.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -72,7 +72,7 @@ def plan_bursts(context: Context, opened: Opened, pending: PendingMoves, survey:
     """
     planner = _Planner(context, opened, pending)
     verdicts: Verdicts = ()
-    for overflow in _queue((*opened.onward, *context.assessment.demand.overflow)):
+    for overflow in _queue(opened.onward, context.assessment.demand.overflow):
         if overflow.pod.uid == survey:
             verdicts = planner.survey(overflow.pod)
         planner.place(overflow)
@@ -86,8 +86,11 @@ def plan_bursts(context: Context, opened: Opened, pending: PendingMoves, survey:
     return BurstPlan(tuple(planner.bursts), (*opened.holds, *planner.holds), tuple(planner.stuck), verdicts)
 
 
-def _queue(overflow: Iterable[Overflow]) -> list[Overflow]:
-    by_uid = {entry.pod.uid: entry for entry in overflow}
+def _queue(onward: Sequence[Overflow], overflow: Sequence[Overflow]) -> Sequence[Overflow]:
+    if not onward:
+        # The demand is in order already.
+        return overflow
+    by_uid = {entry.pod.uid: entry for entry in (*onward, *overflow)}
     return [by_uid[pod.uid] for pod in in_order(entry.pod for entry in by_uid.values())]
 
 
