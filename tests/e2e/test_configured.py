@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ Json = dict[str, Any]
 TEAM = "example.com/team"
 NEW = "app=new"
 LABELS = {"app": "new"}
+MOST_MENDS = 4
 AT_ONCE = {"provisionTimeoutSeconds": 1}
 """A foreign taint of a new node counts as a startup taint for as long as this."""
 
@@ -240,8 +242,23 @@ def test_silence_of_less_than_two_heartbeats(operator: OperatorProcess, site: Si
         _run_one(site)
         message = _told(site, "SilentSecondsTooShort", about="health.silentSeconds is 1,")
         pools.wait_condition(site, site.namespace, "Degraded", "True", "SilentSecondsTooShort")
-        _mend(site, message)
+        _mend_for_good(site, message)
         _well(site)
+
+
+def _mend_for_good(site: Site, message: str) -> None:
+    """Mend again where the next message has more seconds: on a busy machine heartbeats become slower meanwhile."""
+    for _ in range(MOST_MENDS):
+        _mend(site, message)
+        message = pools.wait_status(site.api, site.namespace, partial(_another, message), "another message")
+        if not _commands(message):
+            return
+    raise AssertionError(f"still not well: {message}")
+
+
+def _another(message: str, status: Json) -> str | None:
+    messages = [each["message"] for each in status.get("conditions", []) if each["type"] == "Configured"]
+    return next((str(found) for found in messages if found != message), None)
 
 
 def test_nodes_of_a_standby_that_never_got_devices(operator: OperatorProcess, site: Site) -> None:
