@@ -6,7 +6,7 @@ makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from computepool.decide.plan import Burst, Plan
 from computepool.model.accelerators import request_of
@@ -80,14 +80,24 @@ class Oracle:
         return next(self._packings(on, tuple(shapes)), None) is not None
 
     def may_find_no_room(
-        self, shape: Shape, on: ProviderSpec, after: Iterable[Shape], perhaps: Iterable[Shape] = ()
+        self,
+        shape: Shape,
+        on: ProviderSpec,
+        after: Iterable[Shape],
+        perhaps: Iterable[Shape] = (),
+        given_away: Collection[str] = (),
     ) -> bool:
         """Whether earlier pods can be placed so that this pod finds no place.
 
-        `after`: pods that are all placed earlier; `perhaps`: pods of which any may be placed earlier.
+        `after`: pods that are all placed earlier; `perhaps`: pods of which any may be placed earlier; `given_away`:
+        nodes on which a pod preempts others, and needs all that is free.
         """
         infos = self.nodes_of(on.name)
-        open_to = [index for index, info in enumerate(infos) if self.may_go(shape, on, info.node)]
+        open_to = [
+            index
+            for index, info in enumerate(infos)
+            if info.node.name not in given_away and self.may_go(shape, on, info.node)
+        ]
         packings = self._packings(on, tuple(after), tuple(perhaps))
         return any(not any(_has(left[index], shape) for index in open_to) for left in packings)
 

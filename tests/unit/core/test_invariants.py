@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import product
 
 import msgspec
 from hypothesis import given, settings
@@ -59,8 +60,8 @@ def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -
     else:
         # Pods that were sent come last at home. They have a place there and on their standby.
         before, perhaps = home, ahead((h.pod for h in plan.holds if sent_to(truth, h.pod)), burst.pod)
-    shapes = [[pod.shape for pod in pods] for pods in (before, perhaps)]
-    return refused or truth.may_find_no_room(burst.pod.shape, primary, *shapes)
+    first, then = ([pod.shape for pod in pods] for pods in (before, perhaps))
+    return refused or truth.may_find_no_room(burst.pod.shape, primary, first, then)
 
 
 def sent_to(truth: Oracle, pod: Pod) -> str:
@@ -87,10 +88,15 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
         return True
     reserved = [h.pod for h in plan.holds if h.provider == standby.name and h.reason is Reason.AWAITING_SCHEDULER]
     first = [other for other in reserved if sent_to(truth, other) or rank(other) < rank(pod)]
-    # A pod that is sent to preempt others takes no free place.
-    placed_earlier = [burst.pod for burst in earlier if burst.pod not in preempting(plan)]
-    taken = [*first, *placed_earlier, *truth.foreign_to(standby)]
-    return truth.may_find_no_room(pod.shape, standby, [other.shape for other in taken]) or (
+    # A pod that is sent to preempt others takes a place that is not free, and all that is free beside it.
+    preempts = [burst.pod for burst in earlier if burst.pod in preempting(plan)]
+    placed_earlier = [burst.pod for burst in earlier if burst.pod not in preempts]
+    taken = [other.shape for other in (*first, *placed_earlier, *truth.foreign_to(standby))]
+    names = [info.node.name for info in truth.nodes_of(standby.name)]
+    return any(
+        truth.may_find_no_room(pod.shape, standby, taken, given_away=nodes)
+        for nodes in product(names, repeat=len(preempts))
+    ) or (
         # This proves nothing if other pools' pods are there, or if a patch is under way: such pods may have no place.
         bool(truth.seen.foreign) or any(pod.uid in truth.seen.in_flight for pod in first)
     )
