@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 venv: $(STAMP) ## Create .venv with the pinned dependencies
 
 .PHONY: control-plane
-control-plane: $(STAMP) ## Find or build the test control plane's binaries (DOWNLOAD=1 downloads them)
+control-plane: $(STAMP) ## Find, download or build the test control plane's binaries (DOWNLOAD=0 never downloads, DOWNLOAD=1 never builds)
 	$(BIN)/python -m e2e binaries
 
 .PHONY: demo

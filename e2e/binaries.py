@@ -1,4 +1,4 @@
-"""Finds the control plane's binaries on this machine, or builds or downloads them into the user's cache."""
+"""Finds the control plane's binaries on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from e2e.errors import BinaryMissingError
 _VERSION_ARGUMENTS = {"kubectl": ["version", "--client"], "helm": ["version", "--short"]}
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+(?:-[\w.]+)?)")
 
-NEXT_STEP = "run `make control-plane` (it builds them once, in about ten minutes; DOWNLOAD=1 downloads them instead)"
+NEXT_STEP = "run `make control-plane` (it downloads them once, or builds them in 10 to 17 minutes)"
 
 
 @dataclass(frozen=True)

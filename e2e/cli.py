@@ -21,10 +21,11 @@ examples:
   python -m e2e kubectl get nodes       use it (or: export KUBECONFIG=$(python -m e2e kubeconfig))
   python -m e2e down                    end it; nothing stays behind
   python -m e2e up --name b             a second one, side by side
-  python -m e2e binaries                find the binaries, or build them into the cache (DOWNLOAD=1 downloads them)
+  python -m e2e binaries                find the binaries, or download or build them into the cache
 
 The binaries are looked for in $COMPUTEPOOL_E2E_BIN, $KUBEBUILDER_ASSETS, PATH (only of the right version) and the
-cache. Clusters keep their files in $COMPUTEPOOL_E2E_STATE, by default in the system's temporary folder.
+cache. Missing binaries are downloaded, or built where that is not possible; DOWNLOAD=0 never downloads, DOWNLOAD=1
+never builds. Clusters keep their files in $COMPUTEPOOL_E2E_STATE, by default in the system's temporary folder.
 """
 
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     kubectl.add_argument(
         "arguments", nargs=argparse.REMAINDER, help="what kubectl gets; begin with -- where that begins with a dash"
     )
-    _command(commands, "binaries", _binaries, "find the binaries, or build them into the cache", named=False)
+    _command(commands, "binaries", _binaries, "find the binaries, or get them into the cache", named=False)
     return parser
 
 

@@ -17,6 +17,15 @@ class DownloadError(E2EError):
     """A release could not be downloaded, or was not what its checksum says."""
 
 
+class HostError(DownloadError):
+    """The host of a release can't be reached, is silent or too slow, which is true of all its files."""
+
+    def __init__(self, host: str, text: str) -> None:
+        """Name the host whose file was asked for."""
+        super().__init__(text)
+        self.host = host
+
+
 class ClusterError(E2EError):
     """A cluster could not be started, found, or told what to do."""
 

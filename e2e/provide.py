@@ -1,4 +1,4 @@
-"""Makes sure that all binaries are in the user's cache: builds or downloads the missing binaries."""
+"""Makes sure that all binaries are in the user's cache: downloads the missing binaries, or builds them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,42 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
+from functools import partial
 from pathlib import Path
 
-from e2e import binaries, build, download, toolchain, versions
+from e2e import binaries, build, toolchain, versions
+from e2e.download import download
 from e2e.errors import BuildError, DownloadError
+from e2e.releases import Sources
+from e2e.web import HURRIED, PATIENT, Web, proxies_of
 
-_TRUE = {"1", "true", "yes", "on"}
 # What a build of everything needs at its peak (seen: under 6 GiB), with a margin.
 NEEDED_BYTES = 7 << 30
 
 
+class Policy(Enum):
+    """What the variable DOWNLOAD says about a missing binary; the values are its spellings."""
+
+    DOWNLOAD_OR_BUILD = ("",)
+    DOWNLOAD = ("1", "true", "yes", "on")
+    BUILD = ("0", "false", "no", "off")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Policy:
+        """Read the variable. Raises DownloadError for a value that says neither yes nor no."""
+        value = env.get("DOWNLOAD", "").strip().lower()
+        for policy in cls:
+            if value in policy.value:
+                return policy
+        raise DownloadError(
+            f"DOWNLOAD is {value!r}; set it to 0 (never download) or 1 (never build), or leave it out (download what "
+            "can be downloaded, build the rest)"
+        )
+
+
 def provide(env: Mapping[str, str] = os.environ, say: Callable[[str], None] | None = None) -> dict[str, Path]:
-    """Every binary's path. What is not on this machine is built first, or downloaded where DOWNLOAD=1 is set.
+    """Every binary's path. A binary that is not on this machine is downloaded or built first, as DOWNLOAD says.
 
     `say` is told what a person should know (default: standard error). Raises BuildError or DownloadError, unless all is
     there that a cluster needs: then it tells `say` what is missing, and returns the others.
@@ -46,25 +70,41 @@ def _missing(env: Mapping[str, str]) -> list[str]:
 
 
 def _make(names: list[str], env: Mapping[str, str], say: Callable[[str], None]) -> None:
-    cache = binaries.cache_root(env)
-    say(f"{'Downloading' if wants_download(env) else 'Building'} into {cache}: {', '.join(names)}")
-    for left in (cache / "bin").glob(".new-*"):
+    policy = Policy.from_env(env)
+    place = binaries.cache_root(env) / "bin"
+    place.mkdir(exist_ok=True)
+    for left in place.glob(".new-*"):
         shutil.rmtree(left)
+    if policy is not Policy.BUILD:
+        names = _download(names, env, policy, say)
+    if names:
+        _build(names, env, say)
 
-    def keep(name: str, path: Path) -> None:
-        install(path, name, env)
 
-    if wants_download(env):
-        download.download(names, binaries.target(), keep, download.Sources.from_env(env))
-        return
+def _download(names: list[str], env: Mapping[str, str], policy: Policy, say: Callable[[str], None]) -> list[str]:
+    """Download the binaries of these names, and return the names that are left to build."""
+    cache = binaries.cache_root(env)
+    say(f"Downloading into {cache}: {', '.join(names)}")
+    web = Web(PATIENT if policy is Policy.DOWNLOAD else HURRIED, proxies_of(env))
+    refused = download(names, binaries.target(), cache / "bin", partial(install, env), web, Sources.from_env(env))
+    for reason in dict.fromkeys(refused.values()):
+        say(f"Can't download {', '.join(name for name in refused if refused[name] == reason)}: {reason}")
+    if refused and policy is Policy.DOWNLOAD:
+        raise DownloadError(f"{', '.join(refused)} can't be downloaded; without DOWNLOAD=1 a build takes its place")
+    return list(refused)
+
+
+def _build(names: list[str], env: Mapping[str, str], say: Callable[[str], None]) -> None:
+    cache = binaries.cache_root(env)
+    say(f"Building into {cache}: {', '.join(names)}. All binaries together take 10 to 17 minutes.")
     _require_space(cache)
     workshop = cache / "build"
     go = toolchain.find_or_install(workshop / "toolchain", env)
-    build.Workshop(workshop, go, env).build(names, keep)
+    build.Workshop(workshop, go, env).build(names, partial(install, env))
     shutil.rmtree(workshop)
 
 
-def install(path: Path, name: str, env: Mapping[str, str] = os.environ) -> Path:
+def install(env: Mapping[str, str], name: str, path: Path) -> None:
     """Move a binary to its place in the cache, where it appears whole or not at all.
 
     Raises BuildError where it is not of the version wanted.
@@ -74,31 +114,25 @@ def install(path: Path, name: str, env: Mapping[str, str] = os.environ) -> Path:
     if said != versions.BINARIES[name]:
         raise BuildError(f"{path} says that its version is {said}, not {versions.BINARIES[name]}")
     place = binaries.cached(name, env)
-    place.parent.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own beside its place, since only within one file system is a rename all or nothing.
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent.parent))
-    fresh.chmod(0o755)
-    shutil.move(path, fresh / name)
-    shutil.rmtree(place.parent, ignore_errors=True)
-    fresh.rename(place.parent)
-    return place
-
-
-def wants_download(env: Mapping[str, str]) -> bool:
-    """Whether DOWNLOAD=1 is set."""
-    return env.get("DOWNLOAD", "").lower() in _TRUE
+    # Beside its place, since only within one file system is a rename all or nothing.
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent.parent) as folder:
+        fresh = Path(folder) / place.parent.name
+        fresh.mkdir()
+        shutil.move(path, fresh / name)
+        shutil.rmtree(place.parent, ignore_errors=True)
+        fresh.rename(place.parent)
 
 
 @contextmanager
 def locked(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one run at a time build into the cache; the others wait, and say so."""
+    """Let one run at a time fill the cache; the others wait, and say so."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            say(f"Waiting for another run (process {lock.read().strip() or '?'}) that is building into {cache}")
+            say(f"Waiting for another run (process {lock.read().strip() or '?'}) that fills {cache}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()
@@ -111,8 +145,8 @@ def _require_space(cache: Path) -> None:
     free = shutil.disk_usage(cache).free
     if free < NEEDED_BYTES:
         raise BuildError(
-            f"{cache} has {free >> 30} GiB free, and a build needs {NEEDED_BYTES >> 30} for a while; make room, point "
-            "XDG_CACHE_HOME elsewhere, or use DOWNLOAD=1"
+            f"{cache} has {free >> 30} GiB free, and a build needs {NEEDED_BYTES >> 30} for a while; make room, or "
+            "point XDG_CACHE_HOME elsewhere"
         )
 
 

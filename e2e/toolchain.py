@@ -43,8 +43,7 @@ def install(folder: Path) -> Path:
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode or not is_recent(version_text(go)):
         raise BuildError(
-            f"Go {versions.GO} is neither on PATH nor could it be installed; install it, or use DOWNLOAD=1:\n"
-            f"{ran.stderr.strip()}"
+            f"Go {versions.GO} is neither on PATH nor could it be installed; install it:\n{ran.stderr.strip()}"
         )
     return go
 

@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m e2e.demo",
         description="Watch a saturated primary burst onto its standbys, one of them fail, and all pods come home, on a "
         f"real Kubernetes {versions.KUBERNETES} control plane that runs as processes on loopback. It takes two minutes "
-        "once `make control-plane` has found or built the binaries.",
+        "once `make control-plane` has provided the binaries.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -27,7 +27,7 @@ SMALLEST = BEFORE - 10
 """Pods once it is short: so few that the primary counts as free again by its allocation too."""
 MISSING = (
     "The scene of the queue is left out: it is shown only where a Prometheus is found, and this machine has none. "
-    "`make control-plane` builds it (DOWNLOAD=1 downloads it)."
+    "`make control-plane` downloads or builds it."
 )
 
 
