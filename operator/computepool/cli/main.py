@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -22,7 +22,10 @@ from computepool.cli.options import (
     DEFAULT_LEASE,
     DEFAULT_NAMESPACE,
     MOUNTED_CONFIG,
+    NEEDS_AUDIT,
+    AuditOutput,
     Context,
+    FailOn,
     Kubeconfig,
     LeaseName,
     LogFormat,
@@ -37,6 +40,7 @@ from computepool.cli.options import (
 if TYPE_CHECKING:
     from computepool.app.settings import Settings
 
+T = TypeVar("T")
 IS_PLUGIN: Final = sys.argv[0].endswith("kubectl-computepool")
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -185,6 +189,71 @@ def explain(
 
 
 @app.command()
+def audit(
+    saved: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="File or folder of what `kubectl get -o json` has printed, in place of a live cluster."
+        ),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=LABEL=VALUE: these nodes belong to this provider. May be repeated. Other nodes tell their "
+            "provider by their providerID and labels.",
+            metavar="NAME=LABEL=VALUE",
+        ),
+    ] = None,
+    lose: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A part to lose: a provider's name, region=NAME, node-group=PROVIDER/NAME or capacity-type=spot. "
+            "Given twice, both are lost together. Default: each part alone.",
+            metavar="PART",
+        ),
+    ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="An extended resource that counts as an accelerator, beside the known ones.", metavar="NAME"),
+    ] = None,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option(help="Exit with 3 if pods would be stranded, if checks fail, or if objects could not be read."),
+    ] = None,
+    output: Annotated[
+        AuditOutput,
+        typer.Option("--output", "-o", help="table for people; json, yaml and csv for programs: see docs/audit.md."),
+    ] = AuditOutput.TABLE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+) -> None:
+    """Say what depends on which provider: accelerators, workloads, and what is stranded when a provider is lost.
+
+    Works on any cluster, before anything is installed. Losses are judged by the operator's own decisions, by the pools
+    that there are, and for all other pods as with one pool over all providers. It changes nothing.
+
+    Needs the right to list nodes and pods. With the right to list namespaces, poddisruptionbudgets, computepools and
+    the owners of pods (replicasets, jobs and so on) it says more. What may not be read is told, and left out.
+    """
+    from computepool.cli.audit import command as auditing
+    from computepool.cli.console import make_console
+
+    request = auditing.Request(
+        kubeconfig=kubeconfig,
+        context=context,
+        operator_namespace=operator_namespace,
+        saved=saved,
+        providers=tuple(provider or ()),
+        lose=tuple(lose or ()),
+        resources=tuple(resource or ()),
+        output=output,
+        fail_on=tuple(fail_on or ()),
+    )
+    raise typer.Exit(_run_one(auditing.run(request, make_console(), make_console(stderr=True)), NEEDS_AUDIT))
+
+
+@app.command()
 def signals(
     pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
     output: OutputForm = Output.TABLE,
@@ -318,14 +387,14 @@ def check(
     _run_one(work, checking.NEEDS)
 
 
-def _run_one(work: Coroutine[Any, Any, None], needs: str) -> None:
+def _run_one(work: Coroutine[Any, Any, T], needs: str) -> T:
     """Run a command. `needs`: its rights, for the sentence about a right that is missing."""
     from computepool.cli.errors import ToldError, sentence
     from computepool.kube.credentials import AccessError
     from computepool.kube.errors import ApiError
 
     try:
-        asyncio.run(work)
+        return asyncio.run(work)
     except (ApiError, AccessError, ToldError) as error:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(1) from None

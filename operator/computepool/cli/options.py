@@ -38,6 +38,24 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class AuditOutput(StrEnum):
+    """Form of what an audit prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+
+
+class FailOn(StrEnum):
+    """What lets an audit fail."""
+
+    STRANDED = "stranded"
+    CHECKS = "checks"
+    UNREAD = "unread"
+
+
+NEEDS_AUDIT: Final = "list nodes and pods in the whole cluster"
 Kubeconfig = Annotated[
     str | None,
     typer.Option("--kubeconfig", help="Path to a kubeconfig; default: $KUBECONFIG, ~/.kube/config or the pod's own."),

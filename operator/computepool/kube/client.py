@@ -35,6 +35,7 @@ _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PATH: Final = re.compile(r"[-A-Za-z0-9._~:/]+")
 """With a question mark or a hash sign in it, a request would be about another object, or lose its query parameters."""
 _TRANSPORT_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -107,7 +108,9 @@ class ApiClient:
         metadata_only: bool = False,
     ) -> bytes:
         """Apply RFC 6902 operations; a failed `test` is Invalid. `metadata_only`: the answer lacks spec and status."""
-        return await self._call("PATCH", path, params, ops, _JSON_PATCH, within, metadata_only)
+        return await self._call(
+            "PATCH", path, params, ops, _JSON_PATCH, within, _METADATA_ONLY if metadata_only else ""
+        )
 
     async def merge_patch(
         self,
@@ -119,7 +122,9 @@ class ApiClient:
         metadata_only: bool = False,
     ) -> bytes:
         """Apply an RFC 7386 patch. `metadata_only`: the answer lacks spec and status."""
-        return await self._call("PATCH", path, params, body, _MERGE_PATCH, within, metadata_only)
+        return await self._call(
+            "PATCH", path, params, body, _MERGE_PATCH, within, _METADATA_ONLY if metadata_only else ""
+        )
 
     async def delete(
         self,
@@ -133,15 +138,24 @@ class ApiClient:
         return await self._call("DELETE", path, params, body, within=within)
 
     async def list_pages(
-        self, path: str, params: Mapping[str, str] | None = None, *, limit: int = 500, within: float = 60.0
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        limit: int = 500,
+        within: float = 60.0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[Page]:
         """Yield the pages of a list, all of one resourceVersion. `within`: seconds for each page.
+
+        `metadata_only`: objects lack spec and status.
 
         Raises Gone if the continue token has expired: the yielded pages are not the whole list then.
         """
         query = {**(params or {}), "limit": str(limit)}
         while True:
-            answer = await self._call("GET", path, query, within=within, streams=True)
+            accept = _METADATA_LIST if metadata_only else ""
+            answer = await self._call("GET", path, query, within=within, accept=accept, streams=True)
             listed = errors.decoded(_LIST, answer, request=f"GET {path}")
             yield Page(listed.items or [], listed.metadata.resource_version)
             if not listed.metadata.continue_:
@@ -200,14 +214,14 @@ class ApiClient:
         body: Body | None = None,
         content_type: str = _JSON,
         within: float | None = None,
-        metadata_only: bool = False,
+        accept: str = "",
         *,
         streams: bool = False,
     ) -> bytes:
         request = f"{method} {path}"
         headers = {"Content-Type": content_type} if body is not None else {}
-        if metadata_only:
-            headers["Accept"] = _METADATA_ONLY
+        if accept:
+            headers["Accept"] = accept
         limits = aiohttp.ClientTimeout(total=self._timeout if within is None else within)
         content = _encode(body) if body is not None and not isinstance(body, bytes) else body
         response = await self._send(method, path, params, content, headers, limits, streams=streams)

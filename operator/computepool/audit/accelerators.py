@@ -1,0 +1,40 @@
+"""Which extended resources are accelerators: network cards and other devices have the same form of name."""
+
+from collections.abc import Collection
+from typing import Final
+
+_NAMES: Final = frozenset(
+    {
+        "nvidia.com/gpu",
+        "nvidia.com/gpu.shared",
+        "amd.com/gpu",
+        "gpu.intel.com/i915",
+        "gpu.intel.com/xe",
+        "habana.ai/gaudi",
+        "aws.amazon.com/neuron",
+        "aws.amazon.com/neuroncore",
+        "aws.amazon.com/neurondevice",
+        "google.com/tpu",
+        "qualcomm.com/qaic",
+        "furiosa.ai/npu",
+        "rebellions.ai/ATOM",
+        "tenstorrent.com/n150",
+        "cambricon.com/mlunum",
+        "mthreads.com/gpu",
+        "metax-tech.com/gpu",
+        "hygon.com/dcu",
+    }
+)
+_PREFIXES: Final = (
+    "nvidia.com/mig-",
+    "amd.com/cpx",
+    "amd.com/spx",
+    "huawei.com/Ascend",
+    "tenstorrent.com/",
+    "furiosa.ai/",
+)
+
+
+def is_accelerator(resource: str, given: Collection[str] = ()) -> bool:
+    """Say whether an extended resource is an accelerator. `given`: names of further accelerators."""
+    return resource in _NAMES or resource in given or resource.startswith(_PREFIXES)

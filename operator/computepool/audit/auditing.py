@@ -1,0 +1,146 @@
+"""All of an audit: from one read of a cluster to what depends on whom."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+
+import msgspec
+
+from computepool.audit.checks import Check, checks_of
+from computepool.audit.cluster import Cluster
+from computepool.audit.demand import Workload, WorkloadName, workload_of, workloads
+from computepool.audit.gaps import remedies, stranded_workloads
+from computepool.audit.losses import Judge, Outcome
+from computepool.audit.node_labels import SPOT
+from computepool.audit.parts import Part, parts_of, together
+from computepool.audit.pools import judged_pools, resources_of
+from computepool.audit.providers import FoundProvider, by_node, find_providers
+from computepool.audit.results import JudgedLoss
+from computepool.audit.supply import Concentration, SupplyRow, largest, share_of, supply_rows
+from computepool.model.cluster import Node
+from computepool.model.labels import Selector
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked of an audit."""
+
+    providers: Mapping[str, Selector] = MappingProxyType({})
+    """Nodes of providers, by name, as the user gives them."""
+    lose: tuple[str, ...] = ()
+    """Names of parts that are lost together; empty: each part alone."""
+    resources: tuple[str, ...] = ()
+    """Names of accelerators beside the known ones."""
+    prices: Mapping[str, Decimal] = MappingProxyType({})
+    """An accelerator's price for an hour, by provider."""
+    reserved: tuple[str, ...] = ()
+    """Namespaces whose pods no pool looks after."""
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What an audit finds."""
+
+    cluster: Cluster
+    resources: tuple[str, ...]
+    providers: tuple[FoundProvider, ...]
+    supply: tuple[SupplyRow, ...]
+    largest_provider: Concentration | None
+    largest_region: Concentration | None
+    spot: Concentration | None
+    workloads: tuple[Workload, ...]
+    losses: tuple[JudgedLoss, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def worst(self) -> JudgedLoss | None:
+        """The loss of the largest provider, or what was asked for; None where nothing can be lost."""
+        return self.losses[0] if self.losses else None
+
+
+def audit(
+    cluster: Cluster, question: Question, progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> Audit:
+    """Return what depends on whom in a cluster. `progress`: told how many losses are judged, and of how many.
+
+    Raises UnknownPartError.
+    """
+    resources = resources_of(cluster, question.resources)
+    providers = find_providers(cluster.nodes, question.providers, cluster.pools)
+    provider_of = by_node(providers)
+    pools = judged_pools(cluster, providers, question.prices, resources)
+    judge = Judge(cluster, pools, provider_of, question.reserved)
+    rows = supply_rows(cluster, provider_of, resources)
+    having = [found for found in cluster.nodes if any(found.node.capacity.get(name) for name in resources)]
+    parts = parts_of(having, provider_of)
+    wanted = [together(parts, question.lose)] if question.lose else [(part,) for part in parts]
+    judging = _Judging(cluster, judge, provider_of, resources)
+    losses = []
+    for done, lost in enumerate(wanted):
+        progress(done, len(wanted))
+        losses.append(judging.judged(lost))
+    progress(len(wanted), len(wanted))
+    found = workloads(cluster, judge, resources)
+    largest_provider = largest(rows, lambda row: row.provider)
+    return Audit(
+        cluster=cluster,
+        resources=resources,
+        providers=providers,
+        supply=rows,
+        largest_provider=largest_provider,
+        largest_region=largest(rows, lambda row: row.region),
+        spot=share_of(rows, SPOT),
+        workloads=found,
+        losses=tuple(losses),
+        checks=checks_of(cluster, rows, found, losses, largest_provider),
+    )
+
+
+class _Judging:
+    """Judges the losses of an audit, each set of nodes once."""
+
+    def __init__(
+        self, cluster: Cluster, judge: Judge, provider_of: Mapping[str, str], resources: Sequence[str]
+    ) -> None:
+        self._judge = judge
+        self._provider_of = provider_of
+        self._resources = resources
+        self._nodes = {found.node.name: found for found in cluster.nodes}
+        self._names: dict[str, WorkloadName] = {
+            found.pod.uid: workload_of(found, cluster.owners) for found in cluster.pods
+        }
+        self._outcomes: dict[frozenset[str], Outcome] = {}
+
+    def judged(self, parts: tuple[Part, ...]) -> JudgedLoss:
+        lost = frozenset[str]().union(*(part.nodes for part in parts))
+        outcome = self._outcomes.get(lost)
+        if outcome is None:
+            outcome = self._outcomes[lost] = self._judge.lose(lost)
+        moves: Counter[str] = Counter()
+        short: Counter[str] = Counter()
+        for fate in outcome.fates:
+            if fate.stranded:
+                short[self._nodes[fate.pod.pod.node].place.model] += fate.amount
+            else:
+                moves[fate.target] += fate.amount
+        return JudgedLoss(
+            parts=parts,
+            nodes=len(lost),
+            capacity=sum(
+                self._nodes[name].node.capacity.get(resource, 0) for name in lost for resource in self._resources
+            ),
+            held=sum(fate.amount for fate in outcome.fates),
+            moves=dict(moves.most_common()),
+            on_demand=dict(outcome.on_demand),
+            awaits_deletion=sum(fate.amount for fate in outcome.fates if fate.awaits_deletion),
+            stranded=short.total(),
+            workloads=stranded_workloads((self._names[fate.pod.pod.uid], fate) for fate in outcome.fates),
+            short=dict(short.most_common()),
+            remedies=remedies(outcome.fates, self._left(lost), self._resources[0] if self._resources else ""),
+        )
+
+    def _left(self, lost: Collection[str]) -> dict[str, list[Node]]:
+        left: dict[str, list[Node]] = {}
+        for name, found in self._nodes.items():
+            if name not in lost:
+                left.setdefault(self._provider_of.get(name, ""), []).append(found.node)
+        return left

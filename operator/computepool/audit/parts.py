@@ -1,0 +1,71 @@
+"""The parts of a cluster that may be lost together: providers, regions, node groups and capacity types."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from computepool.audit.cluster import AuditedNode
+
+MOST_OF_A_KIND: Final = 50
+"""How many parts of one kind are judged, the largest first. Each takes up to a second in a very large cluster."""
+
+
+class PartKind(StrEnum):
+    """What the nodes of a part have in common."""
+
+    PROVIDER = "provider"
+    REGION = "region"
+    NODE_GROUP = "node-group"
+    CAPACITY_TYPE = "capacity-type"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Nodes that may be lost together."""
+
+    kind: PartKind
+    name: str
+    nodes: frozenset[str]
+
+    def __str__(self) -> str:
+        """Write it as `--lose` takes it."""
+        return self.name if self.kind is PartKind.PROVIDER else f"{self.kind}={self.name}"
+
+
+class UnknownPartError(ValueError):
+    """There is no such part; the message names those that there are."""
+
+
+def parts_of(nodes: Iterable[AuditedNode], provider_of: Mapping[str, str]) -> tuple[Part, ...]:
+    """Return all parts with accelerators, by kind, and the largest of each kind first."""
+    members: dict[tuple[PartKind, str], set[str]] = {}
+    for found in nodes:
+        for kind, name in _names(found, provider_of.get(found.node.name, "")):
+            if name:
+                members.setdefault((kind, name), set()).add(found.node.name)
+    made = [Part(kind, name, frozenset(nodes)) for (kind, name), nodes in members.items()]
+    order = list(PartKind)
+    made.sort(key=lambda part: (order.index(part.kind), -len(part.nodes), part.name))
+    return tuple(part for kind in order for part in [p for p in made if p.kind is kind][:MOST_OF_A_KIND])
+
+
+def together(parts: Sequence[Part], wanted: Collection[str]) -> tuple[Part, ...]:
+    """Return the parts with these names, as `--lose` takes them. Raises UnknownPartError."""
+    by_name = {str(part): part for part in parts}
+    found = []
+    for name in wanted:
+        part = by_name.get(name) or by_name.get(name.removeprefix(f"{PartKind.PROVIDER}="))
+        if part is None:
+            known = ", ".join(by_name) or "nothing: no node has accelerators"
+            raise UnknownPartError(f"--lose {name}: there is no such part; there is {known}")
+        found.append(part)
+    return tuple(found)
+
+
+def _names(found: AuditedNode, provider: str) -> Iterable[tuple[PartKind, str]]:
+    place = found.place
+    yield PartKind.PROVIDER, provider
+    yield PartKind.REGION, place.region
+    yield PartKind.NODE_GROUP, place.node_group and f"{provider}/{place.node_group}"
+    yield PartKind.CAPACITY_TYPE, place.capacity_type

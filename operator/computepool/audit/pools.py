@@ -1,0 +1,177 @@
+"""The pools by which a loss is judged: the cluster's own ComputePools, then a pool over all providers for other pods.
+
+A judged pool differs from the pool that it is made from in a few fields. Pods need not have waited, nobody waits for a
+person in mode Observe, and no pod preempts another: what one pod gains the other would lose. So the outcome is what the
+operator would do in the end.
+
+Providers that are only found get a label in memory, by which the pool selects them. No object of the cluster changes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from computepool.audit.accelerators import is_accelerator
+from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster
+from computepool.audit.providers import FoundProvider
+from computepool.model.accelerators import request_of
+from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool, Mode
+from computepool.model.api.provider import Preemption
+from computepool.model.api.spec import AdmissionMode
+from computepool.model.cluster import Node
+from computepool.model.taints import Taint
+
+FOUND_LABEL: Final = "computepool.io/found-provider"
+"""The label that nodes get in memory alone."""
+NOWHERE: Final = "nowhere"
+"""A provider without nodes: a pool needs two, and a cluster may have one."""
+OTHERS: Final = "others"
+MOST_PROVIDERS: Final = 16
+MOST_TOLERATIONS: Final = 8
+_DAY: Final = 86_400.0
+
+
+class JudgedPool(msgspec.Struct, frozen=True):
+    """A pool by which losses are judged."""
+
+    pool: ComputePool
+    own: bool
+    """Whether it is a pool of the cluster, and not a pool over the providers that were found."""
+
+    @property
+    def resource(self) -> str:
+        """The name of its accelerator."""
+        return self.pool.spec.accelerator.resource_name
+
+
+def judged_pools(
+    cluster: Cluster, providers: Sequence[FoundProvider], prices: Mapping[str, Decimal], resources: Iterable[str]
+) -> tuple[JudgedPool, ...]:
+    """Return the pools, the oldest first: the cluster's own, then one for each accelerator over all providers."""
+    own = [JudgedPool(_judged(pool), own=True) for pool in cluster.pools]
+    by_age = sorted(own, key=lambda judged: (str(judged.pool.metadata.creation_timestamp or ""), judged.pool.name))
+    taken = {pool.name for pool in cluster.pools}
+    made = [
+        JudgedPool(_over_all(cluster, providers, prices, resource, _free_name(taken, number)), own=False)
+        for number, resource in enumerate(resources)
+    ]
+    return (*by_age, *made)
+
+
+def resources_of(cluster: Cluster, given: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the accelerators of a cluster's nodes and pods, the most frequent first."""
+    known = frozenset(given)
+    count: Counter[str] = Counter()
+    for found in cluster.nodes:
+        count.update({name: amount for name, amount in found.node.capacity.items() if is_accelerator(name, known)})
+    for pod in cluster.pods:
+        count.update({name: 0 for name, _ in pod.pod.shape.requests if is_accelerator(name, known)})
+    return tuple(sorted((name for name in count), key=lambda name: (-count[name], name)))
+
+
+def labelled(found: AuditedNode, provider: str) -> Node:
+    """Return a node with the label of its provider."""
+    return msgspec.structs.replace(found.node, labels={**found.node.labels, FOUND_LABEL: provider})
+
+
+def order_of(
+    providers: Sequence[FoundProvider], pods: Iterable[AuditedPod], resource: str, nodes: Mapping[str, Node]
+) -> list[FoundProvider]:
+    """Return the providers that have the accelerator, in order: where most of it is held comes first."""
+    held: Counter[str] = Counter()
+    for found in pods:
+        held[found.pod.node] += request_of(found.pod, resource)
+
+    def rank(provider: FoundProvider) -> tuple[int, int, str]:
+        used = sum(held[name] for name in provider.nodes)
+        size = sum(nodes[name].capacity.get(resource, 0) for name in provider.nodes)
+        return (-used, -size, provider.name)
+
+    having = [provider for provider in providers if any(nodes[name].capacity.get(resource) for name in provider.nodes)]
+    return sorted(having, key=rank)
+
+
+def shared_taints(nodes: Iterable[Node]) -> tuple[Taint, ...]:
+    """Return the taints against pods that all of these nodes carry and that are there to stay, sorted."""
+    sets = [
+        frozenset(
+            taint for taint in node.taints if taint.blocks and not taint.transient and taint.key != UNAVAILABLE_KEY
+        )
+        for node in nodes
+    ]
+    common = frozenset.intersection(*sets) if sets else frozenset[Taint]()
+    return tuple(sorted(common, key=lambda taint: (taint.key, taint.value, taint.effect)))
+
+
+def _over_all(
+    cluster: Cluster, providers: Sequence[FoundProvider], prices: Mapping[str, Decimal], resource: str, name: str
+) -> ComputePool:
+    nodes = {found.node.name: found.node for found in cluster.nodes}
+    ordered = order_of(providers, cluster.pods, resource, nodes)
+    entries = [
+        _provider(found, [nodes[node] for node in found.nodes if nodes[node].capacity.get(resource)], index, prices)
+        for index, found in enumerate(ordered[:MOST_PROVIDERS])
+    ]
+    while len(entries) < 2:
+        entries.append(_entry(f"{NOWHERE}-{len(entries)}" if len(entries) else NOWHERE))
+    return ComputePool.from_object(
+        {
+            "metadata": {
+                "name": name,
+                "uid": name,
+                "creationTimestamp": datetime.fromtimestamp(cluster.now + _DAY, UTC).isoformat(),
+            },
+            "spec": {
+                "accelerator": {"resourceName": resource},
+                "providers": entries,
+                "saturation": {"pendingSeconds": 0},
+                "admission": {"mode": "Off"},
+            },
+        }
+    )
+
+
+def _provider(found: FoundProvider, nodes: Sequence[Node], index: int, prices: Mapping[str, Decimal]) -> dict[str, Any]:
+    entry = _entry(found.name)
+    if index:
+        own = {"key": PROVIDER_KEY, "operator": "Equal", "value": found.name, "effect": "NoSchedule"}
+        shared = [
+            {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
+            for taint in shared_taints(nodes)
+            if taint.key != PROVIDER_KEY
+        ]
+        entry["tolerations"] = [own, *shared[: MOST_TOLERATIONS - 1]]
+        entry["capacity"] = {"preemption": "Never"}
+    if (price := prices.get(found.name)) is not None:
+        entry["pricePerAcceleratorHour"] = f"{price:f}"
+    return entry
+
+
+def _entry(name: str) -> dict[str, Any]:
+    return {"name": name, "nodeSelector": {"matchLabels": {FOUND_LABEL: name}}}
+
+
+def _judged(pool: ComputePool) -> ComputePool:
+    spec = pool.spec
+    providers = tuple(
+        provider.model_copy(update={"capacity": provider.capacity.model_copy(update={"preemption": Preemption.NEVER})})
+        for provider in spec.providers
+    )
+    changes = {
+        "mode": Mode.ENFORCE,
+        "providers": providers,
+        "saturation": spec.saturation.model_copy(update={"pending_seconds": 0, "metrics": ()}),
+        "admission": spec.admission.model_copy(update={"mode": AdmissionMode.OFF}),
+    }
+    return pool.model_copy(update={"spec": spec.model_copy(update=changes)})
+
+
+def _free_name(taken: set[str], number: int) -> str:
+    name = f"audit-{number}"
+    while name in taken:
+        name += "x"
+    return name

@@ -1,0 +1,1 @@
+"""`computepool audit`: reads a cluster, live or saved, audits it, and prints what was found."""

@@ -1,0 +1,121 @@
+"""Runs an audit: reads, judges, prints, and says by the exit code whether it passed."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from computepool.app.settings import RESERVED_NAMESPACES
+from computepool.audit.auditing import Audit, Question, audit
+from computepool.audit.cluster import Cluster
+from computepool.audit.parts import UnknownPartError
+from computepool.cli.audit.data import as_csv, as_data
+from computepool.cli.audit.live import read_live
+from computepool.cli.audit.saved import read_saved
+from computepool.cli.audit.terminal import print_audit
+from computepool.cli.console import print_data
+from computepool.cli.errors import ToldError
+from computepool.cli.options import AuditOutput, FailOn, Output
+from computepool.model.labels import Requirement, Selector
+
+FAILED = 3
+"""Exit code where --fail-on says so."""
+
+
+class AuditError(ToldError):
+    """The audit can't be done as it was asked for; the message says what to change."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the user asks for."""
+
+    kubeconfig: str | None
+    context: str | None
+    operator_namespace: str
+    saved: Path | None
+    providers: tuple[str, ...]
+    lose: tuple[str, ...]
+    resources: tuple[str, ...]
+    output: AuditOutput
+    fail_on: tuple[FailOn, ...]
+
+
+async def run(request: Request, console: Console, errors: Console) -> int:
+    """Audit a cluster and print what was found; return the exit code. Progress is shown on `errors`, on a terminal.
+
+    Raises AccessError, ApiError, AuditError and SavedClusterError.
+    """
+    question = Question(
+        providers=parse_providers(request.providers),
+        lose=request.lose,
+        resources=request.resources,
+        reserved=(*RESERVED_NAMESPACES, request.operator_namespace),
+    )
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as progress:
+        task = progress.add_task("Reading the cluster")
+
+        def told(kind: str, count: int) -> None:
+            progress.update(task, description=f"Reading the cluster: {count} {kind}s")
+
+        cluster = await _read(request, told)
+
+        def judged(done: int, count: int) -> None:
+            progress.update(task, description=f"Judging losses: {done} of {count}")
+
+        try:
+            found = audit(cluster, question, judged)
+        except UnknownPartError as error:
+            raise AuditError(str(error)) from None
+    show(found, request.output, console)
+    return exit_code(found, request.fail_on)
+
+
+async def _read(request: Request, told: Any) -> Cluster:
+    if request.saved is not None:
+        return read_saved(request.saved, request.resources, told)
+    return await read_live(request.kubeconfig, request.context, request.resources, told)
+
+
+def show(found: Audit, output: AuditOutput, console: Console) -> None:
+    """Print an audit in the form that the user asks for."""
+    match output:
+        case AuditOutput.TABLE:
+            print_audit(found, console)
+        case AuditOutput.CSV:
+            console.print(as_csv(found), soft_wrap=True)
+        case AuditOutput.JSON | AuditOutput.YAML:
+            print_data(as_data(found), Output(output), console)
+
+
+def exit_code(found: Audit, fail_on: Iterable[FailOn]) -> int:
+    """Return 0, or FAILED where something that the user asks about is not well."""
+    failed = {
+        FailOn.STRANDED: any(loss.stranded for loss in found.losses),
+        FailOn.CHECKS: any(not check.passed for check in found.checks),
+        FailOn.UNREAD: bool(found.cluster.missing or found.cluster.unreadable),
+    }
+    return FAILED if any(failed[what] for what in fail_on) else 0
+
+
+def parse_providers(given: Iterable[str]) -> Mapping[str, Selector]:
+    """Read NAME=LABEL=VALUE, or NAME=LABEL for any value of a label. Raises AuditError."""
+    found: dict[str, Selector] = {}
+    for text in given:
+        name, _, selector = text.partition("=")
+        if not name or not selector:
+            raise AuditError(f"--provider {text}: write NAME=LABEL=VALUE, such as aws=eks.amazonaws.com/nodegroup=p5")
+        requirements = []
+        for part in selector.split(","):
+            key, equals, value = part.partition("=")
+            requirements.append(Requirement(key, "In", (value,)) if equals else Requirement(key, "Exists"))
+        found[name] = Selector(tuple(requirements))
+    return found

@@ -1,0 +1,208 @@
+"""Reads a saved cluster for an audit: a file or a folder of what kubectl printed, as JSON or YAML.
+
+    kubectl get nodes,pods,namespaces,replicasets,jobs,pdb --all-namespaces -o json > cluster.json
+
+A folder may be a must-gather. Every file with the ending .json, .yaml or .yml is read, also if it was packed with gzip.
+A list of 100,000 pods is hundreds of megabytes. So the objects of a list in kubectl's own form are read one by one, and
+any other form is read whole.
+"""
+
+import gzip
+import io
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import msgspec
+import yaml
+
+from computepool.audit.cluster import Cluster, Facilities
+from computepool.audit.decode import ClusterBuilder
+from computepool.cli.errors import ToldError
+from computepool.kube.wire import Wire
+
+JSON_ENDINGS: Final = (".json", ".json.gz")
+YAML_ENDINGS: Final = (".yaml", ".yml", ".yaml.gz", ".yml.gz")
+_CHUNK: Final = 1 << 20
+_KUBECTL_ITEM: Final = b"\n        {"
+"""kubectl indents by four spaces, so each object of a list begins and ends in the ninth column. A text in JSON has no
+line ends, so nothing else looks like that."""
+_KUBECTL_END: Final = b"\n        }"
+_YAML_ITEM: Final = "- "
+_LIST: Final = "List"
+Progress = Callable[[str, int], None]
+
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class SavedClusterError(ToldError):
+    """The saved cluster can't be read; the message says which file, and why."""
+
+
+class _Version(Wire):
+    git_version: str = ""
+
+
+class _Head(Wire):
+    kind: str = ""
+    items: list[msgspec.Raw] | None = None
+    server_version: _Version | None = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+
+
+def read_saved(path: Path, accelerators: Collection[str], progress: Progress) -> Cluster:
+    """Read a saved cluster. Raises SavedClusterError."""
+    files = _files(path)
+    reader = _Reader(ClusterBuilder(accelerators), progress)
+    for file in files:
+        try:
+            reader.read(file)
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise SavedClusterError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        except (msgspec.DecodeError, yaml.YAMLError) as error:
+            raise SavedClusterError(f"{file} is no JSON or YAML of Kubernetes objects: {error}") from None
+    if not reader.counts.get("Node"):
+        kinds = ", ".join(sorted(reader.counts)) or "no object"
+        raise SavedClusterError(
+            f"{path} has no nodes, but {kinds}. Save a cluster with: kubectl get "
+            "nodes,pods,namespaces,replicasets,jobs,pdb --all-namespaces -o json > cluster.json"
+        )
+    return reader.cluster(path, max(file.stat().st_mtime for file in files))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise SavedClusterError(f"{path} does not exist: give a file or folder of what kubectl get -o json has printed")
+    found = [
+        Path(folder) / name
+        for folder, _, names in os.walk(path)
+        for name in names
+        if name.endswith((*JSON_ENDINGS, *YAML_ENDINGS))
+    ]
+    if not found:
+        raise SavedClusterError(f"{path} has no file that ends with .json, .yaml or .yml")
+    return sorted(found)
+
+
+class _Reader:
+    """One read of the files of a cluster."""
+
+    def __init__(self, builder: ClusterBuilder, progress: Progress) -> None:
+        self.counts: dict[str, int] = {}
+        """By kind, how many objects were read."""
+        self._builder = builder
+        self._progress = progress
+        self._version = ""
+        self._latest = ""
+
+    def read(self, file: Path) -> None:
+        with _opened(file) as data:
+            if file.name.endswith(YAML_ENDINGS):
+                for document in _yaml_documents(io.TextIOWrapper(data, encoding="utf-8")):
+                    self._take(msgspec.json.encode(document, enc_hook=_plain))
+            else:
+                for raw in _json_objects(data):
+                    self._take(raw)
+
+    def cluster(self, path: Path, saved_at: float) -> Cluster:
+        """Return what was read. The cluster is as old as the newest of its files."""
+        missing = {
+            kind: "not in the saved files"
+            for kind in ("Pod", "Namespace", "PodDisruptionBudget")
+            if kind not in self.counts
+        }
+        facilities = Facilities(version=self._version)
+        now = min(time.time(), saved_at)
+        return self._builder.build(now, facilities=facilities, missing=missing, source=str(path))
+
+    def _take(self, raw: bytes) -> None:
+        head = _HEAD.decode(raw)
+        if head.server_version is not None:
+            self._version = head.server_version.git_version
+        if head.items is None:
+            if head.kind and head.kind != _LIST:
+                self._put(head.kind, raw)
+            return
+        # In what the API server itself answers, only the list has a kind.
+        kind = head.kind.removesuffix(_LIST)
+        for item in head.items:
+            own = _HEAD.decode(item).kind or kind
+            if own.endswith(_LIST):
+                self._take(bytes(item))
+            elif own:
+                self._put(own, bytes(item))
+
+    def _put(self, kind: str, raw: bytes) -> None:
+        self._builder.put(kind, raw)
+        count = self.counts[kind] = self.counts.get(kind, 0) + 1
+        if not count % 500:
+            self._progress(kind, count)
+
+
+def _opened(file: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(file)) if file.name.endswith(".gz") else file.open("rb")
+
+
+def _json_objects(data: IO[bytes]) -> Iterator[bytes]:
+    """Yield the objects of a list in kubectl's form, one by one; else the whole file."""
+    start = data.read(_CHUNK)
+    first = start.find(_KUBECTL_ITEM)
+    if first < 0 or b'"items": [' not in start[:first]:
+        yield start + data.read()
+        return
+    buffer, at = start, first
+    while True:
+        begin = buffer.find(_KUBECTL_ITEM, at)
+        end = buffer.find(_KUBECTL_END, begin) if begin >= 0 else -1
+        if end >= 0:
+            at = end + len(_KUBECTL_END)
+            yield buffer[begin:at]
+            continue
+        if begin < 0 and b"\n    ]" in buffer[at:]:
+            return
+        more = data.read(_CHUNK)
+        if not more:
+            raise msgspec.DecodeError("the file ends in the middle of a list")
+        buffer, at = buffer[at:] + more, 0
+
+
+def _yaml_documents(text: IO[str]) -> Iterator[Any]:
+    """Yield the documents of a file; of a list in kubectl's form, the objects one by one."""
+    lines: list[str] = []
+    in_items = False
+    for line in text:
+        begins = line.startswith(_YAML_ITEM)
+        if in_items and (begins or not line.startswith((" ", "#", "\n"))):
+            if lines:
+                yield from _loaded(lines)
+            lines = []
+            in_items = begins
+        elif line.rstrip() == "items:":
+            in_items, lines = True, []
+            continue
+        elif line.startswith("---"):
+            if lines:
+                yield from _loaded(lines)
+            lines = []
+            continue
+        lines.append(line)
+    if lines:
+        yield from _loaded(lines)
+
+
+def _loaded(lines: list[str]) -> Iterator[Any]:
+    loaded = yaml.load("".join(lines), Loader=_Loader)
+    found = loaded if isinstance(loaded, list) else [loaded]
+    yield from (one for one in found if isinstance(one, Mapping))
+
+
+def _plain(value: Any) -> Any:
+    # YAML reads a time without quotes as a date.
+    return value.isoformat() if isinstance(value, datetime) else str(value)
