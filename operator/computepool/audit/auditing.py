@@ -50,6 +50,8 @@ class Audit(msgspec.Struct, frozen=True):
     workloads: tuple[Workload, ...]
     losses: tuple[JudgedLoss, ...]
     checks: tuple[Check, ...]
+    prices: Mapping[str, Decimal] = MappingProxyType({})
+    """An accelerator's price for an hour, by provider, as far as it is known."""
 
     @property
     def worst(self) -> JudgedLoss | None:
@@ -92,7 +94,19 @@ def audit(
         workloads=found,
         losses=tuple(losses),
         checks=checks_of(cluster, rows, found, losses, largest_provider),
+        prices=prices_of(cluster, question.prices),
     )
+
+
+def prices_of(cluster: Cluster, given: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    """Return the prices that are given, and for other providers those of the cluster's pools."""
+    known = {
+        provider.name: price
+        for pool in cluster.pools
+        for provider in pool.spec.providers
+        if (price := provider.price()) is not None
+    }
+    return {**known, **given}
 
 
 class _Judging:

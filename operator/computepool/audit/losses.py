@@ -20,17 +20,16 @@ from computepool.assess.capacity.providers import providers_of
 from computepool.assess.demand.overflow import Hold
 from computepool.audit.cluster import AuditedPod, Cluster
 from computepool.audit.pools import JudgedPool, labelled
+from computepool.audit.replacements import Replacements
 from computepool.decide.move.eligibility import movable, storage_bound
 from computepool.decide.reconcile import Reconciled, reconcile
 from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import BreakerState
 from computepool.model.cluster import NO_SHARES, Node, NodeInfo, Pod, Shape, node_info
-from computepool.model.labels import Selector, Term
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, PoolState, recorded_in, restarted
 from computepool.model.taints import Toleration
-from computepool.model.well_known_keys import BURST_LABEL
 from computepool.observe.decode import Namespace
 from computepool.observe.pod_claims import Claims
 from computepool.report.pass_report import PassReport
@@ -95,7 +94,6 @@ class Judge:
         self._now = cluster.now
         self._pools = pools
         self._provider_of = provider_of
-        self._confined: dict[tuple[int, Selector], Shape] = {}
         self._pods = {found.pod.uid: found for found in cluster.pods}
         self._claimed = _claimed(cluster, pools, reserved)
         nodes = [labelled(found, provider_of.get(found.node.name, "")) for found in cluster.nodes]
@@ -142,15 +140,14 @@ class Judge:
 
     def _judge(self, judged: JudgedPool, own: Sequence[Pod], infos: Mapping[str, NodeInfo]) -> "_Judged":
         pool, members = judged.pool, self._members[judged.pool.name]
-        providers = self._providers[pool.name]
         gone = set(members.values()) - {provider for name, provider in members.items() if name in infos}
         stuck, returning = _sorted_out(own, members, gone)
-        selectors = {provider.name: provider.selector for provider in providers}
-        replacements = [self._replacement(pod, selectors[members[pod.node]]) for pod in returning]
+        replacements = Replacements(self._providers[pool.name], self._now)
+        coming = [replacements.of(pod, members[pod.node]) for pod in returning]
         snapshot = Snapshot(
             pool=pool,
             nodes=tuple(infos[name] for name in members if name in infos),
-            waiting=(*self._waiting(pool.name), *replacements),
+            waiting=(*self._waiting(pool.name), *coming),
             schedulers=frozenset(pod.shape.scheduler for pod in own if pod.shape.scheduler),
         )
         outcome = reconcile(snapshot, _state(judged, gone, self._now), self._now)
@@ -186,36 +183,6 @@ class Judge:
 
     def _stuck(self, pod: Pod, source: str, reason: Reason, judged: JudgedPool) -> Fate:
         return Fate(self._pods[pod.uid], source, request_of(pod, judged.resource), "", reason, (), (reason.help,))
-
-    def _replacement(self, pod: Pod, own: Selector) -> Pod:
-        """Return the pod that a controller creates in place of another. It keeps the age, which decides the order.
-
-        `own`: selects the nodes of its provider.
-        """
-        shape = pod.shape
-        if storage_bound(pod):
-            # Equal shapes are decided once if they are one object.
-            key = (id(shape), own)
-            shape = self._confined.get(key) or self._confined.setdefault(key, _confined(shape, own))
-        labels = pod.labels
-        if BURST_LABEL in labels:
-            labels = {key: value for key, value in labels.items() if key != BURST_LABEL}
-        return msgspec.structs.replace(
-            pod,
-            shape=shape,
-            labels=labels,
-            node="",
-            since=self._now,
-            unschedulable=True,
-            offers=(),
-            signals=(),
-            started=None,
-            ready=False,
-            failing=False,
-            refused=False,
-            ready_since=None,
-            has_run=False,
-        )
 
     def _lost_pods(self, judged: JudgedPool, lost: Collection[str]) -> list[Pod]:
         """Return the pool's pods on lost nodes that would be missed: agents and terminating pods are not."""
@@ -314,13 +281,6 @@ def _sorted_out(
         else:
             returning.append(pod)
     return stuck, returning
-
-
-def _confined(shape: Shape, selector: Selector) -> Shape:
-    """Return the shape of a pod that can't leave its provider, because its volumes may not follow."""
-    terms = shape.affinity if shape.affinity is not None else (Term(),)
-    confined = tuple(Term((*term.expressions, *selector.requirements), term.fields) for term in terms)
-    return msgspec.structs.replace(shape, affinity=confined)
 
 
 def _target(hold: Hold | None) -> str:

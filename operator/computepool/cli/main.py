@@ -216,6 +216,12 @@ def audit(
         list[str] | None,
         typer.Option(help="An extended resource that counts as an accelerator, beside the known ones.", metavar="NAME"),
     ] = None,
+    suggest: Annotated[
+        bool,
+        typer.Option(
+            "--suggest", help="Print a ComputePool in mode Observe that fits the cluster, and the commands before it."
+        ),
+    ] = False,
     fail_on: Annotated[
         list[FailOn] | None,
         typer.Option(help="Exit with 3 if pods would be stranded, if checks fail, or if objects could not be read."),
@@ -249,6 +255,7 @@ def audit(
         resources=tuple(resource or ()),
         output=output,
         fail_on=tuple(fail_on or ()),
+        suggest=suggest,
     )
     raise typer.Exit(_run_one(auditing.run(request, make_console(), make_console(stderr=True)), NEEDS_AUDIT))
 

@@ -20,6 +20,8 @@ class Scheduler:
         """By pod uid: providers that it never binds the pod to, for reasons that no part of the operator can see."""
         self.forbids: Callable[[Pod, Node], bool] = lambda _pod, _node: False
         """Says whether a constraint that the operator does not model keeps a pod off a node now."""
+        self.packs = False
+        """Whether it fills nodes one after another, as kube-scheduler's strategy MostAllocated does."""
         self._cluster = cluster
 
     def run(self) -> int:
@@ -32,9 +34,7 @@ class Scheduler:
             return 0
         nodes, left = self._in_preference(), self.left()
         waiting.sort(key=lambda pod: (-pod.priority, pod.created, pod.name))
-        return sum(
-            self._try(pod, next((node for node in nodes if self.takes(pod, node, left)), None), left) for pod in waiting
-        )
+        return sum(self._try(pod, self._choose(pod, nodes, left), left) for pod in waiting)
 
     def run_at_random(self, order: random.Random, share: float = 1.0) -> int:
         """Try a share of the pods, in any order, on any node that takes them; return how many it binds."""
@@ -67,6 +67,19 @@ class Scheduler:
             nodes[name]
             for name in sorted(nodes, key=lambda name: (ranks.get(self._cluster.provider_of(name), last), name))
         ]
+
+    def _choose(self, pod: Pod, nodes: Iterable[Node], left: Mapping[str, Left]) -> Node | None:
+        """Return the first node, in the order of preference, that takes the pod; of its provider the fullest if it
+        packs.
+        """
+        first = next((node for node in nodes if self.takes(pod, node, left)), None)
+        if first is None or not self.packs:
+            return first
+        provider = self._cluster.provider_of(first.name)
+        resource = self._cluster.pool.spec.accelerator.resource_name
+        of_provider = (node for node in nodes if self._cluster.provider_of(node.name) == provider)
+        taking = [node for node in of_provider if self.takes(pod, node, left)]
+        return min(taking, key=lambda node: (left[node.name].get(resource, 0), node.name))
 
     def _try(self, pod: Pod, node: Node | None, left: Mapping[str, Left]) -> bool:
         """Bind a pod, or say that it is unschedulable; return whether it is bound."""

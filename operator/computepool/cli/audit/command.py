@@ -12,6 +12,7 @@ from computepool.app.settings import RESERVED_NAMESPACES
 from computepool.audit.auditing import Audit, Question, audit
 from computepool.audit.cluster import Cluster
 from computepool.audit.parts import UnknownPartError
+from computepool.audit.suggestion import NoSuggestionError, suggest
 from computepool.cli.audit.data import as_csv, as_data
 from computepool.cli.audit.live import read_live
 from computepool.cli.audit.saved import read_saved
@@ -41,6 +42,8 @@ class Request(msgspec.Struct, frozen=True):
     resources: tuple[str, ...]
     output: AuditOutput
     fail_on: tuple[FailOn, ...]
+    suggest: bool = False
+    """Whether to print a ComputePool that fits, in place of what was found."""
 
 
 async def run(request: Request, console: Console, errors: Console) -> int:
@@ -75,8 +78,18 @@ async def run(request: Request, console: Console, errors: Console) -> int:
             found = audit(cluster, question, judged)
         except UnknownPartError as error:
             raise AuditError(str(error)) from None
+    if request.suggest:
+        console.print(_suggestion(found), soft_wrap=True)
+        return 0
     show(found, request.output, console)
     return exit_code(found, request.fail_on)
+
+
+def _suggestion(found: Audit) -> str:
+    try:
+        return str(suggest(found))
+    except NoSuggestionError as error:
+        raise AuditError(str(error)) from None
 
 
 async def _read(request: Request, told: Any) -> Cluster:
