@@ -30,7 +30,7 @@ _NEVER: Final = frozenset({"kubernetes.io/hostname", "kubernetes.io/os", "beta.k
 
 
 _BEFORE_ENFORCE: Final = (
-    "# Before mode Enforce, as commands. From then on only pods that are sent there get there. Pods that run there stay.",
+    "# Before mode Enforce, as commands. From then on only pods that are sent there get there. Running pods stay.",
     "# DaemonSets, such as the device plugin, have to tolerate the taint: see docs/daemonsets.md.",
 )
 

@@ -105,8 +105,9 @@ class _Reader:
     def read(self, file: Path) -> None:
         with _opened(file) as data:
             if file.name.endswith(YAML_ENDINGS):
-                for document in _yaml_documents(io.TextIOWrapper(data, encoding="utf-8")):
-                    self._take(msgspec.json.encode(document, enc_hook=_plain))
+                with io.TextIOWrapper(data, encoding="utf-8") as text:
+                    for document in _yaml_documents(text):
+                        self._take(msgspec.json.encode(document, enc_hook=_plain))
             else:
                 for raw in _json_objects(data):
                     self._take(raw)

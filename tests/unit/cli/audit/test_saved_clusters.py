@@ -1,0 +1,190 @@
+"""Saved clusters: what kubectl printed, in every form, and what is no cluster at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from computepool.audit.cluster import Cluster
+from computepool.cli.audit.saved import SavedClusterError, read_saved
+
+Json = dict[str, Any]
+
+
+def _node(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "resourceVersion": "1", "labels": {"pool": "p5"}},
+        "spec": {"providerID": f"aws:///{name}"},
+        "status": {
+            "allocatable": {"nvidia.com/gpu": "8", "cpu": "64"},
+            "capacity": {"nvidia.com/gpu": "8", "cpu": "64"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {"kubeletVersion": "v1.37.2"},
+        },
+    }
+
+
+def _pod(name: str, node: str, **spec: Any) -> Json:
+    limits = {"nvidia.com/gpu": "1"}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "rs", "controller": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "uid": name,
+            "resourceVersion": "2",
+            "ownerReferences": [owner],
+            # A text may look like the form of a list.
+            "annotations": {"note": "}\n        },\n        {", "time": "2026-11-30"},
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": limits}}], **spec},
+    }
+
+
+REPLICA_SET: Json = {
+    "apiVersion": "apps/v1",
+    "kind": "ReplicaSet",
+    "metadata": {
+        "name": "web-1",
+        "namespace": "ml",
+        "uid": "rs",
+        "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "controller": True}
+        ],
+    },
+}
+OBJECTS = [_node("a1"), _node("a2"), _pod("w1", "a1"), _pod("w2", "a2"), REPLICA_SET]
+
+
+def _list(objects: Sequence[Json]) -> Json:
+    return {"apiVersion": "v1", "items": list(objects), "kind": "List", "metadata": {"resourceVersion": ""}}
+
+
+def _read(path: Path) -> Cluster:
+    return read_saved(path, (), lambda _kind, _count: None)
+
+
+def _kubectl(folder: Path) -> Path:
+    path = folder / "cluster.json"
+    path.write_text(json.dumps(_list(OBJECTS), indent=4))
+    return path
+
+
+def _compact(folder: Path) -> Path:
+    path = folder / "cluster.json"
+    path.write_text(json.dumps(_list(OBJECTS)))
+    return path
+
+
+def _raw_lists(folder: Path) -> Path:
+    """What `kubectl get --raw` prints: only the list has a kind."""
+    for kind, objects in (("Node", OBJECTS[:2]), ("Pod", OBJECTS[2:4]), ("ReplicaSet", OBJECTS[4:])):
+        bare = [{key: value for key, value in each.items() if key not in ("kind", "apiVersion")} for each in objects]
+        (folder / f"{kind}.json").write_text(json.dumps({"kind": f"{kind}List", "apiVersion": "v1", "items": bare}))
+    return folder
+
+
+def _yaml(folder: Path) -> Path:
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(_list(OBJECTS)))
+    return path
+
+
+def _must_gather(folder: Path) -> Path:
+    nodes = folder / "cluster-scoped-resources" / "core" / "nodes"
+    nodes.mkdir(parents=True)
+    for each in OBJECTS[:2]:
+        (nodes / f"{each['metadata']['name']}.yaml").write_text(f"---\n{yaml.safe_dump(each)}")
+    core = folder / "namespaces" / "ml"
+    core.mkdir(parents=True)
+    (core / "pods.yaml").write_text(yaml.safe_dump(_list(OBJECTS[2:4])))
+    (core / "rest.yaml").write_text(yaml.safe_dump_all([REPLICA_SET, {"kind": "ConfigMap", "metadata": {"name": "x"}}]))
+    (core / "notes.txt").write_text("no object")
+    return folder
+
+
+def _packed(folder: Path) -> Path:
+    path = folder / "cluster.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(_list(OBJECTS), indent=4).encode()))
+    return path
+
+
+@pytest.mark.parametrize("save", [_kubectl, _compact, _raw_lists, _yaml, _must_gather, _packed])
+def test_every_form_gives_the_same_cluster(tmp_path: Path, save: Callable[[Path], Path]) -> None:
+    found = _read(save(tmp_path))
+    assert [(each.node.name, each.provider_id, each.kubelet) for each in found.nodes] == [
+        ("a1", "aws:///a1", "v1.37.2"),
+        ("a2", "aws:///a2", "v1.37.2"),
+    ]
+    assert sorted(each.pod.name for each in found.pods) == ["w1", "w2"]
+    assert found.owners["rs"].name == "web"
+    assert found.unreadable == ()
+    assert found.missing.keys() == {"Namespace", "PodDisruptionBudget"}
+
+
+def test_a_list_that_is_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    pods = [_pod(f"w{number}", "a1") for number in range(3_000)]
+    path = tmp_path / "cluster.json"
+    path.write_text(json.dumps(_list([*OBJECTS[:2], *pods]), indent=4))
+    assert path.stat().st_size > 2 << 20
+    assert len(_read(path).pods) == 3_000
+
+
+def test_an_empty_list_beside_a_list_of_nodes(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(_list([]), indent=4))
+    (tmp_path / "b.json").write_text(json.dumps(_list(OBJECTS), indent=4))
+    assert len(_read(tmp_path).nodes) == 2
+
+
+def test_an_object_that_can_not_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    broken = _pod("w9", "a1")
+    broken["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "many"
+    path = tmp_path / "cluster.json"
+    path.write_text(json.dumps(_list([*OBJECTS, broken]), indent=4))
+    found = _read(path)
+    assert len(found.pods) == 2
+    assert found.unreadable == ("Pod ml/w9: 'many' is no Kubernetes quantity",)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is no JSON or YAML of Kubernetes objects"),
+        ("not json", "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps(_list(OBJECTS), indent=4)[:-200], "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps([1, 2]), "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps(_list(OBJECTS[2:])), "has no nodes, but Pod, ReplicaSet"),
+        (json.dumps({"kind": "Status", "metadata": {}}), "has no nodes, but Status"),
+        ("\0\1\2", "is no JSON or YAML of Kubernetes objects"),
+    ],
+)
+def test_what_is_no_cluster(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "cluster.json"
+    path.write_text(content)
+    with pytest.raises(SavedClusterError, match=says):
+        _read(path)
+
+
+@pytest.mark.parametrize("content", ["a: [", "{a: 1}: {b", "\t- x", "just text", "- 1\n- 2\n"])
+def test_yaml_that_is_no_cluster(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(content)
+    with pytest.raises(SavedClusterError):
+        _read(path)
+
+
+def test_a_path_that_is_not_there_and_a_folder_without_files(tmp_path: Path) -> None:
+    with pytest.raises(SavedClusterError, match="does not exist"):
+        _read(tmp_path / "nowhere")
+    with pytest.raises(SavedClusterError, match=r"has no file that ends with \.json"):
+        _read(tmp_path)
