@@ -16,6 +16,8 @@ import yaml
 
 import computepool.model.api as api
 from computepool.assess.health.faults import LIFECYCLE
+from computepool.audit.checks import CheckName
+from computepool.audit.pins import Pin
 from computepool.cli.explanation import Explanation, as_json
 from computepool.cli.leader import Leader, Leading
 from computepool.model.api import ComputePool
@@ -139,7 +141,7 @@ def test_every_reason_condition_and_value_named_exists(document: Path) -> None:
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
         *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN, conditions.CONFIGURED),
         *(str(outcome) for outcome in TOLD),
-        *(str(value) for value in Leading),
+        *(str(value) for value in (*Leading, *Pin, *CheckName)),
         *values,
         *NAMES_OF_OTHERS,
         *LIFECYCLE,
@@ -210,3 +212,10 @@ def test_the_fields_of_the_json_that_are_documented_are_those_that_are_printed()
     fields = " ".join(re.findall(r"^\| (.+?) \|", explained, re.MULTILINE))
     printed = as_json(Records().pod(msgspec.json.encode(pod("web"))), Explanation("Runs."))
     assert set(re.findall(r"`(\w+)[`\[]", fields)) == printed.keys()
+
+
+def test_every_pin_is_explained() -> None:
+    told = re.findall(
+        r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?`) \|", prose(REPOSITORY / "docs/audit.md"), re.MULTILINE))
+    )
+    assert [pin for pin in map(str, Pin) if pin not in told] == []
