@@ -37,10 +37,10 @@ def verdict(found: Audit) -> Iterable[str]:
         yield "No node of this cluster has accelerators, so nothing depends on a provider."
         return
     if not loss.held:
-        yield f"If {loss.what} fails now, nothing is lost: no pod holds an accelerator there."
+        yield f"If {_failing(loss)} now, nothing is lost: no pod holds an accelerator there."
         return
     yield (
-        f"If {loss.what} fails now: {number(loss.placed)} of {_accelerators(loss.held)} have somewhere to go; "
+        f"If {_failing(loss)} now: {number(loss.placed)} of {_accelerators(loss.held)} have somewhere to go; "
         f"{_rest(loss)}"
     )
     if loss.on_demand:
@@ -51,6 +51,10 @@ def verdict(found: Audit) -> Iterable[str]:
             f"Of these, {number(loss.awaits_deletion)} come back only once the lost nodes are deleted, because their "
             "pods keep their names."
         )
+
+
+def _failing(loss: JudgedLoss) -> str:
+    return f"{loss.what} {'fails' if len(loss.parts) == 1 else 'fail'}"
 
 
 def _rest(loss: JudgedLoss) -> str:
