@@ -1,4 +1,4 @@
-"""One read of the cluster, for `explain`: the operator's own store, filled once."""
+"""One read of the cluster, for `explain` and `signals`: the operator's own store, filled once."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
-from computepool.cli.errors import ToldError
+from computepool.cli.errors import NEEDS_CLUSTER, ToldError
 from computepool.cli.refused_evictions import Refusal, read_refusals
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
@@ -25,12 +25,17 @@ from computepool.model.api import ComputePool, InvalidPool
 from computepool.model.labels import Labels
 from computepool.observe.decode import Records
 from computepool.observe.store import Store
+from computepool.report.formatting import full_stop
 
 _list_contexts = cast("Callable[[str], tuple[Any, Any]]", list_kube_config_contexts)
 
 
 class NotFoundError(ToldError):
     """A pool or pod that does not exist; the message says what to check."""
+
+
+class MissingRightsError(ToldError):
+    """Some of the cluster may not be read; the message names each right that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +53,29 @@ class View:
     """Labels of namespaces by name, as far as they may be read."""
     missing: Mapping[str, str]
     """By resource that may not be listed: the API server's message."""
+    unread_pools: tuple[str, ...] = ()
+    """Names of the pools that this version can't read, sorted."""
 
 
 async def load_view(kubeconfig: str | None, context: str | None, operator_namespace: str) -> View:
-    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError or ApiError, also for a missing right."""
+    """Read pools, namespaces, nodes and unfinished pods. Raises AccessError, ApiError or MissingRightsError."""
     async with ApiClient(await load_access(kubeconfig, context)) as client:
-        return await read_view(client, operator_namespace, None)
+        view = await read_view(client, operator_namespace, None)
+    if view.missing:
+        raise MissingRightsError(f"{missing_rights(view)} This command needs the right to {NEEDS_CLUSTER}.")
+    return view
+
+
+def missing_rights(view: View) -> str:
+    """Return a sentence for each right that is missing."""
+    return " ".join(full_stop(message) for _, message in sorted(view.missing.items()))
 
 
 async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str, str] | None) -> View:
     """Read pools, namespaces, nodes, unfinished pods, and the events about one pod. Raises ApiError.
 
-    `about`: namespace and name of that pod. Where a right is missing, its namespace is read alone, and all else that
-    may not be listed is left out. None: no events are read, and a missing right is an error.
+    `about`: namespace and name of that pod, None: no events are read. What may not be listed is left out. Where
+    namespaces may not be listed, the pod's namespace is read alone.
     """
     now = time.time()
     missing: dict[str, str] = {}
@@ -72,12 +87,14 @@ async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str
         try:
             await work
         except Forbidden as error:
-            if about is None:
-                raise
             missing[resource] = error.message
 
+    unread: list[str] = []
+
     async def fill_pools() -> None:
-        for pool in await load_pools(client):
+        pools, names = await _read_pools(client)
+        unread.extend(names)
+        for pool in pools:
             store.put_pool(pool, 0.0)
 
     namespaces: dict[str, Labels] = {}
@@ -96,7 +113,7 @@ async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str
     )
     if about is not None and "namespaces" in missing:
         await _read_namespace(client, about[0], put_namespace)
-    return View(store, now, frozenset(reserved), refusals, namespaces, missing)
+    return View(store, now, frozenset(reserved), refusals, namespaces, missing, tuple(sorted(unread)))
 
 
 async def _read_namespace(client: ApiClient, name: str, put: Callable[[bytes], None]) -> None:
@@ -111,14 +128,20 @@ async def _refusals(client: ApiClient, about: tuple[str, str] | None) -> Mapping
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:
     """Read all pools, sorted by name; pools that this version can't read are left out."""
-    pools = []
+    return (await _read_pools(client))[0]
+
+
+async def _read_pools(client: ApiClient) -> tuple[list[ComputePool], list[str]]:
+    """Return all pools, sorted by name, and the names of the pools that this version can't read."""
+    pools, unread = list[ComputePool](), list[str]()
     async for page in client.list_pages(paths.POOLS):
         for raw in page.items:
+            found = msgspec.json.decode(raw)
             try:
-                pools.append(ComputePool.from_object(msgspec.json.decode(raw)))
+                pools.append(ComputePool.from_object(found))
             except InvalidPool:
-                continue
-    return sorted(pools, key=lambda pool: pool.name)
+                unread.append(found["metadata"]["name"])
+    return sorted(pools, key=lambda pool: pool.name), unread
 
 
 def current_namespace(kubeconfig: str | None, name: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """`computepool explain POD`: the operator's own decision, from one read of the cluster."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import msgspec
@@ -9,13 +9,14 @@ from rich.console import Console
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.supply import Supply, why_not_closed
 from computepool.assess.demand.overflow import Hold
-from computepool.cli.cluster_view import NotFoundError, View, read_view
+from computepool.cli.cluster_view import MissingRightsError, NotFoundError, View, missing_rights, read_view
 from computepool.cli.earlier_moves import as_the_leader_knows
-from computepool.cli.errors import NEEDS_CLUSTER, ToldError
+from computepool.cli.errors import NEEDS_CLUSTER
 from computepool.cli.explanation import Explanation, print_explanation
 from computepool.cli.options import Output
 from computepool.cli.pod_details import PodDetails, read_pod
 from computepool.cli.pod_notes import notes_on
+from computepool.cli.recorded_state import signals_in, state_in
 from computepool.cli.refused_evictions import Refusal
 from computepool.cli.unclaimed import why_unclaimed
 from computepool.cli.verdicts import rows, verdicts_on
@@ -25,15 +26,12 @@ from computepool.decide.reconcile import Reconciled, reconcile
 from computepool.decide.shortage import is_rejected_everywhere
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
-from computepool.model.api import ComputePool, ConditionStatus, FailbackPolicy, Mode, SignalVerdict
+from computepool.model.api import ComputePool, FailbackPolicy, Mode
 from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
-from computepool.model.signals import SignalData
-from computepool.model.snapshot import Snapshot
-from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.observe.decode import Records
 from computepool.report.findings import findings_about, sentence_of
-from computepool.report.formatting import NAMED_PODS, full_stop, listed, span
+from computepool.report.formatting import NAMED_PODS, listed, span
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import destination
 from computepool.report.unknown_providers import unknown_providers
@@ -44,10 +42,6 @@ _EVENTS_FORBIDDEN: Final = (
 )
 _STAYS_AWAY: Final = "It stays there until it ends: failback.policy is Never, and nothing asks it to leave."
 _Decision = TypeVar("_Decision", Burst, Hold, Move, BlockedMove)
-
-
-class MissingRightsError(ToldError):
-    """Some of the cluster may not be read; the message names each right that is missing."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -118,9 +112,9 @@ def _incomplete(view: View, pod: Pod, details: PodDetails) -> Explanation:
 def explain(view: View, pod: Pod, details: PodDetails) -> Explanation:
     """Explain one pod that has not ended, and that a pool looks after."""
     claims = view.store.claims_of(pod.uid)
-    view.store.put_signals(claims[0], _signals_in(view.store.pools[claims[0]]))
+    view.store.put_signals(claims[0], signals_in(view.store.pools[claims[0]]))
     snapshot = view.store.snapshot(claims[0])
-    outcome = reconcile(snapshot, _state_of(snapshot), view.now, pod.uid)
+    outcome = reconcile(snapshot, state_in(snapshot), view.now, pod.uid)
     plan, observed = outcome.plan, snapshot.pool.spec.mode is Mode.OBSERVE
     notes = notes_on(view, pod, details, claims)
     if unknown := unknown_providers(pod, snapshot.pool):
@@ -167,39 +161,11 @@ def _no_such_pod(view: View, namespace: str, name: str) -> str:
 
 
 def _missing(view: View, pod: Pod, operator_namespace: str) -> str:
-    refused = " ".join(full_stop(message) for _, message in sorted(view.missing.items()))
     inside = f"kubectl --namespace {operator_namespace} exec deploy/computepool -- computepool explain"
     return (
-        f"{refused} This command needs the right to {NEEDS_CLUSTER}. The operator's own pod may read all of it: "
-        f"{inside} {pod.namespace}/{pod.name}"
+        f"{missing_rights(view)} This command needs the right to {NEEDS_CLUSTER}. The operator's own pod may read all "
+        f"of it: {inside} {pod.namespace}/{pod.name}"
     )
-
-
-def _signals_in(pool: ComputePool) -> Mapping[str, SignalData]:
-    """Return the operator's verdicts on signals, by key. The data is the operator's alone."""
-    return {
-        signal.key: SignalData(error=signal.message)
-        if signal.verdict is SignalVerdict.UNKNOWN
-        else SignalData(verdict=signal.on)
-        for signal in pool.status.signals
-    }
-
-
-def _state_of(snapshot: Snapshot) -> PoolState:
-    """Return the recorded state, and two timers as far as conditions and breakers tell: since when the primary is
-    stable, and since when the status of nodes is Unknown.
-
-    A new leader starts these timers anew. Here the leader has not changed.
-    """
-    pool, state = snapshot.pool, restarted(recorded_in(snapshot.pool))
-    unknown = {info.node.name: info.node.ready_since for info in snapshot.nodes if info.node.ready == "Unknown"}
-    unknown_since = {name: since for name, since in unknown.items() if since is not None}
-    state = PoolState(state.recorded, msgspec.structs.replace(state.memory, unknown_since=unknown_since))
-    saturated = pool.status.condition("Saturated")
-    if saturated is None or saturated.status is not ConditionStatus.FALSE:
-        return state
-    since = max(saturated.last_transition_time.timestamp(), state.breaker(pool.spec.primary.name).since)
-    return PoolState(state.recorded, msgspec.structs.replace(state.memory, stable_since=since))
 
 
 def _running(pod: Pod, outcome: Reconciled, view: View, *, observed: bool) -> Explanation:

@@ -1,4 +1,4 @@
-"""The pure function of a pass. The operator, `computepool explain` and the simulation all decide by it."""
+"""The pure function of a pass. The operator, `explain` and the simulation all decide by it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,6 +18,7 @@ from computepool.decide.context import Context
 from computepool.decide.invariants import check_invariants
 from computepool.decide.label_fixes import label_fixes
 from computepool.decide.missed_drain import DrainedRoom
+from computepool.decide.move.blocked import MAX_LISTED
 from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Admission, Plan
@@ -42,10 +43,13 @@ class Reconciled(msgspec.Struct, frozen=True):
     """The verdicts on all providers, in order, about the waiting pod that was asked about."""
 
 
-def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = "") -> Reconciled:
+def reconcile(
+    snapshot: Snapshot, state: PoolState, now: float, survey: str = "", *, most_blocked: int = MAX_LISTED
+) -> Reconciled:
     """Decide one pass over one pool. `state`: from the pass before; `now`: seconds since the epoch.
 
-    `survey`: the uid of a waiting pod about which each provider is asked. That changes no decision.
+    `survey`: the uid of a waiting pod about which each provider is asked. `most_blocked`: how many blocked moves the
+    plan lists. Neither changes a decision.
 
     Raises InvariantBreachError if the plan breaks an invariant.
     """
@@ -71,7 +75,7 @@ def reconcile(snapshot: Snapshot, state: PoolState, now: float, survey: str = ""
     bursts = plan_bursts(context, opened, pending, survey)
 
     # 6. Move running pods: failover, reschedule, failback.
-    moves = plan_moves(context, opened.account, pending, budget, bursts.stuck)
+    moves = plan_moves(context, opened.account, pending, budget, bursts.stuck, most_blocked=most_blocked)
 
     # 7. Open or close admission by the rest of the account.
     targets = {move.target for move in moves.moves} | {move.target for move in pending.awaiting}

@@ -10,7 +10,7 @@ import pytest
 
 from computepool.cli.errors import NEEDS_POOLS, sentence
 from computepool.kube.errors import Unavailable
-from tests.fakes.apiserver import COMPUTEPOOLS, NODES, FakeApiServer
+from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
 from tests.unit.app.cluster import full, make_pool
 from tests.unit.cli.serving import Shell, shell
 
@@ -162,6 +162,9 @@ def test_a_right_that_is_missing_is_told_for_the_command_that_needs_it_alone(tmp
         assert said.startswith('nodes is forbidden: User "jane" cannot list resource "nodes".')
         assert "This command needs the right to list computepools, namespaces, nodes and pods" in said
         assert "cleanup" not in said
+        _refuse(sh, PODS, 403)
+        said = sh.fails("signals", "inference", "--url", "http://localhost:1")
+        assert said.count("is forbidden: ") == 2, "every right that is missing is named"
         assert "inference" in sh.prints("status"), "which needs no nodes"
         _refuse(sh, COMPUTEPOOLS, 403)
         assert sh.fails("status").endswith(". This command needs the right to list computepools.")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from computepool.decide.move.failback_window import opening_of, window_problem
+from computepool.decide.reconcile import reconcile
 from computepool.model.api import Window
 from computepool.model.moves import MoveKind
 from computepool.model.reasons import Reason
@@ -270,5 +271,8 @@ def test_outside_the_window_everybody_stays_until_it_opens() -> None:
 
 def test_some_hundred_stays_are_listed_and_the_rest_is_counted() -> None:
     pods = [owned(f"p{index}", on="n1") for index in range(260)]
-    plan = home(*pods, state=pool_state(Saturation(False)), nodes=[node("a1"), node("n1", 300, room={"pods": 400})])
-    assert (len(plan.blocked), plan.blocked_left_out) == (200, 60)
+    seen = snapshot(pool(failback=STABLE), [node("a1"), node("n1", 300, room={"pods": 400})], pods)
+    few, all_ = (reconcile(seen, pool_state(Saturation(False)), NOW, most_blocked=most).plan for most in (200, 1000))
+    assert (len(few.blocked), few.blocked_left_out) == (200, 60)
+    assert (len(all_.blocked), all_.blocked_left_out) == (260, 0)
+    assert few == reconcile(seen, pool_state(Saturation(False)), NOW).plan

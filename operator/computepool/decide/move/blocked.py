@@ -7,14 +7,16 @@ from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 
 MAX_LISTED: Final = 200
+"""How many blocked moves the plans of the operator list."""
 
 
 class BlockedMoves:
     """The blocked moves of one pass."""
 
-    def __init__(self, now: float) -> None:
-        """`now`: the time of the pass. Only later times need a recheck."""
+    def __init__(self, now: float, most: int = MAX_LISTED) -> None:
+        """`now`: the time of the pass. Only later times need a recheck. `most`: how many are listed."""
         self._now = now
+        self._most = most
         self.listed: list[BlockedMove] = []
         self.left_out = 0
         self.recheck_at: float | None = None
@@ -24,7 +26,7 @@ class BlockedMoves:
     ) -> None:
         """Add a blocked move. `until`: the pod stays at least until this time."""
         self.recheck(until)
-        if len(self.listed) < MAX_LISTED:
+        if len(self.listed) < self._most:
             self.listed.append(BlockedMove(pod, reason, rejected, until))
         else:
             self.left_out += 1

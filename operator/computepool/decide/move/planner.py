@@ -55,8 +55,9 @@ class MovePlanner:
         limits: MoveLimits,
         dwell: Dwell,
         history: OwnerHistory,
+        blocked: BlockedMoves,
     ) -> None:
-        """`account`: with the places of all pending pods taken."""
+        """`account`: with the places of all pending pods taken; `blocked`: still empty."""
         self.context = context
         self.account = account
         self.pending = pending
@@ -64,7 +65,7 @@ class MovePlanner:
         self.history = history
         timeout = float(context.spec.failover.eviction_timeout_seconds)
         self.retries = EvictionRetries(pending.refused, timeout, context.now)
-        self.blocked = BlockedMoves(context.now)
+        self.blocked = blocked
         self.moves: list[Move] = []
         self._dwell = dwell
         self._moved: set[str] = set()

@@ -11,6 +11,7 @@ from computepool.assess.capacity.fit import label_keys
 from computepool.decide.account.budget import BudgetAccount
 from computepool.decide.account.capacity_account import Account
 from computepool.decide.context import Context
+from computepool.decide.move.blocked import MAX_LISTED, BlockedMoves
 from computepool.decide.move.dwell import Dwell, moved_before
 from computepool.decide.move.failback import fail_back, failback_infos
 from computepool.decide.move.failover import fail_over, troubled_infos, unknown_since
@@ -40,9 +41,18 @@ class MovePlan(msgspec.Struct, frozen=True):
 
 
 def plan_moves(
-    context: Context, account: Account, pending: PendingMoves, budget: BudgetAccount, stuck: Sequence[Pod]
+    context: Context,
+    account: Account,
+    pending: PendingMoves,
+    budget: BudgetAccount,
+    stuck: Sequence[Pod],
+    *,
+    most_blocked: int = MAX_LISTED,
 ) -> MovePlan:
-    """Decide all moves of a pass. `stuck`: pending pods that can only run on the primary, which is full."""
+    """Decide all moves of a pass. `stuck`: pending pods that can only run on the primary, which is full.
+
+    `most_blocked`: how many blocked moves are listed.
+    """
     snapshot, state, now = context.snapshot, context.state, context.now
     before = moved_before(snapshot, state)
     unknown = unknown_since(snapshot, state.memory.unknown_since, now)
@@ -50,7 +60,8 @@ def plan_moves(
     limits = MoveLimits(snapshot, pending, state.recorded.recent_moves, now)
     dwell = Dwell(snapshot, float(context.spec.failback.min_dwell_seconds), before, now)
     history = OwnerHistory(context, before)
-    planner = MovePlanner(context, account, pending, limits, dwell, history)
+    blocked = BlockedMoves(now, most_blocked)
+    planner = MovePlanner(context, account, pending, limits, dwell, history, blocked)
     if not context.assessment.exceeded:
         fail_over(planner, unknown)
         make_room(planner, stuck)
