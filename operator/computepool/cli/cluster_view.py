@@ -1,4 +1,4 @@
-"""One read of the cluster, for `explain` and `signals`: the operator's own store, filled once."""
+"""One read of the cluster, for `explain`, `diff` and `signals`: the operator's own store, filled once."""
 
 import asyncio
 import os

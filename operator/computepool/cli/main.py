@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -30,6 +31,7 @@ from computepool.cli.options import (
     LeaseName,
     LogFormat,
     LogLevel,
+    Manifests,
     NoNamespace,
     OperatorNamespace,
     OperatorNamespaceBesidePod,
@@ -44,6 +46,10 @@ T = TypeVar("T")
 IS_PLUGIN: Final = sys.argv[0].endswith("kubectl-computepool")
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it."""
+DIFFERS: Final = 1
+"""Exit code of `diff` where there is a difference, as `diff` and `kubectl diff` have it."""
+DIFF_FAILED: Final = 2
+"""Exit code of `diff` after an error."""
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -52,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status`, `explain`, `signals` and `check` only read. All commands also work as `kubectl computepool`.",
+    "`status`, `explain`, `diff`, `signals` and `check` only read. All commands also work as `kubectl computepool`.",
 )
 
 
@@ -186,6 +192,44 @@ def explain(
     where = where or current_namespace(kubeconfig, context)
     request = explaining.Request(kubeconfig, context, operator_namespace, where, name, output)
     _run_one(explaining.run(request, make_console()), NEEDS_CLUSTER)
+
+
+@app.command()
+def diff(
+    filename: Manifests,
+    output: OutputForm = Output.TABLE,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every pod and node, not only the first rows of groups that are alike.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+) -> None:
+    """Say what would be decided differently now if a manifest were applied, pod by pod with reasons.
+
+    Example: `computepool diff -f pool.yaml`, or `helm template my-pools | computepool diff -f -`
+
+    Reads the cluster once and decides twice: with the pools as they are, and with the pools of the files. It prints the
+    fields of the spec that differ; what differs about the pool, such as admission, the budget, costs, accelerators and
+    findings of the condition Configured; and the pods and nodes about which the decision differs, today and then. It
+    changes nothing, and asks for no dry run.
+
+    A decision is that of one pass, now. Moves that a limit keeps back are counted as waiting for their turn. Timers of
+    the running operator are not known here, such as for how long a node's fault has lasted: they begin now, on both
+    sides. The file counts as the whole spec, with defaults for the fields that it leaves out.
+
+    The exit code is 0 without a difference, 1 with any difference, also of the spec alone, and more after an error.
+
+    Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, such as by the chart's
+    ClusterRole computepool-explainer.
+    """
+    from computepool.cli import diff as comparing
+    from computepool.cli.console import make_console
+    from computepool.cli.errors import NEEDS_CLUSTER
+
+    request = comparing.Request(kubeconfig, context, operator_namespace, tuple(filename), output, every=every)
+    if _run_one(comparing.run(request, make_console()), NEEDS_CLUSTER, failed=DIFF_FAILED):
+        raise typer.Exit(DIFFERS)
 
 
 @app.command()
@@ -394,8 +438,10 @@ def check(
     _run_one(work, checking.NEEDS)
 
 
-def _run_one(work: Coroutine[Any, Any, T], needs: str) -> T:
-    """Run a command. `needs`: its rights, for the sentence about a right that is missing."""
+def _run_one(work: Coroutine[Any, Any, T], needs: str, *, failed: int = 1) -> T:
+    """Run a command. `needs`: its rights, for the sentence about a right that is missing; `failed`: exit code after an
+    error.
+    """
     from computepool.cli.errors import ToldError, sentence
     from computepool.kube.credentials import AccessError
     from computepool.kube.errors import ApiError
@@ -404,14 +450,20 @@ def _run_one(work: Coroutine[Any, Any, T], needs: str) -> T:
         return asyncio.run(work)
     except (ApiError, AccessError, ToldError) as error:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
-        raise typer.Exit(1) from None
+        raise typer.Exit(failed) from None
     except OSError as error:
         # Mostly of standard output. Errors of connections and of kubeconfig files are told above.
         _print_error(f"the command could not do or print everything: {error.strerror or error}")
         _drop_output()
-        raise typer.Exit(1) from None
+        raise typer.Exit(failed) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except Exception:
+        if failed == 1:
+            raise
+        # Python would end with 1, which means something else here.
+        traceback.print_exc()
+        raise typer.Exit(failed) from None
 
 
 def _drop_output() -> None:

@@ -81,6 +81,15 @@ OperatorNamespaceBesidePod = Annotated[
     typer.Option("--operator-namespace", envvar="POD_NAMESPACE", callback=checked_namespace, help=_OPERATOR_HELP),
 ]
 """For commands whose flag --namespace is about a pod."""
+Manifests = Annotated[
+    list[str],
+    typer.Option(
+        "--filename",
+        "-f",
+        help="File with ComputePools, as for kubectl apply: YAML or JSON. - is standard input. May be given several "
+        "times.",
+    ),
+]
 NoNamespace = Annotated[str | None, typer.Option("--namespace", "-n", callback=no_namespace, hidden=True)]
 """kubectl's flag, which is refused with a sentence."""
 LeaseName = Annotated[

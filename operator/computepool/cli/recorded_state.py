@@ -1,6 +1,6 @@
 """What a command that reads the cluster once knows of the operator's own state: the part that a pool's status records.
 
-`explain` decides from it. The running operator also has timers, which the status does not record.
+`explain` and `diff` decide from it. The running operator also has timers, which the status does not record.
 """
 
 from collections.abc import Mapping

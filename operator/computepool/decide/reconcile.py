@@ -1,4 +1,4 @@
-"""The pure function of a pass. The operator, `explain` and the simulation all decide by it."""
+"""The pure function of a pass. The operator, `explain`, `diff` and the simulation all decide by it."""
 
 from collections.abc import Mapping
 from typing import Final

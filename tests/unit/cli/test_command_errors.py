@@ -185,5 +185,5 @@ def test_any_other_answer_is_told_as_it_came(tmp_path: Path) -> None:
 def test_the_help_names_the_commands_and_the_rights(tmp_path: Path) -> None:
     with shell(tmp_path, nothing) as sh:
         text = sh.prints("--help")
-        assert all(command in text for command in ("run", "status", "explain"))
+        assert all(command in text for command in ("run", "status", "explain", "diff"))
         assert "nodes and pods in the whole cluster" in " ".join(sh.prints("explain", "--help").split())

@@ -20,6 +20,7 @@ from computepool.audit.checks import CheckName
 from computepool.audit.pins import Pin
 from computepool.cli.explanation import Explanation, as_json
 from computepool.cli.leader import Leader, Leading
+from computepool.cli.plan_difference import Action
 from computepool.model.api import ComputePool
 from computepool.model.moves import TOLD
 from computepool.model.reasons import Reason
@@ -141,7 +142,7 @@ def test_every_reason_condition_and_value_named_exists(document: Path) -> None:
         *(conditions.READY, conditions.SATURATED, conditions.BURSTING, conditions.DEGRADED, conditions.RESILIENT),
         *(conditions.BUDGET_EXHAUSTED, conditions.SIGNALS_KNOWN, conditions.CONFIGURED),
         *(str(outcome) for outcome in TOLD),
-        *(str(value) for value in (*Leading, *Pin, *CheckName)),
+        *(str(value) for value in (*Leading, *Action, *Pin, *CheckName)),
         *values,
         *NAMES_OF_OTHERS,
         *LIFECYCLE,
