@@ -173,22 +173,38 @@ def test_a_drain_moves_pods_to_where_it_was_said_and_taints_the_nodes_that_were_
         assert found["quarantine"] == [{"node": nebius, "today": "", "then": "Drained"}]
         assert facts(found, scene)["nebius: breaker"] == ("Closed", "Open (Drained)")
         apply(scene, manifest)
-        # The pod that was said to go first is the first to go.
-        gone = scene.api.wait_for(
-            "pods",
-            lambda pods: running - {pod["metadata"]["name"] for pod in pods if not _is_terminating(pod)},
-            scene.namespace,
-            labels="app=chat",
-            what="the first pod to leave",
-        )
-        assert gone == set(moved)
+        assert first_to_leave(scene, running) == set(moved)
         wait_providers(scene, "app=chat", {"crusoe": 2}, timeout=90)
         taints = scene.api.get("nodes", nebius)["spec"]["taints"]
         assert [taint["value"] for taint in taints if taint["key"] == "computepool.io/unavailable"] == ["Drained"]
 
 
-def _is_terminating(pod: Json) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
+def test_the_pod_that_was_said_to_come_home_first_comes_home_first(scene: Site, tmp_path: Path) -> None:
+    with pools.pool(scene, providers(scene), **BRISK):
+        scene.create(objects.gpu_deployment("chat", 2))
+        wait_providers(scene, "app=chat", {"nebius": 2})
+        running = {pod["metadata"]["name"] for pod in scene.pods("app=chat")}
+        scene.api.delete_all("pods", scene.namespace, labels="app=resident")
+        pools.wait_condition(scene, scene.namespace, "Saturated", "False")
+        failback = {**BRISK["failback"], "policy": "WhenStable", "stableSeconds": 1, "headroomPercent": 0}
+        manifest = pools.pool_of(scene, providers(scene), **{**BRISK, "failback": failback})
+        found = differs(scene, tmp_path, manifest)
+        then = decisions(found, "then", scene)
+        assert then.keys() == running
+        assert Counter(then.values()) == {("Move", "aws", "ComesHome"): 1, ("BlockedMove", "", "AwaitsReplacement"): 1}
+        assert facts(found, scene)["moves"][1].startswith("1 at once; 1 wait for the replacement of the pod before")
+        apply(scene, manifest)
+        assert first_to_leave(scene, running) == {name for name, decision in then.items() if decision[0] == "Move"}
+        wait_providers(scene, "app=chat", {"aws": 2}, timeout=90)
+
+
+def first_to_leave(site: Site, running: set[str]) -> set[str]:
+    """The first of these pods that terminate or are gone."""
+
+    def left(pods: list[Json]) -> set[str]:
+        return running - {pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+
+    return site.api.wait_for("pods", left, site.namespace, labels="app=chat", what="the first pod to leave")
 
 
 # -- selectors
