@@ -77,7 +77,9 @@ def accelerators(milli: int) -> str:
 def _second_provider(rows: Sequence[SupplyRow]) -> Check:
     names = sorted(summed_up(rows, lambda row: row.provider))
     if len(names) > 1:
-        return Check(CheckName.SECOND_PROVIDER, True, f"Accelerators at {len(names)} providers: {', '.join(names)}.")
+        return Check(
+            CheckName.SECOND_PROVIDER, True, f"Accelerators at {len(names)} providers: {listed(names, NAMED)}."
+        )
     where = f"only at {names[0]}" if names else "nowhere"
     return Check(
         CheckName.SECOND_PROVIDER,

@@ -112,5 +112,6 @@ def _nodes_to_add(provider: str, amounts: Iterable[int], nodes: Sequence[Node], 
         rest[(max(size, amount) if left is None else left) - amount] += 1
     count = rest.total()
     limits = ", or raise its limits" if limited else ""
-    each = f" with {size / MILLI:g} accelerators each" if size else ""
-    return f"Add {counted(count, 'node')}{each} to {provider}{limits}."
+    sized = f" with {size / MILLI:g} accelerator{'' if size == MILLI else 's'}" if size else ""
+    each = " each" if size and count > 1 else ""
+    return f"Add {counted(count, 'node')}{sized}{each} to {provider}{limits}."

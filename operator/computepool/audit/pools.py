@@ -27,8 +27,8 @@ from computepool.model.taints import Taint
 
 FOUND_LABEL: Final = "computepool.io/found-provider"
 """The label that nodes get in memory alone."""
-NOWHERE: Final = "nowhere"
-"""A provider without nodes: a pool needs two, and a cluster may have one."""
+MISSING: Final = ("a-first-provider", "a-second-provider")
+"""Providers without nodes: a pool needs two, and a cluster may have one. Readers see these names in what would help."""
 OTHERS: Final = "others"
 MOST_PROVIDERS: Final = 16
 MOST_TOLERATIONS: Final = 8
@@ -117,7 +117,7 @@ def _over_all(
         for index, found in enumerate(ordered[:MOST_PROVIDERS])
     ]
     while len(entries) < 2:
-        entries.append(_entry(f"{NOWHERE}-{len(entries)}" if len(entries) else NOWHERE))
+        entries.append(_entry(MISSING[len(entries)]))
     return ComputePool.from_object(
         {
             "metadata": {

@@ -24,7 +24,7 @@ def test_pods_go_where_accelerators_are_free() -> None:
     assert (found.capacity, found.held, found.placed, found.stranded) == (16 * MILLI, 12 * MILLI, 4 * MILLI, 8 * MILLI)
     assert found.moves == {"nebius": 4 * MILLI}
     assert [(str(each.name), each.accelerators) for each in found.workloads] == [("default/replicaset/web", 8 * MILLI)]
-    assert [remedy.text for remedy in found.remedies] == ["Add 1 node with 8 accelerators each to nebius."]
+    assert [remedy.text for remedy in found.remedies] == ["Add 1 node with 8 accelerators to nebius."]
 
 
 def test_the_higher_priority_gets_the_place() -> None:
@@ -129,7 +129,7 @@ def test_a_budget_strands_what_it_does_not_cover() -> None:
     pods = [owned(f"w{index}", 1, on="a1", by=f"w{index}") for index in range(4)]
     found = lost(cluster(_two(), pods, pools=[tight]), "aws")
     assert found.stranded == 2 * MILLI
-    assert found.remedies[0].text == "Add 1 node with 8 accelerators each to nebius, or raise its limits."
+    assert found.remedies[0].text == "Add 1 node with 8 accelerators to nebius, or raise its limits."
 
 
 def test_on_demand_capacity_is_told_apart() -> None:
