@@ -272,7 +272,11 @@ def audit(
     ] = None,
     output: Annotated[
         AuditOutput,
-        typer.Option("--output", "-o", help="table for people; json, yaml and csv for programs: see docs/audit.md."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="table, markdown and html for people; json, yaml and csv for programs: see docs/audit.md.",
+        ),
     ] = AuditOutput.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,

@@ -45,6 +45,8 @@ class AuditOutput(StrEnum):
     JSON = "json"
     YAML = "yaml"
     CSV = "csv"
+    MARKDOWN = "markdown"
+    HTML = "html"
 
 
 class FailOn(StrEnum):

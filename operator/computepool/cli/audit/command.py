@@ -15,6 +15,8 @@ from computepool.audit.parts import UnknownPartError
 from computepool.audit.suggestion import NoSuggestionError, suggest
 from computepool.cli.audit.data import as_csv, as_data
 from computepool.cli.audit.live import read_live
+from computepool.cli.audit.markdown import as_markdown
+from computepool.cli.audit.page import page
 from computepool.cli.audit.saved import read_saved
 from computepool.cli.audit.terminal import print_audit
 from computepool.cli.console import print_data
@@ -105,6 +107,10 @@ def show(found: Audit, output: AuditOutput, console: Console) -> None:
             print_audit(found, console)
         case AuditOutput.CSV:
             console.print(as_csv(found), soft_wrap=True)
+        case AuditOutput.MARKDOWN:
+            console.print(as_markdown(found), soft_wrap=True)
+        case AuditOutput.HTML:
+            console.print(page(found), soft_wrap=True)
         case AuditOutput.JSON | AuditOutput.YAML:
             print_data(as_data(found), Output(output), console)
 

@@ -64,3 +64,9 @@ def test_sentences_follow_each_other_with_one_full_stop(tmp_path: Path) -> None:
 def test_names_can_not_control_the_terminal(tmp_path: Path) -> None:
     text = printed(saved(tmp_path, hostile()), 1000)
     assert all(char.isprintable() or char == "\n" for char in text)
+
+
+@pytest.mark.parametrize("form", ["markdown", "html"])
+def test_a_document_has_the_same_bytes_on_any_terminal(tmp_path: Path, form: str) -> None:
+    file = saved(tmp_path, hostile())
+    assert printed(file, 30, "--output", form) == printed(file, 1000, "--output", form)
