@@ -228,13 +228,15 @@ def not_read(cluster: Cluster) -> Iterable[str]:
 METHOD: Final = (
     "Each loss is judged by the decisions of the ComputePool operator itself. The pods of the lost nodes come back as "
     "waiting pods, as their controllers would create them. All of them are decided together, with the operator's "
-    "order, rules of fit, limits and budgets.",
+    "order, rules of fit, limits and budgets. Pods of a ComputePool are judged by this pool, all others as if one pool "
+    "had all providers.",
     "Limits on moves at once are left out: they say when a pod leaves, and not whether it has a place. No pod preempts "
-    "another, because one pod would lose what another gains.",
+    "another pod, because one would lose what the other gains.",
     "Providers that make nodes on demand are told apart: their nodes may come late, or not at all.",
     "A pod without a controller is stranded, because nothing creates it anew. A pod with a volume or a resource claim "
-    "is stranded with its provider, unless its annotation says that it may move.",
-    "Affinity to other pods and topology spread are not modelled. The scheduler decides about these when the loss "
-    "happens. All figures are of the moment at which the cluster was read.",
+    "is stranded with its provider, unless its annotation says that it may move. Accelerators in resource claims are "
+    "not counted.",
+    "The scheduler chooses the nodes. If it spreads small pods, a large pod may lack room that it has here. Affinity "
+    "to other pods and topology spread are not modelled. All figures are of the moment at which the cluster was read.",
 )
 """How losses are judged."""
