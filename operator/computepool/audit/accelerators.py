@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Final
 
+from computepool.model.quantity import MILLI
+
 _NAMES: Final = frozenset(
     {
         "nvidia.com/gpu",
@@ -38,3 +40,8 @@ _PREFIXES: Final = (
 def is_accelerator(resource: str, given: Collection[str] = ()) -> bool:
     """Say whether an extended resource is an accelerator. `given`: names of further accelerators."""
     return resource in _NAMES or resource in given or resource.startswith(_PREFIXES)
+
+
+def units(milli: int) -> int | float:
+    """Return an amount of accelerators in whole units; with a fraction only if it has one."""
+    return milli // MILLI if milli % MILLI == 0 else milli / MILLI

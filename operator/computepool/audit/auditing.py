@@ -14,8 +14,8 @@ from computepool.audit.gaps import remedies, stranded_workloads
 from computepool.audit.losses import Judge, Outcome
 from computepool.audit.node_labels import SPOT
 from computepool.audit.parts import Part, parts_of, together
-from computepool.audit.pools import judged_pools, resources_of
-from computepool.audit.providers import FoundProvider, by_node, find_providers
+from computepool.audit.pools import MOST_PROVIDERS, judged_pools, resources_of
+from computepool.audit.providers import FoundProvider, by_node, few_of, find_providers
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, SupplyRow, largest, share_of, supply_rows
 from computepool.model.cluster import Node
@@ -69,11 +69,12 @@ def audit(
     resources = resources_of(cluster, question.resources)
     providers = find_providers(cluster.nodes, question.providers, cluster.pools)
     provider_of = by_node(providers)
-    pools = judged_pools(cluster, providers, question.prices, resources)
-    judge = Judge(cluster, pools, provider_of, question.reserved)
+    sizes = {found.node.name: sum(found.node.capacity.get(name, 0) for name in resources) for found in cluster.nodes}
+    few = few_of(providers, sizes, MOST_PROVIDERS)
+    pools = judged_pools(cluster, few, question.prices, resources)
+    judge = Judge(cluster, pools, by_node(few), question.reserved)
     rows = supply_rows(cluster, provider_of, resources)
-    having = [found for found in cluster.nodes if any(found.node.capacity.get(name) for name in resources)]
-    parts = parts_of(having, provider_of)
+    parts = parts_of([found for found in cluster.nodes if sizes[found.node.name]], provider_of)
     wanted = [together(parts, question.lose)] if question.lose else [(part,) for part in parts]
     judging = _Judging(cluster, judge, provider_of, resources)
     losses = []

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.audit.accelerators import units
 from computepool.audit.cluster import Cluster
 from computepool.audit.demand import Workload
 from computepool.audit.node_labels import SPOT
@@ -71,7 +72,7 @@ def checks_of(
 
 def accelerators(milli: int) -> str:
     """Write an amount of accelerators."""
-    return f"{milli / MILLI:g} accelerator{'' if milli == MILLI else 's'}"
+    return f"{units(milli)} accelerator{'' if milli == MILLI else 's'}"
 
 
 def _second_provider(rows: Sequence[SupplyRow]) -> Check:
@@ -94,18 +95,18 @@ def _loss_checks(losses: Sequence[JudgedLoss]) -> Iterable[Check]:
     for kind, name in ((PartKind.PROVIDER, CheckName.PROVIDER_LOSS), (PartKind.REGION, CheckName.REGION_LOSS)):
         of_kind = [loss for loss in losses if len(loss.parts) == 1 and loss.parts[0].kind is kind]
         if of_kind:
-            yield _loss_check(name, of_kind, kind)
+            yield _loss_check(name, of_kind, f"any {kind} strands nothing, one at a time")
     spot = [loss for loss in losses if [str(part) for part in loss.parts] == [f"{PartKind.CAPACITY_TYPE}={SPOT}"]]
     if spot:
-        yield _loss_check(CheckName.SPOT_LOSS, spot, PartKind.CAPACITY_TYPE)
+        yield _loss_check(CheckName.SPOT_LOSS, spot, "all spot nodes strands nothing")
 
 
-def _loss_check(name: CheckName, losses: Sequence[JudgedLoss], kind: PartKind) -> Check:
+def _loss_check(name: CheckName, losses: Sequence[JudgedLoss], well: str) -> Check:
     worst = max(losses, key=lambda loss: loss.stranded)
     if not worst.stranded:
-        return Check(name, True, f"The loss of any {kind} strands nothing, one at a time.")
+        return Check(name, True, f"The loss of {well}.")
     what = ", ".join(map(str, worst.parts))
-    message = f"The loss of {what} strands {accelerators(worst.stranded)} of {worst.held / MILLI:g}."
+    message = f"The loss of {what} strands {accelerators(worst.stranded)} of {units(worst.held)}."
     return Check(name, False, message, worst.remedies[0].text if worst.remedies else "")
 
 
@@ -124,9 +125,7 @@ def _healthy(rows: Sequence[SupplyRow]) -> Check | None:
         return None
     if not bad:
         return Check(CheckName.HEALTHY_NODES, True, "All accelerators are on nodes that are ready.")
-    told = listed(
-        [f"{row.unhealthy / MILLI:g} of {row.capacity / MILLI:g} at {name}" for name, row in bad.items()], NAMED
-    )
+    told = listed([f"{units(row.unhealthy)} of {units(row.capacity)} at {name}" for name, row in bad.items()], NAMED)
     return Check(
         CheckName.HEALTHY_NODES,
         False,

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.audit.accelerators import units
 from computepool.audit.demand import WorkloadName
 from computepool.audit.losses import Fate
 from computepool.model.cluster import Node
@@ -112,6 +113,6 @@ def _nodes_to_add(provider: str, amounts: Iterable[int], nodes: Sequence[Node], 
         rest[(max(size, amount) if left is None else left) - amount] += 1
     count = rest.total()
     limits = ", or raise its limits" if limited else ""
-    sized = f" with {size / MILLI:g} accelerator{'' if size == MILLI else 's'}" if size else ""
+    sized = f" with {units(size)} accelerator{'' if size == MILLI else 's'}" if size else ""
     each = " each" if size and count > 1 else ""
     return f"Add {counted(count, 'node')}{sized}{each} to {provider}{limits}."

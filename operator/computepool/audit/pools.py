@@ -29,7 +29,6 @@ FOUND_LABEL: Final = "computepool.io/found-provider"
 """The label that nodes get in memory alone."""
 MISSING: Final = ("a-first-provider", "a-second-provider")
 """Providers without nodes: a pool needs two, and a cluster may have one. Readers see these names in what would help."""
-OTHERS: Final = "others"
 MOST_PROVIDERS: Final = 16
 MOST_TOLERATIONS: Final = 8
 _DAY: Final = 86_400.0

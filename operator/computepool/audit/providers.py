@@ -10,6 +10,8 @@ from computepool.audit.cluster import AuditedNode
 from computepool.model.api import PROVIDER_KEY, ComputePool
 from computepool.model.labels import Labels, Selector
 
+OTHERS: Final = "others"
+"""Small providers together: a pool has room for a limited number."""
 SELF_MANAGED: Final = "self-managed"
 """The provider of nodes that say nothing of it."""
 _MAX_NAME: Final = 63
@@ -54,6 +56,19 @@ def find_providers(
         members.setdefault(name, []).append(found.node.name)
         evidence.setdefault(name, why)
     return tuple(FoundProvider(name, tuple(members[name]), evidence[name]) for name in sorted(members))
+
+
+def few_of(providers: Sequence[FoundProvider], sizes: Mapping[str, int], most: int) -> tuple[FoundProvider, ...]:
+    """Return at most so many providers: the largest as they are, and all others as one. `sizes`: by node."""
+
+    def rank(provider: FoundProvider) -> tuple[int, str]:
+        return -sum(sizes.get(node, 0) for node in provider.nodes), provider.name
+
+    by_size = sorted(providers, key=rank)
+    if len(by_size) <= most:
+        return tuple(providers)
+    rest = tuple(node for provider in by_size[most - 1 :] for node in provider.nodes)
+    return (*by_size[: most - 1], FoundProvider(OTHERS, rest, f"{len(by_size) - most + 1} providers together"))
 
 
 def _own(found: AuditedNode) -> tuple[str, str]:

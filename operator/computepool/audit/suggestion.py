@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.audit.accelerators import units
 from computepool.audit.auditing import Audit
 from computepool.audit.node_labels import NODE_GROUP, REGION
 from computepool.audit.pools import MOST_PROVIDERS, MOST_TOLERATIONS, order_of, shared_taints
@@ -18,7 +19,6 @@ from computepool.audit.supply import SupplyRow, summed_up
 from computepool.model.accelerators import request_of
 from computepool.model.api import PROVIDER_KEY
 from computepool.model.cluster import Node
-from computepool.model.quantity import MILLI
 from computepool.model.taints import Taint
 from computepool.report.formatting import moment
 
@@ -141,7 +141,7 @@ def _existing(found: Audit, resource: str) -> Iterable[str]:
 
 
 def _provider(provider: FoundProvider, row: SupplyRow, chosen: _Chosen, *, primary: bool) -> list[str]:
-    amounts = f"{row.capacity / MILLI:g} accelerators, {row.used / MILLI:g} of them held"
+    amounts = f"{units(row.capacity)} accelerators, {units(row.used)} of them held"
     role = "It is the primary, because most are held there" if primary else "A standby"
     return [
         f"  # {row.nodes} nodes with {amounts}. {role}. Found by {provider.evidence}.",

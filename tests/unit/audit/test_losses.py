@@ -146,3 +146,13 @@ def test_a_pool_that_only_observes_is_judged_as_if_it_acted() -> None:
 def test_a_reserved_namespace_is_not_judged() -> None:
     pods = [owned("w1", 8, on="a1", namespace="kube-system")]
     assert lost(cluster(_two(), pods), "aws", reserved=("kube-system",)).held == 0
+
+
+def test_more_providers_than_a_pool_has_room_for() -> None:
+    names = [f"p{number}" for number in range(20)]
+    nodes = [node(f"x{name}", 4, of=name, tainted=False) for name in names]
+    pods = [owned(f"w{name}", 4, on=f"x{name}", by=name) for name in names[:18]]
+    for name in names[:18]:
+        found = lost(cluster(nodes, pods), name)
+        assert (found.held, found.placed) == (4 * MILLI, 4 * MILLI), name
+    assert lost(cluster(nodes, pods), *names[:3]).stranded == 4 * MILLI

@@ -5,12 +5,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from computepool.audit.accelerators import units
 from computepool.audit.auditing import Audit
 from computepool.audit.demand import Workload
 from computepool.audit.gaps import StrandedWorkload
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, SupplyRow
-from computepool.model.quantity import MILLI
 from computepool.report.formatting import moment
 
 COLUMNS: Final = (
@@ -29,11 +29,6 @@ COLUMNS: Final = (
     "unhealthy",
 )
 """The columns of CSV: one row for all nodes that have the same place."""
-
-
-def number(milli: int) -> int | float:
-    """Return an amount of accelerators in whole units; with a fraction only if it has one."""
-    return milli // MILLI if milli % MILLI == 0 else milli / MILLI
 
 
 def as_data(found: Audit) -> dict[str, Any]:
@@ -81,7 +76,7 @@ def as_csv(found: Audit) -> str:
 def _supply(row: SupplyRow) -> dict[str, Any]:
     names = (row.resource, row.provider, row.region, row.zone, row.node_group, row.capacity_type, row.model)
     amounts = (row.capacity, row.allocatable, row.used, row.free, row.unhealthy)
-    return dict(zip(COLUMNS, (*names, row.nodes, *map(number, amounts)), strict=True))
+    return dict(zip(COLUMNS, (*names, row.nodes, *map(units, amounts)), strict=True))
 
 
 def _share(found: Concentration | None) -> dict[str, Any] | None:
@@ -95,9 +90,9 @@ def _workload(found: Workload) -> dict[str, Any]:
         "name": found.name.name,
         "resource": found.resource,
         "pods": found.pods,
-        "accelerators": number(found.accelerators),
+        "accelerators": units(found.accelerators),
         "waitingPods": found.waiting_pods,
-        "waitingAccelerators": number(found.waiting_accelerators),
+        "waitingAccelerators": units(found.waiting_accelerators),
         "providers": _numbers(found.providers),
         "priority": found.priority,
         "gang": found.gang,
@@ -111,16 +106,16 @@ def _loss(loss: JudgedLoss) -> dict[str, Any]:
     return {
         "lost": [{"kind": str(part.kind), "name": part.name} for part in loss.parts],
         "nodes": loss.nodes,
-        "capacity": number(loss.capacity),
-        "held": number(loss.held),
-        "placed": number(loss.placed),
+        "capacity": units(loss.capacity),
+        "held": units(loss.held),
+        "placed": units(loss.placed),
         "moves": _numbers(loss.moves),
         "onDemand": _numbers(loss.on_demand),
-        "awaitsNodeDeletion": number(loss.awaits_deletion),
-        "stranded": number(loss.stranded),
+        "awaitsNodeDeletion": units(loss.awaits_deletion),
+        "stranded": units(loss.stranded),
         "shortByModel": _numbers(loss.short),
         "workloads": _stranded(loss.workloads),
-        "remedies": [{"text": remedy.text, "accelerators": number(remedy.accelerators)} for remedy in loss.remedies],
+        "remedies": [{"text": remedy.text, "accelerators": units(remedy.accelerators)} for remedy in loss.remedies],
     }
 
 
@@ -131,7 +126,7 @@ def _stranded(found: Sequence[StrandedWorkload]) -> list[dict[str, Any]]:
             "kind": workload.name.kind,
             "name": workload.name.name,
             "pods": workload.pods,
-            "accelerators": number(workload.accelerators),
+            "accelerators": units(workload.accelerators),
             "reasons": _numbers(workload.reasons),
             "rejected": dict(workload.rejected),
             "helps": list(workload.helps),
@@ -141,4 +136,4 @@ def _stranded(found: Sequence[StrandedWorkload]) -> list[dict[str, Any]]:
 
 
 def _numbers(amounts: Mapping[str, int]) -> dict[str, int | float]:
-    return {name: number(amount) for name, amount in amounts.items()}
+    return {name: units(amount) for name, amount in amounts.items()}

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
+from computepool.audit.accelerators import units
 from computepool.audit.auditing import Audit
 from computepool.audit.cluster import Cluster
 from computepool.audit.gaps import StrandedWorkload
 from computepool.audit.parts import PartKind
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, summed_up
-from computepool.cli.audit.data import number
 from computepool.model.reasons import Reason
 from computepool.report.formatting import counted, full_stop, listed, moment
 
@@ -28,12 +28,12 @@ _OF_PODS: Final = (Reason.NOT_MOVABLE, Reason.MAY_NOT_FOLLOW, Reason.FROZEN)
 
 def amount(milli: int) -> str:
     """Write an amount of accelerators as a number."""
-    return str(number(milli))
+    return str(units(milli))
 
 
 def accelerators(milli: int) -> str:
     """Write an amount of accelerators with its noun."""
-    return f"{amount(milli)} accelerator{'' if number(milli) == 1 else 's'}"
+    return f"{amount(milli)} accelerator{'' if units(milli) == 1 else 's'}"
 
 
 def places(amounts: Mapping[str, int]) -> str:
@@ -71,7 +71,7 @@ def verdict(found: Audit) -> Iterable[str]:
     if not loss.held:
         yield f"{fails}, nothing is lost: no pod holds an accelerator there."
         return
-    verb = "has" if number(loss.placed) == 1 else "have"
+    verb = "has" if units(loss.placed) == 1 else "have"
     yield (f"{fails}: {amount(loss.placed)} of {accelerators(loss.held)} {verb} somewhere to go; {_rest(loss)}")
     if loss.on_demand:
         made = listed([f"{amount(milli)} at {name}" for name, milli in loss.on_demand.items()], NAMED)
@@ -83,14 +83,14 @@ def verdict(found: Audit) -> Iterable[str]:
 def _rest(loss: JudgedLoss) -> str:
     if not loss.stranded:
         return "none is stranded."
-    verb = "does" if number(loss.stranded) == 1 else "do"
+    verb = "does" if units(loss.stranded) == 1 else "do"
     return f"{amount(loss.stranded)} {verb} not, of {counted(len(loss.workloads), 'workload')}."
 
 
 def _once_deleted(milli: int) -> str:
     return (
         "comes back only once its lost node is deleted, because its pod keeps its name."
-        if number(milli) == 1
+        if units(milli) == 1
         else "come back only once the lost nodes are deleted, because their pods keep their names."
     )
 
