@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,12 @@ def vector(*series: tuple[Mapping[str, str], str]) -> bytes:
     """The body of an answer: each series' labels, and its value as text."""
     result = [{"metric": dict(labels), "value": [1_800_000_000.0, value]} for labels, value in series]
     return msgspec.json.encode({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+
+def matrix(*series: tuple[Mapping[str, str], str]) -> bytes:
+    """The body of an answer to a query over a range of one moment."""
+    result = [{"metric": dict(labels), "values": [[1_800_000_000.0, value]]} for labels, value in series]
+    return msgspec.json.encode({"status": "success", "data": {"resultType": "matrix", "result": result}})
 
 
 @dataclass
@@ -76,9 +82,11 @@ class FakePrometheus:
 
 
 @contextmanager
-def answering(values: bytes, ages: bytes = b"", status: int = 200, port: int = 0) -> Iterator[tuple[str, list[str]]]:
+def answering(
+    values: bytes | Callable[[str], bytes], ages: bytes = b"", status: int = 200, port: int = 0
+) -> Iterator[tuple[str, list[str]]]:
     """A server in a thread of its own, for code under test that runs its own event loop: its address, and the queries
-    that it has got. It answers `values`, and `ages` to queries about ages.
+    that it has got. It answers `values`, which may depend on the query, and `ages` to queries about ages.
     """
     queries: list[str] = []
 
@@ -86,7 +94,8 @@ def answering(values: bytes, ages: bytes = b"", status: int = 200, port: int = 0
         def do_POST(self) -> None:
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             queries.append(form["query"][0])
-            body = ages if "timestamp(" in queries[-1] else values
+            told = values(queries[-1]) if callable(values) else values
+            body = ages if "timestamp(" in queries[-1] else told
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -9,6 +9,10 @@ The parts, in the order in which they are used:
     supply       accelerators by provider, region, node group, capacity type and model
     demand       workloads, where they run, and what pins them
     losses       what becomes of the pods when a part of the cluster is lost, by the operator's own decisions
+    prices       what an accelerator costs for an hour
+    costs        what providers and workloads cost for an hour
+    activity     what Prometheus has seen of accelerators
+    waste        accelerators that pods hold and do not use
     gaps         the least that would close a gap
     checks       the short list of what passes and what fails
     auditing     all of it together

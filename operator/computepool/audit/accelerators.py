@@ -1,6 +1,6 @@
 """Which extended resources are accelerators: network cards and other devices have the same form of name."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from computepool.model.quantity import MILLI
@@ -35,6 +35,10 @@ _PREFIXES: Final = (
     "tenstorrent.com/",
     "furiosa.ai/",
 )
+_PARTS: Final = frozenset({"nvidia.com/gpu.shared", "aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice"})
+_PART_PREFIXES: Final = ("nvidia.com/mig-", "amd.com/cpx")
+_REPLICAS: Final = "nvidia.com/gpu.replicas"
+_SHARED_BY_LABEL: Final = "nvidia.com/gpu"
 
 
 def is_accelerator(resource: str, given: Collection[str] = ()) -> bool:
@@ -45,3 +49,13 @@ def is_accelerator(resource: str, given: Collection[str] = ()) -> bool:
 def units(milli: int) -> int | float:
     """Return an amount of accelerators in whole units; with a fraction only if it has one."""
     return milli // MILLI if milli % MILLI == 0 else milli / MILLI
+
+
+def is_part(resource: str, labels: Mapping[str, str]) -> bool:
+    """Say whether one of a resource is less than a device, or another name of a device that is counted already.
+
+    `labels`: of the node. NVIDIA's GPU feature discovery tells by a label how many pods share a device in time.
+    """
+    replicas = labels.get(_REPLICAS, "")
+    shared = resource == _SHARED_BY_LABEL and replicas.isdecimal() and int(replicas) > 1
+    return shared or resource in _PARTS or resource.startswith(_PART_PREFIXES)

@@ -1,23 +1,27 @@
 """All of an audit: from one read of a cluster to what depends on whom."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 
 import msgspec
 
+from computepool.audit.activity import Measures
 from computepool.audit.checks import Check, checks_of
 from computepool.audit.cluster import Cluster
+from computepool.audit.costs import Costs, costs_of
 from computepool.audit.demand import Workload, WorkloadName, workload_of, workloads
 from computepool.audit.gaps import remedies, stranded_workloads
 from computepool.audit.losses import Judge, Outcome
 from computepool.audit.node_labels import SPOT
 from computepool.audit.parts import Part, parts_of, together
 from computepool.audit.pools import MOST_PROVIDERS, judged_pools, resources_of
+from computepool.audit.prices import PriceRule, Pricing
 from computepool.audit.providers import FoundProvider, by_node, few_of, find_providers
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, SupplyRow, largest, share_of, supply_rows
+from computepool.audit.waste import Waste, waste_of
 from computepool.model.cluster import Node
 from computepool.model.labels import Selector
 
@@ -31,8 +35,10 @@ class Question(msgspec.Struct, frozen=True):
     """Names of parts that are lost together; empty: each part alone."""
     resources: tuple[str, ...] = ()
     """Names of accelerators beside the known ones."""
-    prices: Mapping[str, Decimal] = MappingProxyType({})
-    """An accelerator's price for an hour, by provider."""
+    prices: tuple[PriceRule, ...] = ()
+    """The prices that the user gives."""
+    measures: Measures | None = None
+    """The answers of a Prometheus; None if none was asked."""
     reserved: tuple[str, ...] = ()
     """Namespaces whose pods no pool looks after."""
 
@@ -49,9 +55,11 @@ class Audit(msgspec.Struct, frozen=True):
     spot: Concentration | None
     workloads: tuple[Workload, ...]
     losses: tuple[JudgedLoss, ...]
+    costs: Costs
+    waste: Waste | None
+    """None if it was not asked for, or got no answer."""
+    measures: Measures | None
     checks: tuple[Check, ...]
-    prices: Mapping[str, Decimal] = MappingProxyType({})
-    """An accelerator's price for an hour, by provider, as far as it is known."""
 
     @property
     def worst(self) -> JudgedLoss | None:
@@ -71,7 +79,7 @@ def audit(
     provider_of = by_node(providers)
     sizes = {found.node.name: sum(found.node.capacity.get(name, 0) for name in resources) for found in cluster.nodes}
     few = few_of(providers, sizes, MOST_PROVIDERS)
-    pools = judged_pools(cluster, few, question.prices, resources)
+    pools = judged_pools(cluster, few, _plain_prices(question.prices), resources)
     judge = Judge(cluster, pools, by_node(few), question.reserved)
     rows = supply_rows(cluster, provider_of, resources)
     parts = parts_of([found for found in cluster.nodes if sizes[found.node.name]], provider_of)
@@ -84,6 +92,11 @@ def audit(
     progress(len(wanted), len(wanted))
     found = workloads(cluster, judge, resources)
     largest_provider = largest(rows, lambda row: row.provider)
+    measures = question.measures
+    pricing = Pricing(cluster, provider_of, question.prices, {} if measures is None else measures.prices)
+    waste = None
+    if measures is not None and not measures.problem:
+        waste = waste_of(cluster, measures, pricing, provider_of, resources)
     return Audit(
         cluster=cluster,
         resources=resources,
@@ -94,20 +107,16 @@ def audit(
         spot=share_of(rows, SPOT),
         workloads=found,
         losses=tuple(losses),
-        checks=checks_of(cluster, rows, found, losses, largest_provider),
-        prices=prices_of(cluster, question.prices),
+        costs=costs_of(cluster, pricing, provider_of, resources, question.prices),
+        waste=waste,
+        measures=measures,
+        checks=checks_of(cluster, rows, found, losses, largest_provider, waste, measures),
     )
 
 
-def prices_of(cluster: Cluster, given: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
-    """Return the prices that are given, and for other providers those of the cluster's pools."""
-    known = {
-        provider.name: price
-        for pool in cluster.pools
-        for provider in pool.spec.providers
-        if (price := provider.price()) is not None
-    }
-    return {**known, **given}
+def _plain_prices(rules: Iterable[PriceRule]) -> dict[str, Decimal]:
+    """Return the prices that hold for all accelerators of a provider."""
+    return {rule.provider: rule.price for rule in rules if not any(rule.rank)}
 
 
 class _Judging:

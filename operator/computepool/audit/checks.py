@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from computepool.audit.accelerators import units
+from computepool.audit.activity import Measures
 from computepool.audit.cluster import Cluster
 from computepool.audit.demand import Workload
 from computepool.audit.node_labels import SPOT
@@ -14,8 +15,9 @@ from computepool.audit.parts import PartKind
 from computepool.audit.pins import Pin
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, SupplyRow, summed_up
+from computepool.audit.waste import Waste
 from computepool.model.quantity import MILLI
-from computepool.report.formatting import counted, listed
+from computepool.report.formatting import counted, full_stop, listed, span
 
 LARGEST_SHARE: Final = 0.8
 """With more of all accelerators at one provider, the others can't take what it loses."""
@@ -32,10 +34,12 @@ class CheckName(StrEnum):
     CONCENTRATION = "Concentration"
     HEALTHY_NODES = "HealthyNodes"
     NOBODY_WAITS = "NobodyWaits"
+    IDLE_ACCELERATORS = "IdleAccelerators"
     CONTROLLERS = "Controllers"
     EVICTIONS_ALLOWED = "EvictionsAllowed"
     KEPT_NAMES = "KeptNames"
     ALL_READ = "AllRead"
+    METRICS_READ = "MetricsRead"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -54,6 +58,8 @@ def checks_of(
     found: Sequence[Workload],
     losses: Sequence[JudgedLoss],
     largest_provider: Concentration | None,
+    waste: Waste | None = None,
+    measures: Measures | None = None,
 ) -> tuple[Check, ...]:
     """Return all checks that have a meaning for this cluster, in the order of reports."""
     made = [
@@ -62,10 +68,12 @@ def checks_of(
         _concentration(largest_provider),
         _healthy(rows),
         _waiting(found),
+        _idle(waste, found, losses),
         _controllers(found),
         _evictions(found),
         _names(found),
         _all_read(cluster),
+        _metrics_read(waste, measures),
     ]
     return tuple(check for check in made if check is not None)
 
@@ -149,6 +157,27 @@ def _waiting(found: Sequence[Workload]) -> Check:
     )
 
 
+def _idle(waste: Waste | None, found: Sequence[Workload], losses: Sequence[JudgedLoss]) -> Check | None:
+    """Compare what is idle with what is missing: now, or after a loss."""
+    if waste is None or not waste.uses.known:
+        return None
+    uses = waste.uses
+    verb = "was" if uses.idle == MILLI else "were"
+    message = f"{accelerators(uses.idle)} that pods hold {verb} idle for {span(waste.window)}"
+    if uses.unknown:
+        message += f", and of {uses.unknown / MILLI:g} this is not known"
+    waiting = sum(workload.waiting_accelerators for workload in found)
+    worst = max(losses, key=lambda loss: loss.stranded, default=None)
+    missing = [f"pods wait for {waiting / MILLI:g}"] if waiting else []
+    if worst is not None and worst.stranded:
+        missing.append(f"the loss of {worst.what} strands {worst.stranded / MILLI:g}")
+    if not uses.idle or not missing:
+        return Check(CheckName.IDLE_ACCELERATORS, True, f"{message}.")
+    owners = listed([str(one.name) for one in waste.workloads if one.uses.idle], NAMED)
+    remedy = f"Before buying more, scale down workloads that hold idle accelerators: {owners}."
+    return Check(CheckName.IDLE_ACCELERATORS, False, f"{message}; {' and '.join(missing)}.", remedy)
+
+
 def _controllers(found: Sequence[Workload]) -> Check | None:
     bare = [workload for workload in found if Pin.NO_CONTROLLER in workload.pins]
     return _pinned(
@@ -193,4 +222,35 @@ def _all_read(cluster: Cluster) -> Check:
         False,
         f"Not read: {'; '.join(told)}.",
         "What is not read is not counted. Give the account the rights to get and list these objects.",
+    )
+
+
+def _metrics_read(waste: Waste | None, measures: Measures | None) -> Check | None:
+    if measures is None:
+        return None
+    problems = [full_stop(text) for text in (measures.problem, measures.no_prices) if text]
+    if problems:
+        told = f"Metrics were not read: {' '.join(dict.fromkeys(problems))}"
+        remedy = "Check the address that --prometheus gives. All other parts of the audit are complete."
+        return Check(CheckName.METRICS_READ, False, told, remedy)
+    if waste is None or not waste.uses.held:
+        return Check(CheckName.METRICS_READ, True, "The server has answered. No pod holds an accelerator.")
+    uses = waste.uses
+    if uses.known:
+        message = f"Of {accelerators(uses.held)} that pods hold, activity is known for {uses.known / MILLI:g}."
+        return Check(CheckName.METRICS_READ, True, message)
+    return Check(CheckName.METRICS_READ, False, *_unknown_because(measures))
+
+
+def _unknown_because(measures: Measures) -> tuple[str, str]:
+    """Say why no activity is known, and what helps."""
+    if not measures.series:
+        return (
+            "The server has no metrics of NVIDIA's dcgm-exporter or AMD's device-metrics-exporter.",
+            "Let it scrape the exporter on each node with accelerators.",
+        )
+    return (
+        f"The server has {measures.series} series of devices, and none names a pod that has run for "
+        f"{span(measures.window)}.",
+        "Let the exporter tell the pod of each device (DCGM_EXPORTER_KUBERNETES=true), or give a shorter --window.",
     )

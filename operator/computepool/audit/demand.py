@@ -70,12 +70,17 @@ def workload_of(found: AuditedPod, owners: Mapping[str, Owner]) -> WorkloadName:
     return WorkloadName(found.pod.namespace, owner.kind, owner.name)
 
 
+def is_demand(pod: Pod) -> bool:
+    """Say whether a pod belongs to a workload: the pods of agents (DaemonSets) and pods that end do not."""
+    return pod.deleting is None and not pod.belongs_to_node
+
+
 def workloads(cluster: Cluster, judge: Judge, resources: Iterable[str]) -> tuple[Workload, ...]:
     """Return the workloads, the largest first. The pods of agents (DaemonSets) are no workload."""
     known = tuple(resources)
     groups: dict[tuple[WorkloadName, str], list[AuditedPod]] = {}
     for found in cluster.pods:
-        if found.pod.deleting is not None or found.pod.belongs_to_node:
+        if not is_demand(found.pod):
             continue
         for resource in known:
             if request_of(found.pod, resource):

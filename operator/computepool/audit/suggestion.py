@@ -129,8 +129,8 @@ def _pool(found: Audit, resource: str, providers: Sequence[FoundProvider], nodes
             tolerations, needed = _taint(found, provider, own, chosen, resource)
             pool.lines += tolerations
             pool.taints += needed
-        if (price := found.prices.get(provider.name)) is not None:
-            pool.lines.append(f'    pricePerAcceleratorHour: "{price:f}"')
+        if (price := found.costs.prices.get((provider.name, resource))) is not None:
+            pool.lines.append(f'    pricePerAcceleratorHour: "{price.per_hour:f}"  # By {price.source}.')
     return pool
 
 

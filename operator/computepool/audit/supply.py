@@ -1,6 +1,6 @@
 """The accelerators of a cluster: how many there are, used, free and unhealthy, and where. Amounts: thousandths."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -58,19 +58,11 @@ class Concentration(msgspec.Struct, frozen=True):
 
 def supply_rows(cluster: Cluster, provider_of: Mapping[str, str], resources: Iterable[str]) -> tuple[SupplyRow, ...]:
     """Return the supply, with the largest provider first; one row for all nodes that have the same place."""
-    bound: dict[str, list[Pod]] = {}
-    for found in cluster.pods:
-        bound.setdefault(found.pod.node or found.pod.nominated, []).append(found.pod)
     rows: dict[tuple[str, ...], SupplyRow] = {}
-    wanted = tuple(resources)
-    for node in cluster.nodes:
-        accelerators = _accelerators(node.node, bound.get(node.node.name, ()))
-        for resource in wanted:
-            amounts = accelerators.get(resource, NO_ACCELERATORS)
-            if amounts.capacity:
-                row = _row(node, provider_of.get(node.node.name, ""), resource, amounts)
-                key = (resource, row.provider, row.region, row.zone, row.node_group, row.capacity_type, row.model)
-                rows[key] = rows[key].plus(row) if key in rows else row
+    for node, resource, amounts in _amounts(cluster, resources):
+        row = _row(node, provider_of.get(node.node.name, ""), resource, amounts)
+        key = (resource, row.provider, row.region, row.zone, row.node_group, row.capacity_type, row.model)
+        rows[key] = rows[key].plus(row) if key in rows else row
     sizes = summed_up(rows.values(), lambda row: row.provider)
     return tuple(
         sorted(
@@ -85,6 +77,14 @@ def supply_rows(cluster: Cluster, provider_of: Mapping[str, str], resources: Ite
             ),
         )
     )
+
+
+def free_on_nodes(cluster: Cluster, resources: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return how many accelerators are free, by name of a node that has any accelerators, and by resource."""
+    found: dict[str, dict[str, int]] = {}
+    for node, resource, amounts in _amounts(cluster, resources):
+        found.setdefault(node.node.name, {})[resource] = amounts.free if _usable(node) else 0
+    return found
 
 
 def summed_up(rows: Iterable[SupplyRow], name: Callable[[SupplyRow], str]) -> dict[str, SupplyRow]:
@@ -117,13 +117,31 @@ def share_of(rows: Iterable[SupplyRow], capacity_type: str) -> Concentration | N
     return Concentration(capacity_type, own / total)
 
 
+def _amounts(cluster: Cluster, resources: Iterable[str]) -> Iterator[tuple[AuditedNode, str, Accelerators]]:
+    """Yield the accelerators of each node, by resource."""
+    bound: dict[str, list[Pod]] = {}
+    for found in cluster.pods:
+        bound.setdefault(found.pod.node or found.pod.nominated, []).append(found.pod)
+    wanted = tuple(resources)
+    for node in cluster.nodes:
+        accelerators = _accelerators(node.node, bound.get(node.node.name, ()))
+        for resource in wanted:
+            amounts = accelerators.get(resource, NO_ACCELERATORS)
+            if amounts.capacity:
+                yield node, resource, amounts
+
+
+def _usable(found: AuditedNode) -> bool:
+    return found.node.usable and not found.node.quarantined and not avoided(found.node)
+
+
 def _accelerators(node: Node, pods: Iterable[Pod]) -> Mapping[str, Accelerators]:
     info = node_info(node, [pod for pod in pods if pod.node], [pod for pod in pods if not pod.node])
     return info.accelerators
 
 
 def _row(found: AuditedNode, provider: str, resource: str, amounts: Accelerators) -> SupplyRow:
-    usable = found.node.usable and not found.node.quarantined and not avoided(found.node)
+    usable = _usable(found)
     place = found.place
     return SupplyRow(
         resource=resource,

@@ -266,6 +266,27 @@ def audit(
             "--suggest", help="Print a ComputePool in mode Observe that fits the cluster, and the commands before it."
         ),
     ] = False,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the price of an accelerator for an hour by provider. Other prices are from the pools, "
+            "and then from OpenCost's metrics."
+        ),
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a server with Prometheus' HTTP API and the metrics of NVIDIA's or AMD's exporter: adds "
+            "what is idle.",
+            metavar="URL",
+        ),
+    ] = None,
+    prometheus_config: Annotated[
+        Path | None, typer.Option(help="YAML file with that address and its credentials, as the chart writes it.")
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="How far back an accelerator must have done nothing to be idle: 5m to 7d.")
+    ] = "1h",
     fail_on: Annotated[
         list[FailOn] | None,
         typer.Option(help="Exit with 3 if pods would be stranded, if checks fail, or if objects could not be read."),
@@ -301,6 +322,10 @@ def audit(
         providers=tuple(provider or ()),
         lose=tuple(lose or ()),
         resources=tuple(resource or ()),
+        prices=prices,
+        prometheus=prometheus,
+        prometheus_config=prometheus_config,
+        window=window,
         output=output,
         fail_on=tuple(fail_on or ()),
         suggest=suggest,
@@ -337,24 +362,21 @@ def signals(
 
     Needs the right to list computepools, namespaces, nodes and pods in the whole cluster, which the operator has.
     """
-    from pydantic import ValidationError
-
     from computepool.cli import signals as showing
     from computepool.cli.console import make_console
     from computepool.cli.errors import NEEDS_CLUSTER
-    from computepool.prometheus.errors import ConfigError
-    from computepool.prometheus.source import Source, load_source
+    from computepool.cli.metrics_source import SourceOptionError, source_at, source_in
 
     try:
-        source = Source(url=url) if url else load_source(prometheus_config)
-    except ValidationError as error:
-        _print_error(f"--url: {error.errors()[0]['msg'].removeprefix('Value error, ')}")
-        raise typer.Exit(1) from None
-    except ConfigError as error:
-        _print_error(
-            f"{error}. Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
+        source = source_at(url, "--url") if url else source_in(prometheus_config)
+    except SourceOptionError as error:
+        where = (
+            ""
+            if url
+            else ". Run this in the operator's pod, where the chart's value prometheus.url puts the file, or give "
             "--url: see computepool signals --help"
         )
+        _print_error(f"{error}{where}")
         raise typer.Exit(1) from None
     request = showing.Request(kubeconfig, context, operator_namespace, pool, output, every=every)
     _run_one(showing.show(request, source, make_console()), NEEDS_CLUSTER)

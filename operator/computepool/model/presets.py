@@ -60,12 +60,12 @@ def reduce_of(metric: MetricSignal) -> Reduce:
     return Reduce.MAX if of_node else Reduce.AVG
 
 
-_NODE_LABELS: Final = ("node", "kubernetes_node", "nodename", "Hostname", "hostname", "instance")
+NODE_LABELS: Final = ("node", "kubernetes_node", "nodename", "Hostname", "hostname", "instance")
 """The labels of the scrape come first: an exporter that asks a remote host engine takes its own pod for the host. A
 series of a GPU has the labels pod and namespace too, which may name the exporter or the workload: they are not read."""
 _POD_LABELS: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
 """As a PodMonitor sets them, and as the scrape configuration of Prometheus' chart does."""
-_NODE: Final = ", ".join(_NODE_LABELS)
+_NODE: Final = ", ".join(NODE_LABELS)
 _GPU: Final = f"{_NODE}, gpu"
 _PART: Final = f"{_GPU}, GPU_I_ID"
 _AMD_GPU: Final = f"{_NODE}, gpu_id"
@@ -73,7 +73,7 @@ _POD: Final = ", ".join(label for pair in _POD_LABELS for label in pair)
 
 
 def _of_gpus(query: str, highest: float | None = 100.0, unit: str = "%") -> Reads:
-    return Reads(query, Scope.NODE, node_labels=_NODE_LABELS, lowest=0.0, highest=highest, unit=unit)
+    return Reads(query, Scope.NODE, node_labels=NODE_LABELS, lowest=0.0, highest=highest, unit=unit)
 
 
 def _of_servers(query: str, unit: str, highest: float | None = None, scope: Scope = Scope.POD) -> Reads:
@@ -113,12 +113,12 @@ _XID_EVENTS: Final = (
     f"or changes({_LAST_XID}[5m:30s]) * ({_LAST_XID} > bool 0)"
 )
 _REMAP_FAILED: Final = f"max by ({_GPU}) (DCGM_FI_DEV_ROW_REMAP_FAILURE or DCGM_FI_DEV_ROW_REMAP_FAILED)"
-# Only the first partition of a device reports for all of it. A value such as 65535 says that there is none.
-_FIRST: Final = '{gpu_partition_id=~"0|NA|", gpu_id!=""}'
+FIRST_PARTITION: Final = '{gpu_partition_id=~"0|NA|", gpu_id!=""}'
+"""Only the first partition of an AMD device reports, for all of it. A value such as 65535 says that there is none."""
 
 
 def _amd(metric: str) -> str:
-    return f"(gpu_{metric}{_FIRST} or amd_gpu_{metric}{_FIRST})"
+    return f"(gpu_{metric}{FIRST_PARTITION} or amd_gpu_{metric}{FIRST_PARTITION})"
 
 
 # -- servers
@@ -159,8 +159,8 @@ _PRESETS: Final[dict[tuple[Preset, Measure], Reads]] = {
         f"100 * max by ({_AMD_GPU}) {_amd('used_vram')} / (max by ({_AMD_GPU}) {_amd('total_vram')} > 0)"
     ),
     (Preset.AMD, Measure.ERRORS): _of_gpus(
-        f"max by ({_AMD_GPU}) ((min_over_time(gpu_health{_FIRST}[5m]) "
-        f"or min_over_time(amd_gpu_health{_FIRST}[5m])) < bool 1)",
+        f"max by ({_AMD_GPU}) ((min_over_time(gpu_health{FIRST_PARTITION}[5m]) "
+        f"or min_over_time(amd_gpu_health{FIRST_PARTITION}[5m])) < bool 1)",
         highest=1.0,
         unit="errors",
     ),

@@ -120,19 +120,20 @@ def _owner_of(reads: Reads, known: Known) -> tuple[Owner, str]:
     """Return a function that says what a series belongs to, and the problem of a series that belongs to nothing."""
     match reads.scope:
         case Scope.NODE:
-            return lambda labels: _node(labels, reads.node_labels, known), UNKNOWN_NODE
+            return lambda labels: node_named(labels, reads.node_labels, known.is_node), UNKNOWN_NODE
         case Scope.POD:
             return lambda labels: _pod(labels, reads.pod_labels), NO_POD
         case Scope.POOL:
             return lambda _labels: _WHOLE, ""
 
 
-def _node(labels: Labels, candidates: Sequence[str], known: Known) -> str | None:
+def node_named(labels: Labels, candidates: Sequence[str], is_node: Callable[[str], bool]) -> str | None:
+    """Return the node that labels name. `candidates`: labels that may name it, the surest first."""
     for label in candidates:
         value = labels.get(label, "")
         # The label `instance` is a host with a port.
         for name in (value, value.rpartition(":")[0]):
-            if name and known.is_node(name):
+            if name and is_node(name):
                 return name
     return None
 

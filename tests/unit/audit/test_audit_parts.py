@@ -11,6 +11,7 @@ import yaml
 from computepool.audit.cluster import Owner
 from computepool.audit.node_labels import Place, place_of
 from computepool.audit.pins import Pin
+from computepool.audit.prices import PriceRule
 from computepool.audit.providers import find_providers
 from computepool.audit.suggestion import NoSuggestionError, suggest
 from computepool.audit.supply import Concentration
@@ -178,7 +179,7 @@ def _suggested(text: str) -> list[ComputePool]:
 
 def test_a_pool_that_fits_the_cluster() -> None:
     nodes = [node("a1", labels=P5), node("a2", labels=P5), node("n1"), node("c1", tainted=False)]
-    found = audited(cluster(nodes, [owned("w1", 8, on="a1")]), prices={"nebius": Decimal("2.95")})
+    found = audited(cluster(nodes, [owned("w1", 8, on="a1")]), prices=(PriceRule("nebius", Decimal("2.95")),))
     made = suggest(found)
     (suggested,) = _suggested(str(made))
     assert (suggested.name, str(suggested.spec.mode)) == ("nvidia-gpu", "Observe")

@@ -10,19 +10,24 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from computepool.app.settings import RESERVED_NAMESPACES
 from computepool.audit.auditing import Audit, Question, audit
+from computepool.audit.checks import CheckName
 from computepool.audit.cluster import Cluster
 from computepool.audit.parts import UnknownPartError
 from computepool.audit.suggestion import NoSuggestionError, suggest
 from computepool.cli.audit.data import as_csv, as_data
 from computepool.cli.audit.live import read_live
 from computepool.cli.audit.markdown import as_markdown
+from computepool.cli.audit.measure import TIMEOUT_SECONDS, measure, parse_window
 from computepool.cli.audit.page import page
+from computepool.cli.audit.prices_file import read_prices
 from computepool.cli.audit.saved import read_saved
 from computepool.cli.audit.terminal import print_audit
 from computepool.cli.console import print_data
 from computepool.cli.errors import ToldError
+from computepool.cli.metrics_source import source_at, source_in
 from computepool.cli.options import AuditOutput, FailOn, Output
 from computepool.model.labels import Requirement, Selector
+from computepool.prometheus.source import Source
 
 FAILED = 3
 """Exit code where --fail-on says so."""
@@ -42,6 +47,10 @@ class Request(msgspec.Struct, frozen=True):
     providers: tuple[str, ...]
     lose: tuple[str, ...]
     resources: tuple[str, ...]
+    prices: Path | None
+    prometheus: str | None
+    prometheus_config: Path | None
+    window: str
     output: AuditOutput
     fail_on: tuple[FailOn, ...]
     suggest: bool = False
@@ -51,12 +60,14 @@ class Request(msgspec.Struct, frozen=True):
 async def run(request: Request, console: Console, errors: Console) -> int:
     """Audit a cluster and print what was found; return the exit code. Progress is shown on `errors`, on a terminal.
 
-    Raises AccessError, ApiError, AuditError and SavedClusterError.
+    Raises AccessError, ApiError, AuditError, PricesError, SavedClusterError, SourceOptionError and WindowError.
     """
+    source, window = _source_of(request), parse_window(request.window)
     question = Question(
         providers=parse_providers(request.providers),
         lose=request.lose,
         resources=request.resources,
+        prices=() if request.prices is None else read_prices(request.prices),
         reserved=(*RESERVED_NAMESPACES, request.operator_namespace),
     )
     with Progress(
@@ -72,6 +83,10 @@ async def run(request: Request, console: Console, errors: Console) -> int:
             progress.update(task, description=f"Reading the cluster: {count} {kind}s")
 
         cluster = await _read(request, told)
+        if source is not None:
+            progress.update(task, description="Asking Prometheus")
+            at = None if request.saved is None else cluster.now
+            question = msgspec.structs.replace(question, measures=await measure(cluster, source, window, at))
 
         def judged(done: int, count: int) -> None:
             progress.update(task, description=f"Judging losses: {done} of {count}")
@@ -92,6 +107,12 @@ def _suggestion(found: Audit) -> str:
         return str(suggest(found))
     except NoSuggestionError as error:
         raise AuditError(str(error)) from None
+
+
+def _source_of(request: Request) -> Source | None:
+    if request.prometheus is not None:
+        return source_at(request.prometheus, "--prometheus", TIMEOUT_SECONDS)
+    return None if request.prometheus_config is None else source_in(request.prometheus_config)
 
 
 async def _read(request: Request, told: Any) -> Cluster:
@@ -120,9 +141,13 @@ def exit_code(found: Audit, fail_on: Iterable[FailOn]) -> int:
     failed = {
         FailOn.STRANDED: any(loss.stranded for loss in found.losses),
         FailOn.CHECKS: any(not check.passed for check in found.checks),
-        FailOn.UNREAD: bool(found.cluster.missing or found.cluster.unreadable),
+        FailOn.UNREAD: bool(found.cluster.missing or found.cluster.unreadable or _unmeasured(found)),
     }
     return FAILED if any(failed[what] for what in fail_on) else 0
+
+
+def _unmeasured(found: Audit) -> bool:
+    return any(check.name is CheckName.METRICS_READ and not check.passed for check in found.checks)
 
 
 def parse_providers(given: Iterable[str]) -> Mapping[str, Selector]:

@@ -11,6 +11,7 @@ from computepool.audit.demand import Workload
 from computepool.audit.gaps import StrandedWorkload
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, SupplyRow
+from computepool.cli.audit.money_data import costs_data, waste_data
 from computepool.report.formatting import moment
 
 COLUMNS: Final = (
@@ -54,6 +55,8 @@ def as_data(found: Audit) -> dict[str, Any]:
         },
         "workloads": [_workload(workload) for workload in found.workloads],
         "losses": [_loss(loss) for loss in found.losses],
+        "costs": costs_data(found.costs),
+        "waste": waste_data(found.waste),
         "cluster": {
             "version": facilities.version,
             "apis": None if facilities.apis is None else sorted(facilities.apis),

@@ -4,11 +4,16 @@
 each form escapes them in its own way.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from computepool.audit.checks import Check
+
+NONE: Final = "-"
+UNKNOWN: Final = "not told"
+"""What a cell says of what nodes do not tell."""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -69,3 +74,21 @@ class Document(msgspec.Struct, frozen=True):
     """Which cluster was read, and when."""
     checks: tuple[Check, ...]
     sections: tuple[Section, ...]
+
+
+def table_of(columns: Sequence[Column], rows: Sequence[Row], form: Form) -> Table:
+    """Return a table with the first rows. On a terminal it has always the same columns; elsewhere only those that tell
+    something."""
+    kept = [
+        index
+        for index in range(len(columns))
+        if not form.full or index == 0 or any(row.cells[index] not in (NONE, UNKNOWN) for row in rows)
+    ]
+    return Table(
+        tuple(columns[index] for index in kept),
+        tuple(
+            msgspec.structs.replace(row, cells=tuple(row.cells[index] for index in kept))
+            for row in rows[: form.most_rows]
+        ),
+        max(0, len(rows) - form.most_rows),
+    )

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import msgspec
-
 from computepool.audit.auditing import Audit
 from computepool.audit.demand import Workload
 from computepool.audit.gaps import StrandedWorkload
@@ -13,15 +11,15 @@ from computepool.audit.pins import STRANDING, Pin
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import SupplyRow, summed_up
 from computepool.cli.audit import wording
-from computepool.cli.audit.document import Column, Document, Form, Row, Section, Table
-from computepool.cli.audit.wording import NAMED, UNKNOWN, amount
+from computepool.cli.audit.document import NONE, UNKNOWN, Column, Document, Form, Row, Section, Table, table_of
+from computepool.cli.audit.money import money_sections
+from computepool.cli.audit.wording import NAMED, amount
 from computepool.report.formatting import listed
 
 MOST_LOSSES: Final = 12
 """How many losses a full document tells in detail."""
 NAMED_STRANDED: Final = 20
 """How many workloads with the same cause a full document names."""
-NONE: Final = "-"
 NO_PIN: Final = "no pin"
 _BAD: Final = "Bad accelerators: no pod can begin to use them now. Pods that hold some count as used as well."
 _PLACES: Final[dict[str, Callable[[SupplyRow], str]]] = {
@@ -62,6 +60,7 @@ def _sections(found: Audit, form: Form) -> Iterable[Section | None]:
     yield _losses(found, form)
     for loss in lost_wholes(found) if form.full else found.losses[:1]:
         yield _stranded(loss, form)
+    yield from money_sections(found, form)
     yield _cluster(found, form)
     if form.full:
         yield Section("How losses are judged", before=wording.METHOD)
@@ -92,7 +91,7 @@ def _supply(found: Audit, form: Form) -> Section:
     unknown = [heading.lower() for heading, read in places.items() if not any(map(read, found.supply))]
     return Section(
         title,
-        table=_table((*columns, Column("Model")), rows, form),
+        table=table_of((*columns, Column("Model")), rows, form),
         after=(
             wording.concentration(found),
             *wording.providers(found),
@@ -153,7 +152,7 @@ def _workloads(found: Audit, form: Form) -> Section:
         )
         for workload in found.workloads
     ]
-    return Section(title, table=_table((*headings, Column("Where"), Column("What pins it")), rows, form))
+    return Section(title, table=table_of((*headings, Column("Where"), Column("What pins it")), rows, form))
 
 
 def _details(workload: Workload) -> tuple[str, str, str]:
@@ -217,7 +216,7 @@ def _losses(found: Audit, form: Form) -> Section | None:
     ]
     return Section(
         "If it is lost now",
-        table=_table(columns, rows, form),
+        table=table_of(columns, rows, form),
         after=tuple(f"Note {index}: {text}" for text, index in notes.items()),
     )
 
@@ -249,7 +248,7 @@ def _stranded(loss: JudgedLoss, form: Form) -> Section | None:
         Column("Why, and what would help"),
     )
     return Section(
-        f"Stranded if {loss.what} is lost", table=_table(columns, rows, form), after=(wording.short_by_model(loss),)
+        f"Stranded if {loss.what} is lost", table=table_of(columns, rows, form), after=(wording.short_by_model(loss),)
     )
 
 
@@ -260,22 +259,4 @@ def _cluster(found: Audit, form: Form) -> Section:
         # A full document begins with its origin.
         before=() if form.full else (wording.origin(cluster),),
         after=(*wording.abilities(cluster), *wording.not_read(cluster)),
-    )
-
-
-def _table(columns: Sequence[Column], rows: Sequence[Row], form: Form) -> Table:
-    """Return a table with the first rows. On a terminal it has always the same columns; elsewhere only those that tell
-    something."""
-    kept = [
-        index
-        for index in range(len(columns))
-        if not form.full or index == 0 or any(row.cells[index] not in (NONE, UNKNOWN) for row in rows)
-    ]
-    return Table(
-        tuple(columns[index] for index in kept),
-        tuple(
-            msgspec.structs.replace(row, cells=tuple(row.cells[index] for index in kept))
-            for row in rows[: form.most_rows]
-        ),
-        max(0, len(rows) - form.most_rows),
     )

@@ -11,6 +11,7 @@ from computepool.audit.gaps import StrandedWorkload
 from computepool.audit.parts import PartKind
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, summed_up
+from computepool.cli.audit.document import UNKNOWN
 from computepool.model.reasons import Reason
 from computepool.report.formatting import counted, full_stop, listed, moment
 
@@ -20,8 +21,6 @@ LONG: Final = 80
 """Characters of a remedy that is not written twice."""
 MOST_PROVIDERS: Final = 10
 """How many providers are listed after the supply."""
-UNKNOWN: Final = "not told"
-"""In place of what no label tells."""
 _OF_PODS: Final = (Reason.NOT_MOVABLE, Reason.MAY_NOT_FOLLOW, Reason.FROZEN)
 """Reasons of pods for which no provider was asked."""
 
