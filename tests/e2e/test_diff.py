@@ -186,7 +186,7 @@ def test_the_pod_that_was_said_to_come_home_first_comes_home_first(scene: Site, 
         running = {pod["metadata"]["name"] for pod in scene.pods("app=chat")}
         scene.api.delete_all("pods", scene.namespace, labels="app=resident")
         pools.wait_condition(scene, scene.namespace, "Saturated", "False")
-        failback = {**BRISK["failback"], "policy": "WhenStable", "stableSeconds": 1, "headroomPercent": 0}
+        failback = {**BRISK["failback"], "policy": "WhenStable", "stableSeconds": 0, "headroomPercent": 0}
         manifest = pools.pool_of(scene, providers(scene), **{**BRISK, "failback": failback})
         found = differs(scene, tmp_path, manifest)
         then = decisions(found, "then", scene)

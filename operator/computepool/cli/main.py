@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status`, `explain`, `diff`, `signals` and `check` only read. All commands also work as `kubectl computepool`.",
+    "`status`, `explain`, `diff`, `audit`, `signals`, `drill` and `check` only read. All commands also work as `kubectl computepool`.",
 )
 
 
@@ -414,6 +414,35 @@ def drain(
         raise typer.BadParameter(str(error)) from None
     target = draining.Target(pool, name, drain=not undo, move=move)
     _run_one(draining.run(kubeconfig, context, target, make_console(), dry_run=dry_run), draining.NEEDS)
+
+
+@app.command()
+def drill(
+    pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
+    lose: Annotated[str, typer.Option("--lose", metavar="PROVIDER", help="The provider that is lost.")],
+    planned: Annotated[
+        bool, typer.Option("--drain", help="Play a drain of the provider (`drain --move`) in place of its failure.")
+    ] = False,
+    output: OutputForm = Output.TABLE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+) -> None:
+    """Say what the operator would do if a provider failed now: which pods move, when, and which are stranded.
+
+    It reads the cluster once and plays the operator's own decisions on a copy, within all limits and disruption
+    budgets. It changes nothing. Times count from the moment of the failure.
+
+    Needs the right to list computepools, namespaces, nodes, pods and poddisruptionbudgets in the whole cluster, such as
+    by the chart's ClusterRole computepool-explainer.
+    """
+    from computepool.cli import drill as drilling
+    from computepool.cli.console import make_console
+    from computepool.simulate.drill import How
+
+    how = How.DRAIN if planned else How.FAILS
+    request = drilling.Request(kubeconfig, context, operator_namespace, pool, lose, how, output)
+    _run_one(drilling.run(request, make_console(), make_console(stderr=True)), drilling.NEEDS)
 
 
 @app.command()

@@ -58,12 +58,18 @@ class Cluster:
         self.version = 0
         """The resourceVersion of the latest change."""
         self._clock = clock
+        self._adopted: set[str] = set()
         self._shapes: dict[Shape, Shape] = {}
         self._provider_of: dict[str, str] = {}
         for node in nodes:
             self._put_node(node)
 
     # --- pods
+
+    def adopt_pod(self, pod: Pod) -> None:
+        """Take in a pod of a real cluster as it is. If it is not Ready, it stays so: nothing tells when it will be."""
+        self._adopted.add(pod.uid)
+        self._put_pod(pod)
 
     def create_pod(self, pod: Pod) -> Pod:
         """Create a pod as the API server does: with a time in whole seconds, and through admission."""
@@ -87,6 +93,7 @@ class Cluster:
     def bind_pod(self, uid: str, node: str) -> None:
         """Bind a pod to a node, where it is Ready after `start_seconds`."""
         ready = not self.start_seconds
+        self._adopted.discard(uid)
         self.update_pod(
             uid,
             node=node,
@@ -109,7 +116,11 @@ class Cluster:
 
     def _starting(self) -> list[Pod]:
         started = (pod for pod in self.pods.values() if pod.started is not None and not pod.ready and not pod.failing)
-        return [pod for pod in started if pod.deleting is None and self.is_answering(pod)]
+        return [
+            pod
+            for pod in started
+            if pod.deleting is None and pod.uid not in self._adopted and pod.node and self.is_answering(pod)
+        ]
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""
@@ -142,7 +153,8 @@ class Cluster:
         return min((pod.deleting for pod in self._ending() if pod.deleting is not None), default=None)
 
     def _ending(self) -> list[Pod]:
-        return [pod for pod in self.pods.values() if pod.deleting is not None and self.is_answering(pod)]
+        ending = (pod for pod in self.pods.values() if pod.deleting is not None)
+        return [pod for pod in ending if not pod.node or self.is_answering(pod)]
 
     # --- nodes
 

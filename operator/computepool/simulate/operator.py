@@ -7,14 +7,17 @@ late, carries out one write at a time, loses writes, leaves them in doubt, or re
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Admission, Burst, LabelFix, Move
 from computepool.decide.reconcile import reconcile
-from computepool.model.api import UNAVAILABLE_KEY, Mode
+from computepool.model.api import UNAVAILABLE_KEY, ComputePool, Mode
 from computepool.model.cluster import Offer, Pod
+from computepool.model.labels import Labels
 from computepool.model.offers_annotation import with_offer
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, recorded_in, restarted
@@ -35,10 +38,24 @@ class CompletedMove(msgspec.Struct, frozen=True):
     at: float
 
 
+class Surroundings(msgspec.Struct, frozen=True):
+    """The parts of a real cluster, beside its nodes and pods, that decide which pool a pod belongs to."""
+
+    namespaces: Mapping[str, Labels] = MappingProxyType({})
+    """By name. Other namespaces have no labels but their names."""
+    reserved_namespaces: frozenset[str] = frozenset()
+    """Their pods belong to no pool."""
+    other_pools: tuple[ComputePool, ...] = ()
+    """They keep their pods, and nothing is decided about them."""
+
+
+NOTHING_AROUND: Final = Surroundings()
+
+
 class SimulatedOperator:
     """The operator that runs now, of one pool. `restart` puts another one in its place."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, around: Surroundings = NOTHING_AROUND) -> None:
         """Begin with a list of what is there."""
         self.store: Store
         self.state: PoolState
@@ -49,6 +66,7 @@ class SimulatedOperator:
         """All pods that were let go, by whichever operator."""
         self._cluster = cluster
         self._clock = clock
+        self._around = around
         self._name = cluster.pool.name
         self._undelivered: deque[Event] = deque()
         self._latest: Revalidation
@@ -61,7 +79,10 @@ class SimulatedOperator:
         cluster, clock = self._cluster, self._clock
         self._undelivered.clear()
         self._doubted = set()
-        self.store = Store(lambda _pool, _at, **_: None, wall=clock, clock=clock)
+        reserved = self._around.reserved_namespaces
+        self.store = Store(lambda _pool, _at, **_: None, wall=clock, clock=clock, reserved_namespaces=reserved)
+        for pool in self._around.other_pools:
+            self.store.put_pool(pool, clock.now)
         for node in cluster.nodes.values():
             self.store.put_node(node, clock.now)
         for pod in cluster.pods.values():
@@ -83,8 +104,7 @@ class SimulatedOperator:
                     self.store.put_node(node, now)
 
     def _see(self, pod: Pod, *, listed: bool) -> None:
-        # Namespaces have no labels but their names here.
-        labels = {"kubernetes.io/metadata.name": pod.namespace}
+        labels = self._around.namespaces.get(pod.namespace) or {"kubernetes.io/metadata.name": pod.namespace}
         self.store.put_namespace(Namespace(pod.namespace, 0, labels), self._clock.now)
         self.store.put_pod(pod, self._clock.now, listed=listed)
 

@@ -33,6 +33,8 @@ class Owners:
         """By uid of every pod that was ever created here: what stays the same as pods replace one another."""
         self._cluster = cluster
         self._templates: dict[str, PodTemplate] = {}
+        # By lineage: the pods of a real cluster, as their owners would make them again.
+        self._adopted: dict[str, Pod] = {}
         # By uid: the owners of the pods that are there and not about to end.
         self._kept: dict[str, str] = {}
         # Owner and lineage of the pods that are missing.
@@ -57,6 +59,15 @@ class Owners:
         names = (f"{owner}-more{next(self._numbers)}" for _ in range(count))
         return [self._create(owner, name, name) for name in names]
 
+    def adopt(self, pod: Pod, template: Pod) -> None:
+        """Let the owner of a pod of a real cluster make another such pod when it is gone.
+
+        `template`: the pod as its owner made it, without what was added to it later.
+        """
+        self.lineage[pod.uid] = pod.uid
+        self._kept[pod.uid] = pod.owner
+        self._adopted[pod.uid] = template
+
     def want_fewer(self, uid: str) -> None:
         """Let the owner of a pod want one pod less, and remove this pod."""
         del self._kept[uid]
@@ -72,6 +83,8 @@ class Owners:
         return len(missing)
 
     def _create(self, owner: str, name: str, lineage: str) -> Pod:
+        if lineage in self._adopted:
+            return self._replace(owner, lineage)
         template = self._templates[owner]
         uid = f"uid-{template.namespace}-{name}"
         self.lineage[uid] = lineage
@@ -94,14 +107,28 @@ class Owners:
             )
         )
 
+    def _replace(self, owner: str, lineage: str) -> Pod:
+        """Make a pod like one of a real cluster."""
+        template = self._adopted[lineage]
+        number = next(self._numbers)
+        uid = f"{lineage}-r{number}"
+        name = template.name if template.keeps_name else f"{template.name}-r{number}"
+        self.lineage[uid] = lineage
+        self._kept[uid] = owner
+        return self._cluster.create_pod(msgspec.structs.replace(template, uid=uid, name=name))
+
     def _see(self, event: Event) -> None:
         match event:
             case PodGone(pod, finished=True):
                 self._kept.pop(pod.uid, None)
             case PodGone(pod):
                 self._miss(pod)
-            case PodChanged(pod) if pod.deleting is not None:
+            case PodChanged(pod) if pod.deleting is not None and not self._waits_for_name(pod):
                 self._miss(pod)
+
+    def _waits_for_name(self, pod: Pod) -> bool:
+        """Say whether the owner makes the next pod only once the name of this one is free."""
+        return pod.keeps_name and self.lineage.get(pod.uid) in self._adopted
 
     def _miss(self, pod: Pod) -> None:
         owner = self._kept.pop(pod.uid, None)

@@ -1,7 +1,7 @@
 """A scheduler that binds pods where they fit, as kube-scheduler's filters have it."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.taints import tolerated
@@ -18,7 +18,7 @@ class Scheduler:
         """It knows what the cluster holds at once."""
         self.refused_by: dict[str, frozenset[str]] = {}
         """By pod uid: providers that it never binds the pod to, for reasons that no part of the operator can see."""
-        self.forbids: Callable[[Pod, Node], bool] = lambda _pod, _node: False
+        self.forbids: Callable[[Pod, Node], bool] | None = None
         """Says whether a constraint that the operator does not model keeps a pod off a node now."""
         self.packs = False
         """Whether it fills nodes one after another, as kube-scheduler's strategy MostAllocated does."""
@@ -34,7 +34,18 @@ class Scheduler:
             return 0
         nodes, left = self._in_preference(), self.left()
         waiting.sort(key=lambda pod: (-pod.priority, pod.created, pod.name))
-        return sum(self._try(pod, self._choose(pod, nodes, left), left) for pod in waiting)
+        # Nothing becomes free while it tries one pod after the other, so an equal pod need not be tried in vain again.
+        # By shape: where in the order of nodes the search for such a pod goes on.
+        passed: dict[int, int] = {}
+        bound = 0
+        for pod in waiting:
+            alike = id(pod.shape) if self.forbids is None and pod.uid not in self.refused_by else None
+            start = 0 if alike is None else passed.get(alike, 0)
+            at = next((at for at in range(start, len(nodes)) if self.takes(pod, nodes[at], left)), len(nodes))
+            if alike is not None:
+                passed[alike] = at
+            bound += self._try(pod, self._choose(pod, nodes[at:], left), left)
+        return bound
 
     def run_at_random(self, order: random.Random, share: float = 1.0) -> int:
         """Try a share of the pods, in any order, on any node that takes them; return how many it binds."""
@@ -50,7 +61,7 @@ class Scheduler:
         refused = self.refused_by.get(pod.uid)
         if refused and self._cluster.provider_of(node.name) in refused:
             return False
-        return fits(pod.shape, node, left[node.name]) and not self.forbids(pod, node)
+        return fits(pod.shape, node, left[node.name]) and not (self.forbids is not None and self.forbids(pod, node))
 
     def left(self) -> dict[str, Left]:
         """Return what is left of each node."""
@@ -68,14 +79,13 @@ class Scheduler:
             for name in sorted(nodes, key=lambda name: (ranks.get(self._cluster.provider_of(name), last), name))
         ]
 
-    def _choose(self, pod: Pod, nodes: Iterable[Node], left: Mapping[str, Left]) -> Node | None:
-        """Return the first node, in the order of preference, that takes the pod; of its provider the fullest if it
-        packs.
+    def _choose(self, pod: Pod, nodes: Sequence[Node], left: Mapping[str, Left]) -> Node | None:
+        """Return the first of these nodes, or the fullest of its provider if the scheduler packs. `nodes`: in order, of
+        which the first takes the pod.
         """
-        first = next((node for node in nodes if self.takes(pod, node, left)), None)
-        if first is None or not self.packs:
-            return first
-        provider = self._cluster.provider_of(first.name)
+        if not nodes or not self.packs:
+            return nodes[0] if nodes else None
+        provider = self._cluster.provider_of(nodes[0].name)
         resource = self._cluster.pool.spec.accelerator.resource_name
         of_provider = (node for node in nodes if self._cluster.provider_of(node.name) == provider)
         taking = [node for node in of_provider if self.takes(pod, node, left)]

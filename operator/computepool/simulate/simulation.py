@@ -10,7 +10,7 @@ from computepool.model.quantity import MILLI
 from computepool.report.pass_report import PassReport
 from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster
-from computepool.simulate.operator import SimulatedOperator
+from computepool.simulate.operator import NOTHING_AROUND, SimulatedOperator, Surroundings
 from computepool.simulate.owners import Owners
 from computepool.simulate.scheduler import Scheduler
 
@@ -27,7 +27,15 @@ class NoRestError(Exception):
 class Simulation:
     """A cluster, and everything that acts on it."""
 
-    def __init__(self, pool: ComputePool, nodes: Iterable[Node], now: float, *, grace_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        pool: ComputePool,
+        nodes: Iterable[Node],
+        now: float,
+        *,
+        grace_seconds: float = 0.0,
+        around: Surroundings = NOTHING_AROUND,
+    ) -> None:
         """Begin with idle nodes at `now` (seconds since the epoch), and an operator that has just started.
 
         `grace_seconds`: how long evicted pods take to end.
@@ -36,7 +44,7 @@ class Simulation:
         self.cluster = Cluster(pool, nodes, self.clock, grace_seconds=grace_seconds)
         self.owners = Owners(self.cluster)
         self.scheduler = Scheduler(self.cluster)
-        self.operator = SimulatedOperator(self.cluster, self.clock)
+        self.operator = SimulatedOperator(self.cluster, self.clock, around)
         self.standby_seconds = 0.0
         """For how long devices of standbys were held: seconds of all devices together."""
 

@@ -47,6 +47,6 @@ def test_all_commands_have_the_same_option() -> None:
         if option.envvar == "POD_NAMESPACE"
     }
     every = ["--namespace", "--operator-namespace", "-n"]
-    assert found == dict.fromkeys(["audit", "check", "diff", "run", "signals", "status"], every) | {
+    assert found == dict.fromkeys(["audit", "check", "diff", "drill", "run", "signals", "status"], every) | {
         "explain": ["--operator-namespace"]
     }
