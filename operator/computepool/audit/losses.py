@@ -168,7 +168,7 @@ class Judge:
         for pod in pods:
             found, source, amount = self._pods[pod.uid], members[pod.node], request_of(pod, resource)
             hold = holds.get(pod.uid)
-            target = sent.get(pod.uid) or _target(hold)
+            target = sent.get(pod.uid) or _target(hold, report.assessment.primary.provider.name)
             if target:
                 fates.append(Fate(found, source, amount, target, awaits_deletion=pod.keeps_name))
                 continue
@@ -283,11 +283,12 @@ def _sorted_out(
     return stuck, returning
 
 
-def _target(hold: Hold | None) -> str:
-    """Return the provider that has a place for a pod, or makes it; empty if none does."""
-    if hold is None or hold.reason not in PLACED:
-        return ""
-    return hold.provider or next((name for name, why in hold.rejected if why in PLACED), "")
+def _target(hold: Hold | None, primary: str) -> str:
+    """Return the provider that has a place for a pod, or makes it; empty if none does.
+
+    A pod that waits for a node of no provider by name waits for the primary to make it.
+    """
+    return (hold.provider or primary) if hold is not None and hold.reason in PLACED else ""
 
 
 def _with_places_taken(infos: Mapping[str, NodeInfo], found: _Judged) -> dict[str, NodeInfo]:

@@ -138,6 +138,14 @@ def test_on_demand_capacity_is_told_apart() -> None:
     assert (found.stranded, found.on_demand) == (0, {"nebius": 8 * MILLI})
 
 
+def test_a_primary_on_demand_makes_nodes_in_place_of_those_that_are_lost() -> None:
+    elastic = pool(provider("aws", on_demand=True), provider("nebius"))
+    nodes = [node("a1", labels={"eks.amazonaws.com/nodegroup": "p5"}), node("a2"), node("n1")]
+    pods = [owned("w1", 8, on="a1"), owned("w2", 8, on="a2")]
+    found = lost(cluster(nodes, pods, pools=[elastic]), "node-group=aws/p5")
+    assert (found.moves, found.on_demand) == ({"aws": 8 * MILLI}, {"aws": 8 * MILLI})
+
+
 def test_a_pool_that_only_observes_is_judged_as_if_it_acted() -> None:
     watching = pool(provider("aws"), provider("nebius"), mode="Observe")
     assert lost(cluster(_two(), [owned("w1", 8, on="a1")], pools=[watching]), "aws").stranded == 0
