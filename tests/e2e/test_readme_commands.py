@@ -33,6 +33,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader) -> None:
+    _check_audit(reader.follow("Ask what depends on whom"))
     assert "successfully rolled out" in reader.follow("Install")
     with OperatorProcess(reader.cluster) as operator:
         operator.wait_leading()
@@ -40,12 +41,24 @@ def test_whoever_follows_it_from_top_to_bottom_gets_what_it_says(reader: Reader)
         looked = reader.follow("Apply the pool and a workload")
         assert _headings_shown() <= _lines(looked)
         _wait_until_it_says_what_it_would_do(reader)
-        reader.follow("From Observe to Enforce")
+        _check_difference(reader.follow("From Observe to Enforce"))
         _wait_burst(reader)
         _check_looks(reader.follow("See it act"))
         _check_log(operator)
-        _drain_and_undo(reader)
+        _drill_drain_and_undo(reader)
     _uninstall(reader)
+
+
+def _check_audit(said: str) -> None:
+    """Nothing is installed, and no pod runs."""
+    assert "no pod holds an accelerator there" in said.splitlines()[0]
+    assert re.search(r"SecondProvider +ok +Accelerators at 3 providers", said)
+
+
+def _check_difference(said: str) -> None:
+    """Today four pods would be sent; then they are."""
+    assert "spec.mode: Observe -> Enforce" in said
+    assert re.search(rf"^ *{PODS - AT_HOME}: ", said, re.MULTILINE), said
 
 
 def _prepare_nodes(reader: Reader) -> None:
@@ -106,8 +119,11 @@ def _check_log(operator: OperatorProcess) -> None:
     assert operator.wait_logged("burst", provider="nebius").keys() == shown.keys()
 
 
-def _drain_and_undo(reader: Reader) -> None:
-    drain, undo = reader.commands("A first drain")
+def _drill_drain_and_undo(reader: Reader) -> None:
+    drill, drain, undo = reader.commands("A first drill, and a first drain")
+    before = reader.cluster.api.get(pools.POOLS, POOL)["spec"]
+    assert f"{PODS - AT_HOME} of {PODS - AT_HOME} pods would be Ready elsewhere" in reader.run(drill)
+    assert reader.cluster.api.get(pools.POOLS, POOL)["spec"] == before
     reader.run(drain)
     _wait_breaker(reader, "Open")
     reader.run(undo)

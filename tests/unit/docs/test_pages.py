@@ -31,7 +31,7 @@ from tests.unit.act.objects import pod
 from tests.unit.docs.blocks import COMMANDS, EXAMPLES, PAGES, README, REPOSITORY, anchors, blocks, prose
 from tests.unit.docs.manifests import OF_OTHERS, Shown, shown_as
 
-TOOLS = {"make", "docker", "helm", "kubectl", "computepool"}
+TOOLS = {"make", "sed", "docker", "helm", "kubectl", "computepool"}
 """What commands begin with. A test runs all but make and docker, which need another machine than a test has."""
 MADE_BY_RUNNING = {"build/bench/", "build/demo/", "dist/", ".venv/bin/"}
 FOR_USERS = [README, *PAGES]
