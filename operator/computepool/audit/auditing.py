@@ -82,7 +82,7 @@ def audit(
     pools = judged_pools(cluster, few, _plain_prices(question.prices), resources)
     judge = Judge(cluster, pools, by_node(few), question.reserved)
     rows = supply_rows(cluster, provider_of, resources)
-    parts = parts_of([found for found in cluster.nodes if sizes[found.node.name]], provider_of)
+    parts = parts_of([found for found in cluster.nodes if sizes[found.node.name]], provider_of, sizes)
     wanted = [together(parts, question.lose)] if question.lose else [(part,) for part in parts]
     judging = _Judging(cluster, judge, provider_of, resources)
     losses = []
@@ -159,7 +159,7 @@ class _Judging:
             stranded=short.total(),
             workloads=stranded_workloads((self._names[fate.pod.pod.uid], fate) for fate in outcome.fates),
             short=dict(short.most_common()),
-            remedies=remedies(outcome.fates, self._left(lost), self._resources[0] if self._resources else ""),
+            remedies=remedies(outcome.fates, self._left(lost)),
         )
 
     def _left(self, lost: Collection[str]) -> dict[str, list[Node]]:

@@ -86,8 +86,8 @@ class ClusterBuilder:
         self._nodes: dict[str, AuditedNode] = {}
         self._pods: dict[str, AuditedPod] = {}
         self._owners: dict[str, Owner] = {}
-        self._budgets: list[DisruptionBudget] = []
-        self._pools: list[ComputePool] = []
+        self._budgets: dict[tuple[str, str], DisruptionBudget] = {}
+        self._pools: dict[str, ComputePool] = {}
         self._namespaces: dict[str, Labels] = {}
         self._unreadable: list[str] = []
         self._put: Mapping[str, Callable[[bytes], None]] = {
@@ -127,8 +127,8 @@ class ClusterBuilder:
             ),
             now=now,
             owners=self._owners,
-            budgets=tuple(self._budgets),
-            pools=tuple(sorted(self._pools, key=lambda pool: pool.name)),
+            budgets=tuple(self._budgets.values()),
+            pools=tuple(self._pools[name] for name in sorted(self._pools)),
             namespaces=self._namespaces,
             facilities=facilities,
             missing=missing,
@@ -150,14 +150,19 @@ class ClusterBuilder:
 
     def _put_pod(self, raw: bytes) -> None:
         pod = self._records.pod(raw)
-        if pod.finished:
+        # Files that were saved at different moments may have two versions of a pod, or two pods of one name.
+        name = f"{pod.namespace}/{pod.name}"
+        known = self._pods.get(name)
+        if pod.finished or (known is not None and known.pod.resource_version > pod.resource_version):
             return
+        if not pod.uid:
+            pod = msgspec.structs.replace(pod, uid=name)
         if not self._requests_accelerators(pod):
-            self._pods[pod.uid] = AuditedPod(pod)
+            self._pods[name] = AuditedPod(pod)
             return
         meta = self._owned.decode(raw).metadata
         kueue = any(key.startswith(_KUEUE) for key in pod.labels)
-        self._pods[pod.uid] = AuditedPod(pod, _controller(meta), kueue)
+        self._pods[name] = AuditedPod(pod, _controller(meta), kueue)
 
     def _put_namespace(self, raw: bytes) -> None:
         namespace = self._records.namespace(raw)
@@ -167,12 +172,12 @@ class ClusterBuilder:
         found = self._budget.decode(raw)
         selector = _selector(found.spec.selector)
         meta = found.metadata
-        self._budgets.append(
-            DisruptionBudget(meta.namespace, meta.name, selector, max(0, found.status.disruptions_allowed))
-        )
+        allowed = max(0, found.status.disruptions_allowed)
+        self._budgets[meta.namespace, meta.name] = DisruptionBudget(meta.namespace, meta.name, selector, allowed)
 
     def _put_pool(self, raw: bytes) -> None:
-        self._pools.append(ComputePool.from_object(msgspec.json.decode(raw)))
+        pool = ComputePool.from_object(msgspec.json.decode(raw))
+        self._pools[pool.name] = pool
 
     def _put_owner(self, raw: bytes) -> None:
         meta = self._owned.decode(raw).metadata

@@ -174,14 +174,15 @@ class _Pinning:
         """Return what keeps a pod off the nodes of all other providers, even if they were empty."""
         pod = found.pod
         home = self._judge.provider_in(found)
-        key = (id(pod.shape), home, resource)
+        judged = self._judge.pool_of(found)
+        key = (id(pod.shape), home, resource, judged and judged.pool.name)
         if key not in self._by_selectors:
             others = [
                 node
                 for node in self._nodes
                 if node.allocatable.get(resource) and self._provider_of.get(node.name, "") != home
             ]
-            self._by_selectors[key] = self._fit(pod, self._judge.pool_of(found), others) if others else ((), ())
+            self._by_selectors[key] = self._fit(pod, judged, others) if others else ((), ())
         return self._by_selectors[key]
 
     def _fit(

@@ -9,13 +9,17 @@ import msgspec
 from computepool.audit.accelerators import units
 from computepool.audit.demand import WorkloadName
 from computepool.audit.losses import Fate
+from computepool.audit.node_labels import place_of
 from computepool.model.cluster import Node
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.report.formatting import counted
 
-_LIMITS: Final = frozenset({Reason.AT_MAX_ACCELERATORS, Reason.BUDGET_EXHAUSTED})
-_ROOM: Final = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.INSUFFICIENT_CAPACITY}) | _LIMITS
+_LIMITS: Final = {
+    Reason.AT_MAX_ACCELERATORS: "Raise capacity.maxAccelerators of",
+    Reason.BUDGET_EXHAUSTED: "Raise spec.budget for pods on",
+}
+_ROOM: Final = frozenset({Reason.NO_ROOM, Reason.NO_NODES, Reason.INSUFFICIENT_CAPACITY, *_LIMITS})
 """Rejections that more capacity, a higher limit or more money would end."""
 MOST_HELPS: Final = 3
 
@@ -51,34 +55,49 @@ def stranded_workloads(fates: Iterable[tuple[WorkloadName, Fate]]) -> tuple[Stra
     return tuple(sorted(made, key=lambda found: (-found.accelerators, found.name)))
 
 
-def remedies(
-    fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Node]], resource: str
-) -> tuple[Remedy, ...]:
+def remedies(fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Node]]) -> tuple[Remedy, ...]:
     """Return the least that would close the gap: nodes to add, and what is to be loosened, the most helpful first.
 
     `nodes_by_provider`: the nodes that are left.
     """
-    stranded = [fate for fate in fates if fate.stranded]
-    lacking: dict[str, list[int]] = {}
-    limited: set[str] = set()
+    lacking: dict[_Kind, list[int]] = {}
     others: Counter[str] = Counter()
-    for fate in stranded:
-        provider = next((name for name, why in fate.rejected if why in _ROOM and nodes_by_provider.get(name)), None)
-        if provider is not None:
-            if dict(fate.rejected)[provider] in _LIMITS:
-                limited.add(provider)
-            lacking.setdefault(provider, []).append(fate.amount)
-        elif fate.helps:
-            others[fate.helps[0]] += fate.amount
-    found = [
-        Remedy(
-            _nodes_to_add(provider, amounts, nodes_by_provider[provider], resource, limited=provider in limited),
-            sum(amounts),
-        )
-        for provider, amounts in lacking.items()
-    ]
+    for fate in fates:
+        if not fate.stranded:
+            continue
+        short = next(((name, why) for name, why in fate.rejected if why in _ROOM and nodes_by_provider.get(name)), None)
+        if short is None:
+            others[fate.helps[0] if fate.helps else str(fate.reason)] += fate.amount
+        elif short[1] in _LIMITS:
+            others[f"{_LIMITS[short[1]]} {short[0]}."] += fate.amount
+        else:
+            lacking.setdefault(_kind_of(fate, short[0], nodes_by_provider[short[0]]), []).append(fate.amount)
+    found = [Remedy(_nodes_to_add(kind, amounts), sum(amounts)) for kind, amounts in lacking.items()]
     found += [Remedy(text, amount) for text, amount in others.items()]
     return tuple(sorted(found, key=lambda remedy: (-remedy.accelerators, remedy.text)))
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """The nodes that pods lack."""
+
+    provider: str
+    size: int
+    """How many accelerators such a node has; 0 if that is not known."""
+    model: str
+    """Empty if it does not matter, or is not known."""
+    away: int
+    """How many such nodes there are that no pod can use now."""
+
+
+def _kind_of(fate: Fate, provider: str, nodes: Sequence[Node]) -> _Kind:
+    """Return the provider's most frequent nodes among those that admit the pod."""
+    shape = fate.pod.pod.shape
+    fitting = [node for node in nodes if node.capacity.get(fate.resource) and shape.admits(node.name, node.labels)]
+    kinds = Counter((node.capacity[fate.resource], place_of(node.labels).model) for node in fitting)
+    size, model = max(kinds, key=lambda kind: (kinds[kind], kind)) if kinds else (0, "")
+    selects = bool(shape.node_selector) or shape.affinity is not None
+    away = sum(not node.usable for node in fitting)
+    return _Kind(provider, size, model if selects else "", away)
 
 
 def _stranded(name: WorkloadName, fates: Sequence[Fate]) -> StrandedWorkload:
@@ -100,19 +119,20 @@ def _stranded(name: WorkloadName, fates: Sequence[Fate]) -> StrandedWorkload:
     )
 
 
-def _nodes_to_add(provider: str, amounts: Iterable[int], nodes: Sequence[Node], resource: str, *, limited: bool) -> str:
-    """Say how many nodes of the provider's most frequent size hold these pods, packed largest first."""
-    sizes = Counter(node.capacity.get(resource, 0) for node in nodes if node.capacity.get(resource))
-    size = max(sizes, key=lambda size: (sizes[size], size)) if sizes else 0
+def _nodes_to_add(kind: _Kind, amounts: Iterable[int]) -> str:
+    """Say how many nodes of a kind hold these pods, packed largest first."""
     # By what is left of a new node: how many nodes have so much left. Best fit, as the account packs.
     rest: Counter[int] = Counter()
     for amount in sorted(amounts, reverse=True):
         left = min((left for left, count in rest.items() if count and left >= amount), default=None)
         if left is not None:
             rest[left] -= 1
-        rest[(max(size, amount) if left is None else left) - amount] += 1
+        rest[(max(kind.size, amount) if left is None else left) - amount] += 1
     count = rest.total()
-    limits = ", or raise its limits" if limited else ""
-    sized = f" with {units(size)} accelerator{'' if size == MILLI else 's'}" if size else ""
-    each = " each" if size and count > 1 else ""
-    return f"Add {counted(count, 'node')}{sized}{each} to {provider}{limits}."
+    sized = f" with {units(kind.size)} accelerator{'' if kind.size == MILLI else 's'}" if kind.size else ""
+    each = " each" if kind.size and count > 1 else ""
+    model = f" ({kind.model})" if kind.model else ""
+    add = f"Add {counted(count, 'node')}{sized}{each}{model} to {kind.provider}"
+    if not kind.away:
+        return f"{add}."
+    return f"{add}, or first bring back {counted(kind.away, 'node')} there that no pod can use now."

@@ -55,6 +55,8 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
     pod: AuditedPod
     source: str
     """The name of its provider."""
+    resource: str
+    """The accelerator that it holds."""
     amount: int
     """The accelerators that it holds, in thousandths."""
     target: str = ""
@@ -94,6 +96,7 @@ class Judge:
         self._now = cluster.now
         self._pools = pools
         self._provider_of = provider_of
+        self._zones = {found.node.name: found.place.zone for found in cluster.nodes}
         self._pods = {found.pod.uid: found for found in cluster.pods}
         self._claimed = _claimed(cluster, pools, reserved)
         nodes = [labelled(found, provider_of.get(found.node.name, "")) for found in cluster.nodes]
@@ -122,28 +125,33 @@ class Judge:
         name = self._claimed.get(pod.pod.uid)
         return next((judged for judged in self._pools if judged.pool.name == name), None)
 
-    def lose(self, lost: Collection[str]) -> Outcome:
+    def lose(self, lost: frozenset[str]) -> Outcome:
         """Return what becomes of the pods on these nodes if the nodes fail now."""
         infos = {name: info for name, info in self._infos.items() if name not in lost}
         fates: list[Fate] = []
         on_demand: Counter[str] = Counter()
         for judged in self._pools:
             own = self._lost_pods(judged, lost)
-            if not own:
+            last = judged is self._pools[-1]
+            # The waiting pods of a pool that loses nothing take places that the next pool does not get.
+            if not own and (last or not any(self._waiting(judged.pool.name))):
                 continue
             found = self._judge(judged, own, infos)
             fates += found.fates
-            on_demand.update(found.on_demand)
-            if judged is not self._pools[-1]:
-                infos = _with_places_taken(infos, found)
+            places = _Places(found)
+            on_demand.update(places.on_demand)
+            if not last:
+                infos = {**infos, **places.taken_from(infos)}
         return Outcome(tuple(fates), on_demand)
 
     def _judge(self, judged: JudgedPool, own: Sequence[Pod], infos: Mapping[str, NodeInfo]) -> "_Judged":
         pool, members = judged.pool, self._members[judged.pool.name]
-        gone = set(members.values()) - {provider for name, provider in members.items() if name in infos}
-        stuck, returning = _sorted_out(own, members, gone)
+        left = {provider for name, provider in members.items() if name in infos}
+        gone = set(members.values()) - left
+        homes = {self._home(name, judged) for name in members if name in infos}
+        stuck, returning = _sorted_out(own, {pod.node: self._home(pod.node, judged) for pod in own}, homes)
         replacements = Replacements(self._providers[pool.name], self._now)
-        coming = [replacements.of(pod, members[pod.node]) for pod in returning]
+        coming = [replacements.of(pod, *self._home(pod.node, judged)) for pod in returning]
         snapshot = Snapshot(
             pool=pool,
             nodes=tuple(infos[name] for name in members if name in infos),
@@ -152,46 +160,51 @@ class Judge:
         )
         outcome = reconcile(snapshot, _state(judged, gone, self._now), self._now)
         report = PassReport(snapshot, outcome.assessment, outcome.plan, outcome.state)
-        fates = [self._stuck(pod, members[pod.node], reason, judged) for pod, reason in stuck]
-        fates += self._fates(judged, returning, members, report)
-        return _Judged(tuple(fates), outcome, pool.spec.accelerator.resource_name, self._now)
+        fates = [self._stuck(pod, reason, judged) for pod, reason in stuck]
+        fates += self._fates(judged, returning, report)
+        return _Judged(tuple(fates), outcome, judged.resource, self._now)
 
-    def _fates(
-        self, judged: JudgedPool, pods: Iterable[Pod], members: Mapping[str, str], report: PassReport
-    ) -> list[Fate]:
+    def _home(self, node: str, judged: JudgedPool) -> tuple[str, str]:
+        """Return the provider that a node belongs to, and the node's zone, which a volume may not leave."""
+        provider = self._members[judged.pool.name].get(node) or self._provider_of.get(node, "")
+        return provider, self._zones.get(node, "")
+
+    def _fates(self, judged: JudgedPool, pods: Iterable[Pod], report: PassReport) -> list[Fate]:
         """Read off the plan what becomes of these pods."""
-        plan, resource = report.plan, judged.resource
+        plan = report.plan
         sent = {burst.pod.uid: burst.provider for burst in plan.bursts}
         holds = {hold.pod.uid: hold for hold in plan.holds}
         told: dict[tuple[object, ...], tuple[str, ...]] = {}
         fates = []
         for pod in pods:
-            found, source, amount = self._pods[pod.uid], members[pod.node], request_of(pod, resource)
+            fate = self._fate(pod, judged)
             hold = holds.get(pod.uid)
             target = sent.get(pod.uid) or _target(hold, report.assessment.primary.provider.name)
             if target:
-                fates.append(Fate(found, source, amount, target, awaits_deletion=pod.keeps_name))
-                continue
-            if hold is None:
-                fates.append(Fate(found, source, amount, reason=Reason.FROZEN))
-                continue
-            key = (id(pod.shape), hold.reason, hold.rejected, pod.allowed)
-            if key not in told:
-                told[key] = helps(report, hold)
-            fates.append(Fate(found, source, amount, "", hold.reason, hold.rejected, told[key]))
+                fate = msgspec.structs.replace(fate, target=target, awaits_deletion=pod.keeps_name)
+            elif hold is None:
+                fate = msgspec.structs.replace(fate, reason=Reason.FROZEN)
+            else:
+                key = (id(pod.shape), hold.reason, hold.rejected, pod.allowed)
+                if key not in told:
+                    told[key] = helps(report, hold)
+                fate = msgspec.structs.replace(fate, reason=hold.reason, rejected=hold.rejected, helps=told[key])
+            fates.append(fate)
         return fates
 
-    def _stuck(self, pod: Pod, source: str, reason: Reason, judged: JudgedPool) -> Fate:
-        return Fate(self._pods[pod.uid], source, request_of(pod, judged.resource), "", reason, (), (reason.help,))
+    def _fate(self, pod: Pod, judged: JudgedPool) -> Fate:
+        source, _ = self._home(pod.node, judged)
+        return Fate(self._pods[pod.uid], source, judged.resource, request_of(pod, judged.resource))
 
-    def _lost_pods(self, judged: JudgedPool, lost: Collection[str]) -> list[Pod]:
+    def _stuck(self, pod: Pod, reason: Reason, judged: JudgedPool) -> Fate:
+        return msgspec.structs.replace(self._fate(pod, judged), reason=reason, helps=(reason.help,))
+
+    def _lost_pods(self, judged: JudgedPool, lost: frozenset[str]) -> list[Pod]:
         """Return the pool's pods on lost nodes that would be missed: agents and terminating pods are not."""
-        pool, members = judged.pool.name, self._members[judged.pool.name]
         return [
             pod
-            for name in members
-            if name in lost
-            for pod in self._infos[name].members(pool)
+            for name in sorted(lost & self._infos.keys())
+            for pod in self._infos[name].members(judged.pool.name)
             if not pod.belongs_to_node and pod.deleting is None
         ]
 
@@ -235,17 +248,48 @@ class _Judged(msgspec.Struct, frozen=True):
     now: float
 
     @property
-    def on_demand(self) -> Mapping[str, int]:
-        """Accelerators of pods that are sent to providers on demand beyond what is free there, by provider."""
-        sent: Counter[str] = Counter()
-        for fate in self.fates:
-            if fate.target:
-                sent[fate.target] += fate.amount
-        return {
-            supply.provider.name: sent[supply.provider.name] - supply.free
-            for supply in self.outcome.assessment.supplies
-            if supply.provider.kind.before_room and sent[supply.provider.name] > supply.free
-        }
+    def placed(self) -> dict[str, list[Pod]]:
+        """By provider: all pods that the pass places there, in its order; pods that waited before are among them."""
+        plan, primary = self.outcome.plan, self.outcome.assessment.primary.provider.name
+        found: dict[str, list[Pod]] = {}
+        for hold in plan.holds:
+            if target := _target(hold, primary):
+                found.setdefault(target, []).append(hold.pod)
+        for burst in plan.bursts:
+            found.setdefault(burst.provider, []).append(burst.pod)
+        return found
+
+
+class _Places:
+    """The places that one pool's pods take, as the account packs them."""
+
+    def __init__(self, found: _Judged) -> None:
+        self.on_demand: dict[str, int] = {}
+        """By provider that makes nodes on demand: accelerators of lost pods that have no place there before it does."""
+        self._packers: list[Packer] = []
+        lost = {fate.pod.pod.uid for fate in found.fates}
+        placed = found.placed
+        keys = label_keys([pod for pods in placed.values() for pod in pods])
+        for supply in found.outcome.assessment.supplies:
+            pods = placed.get(supply.provider.name)
+            if not pods:
+                continue
+            packer = Packer(supply, found.resource, keys, found.now)
+            self._packers.append(packer)
+            without = [pod for pod in pods if not packer.place(pod.shape)]
+            amount = sum(request_of(pod, found.resource) for pod in without if pod.uid in lost)
+            if amount and supply.provider.kind.before_room:
+                self.on_demand[supply.provider.name] = amount
+
+    def taken_from(self, infos: Mapping[str, NodeInfo]) -> dict[str, NodeInfo]:
+        """Return the nodes that have less room afterwards: what one pool takes is not there for the next."""
+        after = {}
+        for packer in self._packers:
+            for info, left in packer.remainders():
+                taken = {name: amount - left.get(name, 0) for name, amount in info.left.items()}
+                if any(taken.values()):
+                    after[info.node.name] = _taken_from(infos[info.node.name], taken)
+        return after
 
 
 def _claimed(cluster: Cluster, pools: Iterable[JudgedPool], reserved: Iterable[str]) -> dict[str, str]:
@@ -268,15 +312,18 @@ def _state(judged: JudgedPool, failed: Iterable[str], now: float) -> PoolState:
 
 
 def _sorted_out(
-    pods: Iterable[Pod], members: Mapping[str, str], gone: Collection[str]
+    pods: Iterable[Pod], homes: Mapping[str, tuple[str, str]], left: Collection[tuple[str, str]]
 ) -> tuple[list[tuple[Pod, Reason]], list[Pod]]:
-    """Part the pods that can't come back elsewhere, with the reason, from those whose controllers replace them."""
+    """Part the pods that can't come back elsewhere, with the reason, from those whose controllers replace them.
+
+    `homes`: provider and zone by node; `left`: those that still have nodes.
+    """
     stuck: list[tuple[Pod, Reason]] = []
     returning: list[Pod] = []
     for pod in pods:
         if not movable(pod):
             stuck.append((pod, Reason.NOT_MOVABLE))
-        elif storage_bound(pod) and members[pod.node] in gone:
+        elif storage_bound(pod) and homes[pod.node] not in left:
             stuck.append((pod, Reason.MAY_NOT_FOLLOW))
         else:
             returning.append(pod)
@@ -289,23 +336,6 @@ def _target(hold: Hold | None, primary: str) -> str:
     A pod that waits for a node of no provider by name waits for the primary to make it.
     """
     return (hold.provider or primary) if hold is not None and hold.reason in PLACED else ""
-
-
-def _with_places_taken(infos: Mapping[str, NodeInfo], found: _Judged) -> dict[str, NodeInfo]:
-    """Return the nodes with less room: what the pods of one pool take is not there for the next."""
-    after = dict(infos)
-    for supply in found.outcome.assessment.supplies:
-        shapes = [fate.pod.pod.shape for fate in found.fates if fate.target == supply.provider.name]
-        if not shapes:
-            continue
-        packer = Packer(supply, found.resource, label_keys([fate.pod.pod for fate in found.fates]), found.now)
-        for shape in shapes:
-            packer.place(shape)
-        for info, left in packer.remainders():
-            taken = {name: amount - left.get(name, 0) for name, amount in info.left.items()}
-            if any(taken.values()):
-                after[info.node.name] = _taken_from(info, taken)
-    return after
 
 
 def _taken_from(info: NodeInfo, taken: Mapping[str, int]) -> NodeInfo:

@@ -37,16 +37,19 @@ class UnknownPartError(ValueError):
     """There is no such part; the message names those that there are."""
 
 
-def parts_of(nodes: Iterable[AuditedNode], provider_of: Mapping[str, str]) -> tuple[Part, ...]:
-    """Return all parts with accelerators, by kind, and the largest of each kind first."""
+def parts_of(
+    nodes: Sequence[AuditedNode], provider_of: Mapping[str, str], sizes: Mapping[str, int]
+) -> tuple[Part, ...]:
+    """Return all parts with accelerators, by kind, the largest of each kind first. `sizes`: accelerators by node."""
     members: dict[tuple[PartKind, str], set[str]] = {}
+    shared = _shared_regions(nodes, provider_of)
     for found in nodes:
-        for kind, name in _names(found, provider_of.get(found.node.name, "")):
+        for kind, name in _names(found, provider_of.get(found.node.name, ""), shared):
             if name:
                 members.setdefault((kind, name), set()).add(found.node.name)
     made = [Part(kind, name, frozenset(nodes)) for (kind, name), nodes in members.items()]
     order = list(PartKind)
-    made.sort(key=lambda part: (order.index(part.kind), -len(part.nodes), part.name))
+    made.sort(key=lambda part: (order.index(part.kind), -sum(sizes[node] for node in part.nodes), part.name))
     return tuple(part for kind in order for part in [p for p in made if p.kind is kind][:MOST_OF_A_KIND])
 
 
@@ -63,9 +66,17 @@ def together(parts: Sequence[Part], wanted: Collection[str]) -> tuple[Part, ...]
     return tuple(found)
 
 
-def _names(found: AuditedNode, provider: str) -> Iterable[tuple[PartKind, str]]:
+def _shared_regions(nodes: Iterable[AuditedNode], provider_of: Mapping[str, str]) -> frozenset[str]:
+    """Return the names of regions that several providers have: these are not one region."""
+    providers: dict[str, set[str]] = {}
+    for found in nodes:
+        providers.setdefault(found.place.region, set()).add(provider_of.get(found.node.name, ""))
+    return frozenset(region for region, names in providers.items() if len(names) > 1)
+
+
+def _names(found: AuditedNode, provider: str, shared: Collection[str]) -> Iterable[tuple[PartKind, str]]:
     place = found.place
     yield PartKind.PROVIDER, provider
-    yield PartKind.REGION, place.region
+    yield PartKind.REGION, f"{provider}/{place.region}" if place.region and place.region in shared else place.region
     yield PartKind.NODE_GROUP, place.node_group and f"{provider}/{place.node_group}"
     yield PartKind.CAPACITY_TYPE, place.capacity_type

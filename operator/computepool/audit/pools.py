@@ -8,7 +8,7 @@ Providers that are only found get a label in memory, by which the pool selects t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -31,6 +31,7 @@ MISSING: Final = ("a-first-provider", "a-second-provider")
 """Providers without nodes: a pool needs two, and a cluster may have one. Readers see these names in what would help."""
 MOST_PROVIDERS: Final = 16
 MOST_TOLERATIONS: Final = 8
+NEURON: Final = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice", "aws.amazon.com/neuroncore")
 _DAY: Final = 86_400.0
 
 
@@ -69,7 +70,19 @@ def resources_of(cluster: Cluster, given: Iterable[str] = ()) -> tuple[str, ...]
         count.update({name: amount for name, amount in found.node.capacity.items() if is_accelerator(name, known)})
     for pod in cluster.pods:
         count.update({name: 0 for name, _ in pod.pod.shape.requests if is_accelerator(name, known)})
-    return tuple(sorted((name for name in count), key=lambda name: (-count[name], name)))
+    requested = {name for pod in cluster.pods for name, _ in pod.pod.shape.requests}
+    return tuple(sorted(_without_twins(count, requested), key=lambda name: (-count[name], name)))
+
+
+def _without_twins(names: Iterable[str], requested: Collection[str]) -> Iterable[str]:
+    """Leave out the names under which a node reports the same devices once more, as AWS Neuron's plugin does.
+
+    The names that pods request stay; the first name if pods request none of them.
+    """
+    known = set(names)
+    twins = [name for name in NEURON if name in known]
+    kept = [name for name in twins if name in requested] or twins[:1]
+    return known - set(twins) | set(kept)
 
 
 def labelled(found: AuditedNode, provider: str) -> Node:
@@ -122,7 +135,7 @@ def _over_all(
             "metadata": {
                 "name": name,
                 "uid": name,
-                "creationTimestamp": datetime.fromtimestamp(cluster.now + _DAY, UTC).isoformat(),
+                "creationTimestamp": _youngest(cluster).isoformat(),
             },
             "spec": {
                 "accelerator": {"resourceName": resource},
@@ -132,6 +145,13 @@ def _over_all(
             },
         }
     )
+
+
+def _youngest(cluster: Cluster) -> datetime:
+    """Return a time after the creation of every pool: the oldest pool keeps a pod. Files may have any date."""
+    times = [pool.metadata.creation_timestamp for pool in cluster.pools]
+    latest = max((at.timestamp() for at in times if at is not None), default=0.0)
+    return datetime.fromtimestamp(max(cluster.now, latest) + _DAY, UTC)
 
 
 def _provider(found: FoundProvider, nodes: Sequence[Node], index: int, prices: Mapping[str, Decimal]) -> dict[str, Any]:

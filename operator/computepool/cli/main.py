@@ -58,7 +58,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status`, `explain`, `diff`, `audit`, `signals`, `drill` and `check` only read. All commands also work as `kubectl computepool`.",
+    "`status`, `explain`, `diff`, `audit`, `signals`, `drill` and `check` only read. "
+    "All commands also work as `kubectl computepool`.",
 )
 
 

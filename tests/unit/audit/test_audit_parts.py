@@ -112,6 +112,18 @@ def test_other_devices_are_no_accelerators() -> None:
     assert audited(cluster(nodes), resources=("rdma/hca",)).supply[0].capacity == 8 * MILLI
 
 
+@pytest.mark.parametrize(
+    ("requests", "counted"), [((), "neuron"), (("neuroncore",), "neuroncore"), (("neuron",), "neuron")]
+)
+def test_devices_that_are_reported_under_several_names_count_once(requests: tuple[str, ...], counted: str) -> None:
+    names = {
+        f"aws.amazon.com/{name}": amount for name, amount in (("neuron", 16), ("neurondevice", 16), ("neuroncore", 32))
+    }
+    pods = [owned("w1", on="a1", shaped=shape(1, resource=f"aws.amazon.com/{name}")) for name in requests]
+    found = audited(cluster([node("a1", 0, room=names)], pods))
+    assert [row.resource for row in found.supply] == [f"aws.amazon.com/{counted}"]
+
+
 # -- demand
 
 

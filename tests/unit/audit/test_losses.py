@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from computepool.audit.node_labels import REGION, ZONE
 from computepool.audit.parts import UnknownPartError
 from computepool.model.cluster import Node
 from computepool.model.labels import Requirement
@@ -129,7 +131,7 @@ def test_a_budget_strands_what_it_does_not_cover() -> None:
     pods = [owned(f"w{index}", 1, on="a1", by=f"w{index}") for index in range(4)]
     found = lost(cluster(_two(), pods, pools=[tight]), "aws")
     assert found.stranded == 2 * MILLI
-    assert found.remedies[0].text == "Add 1 node with 8 accelerators to nebius, or raise its limits."
+    assert [remedy.text for remedy in found.remedies] == ["Raise spec.budget for pods on nebius."]
 
 
 def test_on_demand_capacity_is_told_apart() -> None:
@@ -164,3 +166,69 @@ def test_more_providers_than_a_pool_has_room_for() -> None:
         found = lost(cluster(nodes, pods), name)
         assert (found.held, found.placed) == (4 * MILLI, 4 * MILLI), name
     assert lost(cluster(nodes, pods), *names[:3]).stranded == 4 * MILLI
+
+
+def test_pods_of_a_pool_on_nodes_of_no_provider_of_it_are_missed_too() -> None:
+    own = pool(provider("aws"), provider("nebius"))
+    nodes = [node("a1"), node("n1"), node("c1", tainted=False)]
+    found = lost(cluster(nodes, [owned("w1", 8, on="c1"), owned("w2", 8, on="a1")], pools=[own]), "crusoe")
+    assert (found.held, found.moves) == (8 * MILLI, {"nebius": 8 * MILLI})
+
+
+def test_the_first_loss_is_that_of_the_most_accelerators() -> None:
+    nodes = [*(node(f"a{number}", 1) for number in range(5)), node("n1", 8)]
+    assert audited(cluster(nodes, [owned("w1", 8, on="n1")])).losses[0].what == "nebius"
+
+
+def test_a_region_of_two_providers_is_two_regions() -> None:
+    east = {"topology.kubernetes.io/region": "us-east-1"}
+    nodes = [node("a1", labels=east), node("n1", labels=east), node("c1", labels={REGION[0]: "eu"})]
+    names = [str(part) for loss in audited(cluster(nodes)).losses for part in loss.parts]
+    assert names[3:] == ["region=aws/us-east-1", "region=eu", "region=nebius/us-east-1"]
+
+
+def test_a_volume_does_not_leave_its_zone() -> None:
+    zones = [{ZONE[0]: zone, REGION[0]: zone[:-1]} for zone in ("us-east-1a", "eu-west-1a", "us-east-1b")]
+    nodes = [node(f"a{number}", labels=labels) for number, labels in enumerate(zones)]
+    bound = shape(8, unmodelled=["volumes"])
+    found = lost(cluster([*nodes, node("n1")], [owned("w1", on="a0", shaped=bound)]), "region=us-east-1")
+    assert list(found.workloads[0].reasons) == ["MayNotFollow"]
+
+
+def test_pods_that_wait_already_leave_less_room_for_those_of_another_pool() -> None:
+    chat = {"podSelector": {"matchLabels": {"app": "chat"}}}
+    first = pool(provider("aws"), provider("nebius"), name="chat", workloads=chat)
+    pods = [
+        owned("c1", 8, by="chat", labels={"app": "chat"}, priority=10),
+        owned("w1", 8, on="a1", by="batch"),
+        owned("w2", 8, on="a2", by="other", labels={"app": "chat"}),
+    ]
+    assert lost(cluster(_two(), pods, pools=[first]), "aws").stranded == 16 * MILLI
+
+
+def test_new_nodes_are_told_where_free_places_are_too_small_or_taken_by_pods_that_wait() -> None:
+    elastic = pool(provider("aws"), provider("nebius", on_demand=True))
+    small = [node("a1"), node("n1", 4), node("n2", 4)]
+    found = lost(cluster(small, [owned("w1", 8, on="a1")], pools=[elastic]), "aws")
+    assert found.on_demand == {"nebius": 8 * MILLI}
+
+
+def test_the_nodes_to_add_are_of_the_kind_that_the_pods_ask_for() -> None:
+    model = "nvidia.com/gpu.product"
+    nodes = [
+        node("a1", 4, labels={model: "H100"}),
+        *(node(f"n{number}", 8, labels={model: "A100"}) for number in range(3)),
+        node("n9", 4, labels={model: "H100"}, cordoned=True),
+    ]
+    pods = [owned("w1", 4, on="a1", shaped=shape(4, selector={model: "H100"}))]
+    (remedy,) = lost(cluster(nodes, pods), "aws").remedies
+    assert remedy.text == (
+        "Add 1 node with 4 accelerators (H100) to nebius, or first bring back 1 node there that no pod can use now."
+    )
+
+
+def test_a_pool_is_older_than_the_pool_over_all_whatever_the_date_of_the_file() -> None:
+    limited = pool(provider("aws"), provider("nebius", max_accelerators=2))
+    pods = [owned(f"w{index}", 1, on="a1", by=f"w{index}") for index in range(4)]
+    found = msgspec.structs.replace(cluster(_two(), pods, pools=[limited]), now=0.0)
+    assert lost(found, "aws").stranded == 2 * MILLI

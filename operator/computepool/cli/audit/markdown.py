@@ -10,9 +10,9 @@ from computepool.cli.audit.document import PAPER, Section, Table
 from computepool.cli.audit.sections import document
 from computepool.model.text import printable
 
-_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~&])")
-_AT_A_LINE_START: Final = re.compile(r"^(\d*)([#+=.)-])")
-"""What may make a heading, a list or a rule of a paragraph."""
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~&#])")
+_AT_A_LINE_START: Final = re.compile(r"^(\d*)([+=.)-])")
+"""What may make a list or a rule of a paragraph."""
 
 
 def as_markdown(found: Audit) -> str:

@@ -69,6 +69,8 @@ def test_each_row_has_as_many_cells_as_its_table_has_columns(tmp_path: Path) -> 
 @given(st.text(max_size=30))
 @example(EVIL)
 @example("1. #x")
+@example("#")
+@example("a #")
 @example("- a")
 @example("# a")
 @example("\\|")

@@ -188,3 +188,21 @@ def test_a_path_that_is_not_there_and_a_folder_without_files(tmp_path: Path) -> 
         _read(tmp_path / "nowhere")
     with pytest.raises(SavedClusterError, match=r"has no file that ends with \.json"):
         _read(tmp_path)
+
+
+def test_objects_that_are_in_several_files_count_once(tmp_path: Path) -> None:
+    older, newer = (_pod("w1", "a1"), _pod("w1", "a2"))
+    older["metadata"] |= {"resourceVersion": "1", "uid": "first"}
+    newer["metadata"] |= {"resourceVersion": "9", "uid": "second"}
+    for name, objects in (("a", [*OBJECTS[:2], newer]), ("b", [*OBJECTS[:2], older])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(_list(objects), indent=4))
+    assert [each.pod.node for each in _read(tmp_path).pods] == ["a2"]
+
+
+def test_pods_without_a_uid_are_pods(tmp_path: Path) -> None:
+    pods = [_pod(name, "a1") for name in ("w1", "w2")]
+    for each in pods:
+        del each["metadata"]["uid"]
+    path = tmp_path / "cluster.json"
+    path.write_text(json.dumps(_list([*OBJECTS[:2], *pods]), indent=4))
+    assert len({each.pod.uid for each in _read(path).pods}) == 2
