@@ -181,6 +181,12 @@ def test_a_condition_is_found_by_its_type() -> None:
     assert status.condition("Saturated") is None
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+10:00"])
+def test_a_time_that_utc_does_not_have_ends_nothing(at: str) -> None:
+    told = {**condition().to_object(), "lastTransitionTime": at}
+    assert ComputePool.from_object(manifest(conditions=[told])).status == ComputePool.from_object(manifest()).status
+
+
 def test_a_status_that_cannot_be_read_counts_as_not_there() -> None:
     pool = ComputePool.from_object(manifest(conditions=[{"type": "Ready", "status": "Perhaps"}], primary="aws"))
     assert pool.status == ComputePool.from_object(manifest()).status

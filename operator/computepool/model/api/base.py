@@ -145,7 +145,11 @@ class ApiModel(BaseModel):
 
 
 def _to_utc_milliseconds(moment: datetime) -> datetime:
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        # Near the years 1 and 9999, a time with an offset is a time that UTC does not have.
+        raise ValueError("is no time that can be written in UTC") from None
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
