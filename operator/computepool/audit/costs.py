@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.audit.accelerators import is_part
 from computepool.audit.cluster import Cluster
 from computepool.audit.demand import WorkloadName, is_demand, workload_of
 from computepool.audit.prices import Price, PriceRule, PriceSource, Pricing, cost
@@ -52,6 +53,10 @@ class Costs(msgspec.Struct, frozen=True):
     """By provider and resource: the price of one accelerator, where it is known and the same on all nodes."""
     strangers: tuple[str, ...] = ()
     """Providers that have a price of the user's, and no node."""
+    given: bool = False
+    """Whether the user gives any price."""
+    unmatched: tuple[str, ...] = ()
+    """The user's prices of providers with nodes that no accelerator matches, by their paths in the file, sorted."""
 
     @property
     def known(self) -> bool:
@@ -77,13 +82,15 @@ def costs_of(
     rules: Iterable[PriceRule] = (),
 ) -> Costs:
     """Return what the accelerators of a cluster cost. `rules`: the prices that the user gives."""
-    wanted = frozenset(resources)
-    strangers = {rule.provider for rule in rules} - set(provider_of.values())
+    wanted, given = frozenset(resources), tuple(rules)
+    strangers = {rule.provider for rule in given} - set(provider_of.values())
     return Costs(
         providers=_by_provider(cluster, pricing, provider_of, wanted),
         workloads=_by_workload(cluster, pricing, wanted),
         prices=_same_prices(cluster, pricing, provider_of, wanted),
         strangers=tuple(sorted(strangers)),
+        given=bool(given),
+        unmatched=_unmatched(cluster, provider_of, wanted, [rule for rule in given if rule.provider not in strangers]),
     )
 
 
@@ -149,6 +156,25 @@ def _same_prices(
         for key, (price, *others) in ((key, list(prices)) for key, prices in found.items())
         if price is not None and all(other is not None and other.per_hour == price.per_hour for other in others)
     }
+
+
+def _unmatched(
+    cluster: Cluster, provider_of: Mapping[str, str], wanted: frozenset[str], rules: Iterable[PriceRule]
+) -> tuple[str, ...]:
+    """Return the prices that apply to no accelerator. A price that a narrower price outranks applies all the same."""
+    left = set(rules)
+    seen: set[tuple[str, str, str, str, bool]] = set()
+    for found in cluster.nodes if left else ():
+        node, place = found.node, found.place
+        provider = provider_of.get(node.name, "")
+        for resource in wanted:
+            # Thousands of nodes are equal to a rule.
+            key = (provider, resource, place.model, place.capacity_type, is_part(resource, node.labels))
+            if key in seen or not max(node.capacity.get(resource, 0), node.allocatable.get(resource, 0)):
+                continue
+            seen.add(key)
+            left = {rule for rule in left if rule.provider != provider or not rule.applies(found, resource)}
+    return tuple(sorted(map(str, left)))
 
 
 def _by_workload(cluster: Cluster, pricing: Pricing, wanted: frozenset[str]) -> tuple[WorkloadCost, ...]:

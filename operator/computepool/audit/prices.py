@@ -39,6 +39,10 @@ class PriceRule(msgspec.Struct, frozen=True):
     capacity_type: str = ""
     """spot, on-demand or reserved."""
 
+    def __str__(self) -> str:
+        """Write it as its path in the file of prices, such as aws.A100-80GB.spot."""
+        return ".".join(filter(None, (self.provider, self.resource, self.model, self.capacity_type)))
+
     def applies(self, found: AuditedNode, resource: str) -> bool:
         """Say whether this is a price of an accelerator of a node of its provider."""
         if self.resource:

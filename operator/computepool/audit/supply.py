@@ -83,7 +83,7 @@ def free_on_nodes(cluster: Cluster, resources: Iterable[str]) -> dict[str, dict[
     """Return how many accelerators are free, by name of a node that has any accelerators, and by resource."""
     found: dict[str, dict[str, int]] = {}
     for node, resource, amounts in _amounts(cluster, resources):
-        found.setdefault(node.node.name, {})[resource] = amounts.free if _usable(node) else 0
+        found.setdefault(node.node.name, {})[resource] = amounts.free if usable(node) else 0
     return found
 
 
@@ -131,7 +131,8 @@ def _amounts(cluster: Cluster, resources: Iterable[str]) -> Iterator[tuple[Audit
                 yield node, resource, amounts
 
 
-def _usable(found: AuditedNode) -> bool:
+def usable(found: AuditedNode) -> bool:
+    """Say whether pods may begin to use its accelerators: it is ready, and neither cordoned nor about to go."""
     return found.node.usable and not found.node.quarantined and not avoided(found.node)
 
 
@@ -141,7 +142,7 @@ def _accelerators(node: Node, pods: Iterable[Pod]) -> Mapping[str, Accelerators]
 
 
 def _row(found: AuditedNode, provider: str, resource: str, amounts: Accelerators) -> SupplyRow:
-    usable = _usable(found)
+    works = usable(found)
     place = found.place
     return SupplyRow(
         resource=resource,
@@ -153,7 +154,7 @@ def _row(found: AuditedNode, provider: str, resource: str, amounts: Accelerators
         model=place.model,
         nodes=1,
         capacity=amounts.capacity,
-        allocatable=amounts.allocatable if usable else 0,
+        allocatable=amounts.allocatable if works else 0,
         used=amounts.used,
-        free=amounts.free if usable else 0,
+        free=amounts.free if works else 0,
     )

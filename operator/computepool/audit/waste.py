@@ -5,7 +5,7 @@ holds memory without activity may be a server with its model loaded that waits f
 was not seen is unknown: neither idle nor busy. Amounts of accelerators are in thousandths.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -17,7 +17,7 @@ from computepool.audit.cluster import AuditedPod, Cluster
 from computepool.audit.costs import NOTHING
 from computepool.audit.demand import WorkloadName, is_demand, workload_of
 from computepool.audit.prices import Pricing, cost
-from computepool.audit.supply import free_on_nodes
+from computepool.audit.supply import free_on_nodes, usable
 from computepool.model.accelerators import devices_of
 from computepool.model.quantity import MILLI
 
@@ -95,7 +95,7 @@ class ProviderWaste(msgspec.Struct, frozen=True):
     free_per_hour: Decimal
     free_unpriced: int
     empty_nodes: int
-    """Nodes on which no accelerator is in use: each is free or idle. Such nodes can be given back whole."""
+    """Nodes that could be given back whole: they work, and have no pods but idle pods and their own agents."""
 
     @property
     def back(self) -> int:
@@ -215,10 +215,10 @@ def _providers(
     by_node: Mapping[str, Uses],
 ) -> tuple[ProviderWaste, ...]:
     found: dict[str, ProviderWaste] = {}
+    unneeded = _unneeded(cluster, resources, by_node)
     for node, free in free_on_nodes(cluster, resources).items():
         name = provider_of.get(node, "")
         before = found.get(name) or ProviderWaste(name, by_provider.get(name, NO_USES), 0, NOTHING, 0, 0)
-        used = by_node.get(node, NO_USES)
         per_hour, unpriced = NOTHING, 0
         for resource, amount in free.items():
             price = pricing.price(node, resource)
@@ -231,9 +231,24 @@ def _providers(
             free=before.free + sum(free.values()),
             free_per_hour=before.free_per_hour + per_hour,
             free_unpriced=before.free_unpriced + unpriced,
-            empty_nodes=before.empty_nodes + (used.held == used.idle),
+            empty_nodes=before.empty_nodes + (node in unneeded),
         )
     return tuple(sorted(found.values(), key=lambda one: (-one.back_per_hour, -one.back, one.provider)))
+
+
+def _unneeded(cluster: Cluster, resources: Collection[str], by_node: Mapping[str, Uses]) -> frozenset[str]:
+    """Return the names of the nodes that work and that no pod needs but their own agents and idle pods.
+
+    A node that does not work is broken, and perhaps not for long. Work without accelerators needs its node as well.
+    """
+    wanted = frozenset(resources)
+    needed = {name for name, used in by_node.items() if used.held != used.idle}
+    for pod in (found.pod for found in cluster.pods):
+        holds = pod.node and any(name in wanted for name, amount in devices_of(pod.shape) if amount)
+        # What a pod does that holds accelerators is in `by_node` already.
+        if not pod.belongs_to_node and not holds:
+            needed.add(pod.node or pod.nominated)
+    return frozenset(found.node.name for found in cluster.nodes if usable(found) and found.node.name not in needed)
 
 
 def _sum(uses: Iterable[Uses]) -> Uses:

@@ -57,6 +57,22 @@ def test_a_price_of_a_provider_without_nodes_is_told() -> None:
     assert audited(cluster(NODES), prices=rules(aws="1", awz="2")).costs.strangers == ("awz",)
 
 
+def test_a_price_that_matches_no_accelerator_is_told_with_its_path() -> None:
+    given = (
+        PriceRule("aws", Decimal(9)),
+        PriceRule("aws", Decimal(8), model="H100"),
+        PriceRule("aws", Decimal(7), model="H200", capacity_type="spot"),
+        PriceRule("nebius", Decimal(1), resource="nvidia.com/mig-1g.10gb"),
+        PriceRule("awz", Decimal(1)),
+    )
+    costs = audited(cluster([node("a1", labels=H100), node("n1")]), prices=given).costs
+    # The general price of aws has no effect here, and is no mistake.
+    assert costs.unmatched == ("aws.H200.spot", "nebius.nvidia.com/mig-1g.10gb")
+    assert (costs.given, costs.strangers) == (True, ("awz",))
+    without = audited(cluster([node("a1")])).costs
+    assert (without.given, without.unmatched) == (False, ())
+
+
 def test_pods_that_end_or_belong_to_their_node_are_no_workload() -> None:
     found = cluster(NODES, [held("old-1", 1, on="a1", deleting=NOW), held("agent-1", 1, on="a1", kind="DaemonSet")])
     costs = audited(found, prices=rules(aws="1")).costs

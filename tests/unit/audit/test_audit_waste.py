@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,31 @@ def test_what_could_be_given_back_is_idle_or_free() -> None:
     assert (aws.provider, aws.uses.idle, aws.free, aws.back, aws.empty_nodes) == ("aws", 9000, 6000, 15_000, 1)
     assert aws.back_per_hour == Decimal("37.50")
     assert (nebius.back, nebius.empty_nodes, nebius.back_per_hour) == (0, 0, Decimal(0))
+
+
+def empty_nodes(found: Cluster, answers: Answers | None = None) -> dict[str, int]:
+    waste = audited(found, answers=answers or Answers()).waste
+    assert waste is not None
+    return {one.provider: one.empty_nodes for one in waste.providers}
+
+
+@pytest.mark.parametrize("bad", [{"ready": "False"}, {"cordoned": True}])
+def test_only_nodes_that_work_can_be_given_back_whole(bad: dict[str, Any]) -> None:
+    assert empty_nodes(cluster([node("a1", **bad), node("a2"), node("n1")])) == {"aws": 1, "nebius": 1}
+
+
+def test_a_node_with_other_work_can_not_be_given_back_whole() -> None:
+    database = held("db-1", 0, on="a1")
+    agent = held("agent-1", 0, on="a2", kind="DaemonSet")
+    promised = held("web-1", 8, nominated="n1")
+    found = cluster([node("a1"), node("a2"), node("n1")], [database, agent, promised])
+    assert empty_nodes(found) == {"aws": 1, "nebius": 0}
+
+
+def test_a_node_whose_pods_are_all_idle_can_be_given_back_whole() -> None:
+    found = cluster([node("a1", 2), node("a2", 2)], [runs("web-1", 2), runs("web-2", 2, on="a2")])
+    idle: Numbers = {"web-1": [0, 0], "web-2": [0, 90]}
+    assert empty_nodes(found, measured(idle, {"web-1": [0, 0], "web-2": [0, 0]})) == {"aws": 1}
 
 
 def test_the_free_accelerators_of_a_node_that_does_not_work_can_not_be_used() -> None:

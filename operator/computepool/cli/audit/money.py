@@ -16,9 +16,10 @@ NAMED: Final = 3
 
 
 def money_sections(found: Audit, form: Form) -> Iterable[Section]:
-    """Yield sections about costs and waste, as far as any is known."""
-    if found.costs.known:
+    """Yield sections about costs and waste, as far as any is known. Prices that match nothing are told as well."""
+    if found.costs.known or found.costs.given:
         yield _costs(found.costs, form)
+    if found.costs.known:
         yield _costs_of_workloads(found.costs, form)
     if found.waste is not None:
         yield _waste(found.waste, form, priced=found.costs.known)
@@ -40,13 +41,21 @@ def _costs(found: Costs, form: Form) -> Section:
         )
         for provider in found.providers
     ]
-    strangers = f"--prices names providers without a node: {listed(found.strangers, NAMED)}."
+    total = f"All accelerators cost {_rounded(found.per_hour)} an hour{_without(found.unpriced)}."
     return Section(
         "Cost",
-        before=(f"All accelerators cost {_rounded(found.per_hour)} an hour{_without(found.unpriced)}.",),
-        table=table_of((*columns, Column("Price from")), rows, form),
-        after=(strangers,) if found.strangers else (),
+        before=(total if found.known else "The price of no accelerator is known.",),
+        table=table_of((*columns, Column("Price from")), rows, form) if rows else None,
+        after=tuple(_useless(found)),
     )
+
+
+def _useless(found: Costs) -> Iterable[str]:
+    """Yield the given prices that have no effect: often a name is misspelled."""
+    if found.strangers:
+        yield f"--prices names providers without a node: {listed(found.strangers, NAMED)}."
+    if found.unmatched:
+        yield f"--prices has prices that match no accelerator: {listed(found.unmatched, NAMED)}."
 
 
 def _costs_of_workloads(found: Costs, form: Form) -> Section:
@@ -96,7 +105,7 @@ def give_back(providers: Iterable[ProviderWaste]) -> Iterable[str]:
         price = _cost(provider.back_per_hour, provider.back, provider.back_unpriced)
         worth = f", at {price} an hour" if provider.back_unpriced < provider.back else ""
         verb = "is" if provider.back == MILLI else "are"
-        whole = f" Nodes without any use: {provider.empty_nodes}." if provider.empty_nodes else ""
+        whole = f" Nodes that can be given back whole: {provider.empty_nodes}." if provider.empty_nodes else ""
         yield (
             f"Before buying more: {units(provider.back)} of {provider.provider} {verb} not used "
             f"({units(provider.uses.idle)} idle, {units(provider.free)} free){worth}.{whole}"

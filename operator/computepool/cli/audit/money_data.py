@@ -16,6 +16,7 @@ def costs_data(found: Costs) -> dict[str, Any]:
         "perHour": exact(found.per_hour) if found.known else None,
         "acceleratorsWithoutPrice": units(found.unpriced),
         "providersOfNoNode": list(found.strangers),
+        "pricesOfNoAccelerator": list(found.unmatched),
         "providers": [
             {
                 "provider": provider.provider,

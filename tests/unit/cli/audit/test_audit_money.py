@@ -78,6 +78,21 @@ def test_costs_by_given_prices(saved: Path, tmp_path: Path) -> None:
     assert costs["workloads"][0]["perHour"] == "36.87"
 
 
+def test_prices_that_match_nothing_are_told(saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text('awz: "3"\naws: {H200: {spot: "3"}}\n')
+    text = printed("--from", str(saved), "--prices", str(file))
+    assert "The price of no accelerator is known." in text
+    assert "\naws 4 not known not known not known nowhere\n" in text
+    assert "--prices names providers without a node: awz." in text
+    assert "--prices has prices that match no accelerator: aws.H200.spot." in text
+    assert "Cost by workload" not in text
+    costs = as_json("--from", str(saved), "--prices", str(file))["costs"]
+    assert costs["perHour"] is None
+    assert costs["providersOfNoNode"] == ["awz"]
+    assert costs["pricesOfNoAccelerator"] == ["aws.H200.spot"]
+
+
 def test_waste_by_the_metrics_of_the_moment_at_which_the_cluster_was_saved(saved: Path) -> None:
     with answering(exporter) as (url, queries):
         text = printed("--from", str(saved), "--prometheus", url, "--window", "30m")
