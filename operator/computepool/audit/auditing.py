@@ -8,6 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.audit.activity import Measures
+from computepool.audit.assumptions import Assuming
 from computepool.audit.checks import Check, checks_of
 from computepool.audit.cluster import Cluster
 from computepool.audit.costs import Costs, costs_of
@@ -132,6 +133,7 @@ class _Judging:
         self._names: dict[str, WorkloadName] = {
             found.pod.uid: workload_of(found, cluster.owners) for found in cluster.pods
         }
+        self._assuming = Assuming(cluster, judge.pool_of, resources)
         self._outcomes: dict[frozenset[str], Outcome] = {}
 
     def judged(self, parts: tuple[Part, ...]) -> JudgedLoss:
@@ -160,6 +162,7 @@ class _Judging:
             workloads=stranded_workloads((self._names[fate.pod.pod.uid], fate) for fate in outcome.fates),
             short=dict(short.most_common()),
             remedies=remedies(outcome.fates, self._left(lost)),
+            assumptions=self._assuming.of(outcome.fates, lost),
         )
 
     def _left(self, lost: Collection[str]) -> dict[str, list[Node]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from computepool.audit.assumptions import Assumptions
 from computepool.audit.gaps import Remedy, StrandedWorkload
 from computepool.audit.parts import Part
 
@@ -28,6 +29,7 @@ class JudgedLoss(msgspec.Struct, frozen=True):
     short: Mapping[str, int]
     """By model of the accelerators that they ran on: what is stranded."""
     remedies: tuple[Remedy, ...]
+    assumptions: Assumptions = Assumptions()
 
     @property
     def placed(self) -> int:

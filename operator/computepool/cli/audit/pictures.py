@@ -12,7 +12,7 @@ import msgspec
 
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import SupplyRow, summed_up
-from computepool.cli.audit.wording import accelerators, amount
+from computepool.cli.audit.wording import accelerators, amount, not_judged, sentences
 from computepool.model.text import printable
 from computepool.report.formatting import counted
 
@@ -68,7 +68,7 @@ def supply_bars(rows: Sequence[SupplyRow]) -> str:
 
 def supply_legend() -> str:
     """Explain the parts of the bars."""
-    return _legend(("used", "used"), ("free", "free"), ("bad", "bad: no pod can use these now"))
+    return _legend(("used", "used"), ("free", "free"), ("bad", "bad: no pod can begin to use these now"))
 
 
 def flow(loss: JudgedLoss) -> str:
@@ -176,9 +176,14 @@ def _provider_bars(name: str, row: SupplyRow, rows: Sequence[SupplyRow], scale: 
 
 
 def _bar(name: str, row: SupplyRow, scale: int, height: int) -> str:
-    """Draw the parts of a row: used on nodes that pods may use, free there, and the rest."""
-    parts = (("used", row.allocatable - row.free), ("free", row.free), ("bad", row.unhealthy))
+    """Draw the parts of a row: used on nodes that work, free there, and the rest, which pods may hold as well."""
+    works = row.allocatable - row.free
+    parts = (("used", works), ("free", row.free), ("bad", row.unhealthy))
     told = f"{accelerators(row.capacity)}: " + ", ".join(f"{amount(milli)} {kind}" for kind, milli in parts)
+    # Pods go on holding accelerators of a node that fails or is cordoned.
+    held = min(row.unhealthy, row.used - works)
+    if held > 0:
+        told += f" ({amount(held)} of them used)"
     rects, begin = "", 0.0
     for kind, milli in parts:
         if milli > 0:
@@ -215,6 +220,9 @@ def figures(losses: Iterable[JudgedLoss]) -> str:
 
 
 def _caption(loss: JudgedLoss) -> str:
+    left_out = loss.assumptions.not_judged
     if not loss.held:
-        return f"no pod holds any of its {accelerators(loss.capacity)}."
-    return f"{amount(loss.held)} of {accelerators(loss.capacity)} held, {amount(loss.stranded)} stranded."
+        holder = "no workload that can be judged" if left_out else "no pod"
+        return sentences((f"{holder} holds any of its {accelerators(loss.capacity)}", *not_judged(loss)))
+    told = f"{amount(loss.held)} of {accelerators(loss.capacity)} held, {amount(loss.stranded)} stranded"
+    return sentences((told, *not_judged(loss)))

@@ -68,7 +68,8 @@ def verdict(found: Audit) -> Iterable[str]:
         return
     fails = f"If {loss.what} {'fails' if len(loss.parts) == 1 else 'fail'} now"
     if not loss.held:
-        yield f"{fails}, nothing is lost: no pod holds an accelerator there."
+        yield f"{fails}, {_nothing_lost(loss)}"
+        yield from not_judged(loss)
         return
     verb = "has" if units(loss.placed) == 1 else "have"
     yield (f"{fails}: {amount(loss.placed)} of {accelerators(loss.held)} {verb} somewhere to go; {_rest(loss)}")
@@ -77,6 +78,48 @@ def verdict(found: Audit) -> Iterable[str]:
         yield f"Of these, {made} need nodes that the provider has yet to make."
     if loss.awaits_deletion:
         yield f"Of these, {amount(loss.awaits_deletion)} {_once_deleted(loss.awaits_deletion)}"
+    yield from _assumed(loss)
+    yield from not_judged(loss)
+
+
+def _assumed(loss: JudgedLoss) -> Iterable[str]:
+    """Yield what the places assume that is not so today, or was not looked at."""
+    assumed = loss.assumptions
+    if assumed.without_pool:
+        yield (
+            f"{_share_of_places(assumed.without_pool, loss, 'assume')} a ComputePool over all providers: no pool of "
+            "this cluster has these pods."
+        )
+    for pool, milli in list(assumed.observing.items())[:NAMED]:
+        yield f"{_share_of_places(milli, loss, 'assume')} mode Enforce: the ComputePool {pool} only observes."
+    if assumed.unmodelled:
+        names = listed(assumed.constraints, NAMED)
+        yield f"{_share_of_places(assumed.unmodelled, loss, 'ignore')} constraints that are not modelled: {names}."
+
+
+def _share_of_places(milli: int, loss: JudgedLoss, verb: str) -> str:
+    """Begin a sentence about a share of what has somewhere to go."""
+    ending = "s" if units(milli) == 1 else ""
+    if milli < loss.placed:
+        return f"{amount(milli)} of the {amount(loss.placed)} places {verb}{ending}"
+    return f"This place {verb}s" if ending else f"All {amount(milli)} places {verb}"
+
+
+def not_judged(loss: JudgedLoss) -> Iterable[str]:
+    """Yield how many accelerators of a lost part are held by pods that no loss counts."""
+    milli = loss.assumptions.not_judged
+    if milli:
+        verb = "is" if units(milli) == 1 else "are"
+        yield (
+            f"{accelerators(milli)} there {verb} held by pods that are not judged, such as agents, system pods and "
+            "pods that end."
+        )
+
+
+def _nothing_lost(loss: JudgedLoss) -> str:
+    if loss.assumptions.not_judged:
+        return "no workload that can be judged is lost."
+    return "nothing is lost: no pod holds an accelerator there."
 
 
 def _rest(loss: JudgedLoss) -> str:
@@ -131,11 +174,12 @@ def goes_to(loss: JudgedLoss) -> str:
         f"{name} {amount(milli)}{_yet_to_make(loss.on_demand.get(name, 0), milli)}"
         for name, milli in loss.moves.items()
     ]
-    waits = loss.awaits_deletion
+    waits, left_out = loss.awaits_deletion, loss.assumptions.not_judged
     return sentences(
         (
             f"To {', '.join(targets)}" if targets else "",
             f"{amount(waits)} {_once_deleted(waits)}" if waits else "",
+            f"Not judged: {amount(left_out)}" if left_out else "",
         )
     )
 
@@ -229,6 +273,8 @@ METHOD: Final = (
     "waiting pods, as their controllers would create them. All of them are decided together, with the operator's "
     "order, rules of fit, limits and budgets. Pods of a ComputePool are judged by this pool, all others as if one pool "
     "had all providers.",
+    "Some pods are not judged: agents (DaemonSets), pods of kube-system and of the operator's namespace, pods that "
+    "end, and pods of a ComputePool that run outside its nodes. Each loss says how many accelerators they hold.",
     "Limits on moves at once are left out: they say when a pod leaves, and not whether it has a place. No pod preempts "
     "another pod, because one would lose what the other gains.",
     "Providers that make nodes on demand are told apart: their nodes may come late, or not at all.",
@@ -236,6 +282,7 @@ METHOD: Final = (
     "is stranded with its provider, unless its annotation says that it may move. Accelerators in resource claims are "
     "not counted.",
     "The scheduler chooses the nodes. If it spreads small pods, a large pod may lack room that it has here. Affinity "
-    "to other pods and topology spread are not modelled. All figures are of the moment at which the cluster was read.",
+    "to other pods and topology spread are not modelled, and the verdict says how many accelerators this concerns. All "
+    "figures are of the moment at which the cluster was read.",
 )
 """How losses are judged."""

@@ -203,6 +203,14 @@ def test_the_bars_are_in_proportion_and_stay_in_their_place(amounts: list[tuple[
         assert sum(widths) < 101
 
 
+def test_accelerators_that_pods_hold_on_bad_nodes_are_told_as_bad_and_used(tmp_path: Path) -> None:
+    nodes = [node("a1"), node("a2", ready=False)]
+    text = page(audited(tmp_path, [*nodes, *pods("web", "a1", 4), *pods("web", "a2", 8), node("n1", "nebius")]))
+    assert "16 accelerators: 4 used, 4 free, 8 bad (8 of them used)" in text
+    assert "<b>12</b> of them used" in text
+    assert "8 accelerators: 0 used, 8 free, 0 bad<" in text
+
+
 @pytest.mark.parametrize("name", ["ink", "soft", "bad", "good"])
 def test_words_have_the_contrast_that_wcag_asks_for(name: str) -> None:
     for colour in re.findall(rf"--{name}: #([0-9a-f]+)", STYLE):

@@ -24,7 +24,8 @@ def test_a_document_begins_with_the_verdict_and_tells_more_than_a_terminal(tmp_p
     found = audited(tmp_path, two_providers())
     terminal, paper = document(found, TERMINAL), document(found, PAPER)
     verdict = "If aws fails now: 6 of 14 accelerators have somewhere to go; 8 do not, of 2 workloads."
-    assert terminal.verdict == paper.verdict == (verdict,)
+    assumed = "All 6 places assume a ComputePool over all providers: no pool of this cluster has these pods."
+    assert terminal.verdict == paper.verdict == (verdict, assumed)
     titles = ["Supply", "Workloads", "If it is lost now", "Stranded if aws is lost", "Cluster"]
     assert [each.title for each in terminal.sections] == titles
     assert [each.title for each in paper.sections] == [*titles, "How losses are judged"]
