@@ -79,6 +79,6 @@ class Cluster(msgspec.Struct, frozen=True):
     missing: Mapping[str, str] = MappingProxyType({})
     """By kind of object that could not be read: why."""
     unreadable: tuple[str, ...] = ()
-    """Objects that this version can't read, by kind and name; the first few of them."""
+    """Objects that this version can't read, by kind and name, and files that hold none; the first few of them."""
     source: str = ""
     """Where it was read from: the address of the API server, or the path of the files."""

@@ -106,8 +106,12 @@ class ClusterBuilder:
         try:
             self._put.get(kind, self._put_owner)(raw)
         except (msgspec.ValidationError, msgspec.DecodeError, InvalidPool, ValueError) as error:
-            if len(self._unreadable) < NAMED_UNREADABLE:
-                self._unreadable.append(f"{kind} {_name_in(raw)}: {error}")
+            self.note_unreadable(f"{kind} {_name_in(raw)}", str(error))
+
+    def note_unreadable(self, name: str, why: str) -> None:
+        """Note an object or a file that can't be read; the first few are named."""
+        if len(self._unreadable) < NAMED_UNREADABLE:
+            self._unreadable.append(f"{name}: {why}")
 
     @property
     def unresolved(self) -> set[Owner]:

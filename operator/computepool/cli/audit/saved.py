@@ -3,15 +3,18 @@
     kubectl get nodes,pods,namespaces,replicasets,jobs,pdb --all-namespaces -o json > cluster.json
 
 A folder may be a must-gather. Every file with the ending .json, .yaml or .yml is read, also if it was packed with gzip.
+A file of a folder that holds no objects of Kubernetes is noted and left out. The path - is the standard input.
 A list of 100,000 pods is hundreds of megabytes. So the objects of a list in kubectl's own form are read one by one, and
 any other form is read whole.
 """
 
+import codecs
 import gzip
 import io
 import os
+import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -23,6 +26,7 @@ from computepool.audit.cluster import Cluster, Facilities
 from computepool.audit.decode import ClusterBuilder
 from computepool.cli.errors import ToldError
 from computepool.kube.wire import Wire
+from computepool.report.formatting import listed
 
 JSON_ENDINGS: Final = (".json", ".json.gz")
 YAML_ENDINGS: Final = (".yaml", ".yml", ".yaml.gz", ".yml.gz")
@@ -31,8 +35,15 @@ _KUBECTL_ITEM: Final = b"\n        {"
 """kubectl indents by four spaces, so each object of a list begins and ends in the ninth column. A text in JSON has no
 line ends, so nothing else looks like that."""
 _KUBECTL_END: Final = b"\n        }"
+_KUBECTL_LIST_END: Final = b"\n    ]"
+_KUBECTL_DOCUMENT_END: Final = b"\n}"
 _YAML_ITEM: Final = "- "
 _LIST: Final = "List"
+STANDARD_INPUT: Final = Path("-")
+_GZIP: Final = b"\x1f\x8b"
+_NAMED_FILES: Final = 3
+_MOST_BLANK: Final = 64
+"""How many bytes of the standard input are looked at to tell JSON from YAML."""
 Progress = Callable[[str, int], None]
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,7 +59,7 @@ class _Version(Wire):
 
 class _Head(Wire):
     kind: str = ""
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     server_version: _Version | None = None
 
 
@@ -58,25 +69,34 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 def read_saved(path: Path, accelerators: Collection[str], progress: Progress) -> Cluster:
     """Read a saved cluster. Raises SavedClusterError."""
     files = _files(path)
-    reader = _Reader(ClusterBuilder(accelerators), progress)
+    builder = ClusterBuilder(accelerators)
+    reader = _Reader(builder, progress)
+    broken: list[str] = []
     for file in files:
         try:
             reader.read(file)
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise SavedClusterError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}") from None
-        except (msgspec.DecodeError, yaml.YAMLError) as error:
-            raise SavedClusterError(f"{file} is no JSON or YAML of Kubernetes objects: {error}") from None
+        except (OSError, EOFError) as error:
+            why = f"{file} can't be read: {getattr(error, 'strerror', None) or error}"
+            raise SavedClusterError(why) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+            if file == path:
+                raise SavedClusterError(f"{file} is no JSON or YAML of Kubernetes objects: {error}") from None
+            # A must-gather has files of other programs too.
+            builder.note_unreadable(str(file), f"no JSON or YAML of Kubernetes objects: {error}")
+            broken.append(file.name)
     if not reader.counts.get("Node"):
-        kinds = ", ".join(sorted(reader.counts)) or "no object"
+        kinds = ", ".join(sorted(kind for kind, count in reader.counts.items() if count)) or "no object"
+        lost = f", and {listed(broken, _NAMED_FILES)} can't be read" if broken else ""
         raise SavedClusterError(
-            f"{path} has no nodes, but {kinds}. Save a cluster with: kubectl get "
+            f"{path} has no nodes, but {kinds}{lost}. Save a cluster with: kubectl get "
             "nodes,pods,namespaces,replicasets,jobs,pdb --all-namespaces -o json > cluster.json"
         )
-    return reader.cluster(path, max(file.stat().st_mtime for file in files))
+    saved_at = time.time() if path == STANDARD_INPUT else max(file.stat().st_mtime for file in files)
+    return reader.cluster(path, saved_at)
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if path == STANDARD_INPUT or path.is_file():
         return [path]
     if not path.is_dir():
         raise SavedClusterError(f"{path} does not exist: give a file or folder of what kubectl get -o json has printed")
@@ -103,9 +123,11 @@ class _Reader:
         self._latest = ""
 
     def read(self, file: Path) -> None:
-        with _opened(file) as data:
-            if file.name.endswith(YAML_ENDINGS):
-                with io.TextIOWrapper(data, encoding="utf-8") as text:
+        opened, is_yaml = _opened(file)
+        with opened as data:
+            if is_yaml:
+                # Windows begins a file with a byte order mark.
+                with io.TextIOWrapper(data, encoding="utf-8-sig") as text:
                     for document in _yaml_documents(text):
                         self._take(msgspec.json.encode(document, enc_hook=_plain))
             else:
@@ -127,13 +149,15 @@ class _Reader:
         head = _HEAD.decode(raw)
         if head.server_version is not None:
             self._version = head.server_version.git_version
-        if head.items is None:
+        if head.items is msgspec.UNSET:
             if head.kind and head.kind != _LIST:
                 self._put(head.kind, raw)
             return
         # In what the API server itself answers, only the list has a kind.
         kind = head.kind.removesuffix(_LIST)
-        for item in head.items:
+        if kind:
+            self.counts.setdefault(kind, 0)
+        for item in head.items or ():
             own = _HEAD.decode(item).kind or kind
             if own.endswith(_LIST):
                 self._take(bytes(item))
@@ -147,31 +171,60 @@ class _Reader:
             self._progress(kind, count)
 
 
-def _opened(file: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.GzipFile(file)) if file.name.endswith(".gz") else file.open("rb")
+def _opened(file: Path) -> tuple[IO[bytes], bool]:
+    """Open a file, and say whether it is YAML: by its name, and for the standard input by its first letter."""
+    if file != STANDARD_INPUT:
+        packed = file.name.endswith(".gz")
+        return cast("IO[bytes]", gzip.GzipFile(file)) if packed else file.open("rb"), file.name.endswith(YAML_ENDINGS)
+    data = _buffered(sys.stdin.buffer)
+    if data.peek(len(_GZIP)).startswith(_GZIP):
+        data = _buffered(gzip.GzipFile(fileobj=data))
+    begin = data.peek(_MOST_BLANK)[:_MOST_BLANK].removeprefix(codecs.BOM_UTF8).lstrip()
+    return cast("IO[bytes]", data), not begin.startswith((b"{", b"["))
+
+
+def _buffered(data: Any) -> Any:
+    # So much may be looked at without being read.
+    return io.BufferedReader(data)
 
 
 def _json_objects(data: IO[bytes]) -> Iterator[bytes]:
-    """Yield the objects of a list in kubectl's form, one by one; else the whole file."""
-    start = data.read(_CHUNK)
-    first = start.find(_KUBECTL_ITEM)
-    if first < 0 or b'"items": [' not in start[:first]:
-        yield start + data.read()
-        return
-    buffer, at = start, first
+    """Yield the objects of lists in kubectl's form, one by one; else the whole file."""
+    start = data.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
+    while True:
+        first = start.find(_KUBECTL_ITEM)
+        head = start[: max(first, 0)]
+        if b'"items": [' not in head or _KUBECTL_DOCUMENT_END in head:
+            yield start + data.read()
+            return
+        start = yield from _kubectl_list(data, start, first)
+        if not start.strip():
+            return
+
+
+def _kubectl_list(data: IO[bytes], buffer: bytes, at: int) -> Generator[bytes, None, bytes]:
+    """Yield the objects of a list in kubectl's form; return how the text behind the list begins."""
     while True:
         begin = buffer.find(_KUBECTL_ITEM, at)
+        ended = buffer.find(_KUBECTL_LIST_END, at, begin if begin >= 0 else None)
+        if ended >= 0:
+            break
         end = buffer.find(_KUBECTL_END, begin) if begin >= 0 else -1
         if end >= 0:
             at = end + len(_KUBECTL_END)
             yield buffer[begin:at]
             continue
-        if begin < 0 and b"\n    ]" in buffer[at:]:
-            return
-        more = data.read(_CHUNK)
-        if not more:
-            raise msgspec.DecodeError("the file ends in the middle of a list")
-        buffer, at = buffer[at:] + more, 0
+        buffer, at = buffer[at:] + _more(data), 0
+    while (end := buffer.find(_KUBECTL_DOCUMENT_END, ended)) < 0:
+        buffer += _more(data)
+    return buffer[end + len(_KUBECTL_DOCUMENT_END) :] + data.read(_CHUNK)
+
+
+def _more(data: IO[bytes]) -> bytes:
+    more = data.read(_CHUNK)
+    if not more:
+        raise msgspec.DecodeError("the file ends in the middle of a list")
+    return more
 
 
 def _yaml_documents(text: IO[str]) -> Iterator[Any]:

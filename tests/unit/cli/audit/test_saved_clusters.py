@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -119,7 +120,35 @@ def _packed(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("save", [_kubectl, _compact, _raw_lists, _yaml, _must_gather, _packed])
+def _with_byte_order_mark(folder: Path) -> Path:
+    """As an editor on Windows saves it."""
+    (folder / "a.json").write_bytes(codecs.BOM_UTF8 + json.dumps(_list(OBJECTS[:2]), indent=4).encode())
+    (folder / "b.json").write_bytes(codecs.BOM_UTF8 + json.dumps(_list(OBJECTS[2:3])).encode())
+    (folder / "c.yaml").write_bytes(codecs.BOM_UTF8 + yaml.safe_dump(_list(OBJECTS[3:])).encode())
+    return folder
+
+
+def _one_behind_another(folder: Path) -> Path:
+    """What `kubectl get >> cluster.json` has gathered: lists, and an object by itself."""
+    path = folder / "cluster.json"
+    parts = (_list(OBJECTS[:2]), _list(OBJECTS[2:4]), REPLICA_SET)
+    path.write_text("".join(f"{json.dumps(part, indent=4)}\n" for part in parts))
+    return path
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        _kubectl,
+        _compact,
+        _raw_lists,
+        _yaml,
+        _must_gather,
+        _packed,
+        _with_byte_order_mark,
+        _one_behind_another,
+    ],
+)
 def test_every_form_gives_the_same_cluster(tmp_path: Path, save: Callable[[Path], Path]) -> None:
     found = _read(save(tmp_path))
     assert [(each.node.name, each.provider_id, each.kubelet) for each in found.nodes] == [
@@ -156,12 +185,52 @@ def test_an_object_that_can_not_be_read_is_named_and_left_out(tmp_path: Path) ->
     assert found.unreadable == ("Pod ml/w9: 'many' is no Kubernetes quantity",)
 
 
+@pytest.mark.parametrize("size", range(-40, 41, 4))
+def test_lists_one_behind_another_wherever_a_read_ends(tmp_path: Path, size: int) -> None:
+    second = json.dumps(_list(OBJECTS[2:]), indent=4)
+    filler = _node("a3")
+    filler["metadata"]["annotations"] = {"note": ""}
+    length = len(json.dumps(_list([*OBJECTS[:2], filler]), indent=4))
+    filler["metadata"]["annotations"]["note"] = "x" * ((1 << 20) - length + size)
+    first = json.dumps(_list([*OBJECTS[:2], filler]), indent=4)
+    path = tmp_path / "cluster.json"
+    path.write_text(f"{first}\n{second}\n")
+    found = _read(path)
+    assert (len(found.nodes), len(found.pods), len(found.owners)) == (3, 2, 1)
+
+
+def test_a_list_without_items_is_read_and_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(_list(OBJECTS)))
+    (tmp_path / "b.json").write_text(json.dumps({"kind": "NamespaceList", "apiVersion": "v1", "items": None}))
+    found = _read(tmp_path)
+    assert found.unreadable == ()
+    assert found.missing.keys() == {"PodDisruptionBudget"}
+
+
+@pytest.mark.parametrize(("name", "content"), [("health.json", b"[{}]"), ("a.json", b"{"), ("x.yaml", b"a: [\xff")])
+def test_a_file_of_another_program_in_a_folder_is_noted(tmp_path: Path, name: str, content: bytes) -> None:
+    _must_gather(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    found = _read(tmp_path)
+    assert len(found.nodes) == 2
+    (note,) = found.unreadable
+    assert note.startswith(f"{tmp_path / name}: no JSON or YAML of Kubernetes objects")
+
+
+def test_files_that_can_not_be_read_are_named_where_no_node_was_found(tmp_path: Path) -> None:
+    (tmp_path / "nodes.json").write_text(json.dumps(OBJECTS[:2]))
+    with pytest.raises(SavedClusterError, match=r"has no nodes, but no object, and nodes\.json can't be read"):
+        _read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ("", "is no JSON or YAML of Kubernetes objects"),
         ("not json", "is no JSON or YAML of Kubernetes objects"),
         (json.dumps(_list(OBJECTS), indent=4)[:-200], "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps(_list(OBJECTS), indent=4)[:-40], "is no JSON or YAML of Kubernetes objects"),
+        (f"{json.dumps(_list(OBJECTS), indent=4)}\n{{}} {{}}", "is no JSON or YAML of Kubernetes objects"),
         (json.dumps([1, 2]), "is no JSON or YAML of Kubernetes objects"),
         (json.dumps(_list(OBJECTS[2:])), "has no nodes, but Pod, ReplicaSet"),
         (json.dumps({"kind": "Status", "metadata": {}}), "has no nodes, but Status"),
