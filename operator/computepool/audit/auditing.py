@@ -16,7 +16,7 @@ from computepool.audit.demand import Workload, WorkloadName, workload_of, worklo
 from computepool.audit.gaps import remedies, stranded_workloads
 from computepool.audit.losses import Judge, Outcome
 from computepool.audit.node_labels import SPOT
-from computepool.audit.parts import Part, parts_of, together
+from computepool.audit.parts import Part, largest_parts, parts_of, together
 from computepool.audit.pools import MOST_PROVIDERS, judged_pools, resources_of
 from computepool.audit.prices import PriceRule, Pricing
 from computepool.audit.providers import FoundProvider, by_node, few_of, find_providers
@@ -84,7 +84,7 @@ def audit(
     judge = Judge(cluster, pools, by_node(few), question.reserved)
     rows = supply_rows(cluster, provider_of, resources)
     parts = parts_of([found for found in cluster.nodes if sizes[found.node.name]], provider_of, sizes)
-    wanted = [together(parts, question.lose)] if question.lose else [(part,) for part in parts]
+    wanted = [together(parts, question.lose)] if question.lose else [(part,) for part in largest_parts(parts)]
     judging = _Judging(cluster, judge, provider_of, resources)
     losses = []
     for done, lost in enumerate(wanted):

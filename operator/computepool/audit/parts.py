@@ -7,9 +7,12 @@ from typing import Final
 import msgspec
 
 from computepool.audit.cluster import AuditedNode
+from computepool.report.formatting import listed
 
 MOST_OF_A_KIND: Final = 50
 """How many parts of one kind are judged, the largest first. Each takes up to a second in a very large cluster."""
+NAMED_PARTS: Final = 30
+"""How many parts an error names."""
 
 
 class PartKind(StrEnum):
@@ -50,19 +53,24 @@ def parts_of(
     made = [Part(kind, name, frozenset(nodes)) for (kind, name), nodes in members.items()]
     order = list(PartKind)
     made.sort(key=lambda part: (order.index(part.kind), -sum(sizes[node] for node in part.nodes), part.name))
-    return tuple(part for kind in order for part in [p for p in made if p.kind is kind][:MOST_OF_A_KIND])
+    return tuple(made)
+
+
+def largest_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return at most MOST_OF_A_KIND parts of each kind: the largest, if these come first."""
+    return tuple(part for kind in PartKind for part in [p for p in parts if p.kind is kind][:MOST_OF_A_KIND])
 
 
 def together(parts: Sequence[Part], wanted: Collection[str]) -> tuple[Part, ...]:
-    """Return the parts with these names, as `--lose` takes them. Raises UnknownPartError."""
+    """Return the parts with these names, as `--lose` takes them, each once. Raises UnknownPartError."""
     by_name = {str(part): part for part in parts}
-    found = []
+    found: dict[Part, None] = {}
     for name in wanted:
         part = by_name.get(name) or by_name.get(name.removeprefix(f"{PartKind.PROVIDER}="))
         if part is None:
-            known = ", ".join(by_name) or "nothing: no node has accelerators"
+            known = listed(list(by_name), NAMED_PARTS) or "nothing: no node has accelerators"
             raise UnknownPartError(f"--lose {name}: there is no such part; there is {known}")
-        found.append(part)
+        found[part] = None
     return tuple(found)
 
 

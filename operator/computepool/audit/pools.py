@@ -15,11 +15,14 @@ from typing import Any, Final
 
 import msgspec
 
+from computepool.assess.capacity.startup import startup_taints
+from computepool.assess.health.faults import AUTOSCALER_TAINTS
 from computepool.audit.accelerators import is_accelerator
 from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster
-from computepool.audit.providers import FoundProvider
+from computepool.audit.providers import FoundProvider, free_name
 from computepool.model.accelerators import request_of
 from computepool.model.api import PROVIDER_KEY, UNAVAILABLE_KEY, ComputePool, Mode
+from computepool.model.api.health import DEFAULT_REMOVAL_TAINTS, DEFAULT_STARTUP_TAINTS
 from computepool.model.api.provider import Preemption
 from computepool.model.api.spec import AdmissionMode
 from computepool.model.cluster import Node
@@ -33,6 +36,11 @@ MOST_PROVIDERS: Final = 16
 MOST_TOLERATIONS: Final = 8
 NEURON: Final = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice", "aws.amazon.com/neuroncore")
 _DAY: Final = 86_400.0
+_LONGEST_PROVIDER: Final = 63
+_PASSING: Final = AUTOSCALER_TAINTS.union(DEFAULT_REMOVAL_TAINTS, (UNAVAILABLE_KEY,))
+_STARTUP: Final = startup_taints(DEFAULT_STARTUP_TAINTS)
+_PASSING_WORDS: Final = ("not-ready", "notready", "uninitialized", "unregistered", "unhealthy", "maintenance", "drain")
+"""A taint with such a word in its key, which a person or an agent has set, goes with the state that it names."""
 
 
 class JudgedPool(msgspec.Struct, frozen=True):
@@ -109,14 +117,22 @@ def order_of(
 
 def shared_taints(nodes: Iterable[Node]) -> tuple[Taint, ...]:
     """Return the taints against pods that all of these nodes carry and that are there to stay, sorted."""
-    sets = [
-        frozenset(
-            taint for taint in node.taints if taint.blocks and not taint.transient and taint.key != UNAVAILABLE_KEY
-        )
-        for node in nodes
-    ]
+    return tuple(taint for taint in blocking_taints(nodes) if not passes(taint))
+
+
+def blocking_taints(nodes: Iterable[Node]) -> tuple[Taint, ...]:
+    """Return the taints against pods that all of these nodes carry now, sorted."""
+    sets = [frozenset(taint for taint in node.taints if taint.blocks) for node in nodes]
     common = frozenset.intersection(*sets) if sets else frozenset[Taint]()
     return tuple(sorted(common, key=lambda taint: (taint.key, taint.value, taint.effect)))
+
+
+def passes(taint: Taint) -> bool:
+    """Say whether a taint stands for a state that passes: the node starts, is faulty, is maintained or goes away."""
+    if taint.transient or taint.key in _PASSING or _STARTUP.lists(taint):
+        return True
+    key = taint.key.lower()
+    return any(word in key for word in _PASSING_WORDS)
 
 
 def _over_all(
@@ -129,7 +145,8 @@ def _over_all(
         for index, found in enumerate(ordered[:MOST_PROVIDERS])
     ]
     while len(entries) < 2:
-        entries.append(_entry(MISSING[len(entries)]))
+        taken = {entry["name"] for entry in entries}
+        entries.append(_entry(free_name(MISSING[len(entries)], taken, _LONGEST_PROVIDER)))
     return ComputePool.from_object(
         {
             "metadata": {

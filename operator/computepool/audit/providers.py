@@ -1,7 +1,7 @@
 """Which nodes belong to which provider: by what the user says, by the pools, or by what the nodes say themselves."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ _LABELS: Final = (
     ("virtual-node.liqo.io/cluster-id", "liqo"),
 )
 """Labels of virtual nodes, and the name before their value."""
+VIRTUAL: Final = tuple(key for key, _ in _LABELS)
 
 
 class FoundProvider(msgspec.Struct, frozen=True):
@@ -32,6 +33,8 @@ class FoundProvider(msgspec.Struct, frozen=True):
     nodes: tuple[str, ...]
     evidence: str
     """How it was found, in words."""
+    keys: tuple[str, ...] = ()
+    """The labels by which the user or a pool selects its nodes; empty if the nodes tell their provider themselves."""
 
 
 def find_providers(
@@ -49,13 +52,18 @@ def find_providers(
     ]
     members: dict[str, list[str]] = {}
     evidence: dict[str, str] = {}
+    keys: dict[str, dict[str, None]] = {}
+    for name, selector, _ in known:
+        keys.setdefault(name, {}).update((requirement.key, None) for requirement in selector.requirements)
     for found in nodes:
         labels = found.node.labels
         match = next(((name, why) for name, selector, why in known if selector.matches(labels)), None)
         name, why = match if match is not None else _own(found)
         members.setdefault(name, []).append(found.node.name)
         evidence.setdefault(name, why)
-    return tuple(FoundProvider(name, tuple(members[name]), evidence[name]) for name in sorted(members))
+    return tuple(
+        FoundProvider(name, tuple(members[name]), evidence[name], tuple(keys.get(name, ()))) for name in sorted(members)
+    )
 
 
 def few_of(providers: Sequence[FoundProvider], sizes: Mapping[str, int], most: int) -> tuple[FoundProvider, ...]:
@@ -67,8 +75,16 @@ def few_of(providers: Sequence[FoundProvider], sizes: Mapping[str, int], most: i
     by_size = sorted(providers, key=rank)
     if len(by_size) <= most:
         return tuple(providers)
+    kept = by_size[: most - 1]
     rest = tuple(node for provider in by_size[most - 1 :] for node in provider.nodes)
-    return (*by_size[: most - 1], FoundProvider(OTHERS, rest, f"{len(by_size) - most + 1} providers together"))
+    name = free_name(OTHERS, {provider.name for provider in kept}, _MAX_NAME)
+    return (*kept, FoundProvider(name, rest, f"{len(by_size) - most + 1} providers together"))
+
+
+def free_name(name: str, taken: Collection[str], longest: int) -> str:
+    """Return the name, with a number behind it if it is taken. `longest`: letters of the name at most."""
+    names = (name[:longest], *(f"{name[: longest - 4]}-{number}" for number in range(2, len(taken) + 3)))
+    return next(free for free in names if free not in taken)
 
 
 def _own(found: AuditedNode) -> tuple[str, str]:

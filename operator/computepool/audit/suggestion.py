@@ -12,27 +12,24 @@ import msgspec
 
 from computepool.audit.accelerators import units
 from computepool.audit.auditing import Audit
-from computepool.audit.node_labels import NODE_GROUP, REGION
-from computepool.audit.pools import MOST_PROVIDERS, MOST_TOLERATIONS, order_of, shared_taints
-from computepool.audit.providers import FoundProvider
+from computepool.audit.pools import MOST_PROVIDERS, MOST_TOLERATIONS, blocking_taints, order_of, passes, shared_taints
+from computepool.audit.providers import FoundProvider, free_name
+from computepool.audit.selection import Selection, by_name, select
 from computepool.audit.supply import SupplyRow, summed_up
 from computepool.model.accelerators import request_of
 from computepool.model.api import PROVIDER_KEY
+from computepool.model.api.pool import MAX_NAME
 from computepool.model.cluster import Node
 from computepool.model.taints import Taint
-from computepool.report.formatting import moment
-
-NODES_IN_A_COMMAND: Final = 50
-MOST_VALUES: Final = 16
-_PREFERRED: Final = (PROVIDER_KEY, "eks.amazonaws.com/compute-type", *NODE_GROUP, *REGION)
-"""Labels that tell providers apart for good, the best first. Other labels come after these, by name."""
-_NEVER: Final = frozenset({"kubernetes.io/hostname", "kubernetes.io/os", "beta.kubernetes.io/os"})
-
+from computepool.report.formatting import counted, listed, moment
 
 _BEFORE_ENFORCE: Final = (
-    "# Before mode Enforce, as commands. From then on only pods that are sent there get there. Running pods stay.",
-    "# DaemonSets, such as the device plugin, have to tolerate the taint: see docs/daemonsets.md.",
+    "Before mode Enforce, as commands. From then on only pods that are sent there get there. Running pods stay.",
+    "DaemonSets, such as the device plugin, have to tolerate the taint: see docs/daemonsets.md.",
 )
+_OWN_TAINTS: Final = (PROVIDER_KEY, "virtual-kubelet.io/", "virtual-node.liqo.io/")
+"""Beginnings of the keys of taints that nodes carry because of their provider, and that no other pod tolerates."""
+_NAMED_TAINTS: Final = 3
 
 
 class NoSuggestionError(ValueError):
@@ -50,12 +47,12 @@ class Suggestion(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Write all of it as one YAML file: the commands are comments."""
-        lines = []
+        lines: list[str] = []
         if self.labels:
-            lines += ["# First, as commands:", *(f"#   {line}" for line in self.labels), "#"]
+            lines += ["First, as commands:", *(f"  {line}" for line in self.labels), ""]
         if self.taints:
-            lines += [*_BEFORE_ENFORCE, *(f"#   {line}" for line in self.taints), "#"]
-        return "\n".join((*lines, self.manifest))
+            lines += [*_BEFORE_ENFORCE, *(f"  {line}" for line in self.taints), ""]
+        return "\n".join((*map(_comment, lines), self.manifest))
 
 
 class _Pool(msgspec.Struct):
@@ -66,51 +63,74 @@ class _Pool(msgspec.Struct):
     taints: list[str]
 
 
-class _Chosen(msgspec.Struct, frozen=True):
-    """How the nodes of one provider are selected."""
+class _Standby(msgspec.Struct, frozen=True):
+    """What keeps other pods off the nodes of a standby."""
 
-    selector: Mapping[str, object]
-    """As a pool's nodeSelector."""
-    flag: str
-    """The same as kubectl's --selector."""
-    commands: tuple[str, ...] = ()
-    why: str = ""
+    tolerations: tuple[Taint, ...]
+    """The taints that pods which are sent there tolerate."""
+    to_taint: tuple[Node, ...]
+    """Nodes that lack the provider's own taint."""
+    passing: tuple[Taint, ...]
+    """Taints of all its nodes that stand for a state that passes."""
 
 
 def suggest(found: Audit) -> Suggestion:
     """Return a pool for each accelerator that two providers have. Raises NoSuggestionError."""
     nodes = {each.node.name: each.node for each in found.cluster.nodes}
-    manifests: list[str] = []
-    labels: dict[str, None] = {}
-    taints: dict[str, None] = {}
-    for resource in found.resources:
-        providers = order_of(found.providers, found.cluster.pods, resource, nodes)[:MOST_PROVIDERS]
-        if len(providers) < 2:
-            continue
-        pool = _pool(found, resource, providers, nodes)
-        manifests.append("\n".join(pool.lines))
-        labels.update(dict.fromkeys(pool.labels))
-        taints.update(dict.fromkeys(pool.taints))
-    if not manifests:
+    orders = {
+        resource: providers
+        for resource in found.resources
+        if len(providers := order_of(found.providers, found.cluster.pods, resource, nodes)[:MOST_PROVIDERS]) > 1
+    }
+    if not orders:
         names = ", ".join(provider.name for provider in found.providers) or "no node with accelerators"
         raise NoSuggestionError(
             f"a pool needs two providers that have the same accelerator, and there is {names}. If the nodes of one "
             "provider belong to two, tell them apart: --provider NAME=LABEL=VALUE"
         )
-    return Suggestion("\n---\n".join(manifests), tuple(labels), tuple(taints))
+    names_by_resource = _names(orders, {pool.name for pool in found.cluster.pools})
+    primaries = _primaries(found, {names_by_resource[resource]: orders[resource][0] for resource in orders})
+    pools = [
+        _pool(found, resource, names_by_resource[resource], orders[resource], nodes, primaries) for resource in orders
+    ]
+    return Suggestion(
+        "\n---\n".join("\n".join(pool.lines) for pool in pools),
+        tuple(dict.fromkeys(command for pool in pools for command in pool.labels)),
+        tuple(dict.fromkeys(command for pool in pools for command in pool.taints)),
+    )
 
 
-def _pool(found: Audit, resource: str, providers: Sequence[FoundProvider], nodes: Mapping[str, Node]) -> _Pool:
+def _primaries(found: Audit, suggested: Mapping[str, FoundProvider]) -> dict[str, str]:
+    """Return by node the pool whose primary it belongs to, of the pools that there are and those that are suggested."""
+    primaries = {node: name for name, provider in suggested.items() for node in provider.nodes}
+    for pool in found.cluster.pools:
+        selector = pool.spec.primary.node_selector.compiled()
+        for each in found.cluster.nodes:
+            if selector.matches(each.node.labels):
+                primaries.setdefault(each.node.name, pool.name)
+    return primaries
+
+
+def _pool(
+    found: Audit,
+    resource: str,
+    name: str,
+    providers: Sequence[FoundProvider],
+    nodes: Mapping[str, Node],
+    primaries: Mapping[str, str],
+) -> _Pool:
     supply = summed_up((row for row in found.supply if row.resource == resource), lambda row: row.provider)
     lines = [
-        f"# Suggested by `computepool audit` from {found.cluster.source} as of "
-        f"{moment(found.cluster.now).isoformat(timespec='seconds')}.",
+        _comment(
+            f"Suggested by `computepool audit` from {found.cluster.source} as of "
+            f"{moment(found.cluster.now).isoformat(timespec='seconds')}."
+        ),
         "# In mode Observe the operator reports what it would do, and changes nothing.",
         *_existing(found, resource),
         "apiVersion: computepool.io/v1alpha1",
         "kind: ComputePool",
         "metadata:",
-        f"  name: {_name(resource)}",
+        f"  name: {json.dumps(name)}",
         "spec:",
         "  mode: Observe",
         "  accelerator:",
@@ -120,15 +140,20 @@ def _pool(found: Audit, resource: str, providers: Sequence[FoundProvider], nodes
     ]
     pool = _Pool(lines, [], [])
     for index, provider in enumerate(providers):
-        own = [nodes[name] for name in provider.nodes if nodes[name].capacity.get(resource)]
-        others = [node for name, node in nodes.items() if name not in provider.nodes and node.capacity.get(resource)]
-        chosen = _choose(provider.name, own, others)
-        pool.labels += chosen.commands
-        pool.lines += _provider(provider, supply[provider.name], chosen, primary=not index)
+        members = [nodes[node] for node in provider.nodes]
+        own = [node for node in members if node.capacity.get(resource)]
+        rest = [node for node in members if not node.capacity.get(resource)]
+        inside = frozenset(provider.nodes)
+        outside = [node for node in nodes.values() if node.name not in inside]
+        selection = select(provider, own, rest, outside)
+        pool.labels += selection.commands
+        pool.lines += _provider(provider, supply[provider.name], selection, primary=not index)
         if index:
-            tolerations, needed = _taint(found, provider, own, chosen, resource)
-            pool.lines += tolerations
-            pool.taints += needed
+            standby = _standby(found, provider, own, outside, resource)
+            protected = next((primaries[node.name] for node in own if node.name in primaries), "")
+            pool.lines += _tolerations(provider, standby, protected)
+            if not protected:
+                pool.taints += _taint_commands(provider, standby, own, selection)
         if (price := found.costs.prices.get((provider.name, resource))) is not None:
             pool.lines.append(f'    pricePerAcceleratorHour: "{price.per_hour:f}"  # By {price.source}.')
     return pool
@@ -138,66 +163,67 @@ def _existing(found: Audit, resource: str) -> Iterable[str]:
     names = [pool.name for pool in found.cluster.pools if pool.spec.accelerator.resource_name == resource]
     if names:
         yield f"# There is a pool for {resource} already: {', '.join(names)}. The older pool keeps the pods of both."
+        yield "# To change that pool, put its name here, and read first what `computepool diff -f` says."
 
 
-def _provider(provider: FoundProvider, row: SupplyRow, chosen: _Chosen, *, primary: bool) -> list[str]:
-    amounts = f"{units(row.capacity)} accelerators, {units(row.used)} of them held"
+def _provider(provider: FoundProvider, row: SupplyRow, selection: Selection, *, primary: bool) -> list[str]:
+    amounts = f"{counted(row.nodes, 'node')} with {units(row.capacity)} accelerators, {units(row.used)} of them held"
     role = "It is the primary, because most are held there" if primary else "A standby"
+    why = ["    # No lasting label tells these nodes from the others, so they get this label."]
     return [
-        f"  # {row.nodes} nodes with {amounts}. {role}. Found by {provider.evidence}.",
-        f"  - name: {provider.name}",
-        *([f"    # {chosen.why}"] if chosen.why else []),
-        f"    nodeSelector: {json.dumps(chosen.selector)}",
+        f"  # {amounts}. {role}. Found by {provider.evidence}.",
+        f"  - name: {json.dumps(provider.name)}",
+        *(why if selection.commands else []),
+        f"    nodeSelector: {json.dumps(selection.selector)}",
     ]
 
 
-def _choose(name: str, own: Sequence[Node], others: Sequence[Node]) -> _Chosen:
-    """Choose labels that all of the provider's nodes have, and no other node with the accelerator."""
-    common = set.intersection(*(set(node.labels.items()) for node in own)) if own else set()
-    theirs = {item for node in others for item in node.labels.items()}
-    alone = sorted(common - theirs, key=lambda item: _rank(item[0]))
-    usable = [(key, value) for key, value in alone if key not in _NEVER and value]
-    if usable:
-        key, value = usable[0]
-        return _Chosen({"matchLabels": {key: value}}, f"{key}={value}")
-    for key in (key for key in _PREFERRED if all(node.labels.get(key) for node in own)):
-        values = sorted({node.labels[key] for node in own})
-        if len(values) <= MOST_VALUES and all(node.labels.get(key) not in values for node in others):
-            expression = {"key": key, "operator": "In", "values": values}
-            return _Chosen({"matchExpressions": [expression]}, f"{key} in ({', '.join(values)})")
-    names = [node.name for node in own]
-    groups = [names[at : at + NODES_IN_A_COMMAND] for at in range(0, len(names), NODES_IN_A_COMMAND)]
-    return _Chosen(
-        {"matchLabels": {PROVIDER_KEY: name}},
-        f"{PROVIDER_KEY}={name}",
-        tuple(f"kubectl label nodes {' '.join(group)} {PROVIDER_KEY}={name}" for group in groups),
-        "No label tells these nodes from the others, so they get this label.",
-    )
+def _standby(
+    found: Audit, provider: FoundProvider, own: Sequence[Node], outside: Sequence[Node], resource: str
+) -> _Standby:
+    """Find the provider's own taint and the other lasting taints of its nodes. Without one of its own, it gets one."""
+    default = _default_taint(provider)
+    elsewhere = {taint for node in outside for taint in node.taints}
+    shared = [taint for taint in shared_taints(own) if taint == default or not _all_tolerate(found, taint, resource)]
+    passing = tuple(taint for taint in blocking_taints(own) if passes(taint))
+    if default in shared or any(taint.key.startswith(_OWN_TAINTS) and taint not in elsewhere for taint in shared):
+        first = [taint for taint in shared if taint == default]
+        to_taint: tuple[Node, ...] = ()
+    else:
+        first, to_taint = [default], tuple(node for node in own if default not in node.taints)
+    others = [taint for taint in shared if taint != default]
+    return _Standby((*first, *others)[:MOST_TOLERATIONS], to_taint, passing)
 
 
-def _rank(key: str) -> tuple[int, str]:
-    return (_PREFERRED.index(key) if key in _PREFERRED else len(_PREFERRED), key)
+def _default_taint(provider: FoundProvider) -> Taint:
+    return Taint(PROVIDER_KEY, provider.name, "NoSchedule")
 
 
-def _taint(
-    found: Audit, provider: FoundProvider, own: Sequence[Node], chosen: _Chosen, resource: str
-) -> tuple[list[str], list[str]]:
-    """Return the lines of a standby's tolerations, and the command for its taint if it has none that keeps pods off."""
-    shared = shared_taints(own)
-    default = Taint(PROVIDER_KEY, provider.name, "NoSchedule")
-    others = [taint for taint in shared if taint != default and not _all_tolerate(found, taint, resource)]
-    taints = [default, *others] if default in shared else others
-    if not others:
-        told = [f"    # Pods are sent there by the toleration of {PROVIDER_KEY}={provider.name}:NoSchedule."]
-        if taints:
-            return told, []
-        return told, [f"kubectl taint nodes --selector='{chosen.flag}' {PROVIDER_KEY}={provider.name}:NoSchedule"]
-    entries = [
-        {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
-        for taint in taints[:MOST_TOLERATIONS]
-    ]
-    lines = [f"    - {json.dumps(entry)}" for entry in entries]
-    return ["    # The taints that all of its nodes carry.", "    tolerations:", *lines], []
+def _tolerations(provider: FoundProvider, standby: _Standby, protected: str) -> Iterable[str]:
+    if standby.passing:
+        names = listed([f"{taint.key}:{taint.effect}" for taint in standby.passing], _NAMED_TAINTS)
+        yield _comment(f"All of its nodes carry {names} now. Pods do not tolerate it, because it passes.", "    ")
+    if standby.to_taint and protected:
+        yield f"    # No command taints its nodes: some belong to the primary of the pool {protected}, and the taint"
+        yield "    # would keep the pods of that pool off. Before mode Enforce, taint the nodes that no such pod needs."
+    if standby.tolerations == (_default_taint(provider),):
+        yield f"    # Pods are sent there by the toleration of {PROVIDER_KEY}={provider.name}:NoSchedule."
+        return
+    yield "    # Its own taint, and the lasting taints that all of its nodes carry."
+    yield "    tolerations:"
+    for taint in standby.tolerations:
+        entry = {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
+        yield f"    - {json.dumps(entry)}"
+
+
+def _taint_commands(
+    provider: FoundProvider, standby: _Standby, own: Sequence[Node], selection: Selection
+) -> Iterable[str]:
+    """Name the nodes by a selector only where it selects just these: other nodes must keep their pods."""
+    change = f"{PROVIDER_KEY}={provider.name}:NoSchedule"
+    if selection.flag and len(standby.to_taint) == len(own):
+        return [f"kubectl taint nodes --selector='{selection.flag}' {change}"]
+    return by_name("taint", standby.to_taint, change)
 
 
 def _all_tolerate(found: Audit, taint: Taint, resource: str) -> bool:
@@ -210,7 +236,18 @@ def _all_tolerate(found: Audit, taint: Taint, resource: str) -> bool:
     )
 
 
-def _name(resource: str) -> str:
-    """Make a pool's name of an accelerator's: nvidia.com/gpu becomes nvidia-gpu."""
-    domain, _, name = resource.partition("/")
-    return re.sub(r"[^a-z0-9]+", "-", f"{domain.split('.')[0]}-{name}".lower()).strip("-")[:51].strip("-")
+def _names(resources: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """Make a free pool's name for each accelerator: nvidia.com/gpu becomes nvidia-gpu."""
+    used = set(taken)
+    names = {}
+    for resource in resources:
+        domain, _, short = resource.partition("/")
+        wanted = re.sub(r"[^a-z0-9]+", "-", f"{domain.split('.')[0]}-{short}".lower())[:MAX_NAME].strip("-")
+        names[resource] = free_name(wanted, used, MAX_NAME)
+        used.add(names[resource])
+    return names
+
+
+def _comment(text: str, indent: str = "") -> str:
+    """Make a comment of YAML of a text, which may hold anything, such as a path with line ends."""
+    return f"{indent}# {' '.join(text.splitlines())}".rstrip() if text.strip() else f"{indent}#"

@@ -238,7 +238,9 @@ def audit(
     saved: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="File or folder of what `kubectl get -o json` has printed, in place of a live cluster."
+            "--from",
+            help="File or folder of what `kubectl get -o json` has printed, or - for the standard input, in place of a "
+            "live cluster.",
         ),
     ] = None,
     provider: Annotated[

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from computepool.audit.auditing import Audit, Question, audit
 from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster, DisruptionBudget, Owner
 from computepool.audit.node_labels import place_of
@@ -12,6 +14,7 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Requirement, Selector
 from tests.builders import NOW
+from tests.builders import node as new_node
 from tests.builders import pod as new_pod
 
 DEPLOYMENTS = "apps/v1"
@@ -20,6 +23,11 @@ DEPLOYMENTS = "apps/v1"
 def owned(name: str, gpus: int = 1, *, by: str = "web", kind: str = "ReplicaSet", **fields: Any) -> Pod:
     """A pod of a controller; `by`: the name of its owner."""
     return new_pod(name, gpus, owner=f"uid-{by}", owner_kind=kind, **fields)
+
+
+def unlabelled(name: str, labels: dict[str, str]) -> Node:
+    """A node with these labels alone, and without taints."""
+    return msgspec.structs.replace(new_node(name), labels=labels, taints=())
 
 
 def cluster(

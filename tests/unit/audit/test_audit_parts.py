@@ -1,27 +1,22 @@
-"""What an audit finds of supply, providers, demand and checks, and what it suggests."""
+"""What an audit finds of supply, providers, demand, parts and checks."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import msgspec
 import pytest
-import yaml
 
 from computepool.audit.cluster import Owner
 from computepool.audit.node_labels import Place, place_of
+from computepool.audit.parts import MOST_OF_A_KIND
 from computepool.audit.pins import Pin
-from computepool.audit.prices import PriceRule
 from computepool.audit.providers import find_providers
-from computepool.audit.suggestion import NoSuggestionError, suggest
 from computepool.audit.supply import Concentration
-from computepool.model.api import ComputePool
-from computepool.model.cluster import Node, Shape
+from computepool.model.cluster import Shape
 from computepool.model.labels import Requirement, Selector
 from computepool.model.quantity import MILLI
 from computepool.model.taints import Taint
-from tests.builders import GPU, NOW, node, pod, pool, provider, shape, term
-from tests.unit.audit.audited import audited, budget, cluster, owned
+from tests.builders import NOW, node, pod, pool, provider, shape, term
+from tests.unit.audit.audited import audited, budget, cluster, owned, unlabelled
 
 P5 = {"eks.amazonaws.com/nodegroup": "p5"}
 
@@ -68,7 +63,7 @@ def test_where_a_node_is(labels: dict[str, str], place: Place) -> None:
     ],
 )
 def test_nodes_tell_their_provider(provider_id: str, labels: dict[str, str], name: str) -> None:
-    bare = _unlabelled("x1", labels)
+    bare = unlabelled("x1", labels)
     found = cluster([bare], ids={"x1": provider_id})
     assert [each.name for each in find_providers(found.nodes, {}, ())] == [name]
 
@@ -79,10 +74,6 @@ def test_what_the_user_says_comes_first_and_then_the_pools() -> None:
     known = pool(provider("home", labels={"computepool.io/provider": "aws"}), provider("nebius"))
     found = find_providers(cluster(nodes).nodes, given, [known])
     assert [(each.name, each.nodes) for each in found] == [("home", ("a1",)), ("lab", ("n2",)), ("nebius", ("n1",))]
-
-
-def _unlabelled(name: str, labels: dict[str, str]) -> Node:
-    return msgspec.structs.replace(node(name), labels=labels, taints=())
 
 
 # -- supply
@@ -182,56 +173,25 @@ def test_the_budget_of_another_namespace_pins_nobody() -> None:
     assert (found.pins, found.budgets) == ((), {})
 
 
-# -- the suggestion
+# -- names that are taken
 
 
-def _suggested(text: str) -> list[ComputePool]:
-    return [ComputePool.from_object(document) for document in yaml.safe_load_all(text)]
+def test_a_provider_may_have_a_name_that_an_audit_would_make() -> None:
+    one = cluster([unlabelled("x1", {"rack": "7"})], [owned("w1", 8, on="x1")])
+    given = {"a-second-provider": Selector((Requirement("rack", "Exists"),))}
+    assert audited(one, providers=given).losses[0].stranded == 8 * MILLI
+    ids = {f"x{number}": f"p{number:02}://x" for number in range(20)} | {"x20": "others://x"}
+    many = [unlabelled(f"x{number}", {}) for number in range(20)]
+    largest = msgspec.structs.replace(node("x20", 16), labels={}, taints=())
+    assert audited(cluster([*many, largest], [owned("w1", 8, on="x0")], ids=ids), lose=("p00",)).losses[0].stranded == 0
 
 
-def test_a_pool_that_fits_the_cluster() -> None:
-    nodes = [node("a1", labels=P5), node("a2", labels=P5), node("n1"), node("c1", tainted=False)]
-    found = audited(cluster(nodes, [owned("w1", 8, on="a1")]), prices=(PriceRule("nebius", Decimal("2.95")),))
-    made = suggest(found)
-    (suggested,) = _suggested(str(made))
-    assert (suggested.name, str(suggested.spec.mode)) == ("nvidia-gpu", "Observe")
-    assert [each.name for each in suggested.spec.providers] == ["aws", "crusoe", "nebius"]
-    assert made.labels == ()
-    crusoe = "computepool.io/provider=crusoe"
-    assert made.taints == (f"kubectl taint nodes --selector='{crusoe}' {crusoe}:NoSchedule",)
-    assert [str(each.price()) for each in suggested.spec.providers] == ["None", "None", "2.95"]
-    for each in suggested.spec.providers:
-        own = {
-            found.node.name for found in found.cluster.nodes if each.node_selector.compiled().matches(found.node.labels)
-        }
-        assert own == {name for name in ("a1", "a2", "n1", "c1") if name[0] == each.name[0]}
+# -- parts
 
 
-def test_a_taint_that_the_nodes_have_is_tolerated() -> None:
-    remote = Taint("virtual-node.liqo.io/not-allowed", "true", "NoExecute")
-    nodes = [node("a1"), node("n1", taints=[remote], tainted=False)]
-    made = suggest(audited(cluster(nodes, [owned("w1", 8, on="a1")])))
-    (suggested,) = _suggested(str(made))
-    assert made.taints == ()
-    assert [each.key for each in suggested.spec.providers[1].tolerations] == [remote.key]
-
-
-def test_nodes_that_no_label_tells_apart_are_labelled_first() -> None:
-    nodes = [_unlabelled("x1", {"kubernetes.io/hostname": "x1"}), _unlabelled("x2", {"kubernetes.io/hostname": "x2"})]
-    made = suggest(audited(cluster(nodes, [owned("w1", on="x1")], ids={"x1": "aws:///i-1"})))
-    assert made.labels == (
-        "kubectl label nodes x1 computepool.io/provider=aws",
-        "kubectl label nodes x2 computepool.io/provider=self-managed",
-    )
-
-
-def test_one_provider_is_not_enough_for_a_pool() -> None:
-    with pytest.raises(NoSuggestionError, match=r"needs two providers .* there is aws"):
-        suggest(audited(cluster([node("a1")])))
-
-
-def test_a_pool_for_each_accelerator() -> None:
-    other = "amd.com/gpu"
-    nodes = [node("a1"), node("n1"), node("c1", 0, room={other: 8}), node("n2", 0, room={other: 4})]
-    made = suggest(audited(cluster(nodes)))
-    assert [each.spec.accelerator.resource_name for each in _suggested(str(made))] == [GPU, other]
+def test_a_part_that_is_not_among_the_largest_may_be_lost() -> None:
+    nodes = [unlabelled(f"x{number:02}", {}) for number in range(MOST_OF_A_KIND + 1)]
+    found = cluster(nodes, ids={each.name: f"p{each.name[1:]}://x" for each in nodes})
+    assert len(audited(found).losses) == MOST_OF_A_KIND
+    last = f"p{MOST_OF_A_KIND}"
+    assert [str(part) for part in audited(found, lose=(last, f"provider={last}", last)).losses[0].parts] == [last]

@@ -26,6 +26,7 @@ from computepool.cli.console import print_data
 from computepool.cli.errors import ToldError
 from computepool.cli.metrics_source import source_at, source_in
 from computepool.cli.options import AuditOutput, FailOn, Output
+from computepool.model.api.base import DNS_LABEL, EXTENDED_RESOURCE, LABEL_VALUE, QUALIFIED_NAME, fits
 from computepool.model.labels import Requirement, Selector
 from computepool.prometheus.source import Source
 
@@ -62,6 +63,7 @@ async def run(request: Request, console: Console, errors: Console) -> int:
 
     Raises AccessError, ApiError, AuditError, PricesError, SavedClusterError, SourceOptionError and WindowError.
     """
+    _check(request)
     source, window = _source_of(request), parse_window(request.window)
     question = Question(
         providers=parse_providers(request.providers),
@@ -95,11 +97,37 @@ async def run(request: Request, console: Console, errors: Console) -> int:
             found = audit(cluster, question, judged)
         except UnknownPartError as error:
             raise AuditError(str(error)) from None
+    for note in _without_nodes(question.providers, cluster):
+        errors.print(note, soft_wrap=True, markup=False, highlight=False)
     if request.suggest:
         console.print(_suggestion(found), soft_wrap=True)
-        return 0
-    show(found, request.output, console)
+    else:
+        show(found, request.output, console)
     return exit_code(found, request.fail_on)
+
+
+def _check(request: Request) -> None:
+    """Raise AuditError for options that are wrong, or that would have no effect beside the others."""
+    for name in request.resources:
+        if not fits(EXTENDED_RESOURCE, name):
+            raise AuditError(
+                f"--resource {name}: an accelerator is an extended resource with its domain, such as example.com/npu: "
+                "write it as in a container's limits"
+            )
+    if request.saved is not None:
+        for option, value in (("--context", request.context), ("--kubeconfig", request.kubeconfig)):
+            if value is not None:
+                raise AuditError(f"--from reads files, and {option} names a live cluster: leave out one of the two")
+    if request.suggest and request.output not in (AuditOutput.TABLE, AuditOutput.YAML):
+        raise AuditError(f"--suggest prints YAML with comments: leave out --output {request.output}")
+
+
+def _without_nodes(providers: Mapping[str, Selector], cluster: Cluster) -> Iterable[str]:
+    """Yield a note for each --provider that selects no node: its label may be misspelt."""
+    for name, selector in providers.items():
+        if not any(selector.matches(found.node.labels) for found in cluster.nodes):
+            labels = ", ".join(dict.fromkeys(requirement.key for requirement in selector.requirements))
+            yield f"--provider {name}: no node has this label with this value: {labels}"
 
 
 def _suggestion(found: Audit) -> str:
@@ -151,15 +179,40 @@ def _unmeasured(found: Audit) -> bool:
 
 
 def parse_providers(given: Iterable[str]) -> Mapping[str, Selector]:
-    """Read NAME=LABEL=VALUE, or NAME=LABEL for any value of a label. Raises AuditError."""
+    """Read NAME=LABEL=VALUE, or NAME=LABEL for any value of a label. Raises AuditError.
+
+    The same name with the same label again adds a value.
+    """
     found: dict[str, Selector] = {}
     for text in given:
         name, _, selector = text.partition("=")
         if not name or not selector:
             raise AuditError(f"--provider {text}: write NAME=LABEL=VALUE, such as aws=eks.amazonaws.com/nodegroup=p5")
-        requirements = []
-        for part in selector.split(","):
-            key, equals, value = part.partition("=")
-            requirements.append(Requirement(key, "In", (value,)) if equals else Requirement(key, "Exists"))
-        found[name] = Selector(tuple(requirements))
+        if not fits(DNS_LABEL, name):
+            raise AuditError(
+                f"--provider {text}: a provider's name has up to 63 lower-case letters, digits and '-', and starts and "
+                "ends with a letter or digit"
+            )
+        made = Selector(tuple(_requirement(text, part) for part in selector.split(",")))
+        found[name] = _either(text, found[name], made) if name in found else made
     return found
+
+
+def _requirement(text: str, part: str) -> Requirement:
+    key, equals, value = part.partition("=")
+    if not fits(QUALIFIED_NAME, key) or not fits(LABEL_VALUE, value):
+        raise AuditError(f"--provider {text}: {part!r} is no label with its value, such as example.com/rack=7")
+    return Requirement(key, "In", (value,)) if equals else Requirement(key, "Exists")
+
+
+def _either(text: str, first: Selector, second: Selector) -> Selector:
+    """Return the selector of nodes that either selects. Raises AuditError where a selector can't say so."""
+    match (first.requirements, second.requirements):
+        case ((Requirement(key, "In", some),), (Requirement(other, "In", more),)) if key == other:
+            return Selector((Requirement(key, "In", tuple(dict.fromkeys((*some, *more)))),))
+    if first == second:
+        return first
+    raise AuditError(
+        f"--provider {text}: the name is given before with another label. Give the nodes of a provider one label, or "
+        "give the provider once"
+    )

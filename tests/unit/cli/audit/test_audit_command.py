@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -71,6 +72,40 @@ def test_providers_that_the_user_names(cluster: str) -> None:
     assert [each["name"] for each in found["providers"]] == ["aws", "lab"]
 
 
+def test_a_provider_that_is_named_twice_has_the_nodes_of_both_values(cluster: str) -> None:
+    result = _run(
+        "--from", cluster, "--provider", "lab=provider=aws", "--provider", "lab=provider=nebius", "-o", "json"
+    )
+    assert [(each["name"], each["nodes"]) for each in json.loads(result.stdout)["providers"]] == [("lab", 2)]
+    assert result.stderr == ""
+
+
+def test_a_selector_that_selects_no_node_is_told_beside_the_output(cluster: str) -> None:
+    result = _run("--from", cluster, "--provider", "neb=provier=nebius", "-o", "json")
+    assert (result.exit_code, len(json.loads(result.stdout)["providers"])) == (0, 2)
+    assert result.stderr == "--provider neb: no node has this label with this value: provier\n"
+
+
+def test_a_part_that_is_named_twice_is_lost_once(cluster: str) -> None:
+    result = _run("--from", cluster, "--lose", "aws", "--lose", "aws")
+    assert result.stdout.splitlines()[0] == VERDICT
+
+
+def test_a_suggestion_fails_as_it_is_asked_to(cluster: str) -> None:
+    result = _run("--from", cluster, "--suggest", "--fail-on", "stranded", "-o", "yaml")
+    assert result.exit_code == 3
+    assert yaml.safe_load(result.stdout)["kind"] == "ComputePool"
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "gzip"])
+def test_the_standard_input_is_a_saved_cluster(cluster: str, form: str) -> None:
+    content = Path(cluster).read_bytes()
+    forms = {"json": content, "yaml": yaml.safe_dump(json.loads(content)).encode(), "gzip": gzip.compress(content)}
+    result = CliRunner().invoke(app, ["audit", "--from", "-"], env={"COLUMNS": "200"}, input=forms[form])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == VERDICT
+
+
 def test_a_suggested_pool_is_a_pool(cluster: str) -> None:
     text = _run("--from", cluster, "--suggest").stdout
     suggested = ComputePool.from_object(yaml.safe_load(text))
@@ -82,6 +117,14 @@ def test_a_suggested_pool_is_a_pool(cluster: str) -> None:
     [
         (("--lose", "gcp"), "--lose gcp: there is no such part; there is aws, nebius"),
         (("--provider", "lab"), "--provider lab: write NAME=LABEL=VALUE"),
+        (("--provider", "Big Name=provider=aws"), "a provider's name has up to 63 lower-case letters"),
+        (("--provider", f"{'y' * 64}=provider=aws"), "a provider's name has up to 63 lower-case letters"),
+        (("--provider", "lab=provider=aws,"), "'' is no label with its value"),
+        (("--provider", "lab=provider=a=b"), "'provider=a=b' is no label with its value"),
+        (("--provider", "lab=provider=aws", "--provider", "lab=rack=7"), "the name is given before with another label"),
+        (("--resource", "cpu"), "--resource cpu: an accelerator is an extended resource with its domain"),
+        (("--context", "prod"), "--from reads files, and --context names a live cluster"),
+        (("--suggest", "--output", "html"), "--suggest prints YAML with comments: leave out --output html"),
         (("--provider", "all=kubernetes.io/hostname", "--suggest"), "a pool needs two providers"),
     ],
 )
