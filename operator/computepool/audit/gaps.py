@@ -62,6 +62,8 @@ def remedies(fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Nod
     """
     lacking: dict[_Kind, list[int]] = {}
     others: Counter[str] = Counter()
+    # By shape, resource and provider: equal pods lack the same nodes, so these are looked for once.
+    kinds: dict[tuple[int, str, str], _Kind] = {}
     for fate in fates:
         if not fate.stranded:
             continue
@@ -71,7 +73,11 @@ def remedies(fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Nod
         elif short[1] in _LIMITS:
             others[f"{_LIMITS[short[1]]} {short[0]}."] += fate.amount
         else:
-            lacking.setdefault(_kind_of(fate, short[0], nodes_by_provider[short[0]]), []).append(fate.amount)
+            provider = short[0]
+            key = (id(fate.pod.pod.shape), fate.resource, provider)
+            if key not in kinds:
+                kinds[key] = _kind_of(fate, provider, nodes_by_provider[provider])
+            lacking.setdefault(kinds[key], []).append(fate.amount)
     found = [Remedy(_nodes_to_add(kind, amounts), sum(amounts)) for kind, amounts in lacking.items()]
     found += [Remedy(text, amount) for text, amount in others.items()]
     return tuple(sorted(found, key=lambda remedy: (-remedy.accelerators, remedy.text)))
