@@ -273,14 +273,14 @@ METHOD: Final = (
     "waiting pods, as their controllers would create them. All of them are decided together, with the operator's "
     "order, rules of fit, limits and budgets. Pods of a ComputePool are judged by this pool, all others as if one pool "
     "had all providers.",
-    "Some pods are not judged: agents (DaemonSets), pods of kube-system and of the operator's namespace, pods that "
-    "end, and pods of a ComputePool that run outside its nodes. Each loss says how many accelerators they hold.",
+    "Some pods are not judged: agents (DaemonSets), pods of kube-system and of the operator's namespace, and pods "
+    "that end. Each loss says how many accelerators they hold.",
     "Limits on moves at once are left out: they say when a pod leaves, and not whether it has a place. No pod preempts "
     "another pod, because one would lose what the other gains.",
     "Providers that make nodes on demand are told apart: their nodes may come late, or not at all.",
     "A pod without a controller is stranded, because nothing creates it anew. A pod with a volume or a resource claim "
-    "is stranded with its provider, unless its annotation says that it may move. Accelerators in resource claims are "
-    "not counted.",
+    "stays in its provider and its zone, and is stranded with them, unless its annotation says that it may move. "
+    "Accelerators in resource claims are not counted.",
     "The scheduler chooses the nodes. If it spreads small pods, a large pod may lack room that it has here. Affinity "
     "to other pods and topology spread are not modelled, and the verdict says how many accelerators this concerns. All "
     "figures are of the moment at which the cluster was read.",
