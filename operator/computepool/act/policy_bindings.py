@@ -16,6 +16,7 @@ from computepool.kube import paths, wire
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import AlreadyExists, NotFound, decoded
 from computepool.model.api import AdmissionMode, ComputePool, LabelSelector, Mode
+from computepool.model.well_known_keys import NAMESPACE_NAME_LABEL
 
 POLICY = "computepool-burst"
 _POLICY_PATH = f"{paths.POLICIES}/{POLICY}"
@@ -118,7 +119,7 @@ class Bindings:
         namespaces = _selector(workloads.namespace_selector)
         namespaces["matchExpressions"] = [
             *namespaces["matchExpressions"],
-            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": self._reserved},
+            {"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": self._reserved},
         ]
         return {
             "apiVersion": "admissionregistration.k8s.io/v1",

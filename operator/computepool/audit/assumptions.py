@@ -25,8 +25,8 @@ class Assumptions(msgspec.Struct, frozen=True):
     constraints: tuple[str, ...] = ()
     """These constraints, by their fields in the pod's spec, sorted."""
     not_judged: int = 0
-    """Held on the lost nodes by pods that are not judged: pods of agents and of reserved namespaces, pods that end, and
-    pods of a pool that run outside its nodes."""
+    """Held on the lost nodes by pods that are not judged: pods of agents and of reserved namespaces, and pods that
+    end."""
 
 
 class Assuming:

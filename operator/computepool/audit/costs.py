@@ -10,8 +10,9 @@ import msgspec
 
 from computepool.audit.accelerators import is_part
 from computepool.audit.cluster import Cluster
-from computepool.audit.demand import WorkloadName, is_demand, workload_of
+from computepool.audit.demand import WorkloadName, workload_of
 from computepool.audit.prices import Price, PriceRule, PriceSource, Pricing, cost
+from computepool.decide.move.eligibility import node_bound
 from computepool.model.accelerators import devices_of
 
 NOTHING: Final = Decimal(0)
@@ -180,7 +181,7 @@ def _unmatched(
 def _by_workload(cluster: Cluster, pricing: Pricing, wanted: frozenset[str]) -> tuple[WorkloadCost, ...]:
     sums: dict[WorkloadName, _Sum] = {}
     for found in cluster.pods:
-        if not found.pod.node or not is_demand(found.pod):
+        if not found.pod.node or node_bound(found.pod):
             continue
         for resource, amount in devices_of(found.pod.shape):
             if resource not in wanted:

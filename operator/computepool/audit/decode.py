@@ -17,10 +17,10 @@ from computepool.model.api import ComputePool, InvalidPool
 from computepool.model.api.selectors import LabelSelector
 from computepool.model.cluster import Pod
 from computepool.model.labels import Labels, Requirement, Selector
+from computepool.model.well_known_keys import KUEUE_PREFIX
 from computepool.observe.decode import Records
 
 NAMED_UNREADABLE: Final = 20
-_KUEUE: Final = "kueue.x-k8s.io/"
 
 
 class _Reference(Wire):
@@ -165,7 +165,7 @@ class ClusterBuilder:
             self._pods[name] = AuditedPod(pod)
             return
         meta = self._owned.decode(raw).metadata
-        kueue = any(key.startswith(_KUEUE) for key in pod.labels)
+        kueue = any(key.startswith(KUEUE_PREFIX) for key in pod.labels)
         self._pods[name] = AuditedPod(pod, _controller(meta), kueue)
 
     def _put_namespace(self, raw: bytes) -> None:

@@ -11,7 +11,7 @@ from computepool.audit.losses import Judge
 from computepool.audit.node_labels import PINS_ARCHITECTURE, PINS_MODEL
 from computepool.audit.pins import Pin
 from computepool.audit.pools import JudgedPool
-from computepool.decide.move.eligibility import may_fail_for_good, storage_bound
+from computepool.decide.move.eligibility import may_fail_for_good, node_bound, storage_bound
 from computepool.model.accelerators import request_of
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.taints import tolerated
@@ -70,17 +70,12 @@ def workload_of(found: AuditedPod, owners: Mapping[str, Owner]) -> WorkloadName:
     return WorkloadName(found.pod.namespace, owner.kind, owner.name)
 
 
-def is_demand(pod: Pod) -> bool:
-    """Say whether a pod belongs to a workload: the pods of agents (DaemonSets) and pods that end do not."""
-    return pod.deleting is None and not pod.belongs_to_node
-
-
 def workloads(cluster: Cluster, judge: Judge, resources: Iterable[str]) -> tuple[Workload, ...]:
     """Return the workloads, the largest first. The pods of agents (DaemonSets) are no workload."""
     known = tuple(resources)
     groups: dict[tuple[WorkloadName, str], list[AuditedPod]] = {}
     for found in cluster.pods:
-        if not is_demand(found.pod):
+        if node_bound(found.pod):
             continue
         for resource in known:
             if request_of(found.pod, resource):

@@ -21,7 +21,7 @@ from computepool.assess.demand.overflow import Hold
 from computepool.audit.cluster import AuditedPod, Cluster
 from computepool.audit.pools import JudgedPool, labelled
 from computepool.audit.replacements import Replacements
-from computepool.decide.move.eligibility import movable, storage_bound
+from computepool.decide.move.eligibility import movable, node_bound, storage_bound
 from computepool.decide.reconcile import Reconciled, reconcile
 from computepool.model.accelerators import request_of, share_of
 from computepool.model.api import BreakerState
@@ -30,6 +30,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import Breaker, PoolState, recorded_in, restarted
 from computepool.model.taints import Toleration
+from computepool.model.well_known_keys import NAMESPACE_NAME_LABEL
 from computepool.observe.decode import Namespace
 from computepool.observe.pod_claims import Claims
 from computepool.report.pass_report import PassReport
@@ -205,7 +206,7 @@ class Judge:
             pod
             for name in sorted(lost & self._infos.keys())
             for pod in self._infos[name].members(judged.pool.name)
-            if not pod.belongs_to_node and pod.deleting is None
+            if not node_bound(pod)
         ]
 
     def _waiting(self, pool: str) -> Iterable[Pod]:
@@ -298,7 +299,7 @@ def _claimed(cluster: Cluster, pools: Iterable[JudgedPool], reserved: Iterable[s
     claims.set_pools(judged.pool for judged in pools)
     for name in {found.pod.namespace for found in cluster.pods}:
         # Without the right to read namespaces, their names are known.
-        labels = cluster.namespaces.get(name, {"kubernetes.io/metadata.name": name})
+        labels = cluster.namespaces.get(name, {NAMESPACE_NAME_LABEL: name})
         claims.put_namespace(Namespace(name, 0, labels))
     found = ((pod.pod.uid, claims.find(pod.pod)) for pod in cluster.pods)
     return {uid: names[0] for uid, names in found if names}

@@ -15,9 +15,10 @@ import msgspec
 from computepool.audit.activity import Device, Measures, devices_by_pod
 from computepool.audit.cluster import AuditedPod, Cluster
 from computepool.audit.costs import NOTHING
-from computepool.audit.demand import WorkloadName, is_demand, workload_of
+from computepool.audit.demand import WorkloadName, workload_of
 from computepool.audit.prices import Pricing, cost
 from computepool.audit.supply import free_on_nodes, usable
+from computepool.decide.move.eligibility import node_bound
 from computepool.model.accelerators import devices_of
 from computepool.model.quantity import MILLI
 
@@ -145,7 +146,7 @@ def waste_of(
             continue
         used = _uses(found, held, devices.get(pod.uid, ()), measures.window, cluster.now, pricing)
         by_node[pod.node] = by_node.get(pod.node, NO_USES).plus(used)
-        if not is_demand(pod):
+        if node_bound(pod):
             continue
         name, provider = workload_of(found, cluster.owners), provider_of.get(pod.node, "")
         by_workload[name] = by_workload.get(name, NO_USES).plus(used)

@@ -25,7 +25,6 @@ from computepool.simulate.disruption_budgets import DisruptionBudget
 from computepool.simulate.drill import Seed
 from computepool.simulate.operator import Surroundings
 
-BUDGETS: Final = "/apis/policy/v1/poddisruptionbudgets"
 _NAMED: Final = 3
 _T = TypeVar("_T")
 
@@ -137,7 +136,7 @@ async def _read(
 async def _read_budgets(client: ApiClient) -> list[DisruptionBudget] | None:
     """Return all disruption budgets; None where they may not be listed."""
     try:
-        return [_budget(_BUDGET.decode(raw)) async for raw in _items(client, BUDGETS)]
+        return [_budget(_BUDGET.decode(raw)) async for raw in _items(client, paths.DISRUPTION_BUDGETS)]
     except Forbidden:
         return None
 

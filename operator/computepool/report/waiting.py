@@ -19,11 +19,10 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Spend
 from computepool.model.taints import Taint, tolerated
 from computepool.model.text import cut
+from computepool.model.well_known_keys import KUEUE_PREFIX
 from computepool.report.formatting import counted, listed
 from computepool.report.pass_report import PassReport
 
-KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
-"""Prefix of the labels that Kueue puts on pods of the workloads that it manages."""
 NAMED_PROVIDERS: Final = 4
 """How many rejections a note has. A pool may have 16 providers, and a note is short."""
 NAMED_PINS: Final = 3

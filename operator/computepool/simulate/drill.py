@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.decide.move.eligibility import node_bound
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, ComputePool, DrainedPods
 from computepool.model.cluster import Node, Pod
@@ -166,7 +167,7 @@ class _Drill:
             # A pod on a node that is gone holds no place.
             if pod.node in cluster.nodes or not pod.node:
                 cluster.adopt_pod(pod)
-                if pod.owner and not pod.belongs_to_node and pod.deleting is None:
+                if pod.owner and not node_bound(pod):
                     owners.adopt(pod, self._template(pod))
         operator = self._simulation.operator
         operator.restart()
@@ -268,10 +269,7 @@ class _Drill:
         return [
             pod
             for pod in cluster.pods_on(self._provider)
-            if request_of(pod, self._resource)
-            and not pod.belongs_to_node
-            and pod.deleting is None
-            and store.claims_of(pod.uid)[:1] == (name,)
+            if request_of(pod, self._resource) and not node_bound(pod) and store.claims_of(pod.uid)[:1] == (name,)
         ]
 
     def _template(self, pod: Pod) -> Pod:

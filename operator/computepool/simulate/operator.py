@@ -22,7 +22,7 @@ from computepool.model.offers_annotation import with_offer
 from computepool.model.reasons import Reason
 from computepool.model.state import PoolState, recorded_in, restarted
 from computepool.model.taints import Taint
-from computepool.model.well_known_keys import BURST_LABEL, QUARANTINE_EFFECT
+from computepool.model.well_known_keys import BURST_LABEL, NAMESPACE_NAME_LABEL, QUARANTINE_EFFECT
 from computepool.observe.decode import Namespace
 from computepool.observe.store import Store
 from computepool.report.pass_report import PassReport
@@ -104,7 +104,7 @@ class SimulatedOperator:
                     self.store.put_node(node, now)
 
     def _see(self, pod: Pod, *, listed: bool) -> None:
-        labels = self._around.namespaces.get(pod.namespace) or {"kubernetes.io/metadata.name": pod.namespace}
+        labels = self._around.namespaces.get(pod.namespace) or {NAMESPACE_NAME_LABEL: pod.namespace}
         self.store.put_namespace(Namespace(pod.namespace, 0, labels), self._clock.now)
         self.store.put_pod(pod, self._clock.now, listed=listed)
 

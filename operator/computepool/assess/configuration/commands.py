@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from computepool.model.labels import Requirement, Selector
 from computepool.model.taints import Taint, Toleration
+from computepool.model.well_known_keys import NAMESPACE_NAME_LABEL
 
 NAMED_IN_COMMAND: Final = 5
 """How many nodes a command names. A command for more nodes selects them by the provider's labels."""
-_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
-"""The label that the API server gives to each namespace."""
 
 
 def taint_nodes(names: Sequence[str], selector: Selector | None, *changes: str) -> str:
@@ -59,7 +58,7 @@ def add_label(kind: str, placeholder: str, selector: Selector) -> str:
 def make_namespace(selector: Selector) -> str:
     """Return the command after which a namespace matches the selector, or the command that shows all labels."""
     needs = selector.requirements
-    if len(needs) == 1 and needs[0].key == _NAMESPACE_NAME and needs[0].operator == "In":
+    if len(needs) == 1 and needs[0].key == NAMESPACE_NAME_LABEL and needs[0].operator == "In":
         return f"`kubectl create namespace {needs[0].values[0]}`"
     return add_label("namespaces", "NAMESPACE", selector)
 

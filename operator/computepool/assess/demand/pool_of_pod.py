@@ -1,7 +1,6 @@
 """Which pool a pod belongs to: the oldest pool that selects it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -9,8 +8,7 @@ from computepool.model.accelerators import request_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
 from computepool.model.labels import Labels, Selector
-
-NAME_LABEL: Final = "kubernetes.io/metadata.name"
+from computepool.model.well_known_keys import NAMESPACE_NAME_LABEL
 
 
 class Claimant(msgspec.Struct, frozen=True):
@@ -30,8 +28,8 @@ class Claimant(msgspec.Struct, frozen=True):
             return False
         if namespace is not None:
             return self.namespaces.matches(namespace)
-        name = {NAME_LABEL: pod.namespace}
-        by_name = [need.matches(name) for need in self.namespaces.requirements if need.key == NAME_LABEL]
+        name = {NAMESPACE_NAME_LABEL: pod.namespace}
+        by_name = [need.matches(name) for need in self.namespaces.requirements if need.key == NAMESPACE_NAME_LABEL]
         if not all(by_name):
             return False
         return True if len(by_name) == len(self.namespaces.requirements) else None

@@ -16,13 +16,12 @@ from computepool.kube.credentials import load_access
 from computepool.kube.errors import ApiError, Forbidden, NotFound, decoded
 from computepool.kube.wire import Wire
 
-BUDGETS: Final = "/apis/policy/v1/poddisruptionbudgets"
 _ROUNDS: Final = 5
 """How many owners above each other are followed."""
 _KINDS: Final[tuple[tuple[str, str, Mapping[str, str] | None], ...]] = (
     ("Namespace", paths.NAMESPACES, None),
     ("Pod", paths.PODS, UNFINISHED),
-    ("PodDisruptionBudget", BUDGETS, None),
+    ("PodDisruptionBudget", paths.DISRUPTION_BUDGETS, None),
     ("ComputePool", paths.POOLS, None),
 )
 _AUTOSCALERS: Final = {
