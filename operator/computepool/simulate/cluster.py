@@ -11,6 +11,7 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.taints import Toleration
 from computepool.simulate.clock import Clock
+from computepool.simulate.pod_index import PodIndex
 
 
 class PodChanged(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Cluster:
         """The resourceVersion of the latest change."""
         self._clock = clock
         self._adopted: set[str] = set()
+        self._index = PodIndex()
         self._shapes: dict[Shape, Shape] = {}
         self._provider_of: dict[str, str] = {}
         for node in nodes:
@@ -115,12 +117,7 @@ class Cluster:
         return min(((pod.started or 0.0) + self.start_seconds for pod in self._starting()), default=None)
 
     def _starting(self) -> list[Pod]:
-        started = (pod for pod in self.pods.values() if pod.started is not None and not pod.ready and not pod.failing)
-        return [
-            pod
-            for pod in started
-            if pod.deleting is None and pod.uid not in self._adopted and pod.node and self.is_answering(pod)
-        ]
+        return [pod for pod in self._index.starting() if self.is_answering(pod)]
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""
@@ -153,8 +150,7 @@ class Cluster:
         return min((pod.deleting for pod in self._ending() if pod.deleting is not None), default=None)
 
     def _ending(self) -> list[Pod]:
-        ending = (pod for pod in self.pods.values() if pod.deleting is not None)
-        return [pod for pod in ending if not pod.node or self.is_answering(pod)]
+        return [pod for pod in self._index.ending() if not pod.node or self.is_answering(pod)]
 
     # --- nodes
 
@@ -170,7 +166,7 @@ class Cluster:
 
     def waiting_pods(self) -> list[Pod]:
         """Return the pods that are not bound."""
-        return [pod for pod in self.pods.values() if not pod.node]
+        return self._index.waiting()
 
     def pods_on(self, provider: str) -> list[Pod]:
         """Return the pods that are bound to a provider's nodes."""
@@ -194,11 +190,13 @@ class Cluster:
     def _put_pod(self, pod: Pod) -> Pod:
         stored = msgspec.structs.replace(pod, resource_version=self._next_version())
         self.pods[pod.uid] = stored
+        self._index.put(stored, starts=pod.uid not in self._adopted)
         self._publish(PodChanged(stored))
         return stored
 
     def _drop_pod(self, pod: Pod, *, finished: bool) -> None:
         del self.pods[pod.uid]
+        self._index.drop(pod.uid)
         self._next_version()
         self._publish(PodGone(pod, finished))
 

@@ -23,6 +23,7 @@ from computepool.model.state import PoolState
 from computepool.model.well_known_keys import BURST_LABEL
 from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour
+from computepool.simulate.cluster import Event, PodChanged
 from computepool.simulate.disruption_budgets import DisruptionBudget, DisruptionBudgets
 from computepool.simulate.kubelets import Kubelets
 from computepool.simulate.operator import Surroundings
@@ -172,9 +173,14 @@ class _Drill:
         operator = self._simulation.operator
         operator.restart()
         operator.state = seed.state
+        operator.writes_status = False
         operator.store.put_signals(seed.pool.name, seed.signals)
+        cluster.listeners.append(self._note_replacement)
         self._kubelets = Kubelets(cluster, operator.store.heartbeats, seed.now)
         self._fates = {pod.uid: Fate(pod, request_of(pod, self._resource) // MILLI) for pod in self._own()}
+        # The pods that took the place of others, in the order in which they came.
+        self._replacements: dict[str, None] = {}
+        self._served = 0
         self._turns: list[Turn] = []
         self._seen_moves = 0
         self._changed_at = seed.now
@@ -194,7 +200,7 @@ class _Drill:
             if cluster.version != version:
                 self._changed_at = clock.now
             self._wait(min(self._next_at(report, changed=cluster.version != version), end))
-            progress(self._seconds, sum(not fate.stranded for fate in self._fates.values()), len(self._fates))
+            progress(self._seconds, self._served, len(self._fates))
         return self._course(before, self._pass())
 
     # --- what is played
@@ -250,7 +256,7 @@ class _Drill:
 
     def _is_over(self, report: PassReport) -> bool:
         """Say whether all pods run elsewhere, or nothing has changed for so long that nothing will."""
-        if all(not fate.stranded for fate in self._fates.values()):
+        if self._served == len(self._fates):
             return True
         spec, now = self._simulation.cluster.pool.spec, self._simulation.clock.now
         slow = spec.failover.silence_seconds + spec.failover.lost_seconds + spec.health.sustain_seconds
@@ -305,19 +311,31 @@ class _Drill:
                 fate.moved_at, fate.target, fate.why = moved.at - self._seed.now, moved.move.target, moved.move.reason
         self._seen_moves = len(operator.moved)
 
+    def _note_replacement(self, event: Event) -> None:
+        """Note a pod that takes the place of a pod of the provider."""
+        if isinstance(event, PodChanged):
+            uid = event.pod.uid
+            if uid not in self._fates and self._simulation.owners.lineage.get(uid, "") in self._fates:
+                self._replacements[uid] = None
+
     def _note_replacements(self) -> None:
+        """Note where the replacements run, and follow each until it is Ready elsewhere or gone."""
         cluster, owners = self._simulation.cluster, self._simulation.owners
-        for pod in cluster.pods.values():
-            fate = self._fates.get(owners.lineage.get(pod.uid, ""))
-            if fate is None or not fate.stranded or not pod.node or pod.deleting is not None:
+        for uid in list(self._replacements):
+            pod, fate = cluster.pods.get(uid), self._fates.get(owners.lineage[uid])
+            if pod is None or fate is None or not fate.stranded:
+                del self._replacements[uid]
+                continue
+            if not pod.node or pod.deleting is not None:
                 continue
             where = cluster.provider_of(pod.node)
-            if pod.uid == fate.pod.uid or where == self._provider:
+            if where == self._provider:
                 continue
             if fate.bound_at is None:
                 fate.bound_at, fate.runs_on = self._seconds, where
             if pod.ready:
                 fate.ready_at = self._seconds
+                self._served += 1
 
     # --- the end
 

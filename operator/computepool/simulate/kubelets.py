@@ -40,9 +40,10 @@ class Kubelets:
                 if name not in self._stopped and self._cluster.nodes[name].ready != "Unknown":
                     self._renewed[name] = str(now)
                     self._heartbeats.put(self._lease(name), now)
-        for name, at in self._stopped.items():
-            if now >= at + UNKNOWN_SECONDS and self._cluster.nodes[name].ready != "Unknown":
-                self._lose(name)
+        nodes = self._cluster.nodes
+        self._lose(
+            name for name, at in self._stopped.items() if now >= at + UNKNOWN_SECONDS and nodes[name].ready != "Unknown"
+        )
 
     def answer(self, nodes: Iterable[str], now: float) -> None:
         """Answer the operator, which reads the Leases of these nodes directly."""
@@ -51,8 +52,13 @@ class Kubelets:
     def _lease(self, name: str) -> Lease:
         return Lease(name, 0, self._renewed.get(name, ""), LEASE_SECONDS)
 
-    def _lose(self, name: str) -> None:
-        """Do as the node controller does: the node's status is Unknown, and its pods are not Ready."""
-        self._cluster.update_node(name, ready="Unknown")
-        for pod in [pod for pod in self._cluster.pods.values() if pod.node == name]:
-            self._cluster.update_pod(pod.uid, ready=False)
+    def _lose(self, names: Iterable[str]) -> None:
+        """Do as the node controller does: a node's status is Unknown, and its pods are not Ready."""
+        lost: dict[str, list[str]] = {name: [] for name in names}
+        for pod in self._cluster.pods.values() if lost else ():
+            if pod.node in lost:
+                lost[pod.node].append(pod.uid)
+        for name, uids in lost.items():
+            self._cluster.update_node(name, ready="Unknown")
+            for uid in uids:
+                self._cluster.update_pod(uid, ready=False)

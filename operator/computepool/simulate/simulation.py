@@ -3,16 +3,15 @@
 from collections.abc import Iterable
 from typing import Final
 
-from computepool.model.accelerators import requested_by
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node
-from computepool.model.quantity import MILLI
 from computepool.report.pass_report import PassReport
 from computepool.simulate.clock import Clock
 from computepool.simulate.cluster import Cluster
 from computepool.simulate.operator import NOTHING_AROUND, SimulatedOperator, Surroundings
 from computepool.simulate.owners import Owners
 from computepool.simulate.scheduler import Scheduler
+from computepool.simulate.standby_use import StandbyUse
 
 REPLACED_WITHIN_SECONDS: Final = 30.0
 """Owners create what is missing before so much time passes."""
@@ -45,8 +44,12 @@ class Simulation:
         self.owners = Owners(self.cluster)
         self.scheduler = Scheduler(self.cluster)
         self.operator = SimulatedOperator(self.cluster, self.clock, around)
-        self.standby_seconds = 0.0
+        self._standby_use = StandbyUse(self.cluster)
+
+    @property
+    def standby_seconds(self) -> float:
         """For how long devices of standbys were held: seconds of all devices together."""
+        return self._standby_use.seconds
 
     def step(self) -> PassReport:
         """Let the operator see everything, decide once and carry it out."""
@@ -73,7 +76,7 @@ class Simulation:
         """Let time pass; then deleted pods end whose grace period is over, and pods become Ready that have started."""
         if seconds > REPLACED_WITHIN_SECONDS:
             self.owners.replace_missing()
-        self.standby_seconds += seconds * self._on_standbys()
+        self._standby_use.wait(seconds)
         self.clock.advance(seconds)
         self.cluster.end_deleted_pods()
         self.cluster.make_pods_ready()
@@ -89,9 +92,3 @@ class Simulation:
             times = (recheck_at, self.cluster.next_end(), self.cluster.next_ready(), end)
             self.wait(max(0.0, min(at for at in times if at is not None) - self.clock.now))
         self.settle()
-
-    def _on_standbys(self) -> int:
-        resource = self.cluster.pool.spec.accelerator.resource_name
-        primary = self.cluster.providers[0].name
-        pods = (pod for pod in self.cluster.pods.values() if pod.node and self.cluster.provider_of(pod.node) != primary)
-        return requested_by(pods, resource) // MILLI
