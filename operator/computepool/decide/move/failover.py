@@ -25,6 +25,8 @@ dead provider, and a device plugin that is away is not a lost device.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider
 from computepool.assess.capacity.supply import Supply
@@ -59,30 +61,7 @@ def unknown_since(snapshot: Snapshot, before: Mapping[str, float], now: float) -
 
 def fail_over(planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
     """Decide the moves off failing nodes and providers. `unknown_since`: by node, since when its status is Unknown."""
-    assessment = planner.context.assessment
-    troubled, refusing = _troubled(assessment), _refusing(assessment)
-    candidates = in_turn(
-        [
-            *(found for supply, infos in troubled for found in planner.candidates(supply, infos)),
-            *(
-                found
-                for supply, infos in refusing
-                for found in planner.candidates(supply, infos)
-                if _is_refused(assessment, supply, found.pod)
-            ),
-        ]
-    )
-    # A planned drain can wait, and so can a pod that does not run: the other pods come first within the limits.
-    for candidate in sorted(
-        candidates,
-        key=lambda found: (
-            _is_drained(planner, found),
-            _leaves_refused(planner, found),
-            _is_poor_canary(planner, found.pod),
-            planner.retries.last_refused_at(found.pod.uid),
-        ),
-    ):
-        _leave(planner, candidate, unknown_since)
+    _Failover(planner, unknown_since).decide()
 
 
 def troubled_infos(assessment: Assessment) -> Iterable[NodeInfo]:
@@ -105,9 +84,16 @@ def in_trouble(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
     fault = _fault_of(assessment, supply, pod.node)
     if _drives_out(fault, pod) or _is_refused(assessment, supply, pod):
         return True
+    return _is_given_up(assessment, supply, fault)
+
+
+def _is_given_up(assessment: Assessment, supply: Supply, fault: NodeFault | None) -> bool:
+    """Say whether all pods should leave a node because of its provider. `fault`: the node's.
+
+    A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
+    """
     if not gives_up(supply):
         return False
-    # A failed provider may have recovered. Then its nodes only stay in quarantine, unless the provider is drained.
     confirmed = assessment.health.providers[supply.provider.name].confirmed
     return supply.provider.drain or (confirmed and (fault is None or fault.present))
 
@@ -121,27 +107,6 @@ def _drives_out(fault: NodeFault | None, pod: Pod) -> bool:
     if fault is None or not fault.present or (fault.reason is Reason.BLACK_HOLE and pod.runs):
         return False
     return fault.confirmed or (fault.reason in DEVICE_FAULTS and pod.failing and not pod.ready)
-
-
-def _is_drained(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether the pod leaves a drained provider although nothing is wrong with its node."""
-    return candidate.supply.provider.drain and not _drives_out(_fault_on(planner, candidate), candidate.pod)
-
-
-def _is_poor_canary(planner: MovePlanner, pod: Pod) -> bool:
-    """Say whether the other pods come first because a target is half-open, and takes one pod only."""
-    return any(planner.account.is_poor_canary(pod, target) for target in planner.targets)
-
-
-def _leaves_refused(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether the pod leaves only because its node refuses it."""
-    assessment, supply, pod = planner.context.assessment, candidate.supply, candidate.pod
-    others = gives_up(supply) or _drives_out(_fault_on(planner, candidate), pod)
-    return not others and _is_refused(assessment, supply, pod)
-
-
-def _fault_on(planner: MovePlanner, candidate: MoveCandidate) -> NodeFault | None:
-    return _fault_of(planner.context.assessment, candidate.supply, candidate.info.node.name)
 
 
 def _fault_of(assessment: Assessment, supply: Supply, node: str) -> NodeFault | None:
@@ -179,34 +144,186 @@ def _is_refused(assessment: Assessment, supply: Supply, pod: Pod) -> bool:
     return assessment.breakers.hold_offs.is_leaving(pod, supply.provider.name)
 
 
-def _leave(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> None:
-    """Move one pod, or note why it stays."""
-    why, fault = _why_it_stays(planner, candidate), _fault_on(planner, candidate)
-    if why is not None:
-        awaited = fault is not None and fault.present and why is Reason.AWAITING_VERDICT
-        planner.blocked.add(candidate.pod, why, until=fault.confirm_at if fault is not None and awaited else None)
-        return
-    lost, dead = _is_lost(planner, candidate, unknown_since), _is_dead(planner, candidate)
-    if not lost and _keeps_name(planner, candidate):
-        planner.blocked.add(candidate.pod, Reason.LOST_NODE)
-        return
-    if not dead and may_fail_for_good(candidate.pod):
-        planner.blocked.add(candidate.pod, Reason.NOT_MOVABLE)
-        return
-    if not dead and candidate.pod.ready and planner.tries_another(candidate.pod):
-        planner.blocked.add(candidate.pod, Reason.AWAITS_REPLACEMENT)
-        return
-    drain, refused = _is_drained(planner, candidate), _leaves_refused(planner, candidate)
-    if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (dead or refused)):
-        return
-    target, room_seconds = _reserve(planner, candidate, dead=dead, refused=refused)
-    if not isinstance(target, Provider):
-        planner.blocked.add(candidate.pod, Reason.WOULD_STRAND, target)
-        return
-    reason = Reason.LEAVES_PROVIDER if gives_up(candidate.supply) else Reason.LEAVES_SICK_NODE
-    reason = Reason.LOST_NODE if lost else Reason.WORKLOAD_BACK_OFF if refused else reason
-    flags = {"release": lost, "drain": drain}
-    planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
+class _Trouble(msgspec.Struct, frozen=True):
+    """What is the same for all pods on a node, which may be many."""
+
+    fault: NodeFault | None
+    gives_up: bool
+    """Whether pods should leave all nodes of the provider."""
+    given_up: bool
+    """Whether all pods should leave this node because of its provider."""
+    awaits_verdict: bool
+    """Whether silence is the only fault: the node's status is good, and its provider has not failed."""
+    takes_pods: bool
+    """Whether the scheduler may bind a pod of the pool to the node."""
+    dead: bool
+    """Whether the node has stopped for good, or is about to: its pods lose nothing more by an eviction."""
+    keeps_names: bool
+    """Whether the node does not answer, so that the names of its pods stay taken."""
+    lost_at: float | None
+    """When its status has been Unknown for so long that its pods are deleted; None if they never are."""
+
+
+class _Failover:
+    """The failover of one pass."""
+
+    def __init__(self, planner: MovePlanner, unknown_since: Mapping[str, float]) -> None:
+        self._planner = planner
+        self._context = planner.context
+        self._assessment = planner.context.assessment
+        self._unknown_since = unknown_since
+        # Other pods come first if a target is half-open, and takes one pod only.
+        self._half_open = [target for target in planner.targets if target.name in planner.account.half_open]
+        self._ends = {OUT_OF_SERVICE, *planner.context.spec.health.removal_taints}
+        # By the node's name.
+        self._troubles: dict[str, _Trouble] = {}
+        # By shape and taint: whether such a pod tolerates it.
+        self._tolerated: dict[tuple[int, str], bool] = {}
+
+    def decide(self) -> None:
+        """Decide the moves, or note why pods stay."""
+        planner, assessment = self._planner, self._assessment
+        candidates = in_turn(
+            [
+                *(found for supply, infos in _troubled(assessment) for found in planner.candidates(supply, infos)),
+                *(
+                    found
+                    for supply, infos in _refusing(assessment)
+                    for found in planner.candidates(supply, infos)
+                    if _is_refused(assessment, supply, found.pod)
+                ),
+            ]
+        )
+        for candidate in sorted(candidates, key=self._rank):
+            self._leave(candidate)
+
+    def _rank(self, candidate: MoveCandidate) -> tuple[bool, bool, bool, float]:
+        """A planned drain can wait, and so can a pod that does not run: the other pods come first within the limits."""
+        planner, pod = self._planner, candidate.pod
+        return (
+            self._is_drained(candidate),
+            self._leaves_refused(candidate),
+            any(planner.account.is_poor_canary(pod, target) for target in self._half_open),
+            planner.retries.last_refused_at(pod.uid),
+        )
+
+    def _leave(self, candidate: MoveCandidate) -> None:
+        """Move one pod, or note why it stays."""
+        planner, pod = self._planner, candidate.pod
+        trouble, why = self._trouble(candidate), self._why_it_stays(candidate)
+        if why is not None:
+            fault = trouble.fault
+            awaited = fault is not None and fault.present and why is Reason.AWAITING_VERDICT
+            planner.blocked.add(pod, why, until=fault.confirm_at if fault is not None and awaited else None)
+            return
+        planner.blocked.recheck(trouble.lost_at)
+        lost = trouble.lost_at is not None and self._context.now >= trouble.lost_at
+        why = self._why_it_can_not(pod, trouble, lost=lost)
+        if why is not None:
+            planner.blocked.add(pod, why)
+            return
+        drain, refused = self._is_drained(candidate), self._leaves_refused(candidate)
+        if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (trouble.dead or refused)):
+            return
+        target, room_seconds = _reserve(planner, candidate, dead=trouble.dead, refused=refused)
+        if not isinstance(target, Provider):
+            planner.blocked.add(pod, Reason.WOULD_STRAND, target)
+            return
+        reason = Reason.LEAVES_PROVIDER if trouble.gives_up else Reason.LEAVES_SICK_NODE
+        reason = Reason.LOST_NODE if lost else Reason.WORKLOAD_BACK_OFF if refused else reason
+        flags = {"release": lost, "drain": drain}
+        planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
+
+    def _is_drained(self, candidate: MoveCandidate) -> bool:
+        """Say whether the pod leaves a drained provider although nothing is wrong with its node."""
+        return candidate.supply.provider.drain and not _drives_out(self._trouble(candidate).fault, candidate.pod)
+
+    def _leaves_refused(self, candidate: MoveCandidate) -> bool:
+        """Say whether the pod leaves only because its node refuses it."""
+        pod, trouble = candidate.pod, self._trouble(candidate)
+        others = trouble.gives_up or _drives_out(trouble.fault, pod)
+        return not others and _is_refused(self._assessment, candidate.supply, pod)
+
+    def _why_it_stays(self, candidate: MoveCandidate) -> Reason | None:
+        """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter."""
+        supply, pod, node, trouble = candidate.supply, candidate.pod, candidate.info.node, self._trouble(candidate)
+        policy = supply.provider.running_pods
+        if policy is not RunningPods.LEAVE and self._leaves_refused(candidate):
+            return None
+        unhealthy = node.name in supply.unhealthy
+        if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
+            return Reason.LEFT_BY_POLICY
+        if not _drives_out(trouble.fault, pod):
+            leaves = trouble.given_up or _is_refused(self._assessment, supply, pod)
+            if policy is not RunningPods.MOVE or not leaves:
+                return _why_it_need_not_leave(self._assessment, supply, trouble.fault)
+        if trouble.awaits_verdict:
+            return Reason.AWAITING_VERDICT
+        return self._why_it_would_return(pod, node) if trouble.takes_pods else None
+
+    def _why_it_would_return(self, pod: Pod, node: Node) -> Reason | None:
+        """Return why the scheduler could bind the replacement to the same node; None if the taint prevents that."""
+        value = node.quarantine
+        if self._context.spec.mode is not Mode.OBSERVE and value is None:
+            return Reason.QUARANTINE_PENDING
+        key = (id(pod.shape), value or "")
+        tolerated = self._tolerated.get(key)
+        if tolerated is None:
+            taint = Taint(UNAVAILABLE_KEY, value or "", QUARANTINE_EFFECT)
+            tolerated = any(toleration.tolerates(taint) for toleration in pod.shape.tolerations)
+            self._tolerated[key] = tolerated
+        return Reason.TOLERATES_QUARANTINE if tolerated else None
+
+    def _why_it_can_not(self, pod: Pod, trouble: _Trouble, *, lost: bool) -> Reason | None:
+        """Return why a pod that should leave does not. `lost`: its node is lost, so that it is deleted."""
+        if not lost and trouble.keeps_names and pod.keeps_name:
+            return Reason.LOST_NODE
+        if trouble.dead:
+            return None
+        if may_fail_for_good(pod):
+            return Reason.NOT_MOVABLE
+        return Reason.AWAITS_REPLACEMENT if pod.ready and self._planner.tries_another(pod) else None
+
+    # --- what is wrong at a node
+
+    def _trouble(self, candidate: MoveCandidate) -> _Trouble:
+        name = candidate.info.node.name
+        found = self._troubles.get(name)
+        if found is None:
+            found = self._troubles[name] = self._look(candidate.supply, candidate.info)
+        return found
+
+    def _look(self, supply: Supply, info: NodeInfo) -> _Trouble:
+        node, gone = info.node, gives_up(supply)
+        fault = _fault_of(self._assessment, supply, node.name)
+        present = fault.reason if fault is not None and fault.present else None
+        silent = present is Reason.NODE_SILENT
+        # The only detail of a silence is the announcement of the node's end.
+        unsure = fault is not None and fault.reason is Reason.NODE_SILENT and not fault.detail
+        stopped = any(taint.key == OUT_OF_SERVICE for taint in node.taints)
+        return _Trouble(
+            fault=fault,
+            gives_up=gone,
+            given_up=_is_given_up(self._assessment, supply, fault),
+            awaits_verdict=unsure and node.ready == "True" and not gone,
+            takes_pods=may_take_pods(supply, info, self._context.resource),
+            dead=self._is_dead(node, fault),
+            keeps_names=not stopped and (node.ready == "Unknown" or silent),
+            lost_at=self._lost_at(node.name),
+        )
+
+    def _is_dead(self, node: Node, fault: NodeFault | None) -> bool:
+        """Say whether nothing was heard of the node for failover.silenceSeconds, or its end is announced.
+
+        All other faults are doubts: the pods may run on.
+        """
+        dark = fault is not None and fault.present and fault.confirmed and fault.reason in DARK_FAULTS
+        announced = fault is not None and fault.present and fault.reason is Reason.REMOVAL_ANNOUNCED
+        return dark or announced or any(taint.key in self._ends for taint in node.taints)
+
+    def _lost_at(self, node: str) -> float | None:
+        spec, since = self._context.spec.failover, self._unknown_since.get(node)
+        return None if spec.lost_pods is LostPods.LEAVE or since is None else since + spec.lost_seconds
 
 
 def _reserve(
@@ -226,26 +343,6 @@ def _reserve(
     return (last if isinstance(last, Provider) else target), 0.0
 
 
-def _why_it_stays(planner: MovePlanner, candidate: MoveCandidate) -> Reason | None:
-    """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter here."""
-    context, supply, node = planner.context, candidate.supply, candidate.info.node
-    policy = supply.provider.running_pods
-    if policy is not RunningPods.LEAVE and _leaves_refused(planner, candidate):
-        return None
-    unhealthy = node.name in supply.unhealthy
-    if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
-        return Reason.LEFT_BY_POLICY
-    fault = _fault_of(context.assessment, supply, node.name)
-    leaves_provider = policy is RunningPods.MOVE and in_trouble(context.assessment, supply, candidate.pod)
-    if not leaves_provider and not _drives_out(fault, candidate.pod):
-        return _why_it_need_not_leave(context.assessment, supply, fault)
-    if _awaits_verdict(planner, candidate):
-        return Reason.AWAITING_VERDICT
-    if not may_take_pods(supply, candidate.info, context.resource):
-        return None
-    return _why_it_would_return(candidate.pod, node, context.spec.mode)
-
-
 def _why_it_need_not_leave(assessment: Assessment, supply: Supply, fault: NodeFault | None) -> Reason:
     """Return why nothing drives a pod out. `fault`: its node's."""
     health = assessment.health.providers[supply.provider.name]
@@ -254,55 +351,3 @@ def _why_it_need_not_leave(assessment: Assessment, supply: Supply, fault: NodeFa
     if health.starts_none:
         return Reason.UNAFFECTED
     return Reason.AWAITING_VERDICT if fault is None and health.troubled else Reason.RECOVERING
-
-
-def _why_it_would_return(pod: Pod, node: Node, mode: Mode) -> Reason | None:
-    """Return why the scheduler could bind the replacement to the same node; None if the taint prevents that."""
-    if mode is not Mode.OBSERVE and not node.quarantined:
-        return Reason.QUARANTINE_PENDING
-    taint = Taint(UNAVAILABLE_KEY, node.quarantine or "", QUARANTINE_EFFECT)
-    tolerated = any(toleration.tolerates(taint) for toleration in pod.shape.tolerations)
-    return Reason.TOLERATES_QUARANTINE if tolerated else None
-
-
-def _awaits_verdict(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether silence is the only fault: the node's status is good, and its provider has not failed."""
-    if candidate.info.node.ready != "True" or gives_up(candidate.supply):
-        return False
-    fault = _fault_on(planner, candidate)
-    # The only detail of a silence is the announcement of the node's end.
-    return fault is not None and fault.reason is Reason.NODE_SILENT and not fault.detail
-
-
-def _is_dead(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether the node has stopped for good, or is about to: its pods lose nothing more by an eviction.
-
-    Nothing was heard of it for failover.silenceSeconds, or its end is announced. All other faults are doubts: the pods
-    may run on.
-    """
-    fault = _fault_on(planner, candidate)
-    dark = fault is not None and fault.present and fault.confirmed and fault.reason in DARK_FAULTS
-    announced = fault is not None and fault.present and fault.reason is Reason.REMOVAL_ANNOUNCED
-    ends = {OUT_OF_SERVICE, *planner.context.spec.health.removal_taints}
-    return dark or announced or any(taint.key in ends for taint in candidate.info.node.taints)
-
-
-def _keeps_name(planner: MovePlanner, candidate: MoveCandidate) -> bool:
-    """Say whether the pod's name is taken for as long as its node does not answer, so that no other pod replaces it."""
-    node = candidate.info.node
-    if not candidate.pod.keeps_name or any(taint.key == OUT_OF_SERVICE for taint in node.taints):
-        return False
-    fault = _fault_on(planner, candidate)
-    silent = fault is not None and fault.present and fault.reason is Reason.NODE_SILENT
-    return node.ready == "Unknown" or silent
-
-
-def _is_lost(planner: MovePlanner, candidate: MoveCandidate, unknown_since: Mapping[str, float]) -> bool:
-    """Say whether the node's status has been Unknown for so long that its pods are deleted."""
-    spec = planner.context.spec.failover
-    since = unknown_since.get(candidate.info.node.name)
-    if spec.lost_pods is LostPods.LEAVE or since is None:
-        return False
-    due = since + spec.lost_seconds
-    planner.blocked.recheck(due)
-    return planner.context.now >= due
