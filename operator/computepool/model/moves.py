@@ -164,6 +164,12 @@ OUTCOMES: Final[Mapping[tuple[Outcome, OutcomeEvent], Outcome]] = {
     (Outcome.NOT_REPLACED, OutcomeEvent.BIND_BACK): Outcome.RETURNED,
     (Outcome.NOT_REPLACED, OutcomeEvent.BIND_ELSEWHERE): Outcome.ELSEWHERE,
 }
+# Passes ask thousands of moves about their stage, and to look up a member of an enum takes longer than all the rest.
+_LET_GO: Final = Request.LET_GO
+_REFUSED: Final = Request.REFUSED
+_READY: Final = Outcome.READY
+_NOT_REPLACED: Final = Outcome.NOT_REPLACED
+_FAILOVER: Final = MoveKind.FAILOVER
 UNANSWERED: Final = frozenset({Request.DECIDED, Request.RECORDED, Request.ASKED})
 ENDED: Final = frozenset({Request.DROPPED, Request.FAILED})
 OPEN: Final = frozenset({Outcome.RUNS, Outcome.LEFT})
@@ -172,8 +178,10 @@ TOLD: Final = (Outcome.REPLACED, Outcome.ELSEWHERE, Outcome.RETURNED, Outcome.NO
 """Outcomes that show where the replacement went. Ready, Unready and Lost only follow Replaced."""
 UNREPLACED: Final = frozenset({Outcome.LEFT, Outcome.NOT_REPLACED})
 """Outcomes of moves for which a replacement is looked for."""
+OPEN_OR_UNREPLACED: Final = OPEN | UNREPLACED
 STARTING: Final = frozenset({Outcome.RUNS, Outcome.LEFT, Outcome.REPLACED, Outcome.UNREADY})
 """Outcomes of moves whose replacement may still become Ready where it was meant to run."""
+_FOLLOWED: Final = frozenset({Outcome.LEFT, Outcome.REPLACED, Outcome.UNREADY})
 NOTHING: Final = frozenset({Outcome.RETURNED, Outcome.ELSEWHERE, Outcome.NOT_REPLACED, Outcome.LOST})
 """Outcomes of moves by choice that came to nothing."""
 
@@ -258,17 +266,17 @@ class PodMove(msgspec.Struct, frozen=True):
     @property
     def let_go(self) -> bool:
         """Whether the API server has let the pod go."""
-        return self.request is Request.LET_GO
+        return self.request is _LET_GO
 
     @property
     def counts(self) -> bool:
         """Whether limits and dwell count it: the pod was let go, or may be at any moment."""
-        return self.request is not Request.REFUSED
+        return self.request is not _REFUSED
 
     @property
     def refused(self) -> bool:
         """Whether disruption budgets keep the pod, also during a new attempt."""
-        return not self.let_go and self.refused_since is not None
+        return self.refused_since is not None and not self.let_go
 
     @property
     def by_choice(self) -> bool:
@@ -278,24 +286,24 @@ class PodMove(msgspec.Struct, frozen=True):
     @property
     def came_to_nothing(self) -> bool:
         """Whether it is a move by choice, and the pod's replacement is not where it was meant to be, or was lost."""
-        return self.by_choice and self.let_go and self.outcome in NOTHING
+        return self.outcome in NOTHING and self.by_choice and self.let_go
 
     @property
     def ended_well(self) -> bool:
         """Whether the replacement has become Ready where it was meant to run, and is Ready as far as is seen."""
-        return self.let_go and self.outcome is Outcome.READY
+        return self.outcome is _READY and self.let_go
 
     @property
     def awaits_ready(self) -> bool:
         """Whether the owner misses a Ready pod because of this move, or may do so at any moment."""
-        if not self.counts or not self.pod.owner:
+        if self.outcome not in STARTING and (self.outcome is not _NOT_REPLACED or self.by_choice):
             return False
-        return self.outcome in STARTING or (self.outcome is Outcome.NOT_REPLACED and not self.by_choice)
+        return self.counts and bool(self.pod.owner)
 
     @property
     def is_unreplaced(self) -> bool:
         """Whether the pod was let go, or may be at any moment, and its replacement is not bound."""
-        return self.counts and self.outcome in OPEN | UNREPLACED
+        return self.outcome in OPEN_OR_UNREPLACED and self.counts
 
     @property
     def is_followed(self) -> bool:
@@ -303,13 +311,12 @@ class PodMove(msgspec.Struct, frozen=True):
         if not self.let_go or not self.pod.owner:
             return False
         awaited = self.by_choice or self.room_seconds > 0.0 or bool(self.replacement)
-        late = self.outcome is Outcome.NOT_REPLACED and awaited
-        return late or self.outcome in (Outcome.LEFT, Outcome.REPLACED, Outcome.UNREADY)
+        return self.outcome in _FOLLOWED or (self.outcome is _NOT_REPLACED and awaited)
 
     @property
     def has_waiting_replacement(self) -> bool:
         """Whether the pod that replaces it is seen, and not bound."""
-        return self.let_go and self.outcome in UNREPLACED and bool(self.replacement)
+        return self.outcome in UNREPLACED and self.let_go and bool(self.replacement)
 
     @property
     def given_up_at(self) -> float:
@@ -338,9 +345,9 @@ class PodMove(msgspec.Struct, frozen=True):
 
     def is_under_way(self, now: float) -> bool:
         """Say whether the replacement is still awaited."""
-        return self.is_recent(now) and self.outcome in OPEN
+        return self.outcome in OPEN and self.is_recent(now)
 
 
 def is_by_choice(kind: MoveKind, *, drain: bool) -> bool:
     """Say whether a move of this kind is by choice. `drain`: it leaves a drained provider that works."""
-    return drain or kind is not MoveKind.FAILOVER
+    return drain or kind is not _FAILOVER

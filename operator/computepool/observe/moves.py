@@ -168,7 +168,8 @@ class Moves:
     def prune(self, pool: str, dwell: float) -> None:
         """Forget a pool's moves that are older than `dwell` seconds, or whose end is not seen for a day."""
         now = self._wall()
-        for move in list(self._by_pool.get(pool, {}).values()):
+        oldest = now - max(KEPT_SECONDS, dwell)
+        for move in [move for move in self._by_pool.get(pool, {}).values() if move.at < oldest]:
             kept = FOLLOWED_SECONDS if move.is_followed else WATCHED_SECONDS if move.by_choice else KEPT_SECONDS
             if _is_over(move, now - max(kept, dwell)):
                 self._forget(pool, move)

@@ -6,11 +6,15 @@ time has whole seconds, by another clock, and the API server's answer may come l
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from computepool.model.cluster import Pod
 from computepool.model.moves import UNREPLACED, Outcome, OutcomeEvent, PodMove
+
+_WATCHED: Final = frozenset({Outcome.READY, Outcome.UNREADY})
+"""Outcomes of moves whose replacement has been Ready: of those by choice it is watched on."""
 
 ProviderOf = Callable[[Pod], str | None]
 """Returns the provider of a bound pod's node: empty for a node of no provider, None while the node is not seen."""
@@ -31,7 +35,10 @@ def follow(
     after = [_seen(move, moved, pod_of, now) for move in moves]
     replacements = _matched(after, pods) if any(map(_awaits, after)) else {}
     return [
-        _replaced(move, replacements[move.pod.uid], moved, provider_of, now)
+        # Most moves are over, and nothing is looked for.
+        move
+        if move.outcome not in UNREPLACED
+        else _replaced(move, replacements[move.pod.uid], moved, provider_of, now)
         if move.pod.uid in replacements
         else _given_up(_unmatched(move), now)
         for move in after
@@ -40,6 +47,8 @@ def follow(
 
 def _seen(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], Pod | None], now: float) -> PodMove:
     """Note that the pod has left, and what became of the replacement that is known."""
+    if move.outcome in _WATCHED:
+        return _watched(move, moved, pod_of, now) if move.by_choice else move
     if move.outcome is Outcome.RUNS:
         pod = pod_of(move.pod.uid)
         if pod is not None and pod.deleting is None:
@@ -47,8 +56,6 @@ def _seen(move: PodMove, moved: Mapping[str, PodMove], pod_of: Callable[[str], P
         move = move.on_outcome(OutcomeEvent.LEAVE)
     if move.outcome is Outcome.LEFT:
         return _ending(move, pod_of(move.pod.uid), now)
-    if move.outcome in (Outcome.READY, Outcome.UNREADY):
-        return _watched(move, moved, pod_of, now) if move.by_choice else move
     if move.outcome is not Outcome.REPLACED:
         return move
     replacement = pod_of(move.replacement)

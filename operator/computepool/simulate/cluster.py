@@ -9,7 +9,7 @@ from computepool.assess.capacity.providers import providers_of
 from computepool.decide.plan import Admission
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod, Shape
-from computepool.model.taints import Toleration
+from computepool.model.taints import Taint, Toleration
 from computepool.simulate.clock import Clock
 from computepool.simulate.pod_index import PodIndex
 
@@ -62,6 +62,7 @@ class Cluster:
         self._adopted: set[str] = set()
         self._index = PodIndex()
         self._shapes: dict[Shape, Shape] = {}
+        self._taints: dict[tuple[Taint, ...], tuple[Taint, ...]] = {}
         self._provider_of: dict[str, str] = {}
         for node in nodes:
             self._put_node(node)
@@ -201,7 +202,9 @@ class Cluster:
         self._publish(PodGone(pod, finished))
 
     def _put_node(self, node: Node) -> None:
-        stored = msgspec.structs.replace(node, resource_version=self._next_version())
+        # Equal taints are one object, as in the operator.
+        taints = self._taints.setdefault(node.taints, node.taints)
+        stored = msgspec.structs.replace(node, taints=taints, resource_version=self._next_version())
         self.nodes[node.name] = stored
         matching = (provider.name for provider in self.providers if provider.selector.matches(node.labels))
         self._provider_of[node.name] = next(matching, "")

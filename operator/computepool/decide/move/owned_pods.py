@@ -40,16 +40,21 @@ def owned_pods(snapshot: Snapshot, pool: str) -> dict[str, OwnedPods]:
 
     It reads all pods of the pool, so a pass asks for it only before a move.
     """
-    owned: dict[str, OwnedPods] = {}
+    together: dict[tuple[str, str], list[Pod]] = {}
     for pod in chain(snapshot.waiting, snapshot.on_unknown_nodes, members_on(snapshot.nodes, pool)):
         if pod.owner and pod.deleting is None:
-            for key in (pod.owner, namespace_key(pod)):
-                pods = owned.get(key)
-                if pods is None:
-                    pods = owned[key] = OwnedPods()
-                pods.count += 1
-                if not pod.ready:
-                    pods.unready.append(pod.created)
+            key = (pod.owner, pod.namespace)
+            if key in together:
+                together[key].append(pod)
+            else:
+                together[key] = [pod]
+    owned: dict[str, OwnedPods] = {}
+    for members in together.values():
+        unready = [pod.created for pod in members if not pod.ready]
+        for name in (members[0].owner, namespace_key(members[0])):
+            pods = owned.setdefault(name, OwnedPods())
+            pods.count += len(members)
+            pods.unready += unready
     for pods in owned.values():
         pods.unready.sort()
     return owned

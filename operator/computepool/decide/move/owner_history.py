@@ -105,12 +105,20 @@ class OwnerHistory:
         self.recheck_at: float | None = None
         """When time alone lets a pod move that waits for an earlier move."""
         self._pods: dict[str, OwnedPods] | None = None
+        # What `why_not` has answered since the last move that the pass has decided, by all that it depends on.
+        self._answers: dict[tuple[str, str, bool], tuple[Reason, float | None] | None] = {}
         self._read_moves()
 
     def why_not(self, pod: Pod) -> tuple[Reason, float | None] | None:
         """Return why the pod's owner may begin no move by choice now, and until when at least; None if it may."""
         if not pod.owner:
             return None
+        key = (pod.owner, pod.namespace, bool(pod.shape.unmodelled))
+        if key not in self._answers:
+            self._answers[key] = self._why_not(pod)
+        return self._answers[key]
+
+    def _why_not(self, pod: Pod) -> tuple[Reason, float | None] | None:
         if len(pod.owner) > MAX_OWNER:
             return Reason.NOT_MOVABLE, None
         until = self._delayed_until(pod.owner, constrained=bool(pod.shape.unmodelled))
@@ -136,6 +144,7 @@ class OwnerHistory:
         """Note that the pass moves the pod by choice."""
         if not pod.owner:
             return
+        self._answers.clear()
         # In mode Observe no pod is moved, so there is nothing to settle.
         enforces = self._context.spec.mode is Mode.ENFORCE
         for key, pods in ((pod.owner, self._owned(pod.owner).count), (namespace_key(pod), 0)):
@@ -185,7 +194,8 @@ class OwnerHistory:
         waiting = [*proving, *(move for move in moves if move.awaits_ready)]
         self._under_way[owner] = len(waiting)
         self._still_there[owner] = sum(move.outcome is Outcome.RUNS for move in waiting)
-        over = [move for move in moves if (move.ended_well or move.came_to_nothing) and move not in proving]
+        unproven = {move.pod.uid for move in proving}
+        over = [move for move in moves if (move.ended_well or move.came_to_nothing) and move.pod.uid not in unproven]
         ended = [move for move in over if move.by_choice]
         last = max(ended, key=_time, default=None)
         if last is None or last.ended_well:
