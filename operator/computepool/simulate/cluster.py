@@ -118,7 +118,7 @@ class Cluster:
         return min(((pod.started or 0.0) + self.start_seconds for pod in self._starting()), default=None)
 
     def _starting(self) -> list[Pod]:
-        return [pod for pod in self._index.starting() if self.is_answering(pod)]
+        return self._index.starting(self.is_answering)
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""
@@ -151,7 +151,7 @@ class Cluster:
         return min((pod.deleting for pod in self._ending() if pod.deleting is not None), default=None)
 
     def _ending(self) -> list[Pod]:
-        return [pod for pod in self._index.ending() if not pod.node or self.is_answering(pod)]
+        return self._index.ending(lambda pod: not pod.node or self.is_answering(pod))
 
     # --- nodes
 

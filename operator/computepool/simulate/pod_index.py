@@ -1,7 +1,7 @@
 """Finds the pods that something happens to next, without reading all pods of a large cluster."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from computepool.model.cluster import Pod
 
@@ -37,13 +37,13 @@ class PodIndex:
         """Return the pods that are not bound."""
         return self._in_order(self._waiting.values())
 
-    def starting(self) -> list[Pod]:
-        """Return the pods that are bound, and that are to be Ready."""
-        return self._in_order(self._starting.values())
+    def starting(self, is_wanted: Callable[[Pod], bool]) -> list[Pod]:
+        """Return the wanted pods among those that are bound, and that are to be Ready."""
+        return self._in_order(filter(is_wanted, self._starting.values()))
 
-    def ending(self) -> list[Pod]:
-        """Return the pods that were asked to end."""
-        return self._in_order(self._ending.values())
+    def ending(self, is_wanted: Callable[[Pod], bool]) -> list[Pod]:
+        """Return the wanted pods among those that were asked to end."""
+        return self._in_order(filter(is_wanted, self._ending.values()))
 
     def _in_order(self, pods: Iterable[Pod]) -> list[Pod]:
         return sorted(pods, key=lambda pod: self._number_of[pod.uid])

@@ -154,6 +154,8 @@ class _Trouble(msgspec.Struct, frozen=True):
     """Whether all pods should leave this node because of its provider."""
     awaits_verdict: bool
     """Whether silence is the only fault: the node's status is good, and its provider has not failed."""
+    quarantine: str | None
+    """The value of the operator's own taint; None without it."""
     takes_pods: bool
     """Whether the scheduler may bind a pod of the pool to the node."""
     dead: bool
@@ -174,6 +176,7 @@ class _Failover:
         self._unknown_since = unknown_since
         # Other pods come first if a target is half-open, and takes one pod only.
         self._half_open = [target for target in planner.targets if target.name in planner.account.half_open]
+        self._refusing = bool(self._assessment.breakers.hold_offs.leaving)
         self._ends = {OUT_OF_SERVICE, *planner.context.spec.health.removal_taints}
         # By the node's name.
         self._troubles: dict[str, _Trouble] = {}
@@ -199,10 +202,10 @@ class _Failover:
 
     def _rank(self, candidate: MoveCandidate) -> tuple[bool, bool, bool, float]:
         """A planned drain can wait, and so can a pod that does not run: the other pods come first within the limits."""
-        planner, pod = self._planner, candidate.pod
+        planner, pod, trouble = self._planner, candidate.pod, self._trouble(candidate)
         return (
-            self._is_drained(candidate),
-            self._leaves_refused(candidate),
+            self._is_drained(candidate, trouble),
+            self._leaves_refused(candidate, trouble),
             any(planner.account.is_poor_canary(pod, target) for target in self._half_open),
             planner.retries.last_refused_at(pod.uid),
         )
@@ -210,7 +213,8 @@ class _Failover:
     def _leave(self, candidate: MoveCandidate) -> None:
         """Move one pod, or note why it stays."""
         planner, pod = self._planner, candidate.pod
-        trouble, why = self._trouble(candidate), self._why_it_stays(candidate)
+        trouble = self._trouble(candidate)
+        why = self._why_it_stays(candidate, trouble)
         if why is not None:
             fault = trouble.fault
             awaited = fault is not None and fault.present and why is Reason.AWAITING_VERDICT
@@ -222,7 +226,7 @@ class _Failover:
         if why is not None:
             planner.blocked.add(pod, why)
             return
-        drain, refused = self._is_drained(candidate), self._leaves_refused(candidate)
+        drain, refused = self._is_drained(candidate, trouble), self._leaves_refused(candidate, trouble)
         if not planner.may_leave(candidate, MoveKind.FAILOVER, drain=drain, dwells=not (trouble.dead or refused)):
             return
         target, room_seconds = _reserve(planner, candidate, dead=trouble.dead, refused=refused)
@@ -234,24 +238,26 @@ class _Failover:
         flags = {"release": lost, "drain": drain}
         planner.move(candidate, target, MoveKind.FAILOVER, reason, room_seconds=room_seconds, **flags)
 
-    def _is_drained(self, candidate: MoveCandidate) -> bool:
+    def _is_drained(self, candidate: MoveCandidate, trouble: _Trouble) -> bool:
         """Say whether the pod leaves a drained provider although nothing is wrong with its node."""
-        return candidate.supply.provider.drain and not _drives_out(self._trouble(candidate).fault, candidate.pod)
+        return candidate.supply.provider.drain and not _drives_out(trouble.fault, candidate.pod)
 
-    def _leaves_refused(self, candidate: MoveCandidate) -> bool:
+    def _leaves_refused(self, candidate: MoveCandidate, trouble: _Trouble) -> bool:
         """Say whether the pod leaves only because its node refuses it."""
-        pod, trouble = candidate.pod, self._trouble(candidate)
-        others = trouble.gives_up or _drives_out(trouble.fault, pod)
-        return not others and _is_refused(self._assessment, candidate.supply, pod)
+        if trouble.gives_up or not self._refusing:
+            return False
+        refused = _is_refused(self._assessment, candidate.supply, candidate.pod)
+        return refused and not _drives_out(trouble.fault, candidate.pod)
 
-    def _why_it_stays(self, candidate: MoveCandidate) -> Reason | None:
+    def _why_it_stays(self, candidate: MoveCandidate, trouble: _Trouble) -> Reason | None:
         """Return the reason why the pod stays on its node; None if it should leave. Free capacity does not matter."""
-        supply, pod, node, trouble = candidate.supply, candidate.pod, candidate.info.node, self._trouble(candidate)
+        supply, pod = candidate.supply, candidate.pod
         policy = supply.provider.running_pods
-        if policy is not RunningPods.LEAVE and self._leaves_refused(candidate):
+        if policy is RunningPods.LEAVE:
+            return Reason.LEFT_BY_POLICY
+        if self._leaves_refused(candidate, trouble):
             return None
-        unhealthy = node.name in supply.unhealthy
-        if policy is RunningPods.LEAVE or (policy is RunningPods.FROM_UNHEALTHY_NODES and not unhealthy):
+        if policy is RunningPods.FROM_UNHEALTHY_NODES and candidate.info.node.name not in supply.unhealthy:
             return Reason.LEFT_BY_POLICY
         if not _drives_out(trouble.fault, pod):
             leaves = trouble.given_up or _is_refused(self._assessment, supply, pod)
@@ -259,12 +265,14 @@ class _Failover:
                 return _why_it_need_not_leave(self._assessment, supply, trouble.fault)
         if trouble.awaits_verdict:
             return Reason.AWAITING_VERDICT
-        return self._why_it_would_return(pod, node) if trouble.takes_pods else None
+        return self._why_it_would_return(pod, trouble.quarantine) if trouble.takes_pods else None
 
-    def _why_it_would_return(self, pod: Pod, node: Node) -> Reason | None:
-        """Return why the scheduler could bind the replacement to the same node; None if the taint prevents that."""
-        value = node.quarantine
-        if self._context.spec.mode is not Mode.OBSERVE and value is None:
+    def _why_it_would_return(self, pod: Pod, value: str | None) -> Reason | None:
+        """Return why the scheduler could bind the replacement to the same node; None if the taint prevents that.
+
+        `value`: of the operator's taint on the node; None without it.
+        """
+        if value is None and self._context.spec.mode is not Mode.OBSERVE:
             return Reason.QUARANTINE_PENDING
         key = (id(pod.shape), value or "")
         tolerated = self._tolerated.get(key)
@@ -306,6 +314,7 @@ class _Failover:
             gives_up=gone,
             given_up=_is_given_up(self._assessment, supply, fault),
             awaits_verdict=unsure and node.ready == "True" and not gone,
+            quarantine=node.quarantine,
             takes_pods=may_take_pods(supply, info, self._context.resource),
             dead=self._is_dead(node, fault),
             keeps_names=not stopped and (node.ready == "Unknown" or silent),
