@@ -51,6 +51,11 @@ def units(milli: int) -> int | float:
     return milli // MILLI if milli % MILLI == 0 else milli / MILLI
 
 
+def accelerators(milli: int) -> str:
+    """Write an amount of accelerators with its noun: `1 accelerator`, `2.5 accelerators`."""
+    return f"{units(milli)} accelerator{'' if milli == MILLI else 's'}"
+
+
 def is_part(resource: str, labels: Mapping[str, str]) -> bool:
     """Say whether one of a resource is less than a device, or another name of a device that is counted already.
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.audit.accelerators import units
+from computepool.audit.accelerators import accelerators, units
 from computepool.audit.activity import Measures
 from computepool.audit.cluster import Cluster
 from computepool.audit.demand import Workload
@@ -76,11 +76,6 @@ def checks_of(
         _metrics_read(waste, measures),
     ]
     return tuple(check for check in made if check is not None)
-
-
-def accelerators(milli: int) -> str:
-    """Write an amount of accelerators."""
-    return f"{units(milli)} accelerator{'' if milli == MILLI else 's'}"
 
 
 def _second_provider(rows: Sequence[SupplyRow]) -> Check:

@@ -8,7 +8,8 @@ import msgspec
 from computepool.audit.node_labels import Place
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
-from computepool.model.labels import Labels, Selector
+from computepool.model.labels import Labels
+from computepool.observe.disruption_budgets import DisruptionBudget
 
 
 class AuditedNode(msgspec.Struct, frozen=True):
@@ -39,16 +40,6 @@ class AuditedPod(msgspec.Struct, frozen=True, gc=False):
     """Its controller; None if no controller replaces it."""
     kueue: bool = False
     """Whether Kueue manages it."""
-
-
-class DisruptionBudget(msgspec.Struct, frozen=True):
-    """A PodDisruptionBudget."""
-
-    namespace: str
-    name: str
-    selector: Selector
-    allowed: int
-    """How many pods may be evicted now (status.disruptionsAllowed)."""
 
 
 class Facilities(msgspec.Struct, frozen=True):

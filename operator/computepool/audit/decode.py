@@ -4,21 +4,21 @@ Nodes and pods are read by the operator's own decoder. What only an audit asks f
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from computepool.audit.accelerators import is_accelerator
-from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster, DisruptionBudget, Facilities, Owner
+from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster, Facilities, Owner
 from computepool.audit.node_labels import place_of
 from computepool.kube.wire import Wire
 from computepool.model.accelerators import devices_of
 from computepool.model.api import ComputePool, InvalidPool
-from computepool.model.api.selectors import LabelSelector
 from computepool.model.cluster import Pod
-from computepool.model.labels import Labels, Requirement, Selector
+from computepool.model.labels import Labels
 from computepool.model.well_known_keys import KUEUE_PREFIX
 from computepool.observe.decode import Records
+from computepool.observe.disruption_budgets import DisruptionBudget, disruption_budget
 
 NAMED_UNREADABLE: Final = 20
 
@@ -62,20 +62,6 @@ class _Node(Wire):
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
 
 
-class _BudgetSpec(Wire):
-    selector: dict[str, Any] | None = None
-
-
-class _BudgetStatus(Wire):
-    disruptions_allowed: int = 0
-
-
-class _Budget(Wire):
-    metadata: _Meta
-    spec: _BudgetSpec = msgspec.field(default_factory=_BudgetSpec)
-    status: _BudgetStatus = msgspec.field(default_factory=_BudgetStatus)
-
-
 class ClusterBuilder:
     """Takes objects one by one, and makes a cluster of them."""
 
@@ -99,7 +85,6 @@ class ClusterBuilder:
         }
         self._owned = msgspec.json.Decoder(_Owned)
         self._extra_of_node = msgspec.json.Decoder(_Node)
-        self._budget = msgspec.json.Decoder(_Budget)
 
     def put(self, kind: str, raw: bytes) -> None:
         """Take an object, as JSON. An object that can't be read is noted and left out."""
@@ -173,11 +158,8 @@ class ClusterBuilder:
         self._namespaces[namespace.name] = namespace.labels
 
     def _put_budget(self, raw: bytes) -> None:
-        found = self._budget.decode(raw)
-        selector = _selector(found.spec.selector)
-        meta = found.metadata
-        allowed = max(0, found.status.disruptions_allowed)
-        self._budgets[meta.namespace, meta.name] = DisruptionBudget(meta.namespace, meta.name, selector, allowed)
+        found = disruption_budget(raw)
+        self._budgets[found.namespace, found.name] = found
 
     def _put_pool(self, raw: bytes) -> None:
         pool = ComputePool.from_object(msgspec.json.decode(raw))
@@ -194,13 +176,6 @@ def _controller(meta: _Meta) -> Owner | None:
         if found.controller:
             return Owner(found.kind, found.name, found.api_version, found.uid)
     return None
-
-
-def _selector(written: dict[str, Any] | None) -> Selector:
-    """Read a label selector. A budget without a selector selects no pod; with an empty selector it selects all."""
-    if written is None:
-        return Selector((Requirement("", "Exists"),))
-    return LabelSelector.model_validate(written).compiled()
 
 
 def _name_in(raw: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from computepool.audit.cluster import AuditedPod, Cluster, DisruptionBudget, Owner
+from computepool.audit.cluster import AuditedPod, Cluster, Owner
 from computepool.audit.losses import Judge
 from computepool.audit.node_labels import PINS_ARCHITECTURE, PINS_MODEL
 from computepool.audit.pins import Pin
@@ -15,6 +15,7 @@ from computepool.decide.move.eligibility import may_fail_for_good, node_bound, s
 from computepool.model.accelerators import request_of
 from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.taints import tolerated
+from computepool.observe.disruption_budgets import DisruptionBudget
 
 _MOST_OWNERS: Final = 10
 _BARE: Final = "Pod"

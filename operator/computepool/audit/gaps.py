@@ -6,12 +6,11 @@ from typing import Final
 
 import msgspec
 
-from computepool.audit.accelerators import units
+from computepool.audit.accelerators import accelerators
 from computepool.audit.demand import WorkloadName
 from computepool.audit.losses import Fate
 from computepool.audit.node_labels import place_of
 from computepool.model.cluster import Node
-from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.report.formatting import counted
 
@@ -135,7 +134,7 @@ def _nodes_to_add(kind: _Kind, amounts: Iterable[int]) -> str:
             rest[left] -= 1
         rest[(max(kind.size, amount) if left is None else left) - amount] += 1
     count = rest.total()
-    sized = f" with {units(kind.size)} accelerator{'' if kind.size == MILLI else 's'}" if kind.size else ""
+    sized = f" with {accelerators(kind.size)}" if kind.size else ""
     each = " each" if kind.size and count > 1 else ""
     model = f" ({kind.model})" if kind.model else ""
     add = f"Add {counted(count, 'node')}{sized}{each}{model} to {kind.provider}"

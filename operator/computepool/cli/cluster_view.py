@@ -83,7 +83,7 @@ async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str
     store = Store(lambda _pool, _at, **_: None, wall=lambda: now, reserved_namespaces=reserved)
     records = Records()
 
-    async def read(resource: str, work: Coroutine[Any, Any, None]) -> None:
+    async def read(resource: str, work: Coroutine[Any, Any, object]) -> None:
         try:
             await work
         except Forbidden as error:
@@ -107,9 +107,9 @@ async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str
     await read("computepools", fill_pools())
     refusals, *_ = await asyncio.gather(
         _refusals(client, about),
-        read("namespaces", _fill(client, paths.NAMESPACES, put_namespace)),
-        read("nodes", _fill(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0))),
-        read("pods", _fill(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED)),
+        read("namespaces", take_all(client, paths.NAMESPACES, put_namespace)),
+        read("nodes", take_all(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0))),
+        read("pods", take_all(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED)),
     )
     if about is not None and "namespaces" in missing:
         await _read_namespace(client, about[0], put_namespace)
@@ -161,13 +161,18 @@ def current_namespace(kubeconfig: str | None, name: str | None = None) -> str:
     return str((context or {}).get("context", {}).get("namespace") or "default")
 
 
-async def _fill(
-    client: ApiClient, path: str, put: Callable[[bytes], None], query: Mapping[str, str] | None = None
-) -> None:
+async def take_all(
+    client: ApiClient, path: str, take: Callable[[bytes], None], query: Mapping[str, str] | None = None
+) -> list[Exception]:
+    """List objects, and take each as JSON. Return the errors of those that can't be read. Raises ApiError.
+
+    The operator goes on without objects that it can't read, and so does a command.
+    """
+    unread: list[Exception] = []
     async for page in client.list_pages(path, query):
         for raw in page.items:
             try:
-                put(bytes(raw))
-            except (msgspec.ValidationError, ValueError):
-                # The operator goes on without objects that it can't read.
-                continue
+                take(bytes(raw))
+            except (msgspec.ValidationError, ValueError) as error:
+                unread.append(error)
+    return unread

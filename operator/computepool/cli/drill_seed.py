@@ -2,56 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median_high
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
-from computepool.cli.cluster_view import NotFoundError, load_pools
+from computepool.cli.cluster_view import NotFoundError, load_pools, take_all
 from computepool.cli.recorded_state import signals_in, state_of
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import Forbidden
-from computepool.kube.wire import Wire
 from computepool.model.accelerators import request_of
-from computepool.model.api import ComputePool, LabelSelector
+from computepool.model.api import ComputePool
 from computepool.model.cluster import Pod
 from computepool.observe.decode import Namespace, Records
+from computepool.observe.disruption_budgets import DisruptionBudget, disruption_budget
 from computepool.report.formatting import counted, listed, span
-from computepool.simulate.disruption_budgets import DisruptionBudget
 from computepool.simulate.drill import Seed
 from computepool.simulate.operator import Surroundings
 
 _NAMED: Final = 3
 _T = TypeVar("_T")
-
-
-class _BudgetMeta(Wire):
-    name: str
-    namespace: str = ""
-
-
-class _BudgetSpec(Wire):
-    selector: dict[str, Any] | None = None
-    unhealthy_pod_eviction_policy: str = ""
-
-
-class _BudgetStatus(Wire):
-    desired_healthy: int = 0
-
-
-class _Budget(Wire):
-    """A PodDisruptionBudget."""
-
-    metadata: _BudgetMeta
-    spec: _BudgetSpec = msgspec.field(default_factory=_BudgetSpec)
-    status: _BudgetStatus = msgspec.field(default_factory=_BudgetStatus)
-
-
-_BUDGET: Final = msgspec.json.Decoder(_Budget)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -74,7 +48,7 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
         _read(client, paths.NAMESPACES, records.namespace, unread),
         _read(client, paths.NODES, records.node, unread),
         _read(client, paths.PODS, records.pod, unread, UNFINISHED),
-        _read_budgets(client),
+        _read_budgets(client, unread),
     )
     start_seconds, about_start = _start_seconds(pool, pods, {node.name for node in nodes})
     notes = [about_start]
@@ -110,12 +84,6 @@ def _surroundings(
     )
 
 
-async def _items(client: ApiClient, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
-    async for page in client.list_pages(path, query):
-        for raw in page.items:
-            yield bytes(raw)
-
-
 async def _read(
     client: ApiClient,
     path: str,
@@ -123,35 +91,18 @@ async def _read(
     unread: set[str],
     query: Mapping[str, str] | None = None,
 ) -> list[_T]:
-    found = []
-    async for raw in _items(client, path, query):
-        try:
-            found.append(decode(raw))
-        except (msgspec.ValidationError, ValueError) as error:
-            # The operator goes on without objects that it can't read.
-            unread.add(f"{path.rpartition('/')[2]} ({error})")
+    found: list[_T] = []
+    for error in await take_all(client, path, lambda raw: found.append(decode(raw)), query):
+        unread.add(f"{path.rpartition('/')[2]} ({error})")
     return found
 
 
-async def _read_budgets(client: ApiClient) -> list[DisruptionBudget] | None:
+async def _read_budgets(client: ApiClient, unread: set[str]) -> list[DisruptionBudget] | None:
     """Return all disruption budgets; None where they may not be listed."""
     try:
-        return [_budget(_BUDGET.decode(raw)) async for raw in _items(client, paths.DISRUPTION_BUDGETS)]
+        return await _read(client, paths.DISRUPTION_BUDGETS, disruption_budget, unread)
     except Forbidden:
         return None
-
-
-def _budget(found: _Budget) -> DisruptionBudget:
-    # A budget without a selector covers no pod, and an empty selector covers all pods.
-    nothing = {"matchExpressions": [{"key": "computepool.io/none", "operator": "Exists"}]}
-    selector = nothing if found.spec.selector is None else found.spec.selector
-    return DisruptionBudget(
-        namespace=found.metadata.namespace,
-        name=found.metadata.name,
-        selector=LabelSelector.model_validate(selector).compiled(),
-        desired=found.status.desired_healthy,
-        always_unready=found.spec.unhealthy_pod_eviction_policy == "AlwaysAllow",
-    )
 
 
 def _start_seconds(pool: ComputePool, pods: Iterable[Pod], nodes: set[str]) -> tuple[float, str]:

@@ -11,6 +11,7 @@ import yaml
 
 from computepool.cli.errors import ToldError
 from computepool.cli.pool_manifest import pool_in
+from computepool.cli.yaml_loader import Loader
 from computepool.model.api import API_VERSION, GROUP, KIND, ComputePool, InvalidPool
 
 MAX_BYTES: Final = 1 << 20
@@ -20,7 +21,6 @@ _MAX_VALUES: Final = 200_000
 _MAX_DEPTH: Final = 64
 """A pool has about ten levels."""
 STANDARD_INPUT: Final = "-"
-_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 
 
 class ManifestError(ToldError):
@@ -33,15 +33,6 @@ class Manifests(msgspec.Struct, frozen=True):
     pools: tuple[ComputePool, ...]
     left_out: tuple[str, ...]
     """Sentences about the objects of other kinds."""
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads dates as text, as kubectl does: a label may look like a date."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
 
 def read_manifests(files: Sequence[str]) -> Manifests:
@@ -116,7 +107,7 @@ def _documents(source: str, text: str) -> list[tuple[int, Any]]:
     loader = None
     try:
         _check_depth(source, text)
-        loader = _Loader(text)
+        loader = Loader(text)
         sizes = _Sizes(source)
         while loader.check_node():
             node = loader.get_node()
@@ -140,7 +131,7 @@ def _documents(source: str, text: str) -> list[tuple[int, Any]]:
 def _check_depth(source: str, text: str) -> None:
     """Raise ManifestError for a text that is nested too deeply: building its values would end the process."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:

@@ -187,6 +187,12 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
         """Whether a single node can take it, by its owner or its selectors. Such a pod is no demand of the pool."""
         return self.owner_kind in NODE_OWNERS or self.shape.only_node is not None
 
+    @property
+    def sent_to(self) -> frozenset[str]:
+        """The standby providers that it was sent to. Their tolerations are not in its controller's template."""
+        sent = {offer.provider for offer in self.offers}
+        return frozenset({*sent, self.burst} if self.burst else sent)
+
     def allows(self, standby: str) -> bool:
         """Say whether its owner lets it go to a standby provider."""
         return self.allowed is None or standby in self.allowed
@@ -199,6 +205,29 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
         """Return since when it may use a provider that it tolerates: its offer, or the start of its wait."""
         at = self.offered(provider)
         return self.since if at is None else at
+
+
+def made_again(pod: Pod, shape: Shape) -> Pod:
+    """Return the pod as its controller makes it again: not bound, and without what came to it since.
+
+    `shape`: its own, without the tolerations that sent it to a standby. It keeps its age, and since when it waits.
+    """
+    return msgspec.structs.replace(
+        pod,
+        shape=shape,
+        labels={key: value for key, value in pod.labels.items() if key != BURST_LABEL} if pod.burst else pod.labels,
+        node="",
+        nominated="",
+        unschedulable=False,
+        offers=(),
+        signals=(),
+        started=None,
+        ready=False,
+        failing=False,
+        refused=False,
+        ready_since=None,
+        has_run=False,
+    )
 
 
 class Node(msgspec.Struct, frozen=True):

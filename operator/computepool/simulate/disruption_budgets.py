@@ -6,31 +6,9 @@ https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 from collections import Counter
 from collections.abc import Iterable
 
-import msgspec
-
 from computepool.model.cluster import Pod
-from computepool.model.labels import Selector
+from computepool.observe.disruption_budgets import DisruptionBudget
 from computepool.simulate.cluster import Cluster, Event, PodChanged, PodGone
-
-
-class DisruptionBudget(msgspec.Struct, frozen=True):
-    """One PodDisruptionBudget, as its status has it."""
-
-    namespace: str
-    name: str
-    selector: Selector
-    desired: int
-    """How many of its pods must stay Ready (status.desiredHealthy)."""
-    always_unready: bool = False
-    """Whether pods that are not Ready may always be evicted (unhealthyPodEvictionPolicy AlwaysAllow)."""
-
-    def covers(self, pod: Pod) -> bool:
-        """Say whether it protects the pod."""
-        return pod.namespace == self.namespace and self.selector.matches(pod.labels)
-
-    def __str__(self) -> str:
-        """Name it in a sentence."""
-        return f"{self.namespace}/{self.name}"
 
 
 class DisruptionBudgets:

@@ -12,19 +12,20 @@ from typing import Final
 
 import msgspec
 
+from computepool.assess.capacity.providers import own_tolerations
 from computepool.decide.move.eligibility import node_bound
 from computepool.model.accelerators import request_of
 from computepool.model.api import BreakerState, ComputePool, DrainedPods
-from computepool.model.cluster import Node, Pod
+from computepool.model.cluster import Node, Pod, made_again
 from computepool.model.quantity import MILLI
 from computepool.model.reasons import Reason
 from computepool.model.signals import SignalData
 from computepool.model.state import PoolState
-from computepool.model.well_known_keys import BURST_LABEL
+from computepool.observe.disruption_budgets import DisruptionBudget
 from computepool.report.pass_report import PassReport
 from computepool.report.status import cost_per_hour
 from computepool.simulate.cluster import Event, PodChanged
-from computepool.simulate.disruption_budgets import DisruptionBudget, DisruptionBudgets
+from computepool.simulate.disruption_budgets import DisruptionBudgets
 from computepool.simulate.kubelets import Kubelets
 from computepool.simulate.operator import Surroundings
 from computepool.simulate.simulation import Simulation
@@ -280,28 +281,8 @@ class _Drill:
 
     def _template(self, pod: Pod) -> Pod:
         """Return the pod as its owner makes it: not bound, and without what sent it to a standby."""
-        sent = {*(offer.provider for offer in pod.offers), pod.burst}
-        added = {
-            t for provider in self._simulation.cluster.providers if provider.name in sent for t in provider.tolerations
-        }
-        own = tuple(toleration for toleration in pod.shape.tolerations if toleration not in added)
-        labels = {key: value for key, value in pod.labels.items() if key != BURST_LABEL}
-        return msgspec.structs.replace(
-            pod,
-            shape=self._simulation.cluster.tolerating(pod.shape, own),
-            labels=labels,
-            node="",
-            nominated="",
-            offers=(),
-            signals=(),
-            unschedulable=False,
-            started=None,
-            ready=False,
-            ready_since=None,
-            failing=False,
-            refused=False,
-            has_run=False,
-        )
+        cluster = self._simulation.cluster
+        return made_again(pod, cluster.tolerating(pod.shape, own_tolerations(pod, cluster.providers)))
 
     def _note_moves(self) -> None:
         operator, owners = self._simulation.operator, self._simulation.owners

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from computepool.audit.auditing import Audit, Question, audit
-from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster, DisruptionBudget, Owner
+from computepool.audit.cluster import AuditedNode, AuditedPod, Cluster, Owner
 from computepool.audit.node_labels import place_of
 from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Requirement, Selector
+from computepool.observe.disruption_budgets import DisruptionBudget
 from tests.builders import NOW
 from tests.builders import node as new_node
 from tests.builders import pod as new_pod

@@ -15,7 +15,8 @@ from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Requirement, Selector
 from computepool.model.reasons import Reason
 from computepool.model.state import recorded_in, restarted
-from computepool.simulate.disruption_budgets import DisruptionBudget, DisruptionBudgets
+from computepool.observe.disruption_budgets import DisruptionBudget
+from computepool.simulate.disruption_budgets import DisruptionBudgets
 from computepool.simulate.drill import Course, How, Seed, play
 from computepool.simulate.owners import PodTemplate
 from computepool.simulate.simulation import Simulation
@@ -175,7 +176,7 @@ def test_a_disruption_budget_that_allows_nothing_strands_all() -> None:
 def test_evictions_are_refused_as_the_api_server_refuses_them(
     ready: bool, desired: int, always: bool, refused: bool
 ) -> None:
-    budget = DisruptionBudget("default", "web", EVERY_POD, desired, always)
+    budget = DisruptionBudget("default", "web", EVERY_POD, desired=desired, always_unready=always)
     one = running("one", "a1", owner="a")
     two = msgspec.structs.replace(running("two", "a1", owner="b"), ready=ready)
     course_seed = seed([node("a1"), node("n1")], [one, two])
@@ -193,7 +194,7 @@ def test_a_pod_of_two_budgets_is_never_evicted_and_one_of_another_namespace_alwa
     only = Selector((Requirement("app", "In", ("web",)),))
     budgets = DisruptionBudgets(
         simulation.cluster,
-        [DisruptionBudget("default", "a", EVERY_POD, 0), DisruptionBudget("default", "b", only, 0)],
+        [DisruptionBudget("default", "a", EVERY_POD), DisruptionBudget("default", "b", only)],
     )
     web, bare = running("web", "a1", labels={"app": "web"}), running("bare", "a1", namespace="elsewhere")
     for each in (web, bare):

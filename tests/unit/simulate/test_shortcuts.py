@@ -14,8 +14,8 @@ from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Requirement, Selector
 from computepool.model.quantity import MILLI
 from computepool.model.state import recorded_in, restarted
+from computepool.observe.disruption_budgets import DisruptionBudget
 from computepool.simulate.cluster import Cluster
-from computepool.simulate.disruption_budgets import DisruptionBudget
 from computepool.simulate.drill import How, Seed, play
 from computepool.simulate.owners import PodTemplate
 from computepool.simulate.simulation import Simulation
@@ -159,7 +159,7 @@ def seeded(number: int) -> Seed:
         tuple(pods),
         NOW,
         restarted(recorded_in(made)),
-        budgets=(DisruptionBudget("default", "guard", guarded, order.choice((0, 1, 2))),),
+        budgets=(DisruptionBudget("default", "guard", guarded, desired=order.choice((0, 1, 2))),),
         start_seconds=order.choice((0.0, 20.0)),
     )
 

@@ -1,5 +1,6 @@
 """A pool's providers, compiled from its spec."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 
@@ -7,7 +8,7 @@ import msgspec
 
 from computepool.assess.capacity.capacity_types import KINDS, CapacityKind
 from computepool.model.api import PROVIDER_KEY, ComputePool, DrainedPods, Preemption, ProviderSpec, RunningPods
-from computepool.model.cluster import Shape
+from computepool.model.cluster import Pod, Shape
 from computepool.model.labels import Selector
 from computepool.model.quantity import MILLI
 from computepool.model.taints import Toleration, covered
@@ -68,6 +69,13 @@ def providers_of(pool: ComputePool) -> tuple[Provider, ...]:
     return tuple(
         _provider(index, spec, pool.spec.failover.running_pods) for index, spec in enumerate(pool.spec.providers)
     )
+
+
+def own_tolerations(pod: Pod, providers: Iterable[Provider]) -> tuple[Toleration, ...]:
+    """Return the tolerations of the pod that its controller gave it. `providers`: all of its pool."""
+    sent = pod.sent_to
+    added = {one for provider in providers if provider.name in sent for one in provider.tolerations}
+    return tuple(one for one in pod.shape.tolerations if one not in added)
 
 
 def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[Provider, ...]:

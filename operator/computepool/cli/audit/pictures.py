@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
+from computepool.audit.accelerators import accelerators
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import SupplyRow, summed_up
-from computepool.cli.audit.wording import accelerators, amount, not_judged, sentences
+from computepool.cli.audit.wording import amount, not_judged, sentences
 from computepool.model.text import printable
 from computepool.report.formatting import counted
 

@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -25,6 +24,7 @@ import yaml
 from computepool.audit.cluster import Cluster, Facilities
 from computepool.audit.decode import ClusterBuilder
 from computepool.cli.errors import ToldError
+from computepool.cli.yaml_loader import Loader
 from computepool.kube.wire import Wire
 from computepool.report.formatting import listed
 
@@ -45,8 +45,6 @@ _NAMED_FILES: Final = 3
 _MOST_BLANK: Final = 64
 """How many bytes of the standard input are looked at to tell JSON from YAML."""
 Progress = Callable[[str, int], None]
-
-_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class SavedClusterError(ToldError):
@@ -129,7 +127,7 @@ class _Reader:
                 # Windows begins a file with a byte order mark.
                 with io.TextIOWrapper(data, encoding="utf-8-sig") as text:
                     for document in _yaml_documents(text):
-                        self._take(msgspec.json.encode(document, enc_hook=_plain))
+                        self._take(msgspec.json.encode(document, enc_hook=str))
             else:
                 for raw in _json_objects(data):
                     self._take(raw)
@@ -252,11 +250,6 @@ def _yaml_documents(text: IO[str]) -> Iterator[Any]:
 
 
 def _loaded(lines: list[str]) -> Iterator[Any]:
-    loaded = yaml.load("".join(lines), Loader=_Loader)
+    loaded = yaml.load("".join(lines), Loader=Loader)
     found = loaded if isinstance(loaded, list) else [loaded]
     yield from (one for one in found if isinstance(one, Mapping))
-
-
-def _plain(value: Any) -> Any:
-    # YAML reads a time without quotes as a date.
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from computepool.audit.accelerators import units
+from computepool.audit.accelerators import accelerators, units
 from computepool.audit.auditing import Audit
 from computepool.audit.cluster import Cluster
 from computepool.audit.gaps import StrandedWorkload
@@ -28,11 +28,6 @@ _OF_PODS: Final = (Reason.NOT_MOVABLE, Reason.MAY_NOT_FOLLOW, Reason.FROZEN)
 def amount(milli: int) -> str:
     """Write an amount of accelerators as a number."""
     return str(units(milli))
-
-
-def accelerators(milli: int) -> str:
-    """Write an amount of accelerators with its noun."""
-    return f"{amount(milli)} accelerator{'' if units(milli) == 1 else 's'}"
 
 
 def places(amounts: Mapping[str, int]) -> str:

@@ -49,9 +49,13 @@ def pod(name: str, on: str, *, gpus: int = 1, owner: str = "web", **spec: Any) -
     }
 
 
+def listed(objects: Iterable[Json]) -> Json:
+    """A list of objects, as kubectl makes it."""
+    return {"apiVersion": "v1", "items": list(objects), "kind": "List", "metadata": {"resourceVersion": ""}}
+
+
 def saved(folder: Path, objects: Iterable[Json]) -> str:
     """Save objects as `kubectl get -o json` prints them; return the path."""
     path = folder / "cluster.json"
-    listed = {"apiVersion": "v1", "items": list(objects), "kind": "List", "metadata": {"resourceVersion": ""}}
-    path.write_text(json.dumps(listed, indent=4))
+    path.write_text(json.dumps(listed(objects), indent=4))
     return str(path)

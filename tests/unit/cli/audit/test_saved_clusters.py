@@ -5,51 +5,26 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from computepool.audit.cluster import Cluster
 from computepool.cli.audit.saved import SavedClusterError, read_saved
-
-Json = dict[str, Any]
+from tests.unit.cli.audit.saved_objects import Json, listed, node, pod, saved
 
 
 def _node(name: str) -> Json:
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": name, "resourceVersion": "1", "labels": {"pool": "p5"}},
-        "spec": {"providerID": f"aws:///{name}"},
-        "status": {
-            "allocatable": {"nvidia.com/gpu": "8", "cpu": "64"},
-            "capacity": {"nvidia.com/gpu": "8", "cpu": "64"},
-            "conditions": [{"type": "Ready", "status": "True"}],
-            "nodeInfo": {"kubeletVersion": "v1.37.2"},
-        },
-    }
+    return node(name, "aws")
 
 
-def _pod(name: str, node: str, **spec: Any) -> Json:
-    limits = {"nvidia.com/gpu": "1"}
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "rs", "controller": True}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": "ml",
-            "uid": name,
-            "resourceVersion": "2",
-            "ownerReferences": [owner],
-            # A text may look like the form of a list.
-            "annotations": {"note": "}\n        },\n        {", "time": "2026-11-30"},
-        },
-        "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": limits}}], **spec},
-    }
+def _pod(name: str, on: str) -> Json:
+    found = pod(name, on, owner="web-1")
+    # A text may look like the form of a list.
+    found["metadata"]["annotations"] = {"note": "}\n        },\n        {", "time": "2026-11-30"}
+    return found
 
 
 REPLICA_SET: Json = {
@@ -58,7 +33,7 @@ REPLICA_SET: Json = {
     "metadata": {
         "name": "web-1",
         "namespace": "ml",
-        "uid": "rs",
+        "uid": "rs-web-1",
         "ownerReferences": [
             {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "controller": True}
         ],
@@ -67,23 +42,17 @@ REPLICA_SET: Json = {
 OBJECTS = [_node("a1"), _node("a2"), _pod("w1", "a1"), _pod("w2", "a2"), REPLICA_SET]
 
 
-def _list(objects: Sequence[Json]) -> Json:
-    return {"apiVersion": "v1", "items": list(objects), "kind": "List", "metadata": {"resourceVersion": ""}}
-
-
 def _read(path: Path) -> Cluster:
     return read_saved(path, (), lambda _kind, _count: None)
 
 
 def _kubectl(folder: Path) -> Path:
-    path = folder / "cluster.json"
-    path.write_text(json.dumps(_list(OBJECTS), indent=4))
-    return path
+    return Path(saved(folder, OBJECTS))
 
 
 def _compact(folder: Path) -> Path:
     path = folder / "cluster.json"
-    path.write_text(json.dumps(_list(OBJECTS)))
+    path.write_text(json.dumps(listed(OBJECTS)))
     return path
 
 
@@ -97,7 +66,7 @@ def _raw_lists(folder: Path) -> Path:
 
 def _yaml(folder: Path) -> Path:
     path = folder / "cluster.yaml"
-    path.write_text(yaml.safe_dump(_list(OBJECTS)))
+    path.write_text(yaml.safe_dump(listed(OBJECTS)))
     return path
 
 
@@ -108,7 +77,7 @@ def _must_gather(folder: Path) -> Path:
         (nodes / f"{each['metadata']['name']}.yaml").write_text(f"---\n{yaml.safe_dump(each)}")
     core = folder / "namespaces" / "ml"
     core.mkdir(parents=True)
-    (core / "pods.yaml").write_text(yaml.safe_dump(_list(OBJECTS[2:4])))
+    (core / "pods.yaml").write_text(yaml.safe_dump(listed(OBJECTS[2:4])))
     (core / "rest.yaml").write_text(yaml.safe_dump_all([REPLICA_SET, {"kind": "ConfigMap", "metadata": {"name": "x"}}]))
     (core / "notes.txt").write_text("no object")
     return folder
@@ -116,22 +85,22 @@ def _must_gather(folder: Path) -> Path:
 
 def _packed(folder: Path) -> Path:
     path = folder / "cluster.json.gz"
-    path.write_bytes(gzip.compress(json.dumps(_list(OBJECTS), indent=4).encode()))
+    path.write_bytes(gzip.compress(json.dumps(listed(OBJECTS), indent=4).encode()))
     return path
 
 
 def _with_byte_order_mark(folder: Path) -> Path:
     """As an editor on Windows saves it."""
-    (folder / "a.json").write_bytes(codecs.BOM_UTF8 + json.dumps(_list(OBJECTS[:2]), indent=4).encode())
-    (folder / "b.json").write_bytes(codecs.BOM_UTF8 + json.dumps(_list(OBJECTS[2:3])).encode())
-    (folder / "c.yaml").write_bytes(codecs.BOM_UTF8 + yaml.safe_dump(_list(OBJECTS[3:])).encode())
+    (folder / "a.json").write_bytes(codecs.BOM_UTF8 + json.dumps(listed(OBJECTS[:2]), indent=4).encode())
+    (folder / "b.json").write_bytes(codecs.BOM_UTF8 + json.dumps(listed(OBJECTS[2:3])).encode())
+    (folder / "c.yaml").write_bytes(codecs.BOM_UTF8 + yaml.safe_dump(listed(OBJECTS[3:])).encode())
     return folder
 
 
 def _one_behind_another(folder: Path) -> Path:
     """What `kubectl get >> cluster.json` has gathered: lists, and an object by itself."""
     path = folder / "cluster.json"
-    parts = (_list(OBJECTS[:2]), _list(OBJECTS[2:4]), REPLICA_SET)
+    parts = (listed(OBJECTS[:2]), listed(OBJECTS[2:4]), REPLICA_SET)
     path.write_text("".join(f"{json.dumps(part, indent=4)}\n" for part in parts))
     return path
 
@@ -156,7 +125,7 @@ def test_every_form_gives_the_same_cluster(tmp_path: Path, save: Callable[[Path]
         ("a2", "aws:///a2", "v1.37.2"),
     ]
     assert sorted(each.pod.name for each in found.pods) == ["w1", "w2"]
-    assert found.owners["rs"].name == "web"
+    assert found.owners["rs-web-1"].name == "web"
     assert found.unreadable == ()
     assert found.missing.keys() == {"Namespace", "PodDisruptionBudget"}
 
@@ -164,14 +133,14 @@ def test_every_form_gives_the_same_cluster(tmp_path: Path, save: Callable[[Path]
 def test_a_list_that_is_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     pods = [_pod(f"w{number}", "a1") for number in range(3_000)]
     path = tmp_path / "cluster.json"
-    path.write_text(json.dumps(_list([*OBJECTS[:2], *pods]), indent=4))
+    path.write_text(json.dumps(listed([*OBJECTS[:2], *pods]), indent=4))
     assert path.stat().st_size > 2 << 20
     assert len(_read(path).pods) == 3_000
 
 
 def test_an_empty_list_beside_a_list_of_nodes(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(_list([]), indent=4))
-    (tmp_path / "b.json").write_text(json.dumps(_list(OBJECTS), indent=4))
+    (tmp_path / "a.json").write_text(json.dumps(listed([]), indent=4))
+    (tmp_path / "b.json").write_text(json.dumps(listed(OBJECTS), indent=4))
     assert len(_read(tmp_path).nodes) == 2
 
 
@@ -179,7 +148,7 @@ def test_an_object_that_can_not_be_read_is_named_and_left_out(tmp_path: Path) ->
     broken = _pod("w9", "a1")
     broken["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "many"
     path = tmp_path / "cluster.json"
-    path.write_text(json.dumps(_list([*OBJECTS, broken]), indent=4))
+    path.write_text(json.dumps(listed([*OBJECTS, broken]), indent=4))
     found = _read(path)
     assert len(found.pods) == 2
     assert found.unreadable == ("Pod ml/w9: 'many' is no Kubernetes quantity",)
@@ -187,12 +156,12 @@ def test_an_object_that_can_not_be_read_is_named_and_left_out(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", range(-40, 41, 4))
 def test_lists_one_behind_another_wherever_a_read_ends(tmp_path: Path, size: int) -> None:
-    second = json.dumps(_list(OBJECTS[2:]), indent=4)
+    second = json.dumps(listed(OBJECTS[2:]), indent=4)
     filler = _node("a3")
     filler["metadata"]["annotations"] = {"note": ""}
-    length = len(json.dumps(_list([*OBJECTS[:2], filler]), indent=4))
+    length = len(json.dumps(listed([*OBJECTS[:2], filler]), indent=4))
     filler["metadata"]["annotations"]["note"] = "x" * ((1 << 20) - length + size)
-    first = json.dumps(_list([*OBJECTS[:2], filler]), indent=4)
+    first = json.dumps(listed([*OBJECTS[:2], filler]), indent=4)
     path = tmp_path / "cluster.json"
     path.write_text(f"{first}\n{second}\n")
     found = _read(path)
@@ -200,7 +169,7 @@ def test_lists_one_behind_another_wherever_a_read_ends(tmp_path: Path, size: int
 
 
 def test_a_list_without_items_is_read_and_empty(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(_list(OBJECTS)))
+    (tmp_path / "a.json").write_text(json.dumps(listed(OBJECTS)))
     (tmp_path / "b.json").write_text(json.dumps({"kind": "NamespaceList", "apiVersion": "v1", "items": None}))
     found = _read(tmp_path)
     assert found.unreadable == ()
@@ -228,11 +197,11 @@ def test_files_that_can_not_be_read_are_named_where_no_node_was_found(tmp_path: 
     [
         ("", "is no JSON or YAML of Kubernetes objects"),
         ("not json", "is no JSON or YAML of Kubernetes objects"),
-        (json.dumps(_list(OBJECTS), indent=4)[:-200], "is no JSON or YAML of Kubernetes objects"),
-        (json.dumps(_list(OBJECTS), indent=4)[:-40], "is no JSON or YAML of Kubernetes objects"),
-        (f"{json.dumps(_list(OBJECTS), indent=4)}\n{{}} {{}}", "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps(listed(OBJECTS), indent=4)[:-200], "is no JSON or YAML of Kubernetes objects"),
+        (json.dumps(listed(OBJECTS), indent=4)[:-40], "is no JSON or YAML of Kubernetes objects"),
+        (f"{json.dumps(listed(OBJECTS), indent=4)}\n{{}} {{}}", "is no JSON or YAML of Kubernetes objects"),
         (json.dumps([1, 2]), "is no JSON or YAML of Kubernetes objects"),
-        (json.dumps(_list(OBJECTS[2:])), "has no nodes, but Pod, ReplicaSet"),
+        (json.dumps(listed(OBJECTS[2:])), "has no nodes, but Pod, ReplicaSet"),
         (json.dumps({"kind": "Status", "metadata": {}}), "has no nodes, but Status"),
         ("\0\1\2", "is no JSON or YAML of Kubernetes objects"),
     ],
@@ -264,7 +233,7 @@ def test_objects_that_are_in_several_files_count_once(tmp_path: Path) -> None:
     older["metadata"] |= {"resourceVersion": "1", "uid": "first"}
     newer["metadata"] |= {"resourceVersion": "9", "uid": "second"}
     for name, objects in (("a", [*OBJECTS[:2], newer]), ("b", [*OBJECTS[:2], older])):
-        (tmp_path / f"{name}.json").write_text(json.dumps(_list(objects), indent=4))
+        (tmp_path / f"{name}.json").write_text(json.dumps(listed(objects), indent=4))
     assert [each.pod.node for each in _read(tmp_path).pods] == ["a2"]
 
 
@@ -273,5 +242,5 @@ def test_pods_without_a_uid_are_pods(tmp_path: Path) -> None:
     for each in pods:
         del each["metadata"]["uid"]
     path = tmp_path / "cluster.json"
-    path.write_text(json.dumps(_list([*OBJECTS[:2], *pods]), indent=4))
+    path.write_text(json.dumps(listed([*OBJECTS[:2], *pods]), indent=4))
     assert len({each.pod.uid for each in _read(path).pods}) == 2
