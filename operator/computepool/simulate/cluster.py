@@ -61,6 +61,8 @@ class Cluster:
         self._clock = clock
         self._adopted: set[str] = set()
         self._index = PodIndex()
+        # By name: at which version it was found, and the list.
+        self._lists: dict[str, tuple[int, list[Pod]]] = {}
         self._shapes: dict[Shape, Shape] = {}
         self._taints: dict[tuple[Taint, ...], tuple[Taint, ...]] = {}
         self._provider_of: dict[str, str] = {}
@@ -118,7 +120,7 @@ class Cluster:
         return min(((pod.started or 0.0) + self.start_seconds for pod in self._starting()), default=None)
 
     def _starting(self) -> list[Pod]:
-        return self._index.starting(self.is_answering)
+        return self._listed("starting", lambda: self._index.starting(self.is_answering))
 
     def evict_pod(self, uid: str) -> bool:
         """Ask a pod to end; return False where a disruption budget refuses. A pod that ends already may go on."""
@@ -151,7 +153,15 @@ class Cluster:
         return min((pod.deleting for pod in self._ending() if pod.deleting is not None), default=None)
 
     def _ending(self) -> list[Pod]:
-        return self._index.ending(lambda pod: not pod.node or self.is_answering(pod))
+        return self._listed("ending", lambda: self._index.ending(lambda pod: not pod.node or self.is_answering(pod)))
+
+    def _listed(self, name: str, find: Callable[[], list[Pod]]) -> list[Pod]:
+        """Return a list that is found anew after each change alone: pods on nodes that are gone end for ever."""
+        version, found = self._lists.get(name, (-1, []))
+        if version != self.version:
+            found = find()
+            self._lists[name] = self.version, found
+        return found
 
     # --- nodes
 

@@ -29,6 +29,9 @@ class Dwell:
     def until(self, pod: Pod) -> float | None:
         """Return until when a moved pod dwells, in seconds since the epoch; None if it does not dwell."""
         moved = self._moved.before(pod)
+        if self._before is None and self._forgotten is None:
+            # Most pods of most passes: a pass asks for each pod that should leave.
+            return moved + self._seconds if moved is not None and moved + self._seconds > self._now else None
         times = [] if moved is None else [moved]
         if self._before is not None:
             # The earlier leader may have moved this pod's predecessor, but no later than this pod was created.

@@ -206,7 +206,7 @@ class _Failover:
         return (
             self._is_drained(candidate, trouble),
             self._leaves_refused(candidate, trouble),
-            any(planner.account.is_poor_canary(pod, target) for target in self._half_open),
+            bool(self._half_open) and any(planner.account.is_poor_canary(pod, target) for target in self._half_open),
             planner.retries.last_refused_at(pod.uid),
         )
 

@@ -46,7 +46,7 @@ class MoveLimits:
         self._counting = self._counted_until()
         # Computed once, because each pod asks for them.
         self._remaining = {group.kinds: self._remaining_by(group) for group in self._all}
-        self._recheck = {group.kinds: self._recheck_by(group) for group in self._all}
+        self._recheck = {kind: self._recheck_by(group) for group in self._all for kind in group.kinds}
 
     def remaining(self, kind: MoveKind) -> int:
         """Return how many more moves of the kind may begin in this pass."""
@@ -58,7 +58,7 @@ class MoveLimits:
 
     def recheck_at(self, kind: MoveKind) -> float | None:
         """Return when a limit of the kind allows a move again, if nothing else changes; None if that is unknown."""
-        return self._recheck[self._limits[kind].kinds]
+        return self._recheck[kind]
 
     def recorded(self, moves: tuple[Move, ...]) -> RecentMoves:
         """Return the next `recent_moves`: these moves, and earlier moves up to a minute older than the latest."""

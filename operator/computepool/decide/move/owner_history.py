@@ -190,7 +190,8 @@ class OwnerHistory:
                 self._unsettled[key] = msgspec.structs.replace(unsettled, pods=0)
 
     def _read_owner(self, owner: str, moves: list[PodMove]) -> None:
-        proving = [move for move in moves if self._is_proving(move, owner)]
+        prove_seconds = self._prove_seconds_of(owner)
+        proving = [move for move in moves if self._is_proving(move, owner, prove_seconds)]
         waiting = [*proving, *(move for move in moves if move.awaits_ready)]
         self._under_way[owner] = len(waiting)
         self._still_there[owner] = sum(move.outcome is Outcome.RUNS for move in waiting)
@@ -207,14 +208,14 @@ class OwnerHistory:
             missing = any(move.outcome is Outcome.NOT_REPLACED and not move.unwanted for move in moves)
             self._note_end(owner, last, goes_on=any(move.by_choice for move in waiting), missing=missing)
 
-    def _is_proving(self, move: PodMove, key: str) -> bool:
+    def _is_proving(self, move: PodMove, key: str, prove_seconds: float) -> bool:
         """Say whether the replacement is Ready, and not for long enough to be known to run well.
 
-        `key`: its owner, or its namespace. Their first replacement also has to be Ready still.
+        `key`: its owner, or its namespace. Their first replacement also has to be Ready still. `prove_seconds`: theirs.
         """
         if not move.ended_well:
             return False
-        until = move.ready_at + self._prove_seconds_of(key)
+        until = move.ready_at + prove_seconds
         if self._now < until:
             self._proved_at[key] = min(until, self._proved_at.get(key, until))
             return True
@@ -228,6 +229,7 @@ class OwnerHistory:
     def _read_namespace(self, namespace: str, moves: Iterable[PodMove]) -> None:
         """Read the moves by choice of all owners in a namespace."""
         ended: list[PodMove] = []
+        prove_seconds = self._prove_seconds_of(namespace)
         for move in moves:
             if move.outcome is Outcome.LEFT and move.pod.keeps_name and self._now >= move.pending_until:
                 # It is replaced only after it has ended, which may take long.
@@ -236,7 +238,7 @@ class OwnerHistory:
                 # Its owner wants fewer pods, or is deleted. That tells nothing about the namespace.
                 continue
             starts = move.awaits_ready and self._now < max(move.at + START_SECONDS, move.given_up_at)
-            if starts or self._is_proving(move, namespace):
+            if starts or self._is_proving(move, namespace, prove_seconds):
                 self._under_way[namespace] += 1
             elif move.outcome not in (Outcome.UNREADY, Outcome.LOST):
                 # A replacement that was Ready for a while shows that the namespace keeps no pods from running.
