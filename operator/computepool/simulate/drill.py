@@ -202,6 +202,8 @@ class _Drill:
                 self._changed_at = clock.now
             self._wait(min(self._next_at(report, changed=cluster.version != version), end))
             progress(self._seconds, self._served, len(self._fates))
+        # The last pass says of every pod why it stays.
+        self._simulation.operator.most_blocked = len(cluster.pods)
         return self._course(before, self._pass())
 
     # --- what is played
@@ -346,7 +348,8 @@ class _Drill:
             *((hold.pod, hold.reason, hold.rejected) for hold in report.plan.holds),
         ]
         by_uid = {owners.lineage.get(pod.uid, pod.uid): (reason, rejected) for pod, reason, rejected in decided}
-        # A plan lists the first blocked moves only. Pods of one owner mostly share their reason.
+        # Of some pods a plan says nothing, such as those whose eviction was just refused. Pods of one owner mostly
+        # share their reason.
         by_owner = {(pod.owner, pod.shape): (reason, rejected) for pod, reason, rejected in reversed(decided)}
         for uid, fate in self._fates.items():
             if fate.stranded:

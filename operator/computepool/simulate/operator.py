@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from computepool.decide.move.blocked import MAX_LISTED
 from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Admission, Burst, LabelFix, Move
 from computepool.decide.reconcile import reconcile
@@ -67,6 +68,8 @@ class SimulatedOperator:
         self.writes_status = True
         """Whether each pass writes the pool's status. Only an operator that takes over reads it, so a caller that
         restarts none may do without: a status takes as long as many decisions."""
+        self.most_blocked = MAX_LISTED
+        """How many blocked moves the plan of a pass lists."""
         self._cluster = cluster
         self._clock = clock
         self._around = around
@@ -118,7 +121,7 @@ class SimulatedOperator:
         now = self._clock.now
         self.store.tick(now, connected=True)
         snapshot = self.store.snapshot(self._name)
-        outcome = reconcile(snapshot, self.state, now)
+        outcome = reconcile(snapshot, self.state, now, most_blocked=self.most_blocked)
         self.state = outcome.state
         self._latest = Revalidation(outcome.assessment, snapshot.pool.spec.accelerator.resource_name, now)
         if self._enforces:

@@ -247,3 +247,15 @@ def test_a_drill_strands_as_many_accelerators_as_the_simulated_operator_strands(
         if one.node and one.ready and copy.provider_of(one.node) != "aws"
     }
     assert {lineages[fate.pod.uid] for fate in drilled.stranded} == set(lineages.values()) - served
+
+
+def test_each_of_many_stranded_pods_has_its_own_reason() -> None:
+    fields: tuple[dict[str, Any], ...] = ({}, {"movable": False}, {"owner_kind": "Job"})
+    pods = [running(f"p{number}", f"a{number % 40}", **fields[number % 3]) for number in range(300)]
+    nodes = [*(node(f"a{number}") for number in range(40)), node("n1", 0), node("n2", 8, cordoned=True)]
+    course = play(seed(nodes, pods), "aws", How.DRAIN)
+    assert len(course.stranded) == 300
+    wanted = (Reason.WOULD_STRAND, Reason.NOT_MOVABLE, Reason.NOT_MOVABLE)
+    assert {fate.pod.name: fate.stays for fate in course.stranded} == {
+        one.name: wanted[number % 3] for number, one in enumerate(pods)
+    }
