@@ -15,7 +15,8 @@ _INTRO = """<!-- Made by `make generate` from charts/computepool/files/alerts.ya
 The chart's value `metrics.prometheusRule.enabled` installs these rules for the Prometheus operator. A Prometheus
 without its operator can load [alerts.yaml](../../charts/computepool/files/alerts.yaml) under `rule_files`. The rules
 are for the Prometheus of one cluster. Severity `critical` is worth a page, `warning` a ticket.
-`ComputePoolProviderFailed` leaves out providers that a person drains.
+`ComputePoolProviderFailed` leaves out providers that a person drains. Alerts about stuck and waiting pods, the budget,
+moves that ended elsewhere and `Degraded` leave out pools with a [drill](../drill.md) under way.
 
 `metrics.prometheusRule.disabledAlerts` leaves alerts out, and `metrics.prometheusRule.extraRules` adds rules. To change
 a threshold, leave the alert out and add your own.

@@ -88,7 +88,11 @@ PANELS = (
     Panel("Pods on standbys, by provider", {"{{provider}}": _of("burst_pods", "provider")}, stacked=True),
     Panel(
         "Breakers",
-        {"{{provider}}": _of("breaker_state", "provider"), "{{provider}} drained": _of("provider_drained", "provider")},
+        {
+            "{{provider}}": _of("breaker_state", "provider"),
+            "{{provider}} drained": _of("provider_drained", "provider"),
+            "{{provider}} drill": _of("drill", "provider"),
+        },
         kind="state-timeline",
         texts=("closed", "half-open", "open"),
     ),

@@ -125,6 +125,7 @@ WELL: Mapping[str, float] = {
     'computepool_held_back{pool="p"}': 0,
     'computepool_breaker_state{pool="p",provider="nebius"}': 0,
     'computepool_provider_drained{pool="p",provider="nebius"}': 0,
+    'computepool_drill{pool="p",provider="nebius"}': 0,
     'computepool_stuck_pods{pool="p",reason="LostNode"}': 0,
     'computepool_pending_pods{pool="p"}': 0,
     'computepool_condition{pool="p",type="BudgetExhausted",status="True"}': 0,
@@ -211,6 +212,24 @@ def test_each_alert_fires_for_its_own_case_and_for_no_other(tmp_path: Path) -> N
                     lasting.add(name)
                 exporter.serve("operator", _text(daily))
                 _wait_firing(prometheus, lasting)
+
+
+def test_a_drill_keeps_its_own_pool_quiet_about_what_it_brings_about(tmp_path: Path) -> None:
+    lasting = {"ComputePoolPodsStuck", "ComputePoolPodsPending", "ComputePoolBudgetExhausted", "ComputePoolDegraded"}
+    brought: dict[str, float] = {}
+    for name in (*lasting, "ComputePoolMoveEndedElsewhere"):
+        brought |= WRONG[name]
+    drill, other = 'computepool_drill{pool="p",provider="nebius"}', 'computepool_drill{pool="q",provider="nebius"}'
+    seen = "max by (pool) (computepool_pending_pods) == 1"
+    with Exporter() as exporter:
+        exporter.serve("operator", _text(WELL))
+        with _judging(tmp_path, exporter, Target("operator"), looks_for=seen) as prometheus:
+            prometheus.wait_for("count_over_time(computepool_leader[5s]) >= 2", 1)
+            exporter.serve("operator", _text({**WELL, **brought, drill: 1}))
+            _is_quiet(prometheus, seen)
+            # The drill of another pool hides nothing. The moves that the own drill made are of the last ten minutes.
+            exporter.serve("operator", _text({**WELL, **brought, other: 1}))
+            _wait_firing(prometheus, lasting)
 
 
 def _check_words(firing: list[Json]) -> None:

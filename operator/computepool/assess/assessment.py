@@ -7,7 +7,7 @@ import msgspec
 
 from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
-from computepool.assess.capacity.providers import Provider, providers_of
+from computepool.assess.capacity.providers import Provider, drills_change_at, providers_of
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.capacity.startup import Starting, starting_nodes, startup_taints
 from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
@@ -80,7 +80,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     """Return the verdicts on a snapshot. `now`: seconds since the epoch; no time of the state is after it."""
     spec = snapshot.pool.spec
     resource = spec.accelerator.resource_name
-    providers = providers_of(snapshot.pool)
+    providers = providers_of(snapshot.pool, now)
     members, overlaps = members_of(snapshot.nodes, providers)
     signals = signals_of(snapshot, members, state, now)
     health = health_of(snapshot, members, state, now, signals)
@@ -132,6 +132,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
                 forecast.recheck_at,
                 forecast.open_until,
                 configuration.recheck_at,
+                *drills_change_at(snapshot.pool, now),
                 *(found.recheck_at for found in starting.values()),
             ),
         ),

@@ -29,6 +29,7 @@ from computepool.model.api import (
     ComputePool,
     ConditionStatus,
     PoolStatus,
+    ProviderSpec,
     ProviderStatus,
     SignalVerdict,
 )
@@ -36,6 +37,7 @@ from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import gate_words
 from computepool.model.text import printable, rfc3339
 from computepool.report.conditions import CONFIGURED, DEGRADED, READY, RESILIENT
+from computepool.report.drills import drills_under_way
 from computepool.report.formatting import counted, span
 
 WATCH_SECONDS: Final = 2.0
@@ -170,7 +172,10 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         return
     if old := old_because(pool):
         _say(console, old)
-    print_table(providers_table(pool), console, text=MIN_USE)
+    print_table(providers_table(pool, now), console, text=MIN_USE)
+    for name, drill in drills_under_way(pool, now):
+        by = f" by {printable(drill.by)}" if drill.by else ""
+        _say(console, f"A drill of {name}{by} lasts until {rfc3339(drill.until)} at the latest.")
     console.print()
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
@@ -195,7 +200,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         _say(console, f"Last decision, {ago} ago: {decision.action} ({decision.reason}). {decision.message}")
 
 
-def providers_table(pool: ComputePool) -> Table:
+def providers_table(pool: ComputePool, now: float) -> Table:
     """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used.
 
     Where no accelerator can be used, it is not known how many are in use.
@@ -217,7 +222,7 @@ def providers_table(pool: ComputePool) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            _use(provider, standstill, is_open=is_open, drain=spec is not None and spec.drain),
+            _use(provider, standstill, is_open=is_open, drained=_drained(spec, now)),
             style=_row_style(provider),
         )
     return table
@@ -230,12 +235,19 @@ def _row_style(provider: ProviderStatus) -> str:
     return "yellow" if provider.breaker.reason == Reason.DRAINED else "red"
 
 
-def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drain: bool) -> str:
+def _drained(spec: ProviderSpec | None, now: float) -> str:
+    """Say how a person takes the provider out of use now; empty if nobody does."""
+    if spec is None:
+        return ""
+    drill = spec.drill is not None and spec.drill.lasts_at(now)
+    return "drill" if drill else "drained" if spec.drain else ""
+
+
+def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drained: str) -> str:
     """Say in a few words whether new pods go there, by its breaker and by the last decision about admission."""
     match provider.breaker.state:
         case BreakerState.OPEN:
-            ended = "drained" if drain else "drain ended"
-            text = ended if provider.breaker.reason == Reason.DRAINED else "failed"
+            text = (drained or "drain ended") if provider.breaker.reason == Reason.DRAINED else "failed"
         case BreakerState.HALF_OPEN:
             text = "on trial"
         case _:

@@ -275,11 +275,25 @@ class Reason(StrEnum):
         "no other pod meanwhile. If it makes nodes on demand and is full, it is used again as soon as a place becomes "
         "free.",
     )
-    DRAINED = "Drained", "A person took the provider out of use: its field drain was set to true."
+    DRAINED = (
+        "Drained",
+        "A person took the provider out of use: its field drain was set to true, or a drill is under way (field "
+        "drill).",
+    )
     DRAIN_ENDED = (
         "DrainEnded",
-        "The provider's field drain is not true any more. The provider gets a first pod as soon as it has a node that "
+        "The provider's field drain is not true any more, or its drill has ended. "
+        "The provider gets a first pod as soon as it has a node that "
         "is well, and is in full use again once that pod has been ready there for health.breaker.proveSeconds.",
+    )
+    DRILL_BEGAN = (
+        "DrillBegan",
+        "A drill has begun: the provider is drained until the drill ends, and its running pods leave as moves by "
+        "choice.",
+    )
+    DRILL_ENDED = (
+        "DrillEnded",
+        "The drill has ended. The provider is tried again, and pods come home as spec.failback says.",
     )
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
     PROVIDER_UNAVAILABLE = (

@@ -22,6 +22,7 @@ from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
 from computepool.report.admitted_pods import AdmittedPods
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
+from computepool.report.drills import DrillChanges
 from computepool.report.event_rate import EventRate
 from computepool.report.events import Event
 from computepool.report.formatting import Tally, about, full_stop, listed, pod_names
@@ -80,6 +81,7 @@ class EventRecorder:
         # The decisions of the last pass in mode Observe, by pool.
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
         self._node_changes = NodeChanges()
+        self._drills = DrillChanges()
         self._outcomes = MoveOutcomes()
         self._unknown_providers = UnknownProviders()
         rate = EventRate()
@@ -207,6 +209,12 @@ class EventRecorder:
             self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
         return recheck_at
 
+    def record_drills(self, pool: ComputePool, now: float) -> None:
+        """Record drills that have begun or ended. `now`: seconds since the epoch."""
+        for change in self._drills.news(pool, now):
+            event = Event(pool_reference(pool), change.reason, "Drill", change.note, key=change.key)
+            self._send_and_log(event, "drill", provider=change.provider)
+
     def record_unknown_providers(self, report: PassReport) -> None:
         """Record waiting pods whose annotation has names that are no provider, each once."""
         pool = report.snapshot.pool
@@ -269,6 +277,7 @@ class EventRecorder:
         self._waiting.forget(pool)
         self._admitted.forget(pool)
         self._node_changes.forget(pool)
+        self._drills.forget(pool)
         self._unknown_providers.forget(pool)
         self._outcomes.forget(pool)
         self._announced.pop(pool, None)

@@ -14,7 +14,8 @@ HELP: Final[dict[str, str]] = {
     "cost_dollars_per_hour": "Hourly cost of the pool's pods, where a price is given",
     "primary_saturated": "1 saturated, 0 not, -1 unknown",
     "breaker_state": "0 closed, 1 half-open, 2 open",
-    "provider_drained": "1 while the pool's spec drains the provider, else 0",
+    "provider_drained": "1 while the pool's spec drains the provider, also for a drill, else 0",
+    "drill": "1 while a drill of the provider is under way, else 0",
     "unhealthy_nodes": "Unhealthy nodes of a provider",
     "hold_offs": "Workloads (WorkloadBackOff) and shapes of pods (InsufficientCapacity) that are not sent to a standby "
     "for now, because it has failed such pods",

@@ -92,6 +92,7 @@ class Metrics:
         self._saturated = gauge("primary_saturated", "pool")
         self._breakers = gauge("breaker_state", "pool", "provider")
         self._drained = gauge("provider_drained", "pool", "provider")
+        self._drills = gauge("drill", "pool", "provider")
         self._unhealthy = gauge("unhealthy_nodes", "pool", "provider")
         self._hold_offs = gauge("hold_offs", "pool", "provider", "reason")
         self._spent = gauge("budget_spent_dollars", "pool")
@@ -178,6 +179,7 @@ class Metrics:
                 self._accelerators.labels(pool, name, state).set(count)
             self._breakers.labels(pool, name).set(_BREAKER_NUMBERS[supply.breaker.state])
             self._drained.labels(pool, name).set(supply.provider.drain)
+            self._drills.labels(pool, name).set(supply.provider.drill)
             self._unhealthy.labels(pool, name).set(len(supply.unhealthy))
             if not supply.provider.primary:
                 self._burst_pods.labels(pool, name).set(supply.pods)

@@ -32,7 +32,8 @@ def test_every_alert_says_what_is_so_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description", "action"}
         assert rule["labels"]["severity"] in ("critical", "warning")
         text = " ".join(rule["annotations"].values())
-        (labels,) = {grouped for _, grouped in selectors(rule["expr"])}
+        own = [found for found in selectors(rule["expr"]) if metric(found[0]) != "computepool_drill"]
+        (labels,) = {grouped for _, grouped in own}
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels, rule["alert"]
 
 
@@ -51,6 +52,22 @@ def test_a_drain_silences_only_what_is_said_of_the_drained_provider() -> None:
     }
     assert silenced.keys() == {"ComputePoolProviderFailed"}
     assert all("provider" in labels for labels in silenced.values())
+
+
+def test_a_drill_silences_what_it_brings_about_in_its_pool_and_nothing_about_the_operator() -> None:
+    silenced = {rule["alert"] for rule in alerts() if "computepool_drill" in rule["expr"]}
+    assert silenced == {
+        "ComputePoolPodsStuck",
+        "ComputePoolPodsPending",
+        "ComputePoolBudgetExhausted",
+        "ComputePoolMoveEndedElsewhere",
+        "ComputePoolDegraded",
+    }
+    for rule in alerts():
+        if rule["alert"] in silenced:
+            # What counts the last ten minutes is quiet for as long after a drill.
+            drill = "max_over_time(computepool_drill[10m])" if "[10m]" in rule["expr"] else "computepool_drill"
+            assert rule["expr"].rstrip().endswith(f"unless on (pool) max by (pool) ({drill}) == 1")
 
 
 def test_the_dashboard_shows_every_metric() -> None:

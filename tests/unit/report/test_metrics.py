@@ -113,6 +113,18 @@ def test_a_drained_provider_is_told_apart_from_a_provider_that_has_failed(drain:
     assert drained == [0, int(drain)]
 
 
+def test_a_drill_is_one_while_it_lasts_and_nought_before_and_after() -> None:
+    metrics = Metrics()
+    window = {"since": "2027-01-15T08:00:00Z", "until": "2027-01-15T08:10:00Z"}
+    drilled = report_on(pool(provider("aws"), {**provider("nebius"), "drill": window}))
+    metrics.passed(drilled)
+    assert value(metrics, "computepool_drill", pool="inference", provider="nebius") == 1
+    assert value(metrics, "computepool_provider_drained", pool="inference", provider="nebius") == 1
+    assert value(metrics, "computepool_drill", pool="inference", provider="aws") == 0
+    metrics.passed(report_on(pool(provider("aws"), provider("nebius"))))
+    assert value(metrics, "computepool_drill", pool="inference", provider="nebius") == 0
+
+
 def test_no_series_names_a_pod_or_a_node() -> None:
     text = used().render().decode()
     for name in ("web-1", "away", "old-1", "n1", "a1"):

@@ -25,7 +25,7 @@ from computepool.model.api.moves import (
     Window,
 )
 from computepool.model.api.pool import MAX_NAME, ComputePool, InvalidPool, ObjectMeta
-from computepool.model.api.provider import Capacity, CapacityType, DrainedPods, Preemption, ProviderSpec
+from computepool.model.api.provider import Capacity, CapacityType, DrainedPods, Drill, Preemption, ProviderSpec
 from computepool.model.api.selectors import LabelSelector, SelectorOperator, SelectorRequirement
 from computepool.model.api.signals import (
     MEASURES,
@@ -104,6 +104,7 @@ __all__ = [
     "ConditionStatus",
     "Decision",
     "DrainedPods",
+    "Drill",
     "Failback",
     "FailbackPolicy",
     "Failover",

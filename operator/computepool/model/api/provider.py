@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from computepool.model.api.base import DECIMAL, DNS_LABEL, PROVIDER_KEY, ApiModel, Int, Name, fits, rule
+from computepool.model.api.base import DECIMAL, DNS_LABEL, PROVIDER_KEY, ApiModel, Int, Name, Timestamp, fits, rule
 from computepool.model.api.selectors import LabelSelector
 from computepool.model.api.tolerations import TaintEffect, TolerationOperator, TolerationSpec
 from computepool.model.taints import covered
 
 STANDING_TIMEOUT_SECONDS = 60
 ON_DEMAND_TIMEOUT_SECONDS = 600
+LONGEST_DRILL = timedelta(hours=2)
 
 
 class CapacityType(StrEnum):
@@ -55,6 +57,29 @@ class Capacity(ApiModel):
     The field has no meaning for OnDemand capacity, which makes room, and for the primary, which pods may use anyway."""
 
 
+class Drill(ApiModel):
+    """A drain for a limited time, as a rehearsal. It ends by itself at `until`, whatever becomes of its author."""
+
+    since: Timestamp
+    """When the drill begins."""
+    until: Timestamp
+    """When the drill ends: at most two hours after it began. Afterwards the field has no effect and may be removed."""
+    by: Annotated[str, Field(max_length=253)] = ""
+    """Who holds the drill."""
+
+    @rule(
+        field="until",
+        cel="self.until > self.since && self.until - self.since <= duration('2h')",
+        message="a drill ends after it began, and within two hours: set until to a time at most two hours after since",
+    )
+    def _ends_soon(self) -> bool:
+        return timedelta(0) < self.until - self.since <= LONGEST_DRILL
+
+    def lasts_at(self, now: float) -> bool:
+        """Say whether the drill is under way. `now`: seconds since the epoch."""
+        return self.since.timestamp() <= now < self.until.timestamp()
+
+
 class ProviderSpec(ApiModel):
     """A set of nodes of this cluster that belong together: a cloud's node group, a neocloud, machines on premises."""
 
@@ -82,6 +107,9 @@ class ProviderSpec(ApiModel):
     """What happens to pods that run there while `drain` is true. Move: they leave as moves by choice, within all
     limits, whatever `failover.runningPods` says. Leave: they stay until they end; only pods on unhealthy nodes leave,
     if `failover.runningPods` lets them. Left out: Move if `failover.runningPods` is Move, else Leave."""
+    drill: Drill | None = None
+    """Drains the provider for a limited time, as `drain: true` with `drainRunningPods: Move` would. `computepool drill
+    --live` sets the field and removes it."""
 
     @rule(
         field="name",
