@@ -45,9 +45,9 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
         raise NotFoundError(f"there is no ComputePool {name!r}; there is {', '.join(sorted(pools)) or 'none yet'}")
     records, unread = Records(), set[str]()
     namespaces, nodes, pods, budgets = await asyncio.gather(
-        _read(client, paths.NAMESPACES, records.namespace, unread),
-        _read(client, paths.NODES, records.node, unread),
-        _read(client, paths.PODS, records.pod, unread, UNFINISHED),
+        read_list(client, paths.NAMESPACES, records.namespace, unread),
+        read_list(client, paths.NODES, records.node, unread),
+        read_list(client, paths.PODS, records.pod, unread, UNFINISHED),
         _read_budgets(client, unread),
     )
     start_seconds, about_start = _start_seconds(pool, pods, {node.name for node in nodes})
@@ -74,6 +74,16 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
     )
 
 
+def nodes_of(seed: Seed, provider: str) -> frozenset[str]:
+    """Return the names of a provider's nodes. A node that matches several providers belongs to the first of them."""
+    selectors = [(spec.name, spec.node_selector.compiled()) for spec in seed.pool.spec.providers]
+    owners = {
+        node.name: next((name for name, selector in selectors if selector.matches(node.labels)), "")
+        for node in seed.nodes
+    }
+    return frozenset(node for node, owner in owners.items() if owner == provider)
+
+
 def _surroundings(
     namespaces: Iterable[Namespace], operator_namespace: str, others: Iterable[ComputePool]
 ) -> Surroundings:
@@ -84,13 +94,14 @@ def _surroundings(
     )
 
 
-async def _read(
+async def read_list(
     client: ApiClient,
     path: str,
     decode: Callable[[bytes], _T],
     unread: set[str],
     query: Mapping[str, str] | None = None,
 ) -> list[_T]:
+    """List objects. Objects that can't be read are left out, and noted in `unread`. Raises ApiError."""
     found: list[_T] = []
     for error in await take_all(client, path, lambda raw: found.append(decode(raw)), query):
         unread.add(f"{path.rpartition('/')[2]} ({error})")

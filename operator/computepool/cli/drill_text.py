@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from computepool.cli.console import make_table, print_table
+from computepool.cli.drill_watch import Real
 from computepool.model.api import ComputePool, Mode, RunningPods
 from computepool.report.formatting import counted, span
 from computepool.simulate.drill import Course, Fate, How
@@ -51,9 +52,10 @@ class Told(msgspec.Struct, frozen=True):
         return f"{said}. {counted(len(stranded), 'pod')} with {accelerators} would be stranded."
 
 
-def as_json(told: Told) -> dict[str, Any]:
-    """Return the drill as programs read it: see docs/commands.md."""
+def as_json(told: Told, real: Sequence[Real] = ()) -> dict[str, Any]:
+    """Return the drill as programs read it: see docs/drill.md. `real`: the pods of a live drill."""
     course = told.course
+    really = {found.fate.pod.uid: found for found in real}
     return {
         "pool": told.pool.name,
         "provider": course.provider,
@@ -71,7 +73,8 @@ def as_json(told: Told) -> dict[str, Any]:
             }
             for turn in course.turns
         ],
-        "pods": [_fate_as_json(fate) for fate in course.fates],
+        "live": bool(real),
+        "pods": [_fate_as_json(fate, really.get(fate.pod.uid)) for fate in course.fates],
         "stranded": len(course.stranded),
         "refusedEvictions": dict(sorted(course.refusals.items())),
         "costPerHour": {
@@ -82,7 +85,7 @@ def as_json(told: Told) -> dict[str, Any]:
     }
 
 
-def _fate_as_json(fate: Fate) -> dict[str, Any]:
+def _fate_as_json(fate: Fate, real: Real | None) -> dict[str, Any]:
     return {
         "namespace": fate.pod.namespace,
         "pod": fate.pod.name,
@@ -96,6 +99,8 @@ def _fate_as_json(fate: Fate) -> dict[str, Any]:
         "stranded": fate.stranded,
         "staysBecause": str(fate.stays or ""),
         "providers": [{"name": name, "reason": str(reason)} for name, reason in fate.rejected],
+        "reallyLeftAt": None if real is None else _round(real.left_at),
+        "reallyReadyAt": None if real is None else _round(real.ready_at),
     }
 
 

@@ -1,0 +1,217 @@
+"""Live drills: when they are refused, what they write, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from computepool.cli.drill_watch import Watched
+from computepool.model.cluster import Pod
+from computepool.simulate.drill import Fate
+from tests.builders import NOW, pod
+from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
+from tests.unit.act.objects import provider
+from tests.unit.app.cluster import make_pool
+from tests.unit.cli.leases import lead
+from tests.unit.cli.serving import Shell, shell
+from tests.unit.cli.test_drill_command import cluster
+
+HELD = ("drill", "inference", "--lose", "aws", "--live", "--yes", "inference/aws")
+
+
+def stamp(minutes: float) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def window(since: float, until: float) -> dict[str, Any]:
+    """A drill; minutes from now."""
+    return {"since": stamp(since), "until": stamp(until), "by": "alice@laptop"}
+
+
+def ready(
+    *, degraded: str = "False", breaker: str = "Closed", leads: bool = True, free: int = 8, **spec: Any
+) -> Callable[[FakeApiServer], None]:
+    """A pool on which the operator has reported, and a leader."""
+
+    def before(server: FakeApiServer) -> None:
+        cluster(free, **spec)(server)
+        conditions = [
+            {"type": "Ready", "status": "True", "reason": "Reconciled", "lastTransitionTime": stamp(-60)},
+            {"type": "Degraded", "status": degraded, "reason": "AllWell", "lastTransitionTime": stamp(-60)},
+        ]
+        closed = {"state": breaker, **({} if breaker == "Closed" else {"reason": "ProviderSilent", "since": stamp(-9)})}
+        entries = [{"name": "aws", "breaker": closed}, {"name": "nebius"}]
+        item = server.get(COMPUTEPOOLS, "inference")
+        server.update(COMPUTEPOOLS, {**item, "status": {"conditions": conditions, "providers": entries}})
+        if leads:
+            lead(server)
+
+    return before
+
+
+def drills(sh: Shell) -> dict[str, Any]:
+    stored = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))
+    return {entry["name"]: entry["drill"] for entry in stored["spec"]["providers"] if "drill" in entry}
+
+
+def refused(sh: Shell, *words: str) -> str:
+    result = sh.run(*words)
+    assert result.exit_code == 1, result.output
+    assert sh.server.do(lambda server: server.calls_of("patch")) == []
+    return " ".join(result.stderr.split())
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        (ready(mode="Observe"), "the pool is in mode Observe, so nothing would move"),
+        (ready(degraded="True"), "the pool is Degraded already"),
+        (ready(breaker="Open"), "aws is not in full use: its breaker is Open (ProviderSilent)"),
+        (ready(leads=False), "Nobody leads"),
+        (ready(free=4), "1 pod would be stranded, see above"),
+        (cluster(), "the operator has not reported on this pool yet"),
+    ],
+    ids=["observe", "degraded", "open", "no-leader", "stranded", "not-reported"],
+)
+def test_it_is_refused_with_the_reason_and_nothing_is_written(
+    tmp_path: Path, before: Callable[[FakeApiServer], None], why: str
+) -> None:
+    with shell(tmp_path, before) as sh:
+        assert why in refused(sh, *HELD)
+
+
+def test_it_is_refused_while_another_drill_runs_or_the_provider_is_drained(tmp_path: Path) -> None:
+    def other(server: FakeApiServer) -> None:
+        ready()(server)
+        item = server.get(COMPUTEPOOLS, "inference")
+        item["spec"]["providers"][1]["drill"] = window(-5, 20)
+        server.update(COMPUTEPOOLS, item)
+
+    with shell(tmp_path, other) as sh:
+        said = refused(sh, *HELD)
+        assert "a drill of nebius by alice@laptop is under way until" in said
+        assert "computepool drill --restore inference" in said
+
+    def drained(server: FakeApiServer) -> None:
+        ready()(server)
+        item = server.get(COMPUTEPOOLS, "inference")
+        item["spec"]["providers"][0]["drain"] = True
+        server.update(COMPUTEPOOLS, item)
+
+    with shell(tmp_path, drained) as sh:
+        assert "aws is drained already" in refused(sh, *HELD)
+
+
+@pytest.mark.parametrize("words", [(), ("--yes", "inference/nebius"), ("--yes", "yes")], ids=str)
+def test_it_is_refused_without_the_right_confirmation(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with shell(tmp_path, ready()) as sh:
+        said = refused(sh, "drill", "inference", "--lose", "aws", "--live", *words)
+        assert ("this is no terminal" in said) or ("does not name inference/aws" in said)
+
+
+def test_contradicting_options_are_refused(tmp_path: Path) -> None:
+    with shell(tmp_path, ready()) as sh:
+        for words in (("--restore", "--live"), ("--restore", "--lose", "aws"), ()):
+            assert sh.run("drill", "inference", *words).exit_code == 2
+
+
+# -- begin and end
+
+
+def test_an_answer_that_never_came_is_taken_for_a_drill_that_began_and_it_is_ended(tmp_path: Path) -> None:
+    with shell(tmp_path, ready()) as sh:
+        before = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"]
+        sh.server.do(lambda server: server.fault("patch", status=503, reason="ServiceUnavailable", times=9))
+        result = sh.run(*HELD)
+        assert result.exit_code == 1
+        assert sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"] == before
+
+
+def test_restore_removes_every_drill_under_way_or_over_and_nothing_else(tmp_path: Path) -> None:
+    providers = (provider("aws", drill=window(-60, -30)), provider("nebius", drill=window(-5, 20)), "crusoe")
+    with shell(tmp_path, lambda server: make_pool(server, *providers)) as sh:
+        said = sh.prints("drill", "--restore")
+        assert said.splitlines() == [
+            "The drill of aws of pool inference has ended. The pool's spec is as before.",
+            "The drill of nebius of pool inference has ended. The pool's spec is as before.",
+        ]
+        assert drills(sh) == {}
+        assert sh.prints("drill", "--restore", "inference") == "There is no drill. Nothing was changed."
+
+
+def test_restore_survives_that_another_person_changes_the_order_of_the_providers_meanwhile(tmp_path: Path) -> None:
+    def turn(server: FakeApiServer) -> None:
+        item = server.get(COMPUTEPOOLS, "inference")
+        first, *rest = item["spec"]["providers"]
+        server.update(COMPUTEPOOLS, {**item, "spec": {**item["spec"], "providers": [first, *reversed(rest)]}})
+
+    providers = ("aws", provider("nebius", drill=window(-5, 20)), "crusoe")
+    with shell(tmp_path, lambda server: make_pool(server, *providers)) as sh:
+        sh.server.do(lambda server: server.fault("patch", first=turn))
+        sh.prints("drill", "--restore", "inference")
+        stored = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))
+        assert [entry["name"] for entry in stored["spec"]["providers"]] == ["aws", "crusoe", "nebius"]
+        assert drills(sh) == {}
+
+
+# -- the report
+
+
+def test_the_report_is_one_page_with_everything_and_loads_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "drill.html"
+    with shell(tmp_path, ready(free=4)) as sh:
+        said = sh.prints("drill", "inference", "--lose", "aws", "--report", str(file))
+    assert f"The report is in {file}." in said
+    page = file.read_text(encoding="utf-8")
+    assert "1 pod with 6 accelerators would be stranded." in page
+    assert page.count("default/web-1") >= 2
+    assert "nebius: TooLarge" in page
+    assert "$" not in page
+    assert not any(word in page for word in ("http:", "https:", "<script", "<link", "@import"))
+
+
+# -- what is seen of the pods
+
+
+def fate(name: str, owner: str, *, stays: bool = False) -> Fate:
+    found = pod(name, on="a1", owner=owner, owner_kind="ReplicaSet", ready=True)
+    return Fate(found, 1, moved_at=1.0, ready_at=None if stays else 2.0)
+
+
+def replacement(name: str, owner: str, on: str = "n1", **fields: Any) -> Pod:
+    made = pod(name, on=on, owner=owner, owner_kind="ReplicaSet", ready=True, created=NOW + 10)
+    return msgspec.structs.replace(made, **fields)
+
+
+def test_each_pod_that_left_is_matched_with_one_new_ready_pod_of_its_owner_elsewhere() -> None:
+    fates = [fate("w1", "web"), fate("w2", "web"), fate("b1", "batch")]
+    there = [each.pod for each in fates]
+    other = replacement("old", "web", created=NOW - 100)
+    watched = Watched(fates, [*there, other], ["a1"])
+    assert watched.see(None, 0.5) == []
+    assert watched.see([*there, other], 1.0) == []
+    # w1 has left. The pod that was there before is no replacement, nor is one that is not Ready, or on the provider.
+    pods = [*there[1:], other, replacement("x", "web", ready=False), replacement("y", "web", on="a1")]
+    assert watched.see(pods, 2.0) == []
+    news = watched.see([*pods, replacement("z", "web")], 3.0)
+    assert [(real.fate.pod.name, real.left_at, real.ready_at) for real in news] == [("w1", 2.0, 3.0)]
+    assert watched.see([*pods, replacement("z", "web")], 4.0) == []
+    assert not watched.is_over
+    last = [replacement("z", "web"), replacement("v", "web"), replacement("c", "batch")]
+    assert {real.fate.pod.name for real in watched.see(last, 5.0)} == {"w2", "b1"}
+    assert watched.is_over
+
+
+def test_pods_that_were_planned_to_be_stranded_are_not_waited_for() -> None:
+    watched = Watched([fate("w1", "web"), fate("s1", "stuck", stays=True)], [], ["a1"])
+    watched.see([fate("s1", "stuck").pod, replacement("z", "web")], 2.0)
+    assert watched.is_over
+    assert watched.ready == 1
