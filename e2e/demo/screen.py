@@ -101,7 +101,7 @@ class _Scene:
         if not self._recorder.pool:
             return Text("  (the pool is not there yet)", style="dim")
         pool = _parsed(self._recorder.pool)
-        providers = providers_table(pool, time.time())
+        providers = providers_table(pool)
         return Group(providers, signals_table(pool)) if pool.status.signals else providers
 
 

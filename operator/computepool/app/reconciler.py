@@ -282,7 +282,6 @@ class Reconciler:
         self._recorder.record_outcomes(pool, report.snapshot.moves)
         self._recorder.record_unknown_providers(report)
         now = self._wall()
-        self._recorder.record_drills(pool, now)
         self._recorder.note_admission(report, now)
         for recheck_at in (
             self._recorder.record_nodes(report, now),

@@ -7,7 +7,7 @@ import msgspec
 
 from computepool.assess.breakers.pool_breakers import Breakers, breakers_of
 from computepool.assess.capacity.fit import Packer, label_keys
-from computepool.assess.capacity.providers import Provider, drills_change_at, providers_of
+from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.capacity.reach import Reach
 from computepool.assess.capacity.startup import Starting, starting_nodes, startup_taints
 from computepool.assess.capacity.supply import NodeStates, Supply, members_of, supply_of
@@ -15,6 +15,7 @@ from computepool.assess.configuration.pool_configuration import Configuration, c
 from computepool.assess.demand.absent_schedulers import absent_schedulers
 from computepool.assess.demand.overflow import Demand, Hold, demand_of
 from computepool.assess.demand.saturation import saturation_of, with_signals
+from computepool.assess.drills import Drills, drills_of, with_drills
 from computepool.assess.forecast.pool_forecast import NO_FORECAST, Forecast, forecast_of
 from computepool.assess.health.pool_health import Health, health_of
 from computepool.assess.members import Members
@@ -46,6 +47,7 @@ class Assessment(msgspec.Struct, frozen=True):
     signals: Signals = NO_SIGNALS
     forecast: Forecast = NO_FORECAST
     configuration: Configuration = Configuration()
+    drills: Drills = Drills()
     running: tuple[Pod, ...] = ()
     """One of each kind of the pool's running pods that may run on more than one node."""
     waiting: tuple[Pod, ...] = ()
@@ -80,10 +82,12 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
     """Return the verdicts on a snapshot. `now`: seconds since the epoch; no time of the state is after it."""
     spec = snapshot.pool.spec
     resource = spec.accelerator.resource_name
-    providers = providers_of(snapshot.pool, now)
+    providers = providers_of(snapshot.pool)
     members, overlaps = members_of(snapshot.nodes, providers)
     signals = signals_of(snapshot, members, state, now)
     health = health_of(snapshot, members, state, now, signals)
+    drills = drills_of(snapshot.pool, health, state, now)
+    providers = with_drills(providers, drills)
     waiting = absent_schedulers(snapshot, providers, now)
     # A pod that no scheduler looks at is no evidence against a provider, and needs no place.
     looked_at = msgspec.structs.replace(snapshot, waiting=waiting.present) if waiting.absent else snapshot
@@ -132,7 +136,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
                 forecast.recheck_at,
                 forecast.open_until,
                 configuration.recheck_at,
-                *drills_change_at(snapshot.pool, now),
+                drills.recheck_at,
                 *(found.recheck_at for found in starting.values()),
             ),
         ),
@@ -143,6 +147,7 @@ def assess(snapshot: Snapshot, state: PoolState, now: float) -> Assessment:
         signals=signals,
         forecast=forecast,
         configuration=configuration,
+        drills=drills,
         running=reach.running,
         waiting=reach.waiting,
     )

@@ -20,9 +20,21 @@ PADDING = 2
 """Columns between two cells."""
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """Return a console that prints text as it is: brackets are no markup, colons no emoji."""
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+class _LastingConsole(Console):
+    """A console that falls silent once nobody reads it, where others end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def make_console(*, stderr: bool = False, lasting: bool = False) -> Console:
+    """Return a console that prints text as it is: brackets are no markup, colons no emoji.
+
+    `lasting`: the process goes on after the end of the pipe that it prints into.
+    """
+    kind = _LastingConsole if lasting else Console
+    console = kind(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console

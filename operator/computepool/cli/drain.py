@@ -87,6 +87,8 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
             if target.is_reached(spec):
                 now = "drained already" if target.drain else "not drained"
                 console.print(f"{target.provider} of pool {target.pool} is {now}. Nothing was changed.")
+                if spec.drill is not None and not target.drain:
+                    console.print(f"It has a drill: end it with computepool drill --restore {target.pool}")
                 return
             try:
                 await _patch(client, target, stored, position, dry_run=dry_run)

@@ -1,24 +1,32 @@
 """`computepool drill POOL --lose PROVIDER`: what the operator would do if that provider failed now.
 
-The dry run plays the operator's own code on a simulated copy of the cluster, and changes nothing.
+The dry run plays the operator's own code on a simulated copy of the cluster, and changes nothing. With `--live` the
+provider is really drained for a while, and put back.
 """
 
+import os
 import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
-from computepool.cli import drill_field, drill_home, drill_live, drill_page
+from computepool.cli import drill_field, drill_live, drill_page
 from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.console import print_data
-from computepool.cli.drill_live import Ended, Live
+from computepool.cli.drill_field import DrillError
+from computepool.cli.drill_live import Ended, Window
+from computepool.cli.drill_refusals import Limits, consequences, refuse
 from computepool.cli.drill_seed import Found, read_seed
 from computepool.cli.drill_text import Told, as_json, print_drill
-from computepool.cli.leader import LeaseAddress
-from computepool.cli.options import Output
+from computepool.cli.errors import ToldError, sentence
+from computepool.cli.leader import LeaderWatch, LeaseAddress
+from computepool.cli.options import DrillFailOn, Output
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
+from computepool.kube.errors import ApiError
 from computepool.model.api import Mode
 from computepool.simulate.drill import How, Seed, play
 
@@ -26,12 +34,22 @@ NEEDS = (
     "list computepools, namespaces, nodes, pods and poddisruptionbudgets in the whole cluster, such as by the "
     "ClusterRole computepool-explainer of the chart"
 )
+NEEDS_RESTORE = f"list computepools, and to {drill_field.NEEDS}"
+NEEDS_LIVE = f"{NEEDS}; to get the operator's Lease; and to {drill_field.NEEDS}"
+FAILED: Final = 3
+"""Exit code where --fail-on says so, and of a live drill in which not all planned pods were Ready elsewhere."""
+INTERRUPTED: Final = 130
 _TOLD_EVERY = 0.2
 """Seconds between two updates of the progress line."""
 
 
-NEEDS_RESTORE = f"list computepools, and to {drill_field.NEEDS}"
-NEEDS_LIVE = f"{NEEDS}; and to {drill_field.NEEDS}"
+class Live(msgspec.Struct, frozen=True):
+    """How a live drill is held."""
+
+    limits: Limits
+    lease: LeaseAddress
+    yes: str = ""
+    """The confirmation of a script."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -44,76 +62,123 @@ class Request(msgspec.Struct, frozen=True):
     provider: str
     how: How
     output: Output
-    live: Live | None = None
-    """None: a dry run."""
     report: Path | None = None
     """The file of the page that is written."""
+    fail_on: tuple[DrillFailOn, ...] = ()
 
 
-def wanted_of(*, live: bool, planned: bool) -> How:
-    """Return what is played: before a live drill, the drain that it is."""
-    return How.DRAIN if live or planned else How.FAILS
+async def run(request: Request, console: Console, progress: Console) -> int:
+    """Play the drill and print it; return the exit code. `progress`: the console of the progress line, which only a
+    terminal shows.
 
-
-def live_of(minutes: int, lease: LeaseAddress, yes: str, *, allow_stranded: bool, wait_home: bool) -> Live:
-    """Return how a live drill is held."""
-    return Live(minutes * 60.0, lease, yes, allow_stranded, wait_home)
-
-
-async def run(request: Request, console: Console, progress: Console) -> None:
-    """Play the drill and print it, and hold it if it is live. `progress`: the console of the progress line, which only
-    a terminal shows, and of a live drill.
-
-    Raises AccessError, ApiError, NotFoundError and DrillError.
+    Raises AccessError, ApiError, NotFoundError and ToldError.
     """
+    _check_report(request.report)
     async with ApiClient(await load_access(request.kubeconfig, request.context)) as client:
-        found = await read_seed(client, request.operator_namespace, request.pool)
-        told = rehearse(found, request.provider, request.how, progress)
-        if request.live is None:
-            _print(told, request, console)
-            _write(request, told, console)
-            return
-        tell = console if request.output is Output.TABLE else progress
+        _, told = await _rehearse(client, request, progress)
+    if request.output is Output.TABLE:
+        print_drill(told, console)
+    else:
+        print_data(as_json(told), request.output, console)
+    _write(request, told, _for_people(request, console, progress))
+    return FAILED if DrillFailOn.STRANDED in request.fail_on and told.course.stranded else 0
+
+
+async def run_live(request: Request, live: Live, console: Console, progress: Console) -> int:
+    """Hold the drill and print how it went; return the exit code. `progress`: the console for people where `console`
+    prints for programs.
+
+    Raises AccessError, ApiError, NotFoundError and ToldError.
+    """
+    _check_report(request.report)
+    tell = _for_people(request, console, progress)
+    async with ApiClient(await load_access(request.kubeconfig, request.context)) as client:
+        found, told = await _rehearse(client, request, progress)
         print_drill(told, tell)
-        await drill_live.refuse(client, request.live, told, time.time())
-        drill_live.confirm(request.live, told, tell)
-        ended = await drill_live.hold(client, request.live, found, told, tell)
-        drill_live.print_end(ended, tell)
-        if request.live.wait_home:
-            await drill_home.wait(client, found, told, tell)
+        tell.print(consequences(told))
+        watch = LeaderWatch(client, live.lease)
+        await _refuse(client, watch, live, told, time.time())
+        if drill_live.confirm(live.yes, told, tell):
+            # A person may have thought for long.
+            found, told = await _rehearse(client, request, progress)
+        now = await _leaders_time(watch)
+        await _refuse(client, watch, live, told, now)
+        ended = await drill_live.hold(client, found, told, Window(now, now + live.limits.within), tell)
+    drill_live.say(tell, "")
+    tell.print(Text(ended.verdict, style="green" if ended.end.well else "red"))
     if request.output is not Output.TABLE:
-        print_data(as_json(told, ended.real), request.output, console)
+        print_data(as_json(told, ended.real, ended.end), request.output, console)
     _write(request, told, tell, ended)
+    return 0 if ended.end.well else INTERRUPTED if ended.end.interrupted else FAILED
+
+
+async def _refuse(client: ApiClient, watch: LeaderWatch, live: Live, told: Told, now: float) -> None:
+    """Raise DrillError if the drill must not begin by what the cluster says now."""
+    leader = await watch.read()
+    stored = await drill_field.read_stored(client, told.pool.name)
+    refuse(stored.pool, leader, told, live.limits, now)
+
+
+async def _leaders_time(watch: LeaderWatch) -> float:
+    """Return the time by the leader's clock, by which drills begin and end. Raises DrillError if it is not known."""
+    leader = await watch.read()
+    ahead = await watch.clock_ahead(leader)
+    if ahead is None:
+        raise DrillError(f"no drill: {leader.name} does not renew its Lease, so it may be gone: try again")
+    return time.time() - ahead
+
+
+def _for_people(request: Request, console: Console, progress: Console) -> Console:
+    """Return the console for sentences: the output itself, or standard error where the output is for programs."""
+    return console if request.output is Output.TABLE else progress
+
+
+def _check_report(path: Path | None) -> None:
+    """Raise ToldError now if the report could not be written later."""
+    if path is None:
+        return
+    folder = path.parent
+    if not folder.is_dir():
+        raise ToldError(f"the report can't be written: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ToldError(f"the report can't be written: {path} is not writable")
 
 
 def _write(request: Request, told: Told, console: Console, ended: Ended | None = None) -> None:
     if request.report is not None:
         drill_page.write(request.report, told, ended)
-        if request.output is Output.TABLE:
-            console.print(f"The report is in {request.report}.")
-
-
-def _print(told: Told, request: Request, console: Console) -> None:
-    if request.output is Output.TABLE:
-        print_drill(told, console)
-    else:
-        print_data(as_json(told), request.output, console)
+        console.print(f"The report is in {request.report}.")
 
 
 async def restore(kubeconfig: str | None, context: str | None, name: str | None, console: Console) -> None:
-    """End all drills of one pool, or of all pools, under way or over.
+    """End all drills of one pool, or of all pools, under way or over. A pool that fails keeps no other from it.
 
     Raises AccessError, ApiError, NotFoundError and DrillError.
     """
+    failed: list[str] = []
+    ended = 0
     async with ApiClient(await load_access(kubeconfig, context)) as client:
         names = [name] if name is not None else await drill_field.drilled_pools(client)
-        ended = 0
         for pool in names:
-            for provider in await drill_field.end(client, pool):
+            try:
+                providers = await drill_field.end(client, pool)
+            except (ApiError, ToldError) as error:
+                if name is not None:
+                    raise
+                failed.append(f"{pool}: {sentence(error, NEEDS_RESTORE) if isinstance(error, ApiError) else error}")
+                continue
+            for provider in providers:
                 ended += 1
                 console.print(f"The drill of {provider} of pool {pool} has ended. The pool's spec is as before.")
+    if failed:
+        raise DrillError(f"not all drills were ended. {'; '.join(failed)}")
     if not ended:
         console.print("There is no drill. Nothing was changed.")
+
+
+async def _rehearse(client: ApiClient, request: Request, progress: Console) -> tuple[Found, Told]:
+    found = await read_seed(client, request.operator_namespace, request.pool)
+    return found, rehearse(found, request.provider, request.how, progress)
 
 
 def rehearse(found: Found, provider: str, how: How, progress: Console) -> Told:

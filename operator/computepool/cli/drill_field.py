@@ -15,6 +15,7 @@ import msgspec
 
 from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.errors import ToldError
+from computepool.cli.field_owner import disown
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, decoded
@@ -90,8 +91,10 @@ def _stamp(at: float) -> str:
 
 
 def why_not_now(pool: ComputePool, provider: str, now: float) -> str:
-    """Say why no drill can begin by what the pool itself says; empty if one can."""
-    spec = next(spec for spec in pool.spec.providers if spec.name == provider)
+    """Say why no drill can begin by what the pool's spec says; empty if one can. `now`: the leader's time."""
+    spec = pool.spec.provider(provider)
+    if spec is None:
+        return f"pool {pool.name} has no provider {provider} any more"
     for other in pool.spec.providers:
         if other.drill is not None and other.drill.until.timestamp() > now:
             by = f" by {other.drill.by}" if other.drill.by else ""
@@ -105,17 +108,16 @@ def why_not_now(pool: ComputePool, provider: str, now: float) -> str:
 
 
 async def begin(client: ApiClient, stored: Stored, provider: str, drill: Json) -> None:
-    """Write the field, unless anything else of the spec has changed since it was read.
+    """Write the field, and remove what an earlier drill has left, unless anything of the spec has changed since it was
+    read. `why_not_now` has found no drill under way.
 
     Raises ApiError: Conflict or Invalid if the spec has changed.
     """
     meta = stored.obj["metadata"]
-    at = f"/spec/providers/{stored.position(provider)}"
     patch = [
-        {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
+        *_removal(stored, stored.drills),
         {"op": "test", "path": "/metadata/generation", "value": meta["generation"]},
-        {"op": "test", "path": f"{at}/name", "value": provider},
-        {"op": "add", "path": f"{at}/drill", "value": drill},
+        {"op": "add", "path": f"/spec/providers/{stored.position(provider)}/drill", "value": drill},
     ]
     # Strict: an older CRD would drop the field, and nothing would be drained.
     params = {"fieldManager": _MANAGER, "fieldValidation": "Strict"}
@@ -145,6 +147,7 @@ async def end(client: ApiClient, pool: str, only: Json | None = None) -> list[st
             last = error
             await asyncio.sleep(PAUSE_SECONDS)
         else:
+            await disown(client, pool, _MANAGER)
             return ended
     raise DrillError(f"pool {pool!r} is changed again and again by others, or the patch is refused: {last}")
 

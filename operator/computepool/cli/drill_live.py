@@ -1,8 +1,8 @@
 """`computepool drill --live`: a provider is really drained for a while, and all is put back.
 
-The drill begins with one patch and ends with one patch (`drill_field.py`). A first Ctrl-C or SIGTERM ends it at once,
-and the command tries until the API server has taken the patch. A second one leaves. If this process dies, or loses the
-API server, the operator ends the drill by itself at the time that the field names.
+The drill begins with one patch and ends with one patch (`drill_field.py`). Ctrl-C, SIGTERM and the end of the terminal
+end it at once, and the command tries until the API server has taken the patch. Only a second Ctrl-C leaves before that.
+If this process dies, or loses the API server, the operator ends the drill by itself at the time that the field names.
 """
 
 import asyncio
@@ -12,53 +12,35 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
-from computepool.app.caches import UNFINISHED
 from computepool.cli import drill_field
 from computepool.cli.cluster_view import NotFoundError
-from computepool.cli.drill_field import DrillError, Json
-from computepool.cli.drill_seed import Found, nodes_of, read_list
+from computepool.cli.drill_field import DrillError, Json, Stored
+from computepool.cli.drill_look import Look, Looks
+from computepool.cli.drill_seed import Found, nodes_of
 from computepool.cli.drill_text import Told, clock, name_of
-from computepool.cli.drill_watch import Real, Watched
-from computepool.cli.leader import LeaderWatch, LeaseAddress
-from computepool.kube import paths
+from computepool.cli.drill_watch import End, Real, Watched
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Invalid
-from computepool.model.api import BreakerState, ComputePool, ConditionStatus, Mode
-from computepool.model.cluster import Pod
+from computepool.model.api import ComputePool, Mode
 from computepool.model.text import printable, rfc3339
-from computepool.observe.decode import Records
-from computepool.report.conditions import DEGRADED
-from computepool.report.formatting import counted, span
+from computepool.report.formatting import counted
 
 POLL_SECONDS: Final = 1.0
-"""Between two lists of the pods; longer if a list takes long."""
+"""Between two looks at the cluster; longer if a look takes long."""
 _SHARE: Final = 5.0
-"""A list takes at most a fifth of the time."""
+"""Looks take at most a fifth of the time."""
 RETRY_SECONDS: Final = 2.0
-MOST_SKEW: Final = 60.0
-"""Seconds by which this computer's clock may differ from the leader's: the drill ends by the leader's clock."""
+TAKE_UP_SECONDS: Final = 30.0
+"""An operator takes a drill up within a pass."""
 EXIT_SECOND_SIGNAL: Final = 130
-
-
-class Live(msgspec.Struct, frozen=True):
-    """How the user wants the drill."""
-
-    within: float
-    """Seconds after which the drill ends by itself."""
-    lease: LeaseAddress
-    yes: str = ""
-    """The confirmation of a script."""
-    allow_stranded: bool = False
-    wait_home: bool = False
-    """Whether the command waits until the provider is in full use again, and its pods are back."""
+_T = TypeVar("_T")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -68,91 +50,78 @@ class Ended(msgspec.Struct, frozen=True):
     real: tuple[Real, ...]
     seconds: float
     """How long it lasted."""
-    why: str
-    """Why it ended, as a sentence."""
+    end: End
+
+    @property
+    def verdict(self) -> str:
+        """What became of the pods."""
+        times = [real.ready_at for real in self.real if real.ready_at is not None]
+        planned = self.told.course.served_after
+        said = f"{len(times)} of {counted(len(self.real), 'pod')} were Ready elsewhere"
+        if times:
+            said += f", the last of them at {clock(max(times))}"
+            said += f" (planned {clock(planned)})" if planned is not None else ""
+        return f"{said}. {self.end.why}"
 
 
-async def refuse(client: ApiClient, live: Live, told: Told, now: float) -> None:
-    """Raise DrillError if the drill must not begin."""
-    pool, provider = told.pool, told.course.provider
-    if why := await _why_not(client, live, pool, provider, now):
-        raise DrillError(f"no drill: {why}")
-    stranded = told.course.stranded
-    if stranded and not live.allow_stranded:
-        raise DrillError(
-            f"no drill: {counted(len(stranded), 'pod')} would be stranded, see above. A pod that can't leave "
-            "stays on the provider. To drill nevertheless, give --allow-stranded"
-        )
+class Window(msgspec.Struct, frozen=True):
+    """When the drill lasts, by the leader's clock, in seconds since the epoch."""
+
+    since: float
+    until: float
 
 
-async def _why_not(client: ApiClient, live: Live, pool: ComputePool, provider: str, now: float) -> str:
-    if pool.spec.mode is Mode.OBSERVE:
-        return "the pool is in mode Observe, so nothing would move"
-    if why := drill_field.why_not_now(pool, provider, now):
-        return why
-    report = next((found for found in pool.status.providers if found.name == provider), None)
-    if report is None or not pool.status.conditions:
-        return "the operator has not reported on this pool yet"
-    if report.breaker.state is not BreakerState.CLOSED:
-        return f"{provider} is not in full use: its breaker is {report.breaker.state} ({report.breaker.reason})"
-    degraded = pool.status.condition(DEGRADED)
-    if degraded is not None and degraded.status is not ConditionStatus.FALSE:
-        return f"the pool is Degraded already ({degraded.reason}): {degraded.message}"
-    watch = LeaderWatch(client, live.lease)
-    leader = await watch.read()
-    if not leader.is_well:
-        return leader.trouble or leader.message
-    age = watch.age(leader)
-    if age is None or abs(age) > MOST_SKEW:
-        return "this computer's clock and the leader's differ by more than a minute, and the drill ends by the leader's"
-    return ""
-
-
-def confirm(live: Live, told: Told, console: Console, read: Callable[[], str] = input) -> None:
-    """Have a person type the name of the provider. Raises DrillError without a confirmation."""
+def confirm(yes: str, told: Told, console: Console, read: Callable[[], str] = input) -> bool:
+    """Have a person type the name of the provider; return whether a person was asked. Raises DrillError without a
+    confirmation. `yes`: the confirmation of a script.
+    """
     wanted = f"{told.pool.name}/{told.course.provider}"
-    if live.yes:
-        if live.yes != wanted:
-            raise DrillError(f"no drill: --yes {live.yes} does not name {wanted}")
-        return
+    if yes:
+        if yes != wanted:
+            raise DrillError(f"no drill: --yes {yes} does not name {wanted}")
+        return False
     if not sys.stdin.isatty():
         raise DrillError(f"no drill: this is no terminal, so nobody can confirm it. Scripts give --yes {wanted}")
-    console.print()
     console.print(
         f"{told.course.provider} will really be drained, and its pods are evicted ({len(told.course.fates)}). "
         f"To go on, type {wanted}"
     )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own would wait for the line.
     try:
         typed = read().strip()
     except EOFError:
         typed = ""
+    finally:
+        signal.signal(signal.SIGINT, before)
     if typed != wanted:
         raise DrillError("no drill: it was not confirmed, and nothing was changed")
+    return True
 
 
-async def hold(client: ApiClient, live: Live, found: Found, told: Told, console: Console) -> Ended:
+async def hold(client: ApiClient, found: Found, told: Told, window: Window, console: Console) -> Ended:
     """Hold the drill: drain, watch, and put all back. Raises ApiError and DrillError."""
     pool, provider = told.pool, told.course.provider
+    drill = drill_field.drill_of(window.since, window.until, _author())
     with _signals(console, pool.name) as stop:
-        began = time.time()
-        drill = drill_field.drill_of(began, began + live.within, _author())
+        began = time.monotonic()
         try:
-            await _begin(client, pool, provider, drill)
+            await _begin(client, pool, provider, drill, window.since)
         except ApiError as error:
             # Without an answer, the patch may have arrived.
             if error.retryable or error.status == 0:
-                await _put_back(client, pool.name, drill, console, began + live.within)
+                await _put_back(client, pool.name, drill, console)
             raise
         watched = Watched(told.course.fates, found.seed.pods, nodes_of(found.seed, provider))
         try:
-            console.print(f"The drill of {provider} has begun. It ends by itself at {drill['until']} at the latest.")
-            why = await _watch(client, watched, stop, console, began, began + live.within)
+            say(console, f"The drill of {provider} has begun. It ends by itself at {drill['until']} at the latest.")
+            watch = _Watch(client, told, watched, drill, console)
+            end = await watch.until_end(stop, began, window.until - window.since)
         finally:
-            await _put_back(client, pool.name, drill, console, began + live.within)
-        return Ended(told, tuple(watched.real), time.time() - began, why)
+            await _put_back(client, pool.name, drill, console)
+        return Ended(told, tuple(watched.real), time.monotonic() - began, end)
 
 
-async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Json) -> None:
+async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Json, now: float) -> None:
     """Begin, unless another person has begun a drill, or drained the provider, in the meantime."""
     last: ApiError | None = None
     for _ in range(drill_field.ATTEMPTS):
@@ -163,7 +132,7 @@ async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Jso
         if stored.drills.get(provider) == drill:
             # An earlier attempt had no answer, or a wrong one.
             return
-        if why := drill_field.why_not_now(stored.pool, provider, time.time()):
+        if why := drill_field.why_not_now(stored.pool, provider, now):
             raise DrillError(f"no drill: {why}")
         try:
             await drill_field.begin(client, stored, provider, drill)
@@ -175,90 +144,128 @@ async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Jso
     raise DrillError(f"no drill: pool {pool.name!r} is changed again and again by others: {last}")
 
 
-async def _watch(
-    client: ApiClient, watched: Watched, stop: asyncio.Event, console: Console, began: float, until: float
-) -> str:
-    """Print each pod that is Ready elsewhere, until all are; return why the watch ended."""
-    lists = _Lists(client, console)
-    while True:
-        asked = time.time()
-        for real in watched.see(await lists.next(), asked - began):
-            console.print(line_of(real))
-        if watched.is_over:
-            return "All pods that were planned to move are Ready elsewhere."
-        if stop.is_set():
-            return "It was interrupted."
-        if time.time() >= until:
-            return "Its time was over."
-        pause = max(POLL_SECONDS, (time.time() - asked) * _SHARE)
-        await _wait(stop, min(pause, max(0.0, until - time.time())))
+class _Watch:
+    """Prints each pod that is Ready elsewhere, until all are, or until the drill can't go on."""
 
-
-class _Lists:
-    """Lists all pods again and again; while the API server does not answer, the last list stands."""
-
-    def __init__(self, client: ApiClient, console: Console) -> None:
-        self._client = client
+    def __init__(self, client: ApiClient, told: Told, watched: Watched, drill: Json, console: Console) -> None:
+        self._told = told
+        self._watched = watched
+        self._drill = drill
         self._console = console
-        self._records = Records()
-        self._last: list[Pod] | None = None
+        self._looks = Looks(client, told.pool.name, watched.namespaces)
         self._away = False
 
-    async def next(self) -> list[Pod] | None:
-        """Return the pods that have not ended; None before the first answer. Raises ApiError that does not pass."""
+    async def until_end(self, stop: asyncio.Event, began: float, within: float) -> End:
+        """`began`: by the monotonic clock."""
+        while True:
+            asked = time.monotonic()
+            look = await _unless(stop, self._look())
+            if stop.is_set():
+                return End("It was interrupted.", interrupted=True)
+            try:
+                end = None if look is None else self._see(look, asked - began)
+            except NotFoundError:
+                end = End("The pool was deleted.")
+            now = time.monotonic()
+            if end is None and now - began >= within:
+                end = End("Its time was over.")
+            if end is not None:
+                return end
+            pause = max(POLL_SECONDS, (now - asked) * _SHARE)
+            await _wait(stop, min(pause, began + within - now))
+
+    def _see(self, look: Look, seconds: float) -> End | None:
+        for real in self._watched.see(look.pods, seconds):
+            say(self._console, line_of(real))
+        if self._watched.is_over:
+            return End("All pods that were planned to move are Ready elsewhere.", well=True)
+        return why_over(look.stored, self._told.course.provider, self._drill, seconds)
+
+    async def _look(self) -> Look | None:
+        """Look at the cluster; None while the API server does not answer. Raises ApiError that does not pass."""
         try:
-            pods = await read_list(self._client, paths.PODS, self._records.pod, set(), UNFINISHED)
+            look = await self._looks.look()
         except ApiError as error:
             if not error.retryable:
                 raise
             if not self._away:
-                self._console.print(f"The API server does not answer ({error.message}). Waiting for it ...")
+                say(self._console, f"The API server does not answer ({error.message}). Waiting for it ...")
             self._away = True
-            return self._last
+            return None
         if self._away:
-            self._console.print("The API server answers again.")
+            say(self._console, "The API server answers again.")
         self._away = False
-        self._last = [pod for pod in pods if not pod.finished]
-        return self._last
+        return look
+
+
+def why_over(stored: Stored | None, provider: str, drill: Json, seconds: float) -> End | None:
+    """Return why the drill can't go on; None if it can. `stored`: the pool, None if it is gone; `seconds`: since the
+    drill began.
+    """
+    if stored is None:
+        return End("The pool was deleted.")
+    if stored.drills.get(provider) != drill:
+        return End("Another person, or a tool that syncs the pool's manifest, has changed or removed the field drill.")
+    if stored.pool.spec.mode is Mode.OBSERVE:
+        return End("The pool is in mode Observe now, so nothing moves any more.")
+    taken_up = next((found.drill for found in stored.pool.status.providers if found.name == provider), None)
+    if taken_up is not None and rfc3339(taken_up.since) == drill["since"]:
+        return End(f"The operator has stopped it: {printable(taken_up.stopped)}.") if taken_up.stopped else None
+    if seconds > TAKE_UP_SECONDS:
+        return End(
+            "No operator has taken it up. Look with `computepool status` whether an operator leads. An operator that "
+            "is older than this command does not know drills."
+        )
+    return None
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """Do some work; give it up, and return None, once the drill is to stop."""
+    task, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, waiting):
+            each.cancel()
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
     """Wait for some time, or until the drill is to stop."""
-    waiting = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({waiting}, timeout=seconds)
-    waiting.cancel()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), max(0.0, seconds))
 
 
-async def _put_back(client: ApiClient, pool: str, drill: Json, console: Console, until: float) -> None:
+async def _put_back(client: ApiClient, pool: str, drill: Json, console: Console) -> None:
     """Remove the field, however long the API server is away."""
     told = False
     while True:
         try:
             ended = await drill_field.end(client, pool, drill)
         except NotFoundError:
-            _say(console, "The pool was deleted, and the drill with it.")
+            say(console, "The pool was deleted, and the drill with it.")
             return
         except ApiError as error:
             if not error.retryable:
                 raise DrillError(
-                    f"the drill could not be ended: {error}. It ends by itself at {rfc3339(until)}. Remove the field "
+                    f"the drill could not be ended: {error}. It ends by itself at {drill['until']}. Remove the field "
                     f"with computepool drill --restore {pool}"
                 ) from None
             if not told:
-                _say(
+                say(
                     console,
                     f"Waiting for the API server, to end the drill ({error.message}). The drill ends by itself at "
-                    f"{rfc3339(until)}. A second Ctrl-C leaves.",
+                    f"{drill['until']}. A second Ctrl-C leaves.",
                 )
             told = True
             await asyncio.sleep(RETRY_SECONDS)
         else:
             done = "The drill has ended, and the pool's spec is as before." if ended else "There is no drill any more."
-            _say(console, done)
+            say(console, done)
             return
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
     """Print a line, if anybody still reads: the drill must be ended although the terminal or the pipe is gone."""
     with suppress(OSError):
         console.print(text)
@@ -266,24 +273,26 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _signals(console: Console, pool: str) -> Iterator[asyncio.Event]:
-    """Yield an event that the first SIGINT, SIGTERM or SIGHUP sets. The second one ends the process at once."""
+    """Yield an event that SIGINT, SIGTERM and SIGHUP set. A second SIGINT ends the process at once.
+
+    Only a person sends SIGINT twice. A terminal that closes sends SIGHUP more than once.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-    def on_signal() -> None:
+    def on_interrupt() -> None:
         if stop.is_set():
-            _say(console, f"Left without putting back. End the drill with: computepool drill --restore {pool}")
+            say(console, f"Left without putting back. End the drill with: computepool drill --restore {pool}")
             # At once: tasks that are cancelled would wait for the API server again.
             os._exit(EXIT_SECOND_SIGNAL)
         stop.set()
 
-    # SIGHUP: the terminal, or the connection to it, is gone.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal)
+    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: stop.set, signal.SIGHUP: stop.set}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield stop
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 
@@ -296,36 +305,8 @@ def _author() -> str:
     return printable(f"{user}@{socket.gethostname()}")[:253]
 
 
-# --- what is printed
-
-
 def line_of(real: Real) -> str:
     """Say when a pod was Ready elsewhere, planned and really."""
     planned = "-" if real.fate.ready_at is None else clock(real.fate.ready_at)
     really = "-" if real.ready_at is None else clock(real.ready_at)
     return f"{name_of(real.fate)}: Ready on {real.runs_on} at {really}, planned {planned}"
-
-
-def print_end(ended: Ended, console: Console) -> None:
-    """Print how the drill went."""
-    course = ended.told.course
-    ready = sum(real.ready_at is not None for real in ended.real)
-    console.print()
-    verdict = (
-        f"{ready} of {counted(len(ended.real), 'pod')} were Ready elsewhere, in {span(ended.seconds)}. {ended.why}"
-    )
-    planned = len(course.fates) - len(course.stranded)
-    console.print(Text(verdict, style="green" if ready >= planned else "red"))
-    if course.served_after is not None:
-        really = max((real.ready_at for real in ended.real if real.ready_at is not None), default=None)
-        last = "-" if really is None else clock(really)
-        console.print(f"The last of them: planned {clock(course.served_after)}, really {last}.")
-    console.print(_home(ended.told))
-
-
-def _home(told: Told) -> str:
-    pool, provider = told.pool, told.course.provider
-    trial = f"{provider} is on trial now, until a first pod is healthy there, or no pod has come for a while."
-    if pool.spec.primary.name == provider:
-        return f"{trial} Pods come home by failback, as failback.policy says ({pool.spec.failback.policy})."
-    return f"{trial} Pods that have left stay where they are, as after every move."

@@ -33,12 +33,12 @@ def page(told: Told, ended: Ended | None = None) -> str:
     """Return the page. `ended`: how the live drill went; None after a dry run."""
     course = told.course
     real = {} if ended is None else {found.fate.pod.uid: found for found in ended.real}
-    bad = bool(course.stranded or course.halted) if ended is None else _fell_short(ended)
+    bad = bool(course.stranded or course.halted) if ended is None else not ended.end.well
     return Template(TEMPLATE).substitute(
         title=escape(f"Drill of {told.pool.name}: {course.provider}"),
         subtitle=escape(f"{_kind(told, ended)}, {rfc3339(int(told.now))}"),
         tone="bad" if bad else "good",
-        verdict=escape(told.verdict if ended is None else _real_verdict(ended)),
+        verdict=escape(told.verdict if ended is None else ended.verdict),
         planned="" if ended is None else f"<p>Planned: {escape(told.verdict)}</p>",
         halted=f"<p class='bad'>No running pod could be moved: {escape(course.halted)}.</p>" if course.halted else "",
         picture=_picture(course.fates, real),
@@ -55,16 +55,6 @@ def _kind(told: Told, ended: Ended | None) -> str:
     if ended is not None:
         return "Live drill: the provider was drained"
     return "Dry run: the provider fails" if told.course.how is How.FAILS else "Dry run: the provider is drained"
-
-
-def _fell_short(ended: Ended) -> bool:
-    return any(real.ready_at is None for real in ended.real if not real.fate.stranded)
-
-
-def _real_verdict(ended: Ended) -> str:
-    ready = [real.ready_at for real in ended.real if real.ready_at is not None]
-    last = f", the last one after {clock(max(ready))}" if ready else ""
-    return f"{len(ready)} of {len(ended.real)} pods were Ready elsewhere{last}. {ended.why}"
 
 
 def _timeline(told: Told) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from computepool.cli.console import make_table, print_table
-from computepool.cli.drill_watch import Real
+from computepool.cli.drill_watch import End, Real
 from computepool.model.api import ComputePool, Mode, RunningPods
 from computepool.report.formatting import counted, span
 from computepool.simulate.drill import Course, Fate, How
@@ -52,8 +52,8 @@ class Told(msgspec.Struct, frozen=True):
         return f"{said}. {counted(len(stranded), 'pod')} with {accelerators} would be stranded."
 
 
-def as_json(told: Told, real: Sequence[Real] = ()) -> dict[str, Any]:
-    """Return the drill as programs read it: see docs/drill.md. `real`: the pods of a live drill."""
+def as_json(told: Told, real: Sequence[Real] = (), end: End | None = None) -> dict[str, Any]:
+    """Return the drill as programs read it: see docs/drill.md. `real`, `end`: the pods and the end of a live drill."""
     course = told.course
     really = {found.fate.pod.uid: found for found in real}
     return {
@@ -73,7 +73,7 @@ def as_json(told: Told, real: Sequence[Real] = ()) -> dict[str, Any]:
             }
             for turn in course.turns
         ],
-        "live": bool(real),
+        "live": None if end is None else {"asPlanned": end.well, "endedBecause": end.why},
         "pods": [_fate_as_json(fate, really.get(fate.pod.uid)) for fate in course.fates],
         "stranded": len(course.stranded),
         "refusedEvictions": dict(sorted(course.refusals.items())),

@@ -1,4 +1,4 @@
-"""What really becomes of the pods of a drill, as one list of the cluster after the other shows it."""
+"""What really becomes of the pods of a drill, as one look at the cluster after the other shows it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +21,16 @@ class Real(msgspec.Struct):
     """The uid of its replacement."""
 
 
+class End(msgspec.Struct, frozen=True):
+    """Why a live drill ended."""
+
+    why: str
+    """As a sentence."""
+    well: bool = False
+    """Whether all pods that were planned to move were Ready elsewhere."""
+    interrupted: bool = False
+
+
 class Watched:
     """Compares lists of pods with the plan.
 
@@ -31,26 +41,22 @@ class Watched:
     def __init__(self, fates: Iterable[Fate], there: Iterable[Pod], nodes: Iterable[str]) -> None:
         """`there`: all pods when the drill began; `nodes`: the names of the provider's nodes."""
         self.real = [Real(fate) for fate in fates]
+        self.namespaces = sorted({real.fate.pod.namespace for real in self.real})
+        """Where the pods and their replacements are."""
         self._before = {pod.uid for pod in there}
         self._nodes = frozenset(nodes)
         self._taken: set[str] = set()
 
-    def see(self, pods: Sequence[Pod] | None, seconds: float) -> list[Real]:
-        """Take in a list of all pods, `seconds` after the drill began; return the pods whose replacement is Ready now
-        and was not before. `pods`: None while nothing was seen.
+    def see(self, pods: Sequence[Pod], seconds: float) -> list[Real]:
+        """Take in a list of the pods of these namespaces, `seconds` after the drill began; return the pods whose
+        replacement is Ready now and was not before.
         """
-        if pods is None:
-            return []
         by_uid = {pod.uid: pod for pod in pods}
         for real in self.real:
             now = by_uid.get(real.fate.pod.uid)
             if real.left_at is None and (now is None or now.deleting is not None):
                 real.left_at = seconds
-        fresh: dict[str, list[Pod]] = {}
-        for pod in sorted(pods, key=lambda pod: (pod.created, pod.name)):
-            elsewhere = pod.node and pod.node not in self._nodes
-            if pod.owner and pod.ready and elsewhere and pod.uid not in self._before and pod.uid not in self._taken:
-                fresh.setdefault(pod.owner, []).append(pod)
+        fresh = self._fresh(pods)
         news = []
         for real in sorted(self.real, key=lambda real: (real.left_at is None, real.left_at or 0.0)):
             candidates = fresh.get(real.fate.pod.owner)
@@ -60,6 +66,15 @@ class Watched:
                 real.ready_at, real.runs_on, real.replacement = seconds, replacement.node, replacement.uid
                 news.append(real)
         return news
+
+    def _fresh(self, pods: Iterable[Pod]) -> dict[str, list[Pod]]:
+        """Return the new Ready pods elsewhere, by owner, the oldest first."""
+        fresh: dict[str, list[Pod]] = {}
+        for pod in sorted(pods, key=lambda pod: (pod.created, pod.name)):
+            elsewhere = pod.node and pod.node not in self._nodes
+            if pod.owner and pod.ready and elsewhere and pod.uid not in self._before and pod.uid not in self._taken:
+                fresh.setdefault(pod.owner, []).append(pod)
+        return fresh
 
     @property
     def is_over(self) -> bool:

@@ -115,6 +115,19 @@ class LeaderWatch:
             await self._sleep(POLL_SECONDS)
         return leader
 
+    async def clock_ahead(self, leader: Leader) -> float | None:
+        """Return by how many seconds this computer's clock is ahead of the leader's, to within two seconds; None if the
+        Lease is not renewed while it is watched. Raises ApiError, but not Forbidden or NotFound.
+        """
+        end = self._clock() + DURATION
+        while leader.leading is Leading.LEADS and not self._changed and self._clock() < end:
+            await self._sleep(POLL_SECONDS)
+            leader = await self.look()
+        renewed = seconds_of(leader.renewed_at)
+        if not self._changed or renewed is None:
+            return None
+        return self._wall() - (self._clock() - self._seen_at) - renewed
+
     async def look(self) -> Leader:
         """Read the Lease once. Raises ApiError, but not Forbidden or NotFound."""
         path = f"{paths.leases(self._address.namespace)}/{self._address.name}"

@@ -26,6 +26,7 @@ from computepool.cli.options import (
     NEEDS_AUDIT,
     AuditOutput,
     Context,
+    DrillFailOn,
     FailOn,
     Kubeconfig,
     LeaseName,
@@ -58,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps GPU workloads running when one provider's capacity runs out. "
-    "`status`, `explain`, `diff`, `audit`, `signals`, `drill` and `check` only read. "
+    "`status`, `explain`, `diff`, `audit`, `signals`, `check` and `drill` without `--live` only read. "
     "All commands also work as `kubectl computepool`.",
 )
 
@@ -421,31 +422,73 @@ def drain(
 
 @app.command()
 def drill(
-    pool: Annotated[str, typer.Argument(help="Name of a ComputePool.")],
-    lose: Annotated[str, typer.Option("--lose", metavar="PROVIDER", help="The provider that is lost.")],
+    pool: Annotated[str | None, typer.Argument(help="Name of a ComputePool.")] = None,
+    lose: Annotated[
+        str | None, typer.Option("--lose", metavar="PROVIDER", help="The provider that is lost, or drained.")
+    ] = None,
     planned: Annotated[
         bool, typer.Option("--drain", help="Play a drain of the provider (`drain --move`) in place of its failure.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Really drain the provider for a while, after a confirmation.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="End the drills of the pool, or of all pools, and do nothing else.")
+    ] = False,
+    yes: Annotated[
+        str, typer.Option("--yes", metavar="POOL/PROVIDER", help="Confirm a live drill without a terminal.")
+    ] = "",
+    allow_stranded: Annotated[
+        bool, typer.Option("--allow-stranded", help="Hold a live drill although the dry run strands pods.")
+    ] = False,
+    within: Annotated[int, typer.Option(min=1, max=120, help="Minutes after which a live drill ends by itself.")] = 30,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", dir_okay=False, help="Write a page of HTML into this file, to keep or print."),
+    ] = None,
+    fail_on: Annotated[list[DrillFailOn] | None, typer.Option(help="Exit with 3 if the dry run strands pods.")] = None,
     output: OutputForm = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     operator_namespace: OperatorNamespace = DEFAULT_NAMESPACE,
+    lease_name: LeaseName = DEFAULT_LEASE,
 ) -> None:
     """Say what the operator would do if a provider failed now: which pods move, when, and which are stranded.
 
     It reads the cluster once and plays the operator's own decisions on a copy, within all limits and disruption
     budgets. It changes nothing. Times count from the moment of the failure.
 
+    With `--live` it plays a drain first, and then really drains the provider: pods leave as moves by choice. It prints
+    planned beside real times, and ends the drill as soon as all planned pods are Ready elsewhere, on Ctrl-C, and if a
+    provider really fails. After a crash the drill ends by itself after `--within` minutes, and `drill --restore` ends
+    it sooner. Exits with 3 if not all planned pods were Ready elsewhere.
+
     Needs the right to list computepools, namespaces, nodes, pods and poddisruptionbudgets in the whole cluster, such as
-    by the chart's ClusterRole computepool-explainer.
+    by the chart's ClusterRole computepool-explainer. With `--live` also to patch computepools, which the cluster role
+    `admin` has, and to get the operator's Lease.
     """
     from computepool.cli import drill as drilling
     from computepool.cli.console import make_console
+    from computepool.cli.drill_refusals import Limits
+    from computepool.cli.leader import LeaseAddress
     from computepool.simulate.drill import How
 
-    how = How.DRAIN if planned else How.FAILS
-    request = drilling.Request(kubeconfig, context, operator_namespace, pool, lose, how, output)
-    _run_one(drilling.run(request, make_console(), make_console(stderr=True)), drilling.NEEDS)
+    if restore:
+        if lose is not None or live or planned:
+            raise typer.BadParameter("--restore excludes --lose, --live and --drain")
+        _run_one(drilling.restore(kubeconfig, context, pool, make_console()), drilling.NEEDS_RESTORE)
+        return
+    if pool is None or lose is None:
+        raise typer.BadParameter("give a pool and the provider to lose: computepool drill POOL --lose PROVIDER")
+    how = How.DRAIN if live or planned else How.FAILS
+    request = drilling.Request(
+        kubeconfig, context, operator_namespace, pool, lose, how, output, report, tuple(fail_on or ())
+    )
+    if live:
+        held = drilling.Live(Limits(within * 60.0, allow_stranded), LeaseAddress(operator_namespace, lease_name), yes)
+        consoles = make_console(lasting=True), make_console(stderr=True, lasting=True)
+        raise typer.Exit(_run_one(drilling.run_live(request, held, *consoles), drilling.NEEDS_LIVE))
+    raise typer.Exit(_run_one(drilling.run(request, make_console(), make_console(stderr=True)), drilling.NEEDS))
 
 
 @app.command()

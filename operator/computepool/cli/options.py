@@ -57,6 +57,12 @@ class FailOn(StrEnum):
     UNREAD = "unread"
 
 
+class DrillFailOn(StrEnum):
+    """What lets a dry run of a drill fail."""
+
+    STRANDED = "stranded"
+
+
 NEEDS_AUDIT: Final = "list nodes and pods in the whole cluster"
 Kubeconfig = Annotated[
     str | None,

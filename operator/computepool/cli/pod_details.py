@@ -83,7 +83,7 @@ async def read_pod(client: ApiClient, namespace: str, name: str) -> tuple[PodDet
 
     It is listed, and not got, because `explain` needs the right to list pods anyway. Raises ApiError.
     """
-    path = f"{paths.NAMESPACES}/{namespace}/pods"
+    path = paths.pods(namespace)
     async for page in client.list_pages(path, {"fieldSelector": f"metadata.name={name}"}):
         for raw in page.items:
             return _DETAILS.decode(raw), bytes(raw)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -37,7 +37,6 @@ from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import gate_words
 from computepool.model.text import printable, rfc3339
 from computepool.report.conditions import CONFIGURED, DEGRADED, READY, RESILIENT
-from computepool.report.drills import drills_under_way
 from computepool.report.formatting import counted, span
 
 WATCH_SECONDS: Final = 2.0
@@ -172,10 +171,9 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         return
     if old := old_because(pool):
         _say(console, old)
-    print_table(providers_table(pool, now), console, text=MIN_USE)
-    for name, drill in drills_under_way(pool, now):
-        by = f" by {printable(drill.by)}" if drill.by else ""
-        _say(console, f"A drill of {name}{by} lasts until {rfc3339(drill.until)} at the latest.")
+    print_table(providers_table(pool), console, text=MIN_USE)
+    for line in _drills(pool):
+        _say(console, line)
     console.print()
     pending = status.pending
     cost = f" The pool costs {status.cost_per_hour} an hour." if status.cost_per_hour else ""
@@ -200,7 +198,7 @@ def show_pool(pool: ComputePool, console: Console, now: float) -> None:
         _say(console, f"Last decision, {ago} ago: {decision.action} ({decision.reason}). {decision.message}")
 
 
-def providers_table(pool: ComputePool, now: float) -> Table:
+def providers_table(pool: ComputePool) -> Table:
     """Return a pool's providers as a table: capacity in accelerators, the pool's pods, cost, and whether it is used.
 
     Where no accelerator can be used, it is not known how many are in use.
@@ -222,7 +220,7 @@ def providers_table(pool: ComputePool, now: float) -> Table:
             str(counts.unhealthy),
             str(provider.burst_pods),
             provider.cost_per_hour or "-",
-            _use(provider, standstill, is_open=is_open, drained=_drained(spec, now)),
+            _use(provider, standstill, is_open=is_open, drained=_drained(provider, spec)),
             style=_row_style(provider),
         )
     return table
@@ -235,12 +233,24 @@ def _row_style(provider: ProviderStatus) -> str:
     return "yellow" if provider.breaker.reason == Reason.DRAINED else "red"
 
 
-def _drained(spec: ProviderSpec | None, now: float) -> str:
-    """Say how a person takes the provider out of use now; empty if nobody does."""
-    if spec is None:
-        return ""
-    drill = spec.drill is not None and spec.drill.lasts_at(now)
-    return "drill" if drill else "drained" if spec.drain else ""
+def _drained(provider: ProviderStatus, spec: ProviderSpec | None) -> str:
+    """Say how a person takes the provider out of use; empty if nobody does."""
+    if provider.drill is not None and not provider.drill.stopped:
+        return "drill"
+    return "drained" if spec is not None and spec.drain else ""
+
+
+def _drills(pool: ComputePool) -> Iterable[str]:
+    """Say which drills the operator has taken up."""
+    for provider in pool.status.providers:
+        spec, taken_up = pool.spec.provider(provider.name), provider.drill
+        if spec is None or spec.drill is None or taken_up is None:
+            continue
+        by = f" by {printable(spec.drill.by)}" if spec.drill.by else ""
+        if taken_up.stopped:
+            yield f"The drill of {provider.name}{by} was stopped: {printable(taken_up.stopped)}."
+        else:
+            yield f"A drill of {provider.name}{by} lasts until {rfc3339(spec.drill.until)} at the latest."
 
 
 def _use(provider: ProviderStatus, standstill: str, *, is_open: bool, drained: str) -> str:

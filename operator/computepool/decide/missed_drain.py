@@ -1,4 +1,5 @@
-"""Whether pods wait that a drained provider would take, so that the end of its drain would help.
+"""Whether pods wait that a drained provider would take, so that the end of its drain would help. Pods that should
+leave an unhealthy node and find no other place count too.
 
 The verdict has the patience and the hysteresis of a shortage. It decides nothing about pods.
 """
@@ -15,6 +16,7 @@ from computepool.assess.health.faults import avoided
 from computepool.decide.account.budget import BudgetAccount, cost_of
 from computepool.decide.burst.planner import LASTING
 from computepool.decide.context import Context
+from computepool.decide.plan import BlockedMove
 from computepool.decide.shortage import first_names, is_rejected_everywhere, lasts, patience_of
 from computepool.model.accelerators import MOST_ON_A_NODE, accelerators_of, request_of
 from computepool.model.api import UNAVAILABLE_KEY
@@ -51,18 +53,22 @@ class DrainedRoom:
             hold for hold in holds if not hold.rejected or not all(self._lasts(hold.pod, *by) for by in hold.rejected)
         ]
 
-    def missed(self, holds: Iterable[Hold], before: MissedDrain | None) -> MissedDrain | None:
-        """Return the verdict on the waiting pods of a pass. `before`: of the pass before."""
+    def missed(
+        self, holds: Iterable[Hold], blocked: Iterable[BlockedMove], before: MissedDrain | None
+    ) -> MissedDrain | None:
+        """Return the verdict on the waiting pods and blocked moves of a pass. `before`: of the pass before."""
         if not self._supplies:
             return None
         now = self._context.now
         latest = now - patience_of(self._context.spec)
         takers: set[str] = set()
         pods: list[Pod] = []
-        for hold in holds:
-            if hold.pod.since <= latest and is_rejected_everywhere(hold) and (found := self._takers(hold)):
-                takers.update(found)
-                pods.append(hold.pod)
+        lasting = (hold for hold in holds if hold.pod.since <= latest and is_rejected_everywhere(hold))
+        candidates: list[Hold | BlockedMove] = [*lasting, *self._stuck(blocked)]
+        for found in candidates:
+            if names := self._takers(found.pod, found.rejected):
+                takers.update(names)
+                pods.append(found.pod)
         if pods:
             providers = tuple(name for name in self._supplies if name in takers)
             return MissedDrain(providers, first_names(pods), now)
@@ -75,9 +81,15 @@ class DrainedRoom:
         supply = self._supplies.get(name)
         return why in LASTING or (supply is not None and not self._is_large_enough(supply, pod))
 
-    def _takers(self, hold: Hold) -> list[str]:
-        rejected = (name for name, why in hold.rejected if why is Reason.PROVIDER_UNAVAILABLE)
-        return [name for name in rejected if name in self._supplies and self._takes(self._supplies[name], hold.pod)]
+    def _stuck(self, blocked: Iterable[BlockedMove]) -> Iterable[BlockedMove]:
+        """Return the moves off unhealthy nodes of providers that are not drained."""
+        health = self._context.assessment.health.providers
+        unhealthy = {node for name, judged in health.items() if name not in self._supplies for node in judged.unhealthy}
+        return (move for move in blocked if move.pod.node in unhealthy)
+
+    def _takers(self, pod: Pod, rejected: Iterable[tuple[str, Reason]]) -> list[str]:
+        unavailable = (name for name, why in rejected if why is Reason.PROVIDER_UNAVAILABLE)
+        return [name for name in unavailable if name in self._supplies and self._takes(self._supplies[name], pod)]
 
     def _takes(self, supply: Supply, pod: Pod) -> bool:
         """Say whether the provider would take the pod, as far as is known, if its drain ended."""

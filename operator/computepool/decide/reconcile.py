@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from computepool.assess.assessment import Assessment, assess
+from computepool.assess.breakers.pool_breakers import SETTLE_SECONDS
 from computepool.assess.capacity.fit import label_keys
 from computepool.assess.clamp_future_times import clamped_to
 from computepool.assess.demand.overflow import Hold
@@ -91,10 +92,14 @@ def reconcile(
     holds = (*assessment.demand.held, *bursts.holds)
     drained = DrainedRoom(context, budget)
     short = shortage_of(drained.without_hopeless(bursts.holds), context.spec, state.memory.shortage, now)
-    missed = drained.missed(bursts.holds, state.memory.missed_drain)
+    missed = drained.missed(bursts.holds, moves.blocked, state.memory.missed_drain)
     times = (
         short.recheck_at,
         None if missed is None or missed.seen_at == now else missed.seen_at + CLEAR_SECONDS,
+        # The next pass stops the drill of a provider that such pods wait for.
+        now + SETTLE_SECONDS
+        if missed is not None and any(map(assessment.drills.is_under_way, missed.providers))
+        else None,
         hold_ends_at(admission),
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
@@ -195,7 +200,10 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         missed_drain=before.memory.missed_drain,
     )
     if decided is None:
-        return PoolState(msgspec.structs.replace(before.recorded, breakers=breakers, hold_offs=hold_offs), memory)
+        recorded = msgspec.structs.replace(
+            before.recorded, breakers=breakers, hold_offs=hold_offs, drills=assessment.drills.of
+        )
+        return PoolState(recorded, memory)
     saturation, moves = assessment.saturation, decided.moves
     recorded = Recorded(
         saturated=saturation.without_signals,
@@ -207,6 +215,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         recent_moves=moves.recent_moves,
         unsettled=moves.outlook.unsettled,
         hold_offs=hold_offs,
+        drills=assessment.drills.of,
         standby_ready_seconds=assessment.forecast.measured,
     )
     return PoolState(

@@ -18,7 +18,12 @@ BINDINGS: Final = f"{ADMISSION_GROUP}/mutatingadmissionpolicybindings"
 
 def pod(namespace: str, name: str) -> str:
     """Return the path of a pod."""
-    return f"{NAMESPACES}/{namespace}/pods/{name}"
+    return f"{pods(namespace)}/{name}"
+
+
+def pods(namespace: str) -> str:
+    """Return the path of a namespace's pods."""
+    return f"{NAMESPACES}/{namespace}/pods"
 
 
 def leases(namespace: str) -> str:

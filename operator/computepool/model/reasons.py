@@ -295,6 +295,11 @@ class Reason(StrEnum):
         "DrillEnded",
         "The drill has ended. The provider is tried again, and pods come home as spec.failback says.",
     )
+    DRILL_STOPPED = (
+        "DrillStopped",
+        "The operator stopped the drill before its time, and tries the provider again. A drill never goes on while a "
+        "provider fails, or while pods wait that the drilled provider would take.",
+    )
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
     PROVIDER_UNAVAILABLE = (
         "ProviderUnavailable",

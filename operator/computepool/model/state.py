@@ -114,6 +114,15 @@ class UnsettledMove(msgspec.Struct, frozen=True):
     """How many pods of the owner were in the pool then, with the moved pod; 0 once all moved pods are replaced."""
 
 
+class DrillRecord(msgspec.Struct, frozen=True):
+    """A drill of a provider that has begun."""
+
+    since: float
+    """When it began by its field, in seconds since the epoch. It tells one drill from another."""
+    stopped: str = ""
+    """Why the operator stopped it before its time; empty while it is under way."""
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """The part of the state that the pool's status records."""
 
@@ -131,6 +140,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """By the owner's uid: at most MAX_UNSETTLED owners, those whose latest move is the newest."""
     hold_offs: tuple[HoldOff, ...] = ()
     """The newest first."""
+    drills: Mapping[str, DrillRecord] = MappingProxyType({})
+    """By provider."""
     signals_on: frozenset[str] = frozenset()
     """Keys of the signals from metrics that are on."""
     standby_ready_seconds: int | None = None
@@ -337,6 +348,11 @@ def recorded_in(pool: ComputePool) -> Recorded:
             for move in pool.status.unsettled_moves
         },
         hold_offs=tuple(_hold_offs(pool.status.hold_offs)),
+        drills={
+            found.name: DrillRecord(found.drill.since.timestamp(), found.drill.stopped)
+            for found in providers
+            if found.drill is not None
+        },
     )
 
 

@@ -13,6 +13,7 @@ from computepool.model.api import (
     ComputePool,
     Condition,
     ConditionStatus,
+    DrillStatus,
     Mode,
     PoolStatus,
     ProviderStatus,
@@ -22,7 +23,6 @@ from computepool.model.object_references import pod_reference, pool_reference
 from computepool.model.reasons import Reason, reason_of
 from computepool.report.admitted_pods import AdmittedPods
 from computepool.report.conditions import BUDGET_EXHAUSTED, DEGRADED, READY, SATURATED
-from computepool.report.drills import DrillChanges
 from computepool.report.event_rate import EventRate
 from computepool.report.events import Event
 from computepool.report.formatting import Tally, about, full_stop, listed, pod_names
@@ -81,7 +81,6 @@ class EventRecorder:
         # The decisions of the last pass in mode Observe, by pool.
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
         self._node_changes = NodeChanges()
-        self._drills = DrillChanges()
         self._outcomes = MoveOutcomes()
         self._unknown_providers = UnknownProviders()
         rate = EventRate()
@@ -183,10 +182,12 @@ class EventRecorder:
         for condition in after.conditions:
             if _is_event(before.condition(condition.type), condition):
                 self._condition_changed(pool, condition)
-        breakers = {provider.name: provider.breaker for provider in before.providers}
+        seen = {provider.name: provider for provider in before.providers}
         for provider in after.providers:
-            if breakers.get(provider.name, BreakerStatus()).state is not provider.breaker.state:
+            old = seen.get(provider.name)
+            if (BreakerStatus() if old is None else old.breaker).state is not provider.breaker.state:
                 self._breaker_changed(pool, provider)
+            self._drill_changed(pool, provider, None if old is None else old.drill)
         held = after.admission.message not in ("", before.admission.message)
         if (held or before.admission.tolerations != after.admission.tolerations) and after.last_decision:
             reason = reason_of(after.last_decision.reason)
@@ -208,12 +209,6 @@ class EventRecorder:
             event = Event(subject, change.reason, "Health", change.note, change.unhealthy, state=True)
             self._send_and_log(event, "nodes unhealthy" if change.unhealthy else "nodes healthy", **fields)
         return recheck_at
-
-    def record_drills(self, pool: ComputePool, now: float) -> None:
-        """Record drills that have begun or ended. `now`: seconds since the epoch."""
-        for change in self._drills.news(pool, now):
-            event = Event(pool_reference(pool), change.reason, "Drill", change.note, key=change.key)
-            self._send_and_log(event, "drill", provider=change.provider)
 
     def record_unknown_providers(self, report: PassReport) -> None:
         """Record waiting pods whose annotation has names that are no provider, each once."""
@@ -277,7 +272,6 @@ class EventRecorder:
         self._waiting.forget(pool)
         self._admitted.forget(pool)
         self._node_changes.forget(pool)
-        self._drills.forget(pool)
         self._unknown_providers.forget(pool)
         self._outcomes.forget(pool)
         self._announced.pop(pool, None)
@@ -302,6 +296,22 @@ class EventRecorder:
         note = f"Breaker of {provider.name} is {state}. {text}"
         event = Event(pool_reference(pool), reason, "Breaker", note, warning, state=True)
         self._send_and_log(event, "breaker", provider=provider.name, state=str(state))
+
+    def _drill_changed(self, pool: ComputePool, provider: ProviderStatus, before: DrillStatus | None) -> None:
+        """Record that a drill has begun, or has ended: for good, before its time, or for another drill."""
+        after = provider.drill
+        is_same = before is not None and after is not None and before.since == after.since
+        if before is not None and not before.stopped and not is_same:
+            self._drill_event(pool, provider.name, Reason.DRILL_ENDED, Reason.DRILL_ENDED.help)
+        if after is not None and not is_same:
+            self._drill_event(pool, provider.name, Reason.DRILL_BEGAN, Reason.DRILL_BEGAN.help)
+        if after is not None and after.stopped and not (is_same and before is not None and before.stopped):
+            note = f"{after.stopped}. {Reason.DRILL_STOPPED.help}"
+            self._drill_event(pool, provider.name, Reason.DRILL_STOPPED, note)
+
+    def _drill_event(self, pool: ComputePool, provider: str, reason: Reason, note: str) -> None:
+        event = Event(pool_reference(pool), reason, "Drill", f"{provider}: {note}", reason is Reason.DRILL_STOPPED)
+        self._send_and_log(event, "drill", provider=provider)
 
     def _admission_changed(self, pool: ComputePool, before: PoolStatus, after: PoolStatus, reason: Reason) -> None:
         given = after.admission.tolerations

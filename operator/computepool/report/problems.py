@@ -219,15 +219,14 @@ def _stuck(report: PassReport) -> Iterable[Problem]:
 
 def _missed(report: PassReport) -> Iterable[Problem]:
     """Find pods that wait because a provider is drained, and that no other provider takes."""
-    if missed := report.state.memory.missed_drain:
+    missed = report.state.memory.missed_drain
+    # The next pass stops a drill for this.
+    if missed and not any(map(report.assessment.drills.is_under_way, missed.providers)):
         names, pods, pool = ", ".join(missed.providers), ", ".join(missed.pods), report.snapshot.pool.name
-        first = missed.providers[0]
-        supply = report.assessment.supply(first)
-        drilled = supply is not None and supply.provider.drill
-        command = f"computepool drill --restore {pool}" if drilled else f"computepool drain {pool}/{first} --undo"
         message = (
             f"{names}: {Reason.DRAINED.help} Pods wait that would fit there and that no other provider takes, such as "
-            f"{pods}. End the drain with `{command}`, or add capacity elsewhere."
+            f"{pods}. End the drain with `computepool drain {pool}/{missed.providers[0]} --undo`, or add capacity "
+            "elsewhere."
         )
         yield Problem(Reason.DRAINED, message, f"pods wait because {names} is drained")
 

@@ -18,6 +18,7 @@ from computepool.model.api import (
     BudgetStatus,
     ComputePool,
     Decision,
+    DrillStatus,
     HoldOffStatus,
     Mode,
     MovesInSecond,
@@ -36,7 +37,7 @@ from computepool.model.moves import MoveKind
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
 from computepool.model.scheduling_gates import MAX_GATES
-from computepool.model.state import Breaker, HoldOff, Spend, UnsettledMove
+from computepool.model.state import Breaker, DrillRecord, HoldOff, Spend, UnsettledMove
 from computepool.report.conditions import conditions_of, failed_conditions, saturation_message, unseen_conditions
 from computepool.report.forecast import opened_by_forecast, status_of_forecast
 from computepool.report.formatting import moment
@@ -130,6 +131,7 @@ def _provider(report: PassReport, supply: Supply) -> ProviderStatus:
         burst_pods=0 if supply.provider.primary else _count(supply.pods),
         unhealthy_nodes=_count(len(health.unhealthy)) if health is not None else 0,
         breaker=_breaker(report.state.breaker(name)),
+        drill=_drill(report.state.recorded.drills.get(name)),
         cost_per_hour=_money([cost_per_hour(supply)]),
     )
 
@@ -143,6 +145,10 @@ def _breaker(breaker: Breaker) -> BreakerStatus:
         failures=_count(breaker.failures),
         node=breaker.node,
     )
+
+
+def _drill(drill: DrillRecord | None) -> DrillStatus | None:
+    return None if drill is None else DrillStatus(since=moment(drill.since), stopped=drill.stopped)
 
 
 def _hold_off(held: HoldOff) -> HoldOffStatus:

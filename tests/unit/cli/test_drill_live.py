@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from computepool.cli.console import make_console
+from computepool.cli.drill_field import Stored
+from computepool.cli.drill_live import TAKE_UP_SECONDS, say, why_over
 from computepool.cli.drill_watch import Watched
 from computepool.model.cluster import Pod
 from computepool.simulate.drill import Fate
@@ -34,7 +42,13 @@ def window(since: float, until: float) -> dict[str, Any]:
 
 
 def ready(
-    *, degraded: str = "False", breaker: str = "Closed", leads: bool = True, free: int = 8, **spec: Any
+    *,
+    degraded: str = "False",
+    breaker: str = "Closed",
+    other: dict[str, Any] | None = None,
+    leads: bool = True,
+    free: int = 8,
+    **spec: Any,
 ) -> Callable[[FakeApiServer], None]:
     """A pool on which the operator has reported, and a leader."""
 
@@ -45,7 +59,7 @@ def ready(
             {"type": "Degraded", "status": degraded, "reason": "AllWell", "lastTransitionTime": stamp(-60)},
         ]
         closed = {"state": breaker, **({} if breaker == "Closed" else {"reason": "ProviderSilent", "since": stamp(-9)})}
-        entries = [{"name": "aws", "breaker": closed}, {"name": "nebius"}]
+        entries = [{"name": "aws", "breaker": closed}, {"name": "nebius", "breaker": other or {"state": "Closed"}}]
         item = server.get(COMPUTEPOOLS, "inference")
         server.update(COMPUTEPOOLS, {**item, "status": {"conditions": conditions, "providers": entries}})
         if leads:
@@ -66,6 +80,28 @@ def refused(sh: Shell, *words: str) -> str:
     return " ".join(result.stderr.split())
 
 
+@contextmanager
+def renewing(sh: Shell) -> Iterator[None]:
+    """A leader that renews its Lease."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(0.2):
+            sh.server.do(lead)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+FAILED = {"state": "Open", "reason": "ProviderSilent", "since": "2026-11-23T05:00:00Z"}
+DRAINED = {**FAILED, "reason": "Drained"}
+
+
 # -- refusals
 
 
@@ -76,10 +112,11 @@ def refused(sh: Shell, *words: str) -> str:
         (ready(degraded="True"), "the pool is Degraded already"),
         (ready(breaker="Open"), "aws is not in full use: its breaker is Open (ProviderSilent)"),
         (ready(leads=False), "Nobody leads"),
+        (ready(other=FAILED), "nebius has failed, and pods could not go there: its breaker is Open (ProviderSilent)"),
         (ready(free=4), "1 pod would be stranded, see above"),
         (cluster(), "the operator has not reported on this pool yet"),
     ],
-    ids=["observe", "degraded", "open", "no-leader", "stranded", "not-reported"],
+    ids=["observe", "degraded", "open", "no-leader", "other-failed", "stranded", "not-reported"],
 )
 def test_it_is_refused_with_the_reason_and_nothing_is_written(
     tmp_path: Path, before: Callable[[FakeApiServer], None], why: str
@@ -110,6 +147,27 @@ def test_it_is_refused_while_another_drill_runs_or_the_provider_is_drained(tmp_p
         assert "aws is drained already" in refused(sh, *HELD)
 
 
+def test_a_provider_without_pods_is_refused_and_so_is_a_plan_that_takes_longer_than_the_drill(tmp_path: Path) -> None:
+    with shell(tmp_path, ready()) as sh:
+        said = refused(sh, "drill", "inference", "--lose", "nebius", "--live", "--yes", "inference/nebius")
+        assert "no pod of the pool that could leave runs on nebius" in said
+    with shell(tmp_path, ready(failover={"minDwellSeconds": 0, "maxConcurrentMoves": 1})) as sh:
+        said = refused(sh, *HELD, "--within", "1")
+        assert "the plan takes" in said
+        assert "give it longer with --within MINUTES" in said
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_else(tmp_path: Path) -> None:
+    with shell(tmp_path, ready()) as sh:
+        assert "there is no folder" in refused(sh, *HELD, "--report", str(tmp_path / "none" / "drill.html"))
+
+
+def test_a_leader_that_does_not_renew_its_lease_holds_no_drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("computepool.cli.leader.DURATION", 1.0)
+    with shell(tmp_path, ready()) as sh:
+        assert "does not renew its Lease" in refused(sh, *HELD)
+
+
 @pytest.mark.parametrize("words", [(), ("--yes", "inference/nebius"), ("--yes", "yes")], ids=str)
 def test_it_is_refused_without_the_right_confirmation(tmp_path: Path, words: tuple[str, ...]) -> None:
     with shell(tmp_path, ready()) as sh:
@@ -130,7 +188,8 @@ def test_an_answer_that_never_came_is_taken_for_a_drill_that_began_and_it_is_end
     with shell(tmp_path, ready()) as sh:
         before = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"]
         sh.server.do(lambda server: server.fault("patch", status=503, reason="ServiceUnavailable", times=9))
-        result = sh.run(*HELD)
+        with renewing(sh):
+            result = sh.run(*HELD)
         assert result.exit_code == 1
         assert sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"] == before
 
@@ -160,6 +219,115 @@ def test_restore_survives_that_another_person_changes_the_order_of_the_providers
         stored = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))
         assert [entry["name"] for entry in stored["spec"]["providers"]] == ["aws", "crusoe", "nebius"]
         assert drills(sh) == {}
+
+
+def test_restore_of_all_pools_goes_on_after_a_pool_that_fails(tmp_path: Path) -> None:
+    def two(server: FakeApiServer) -> None:
+        make_pool(server, "aws", provider("nebius", drill=window(-5, 20)))
+        item = server.get(COMPUTEPOOLS, "inference")
+        server.create(COMPUTEPOOLS, {**item, "metadata": {"name": "batch"}})
+
+    with shell(tmp_path, two) as sh:
+        sh.server.do(lambda server: server.fault("patch", path="/batch", status=403, reason="Forbidden"))
+        result = sh.run("drill", "--restore")
+        assert result.exit_code == 1
+        assert "not all drills were ended. batch:" in " ".join(result.stderr.split())
+        assert "The drill of nebius of pool inference has ended" in result.stdout
+        assert drills(sh) == {}
+
+
+def test_the_end_of_a_drill_gives_up_the_ownership_of_the_list_of_providers(tmp_path: Path) -> None:
+    def owned(server: FakeApiServer) -> None:
+        make_pool(server, "aws", provider("nebius", drill=window(-5, 20)))
+        item = server.get(COMPUTEPOOLS, "inference")
+        managers = ("argocd", "computepool-drill", "computepool")
+        item["metadata"]["managedFields"] = [{"manager": manager} for manager in managers]
+        server.update(COMPUTEPOOLS, item)
+
+    with shell(tmp_path, owned) as sh:
+        sh.prints("drill", "--restore", "inference")
+        stored = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))
+        assert [entry["manager"] for entry in stored["metadata"]["managedFields"]] == ["argocd", "computepool"]
+
+
+# -- why a drill can't go on
+
+
+DRILL = {"since": "2026-11-23T05:00:00Z", "until": "2026-11-23T05:30:00Z", "by": "alice@laptop"}
+
+
+def pool_with(drill: dict[str, Any] | None, taken_up: dict[str, Any] | None = None, **spec: Any) -> Stored:
+    providers = [{"name": name, "nodeSelector": {"matchLabels": {"p": name}}} for name in ("aws", "nebius")]
+    if drill is not None:
+        providers[0]["drill"] = drill
+    report = {"name": "aws"} if taken_up is None else {"name": "aws", "drill": taken_up}
+    return Stored(
+        {
+            "metadata": {"name": "inference", "uid": "1", "generation": 1},
+            "spec": {"providers": providers, **spec},
+            "status": {"providers": [report]},
+        }
+    )
+
+
+TAKEN_UP = {"since": DRILL["since"]}
+
+
+@pytest.mark.parametrize(
+    ("stored", "seconds", "why"),
+    [
+        (None, 1.0, "The pool was deleted."),
+        (pool_with(None, TAKEN_UP), 1.0, "has changed or removed the field drill"),
+        (pool_with({**DRILL, "until": "2026-11-23T05:20:00Z"}), 1.0, "has changed or removed the field drill"),
+        (pool_with(DRILL, TAKEN_UP, mode="Observe"), 1.0, "The pool is in mode Observe now"),
+        (
+            pool_with(DRILL, {**TAKEN_UP, "stopped": "nebius fails (ProviderSilent)"}),
+            1.0,
+            "The operator has stopped it: nebius fails (ProviderSilent).",
+        ),
+        (pool_with(DRILL), TAKE_UP_SECONDS + 1, "No operator has taken it up."),
+        (pool_with(DRILL, {"since": "2026-11-23T04:00:00Z"}), TAKE_UP_SECONDS + 1, "No operator has taken it up."),
+    ],
+)
+def test_it_ends_once_it_can_not_go_on_and_says_why(stored: Stored | None, seconds: float, why: str) -> None:
+    end = why_over(stored, "aws", DRILL, seconds)
+    assert end is not None
+    assert why in end.why
+    assert not end.well
+
+
+def test_it_goes_on_while_the_operator_holds_it_and_before_the_operator_had_time_to_take_it_up() -> None:
+    assert why_over(pool_with(DRILL, TAKEN_UP), "aws", DRILL, 1000.0) is None
+    assert why_over(pool_with(DRILL), "aws", DRILL, TAKE_UP_SECONDS - 1) is None
+
+
+def test_a_console_whose_reader_is_gone_falls_silent_and_ends_nothing() -> None:
+    reads, writes = os.pipe()
+    with os.fdopen(writes, "w", buffering=1) as pipe:
+        console = make_console(lasting=True)
+        console.file = pipe
+        os.close(reads)
+        say(console, "first")
+        say(console, "second")
+        assert console.quiet
+
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    full = make_console(lasting=True)
+    full.file = Full()
+    say(full, "a line that nobody can keep")
+
+
+def test_a_script_can_fail_on_stranded_pods(tmp_path: Path) -> None:
+    dry = ("drill", "inference", "--lose", "aws", "--output", "json")
+    with shell(tmp_path, ready(free=4)) as sh:
+        result = sh.run(*dry, "--fail-on", "stranded")
+        assert (result.exit_code, json.loads(result.stdout)["stranded"]) == (3, 1)
+        assert sh.run(*dry).exit_code == 0
+    with shell(tmp_path, ready()) as sh:
+        assert sh.run(*dry, "--fail-on", "stranded").exit_code == 0
 
 
 # -- the report
@@ -196,7 +364,6 @@ def test_each_pod_that_left_is_matched_with_one_new_ready_pod_of_its_owner_elsew
     there = [each.pod for each in fates]
     other = replacement("old", "web", created=NOW - 100)
     watched = Watched(fates, [*there, other], ["a1"])
-    assert watched.see(None, 0.5) == []
     assert watched.see([*there, other], 1.0) == []
     # w1 has left. The pod that was there before is no replacement, nor is one that is not Ready, or on the provider.
     pods = [*there[1:], other, replacement("x", "web", ready=False), replacement("y", "web", on="a1")]

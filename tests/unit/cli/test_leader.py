@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import pytest
@@ -94,6 +95,22 @@ def test_a_leader_that_dies_while_it_is_watched_is_found_dead_by_the_readers_own
     assert read(watch).leading is Leading.LEADS
     cluster.now = 51.0 + DURATION + RETRY
     assert read(watch).leading is Leading.NOBODY
+
+
+@given(skew=skews, began=st.floats(0, 1e5))
+def test_the_difference_of_the_clocks_is_found_by_a_renewal(skew: float, began: float) -> None:
+    watch = Cluster(skew=skew, began=began).watch()
+    ahead = run(partial(watch.clock_ahead, read(watch)))
+    assert isinstance(ahead, float)
+    assert skew - 0.01 <= ahead <= skew + RETRY
+
+
+def test_without_a_renewal_the_difference_of_the_clocks_is_not_known() -> None:
+    cluster = Cluster(dies_at=50.0, began=50.0)
+    watch = cluster.watch()
+    leader = read(watch)
+    assert leader.leading is Leading.LEADS
+    assert run(partial(watch.clock_ahead, leader)) is None
 
 
 def test_a_dead_leader_is_told_with_the_time_of_its_last_renewal() -> None:

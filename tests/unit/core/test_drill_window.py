@@ -1,4 +1,4 @@
-"""A drill drains its provider for a limited time, and needs nobody to end it."""
+"""A drill drains its provider for a limited time, needs nobody to end it, and gives way to real trouble."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool.assess.capacity.providers import drills_change_at, providers_of
+from computepool.assess.assessment import assess
+from computepool.decide.reconcile import reconcile
 from computepool.model.api import BreakerState, ComputePool, RunningPods
 from computepool.model.reasons import Reason
+from computepool.model.state import Breaker, DrillRecord, Memory, MissedDrain, PoolState, Recorded
 from computepool.simulate.owners import PodTemplate
 from computepool.simulate.simulation import Simulation
-from tests.builders import NOW, node, pool, provider, shape
+from tests.builders import NOW, node, pod, pool, provider, shape, snapshot
+
+NODES = (node("a1"), node("n1"), node("c1"))
 
 
 def stamp(at: float) -> str:
@@ -27,23 +31,109 @@ def drilled(since: float, until: float, **fields: Any) -> ComputePool:
     return pool(provider("aws"), entry, provider("crusoe"), failback={"minDwellSeconds": 0}, pending=0)
 
 
+# -- the window
+
+
 @given(since=st.integers(-3600, 3600), lasts=st.integers(1, 7200), at=st.integers(-7200, 10_800))
 def test_it_drains_from_its_beginning_until_its_end_and_at_no_other_time(since: int, lasts: int, at: int) -> None:
-    made = drilled(since, since + lasts)
-    _, nebius, crusoe = providers_of(made, NOW + at)
+    assessment = assess(snapshot(drilled(since, since + lasts), NODES), PoolState(), NOW + at)
+    nebius, crusoe = (supply.provider for supply in assessment.supplies[1:])
     under_way = since <= at < since + lasts
     assert (nebius.drain, nebius.drill) == (under_way, under_way)
     assert nebius.running_pods is (RunningPods.MOVE if under_way else RunningPods.FROM_UNHEALTHY_NODES)
+    assert assessment.drills.of == ({"nebius": DrillRecord(NOW + since)} if under_way else {})
     assert not crusoe.drain
     # Every change has a pass.
-    assert drills_change_at(made, NOW + at) == [NOW + t for t in (since, since + lasts) if t > at]
+    ahead = [NOW + t for t in (since, since + lasts) if t > at]
+    assert assessment.drills.recheck_at == min(ahead, default=None)
+    if ahead:
+        assert assessment.recheck_at is not None
+        assert assessment.recheck_at <= min(ahead)
 
 
 def test_a_drain_by_hand_beside_a_drill_goes_on_after_it_and_says_what_becomes_of_pods() -> None:
     made = drilled(0, 600, drain=True, drainRunningPods="Leave")
     for at in (0.0, 700.0):
-        _, nebius, _ = providers_of(made, NOW + at)
+        nebius = assess(snapshot(made, NODES), PoolState(), NOW + at).supplies[1].provider
         assert (nebius.drain, nebius.running_pods) == (True, RunningPods.FROM_UNHEALTHY_NODES)
+
+
+@pytest.mark.parametrize("until", [0, 0.5, -1, 7201])
+def test_a_drill_of_no_time_or_of_more_than_two_hours_is_refused(until: float) -> None:
+    with pytest.raises(ValueError, match="from a second to two hours"):
+        drilled(0, until)
+
+
+# -- real trouble
+
+
+def stopped(state: PoolState, now: float = NOW, made: ComputePool | None = None) -> str:
+    found = assess(snapshot(made or drilled(0, 600), NODES), state, now)
+    record = found.drills.of["nebius"]
+    assert found.supplies[1].provider.drill is not bool(record.stopped)
+    assert found.supplies[1].provider.drain is not bool(record.stopped)
+    return record.stopped
+
+
+def opened(name: str, reason: Reason) -> PoolState:
+    return PoolState(Recorded(breakers={name: Breaker(BreakerState.OPEN, reason, NOW - 5, NOW + 60, 1)}))
+
+
+def test_it_stops_once_another_provider_has_failed_but_not_beside_a_planned_drain() -> None:
+    assert stopped(opened("crusoe", Reason.PROVIDER_SILENT)) == "crusoe has failed (ProviderSilent)"
+    assert stopped(opened("crusoe", Reason.PROVISIONING_FAILED)) == "crusoe has failed (ProvisioningFailed)"
+    assert stopped(opened("crusoe", Reason.DRAINED)) == ""
+    assert stopped(opened("nebius", Reason.DRAINED)) == ""
+    assert stopped(PoolState()) == ""
+
+
+@pytest.mark.parametrize("name", ["aws", "nebius", "crusoe"])
+def test_it_stops_in_the_pass_that_finds_a_provider_failing_also_the_drilled_one(name: str) -> None:
+    spec = drilled(0, 600).spec
+    health = spec.health.model_copy(update={"sustain_seconds": 0})
+    made = drilled(0, 600)
+    made = made.model_copy(update={"spec": spec.model_copy(update={"health": health})})
+    nodes = [node(each.name, ready="False") if each.name == f"{name[0]}1" else each for each in NODES]
+    joined = PoolState(memory=Memory(joined=frozenset({"a1", "n1", "c1"})))
+    for now in (NOW, NOW + 1):
+        found = assess(snapshot(made, nodes), joined, now)
+        failing = found.health.providers[name].failing
+        assert found.drills.is_under_way("nebius") is (failing is None)
+    assert failing is not None
+    assert found.drills.of["nebius"].stopped == f"{name} fails ({failing})"
+
+
+def test_it_stops_while_pods_wait_that_the_drilled_provider_would_take() -> None:
+    waits = PoolState(memory=Memory(missed_drain=MissedDrain(("nebius",), ("default/web-1",), NOW)))
+    assert stopped(waits) == "pods wait that nebius would take, such as default/web-1"
+    elsewhere = PoolState(memory=Memory(missed_drain=MissedDrain(("crusoe",), ("default/web-1",), NOW)))
+    assert stopped(elsewhere) == ""
+
+
+def test_a_stopped_drill_never_goes_on_and_another_drill_is_judged_anew() -> None:
+    before = PoolState(Recorded(drills={"nebius": DrillRecord(NOW, "crusoe has failed (ProviderSilent)")}))
+    assert stopped(before, NOW + 100) == "crusoe has failed (ProviderSilent)"
+    assert stopped(before, NOW + 100, drilled(50, 600)) == ""
+    # It stays told until the field is removed, also where clocks differ.
+    for at in (-100.0, 700.0):
+        assert stopped(before, NOW + at) == "crusoe has failed (ProviderSilent)"
+
+
+def test_a_pass_that_finds_pods_waiting_for_the_drilled_provider_asks_for_the_pass_that_stops_the_drill() -> None:
+    full = (pod("a", 8, on="a1"), pod("c", 8, on="c1"))
+    seen = snapshot(drilled(-60, 600), NODES, [*full, pod("w", waited=60)])
+    first = reconcile(seen, PoolState(), NOW)
+    assert first.state.memory.missed_drain == MissedDrain(("nebius",), ("default/w",), NOW)
+    assert first.plan.recheck_at is not None
+    assert first.plan.recheck_at <= NOW + 1
+    second = reconcile(seen, first.state, NOW + 1)
+    assert second.state.recorded.drills["nebius"].stopped.startswith("pods wait that nebius would take")
+    assert (
+        second.state.breaker("nebius").reason is not Reason.DRAINED or not second.assessment.supplies[1].provider.drain
+    )
+
+
+# -- a story
 
 
 def test_pods_leave_during_the_drill_and_the_provider_is_tried_again_after_it_without_any_write() -> None:
@@ -69,9 +159,3 @@ def test_pods_leave_during_the_drill_and_the_provider_is_tried_again_after_it_wi
     assert breaker.state is not BreakerState.OPEN
     assert cluster.pool.spec == spec
     assert not cluster.nodes["n1"].quarantined or breaker.state is BreakerState.HALF_OPEN
-
-
-@pytest.mark.parametrize("until", [0, -1, 7201])
-def test_a_drill_of_no_time_or_of_more_than_two_hours_is_refused(until: int) -> None:
-    with pytest.raises(ValueError, match="within two hours"):
-        drilled(0, until)

@@ -50,6 +50,17 @@ def test_a_pod_that_misses_the_primary_misses_it_too() -> None:
     assert found == MissedDrain(("aws",), ("default/w",), NOW)
 
 
+def test_a_pod_that_should_leave_an_unhealthy_node_misses_the_drained_provider_too() -> None:
+    bad = node("c1", conditions={"XIDErrors": "True"}, quarantine="NodeCondition")
+    health = {"nodeConditions": [{"type": "XIDErrors"}], "sustainSeconds": 0, "unhealthyPercent": 100}
+    full = (pod("a", 8, on="a1"), pod("s", 8, on="c1", owner="web"), pod("d", 8, on="c2"))
+    of = pool(AWS, provider("nebius", drain=True), CRUSOE, health=health, failover={"runningPods": "Move"})
+    seen = snapshot(of, [HOME, bad, node("c2"), node("n1")], full)
+    state = decided(seen).state
+    state = decided(seen, state, NOW + 60).state
+    assert state.memory.missed_drain == MissedDrain(("nebius",), ("default/s",), NOW + 60)
+
+
 @pytest.mark.parametrize(
     ("waiting", "options"),
     [

@@ -126,16 +126,6 @@ def test_a_drain_that_leaves_pods_without_a_place_degrades_the_pool_and_says_how
     assert "End the drain with `computepool drain inference/nebius --undo`, or add" in message
 
 
-def test_a_drill_that_leaves_pods_without_a_place_says_how_it_ends() -> None:
-    nodes = [node("a1", 2, of="aws"), node("n1", of="nebius")]
-    window = {"since": "2027-01-15T08:00:00Z", "until": "2027-01-15T08:10:00Z"}
-    made = pool(provider("aws"), {**provider("nebius"), "drill": window})
-    of = report_on(made, nodes, [*RESIDENTS, *(pod(f"new-{index}") for index in range(9))])
-    status, reason, message = said(of, "Degraded")
-    assert (status, reason) == ("True", "Drained")
-    assert "End the drain with `computepool drill --restore inference`, or add" in message
-
-
 def test_a_drain_that_a_pod_would_not_profit_from_does_not_degrade_the_pool() -> None:
     nodes = [node("a1", 2, of="aws"), node("n1", of="nebius")]
     of = report_on(drained("nebius", among=("aws", "nebius")), nodes, [*RESIDENTS, pod("big", 16)])

@@ -34,7 +34,7 @@ class Provider(msgspec.Struct, frozen=True):
     drain: bool = False
     """Whether it is taken out of use by hand, for good or for a drill."""
     drill: bool = False
-    """Whether a drill is under way."""
+    """Whether a drill takes it out of use."""
     running_pods: RunningPods = RunningPods.FROM_UNHEALTHY_NODES
     """What becomes of pods that run there if it fails or is drained."""
 
@@ -66,13 +66,10 @@ def _covered(wanted: tuple[Toleration, ...], tolerations: tuple[Toleration, ...]
     return covered(wanted, tolerations)
 
 
-def providers_of(pool: ComputePool, now: float | None = None) -> tuple[Provider, ...]:
-    """Return the pool's providers in the order of the spec.
-
-    `now`: seconds since the epoch, by which drills begin and end; None if drills do not matter.
-    """
+def providers_of(pool: ComputePool) -> tuple[Provider, ...]:
+    """Return the pool's providers in the order of the spec."""
     return tuple(
-        _provider(index, spec, pool.spec.failover.running_pods, now) for index, spec in enumerate(pool.spec.providers)
+        _provider(index, spec, pool.spec.failover.running_pods) for index, spec in enumerate(pool.spec.providers)
     )
 
 
@@ -81,13 +78,6 @@ def own_tolerations(pod: Pod, providers: Iterable[Provider]) -> tuple[Toleration
     sent = pod.sent_to
     added = {one for provider in providers if provider.name in sent for one in provider.tolerations}
     return tuple(one for one in pod.shape.tolerations if one not in added)
-
-
-def drills_change_at(pool: ComputePool, now: float) -> list[float]:
-    """Return when drills begin or end after `now`, in seconds since the epoch."""
-    drills = [spec.drill for spec in pool.spec.providers if spec.drill is not None]
-    times = (at.timestamp() for drill in drills for at in (drill.since, drill.until))
-    return [at for at in times if at > now]
 
 
 def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[Provider, ...]:
@@ -101,9 +91,8 @@ def in_preference(providers: tuple[Provider, ...], *, cheapest: bool) -> tuple[P
     return tuple(sorted(standbys, key=lambda by: (by.price is None, by.price or Decimal(0), by.index)))
 
 
-def _provider(index: int, spec: ProviderSpec, policy: RunningPods, now: float | None) -> Provider:
+def _provider(index: int, spec: ProviderSpec, policy: RunningPods) -> Provider:
     capacity = spec.capacity
-    drill = spec.drill is not None and now is not None and spec.drill.lasts_at(now)
     tolerations = spec.effective_tolerations() if index else ()
     return Provider(
         index=index,
@@ -115,10 +104,8 @@ def _provider(index: int, spec: ProviderSpec, policy: RunningPods, now: float | 
         timeout=float(spec.provision_timeout()),
         price=spec.price(),
         preemption=capacity.preemption is Preemption.LOWER_PRIORITY,
-        drain=spec.drain or drill,
-        drill=drill,
-        # Where a person drains the provider besides, that drain says what becomes of running pods.
-        running_pods=RunningPods.MOVE if drill and not spec.drain else _running_pods(spec, policy),
+        drain=spec.drain,
+        running_pods=_running_pods(spec, policy),
     )
 
 

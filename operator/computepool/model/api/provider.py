@@ -16,7 +16,10 @@ from computepool.model.taints import covered
 
 STANDING_TIMEOUT_SECONDS = 60
 ON_DEMAND_TIMEOUT_SECONDS = 600
+SHORTEST_DRILL = timedelta(seconds=1)
 LONGEST_DRILL = timedelta(hours=2)
+FIRST_YEAR, LAST_YEAR = 2000, 9000
+"""Years of a drill's beginning: all times of these years can be written in UTC."""
 
 
 class CapacityType(StrEnum):
@@ -63,17 +66,26 @@ class Drill(ApiModel):
     since: Timestamp
     """When the drill begins."""
     until: Timestamp
-    """When the drill ends: at most two hours after it began. Afterwards the field has no effect and may be removed."""
+    """When the drill ends: at most two hours after it began. Afterwards the field has no effect and may be removed. The
+    operator stops a drill sooner if a provider of the pool fails, or if pods wait that this provider would take."""
     by: Annotated[str, Field(max_length=253)] = ""
     """Who holds the drill."""
 
     @rule(
         field="until",
-        cel="self.until > self.since && self.until - self.since <= duration('2h')",
-        message="a drill ends after it began, and within two hours: set until to a time at most two hours after since",
+        cel="self.until - self.since >= duration('1s') && self.until - self.since <= duration('2h')",
+        message="a drill lasts from a second to two hours: set until to a time at most two hours after since",
     )
     def _ends_soon(self) -> bool:
-        return timedelta(0) < self.until - self.since <= LONGEST_DRILL
+        return SHORTEST_DRILL <= self.until - self.since <= LONGEST_DRILL
+
+    @rule(
+        field="since",
+        cel="self.since.getFullYear() >= 2000 && self.since.getFullYear() <= 9000",
+        message="no drill begins so long ago, or so far ahead: set since to the time at which the drill begins",
+    )
+    def _begins_in_our_time(self) -> bool:
+        return FIRST_YEAR <= self.since.year <= LAST_YEAR
 
     def lasts_at(self, now: float) -> bool:
         """Say whether the drill is under way. `now`: seconds since the epoch."""

@@ -232,6 +232,14 @@ class PoolSpec(ApiModel):
         return all(first.node_selector != second.node_selector for first, second in combinations(self.providers, 2))
 
     @rule(
+        field="providers",
+        cel="self.providers.filter(p, has(p.drill)).size() <= 1",
+        message="a pool has one drill at a time: end the other drill first, with computepool drill --restore",
+    )
+    def _drills_one_at_a_time(self) -> bool:
+        return sum(provider.drill is not None for provider in self.providers) <= 1
+
+    @rule(
         field="providers[0].tolerations",
         cel="size(self.providers) == 0 || !has(self.providers[0].tolerations) || "
         "size(self.providers[0].tolerations) == 0",

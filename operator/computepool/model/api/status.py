@@ -96,6 +96,15 @@ class BreakerStatus(ApiModel):
     """The node that is tried while the breaker is half-open."""
 
 
+class DrillStatus(ApiModel):
+    """A drill that the operator has taken up. The next leader continues from this record."""
+
+    since: Timestamp
+    """The time `since` of the drill in the spec."""
+    stopped: Message = ""
+    """Why the operator stopped the drill before its time. Empty while the drill is under way."""
+
+
 class ProviderStatus(ApiModel):
     """The operator's view of one provider."""
 
@@ -111,6 +120,8 @@ class ProviderStatus(ApiModel):
     """Number of the provider's nodes that count as unhealthy."""
     breaker: BreakerStatus = BreakerStatus()
     """Whether the provider is used."""
+    drill: DrillStatus | None = None
+    """The drill of the provider. Left out without a drill, and after its time."""
     cost_per_hour: Money | None = None
     """Hourly cost of this pool's pods at the provider, as a decimal. Left out without a price."""
 

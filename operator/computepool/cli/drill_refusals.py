@@ -1,0 +1,93 @@
+"""When a live drill must not begin, and what a person has to know before it does."""
+
+import msgspec
+
+from computepool.cli import drill_field
+from computepool.cli.drill_field import DrillError
+from computepool.cli.drill_text import Told
+from computepool.cli.leader import Leader
+from computepool.model.api import BreakerState, ComputePool, ConditionStatus, FailbackPolicy, Mode
+from computepool.model.reasons import Reason
+from computepool.report.conditions import DEGRADED
+from computepool.report.formatting import counted, span
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the user allows."""
+
+    within: float
+    """Seconds after which the drill ends by itself."""
+    allow_stranded: bool = False
+
+
+def refuse(pool: ComputePool, leader: Leader, told: Told, limits: Limits, now: float) -> None:
+    """Raise DrillError if the drill must not begin.
+
+    `pool`: as it is stored now; `told`: the plan; `now`: the leader's time, in seconds since the epoch.
+    """
+    if why := _why_not(pool, leader, told, limits, now):
+        raise DrillError(f"no drill: {why}")
+
+
+def _why_not(pool: ComputePool, leader: Leader, told: Told, limits: Limits, now: float) -> str:
+    if pool.metadata.uid != told.pool.metadata.uid:
+        return f"pool {pool.name} is another pool by now"
+    if why := _pool_forbids(pool, told.course.provider, now):
+        return why
+    if not leader.is_well:
+        return leader.trouble or leader.message
+    return _plan_forbids(told, limits)
+
+
+def _pool_forbids(pool: ComputePool, provider: str, now: float) -> str:
+    if pool.spec.mode is Mode.OBSERVE:
+        return "the pool is in mode Observe, so nothing would move"
+    if why := drill_field.why_not_now(pool, provider, now):
+        return why
+    breakers = {found.name: found.breaker for found in pool.status.providers}
+    if provider not in breakers or not pool.status.conditions:
+        return "the operator has not reported on this pool yet"
+    if breakers[provider].state is not BreakerState.CLOSED:
+        return f"{provider} is not in full use: its breaker is {_state(pool, provider)}"
+    for name, breaker in breakers.items():
+        if breaker.state is BreakerState.OPEN and breaker.reason != Reason.DRAINED:
+            return f"{name} has failed, and pods could not go there: its breaker is {_state(pool, name)}"
+    degraded = pool.status.condition(DEGRADED)
+    if degraded is not None and degraded.status is not ConditionStatus.FALSE:
+        return f"the pool is Degraded already ({degraded.reason}): {degraded.message}"
+    return ""
+
+
+def _state(pool: ComputePool, provider: str) -> str:
+    breaker = next(found.breaker for found in pool.status.providers if found.name == provider)
+    return f"{breaker.state} ({breaker.reason})" if breaker.reason else str(breaker.state)
+
+
+def _plan_forbids(told: Told, limits: Limits) -> str:
+    course = told.course
+    if not course.fates:
+        return f"no pod of the pool that could leave runs on {course.provider}, so a drill would show nothing"
+    if course.stranded and not limits.allow_stranded:
+        return (
+            f"{counted(len(course.stranded), 'pod')} would be stranded, see above. A pod that can't leave stays on "
+            "the provider. To drill nevertheless, give --allow-stranded"
+        )
+    if course.served_after is not None and course.served_after > limits.within:
+        return (
+            f"the plan takes {span(course.served_after)}, and the drill ends after {span(limits.within)}: give it "
+            "longer with --within MINUTES, at most 120"
+        )
+    return ""
+
+
+def consequences(told: Told) -> str:
+    """Say what stays changed after the drill: where the pods are."""
+    spec, provider = told.pool.spec, told.course.provider
+    if spec.primary.name != provider:
+        return "After the drill the pods stay where they have gone: pods are not sent back to a standby."
+    if spec.failback.policy is FailbackPolicy.NEVER:
+        return (
+            "After the drill the pods stay where they have gone: failback.policy is Never. Set another policy to bring "
+            "them home."
+        )
+    return f"After the drill the pods come home by failback, as failback.policy says ({spec.failback.policy})."
