@@ -7,17 +7,20 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
 
+from computepool.model.text import rfc3339
 from e2e import brisk, chart, command, objects, pools
 from e2e.cluster import Cluster
 from e2e.components import APISERVER
 from e2e.operator import OperatorProcess
 from e2e.site import Site
+from tests.e2e.terminal import Terminal
 
 Json = dict[str, Any]
 PROVIDERS = ("aws", "nebius", "crusoe")
@@ -28,24 +31,37 @@ ENDED = "The drill has ended, and the pool's spec is as before."
 
 
 @contextmanager
-def two_on_nebius(site: Site, **room: int) -> Iterator[Site]:
-    """A full primary, two pods of a Deployment on nebius, and room on crusoe."""
+def burst_pods(
+    site: Site, *, pods: int = 2, crusoe: int = 8, ready_after: int | None = None, **spec: Any
+) -> Iterator[Site]:
+    """A full primary, Ready pods of a Deployment on nebius, and room on crusoe. `ready_after`: seconds until Ready."""
     site.add_taken_node("aws", gpus=2)
-    for name in ("nebius", "crusoe"):
-        site.add_nodes(name, gpus=room.get(name, 4), taint=True)
-    health = {"breaker": {"proveSeconds": 1, "backoffSeconds": 1}, "clearSeconds": 1}
-    with pools.pool(site, PROVIDERS, health=health, failback={"minDwellSeconds": 0}):
-        site.create(objects.gpu_deployment("chat", 2))
-        pods = site.wait_bound(2, labels="app=chat")
-        assert site.providers_of(pods) == {"nebius": 2}
-        pools.wait_status(site.api, site.namespace, lambda status: status.get("burstPods") == 2, "two burst pods")
+    for name, gpus in (("nebius", 8), ("crusoe", crusoe)):
+        site.add_nodes(name, gpus=gpus, taint=True)
+    health = {"breaker": {"proveSeconds": 1, "backoffSeconds": 1}, "clearSeconds": 1, "sustainSeconds": 0}
+    with pools.pool(site, PROVIDERS, health=health, failback={"minDwellSeconds": 0}, **spec):
+        site.create(objects.gpu_deployment("chat", pods, ready_after=ready_after))
+        brisk.wait_settled(site, {"nebius": pods}, "app=chat")
+        site.api.wait_for("pods", _all_ready, site.namespace, labels="app=chat", what="Ready pods")
+        pools.wait_status(site.api, site.namespace, lambda status: status.get("burstPods") == pods, "the burst pods")
         pools.wait_condition(site, site.namespace, "Degraded", "False", timeout=60)
         yield site
 
 
+def _all_ready(pods: list[Json]) -> bool:
+    return all(map(objects.is_ready, pods))
+
+
 @pytest.fixture
 def burst(operator: OperatorProcess, site: Site) -> Iterator[Site]:
-    with two_on_nebius(site):
+    with burst_pods(site):
+        yield site
+
+
+@pytest.fixture
+def slow(operator: OperatorProcess, site: Site) -> Iterator[Site]:
+    """The same, and a pod may leave once a minute: a drill lasts for more than a minute."""
+    with burst_pods(site, failover={"perMinute": 1}):
         yield site
 
 
@@ -112,7 +128,9 @@ def no_process_left() -> Iterator[None]:
     while LiveDrill.begun:
         process = LiveDrill.begun.pop()
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 # -- the dry run
@@ -133,7 +151,7 @@ def test_a_dry_run_says_what_would_move_and_writes_nothing(burst: Site) -> None:
 
 def test_a_live_drill_moves_what_was_planned_and_puts_all_back(burst: Site) -> None:
     before = spec(burst)
-    live = LiveDrill(burst, "--wait-home")
+    live = LiveDrill(burst)
     live.wait_for(BEGUN)
     pools.wait_condition(burst, burst.namespace, "Degraded", "False", "Drained", says="nebius")
     live.wait_for(MOVED)
@@ -141,16 +159,22 @@ def test_a_live_drill_moves_what_was_planned_and_puts_all_back(burst: Site) -> N
     assert "2 of 2 pods were Ready elsewhere" in live.said
     assert live.said.count(", planned +") == 2
     assert ENDED in live.said
-    assert live.said.rstrip().endswith("nebius is as before.")
     assert spec(burst) == before
     assert burst.providers_of(burst.wait_bound(2, labels="app=chat")) == {"crusoe": 2}
     wait_closed(burst)
 
-    def told(events: list[Json]) -> bool:
-        mine = {event["reason"]: event["type"] for event in events if event["regarding"].get("name") == burst.namespace}
-        return mine.get("DrillBegan") == mine.get("DrillEnded") == "Normal"
+    _wait_told(burst, {"DrillBegan": "Normal", "DrillEnded": "Normal"})
 
-    burst.api.wait_for("events.events.k8s.io", told, what="the events of the drill", timeout=30)
+
+def _wait_told(site: Site, wanted: Mapping[str, str]) -> None:
+    """Wait until the pool's events tell of a drill: exactly these, by reason and type, each once."""
+
+    def told(events: list[Json]) -> bool:
+        mine = [event for event in events if event["regarding"].get("name") == site.namespace]
+        of_drill = sorted((event["reason"], event["type"]) for event in mine if event["action"] == "Drill")
+        return of_drill == sorted(wanted.items())
+
+    site.api.wait_for("events.events.k8s.io", told, what=f"the events {dict(wanted)}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
@@ -166,15 +190,16 @@ def test_a_signal_at_any_step_puts_all_back(burst: Site, number: int, step: str)
     wait_closed(burst)
 
 
-def test_after_a_kill_the_drill_ends_by_itself_and_restore_removes_the_field(burst: Site) -> None:
+def test_a_drill_that_nobody_ends_ends_by_itself_and_restore_removes_the_field(burst: Site) -> None:
     before = spec(burst)
-    live = LiveDrill(burst, "--within", "1")
-    live.wait_for(BEGUN)
-    live.process.kill()
-    live.end()
+    now = datetime.now(UTC)
+    window = {"since": rfc3339(now - timedelta(seconds=2)), "until": rfc3339(now + timedelta(seconds=8)), "by": "alice"}
+    at = [entry["name"] for entry in before["providers"]].index("nebius")
+    patch = [{"op": "add", "path": f"/spec/providers/{at}/drill", "value": window}]
+    burst.cluster.kubectl("patch", "cpool", burst.namespace, "--type=json", "-p", json.dumps(patch))
     brisk.wait_breaker(burst, burst.namespace, "nebius", "Open", "Drained")
     status = command.run("status", burst.namespace, env=burst.cluster.command_env()).stdout
-    assert "A drill of nebius by " in status
+    assert "A drill of nebius by alice lasts until" in status
     left = field(burst)
     assert left is not None
     # Nobody writes anything, and the provider is in use again.
@@ -200,17 +225,164 @@ def test_after_a_kill_restore_ends_the_drill_at_once(burst: Site) -> None:
     wait_closed(burst)
 
 
-def test_edits_of_others_during_a_drill_stay(burst: Site) -> None:
-    live = LiveDrill(burst)
+def test_a_terminal_that_closes_sends_its_signal_more_than_once_and_all_is_put_back(slow: Site) -> None:
+    before = spec(slow)
+    live = LiveDrill(slow)
     live.wait_for(BEGUN)
-    providers = spec(burst)["providers"]
+    for _ in range(3):
+        live.process.send_signal(signal.SIGHUP)
+    assert live.end() == 130
+    assert spec(slow) == before
+    wait_closed(slow)
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_nothing_but_the_output(slow: Site) -> None:
+    before = spec(slow)
+    live = LiveDrill(slow)
+    live.wait_for(BEGUN)
+    assert live.process.stdout is not None
+    live.process.stdout.close()
+    # The first pod leaves, and its line has no reader.
+    slow.wait_bound(2, labels="app=chat")
+    slow.api.wait_for(
+        "pods",
+        lambda pods: slow.providers_of(pods).get("crusoe") == 1,
+        what="a pod on crusoe",
+        namespace=slow.namespace,
+    )
+    assert field(slow) is not None
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(60) == 130
+    assert spec(slow) == before
+    wait_closed(slow)
+
+
+def test_ctrl_c_at_the_prompt_ends_the_command_at_once_and_nothing_was_changed(slow: Site) -> None:
+    before = versions(slow)
+    words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
+    with Terminal(words, slow.cluster.command_env()) as terminal:
+        terminal.wait_for(f"To go on, type {slow.namespace}/nebius")
+        terminal.type("\x03")
+        assert terminal.end() == 130
+    assert versions(slow) == before
+
+
+def test_a_person_types_the_name_of_the_provider_and_ctrl_c_ends_the_drill(slow: Site) -> None:
+    before = spec(slow)
+    words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
+    with Terminal(words, slow.cluster.command_env()) as terminal:
+        terminal.wait_for(f"To go on, type {slow.namespace}/nebius")
+        terminal.type(f"{slow.namespace}/nebius\n")
+        terminal.wait_for(BEGUN)
+        terminal.type("\x03")
+        assert terminal.end() == 130
+    assert spec(slow) == before
+    wait_closed(slow)
+
+
+# -- real trouble during a drill
+
+
+def test_a_real_failure_of_the_other_standby_stops_the_drill_and_the_provider_is_used_again(
+    operator: OperatorProcess, site: Site
+) -> None:
+    # The second pod leaves once the replacement of the first is Ready.
+    with burst_pods(site, ready_after=8, failover=brisk.FAILOVER):
+        _stops_for_a_real_failure(site)
+
+
+def _stops_for_a_real_failure(site: Site) -> None:
+    before = spec(site)
+    live = LiveDrill(site)
+    live.wait_for(BEGUN)
+    brisk.wait_breaker(site, site.namespace, "nebius", "Open", "Drained")
+    crusoe = [node["metadata"]["name"] for node in site.nodes() if "crusoe" in node["metadata"]["name"]]
+    site.break_nodes(crusoe)
+    assert live.end(120) == 3
+    assert "The operator has stopped it: crusoe" in live.said
+    assert spec(site) == before
+    # All pods run where a provider works.
+    site.api.wait_for(
+        "pods",
+        lambda pods: site.providers_of(pods).get("nebius") == 2,
+        what="all pods back on nebius",
+        namespace=site.namespace,
+        timeout=120,
+    )
+    _wait_told(site, {"DrillBegan": "Normal", "DrillStopped": "Warning"})
+
+
+def test_the_operator_alone_stops_a_drill_whose_command_is_gone_and_says_so(slow: Site) -> None:
+    live = LiveDrill(slow)
+    live.wait_for(BEGUN)
+    brisk.wait_breaker(slow, slow.namespace, "nebius", "Open", "Drained")
+    live.process.kill()
+    live.end()
+    slow.cordon([node["metadata"]["name"] for node in slow.nodes() if "crusoe" in node["metadata"]["name"]])
+    slow.create(objects.gpu_deployment("more", 1))
+    slow.wait_bound(1, labels="app=more", timeout=120)
+    status = command.run("status", slow.namespace, env=slow.cluster.command_env()).stdout
+    assert "was stopped: pods wait that nebius would take" in " ".join(status.split())
+    assert field(slow) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("removed", "has changed or removed the field drill"),
+        ("observe", "The pool is in mode Observe now"),
+        ("deleted", "The pool was deleted."),
+    ],
+)
+def test_what_others_do_to_the_pool_ends_the_drill(slow: Site, change: str, why: str) -> None:
+    live = LiveDrill(slow)
+    live.wait_for(BEGUN)
+    pool = slow.namespace
+    match change:
+        case "removed":
+            providers = [{k: v for k, v in each.items() if k != "drill"} for each in spec(slow)["providers"]]
+            slow.api.patch(pools.POOLS, pool, {"spec": {"providers": providers}})
+        case "observe":
+            slow.api.patch(pools.POOLS, pool, {"spec": {"mode": "Observe"}})
+        case _:
+            slow.api.delete(pools.POOLS, pool)
+    assert live.end() == 3
+    assert why in live.said
+    if change != "deleted":
+        assert field(slow) is None
+
+
+def test_a_manifest_that_is_applied_by_the_server_can_be_applied_again_after_a_drill(slow: Site) -> None:
+    item = slow.api.get(pools.POOLS, slow.namespace)
+    manifest = {key: item[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": slow.namespace}}
+
+    def apply() -> None:
+        text = json.dumps(manifest)
+        slow.cluster.kubectl("apply", "--server-side", "--field-manager=gitops", "-f", "-", input=text)
+
+    slow.cluster.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-", input=json.dumps(manifest)
+    )
+    live = LiveDrill(slow)
+    live.wait_for(BEGUN)
+    live.process.send_signal(signal.SIGINT)
+    live.end()
+    manifest["spec"]["providers"][1]["pricePerAcceleratorHour"] = "2.50"
+    apply()
+    assert spec(slow)["providers"][1]["pricePerAcceleratorHour"] == "2.50"
+
+
+def test_edits_of_others_during_a_drill_stay(slow: Site) -> None:
+    live = LiveDrill(slow)
+    live.wait_for(BEGUN)
+    providers = spec(slow)["providers"]
     prices = [{**entry, "pricePerAcceleratorHour": "2.50"} for entry in providers]
     # Another order of the standbys, too.
     changed = [prices[0], prices[2], prices[1]]
-    burst.api.patch(pools.POOLS, burst.namespace, {"spec": {"providers": changed}})
+    slow.api.patch(pools.POOLS, slow.namespace, {"spec": {"providers": changed}})
     live.process.send_signal(signal.SIGINT)
     live.end()
-    after = spec(burst)["providers"]
+    after = spec(slow)["providers"]
     assert after == [{key: value for key, value in entry.items() if key != "drill"} for entry in changed]
 
 
@@ -221,23 +393,25 @@ def _confirmed(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     return drill(site, "--lose", "nebius", "--live", "--yes", f"{site.namespace}/nebius", *words)
 
 
-def test_two_drills_at_once_are_refused_and_so_is_a_drained_provider(burst: Site) -> None:
-    live = LiveDrill(burst)
+def test_two_drills_at_once_are_refused_and_so_is_a_drained_provider(slow: Site) -> None:
+    live = LiveDrill(slow)
     live.wait_for(BEGUN)
-    second = _confirmed(burst)
+    second = _confirmed(slow)
     assert (second.returncode, "is under way until" in second.stderr) == (1, True), second.stderr
+    undone = command.run("drain", f"{slow.namespace}/nebius", "--undo", env=slow.cluster.command_env())
+    assert "It has a drill: end it with computepool drill --restore" in undone.stdout
     live.process.send_signal(signal.SIGINT)
     live.end()
-    wait_closed(burst)
-    command.run("drain", f"{burst.namespace}/nebius", env=burst.cluster.command_env())
-    drained = _confirmed(burst)
+    wait_closed(slow)
+    command.run("drain", f"{slow.namespace}/nebius", env=slow.cluster.command_env())
+    drained = _confirmed(slow)
     assert (drained.returncode, "is drained already" in drained.stderr) == (1, True), drained.stderr
 
 
 def test_a_drill_that_would_strand_pods_is_refused_and_so_is_one_that_nobody_confirms(
     operator: OperatorProcess, site: Site
 ) -> None:
-    with two_on_nebius(site, crusoe=1):
+    with burst_pods(site, crusoe=1):
         before = versions(site)
         stranding = _confirmed(site)
         assert stranding.returncode == 1
@@ -257,19 +431,37 @@ def test_a_drill_that_would_strand_pods_is_refused_and_so_is_one_that_nobody_con
 def test_while_the_api_server_is_away_an_interrupted_drill_waits_for_it_and_puts_all_back() -> None:
     with Cluster() as cluster, chart.installed(cluster), OperatorProcess(cluster) as operator:
         operator.wait_leading()
-        with two_on_nebius(Site(cluster)) as site:
+        with burst_pods(Site(cluster), pods=6, failover={"perMinute": 2}) as site:
             _is_put_back_after_an_outage(cluster, site)
 
 
 def _is_put_back_after_an_outage(cluster: Cluster, site: Site) -> None:
     before = spec(site)
+    for step in (BEGUN, MOVED):
+        live = LiveDrill(site)
+        live.wait_for(step)
+        cluster.stop(APISERVER)
+        live.process.send_signal(signal.SIGINT)
+        live.wait_for("Waiting for the API server, to end the drill")
+        cluster.start(APISERVER)
+        live.end()
+        assert ENDED in live.said
+        assert spec(site) == before
+        wait_closed(site)
+    _second_interrupt_leaves(cluster, site)
+
+
+def _second_interrupt_leaves(cluster: Cluster, site: Site) -> None:
+    before = spec(site)
     live = LiveDrill(site)
     live.wait_for(BEGUN)
     cluster.stop(APISERVER)
     live.process.send_signal(signal.SIGINT)
-    live.wait_for("Waiting for the API server, to end the drill")
+    live.wait_for("A second Ctrl-C leaves.")
+    live.process.send_signal(signal.SIGINT)
+    assert live.end() == 130
+    assert f"computepool drill --restore {site.namespace}" in live.said
     cluster.start(APISERVER)
-    live.end()
-    assert ENDED in live.said
+    assert field(site) is not None
+    assert "has ended" in command.run("drill", "--restore", env=site.cluster.command_env()).stdout
     assert spec(site) == before
-    wait_closed(site)

@@ -67,12 +67,14 @@ def _plan_forbids(told: Told, limits: Limits) -> str:
     course = told.course
     if not course.fates:
         return f"no pod of the pool that could leave runs on {course.provider}, so a drill would show nothing"
+    if course.served_after is None:
+        return "no pod would be Ready elsewhere, see above, so a drill would show nothing"
     if course.stranded and not limits.allow_stranded:
         return (
             f"{counted(len(course.stranded), 'pod')} would be stranded, see above. A pod that can't leave stays on "
             "the provider. To drill nevertheless, give --allow-stranded"
         )
-    if course.served_after is not None and course.served_after > limits.within:
+    if course.served_after > limits.within:
         return (
             f"the plan takes {span(course.served_after)}, and the drill ends after {span(limits.within)}: give it "
             "longer with --within MINUTES, at most 120"
