@@ -6,7 +6,19 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from e2e.bench import admission, burst, deciding, evictions, forecast, hanging, idle, listing, oscillation, signals
+from e2e.bench import (
+    admission,
+    auditing,
+    burst,
+    deciding,
+    evictions,
+    forecast,
+    hanging,
+    idle,
+    listing,
+    oscillation,
+    signals,
+)
 from e2e.bench.report import Result, show, table_console, write
 from e2e.bench.rounds import WARM_UP, Scale
 from e2e.bench.stand import Stand, standing
@@ -22,6 +34,7 @@ ON_A_CLUSTER: dict[str, Callable[[Stand, Scale], Result]] = {
 ALONE: dict[str, Callable[[Scale], Result]] = {
     "deciding": deciding.run,
     "listing": listing.run,
+    "auditing": auditing.run,
     "oscillation": oscillation.run,
     "forecast": forecast.run,
     "signals": signals.run,

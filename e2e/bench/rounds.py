@@ -40,6 +40,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Each takes some minutes."""
     list_pods: int = 100_000
     list_nodes: int = 5_000
+    audit_pods: int = 100_000
+    audit_nodes: int = 5_000
     decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)
     decide_pods: int = 10_000
     shapes: int = 100
