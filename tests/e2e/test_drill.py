@@ -325,7 +325,7 @@ def test_the_operator_alone_stops_a_drill_whose_command_is_gone_and_says_so(slow
     slow.create(objects.gpu_deployment("more", 1))
     slow.wait_bound(1, labels="app=more", timeout=120)
     status = command.run("status", slow.namespace, env=slow.cluster.command_env()).stdout
-    assert "was stopped: pods wait that nebius would take" in " ".join(status.split())
+    assert "was stopped: pods need nebius" in " ".join(status.split())
     assert field(slow) is not None
 
 

@@ -1,8 +1,8 @@
 """Which drills are under way. A drill is a drain for a limited time.
 
 A drill gives way to everything that is no rehearsal. What always holds: a drill has no effect while any provider of the
-pool fails, and none while pods wait that the drilled provider would take. The pass that follows such a verdict stops
-the drill. A stopped drill never goes on, so that pods do not leave twice.
+pool fails, and none while pods wait or are stuck that the drilled provider would take. The pass that follows such a
+verdict stops the drill. A stopped drill never goes on, so that pods do not leave twice.
 """
 
 from collections.abc import Iterable, Mapping
@@ -78,5 +78,9 @@ def _why_stop(drilled: str, pool: ComputePool, health: Health, state: PoolState)
             return f"{name} has failed ({breaker.reason})" if breaker.reason else f"{name} has failed"
     missed = state.memory.missed_drain
     if missed is not None and drilled in missed.providers:
-        return f"pods wait that {drilled} would take, such as {', '.join(missed.pods)}"
+        named = ", ".join(missed.pods)
+        return (
+            f"pods need {drilled}, such as {named}: they wait, or should leave an unhealthy node, and no other "
+            "provider takes them"
+        )
     return ""

@@ -6,6 +6,7 @@ provider is really drained for a while, and put back.
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,8 @@ from computepool.cli import drill_field, drill_live, drill_page
 from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.console import print_data
 from computepool.cli.drill_field import DrillError
-from computepool.cli.drill_live import Ended, Window
-from computepool.cli.drill_refusals import Limits, consequences, refuse
+from computepool.cli.drill_live import Window
+from computepool.cli.drill_refusals import Limits, compare, consequences, refuse, shared_with
 from computepool.cli.drill_seed import Found, read_seed
 from computepool.cli.drill_text import Told, as_json, print_drill
 from computepool.cli.errors import ToldError, sentence
@@ -80,7 +81,9 @@ async def run(request: Request, console: Console, progress: Console) -> int:
         print_drill(told, console)
     else:
         print_data(as_json(told), request.output, console)
-    _write(request, told, _for_people(request, console, progress))
+    if request.report is not None:
+        drill_page.write(request.report, told)
+        _for_people(request, console, progress).print(f"The report is in {request.report}.")
     return FAILED if DrillFailOn.STRANDED in request.fail_on and told.course.stranded else 0
 
 
@@ -96,19 +99,30 @@ async def run_live(request: Request, live: Live, console: Console, progress: Con
         found, told = await _rehearse(client, request, progress)
         print_drill(told, tell)
         tell.print(consequences(told))
+        if others := shared_with(found.seed, request.provider):
+            tell.print(
+                f"Nodes of {request.provider} also belong to the pool {', '.join(others)}: its new pods are kept off "
+                "these nodes during the drill."
+            )
         watch = LeaderWatch(client, live.lease)
         await _refuse(client, watch, live, told, time.time())
         if drill_live.confirm(live.yes, told, tell):
             # A person may have thought for long.
+            shown = told
             found, told = await _rehearse(client, request, progress)
+            compare(shown, told)
         now = await _leaders_time(watch)
         await _refuse(client, watch, live, told, now)
         ended = await drill_live.hold(client, found, told, Window(now, now + live.limits.within), tell)
+    # First the file: the terminal may be gone.
+    if request.report is not None:
+        drill_page.write(request.report, told, ended)
+        drill_live.say(tell, f"The report is in {request.report}.")
     drill_live.say(tell, "")
-    tell.print(Text(ended.verdict, style="green" if ended.end.well else "red"))
+    drill_live.say(tell, Text(ended.verdict, style="green" if ended.end.well else "red"))
     if request.output is not Output.TABLE:
-        print_data(as_json(told, ended.real, ended.end), request.output, console)
-    _write(request, told, tell, ended)
+        with suppress(OSError):
+            print_data(as_json(told, ended.real, ended.end), request.output, console)
     return 0 if ended.end.well else INTERRUPTED if ended.end.interrupted else FAILED
 
 
@@ -142,12 +156,6 @@ def _check_report(path: Path | None) -> None:
         raise ToldError(f"the report can't be written: there is no folder {folder}")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise ToldError(f"the report can't be written: {path} is not writable")
-
-
-def _write(request: Request, told: Told, console: Console, ended: Ended | None = None) -> None:
-    if request.report is not None:
-        drill_page.write(request.report, told, ended)
-        console.print(f"The report is in {request.report}.")
 
 
 async def restore(kubeconfig: str | None, context: str | None, name: str | None, console: Console) -> None:

@@ -18,7 +18,8 @@ from computepool.cli.errors import ToldError
 from computepool.cli.field_owner import disown
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, decoded
+from computepool.kube.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Unavailable, decoded
+from computepool.kube.wire import Wire
 from computepool.model.api import ComputePool, InvalidPool
 from computepool.model.text import rfc3339
 
@@ -28,6 +29,30 @@ ATTEMPTS: Final = 10
 PAUSE_SECONDS: Final = 0.2
 Json = dict[str, Any]
 _OBJECT: Final = msgspec.json.Decoder(Json)
+
+
+class _Meta(Wire):
+    name: str
+    uid: str
+    generation: int
+
+
+class _Provider(Wire):
+    name: str
+    drill: Json | None = None
+
+
+class _Spec(Wire):
+    providers: list[_Provider]
+
+
+class _Pool(Wire):
+    metadata: _Meta
+    spec: _Spec
+
+
+_POOL: Final = msgspec.json.Decoder(_Pool)
+"""What each pool has. An answer without it comes from another server, such as a proxy's page."""
 
 
 class DrillError(ToldError):
@@ -64,10 +89,16 @@ class Stored(msgspec.Struct, frozen=True):
 async def read_stored(client: ApiClient, name: str) -> Stored:
     """Read a pool. Raises ApiError and NotFoundError."""
     path = f"{paths.POOLS}/{name}"
+    request = f"GET {path}"
     try:
-        return Stored(decoded(_OBJECT, await client.get(path), request=f"GET {path}"))
-    except NotFound:
+        answer = await client.get(path)
+    except NotFound as error:
+        if error.reason != "NotFound":
+            # Kubernetes says so in one word. Any other answer may be a proxy's.
+            raise Unavailable(error.status, error.reason, error.message, request=request) from None
         raise NotFoundError(f"there is no ComputePool {name!r}: see `kubectl get computepools`") from None
+    decoded(_POOL, answer, request=request)
+    return Stored(decoded(_OBJECT, answer, request=request))
 
 
 async def drilled_pools(client: ApiClient) -> list[str]:

@@ -1,8 +1,9 @@
 """`computepool drill --live`: a provider is really drained for a while, and all is put back.
 
 The drill begins with one patch and ends with one patch (`drill_field.py`). Ctrl-C, SIGTERM and the end of the terminal
-end it at once, and the command tries until the API server has taken the patch. Only a second Ctrl-C leaves before that.
-If this process dies, or loses the API server, the operator ends the drill by itself at the time that the field names.
+end it at once, and the command tries until the API server has taken the patch, or until the drill is over by its time.
+Only a second Ctrl-C leaves before that. If this process dies, or loses the API server, the operator ends the drill by
+itself at the time that the field names.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from computepool.cli import drill_field
 from computepool.cli.cluster_view import NotFoundError
@@ -26,9 +28,10 @@ from computepool.cli.drill_look import Look, Looks
 from computepool.cli.drill_seed import Found, nodes_of
 from computepool.cli.drill_text import Told, clock, name_of
 from computepool.cli.drill_watch import End, Real, Watched
+from computepool.cli.errors import ToldError
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import ApiError, Conflict, Invalid
-from computepool.model.api import ComputePool, Mode
+from computepool.kube.errors import ApiError, Conflict, Gone, Invalid
+from computepool.model.api import ComputePool, DrillStatus, Mode
 from computepool.model.text import printable, rfc3339
 from computepool.report.formatting import counted
 
@@ -39,6 +42,10 @@ _SHARE: Final = 5.0
 RETRY_SECONDS: Final = 2.0
 TAKE_UP_SECONDS: Final = 30.0
 """An operator takes a drill up within a pass."""
+NOT_TAKEN_UP: Final = (
+    "No operator has taken it up. Look with `computepool status` whether an operator leads. An operator that is older "
+    "than this command does not know drills."
+)
 EXIT_SECOND_SIGNAL: Final = 130
 _T = TypeVar("_T")
 
@@ -83,7 +90,8 @@ def confirm(yes: str, told: Told, console: Console, read: Callable[[], str] = in
     if not sys.stdin.isatty():
         raise DrillError(f"no drill: this is no terminal, so nobody can confirm it. Scripts give --yes {wanted}")
     console.print(
-        f"{told.course.provider} will really be drained, and its pods are evicted ({len(told.course.fates)}). "
+        f"{told.course.provider} will really be drained. Of its {counted(len(told.course.fates), 'pod')}, "
+        f"{len(told.course.fates) - len(told.course.stranded)} will be evicted and made again elsewhere. "
         f"To go on, type {wanted}"
     )
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own would wait for the line.
@@ -99,29 +107,31 @@ def confirm(yes: str, told: Told, console: Console, read: Callable[[], str] = in
 
 
 async def hold(client: ApiClient, found: Found, told: Told, window: Window, console: Console) -> Ended:
-    """Hold the drill: drain, watch, and put all back. Raises ApiError and DrillError."""
+    """Hold the drill: drain, watch, and put all back. Raises ApiError and DrillError if it did not begin."""
     pool, provider = told.pool, told.course.provider
     drill = drill_field.drill_of(window.since, window.until, _author())
+    began = time.monotonic()
+    over = began + window.until - window.since
     with _signals(console, pool.name) as stop:
-        began = time.monotonic()
         try:
-            await _begin(client, pool, provider, drill, window.since)
+            await _begin(client, pool, provider, drill, window.since, stop)
         except ApiError as error:
             # Without an answer, the patch may have arrived.
             if error.retryable or error.status == 0:
-                await _put_back(client, pool.name, drill, console)
+                await put_back(client, pool.name, drill, console, over)
             raise
         watched = Watched(told.course.fates, found.seed.pods, nodes_of(found.seed, provider))
         try:
             say(console, f"The drill of {provider} has begun. It ends by itself at {drill['until']} at the latest.")
-            watch = _Watch(client, told, watched, drill, console)
-            end = await watch.until_end(stop, began, window.until - window.since)
+            end = await _Watch(client, told, watched, drill, console).until_end(stop, began, over)
         finally:
-            await _put_back(client, pool.name, drill, console)
+            await put_back(client, pool.name, drill, console, over)
         return Ended(told, tuple(watched.real), time.monotonic() - began, end)
 
 
-async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Json, now: float) -> None:
+async def _begin(
+    client: ApiClient, pool: ComputePool, provider: str, drill: Json, now: float, stop: asyncio.Event
+) -> None:
     """Begin, unless another person has begun a drill, or drained the provider, in the meantime."""
     last: ApiError | None = None
     for _ in range(drill_field.ATTEMPTS):
@@ -134,6 +144,8 @@ async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Jso
             return
         if why := drill_field.why_not_now(stored.pool, provider, now):
             raise DrillError(f"no drill: {why}")
+        if stop.is_set():
+            raise DrillError("no drill: it was interrupted, and nothing was changed")
         try:
             await drill_field.begin(client, stored, provider, drill)
         except (Conflict, Invalid) as error:
@@ -141,7 +153,7 @@ async def _begin(client: ApiClient, pool: ComputePool, provider: str, drill: Jso
             await asyncio.sleep(drill_field.PAUSE_SECONDS)
         else:
             return
-    raise DrillError(f"no drill: pool {pool.name!r} is changed again and again by others: {last}")
+    raise DrillError(f"no drill: the pool is changed again and again by others, or the API server refuses it: {last}")
 
 
 class _Watch:
@@ -154,39 +166,47 @@ class _Watch:
         self._console = console
         self._looks = Looks(client, told.pool.name, watched.namespaces)
         self._away = False
+        self._taken_up = False
 
-    async def until_end(self, stop: asyncio.Event, began: float, within: float) -> End:
-        """`began`: by the monotonic clock."""
+    async def until_end(self, stop: asyncio.Event, began: float, over: float) -> End:
+        """Watch until the end. `began`, `over`: by the monotonic clock."""
         while True:
             asked = time.monotonic()
-            look = await _unless(stop, self._look())
+            try:
+                look = await _unless(stop, self._look())
+                end = None if look is None else self._see(look, asked - began)
+            except (ApiError, ToldError) as error:
+                return End(f"The drill could not be watched any more: {error}.")
             if stop.is_set():
                 return End("It was interrupted.", interrupted=True)
-            try:
-                end = None if look is None else self._see(look, asked - began)
-            except NotFoundError:
-                end = End("The pool was deleted.")
             now = time.monotonic()
-            if end is None and now - began >= within:
-                end = End("Its time was over.")
+            if end is not None and end.well:
+                return end
+            if now >= over:
+                return End("Its time was over.")
             if end is not None:
                 return end
             pause = max(POLL_SECONDS, (now - asked) * _SHARE)
-            await _wait(stop, min(pause, began + within - now))
+            await _wait(stop, min(pause, over - now))
 
     def _see(self, look: Look, seconds: float) -> End | None:
         for real in self._watched.see(look.pods, seconds):
             say(self._console, line_of(real))
-        if self._watched.is_over:
-            return End("All pods that were planned to move are Ready elsewhere.", well=True)
-        return why_over(look.stored, self._told.course.provider, self._drill, seconds)
+        if end := self._watched.end:
+            return end
+        why = why_over(look.stored, self._told.course.provider, self._drill)
+        if why is None:
+            self._taken_up = self._taken_up or is_taken_up(look.stored, self._told.course.provider, self._drill)
+            if not self._taken_up and seconds > TAKE_UP_SECONDS:
+                return End(NOT_TAKEN_UP)
+        return why
 
     async def _look(self) -> Look | None:
         """Look at the cluster; None while the API server does not answer. Raises ApiError that does not pass."""
         try:
             look = await self._looks.look()
         except ApiError as error:
-            if not error.retryable:
+            if not error.retryable and not isinstance(error, Gone):
                 raise
             if not self._away:
                 say(self._console, f"The API server does not answer ({error.message}). Waiting for it ...")
@@ -198,25 +218,26 @@ class _Watch:
         return look
 
 
-def why_over(stored: Stored | None, provider: str, drill: Json, seconds: float) -> End | None:
-    """Return why the drill can't go on; None if it can. `stored`: the pool, None if it is gone; `seconds`: since the
-    drill began.
-    """
+def why_over(stored: Stored | None, provider: str, drill: Json) -> End | None:
+    """Return why the drill can't go on; None if it can. `stored`: the pool, None if it is gone."""
     if stored is None:
         return End("The pool was deleted.")
     if stored.drills.get(provider) != drill:
         return End("Another person, or a tool that syncs the pool's manifest, has changed or removed the field drill.")
     if stored.pool.spec.mode is Mode.OBSERVE:
         return End("The pool is in mode Observe now, so nothing moves any more.")
-    taken_up = next((found.drill for found in stored.pool.status.providers if found.name == provider), None)
-    if taken_up is not None and rfc3339(taken_up.since) == drill["since"]:
-        return End(f"The operator has stopped it: {printable(taken_up.stopped)}.") if taken_up.stopped else None
-    if seconds > TAKE_UP_SECONDS:
-        return End(
-            "No operator has taken it up. Look with `computepool status` whether an operator leads. An operator that "
-            "is older than this command does not know drills."
-        )
-    return None
+    record = _record(stored, provider, drill)
+    return End(f"The operator has stopped it: {printable(record.stopped)}.") if record and record.stopped else None
+
+
+def is_taken_up(stored: Stored | None, provider: str, drill: Json) -> bool:
+    """Say whether an operator has noted the drill in the pool's status."""
+    return stored is not None and _record(stored, provider, drill) is not None
+
+
+def _record(stored: Stored, provider: str, drill: Json) -> DrillStatus | None:
+    record = next((found.drill for found in stored.pool.status.providers if found.name == provider), None)
+    return record if record is not None and rfc3339(record.since) == drill["since"] else None
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -236,8 +257,11 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), max(0.0, seconds))
 
 
-async def _put_back(client: ApiClient, pool: str, drill: Json, console: Console) -> None:
-    """Remove the field, however long the API server is away."""
+async def put_back(client: ApiClient, pool: str, drill: Json, console: Console, over: float) -> None:
+    """Remove the field, however often the API server fails or refuses, until the drill is over by its time.
+
+    `over`: by the monotonic clock.
+    """
     told = False
     while True:
         try:
@@ -245,16 +269,18 @@ async def _put_back(client: ApiClient, pool: str, drill: Json, console: Console)
         except NotFoundError:
             say(console, "The pool was deleted, and the drill with it.")
             return
-        except ApiError as error:
-            if not error.retryable:
-                raise DrillError(
-                    f"the drill could not be ended: {error}. It ends by itself at {drill['until']}. Remove the field "
-                    f"with computepool drill --restore {pool}"
-                ) from None
+        except (ApiError, ToldError) as error:
+            if time.monotonic() >= over:
+                say(
+                    console,
+                    f"The drill is over by its time, and has no effect any more. Its field is left: {error}. Remove "
+                    f"it with computepool drill --restore {pool}",
+                )
+                return
             if not told:
                 say(
                     console,
-                    f"Waiting for the API server, to end the drill ({error.message}). The drill ends by itself at "
+                    f"Waiting for the API server, to end the drill ({error}). The drill ends by itself at "
                     f"{drill['until']}. A second Ctrl-C leaves.",
                 )
             told = True
@@ -265,9 +291,11 @@ async def _put_back(client: ApiClient, pool: str, drill: Json, console: Console)
             return
 
 
-def say(console: Console, text: str) -> None:
-    """Print a line, if anybody still reads: the drill must be ended although the terminal or the pipe is gone."""
-    with suppress(OSError):
+def say(console: Console, text: str | Text) -> None:
+    """Print a line, if anybody can read it: the drill must be ended although the terminal or the pipe is gone, or does
+    not know a letter.
+    """
+    with suppress(OSError, ValueError):
         console.print(text)
 
 

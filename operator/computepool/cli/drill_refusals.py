@@ -4,12 +4,14 @@ import msgspec
 
 from computepool.cli import drill_field
 from computepool.cli.drill_field import DrillError
+from computepool.cli.drill_seed import nodes_of
 from computepool.cli.drill_text import Told
 from computepool.cli.leader import Leader
 from computepool.model.api import BreakerState, ComputePool, ConditionStatus, FailbackPolicy, Mode
 from computepool.model.reasons import Reason
 from computepool.report.conditions import DEGRADED
 from computepool.report.formatting import counted, span
+from computepool.simulate.drill import Seed
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -82,6 +84,29 @@ def _plan_forbids(told: Told, limits: Limits) -> str:
     return ""
 
 
+def compare(shown: Told, now: Told) -> None:
+    """Raise DrillError if the plan has become worse since a person has seen it."""
+    before, after = shown.course, now.course
+    if len(after.stranded) > len(before.stranded) or len(after.fates) > len(before.fates):
+        raise DrillError(
+            f"no drill: the plan is another by now. {now.verdict} Begin again to see it, and nothing was changed"
+        )
+
+
+def shared_with(seed: Seed, provider: str) -> list[str]:
+    """Return the names of the other pools that have nodes of the provider."""
+    selectors = {
+        pool.name: [spec.node_selector.compiled() for spec in pool.spec.providers] for pool in seed.around.other_pools
+    }
+    own = nodes_of(seed, provider)
+    nodes = [node for node in seed.nodes if node.name in own]
+    return sorted(
+        name
+        for name, found in selectors.items()
+        if any(selector.matches(node.labels) for selector in found for node in nodes)
+    )
+
+
 def consequences(told: Told) -> str:
     """Say what stays changed after the drill: where the pods are."""
     spec, provider = told.pool.spec, told.course.provider
@@ -92,4 +117,4 @@ def consequences(told: Told) -> str:
             "After the drill the pods stay where they have gone: failback.policy is Never. Set another policy to bring "
             "them home."
         )
-    return f"After the drill the pods come home by failback, as failback.policy says ({spec.failback.policy})."
+    return f"After the drill the pods come home as far as failback lets them (failback.policy: {spec.failback.policy})."

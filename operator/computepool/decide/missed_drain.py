@@ -1,7 +1,9 @@
 """Whether pods wait that a drained provider would take, so that the end of its drain would help. Pods that should
 leave an unhealthy node and find no other place count too.
 
-The verdict has the patience and the hysteresis of a shortage. It decides nothing about pods.
+About waiting pods, the verdict has the patience of a shortage, and it has its hysteresis. It decides nothing about
+pods. But it stops a drill, so a drilled provider is judged to the pods' favour: it counts as a taker of pods with
+constraints that are not modelled, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +28,8 @@ from computepool.model.state import MissedDrain
 from computepool.model.taints import Taint, tolerated
 
 MAX_SHAPES: Final = 4
-"""How many shapes of waiting pods are compared with nodes. A pod of another shape is no reason to end a drain."""
+"""How many shapes of waiting pods are compared with nodes of a drained provider. A pod of another shape is no reason to
+end a drain. For a drilled provider, all are compared."""
 
 
 class DrainedRoom:
@@ -82,10 +85,17 @@ class DrainedRoom:
         return why in LASTING or (supply is not None and not self._is_large_enough(supply, pod))
 
     def _stuck(self, blocked: Iterable[BlockedMove]) -> Iterable[BlockedMove]:
-        """Return the moves off unhealthy nodes of providers that are not drained."""
+        """Return the moves off unhealthy nodes, but not off those of a drained provider, which all pods leave anyway.
+
+        From an unhealthy node of a drilled provider, pods could go to its other nodes.
+        """
+        drained = {name for name in self._supplies if not self._is_drilled(name)}
         health = self._context.assessment.health.providers
-        unhealthy = {node for name, judged in health.items() if name not in self._supplies for node in judged.unhealthy}
+        unhealthy = {node for name, judged in health.items() if name not in drained for node in judged.unhealthy}
         return (move for move in blocked if move.pod.node in unhealthy)
+
+    def _is_drilled(self, provider: str) -> bool:
+        return self._context.assessment.drills.is_under_way(provider)
 
     def _takers(self, pod: Pod, rejected: Iterable[tuple[str, Reason]]) -> list[str]:
         unavailable = (name for name, why in rejected if why is Reason.PROVIDER_UNAVAILABLE)
@@ -101,7 +111,7 @@ class DrainedRoom:
             return False
         if self._money is not None and cost_of(provider, pod, resource) > self._money:
             return False
-        return not pod.shape.unmodelled and self._fits(supply, pod)
+        return (self._is_drilled(provider.name) or not pod.shape.unmodelled) and self._fits(supply, pod)
 
     def _fits(self, supply: Supply, pod: Pod) -> bool:
         shape, provider = pod.shape, supply.provider
@@ -119,7 +129,8 @@ class DrainedRoom:
             return False
         self._shapes.add(id(shape))
         tolerations = shape.tolerations + supply.provider.tolerations
-        return len(self._shapes) <= MAX_SHAPES and any(
+        is_compared = self._is_drilled(supply.provider.name) or len(self._shapes) <= MAX_SHAPES
+        return is_compared and any(
             has_place(info, shape) and tolerated(_own_taints(info.node), tolerations) for info in nodes
         )
 

@@ -293,12 +293,12 @@ class Reason(StrEnum):
     )
     DRILL_ENDED = (
         "DrillEnded",
-        "The drill has ended. The provider is tried again, and pods come home as spec.failback says.",
+        "The drill has ended. The provider is used again. If it is not well, it is tried first.",
     )
     DRILL_STOPPED = (
         "DrillStopped",
-        "The operator stopped the drill before its time, and tries the provider again. A drill never goes on while a "
-        "provider fails, or while pods wait that the drilled provider would take.",
+        "The operator stopped the drill before its time. The provider is used again. If it is not well, it is tried "
+        "first. A drill never goes on while a provider fails, or while pods need the drilled provider.",
     )
     CANARY_FAILED = "CanaryFailed", "The first pod on the half-open provider failed."
     PROVIDER_UNAVAILABLE = (

@@ -224,9 +224,9 @@ def _missed(report: PassReport) -> Iterable[Problem]:
     if missed and not any(map(report.assessment.drills.is_under_way, missed.providers)):
         names, pods, pool = ", ".join(missed.providers), ", ".join(missed.pods), report.snapshot.pool.name
         message = (
-            f"{names}: {Reason.DRAINED.help} Pods wait that would fit there and that no other provider takes, such as "
-            f"{pods}. End the drain with `computepool drain {pool}/{missed.providers[0]} --undo`, or add capacity "
-            "elsewhere."
+            f"{names}: {Reason.DRAINED.help} Pods wait, or should leave an unhealthy node, that would fit there and "
+            f"that no other provider takes, such as {pods}. End the drain with `computepool drain "
+            f"{pool}/{missed.providers[0]} --undo`, or add capacity elsewhere."
         )
         yield Problem(Reason.DRAINED, message, f"pods wait because {names} is drained")
 

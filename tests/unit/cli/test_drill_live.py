@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from computepool.cli import drill_field, drill_live
 from computepool.cli.console import make_console
-from computepool.cli.drill_field import Stored
-from computepool.cli.drill_live import TAKE_UP_SECONDS, say, why_over
-from computepool.cli.drill_watch import Watched
+from computepool.cli.drill_field import DrillError, Stored
+from computepool.cli.drill_live import Window, is_taken_up, say, why_over
+from computepool.cli.drill_refusals import compare
+from computepool.cli.drill_text import Told
+from computepool.cli.drill_watch import NO_REPLACEMENT_SECONDS, Watched
+from computepool.kube.client import ApiClient
+from computepool.kube.credentials import static_access
 from computepool.model.cluster import Pod
-from computepool.simulate.drill import Fate
-from tests.builders import NOW, pod
+from computepool.simulate.drill import Course, Fate, How
+from tests.builders import NOW, pod, pool
+from tests.builders import provider as spec_provider
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
+from tests.fakes.faults import Verb
 from tests.unit.act.objects import provider
 from tests.unit.app.cluster import make_pool
 from tests.unit.cli.leases import lead
@@ -184,14 +195,124 @@ def test_contradicting_options_are_refused(tmp_path: Path) -> None:
 # -- begin and end
 
 
-def test_an_answer_that_never_came_is_taken_for_a_drill_that_began_and_it_is_ended(tmp_path: Path) -> None:
+PUT_BACK = "The drill has ended, and the pool's spec is as before."
+
+
+def put_back(sh: Shell, monkeypatch: pytest.MonkeyPatch, *, lasts: float = 60.0) -> str:
+    """What the command prints while it ends the drill of nebius, which lasts for some seconds more."""
+    monkeypatch.setattr(drill_live, "RETRY_SECONDS", 0.05)
+    drill = drills(sh)["nebius"]
+    out = io.StringIO()
+
+    async def run() -> None:
+        async with ApiClient(static_access(sh.server.url)) as client:
+            console = Console(file=out, width=1000)
+            await drill_live.put_back(client, "inference", drill, console, time.monotonic() + lasts)
+
+    asyncio.run(run())
+    return out.getvalue()
+
+
+def drilled(server: FakeApiServer) -> None:
+    make_pool(server, "aws", provider("nebius", drill=window(-5, 20)), "crusoe")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 403, "reason": "Forbidden"},
+        {"status": 401, "reason": "Unauthorized"},
+        {"status": 400, "reason": "BadRequest"},
+        {"status": 422, "reason": "Invalid", "times": 30},
+        {"status": 503, "reason": "ServiceUnavailable"},
+        {"status": 429, "reason": "TooManyRequests"},
+    ],
+    ids=lambda fault: str(fault["status"]),
+)
+@pytest.mark.parametrize("verb", ["get", "patch"])
+def test_a_drill_is_ended_whatever_the_api_server_answers_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], verb: Verb
+) -> None:
+    monkeypatch.setattr(drill_field, "PAUSE_SECONDS", 0.01)
+    with shell(tmp_path, drilled) as sh:
+        sh.server.do(lambda server: server.fault(verb, path="/inference", **{"times": 3, **fault}))
+        assert PUT_BACK in put_back(sh, monkeypatch)
+        assert drills(sh) == {}
+
+
+def test_a_page_of_a_proxy_is_no_proof_that_the_pool_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shell(tmp_path, drilled) as sh:
+        sh.server.do(lambda server: server.fault("get", path="/inference", status=404, reason="", times=2))
+        said = put_back(sh, monkeypatch)
+        assert "deleted" not in said
+        assert PUT_BACK in said
+        assert drills(sh) == {}
+
+
+def test_a_drill_whose_time_is_over_is_left_with_the_command_that_removes_its_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shell(tmp_path, drilled) as sh:
+        sh.server.do(lambda server: server.fault("patch", status=403, reason="Forbidden", times=1000))
+        said = put_back(sh, monkeypatch, lasts=0.3)
+        assert "has no effect any more. Its field is left" in said
+        assert "computepool drill --restore inference" in said
+
+
+def test_a_patch_whose_answer_is_lost_has_begun_the_drill_and_it_is_ended(tmp_path: Path) -> None:
     with shell(tmp_path, ready()) as sh:
-        before = sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"]
-        sh.server.do(lambda server: server.fault("patch", status=503, reason="ServiceUnavailable", times=9))
+        before = deepcopy(sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"])
+
+        def begin(server: FakeApiServer) -> None:
+            # The server takes the patch in, and its answer is lost.
+            call = server.calls_of("patch")[-1]
+            item = deepcopy(server.get(COMPUTEPOOLS, "inference"))
+            item["spec"]["providers"][0]["drill"] = call.json[-1]["value"]
+            server.update(COMPUTEPOOLS, item)
+
+        sh.server.do(lambda server: server.fault("patch", first=begin, status=503, reason="ServiceUnavailable"))
         with renewing(sh):
             result = sh.run(*HELD)
-        assert result.exit_code == 1
+        assert result.exit_code == 1, result.output
+        assert len(sh.server.do(lambda server: server.calls_of("patch"))) > 1
         assert sh.server.do(lambda server: server.get(COMPUTEPOOLS, "inference"))["spec"] == before
+
+
+def test_a_drill_ends_by_its_time_and_says_so_although_the_operator_has_ended_it_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill_live, "TAKE_UP_SECONDS", 1.5)
+    monkeypatch.setattr(drill_live, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr("computepool.cli.drill.Window", lambda since, _: Window(since, since + 4.0))
+    with shell(tmp_path, ready()) as sh, renewing(sh):
+        done = threading.Event()
+
+        def operate() -> None:
+            """Take the drill up, and note after a second that it is over."""
+            while not done.wait(0.05):
+                if found := drills(sh).get("aws"):
+                    sh.server.do(lambda server: _report_drill(server, {"since": found["since"]}))
+                    done.wait(1.0)
+                    sh.server.do(lambda server: _report_drill(server, None))
+                    return
+
+        thread = threading.Thread(target=operate)
+        thread.start()
+        result = sh.run(*HELD)
+        done.set()
+        thread.join()
+        assert result.exit_code == 3, result.output
+        assert "Its time was over." in result.stdout
+        assert drills(sh) == {}
+
+
+def _report_drill(server: FakeApiServer, drill: dict[str, Any] | None) -> None:
+    item = server.get(COMPUTEPOOLS, "inference")
+    entry = item["status"]["providers"][0]
+    entry.pop("drill", None)
+    if drill is not None:
+        entry["drill"] = drill
+    server.update(COMPUTEPOOLS, item)
 
 
 def test_restore_removes_every_drill_under_way_or_over_and_nothing_else(tmp_path: Path) -> None:
@@ -274,31 +395,66 @@ TAKEN_UP = {"since": DRILL["since"]}
 
 
 @pytest.mark.parametrize(
-    ("stored", "seconds", "why"),
+    ("stored", "why"),
     [
-        (None, 1.0, "The pool was deleted."),
-        (pool_with(None, TAKEN_UP), 1.0, "has changed or removed the field drill"),
-        (pool_with({**DRILL, "until": "2026-11-23T05:20:00Z"}), 1.0, "has changed or removed the field drill"),
-        (pool_with(DRILL, TAKEN_UP, mode="Observe"), 1.0, "The pool is in mode Observe now"),
+        (None, "The pool was deleted."),
+        (pool_with(None, TAKEN_UP), "has changed or removed the field drill"),
+        (pool_with({**DRILL, "until": "2026-11-23T05:20:00Z"}), "has changed or removed the field drill"),
+        (pool_with(DRILL, TAKEN_UP, mode="Observe"), "The pool is in mode Observe now"),
         (
             pool_with(DRILL, {**TAKEN_UP, "stopped": "nebius fails (ProviderSilent)"}),
-            1.0,
             "The operator has stopped it: nebius fails (ProviderSilent).",
         ),
-        (pool_with(DRILL), TAKE_UP_SECONDS + 1, "No operator has taken it up."),
-        (pool_with(DRILL, {"since": "2026-11-23T04:00:00Z"}), TAKE_UP_SECONDS + 1, "No operator has taken it up."),
     ],
 )
-def test_it_ends_once_it_can_not_go_on_and_says_why(stored: Stored | None, seconds: float, why: str) -> None:
-    end = why_over(stored, "aws", DRILL, seconds)
+def test_it_ends_once_it_can_not_go_on_and_says_why(stored: Stored | None, why: str) -> None:
+    end = why_over(stored, "aws", DRILL)
     assert end is not None
     assert why in end.why
     assert not end.well
 
 
 def test_it_goes_on_while_the_operator_holds_it_and_before_the_operator_had_time_to_take_it_up() -> None:
-    assert why_over(pool_with(DRILL, TAKEN_UP), "aws", DRILL, 1000.0) is None
-    assert why_over(pool_with(DRILL), "aws", DRILL, TAKE_UP_SECONDS - 1) is None
+    assert why_over(pool_with(DRILL, TAKEN_UP), "aws", DRILL) is None
+    assert is_taken_up(pool_with(DRILL, TAKEN_UP), "aws", DRILL)
+    for record in (None, {"since": "2026-11-23T04:00:00Z"}):
+        assert why_over(pool_with(DRILL, record), "aws", DRILL) is None
+        assert not is_taken_up(pool_with(DRILL, record), "aws", DRILL)
+
+
+def test_a_drill_that_no_operator_takes_up_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drill_live, "TAKE_UP_SECONDS", 0.5)
+    with shell(tmp_path, ready()) as sh, renewing(sh):
+        result = sh.run(*HELD)
+        assert result.exit_code == 3, result.output
+        assert "No operator has taken it up." in result.stdout
+        assert drills(sh) == {}
+
+
+def test_a_plan_that_became_worse_at_the_prompt_is_refused() -> None:
+    def told(*fates: Fate) -> Told:
+        course = Course(
+            how=How.DRAIN,
+            provider="aws",
+            fates=fates,
+            turns=(),
+            seconds=9.0,
+            unfinished=False,
+            halted="",
+            refusals={},
+            exhausted=False,
+            cost_before=None,
+            cost_after=None,
+            start_seconds=0.0,
+        )
+        return Told(pool(spec_provider("aws"), spec_provider("nebius")), course, (), NOW)
+
+    one, stays, two = fate("w1", "web"), fate("w1", "web", stays=True), fate("w2", "web")
+    compare(told(one, two), told(one))
+    compare(told(stays), told(one))
+    for worse in (told(stays), told(one, two)):
+        with pytest.raises(DrillError, match="the plan is another by now"):
+            compare(told(one), worse)
 
 
 def test_a_console_whose_reader_is_gone_falls_silent_and_ends_nothing() -> None:
@@ -371,14 +527,47 @@ def test_each_pod_that_left_is_matched_with_one_new_ready_pod_of_its_owner_elsew
     news = watched.see([*pods, replacement("z", "web")], 3.0)
     assert [(real.fate.pod.name, real.left_at, real.ready_at) for real in news] == [("w1", 2.0, 3.0)]
     assert watched.see([*pods, replacement("z", "web")], 4.0) == []
-    assert not watched.is_over
+    assert watched.end is None
     last = [replacement("z", "web"), replacement("v", "web"), replacement("c", "batch")]
     assert {real.fate.pod.name for real in watched.see(last, 5.0)} == {"w2", "b1"}
-    assert watched.is_over
+    assert watched.end is not None
+    assert watched.end.well
+
+
+def test_a_further_replica_that_was_made_before_the_pod_left_replaces_nothing() -> None:
+    one = fate("w1", "web")
+    watched = Watched([one], [one.pod], ["a1"])
+    assert watched.see([one.pod, replacement("more", "web")], 1.0) == []
+    assert watched.see([replacement("more", "web"), replacement("new", "web", ready=False)], 60.0) == []
+    assert watched.end is None
+    assert len(watched.see([replacement("more", "web"), replacement("new", "web")], 61.0)) == 1
+
+
+def test_a_pod_whose_owner_makes_no_other_has_ended_by_itself() -> None:
+    """A rolling update has another owner, a complete Job and a smaller Deployment want no other pod."""
+    gone, moved = fate("w1", "old"), fate("w2", "web")
+    watched = Watched([gone, moved], [gone.pod, moved.pod], ["a1"])
+    new = replacement("n", "new")
+    watched.see([new, replacement("z", "web")], 1.0)
+    assert watched.end is None
+    watched.see([new, replacement("z", "web")], 1.0 + NO_REPLACEMENT_SECONDS)
+    assert watched.end is not None
+    assert watched.end.why == "1 pod ended, and no other pod was made in place of them."
+    assert not watched.end.well
+
+
+def test_a_pod_that_is_late_is_no_pod_that_was_never_made() -> None:
+    one = fate("w1", "web")
+    watched = Watched([one], [one.pod], ["a1"])
+    late = replacement("late", "web", ready=False)
+    for seconds in (1.0, 30.0, 600.0):
+        watched.see([late], seconds)
+        assert watched.end is None
+    assert len(watched.see([replacement("late", "web")], 601.0)) == 1
 
 
 def test_pods_that_were_planned_to_be_stranded_are_not_waited_for() -> None:
     watched = Watched([fate("w1", "web"), fate("s1", "stuck", stays=True)], [], ["a1"])
     watched.see([fate("s1", "stuck").pod, replacement("z", "web")], 2.0)
-    assert watched.is_over
-    assert watched.ready == 1
+    assert watched.end is not None
+    assert watched.end.well

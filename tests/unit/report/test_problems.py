@@ -122,7 +122,7 @@ def test_a_drain_that_leaves_pods_without_a_place_degrades_the_pool_and_says_how
     status, reason, message = said(of, "Degraded")
     assert (status, reason) == ("True", "Drained")
     names = "default/new-0, default/new-1, default/new-2"
-    assert f"Pods wait that would fit there and that no other provider takes, such as {names}." in message
+    assert f"would fit there and that no other provider takes, such as {names}." in message
     assert "End the drain with `computepool drain inference/nebius --undo`, or add" in message
 
 

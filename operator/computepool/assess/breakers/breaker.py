@@ -3,7 +3,10 @@
 Closed -> Open      The provider fails, or did not bind pods of several workloads and shapes in time, or is drained by
                     hand.
 Open -> HalfOpen    Its backoff is over, it had no fault for clearSeconds, and it has a node to try.
-Open -> Closed      It made no nodes in time, was full since, and now has a free accelerator: a pod can use it at once.
+Open -> Closed      (a) It made no nodes in time, was full since, and now has a free accelerator: a pod can use it at
+                    once; or
+                    (b) only a drill has opened it, the drill has ended, and nothing is wrong: a rehearsal is no
+                    evidence against it.
 HalfOpen -> Closed  (a) A new pod was ready there for proveSeconds; or
                     (b) it has no fault, and until `_unproven_until` no pod came, or the pod gave no result (its image
                     is still pulled, for example). Without (b) the provider would stay unused for want of a pod that
@@ -41,6 +44,8 @@ class BreakerInput(msgspec.Struct, frozen=True):
 
     health: ProviderHealth
     drained: bool = False
+    drilled_since: float | None = None
+    """Since when a drill was under way in the pass before; None if none was."""
     not_bound: int = 0
     """Of how many workloads, and of as many shapes, it did not bind a pod in time, since its breaker last changed."""
     node: str = ""
@@ -162,6 +167,8 @@ def _from_open(
     well = not (seen.drained or seen.health.troubled or failing)
     if well and before.reason is Reason.PROVISIONING_FAILED and seen.makes_nodes and timers.was_full and seen.free:
         return Breaker(since=now, failures=before.failures), NO_TIMERS
+    if well and by_hand and seen.can_be_tried and not seen.health.to_read and _by_drill_alone(before, seen):
+        return Breaker(since=now), NO_TIMERS
     if by_hand and not seen.drained and failing is not None:
         return (before, timers) if held else (_opened(before, failing, rules, now), NO_TIMERS)
     clear = None if seen.health.troubled else timers.clear_since
@@ -175,6 +182,11 @@ def _from_open(
     if seen.drained or not waited or undecided or not seen.can_be_tried:
         return before, BreakerTimers(clear_since=clear, was_full=was_full)
     return Breaker(BreakerState.HALF_OPEN, before.reason, now, failures=before.failures, node=seen.node), NO_TIMERS
+
+
+def _by_drill_alone(before: Breaker, seen: BreakerInput) -> bool:
+    """Say whether the breaker was closed, and the provider proven, when a drill opened it."""
+    return seen.drilled_since is not None and before.since >= seen.drilled_since and not before.failures
 
 
 def _from_half_open(

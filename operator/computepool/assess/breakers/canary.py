@@ -20,10 +20,12 @@ def breaker_input(
     health: ProviderHealth,
     breaker: Breaker,
     not_bound: int,
+    drilled_since: float | None = None,
 ) -> BreakerInput:
     """Return what a provider's breaker depends on.
 
-    `infos`: the provider's nodes; `not_bound`: how many workloads and shapes it did not bind in time.
+    `infos`: the provider's nodes; `not_bound`: how many workloads and shapes it did not bind in time; `drilled_since`:
+    as in `BreakerInput`.
     """
     if breaker.closed:
         return BreakerInput(health, provider.drain, not_bound, makes_nodes=provider.kind.before_room)
@@ -45,6 +47,7 @@ def breaker_input(
     return BreakerInput(
         health=health,
         drained=provider.drain,
+        drilled_since=drilled_since,
         not_bound=not_bound,
         node="" if canary is None else canary.node.name,
         free=any(accelerators_of(info, resource).free for info in candidates),

@@ -65,6 +65,7 @@ def breakers_of(
             health.providers[provider.name],
             before[provider.name],
             not_bound.against(provider.name),
+            _drilled_since(state, provider.name),
         )
         for provider in providers
     }
@@ -101,6 +102,11 @@ def breakers_of(
             now, [not_bound.recheck_at, hold_offs.recheck_at, now + SETTLE_SECONDS if changed else None, *of_breakers]
         ),
     )
+
+
+def _drilled_since(state: PoolState, provider: str) -> float | None:
+    drill = state.recorded.drills.get(provider)
+    return None if drill is None or drill.stopped else drill.since
 
 
 def _suspect(provider: str, health: Health, seen: Mapping[str, BreakerInput]) -> bool:
