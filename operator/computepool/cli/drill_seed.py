@@ -111,7 +111,7 @@ async def read_list(
 async def _read_budgets(client: ApiClient, unread: set[str]) -> list[DisruptionBudget] | None:
     """Return all disruption budgets; None where they may not be listed."""
     try:
-        return await _read(client, paths.DISRUPTION_BUDGETS, disruption_budget, unread)
+        return await read_list(client, paths.DISRUPTION_BUDGETS, disruption_budget, unread)
     except Forbidden:
         return None
 

@@ -44,8 +44,6 @@ class BreakerInput(msgspec.Struct, frozen=True):
 
     health: ProviderHealth
     drained: bool = False
-    drilled_since: float | None = None
-    """Since when a drill was under way in the pass before; None if none was."""
     not_bound: int = 0
     """Of how many workloads, and of as many shapes, it did not bind a pod in time, since its breaker last changed."""
     node: str = ""
@@ -62,6 +60,8 @@ class BreakerInput(msgspec.Struct, frozen=True):
     """Whether a new pod failed on it, and no new pod is ready."""
     timeout: float = 0.0
     """How many seconds a pod that was sent there is given to be bound."""
+    drilled_since: float | None = None
+    """Since when a drill was under way in the pass before; None if none was."""
 
     @property
     def can_be_tried(self) -> bool:
