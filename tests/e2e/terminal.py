@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, as a person uses it."""
+"""Commands that are watched while they run: in a pipe, or in a terminal of their own, as a person uses them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,41 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 _IN_A_TERMINAL = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+class Printed:
+    """What a process prints into a file descriptor, as far as it was read."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor`: the reading end; it stays the caller's."""
+        self._descriptor = descriptor
+        self.text = ""
+
+    def wait_for(self, text: str, seconds: float = 60.0) -> None:
+        """Read until the process has printed this."""
+        end = time.monotonic() + seconds
+        while text not in self.text:
+            assert time.monotonic() < end, self.text
+            assert self._read(), f"ended before {text!r}: {self.text}"
+
+    def read_all(self, seconds: float = 60.0) -> None:
+        """Read until nobody prints any more."""
+        end = time.monotonic() + seconds
+        while self._read():
+            assert time.monotonic() < end, self.text
+
+    def _read(self) -> bool:
+        """Read what there is within a second; return whether more may be printed."""
+        ready, _, _ = select.select([self._descriptor], [], [], 1.0)
+        if not ready:
+            return True
+        try:
+            part = os.read(self._descriptor, 65536)
+        except OSError:
+            # So a terminal says that nobody holds its other end.
+            return False
+        self.text += part.decode(errors="replace")
+        return bool(part)
 
 
 class Terminal:
@@ -27,7 +62,7 @@ class Terminal:
             stderr=slave,
         )
         os.close(slave)
-        self.said = ""
+        self.printed = Printed(self._master)
 
     def __enter__(self) -> Self:
         return self
@@ -42,29 +77,7 @@ class Terminal:
         """Press keys."""
         os.write(self._master, keys.encode())
 
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
-        """Read until the command has printed this."""
-        end = time.monotonic() + seconds
-        while text not in self.said:
-            assert time.monotonic() < end, self.said
-            assert self._read(), f"ended before {text!r}: {self.said}"
-
     def end(self, seconds: float = 60.0) -> int:
         """Wait until the command has ended; return its exit code."""
-        end = time.monotonic() + seconds
-        while self._read():
-            assert time.monotonic() < end, self.said
-        return self._process.wait(max(0.1, end - time.monotonic()))
-
-    def _read(self) -> bool:
-        """Read what there is within a second; return whether the command may print more."""
-        ready, _, _ = select.select([self._master], [], [], 1.0)
-        if not ready:
-            return True
-        try:
-            part = os.read(self._master, 4096)
-        except OSError:
-            # Linux says so once nobody holds the other end.
-            return False
-        self.said += part.decode(errors="replace")
-        return bool(part)
+        self.printed.read_all(seconds)
+        return self._process.wait(seconds)

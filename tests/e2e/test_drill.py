@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from e2e.cluster import Cluster
 from e2e.components import APISERVER
 from e2e.operator import OperatorProcess
 from e2e.site import Site
-from tests.e2e.terminal import Terminal
+from tests.e2e.terminal import Printed, Terminal
 
 Json = dict[str, Any]
 PROVIDERS = ("aws", "nebius", "crusoe")
@@ -32,20 +31,35 @@ ENDED = "The drill has ended, and the pool's spec is as before."
 
 @contextmanager
 def burst_pods(
-    site: Site, *, pods: int = 2, crusoe: int = 8, ready_after: int | None = None, **spec: Any
+    site: Site,
+    *,
+    pods: int = 2,
+    crusoe: int = 8,
+    ready_after: int | None = None,
+    bound_within: int = 60,
+    **spec: Any,
 ) -> Iterator[Site]:
-    """A full primary, Ready pods of a Deployment on nebius, and room on crusoe. `ready_after`: seconds until Ready."""
+    """A full primary, Ready pods of a Deployment on nebius, and room on crusoe.
+
+    `ready_after`: seconds until Ready; `bound_within`: seconds until a pod on crusoe counts as not bound.
+    """
     site.add_taken_node("aws", gpus=2)
     for name, gpus in (("nebius", 8), ("crusoe", crusoe)):
         site.add_nodes(name, gpus=gpus, taint=True)
     health = {"breaker": {"proveSeconds": 1, "backoffSeconds": 1}, "clearSeconds": 1, "sustainSeconds": 0}
-    with pools.pool(site, PROVIDERS, health=health, failback={"minDwellSeconds": 0}, **spec):
+    last = pools.provider(site, "crusoe", provisionTimeoutSeconds=bound_within)
+    with pools.pool(site, (*PROVIDERS[:2], last), health=health, failback={"minDwellSeconds": 0}, **spec):
         site.create(objects.gpu_deployment("chat", pods, ready_after=ready_after))
         brisk.wait_settled(site, {"nebius": pods}, "app=chat")
         site.api.wait_for("pods", _all_ready, site.namespace, labels="app=chat", what="Ready pods")
         pools.wait_status(site.api, site.namespace, lambda status: status.get("burstPods") == pods, "the burst pods")
         pools.wait_condition(site, site.namespace, "Degraded", "False", timeout=60)
         yield site
+
+
+def _nodes_of(site: Site, provider: str) -> list[str]:
+    names = (node["metadata"]["name"] for node in site.nodes())
+    return [name for name in names if provider in name]
 
 
 def _all_ready(pods: list[Json]) -> bool:
@@ -93,32 +107,33 @@ def wait_closed(site: Site) -> None:
 class LiveDrill:
     """A live drill as a process of its own."""
 
-    begun: ClassVar[list[subprocess.Popen[str]]] = []
+    begun: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     def __init__(self, site: Site, *words: str) -> None:
         yes = f"{site.namespace}/nebius"
         full = [command.COMMAND, "drill", site.namespace, "--lose", "nebius", "--live", "--yes", yes, *words]
-        env = {**os.environ, **site.cluster.command_env(), "PYTHONUNBUFFERED": "1"}
+        # Without a width of its own, a pipe's lines are not wrapped.
+        inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        env = {**inherited, **site.cluster.command_env(), "PYTHONUNBUFFERED": "1"}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(full, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(full, env=env, stdout=pipe, stderr=subprocess.STDOUT)
         self.begun.append(self.process)
-        self.said = ""
-
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
-        """Read what it prints until it has printed this."""
         assert self.process.stdout is not None
-        end = time.monotonic() + seconds
-        while text not in self.said:
-            line = self.process.stdout.readline()
-            assert line, f"ended before {text!r}: {self.said}"
-            self.said += line
-            assert time.monotonic() < end, self.said
+        self.printed = Printed(self.process.stdout.fileno())
+
+    @property
+    def said(self) -> str:
+        """What was read of what it prints."""
+        return self.printed.text
+
+    def wait_for(self, text: str) -> None:
+        """Read what it prints until it has printed this."""
+        self.printed.wait_for(text)
 
     def end(self, seconds: float = 60.0) -> int:
         """Wait until it has ended; return its exit code."""
-        rest, _ = self.process.communicate(timeout=seconds)
-        self.said += rest
-        return self.process.returncode
+        self.printed.read_all(seconds)
+        return self.process.wait(seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -264,7 +279,7 @@ def test_ctrl_c_at_the_prompt_ends_the_command_at_once_and_nothing_was_changed(s
     before = versions(slow)
     words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
     with Terminal(words, slow.cluster.command_env()) as terminal:
-        terminal.wait_for(f"To go on, type {slow.namespace}/nebius")
+        terminal.printed.wait_for(f"To go on, type {slow.namespace}/nebius")
         terminal.type("\x03")
         assert terminal.end() == 130
     assert versions(slow) == before
@@ -274,9 +289,9 @@ def test_a_person_types_the_name_of_the_provider_and_ctrl_c_ends_the_drill(slow:
     before = spec(slow)
     words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
     with Terminal(words, slow.cluster.command_env()) as terminal:
-        terminal.wait_for(f"To go on, type {slow.namespace}/nebius")
+        terminal.printed.wait_for(f"To go on, type {slow.namespace}/nebius")
         terminal.type(f"{slow.namespace}/nebius\n")
-        terminal.wait_for(BEGUN)
+        terminal.printed.wait_for(BEGUN)
         terminal.type("\x03")
         assert terminal.end() == 130
     assert spec(slow) == before
@@ -299,8 +314,7 @@ def _stops_for_a_real_failure(site: Site) -> None:
     live = LiveDrill(site)
     live.wait_for(BEGUN)
     brisk.wait_breaker(site, site.namespace, "nebius", "Open", "Drained")
-    crusoe = [node["metadata"]["name"] for node in site.nodes() if "crusoe" in node["metadata"]["name"]]
-    site.break_nodes(crusoe)
+    site.break_nodes(_nodes_of(site, "crusoe"))
     assert live.end(120) == 3
     assert "The operator has stopped it: crusoe" in live.said
     assert spec(site) == before
@@ -321,12 +335,32 @@ def test_the_operator_alone_stops_a_drill_whose_command_is_gone_and_says_so(slow
     brisk.wait_breaker(slow, slow.namespace, "nebius", "Open", "Drained")
     live.process.kill()
     live.end()
-    slow.cordon([node["metadata"]["name"] for node in slow.nodes() if "crusoe" in node["metadata"]["name"]])
+    slow.cordon(_nodes_of(slow, "crusoe"))
     slow.create(objects.gpu_deployment("more", 1))
     slow.wait_bound(1, labels="app=more", timeout=120)
     status = command.run("status", slow.namespace, env=slow.cluster.command_env()).stdout
     assert "was stopped: pods need nebius" in " ".join(status.split())
     assert field(slow) is not None
+
+
+def test_a_pod_that_finds_no_place_because_of_a_constraint_that_is_not_modelled_stops_the_drill(
+    operator: OperatorProcess, site: Site
+) -> None:
+    """The plan takes crusoe for a place. The pod may not run beside the pod that is there."""
+    with burst_pods(site, pods=1, bound_within=2):
+        (crusoe,) = _nodes_of(site, "crusoe")
+        everywhere = [{"operator": "Exists"}]
+        site.create(objects.gpu_pod("rival", gpus=0, labels={"app": "rival"}, nodeName=crusoe, tolerations=everywhere))
+        apart = {"labelSelector": {"matchLabels": {"app": "rival"}}, "topologyKey": "kubernetes.io/hostname"}
+        affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+        site.create(objects.gpu_deployment("shy", 1, affinity=affinity))
+        brisk.wait_settled(site, {"nebius": 1}, "app=shy")
+        site.api.wait_for("pods", _all_ready, site.namespace, labels="app=shy", what="a Ready pod")
+        live = LiveDrill(site)
+        live.wait_for(BEGUN)
+        assert live.end(120) == 3, live.said
+        assert "The operator has stopped it: pods need nebius" in live.said
+        brisk.wait_settled(site, {"nebius": 1}, "app=shy")
 
 
 @pytest.mark.parametrize(
@@ -431,18 +465,19 @@ def test_a_drill_that_would_strand_pods_is_refused_and_so_is_one_that_nobody_con
 # -- a stopped API server, on a cluster of its own
 
 
-def test_while_the_api_server_is_away_an_interrupted_drill_waits_for_it_and_puts_all_back() -> None:
+@contextmanager
+def own_cluster() -> Iterator[tuple[Cluster, Site]]:
     with Cluster() as cluster, chart.installed(cluster), OperatorProcess(cluster) as operator:
         operator.wait_leading()
-        with burst_pods(Site(cluster), pods=6, failover={"perMinute": 2}) as site:
-            _is_put_back_after_an_outage(cluster, site)
+        with burst_pods(Site(cluster), failover={"perMinute": 1}) as site:
+            yield cluster, site
 
 
-def _is_put_back_after_an_outage(cluster: Cluster, site: Site) -> None:
-    before = spec(site)
-    for step in (BEGUN, MOVED):
+def test_while_the_api_server_is_away_an_interrupted_drill_waits_for_it_and_puts_all_back() -> None:
+    with own_cluster() as (cluster, site):
+        before = spec(site)
         live = LiveDrill(site)
-        live.wait_for(step)
+        live.wait_for(MOVED)
         cluster.stop(APISERVER)
         live.process.send_signal(signal.SIGINT)
         live.wait_for("Waiting for the API server, to end the drill")
@@ -451,20 +486,21 @@ def _is_put_back_after_an_outage(cluster: Cluster, site: Site) -> None:
         assert ENDED in live.said
         assert spec(site) == before
         wait_closed(site)
-    _second_interrupt_leaves(cluster, site)
 
 
-def _second_interrupt_leaves(cluster: Cluster, site: Site) -> None:
-    before = spec(site)
-    live = LiveDrill(site)
-    live.wait_for(BEGUN)
-    cluster.stop(APISERVER)
-    live.process.send_signal(signal.SIGINT)
-    live.wait_for("A second Ctrl-C leaves.")
-    live.process.send_signal(signal.SIGINT)
-    assert live.end() == 130
-    assert f"computepool drill --restore {site.namespace}" in live.said
-    cluster.start(APISERVER)
-    assert field(site) is not None
-    assert "has ended" in command.run("drill", "--restore", env=site.cluster.command_env()).stdout
-    assert spec(site) == before
+def test_while_the_api_server_is_away_a_second_interrupt_leaves_and_restore_ends_the_drill() -> None:
+    with own_cluster() as (cluster, site):
+        before = spec(site)
+        live = LiveDrill(site)
+        live.wait_for(BEGUN)
+        cluster.stop(APISERVER)
+        live.process.send_signal(signal.SIGINT)
+        live.wait_for("A second Ctrl-C leaves.")
+        live.process.send_signal(signal.SIGINT)
+        assert live.end() == 130
+        assert f"computepool drill --restore {site.namespace}" in live.said
+        cluster.start(APISERVER)
+        assert field(site) is not None
+        assert "has ended" in command.run("drill", "--restore", env=site.cluster.command_env()).stdout
+        assert spec(site) == before
+        wait_closed(site)

@@ -89,13 +89,14 @@ def confirm(yes: str, told: Told, console: Console, read: Callable[[], str] = in
         return False
     if not sys.stdin.isatty():
         raise DrillError(f"no drill: this is no terminal, so nobody can confirm it. Scripts give --yes {wanted}")
-    console.print(
-        f"{told.course.provider} will really be drained. Of its {counted(len(told.course.fates), 'pod')}, "
-        f"{len(told.course.fates) - len(told.course.stranded)} will be evicted and made again elsewhere. "
-        f"To go on, type {wanted}"
-    )
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own would wait for the line.
+    # asyncio's own handler would wait for the line.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        console.print(
+            f"{told.course.provider} will really be drained. Of its {counted(len(told.course.fates), 'pod')}, "
+            f"{len(told.course.fates) - len(told.course.stranded)} will be evicted and made again elsewhere. "
+            f"To go on, type {wanted}"
+        )
         typed = read().strip()
     except EOFError:
         typed = ""

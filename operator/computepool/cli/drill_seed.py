@@ -56,6 +56,12 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
         notes.append("PodDisruptionBudgets may not be listed, so evictions that they refuse are not counted.")
     if unread:
         notes.append(f"Objects that this version can't read are left out: {listed(sorted(unread), _NAMED)}.")
+    state = state_of(pool, nodes)
+    if unsettled := len(state.recorded.unsettled):
+        notes.append(
+            f"Earlier moves by choice of {counted(unsettled, 'owner')} have not ended, or came to nothing. So other "
+            "pods of these owners stay here for longer than they may really have to."
+        )
     if pools:
         notes.append("Other pools keep their pods here: what their own operator would do is not played.")
     return Found(
@@ -64,7 +70,7 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
             nodes=tuple(nodes),
             pods=tuple(pod for pod in pods if not pod.finished),
             now=now,
-            state=state_of(pool, nodes),
+            state=state,
             around=_surroundings(namespaces, operator_namespace, pools.values()),
             budgets=tuple(budgets or ()),
             signals=signals_in(pool),
