@@ -57,10 +57,10 @@ async def read_seed(client: ApiClient, operator_namespace: str, name: str) -> Fo
     if unread:
         notes.append(f"Objects that this version can't read are left out: {listed(sorted(unread), _NAMED)}.")
     state = state_of(pool, nodes)
-    if unsettled := len(state.recorded.unsettled):
+    if state.recorded.unsettled:
         notes.append(
-            f"Earlier moves by choice of {counted(unsettled, 'owner')} have not ended, or came to nothing. So other "
-            "pods of these owners stay here for longer than they may really have to."
+            "An earlier move by choice has not ended, or came to nothing. So other pods of its owner, or of its "
+            "namespace, stay here for longer than they may really have to."
         )
     if pools:
         notes.append("Other pools keep their pods here: what their own operator would do is not played.")
