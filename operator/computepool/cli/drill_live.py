@@ -111,8 +111,7 @@ async def hold(client: ApiClient, found: Found, told: Told, window: Window, cons
     """Hold the drill: drain, watch, and put all back. Raises ApiError and DrillError if it did not begin."""
     pool, provider = told.pool, told.course.provider
     drill = drill_field.drill_of(window.since, window.until, _author())
-    began = time.monotonic()
-    over = began + window.until - window.since
+    over = time.monotonic() + window.until - window.since
     with _signals(console, pool.name) as stop:
         try:
             await _begin(client, pool, provider, drill, window.since, stop)
@@ -122,6 +121,7 @@ async def hold(client: ApiClient, found: Found, told: Told, window: Window, cons
                 await put_back(client, pool.name, drill, console, over)
             raise
         watched = Watched(told.course.fates, found.seed.pods, nodes_of(found.seed, provider))
+        began = time.monotonic()
         try:
             say(console, f"The drill of {provider} has begun. It ends by itself at {drill['until']} at the latest.")
             end = await _Watch(client, told, watched, drill, console).until_end(stop, began, over)

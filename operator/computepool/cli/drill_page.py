@@ -43,7 +43,7 @@ def page(told: Told, ended: Ended | None = None) -> str:
         halted=f"<p class='bad'>No running pod could be moved: {escape(course.halted)}.</p>" if course.halted else "",
         picture=_picture(course.fates, real),
         timeline="".join(_timeline(told)),
-        really="<th>really left</th><th>really Ready</th>" if ended is not None else "",
+        really="<th class='number'>really left</th><th class='number'>really Ready</th>" if ended is not None else "",
         pods="".join(_pod_row(fate, real.get(fate.pod.uid), live=ended is not None) for fate in course.fates),
         stranded=_stranded(course.stranded),
         cost=_cost(told),
@@ -88,7 +88,7 @@ def _stranded(fates: Sequence[Fate]) -> str:
         return "<p>None.</p>"
     rows = "".join(
         f"<tr><td>{escape(name_of(fate))}</td><td class='number'>{fate.accelerators}</td>"
-        f"<td>{escape(reason_of(fate))}</td><td>{escape(meaning_of(fate))}</td></tr>"
+        f"<td class='word'>{escape(reason_of(fate))}</td><td>{escape(meaning_of(fate))}</td></tr>"
         for fate in fates
     )
     return f"<table><tr><th>pod</th><th>accelerators</th><th>reason</th><th>meaning</th></tr>{rows}</table>"

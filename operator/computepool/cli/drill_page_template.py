@@ -10,7 +10,7 @@ TEMPLATE: Final = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 760px; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
 h1 { margin-bottom: 0; }
 h2 { margin-top: 2rem; border-bottom: 1px solid #d8dee8; }
 .subtitle { color: #5a6675; margin-top: 0; }
@@ -19,7 +19,10 @@ h2 { margin-top: 2rem; border-bottom: 1px solid #d8dee8; }
 .verdict.bad { border-color: #b3261e; background: #fbeceb; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .2rem .5rem; border-bottom: 1px solid #e6eaf0; }
-th, td { vertical-align: top; overflow-wrap: anywhere; }
+th, td { vertical-align: top; }
+td { overflow-wrap: anywhere; }
+.word { white-space: nowrap; }
+.wide { overflow-x: auto; }
 .number { text-align: right; white-space: nowrap; }
 .bad td, p.bad { color: #b3261e; }
 svg { width: 100%; }
@@ -48,10 +51,15 @@ $picture
 <h2>Stranded pods</h2>
 $stranded
 <h2>All pods</h2>
+<div class="wide">
 <table>
-<thead><tr><th>pod</th><th>accelerators</th><th>leaves</th><th>runs on</th><th>Ready</th>$really</tr></thead>
+<thead><tr>
+<th>pod</th><th class="number">accelerators</th><th class="number">leaves</th><th>runs on</th>
+<th class="number">Ready</th>$really
+</tr></thead>
 <tbody>$pods</tbody>
 </table>
+</div>
 <h2>Spending</h2>
 $cost
 <h2>To know</h2>
