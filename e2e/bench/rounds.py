@@ -43,6 +43,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     audit_pods: int = 100_000
     audit_nodes: int = 5_000
     decide_nodes: tuple[int, ...] = (1_000, 5_000, 10_000)
+    drill_nodes: tuple[int, ...] = (250, 1_000)
     decide_pods: int = 10_000
     shapes: int = 100
     trace_days: float = 31.0

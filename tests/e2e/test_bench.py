@@ -26,6 +26,7 @@ TINY = Scale(
     list_nodes=20,
     audit_pods=300,
     audit_nodes=20,
+    drill_nodes=(4, 8),
     decide_nodes=(20, 40),
     decide_pods=50,
     shapes=5,
