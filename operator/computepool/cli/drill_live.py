@@ -33,7 +33,7 @@ from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Gone, Invalid
 from computepool.model.api import ComputePool, DrillStatus, Mode
 from computepool.model.text import printable, rfc3339
-from computepool.report.formatting import counted
+from computepool.report.formatting import counted, full_stop
 
 POLL_SECONDS: Final = 1.0
 """Between two looks at the cluster; longer if a look takes long."""
@@ -46,6 +46,10 @@ NOT_TAKEN_UP: Final = (
     "No operator has taken it up. Look with `computepool status` whether an operator leads. An operator that is older "
     "than this command does not know drills."
 )
+HELD_NO_MORE: Final = (
+    "The operator does not hold it any more: its time is over, or an operator leads that is older than this command."
+)
+TIME_OVER: Final = End("Its time was over.")
 EXIT_SECOND_SIGNAL: Final = 130
 _T = TypeVar("_T")
 
@@ -175,30 +179,34 @@ class _Watch:
             asked = time.monotonic()
             try:
                 look = await _unless(stop, self._look())
-                end = None if look is None else self._see(look, asked - began)
+                end = None if look is None else self._see(look, asked - began, over - asked)
             except (ApiError, ToldError) as error:
-                return End(f"The drill could not be watched any more: {error}.")
+                return End(f"The drill could not be watched any more: {full_stop(str(error))}")
             if stop.is_set():
                 return End("It was interrupted.", interrupted=True)
             now = time.monotonic()
             if end is not None and end.well:
                 return end
             if now >= over:
-                return End("Its time was over.")
+                return TIME_OVER
             if end is not None:
                 return end
             pause = max(POLL_SECONDS, (now - asked) * _SHARE)
             await _wait(stop, min(pause, over - now))
 
-    def _see(self, look: Look, seconds: float) -> End | None:
+    def _see(self, look: Look, seconds: float, left: float) -> End | None:
+        """`seconds`: since the drill began; `left`: until its end by this computer's clock, which may have slept."""
         for real in self._watched.see(look.pods, seconds):
             say(self._console, line_of(real))
         if end := self._watched.end:
             return end
         why = why_over(look.stored, self._told.course.provider, self._drill)
         if why is None:
-            self._taken_up = self._taken_up or is_taken_up(look.stored, self._told.course.provider, self._drill)
-            if not self._taken_up and seconds > TAKE_UP_SECONDS:
+            is_held = is_taken_up(look.stored, self._told.course.provider, self._drill)
+            if self._taken_up and not is_held:
+                return TIME_OVER if left < TAKE_UP_SECONDS else End(HELD_NO_MORE)
+            self._taken_up = is_held
+            if not is_held and seconds > TAKE_UP_SECONDS:
                 return End(NOT_TAKEN_UP)
         return why
 
