@@ -42,6 +42,8 @@ _SHARE: Final = 5.0
 RETRY_SECONDS: Final = 2.0
 TAKE_UP_SECONDS: Final = 30.0
 """An operator takes a drill up within a pass."""
+CLOCKS_SECONDS: Final = 5.0
+"""By so much this computer's estimate of the leader's clock may be wrong."""
 NOT_TAKEN_UP: Final = (
     "No operator has taken it up. Look with `computepool status` whether an operator leads. An operator that is older "
     "than this command does not know drills."
@@ -204,7 +206,7 @@ class _Watch:
         if why is None:
             is_held = is_taken_up(look.stored, self._told.course.provider, self._drill)
             if self._taken_up and not is_held:
-                return TIME_OVER if left < TAKE_UP_SECONDS else End(HELD_NO_MORE)
+                return TIME_OVER if left < CLOCKS_SECONDS else End(HELD_NO_MORE)
             self._taken_up = is_held
             if not is_held and seconds > TAKE_UP_SECONDS:
                 return End(NOT_TAKEN_UP)
