@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.archives import unpack
 from tests.unit.release.published import REPOSITORY, VERSION
 from tools.release import archive, krew
 from tools.release.__main__ import ROOT
@@ -108,7 +109,7 @@ def test_the_archive_has_the_command_and_the_licence_and_can_be_run_as_a_plugin(
     with tarfile.open(path) as tar:
         # krew reads only ordinary files and folders.
         assert {member.name for member in tar if member.isreg()} == set(tar.getnames()) == {archive.COMMAND, "LICENSE"}
-        tar.extractall(tmp_path / "store", filter="data")
+    unpack(path, tmp_path / "store")
     assert (tmp_path / "store/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     # krew links the command into a folder on PATH.
     (tmp_path / "bin").mkdir()

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
+from tests.archives import unpack
 from tests.unit.release.published import VERSION
 from tools.release import versions
 from tools.release.__main__ import ROOT
@@ -76,8 +76,7 @@ def test_the_metadata_name_the_version_the_licence_and_the_commands(wheel: Path)
 
 def test_the_source_distribution_builds_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path) -> None:
     (source,) = dist.glob("*.tar.gz")
-    with tarfile.open(source) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(source, tmp_path)
     again = _build(tmp_path / source.name.removesuffix(".tar.gz"), tmp_path / "dist")
     assert again.read_bytes() == wheel.read_bytes()
 
