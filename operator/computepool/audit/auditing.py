@@ -166,8 +166,9 @@ class _Judging:
         )
 
     def _left(self, lost: Collection[str]) -> dict[str, list[Node]]:
+        """Return the nodes with accelerators that are left, by provider."""
         left: dict[str, list[Node]] = {}
         for name, found in self._nodes.items():
-            if name not in lost:
+            if name not in lost and any(found.node.capacity.get(resource) for resource in self._resources):
                 left.setdefault(self._provider_of.get(name, ""), []).append(found.node)
         return left

@@ -8,7 +8,7 @@ import msgspec
 
 from computepool.audit.accelerators import accelerators, units
 from computepool.audit.activity import Measures
-from computepool.audit.cluster import Cluster
+from computepool.audit.cluster import NOT_SAVED, Cluster
 from computepool.audit.demand import Workload
 from computepool.audit.node_labels import SPOT
 from computepool.audit.parts import PartKind
@@ -212,12 +212,18 @@ def _all_read(cluster: Cluster) -> Check:
         return Check(CheckName.ALL_READ, True, "All objects could be read.")
     told = [f"{kind}: {why}" for kind, why in sorted(cluster.missing.items())]
     told += list(cluster.unreadable[:NAMED])
-    return Check(
-        CheckName.ALL_READ,
-        False,
-        f"Not read: {'; '.join(told)}.",
-        "What is not read is not counted. Give the account the rights to get and list these objects.",
-    )
+    mends = ["What is not read is not counted."]
+    if cluster.missing:
+        kinds = ", ".join(sorted(cluster.missing))
+        saved = all(why == NOT_SAVED for why in cluster.missing.values())
+        mends.append(
+            f"Save these kinds too, with kubectl get --all-namespaces --output json: {kinds}."
+            if saved
+            else f"Give the account the rights to get and list these kinds: {kinds}."
+        )
+    if cluster.unreadable:
+        mends.append("Compare the objects that can't be read with what kubectl get --output json prints.")
+    return Check(CheckName.ALL_READ, False, f"Not read: {'; '.join(told)}.", " ".join(mends))
 
 
 def _metrics_read(waste: Waste | None, measures: Measures | None) -> Check | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,9 @@ from computepool.model.api import ComputePool
 from computepool.model.cluster import Node, Pod
 from computepool.model.labels import Labels
 from computepool.observe.disruption_budgets import DisruptionBudget
+
+NOT_SAVED: Final = "not in the saved files"
+"""Why a kind is missing from a saved cluster."""
 
 
 class AuditedNode(msgspec.Struct, frozen=True):

@@ -5,12 +5,12 @@ import msgspec
 from computepool.cli import drill_field
 from computepool.cli.drill_field import DrillError
 from computepool.cli.drill_seed import nodes_of
-from computepool.cli.drill_text import Told
+from computepool.cli.drill_text import Told, took
 from computepool.cli.leader import Leader
 from computepool.model.api import BreakerState, ComputePool, ConditionStatus, FailbackPolicy, Mode
 from computepool.model.reasons import Reason
 from computepool.report.conditions import DEGRADED
-from computepool.report.formatting import counted, span
+from computepool.report.formatting import counted
 from computepool.simulate.drill import Seed
 
 
@@ -78,7 +78,7 @@ def _plan_forbids(told: Told, limits: Limits) -> str:
         )
     if course.served_after > limits.within:
         return (
-            f"the plan takes {span(course.served_after)}, and the drill ends after {span(limits.within)}: give it "
+            f"the plan takes {took(course.served_after)}, and the drill ends after {took(limits.within)}: give it "
             "longer with --within MINUTES, at most 120"
         )
     return ""

@@ -43,7 +43,7 @@ class Told(msgspec.Struct, frozen=True):
         served, stranded = len(course.fates) - len(course.stranded), course.stranded
         said = f"{served} of {counted(len(course.fates), 'pod')} would be Ready elsewhere"
         if course.served_after is not None:
-            said += f" after {span(course.served_after)}"
+            said += f" after {took(course.served_after)}"
         if not stranded:
             return f"{said}."
         accelerators = counted(sum(fate.accelerators for fate in stranded), "accelerator")
@@ -176,6 +176,11 @@ def meaning_of(fate: Fate) -> str:
     return f"{fate.stays.help}{f' ({rejected})' if rejected else ''}"
 
 
+def took(seconds: float) -> str:
+    """Write how long something takes: `12 s`, `9:55 min`."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{clock(seconds).removeprefix('+')} min"
+
+
 def clock(seconds: float) -> str:
     """Write the time since the drill began: `+12.4 s`, `+3:05`."""
     if seconds < 60:
@@ -220,6 +225,11 @@ def _about_limits(told: Told) -> list[str]:
         said.append(f"The pool costs {course.cost_before:.2f} an hour before, and {course.cost_after:.2f} after.")
     if spec.mode is Mode.OBSERVE:
         said.append("The pool is in mode Observe, and was played in mode Enforce: now the operator would only report.")
+    if course.how is How.DRAIN and spec.failback.min_dwell_seconds and course.fates:
+        said.append(
+            f"A pod stays until {span(spec.failback.min_dwell_seconds)} after it was sent or moved there "
+            "(failback.minDwellSeconds)."
+        )
     if course.how is How.FAILS and spec.failover.running_pods is RunningPods.LEAVE:
         said.append("failover.runningPods is Leave, so running pods stay where they are.")
     if course.how is How.FAILS:

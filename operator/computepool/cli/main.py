@@ -424,7 +424,7 @@ def drain(
 def drill(
     pool: Annotated[str | None, typer.Argument(help="Name of a ComputePool.")] = None,
     lose: Annotated[
-        str | None, typer.Option("--lose", metavar="PROVIDER", help="The provider that is lost, or drained.")
+        list[str] | None, typer.Option("--lose", metavar="PROVIDER", help="The provider that is lost, or drained.")
     ] = None,
     planned: Annotated[
         bool, typer.Option("--drain", help="Play a drain of the provider (`drain --move`) in place of its failure.")
@@ -474,15 +474,17 @@ def drill(
     from computepool.simulate.drill import How
 
     if restore:
-        if lose is not None or live or planned:
+        if lose or live or planned:
             raise typer.BadParameter("--restore excludes --lose, --live and --drain")
         _run_one(drilling.restore(kubeconfig, context, pool, make_console()), drilling.NEEDS_RESTORE)
         return
-    if pool is None or lose is None:
+    if pool is None or not lose:
         raise typer.BadParameter("give a pool and the provider to lose: computepool drill POOL --lose PROVIDER")
+    if len(lose) > 1:
+        raise typer.BadParameter("a drill loses one provider; computepool audit --lose A --lose B loses several")
     how = How.DRAIN if live or planned else How.FAILS
     request = drilling.Request(
-        kubeconfig, context, operator_namespace, pool, lose, how, output, report, tuple(fail_on or ())
+        kubeconfig, context, operator_namespace, pool, lose[0], how, output, report, tuple(fail_on or ())
     )
     if live:
         held = drilling.Live(Limits(within * 60.0, allow_stranded), LeaseAddress(operator_namespace, lease_name), yes)

@@ -65,7 +65,8 @@ class Reason(StrEnum):
     STANDBY_NOT_TAINTED = (
         "StandbyNotTainted",
         "Nodes of a standby have no taint of effect NoSchedule or NoExecute that keeps off pods that were not sent "
-        "there. So the scheduler puts pods there although the primary has room. Give the nodes the taint.",
+        "there. So the scheduler puts pods there although the primary has room. Give the nodes the taint. From then on "
+        "only pods that are sent there get there, and in mode Observe none is sent.",
     )
     STANDBY_TAINT_NOT_TOLERATED = (
         "StandbyTaintNotTolerated",

@@ -29,6 +29,15 @@ def test_pods_go_where_accelerators_are_free() -> None:
     assert [remedy.text for remedy in found.remedies] == ["Add 1 node with 8 accelerators to nebius."]
 
 
+def test_a_node_of_the_lost_provider_without_accelerators_is_no_place_to_add_nodes_to() -> None:
+    nodes = _two(node("a3", 0))
+    found = lost(cluster(nodes, [owned("w1", 8, on="a1"), owned("w2", 8, on="a2"), owned("w3", 8, on="n1")]), "aws")
+    assert [remedy.text for remedy in found.remedies] == ["Add 2 nodes with 8 accelerators each to nebius."]
+    # Nor is it where no other provider is left.
+    alone = lost(cluster([node("a1"), node("a3", 0)], [owned("w1", 8, on="a1")]), "aws")
+    assert not any("Add" in remedy.text for remedy in alone.remedies)
+
+
 def test_the_higher_priority_gets_the_place() -> None:
     pods = [owned("low", 8, on="a1", by="low"), owned("high", 8, on="a2", by="high", priority=10)]
     found = lost(cluster(_two(), pods), "aws")

@@ -50,7 +50,7 @@ def test_it_says_what_moves_and_when_and_changes_nothing(tmp_path: Path) -> None
     with shell(tmp_path, cluster()) as sh:
         said = sh.prints("drill", "inference", "--lose", "aws")
         assert "If aws of pool inference failed now: a dry run, nothing is changed." in said
-        assert "3 of 3 pods would be Ready elsewhere after 2 min." in said
+        assert "3 of 3 pods would be Ready elsewhere after 2:00 min." in said
         assert "the breaker of aws is Open (ProviderSilent)" in said
         assert "default/large (6 accelerators) leaves for nebius (LostNode)" in said or "default/large (6" in said
         assert "Pods are Ready 30 s after they are bound, as the median of 3 pods that run now." in said

@@ -188,6 +188,8 @@ def test_it_is_refused_without_the_right_confirmation(tmp_path: Path, words: tup
 
 def test_contradicting_options_are_refused(tmp_path: Path) -> None:
     with shell(tmp_path, ready()) as sh:
+        two = sh.run("drill", "inference", "--lose", "aws", "--lose", "nebius")
+        assert (two.exit_code, "a drill loses one provider" in " ".join(two.stderr.split())) == (2, True), two.stderr
         for words in (("--restore", "--live"), ("--restore", "--lose", "aws"), ()):
             assert sh.run("drill", "inference", *words).exit_code == 2
 

@@ -14,14 +14,14 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import msgspec
 import yaml
 
-from computepool.audit.cluster import Cluster, Facilities
+from computepool.audit.cluster import NOT_SAVED, Cluster, Facilities
 from computepool.audit.decode import ClusterBuilder
 from computepool.cli.errors import ToldError
 from computepool.cli.yaml_loader import Loader
@@ -77,20 +77,37 @@ def read_saved(path: Path, accelerators: Collection[str], progress: Progress) ->
             why = f"{file} can't be read: {getattr(error, 'strerror', None) or error}"
             raise SavedClusterError(why) from None
         except (msgspec.DecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+            if _is_empty(file):
+                continue
             if file == path:
                 raise SavedClusterError(f"{file} is no JSON or YAML of Kubernetes objects: {error}") from None
             # A must-gather has files of other programs too.
             builder.note_unreadable(str(file), f"no JSON or YAML of Kubernetes objects: {error}")
             broken.append(file.name)
     if not reader.counts.get("Node"):
-        kinds = ", ".join(sorted(kind for kind, count in reader.counts.items() if count)) or "no object"
-        lost = f", and {listed(broken, _NAMED_FILES)} can't be read" if broken else ""
+        kinds = ", ".join(sorted(kind for kind, count in reader.counts.items() if count))
         raise SavedClusterError(
-            f"{path} has no nodes, but {kinds}{lost}. Save a cluster with: kubectl get "
+            f"{_named(path)} {_without_nodes(kinds, broken)} Save a cluster with: kubectl get "
             "nodes,pods,namespaces,replicasets,jobs,pdb --all-namespaces -o json > cluster.json"
         )
     saved_at = time.time() if path == STANDARD_INPUT else max(file.stat().st_mtime for file in files)
     return reader.cluster(path, saved_at)
+
+
+def _named(path: Path) -> str:
+    return "The standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _without_nodes(kinds: str, broken: Sequence[str]) -> str:
+    """Say what there is in place of nodes. `kinds`: what was read; `broken`: files that can't be read."""
+    lost = f" {listed(broken, _NAMED_FILES)} can't be read." if broken else ""
+    if kinds:
+        return f"has no nodes, but {kinds}.{lost}"
+    return f"has no objects.{lost}" if lost else "has no objects: has the command that wrote it failed?"
+
+
+def _is_empty(file: Path) -> bool:
+    return file != STANDARD_INPUT and file.stat().st_size == 0
 
 
 def _files(path: Path) -> list[Path]:
@@ -134,11 +151,7 @@ class _Reader:
 
     def cluster(self, path: Path, saved_at: float) -> Cluster:
         """Return what was read. The cluster is as old as the newest of its files."""
-        missing = {
-            kind: "not in the saved files"
-            for kind in ("Pod", "Namespace", "PodDisruptionBudget")
-            if kind not in self.counts
-        }
+        missing = {kind: NOT_SAVED for kind in ("Pod", "Namespace", "PodDisruptionBudget") if kind not in self.counts}
         facilities = Facilities(version=self._version)
         now = min(time.time(), saved_at)
         return self._builder.build(now, facilities=facilities, missing=missing, source=str(path))

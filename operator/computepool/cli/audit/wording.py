@@ -59,7 +59,10 @@ def verdict(found: Audit) -> Iterable[str]:
     """Yield the sentences that a reader takes away, the most important first."""
     loss = found.worst
     if loss is None:
-        yield "No node of this cluster has accelerators, so nothing depends on a provider."
+        if found.cluster.unreadable:
+            yield "No node that could be read has accelerators, and some objects could not be read: nothing is known."
+        else:
+            yield "No node of this cluster has accelerators, so nothing depends on a provider."
         return
     fails = f"If {loss.what} {'fails' if len(loss.parts) == 1 else 'fail'} now"
     if not loss.held:

@@ -188,14 +188,15 @@ def test_a_file_of_another_program_in_a_folder_is_noted(tmp_path: Path, name: st
 
 def test_files_that_can_not_be_read_are_named_where_no_node_was_found(tmp_path: Path) -> None:
     (tmp_path / "nodes.json").write_text(json.dumps(OBJECTS[:2]))
-    with pytest.raises(SavedClusterError, match=r"has no nodes, but no object, and nodes\.json can't be read"):
+    with pytest.raises(SavedClusterError, match=r"has no objects\. nodes\.json can't be read\. Save"):
         _read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "is no JSON or YAML of Kubernetes objects"),
+        ("", "has no objects: has the command that wrote it failed"),
+        (json.dumps(listed([])), "has no objects: has the command that wrote it failed"),
         ("not json", "is no JSON or YAML of Kubernetes objects"),
         (json.dumps(listed(OBJECTS), indent=4)[:-200], "is no JSON or YAML of Kubernetes objects"),
         (json.dumps(listed(OBJECTS), indent=4)[:-40], "is no JSON or YAML of Kubernetes objects"),
