@@ -12,7 +12,10 @@ from computepool.audit.parts import PartKind
 from computepool.audit.results import JudgedLoss
 from computepool.audit.supply import Concentration, summed_up
 from computepool.cli.audit.document import UNKNOWN
+from computepool.model.api import ConditionStatus
 from computepool.model.reasons import Reason
+from computepool.model.text import printable
+from computepool.report.conditions import READY
 from computepool.report.formatting import counted, full_stop, listed, moment
 
 NAMED: Final = 3
@@ -242,6 +245,12 @@ def abilities(cluster: Cluster) -> Iterable[str]:
         yield from _by_apis(facilities.apis)
     if facilities.autoscalers:
         yield f"Found: {', '.join(facilities.autoscalers)}."
+    for pool in cluster.pools:
+        ready = pool.status.condition(READY)
+        if ready is not None and ready.status is not ConditionStatus.TRUE:
+            # Such as AccessMissing, with each right that the operator lacks.
+            said = f"The operator can't look after the pool {pool.name} ({ready.reason}): {ready.message}"
+            yield full_stop(printable(said))
 
 
 def _by_apis(served: Collection[str]) -> Iterable[str]:

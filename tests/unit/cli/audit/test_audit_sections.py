@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from computepool.audit.auditing import Question
+from computepool.audit.cluster import Cluster
 from computepool.cli.audit.document import PAPER, TERMINAL, Form, Section
 from computepool.cli.audit.sections import document
+from computepool.cli.audit.wording import abilities
+from computepool.model.api import PoolStatus
+from tests.builders import NOW, pool, provider
 from tests.unit.cli.audit.audited_clusters import audited, huge, node, pods, two_providers
 
 
@@ -135,3 +139,19 @@ def test_an_empty_cluster_and_a_cluster_of_one_provider_are_told_in_words(tmp_pa
 def test_what_was_not_read_is_told(tmp_path: Path) -> None:
     told = section(document(audited(tmp_path, [node("a1")]), PAPER).sections, "Cluster")
     assert "Not read: PodDisruptionBudget (not in the saved files)." in told.after
+
+
+def test_an_operator_that_lacks_rights_is_told_in_its_own_words() -> None:
+    missing = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "AccessMissing",
+        "message": "nodes can't be listed: forbidden",
+        "lastTransitionTime": "2026-11-23T05:00:00Z",
+    }
+    made = pool(provider("aws"), provider("nebius"))
+    for status, told in (("False", True), ("True", False)):
+        reported = PoolStatus.model_validate({"conditions": [{**missing, "status": status}]})
+        found = list(abilities(Cluster((), (), NOW, pools=(made.model_copy(update={"status": reported}),))))
+        says = "The operator can't look after the pool inference (AccessMissing): nodes can't be listed: forbidden."
+        assert (says in found) is told
