@@ -59,7 +59,7 @@ def print_table(table: Table, console: Console, *, text: int = MIN_TEXT) -> None
     ]
     needed = sum(widths[:-1]) + min(widths[-1], text) + PADDING * len(widths)
     if needed <= console.width:
-        console.print(table)
+        _print_whole(table, console)
         return
     headings = [str(column.header) for column in table.columns]
     for row, (name, *values) in zip(table.rows, zip(*cells, strict=True), strict=True):
@@ -68,6 +68,17 @@ def print_table(table: Table, console: Console, *, text: int = MIN_TEXT) -> None
         console.print(Padding(Text(f"{name}: {pairs}", style=style), (0, 1), expand=False))
         if values[-1]:
             console.print(Padding(Text(values[-1], style=style), (0, 1, 0, 3), expand=False))
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    if console.is_terminal:
+        console.print(table)
+        return
+    # The longest cell fills all rows with blanks, which only a terminal hides.
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.print(line.rstrip(), soft_wrap=True)
 
 
 def print_data(data: dict[str, Any], output: Output, console: Console) -> None:
