@@ -48,10 +48,11 @@ def make_table(*headings: str) -> Table:
     return table
 
 
-def print_table(table: Table, console: Console, *, text: int = MIN_TEXT) -> None:
+def print_table(table: Table, console: Console, *, text: int = MIN_TEXT, sentences: bool = False) -> None:
     """Print a table; where it does not fit the terminal, print each row as a paragraph, so that no word is cut.
 
-    `text`: how many columns the last column needs at least, in which words wrap.
+    `text`: how many columns the last column needs at least, in which words wrap. `sentences`: all cells but the first
+    are sentences, and each needs its heading and a line of its own.
     """
     cells = [[str(cell) for cell in column.cells] for column in table.columns]
     widths = [
@@ -63,6 +64,10 @@ def print_table(table: Table, console: Console, *, text: int = MIN_TEXT) -> None
         return
     headings = [str(column.header) for column in table.columns]
     for row, (name, *values) in zip(table.rows, zip(*cells, strict=True), strict=True):
+        if sentences:
+            told = "".join(f"\n{heading}: {value}" for heading, value in zip(headings[1:], values, strict=True))
+            console.print(Padding(Text(f"{name}{told}", style=row.style or "default"), (0, 1), expand=False))
+            continue
         pairs = ", ".join(f"{heading} {value}" for heading, value in zip(headings[1:-1], values, strict=False))
         style = row.style or "default"
         console.print(Padding(Text(f"{name}: {pairs}", style=style), (0, 1), expand=False))

@@ -156,7 +156,7 @@ def _print_pods(found: Difference, console: Console, *, every: bool) -> None:
     groups = [part for group in found.pods for part in _single(group)] if every else _few(found.pods)
     for group in groups:
         table.add_row(_which(group), _words(group.today, with_pool), _words(group.then, with_pool))
-    print_table(table, console)
+    print_table(table, console, sentences=True)
     rest = number - sum(len(group.pods) for group in groups)
     if number > len(groups):
         more = f"And {counted(rest, 'pod')} more. " if rest else ""

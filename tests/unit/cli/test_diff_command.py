@@ -172,6 +172,9 @@ def test_a_narrow_terminal_cuts_no_word(tmp_path: Path) -> None:
         text = differs(sh, "-f", manifest(tmp_path, *PRICED, placement="Cheapest"))
     assert "PrimarySaturated" in text
     assert "…" not in text
+    lines = [line.strip() for line in text.splitlines()]
+    assert any(line.startswith("Today: ") for line in lines)
+    assert any(line.startswith("Then: ") for line in lines)
 
 
 # -- for programs
