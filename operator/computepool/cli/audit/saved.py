@@ -77,9 +77,9 @@ def read_saved(path: Path, accelerators: Collection[str], progress: Progress) ->
             why = f"{file} can't be read: {getattr(error, 'strerror', None) or error}"
             raise SavedClusterError(why) from None
         except (msgspec.DecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
-            if _is_empty(file):
-                continue
             if file == path:
+                if _is_empty(file):
+                    break
                 raise SavedClusterError(f"{file} is no JSON or YAML of Kubernetes objects: {error}") from None
             # A must-gather has files of other programs too.
             builder.note_unreadable(str(file), f"no JSON or YAML of Kubernetes objects: {error}")

@@ -186,6 +186,12 @@ def test_a_file_of_another_program_in_a_folder_is_noted(tmp_path: Path, name: st
     assert note.startswith(f"{tmp_path / name}: no JSON or YAML of Kubernetes objects")
 
 
+def test_an_empty_file_of_a_folder_is_told_beside_what_was_read(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text(json.dumps(listed(OBJECTS)))
+    (tmp_path / "budgets.json").write_text("")
+    assert any("budgets.json" in said for said in _read(tmp_path).unreadable)
+
+
 def test_files_that_can_not_be_read_are_named_where_no_node_was_found(tmp_path: Path) -> None:
     (tmp_path / "nodes.json").write_text(json.dumps(OBJECTS[:2]))
     with pytest.raises(SavedClusterError, match=r"has no objects\. nodes\.json can't be read\. Save"):
