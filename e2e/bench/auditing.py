@@ -19,14 +19,14 @@ from typing import Any, TextIO
 import msgspec
 
 from e2e import command
-from e2e.bench.report import Result, Row
+from e2e.bench.footprint import Footprint, Limits, rows_of
+from e2e.bench.report import Result
 from e2e.bench.rounds import Scale
 from e2e.child import ChildError
 from e2e.progress import Progress
-from e2e.spread import Spread, ratios
+from e2e.spread import Spread
 
-SECONDS = 30.0
-MEGABYTES = 500.0
+LIMITS = Limits(seconds=30.0, megabytes=500.0)
 PROVIDERS = (("aws", "aws:///us-east-1a/", 45), ("nebius", "nebius://", 35), ("own", "", 20))
 """Names, beginnings of providerIDs, and shares of the nodes in percent."""
 WORKLOADS = 400
@@ -39,14 +39,6 @@ gpus = [node["status"]["allocatable"].get("nvidia.com/gpu", "0") for node in ite
 print(sum(map(int, gpus)))
 """
 Json = dict[str, Any]
-
-
-class Ran(msgspec.Struct, frozen=True):
-    """What one run took."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
 
 
 def run(scale: Scale) -> Result:
@@ -64,33 +56,18 @@ def run(scale: Scale) -> Result:
             progress.say("counting")
             bare.append(_run([sys.executable, "-c", BARE, str(path)]))
         size = path.stat().st_size / 1e6
-    what = f"audit of {pods:,} pods and {nodes:,} nodes"
-    rows = [
-        Row(
-            what=f"{what}, time",
-            unit="s",
-            value=Spread.of(ran.seconds for ran in ours),
-            limit=SECONDS,
-            detail=f"a file of {size:.0f} MB; {Spread.of(ran.cpu_seconds for ran in ours).p50:.1f} s of processor time",
-        ),
-        Row(
-            what=f"{what}, beside a script that counts nodes' accelerators",
-            unit="x",
-            value=ratios([ran.seconds for ran in ours], [ran.seconds for ran in bare]),
-            detail=f"{Spread.of(ran.seconds for ran in bare).p50:.1f} s for that",
-        ),
-        Row(
-            what=f"{what}, memory",
-            unit="MB",
-            value=Spread.of(ran.peak_mb for ran in ours),
-            limit=MEGABYTES,
-            detail=f"at its peak; {Spread.of(ran.peak_mb for ran in bare).p50:.0f} MB for that script",
-        ),
-    ]
+    rows = rows_of(
+        f"audit of {pods:,} pods and {nodes:,} nodes in a file of {size:.0f} MB",
+        ours,
+        bare,
+        LIMITS,
+        beside="a script that counts nodes' accelerators",
+        at_end=f"{Spread.of(run.peak_mb for run in bare).p50:.0f} MB for that script",
+    )
     return Result("auditing", rows, msgspec.to_builtins({"ours": ours, "bare": bare}))
 
 
-def _run(words: Sequence[str]) -> Ran:
+def _run(words: Sequence[str]) -> Footprint:
     """Run a command to its end. Raises ChildError where it fails."""
     began = time.monotonic()
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
@@ -98,7 +75,7 @@ def _run(words: Sequence[str]) -> Ran:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise ChildError(f"{' '.join(words[:5])} ended with {child.returncode}")
-    return Ran(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Footprint(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 # -- the cluster ---------------------------------------------------------------------------------------------------

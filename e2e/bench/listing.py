@@ -25,25 +25,22 @@ from computepool.kube.credentials import static_access
 from computepool.model.api import ComputePool
 from computepool.observe.store import Store
 from e2e import procs
-from e2e.bench.report import Result, Row
+from e2e.bench.footprint import Footprint, Limits, rows_of
+from e2e.bench.report import Result
 from e2e.bench.rounds import Scale
 from e2e.child import ChildError
 from e2e.cluster import REPOSITORY
 from e2e.progress import Progress
-from e2e.spread import Spread, ratios
+from e2e.spread import Spread
 from tests.fakes.biglist import big_list
 
-SECONDS = 5.0
-MEGABYTES = 200.0
+LIMITS = Limits(seconds=5.0, megabytes=200.0)
 
 
-class Filled(msgspec.Struct, frozen=True):
+class Filled(Footprint, frozen=True, kw_only=True):
     """What filling the caches took."""
 
-    seconds: float
-    cpu_seconds: float
     resident_mb: float
-    peak_mb: float
 
 
 def run(scale: Scale) -> Result:
@@ -54,29 +51,14 @@ def run(scale: Scale) -> Result:
         for _ in range(scale.rounds):
             ours.append(_fill("ours", url, pods, nodes))
             bare.append(_fill("bare", url, pods, nodes))
-    what = f"first list of {pods:,} pods and {nodes:,} nodes"
-    rows = [
-        Row(
-            what=f"{what}, time",
-            unit="s",
-            value=Spread.of(filled.seconds for filled in ours),
-            limit=SECONDS,
-            detail=f"{Spread.of(filled.cpu_seconds for filled in ours).p50:.1f} s of processor time",
-        ),
-        Row(
-            what=f"{what}, beside reading names only",
-            unit="x",
-            value=ratios([filled.seconds for filled in ours], [filled.seconds for filled in bare]),
-            detail=f"{Spread.of(filled.seconds for filled in bare).p50:.1f} s for those",
-        ),
-        Row(
-            what=f"{what}, memory",
-            unit="MB",
-            value=Spread.of(filled.peak_mb for filled in ours),
-            limit=MEGABYTES,
-            detail=f"at its peak; {Spread.of(filled.resident_mb for filled in ours).p50:.0f} MB afterwards",
-        ),
-    ]
+    rows = rows_of(
+        f"first list of {pods:,} pods and {nodes:,} nodes",
+        ours,
+        bare,
+        LIMITS,
+        beside="reading names only",
+        at_end=f"{Spread.of(filled.resident_mb for filled in ours).p50:.0f} MB afterwards",
+    )
     return Result("listing", rows, msgspec.to_builtins({"ours": ours, "bare": bare}))
 
 
@@ -97,7 +79,7 @@ async def _measure(fill: Callable[[str], Awaitable[tuple[int, int]]], url: str, 
     took, cpu = time.monotonic() - began, time.process_time() - used
     if held != sizes:
         raise ChildError(f"{held[0]} pods and {held[1]} nodes came, not {sizes[0]} and {sizes[1]}")
-    return Filled(took, cpu, procs.memory_mib("self"), procs.memory_mib("self", "VmHWM"))
+    return Filled(took, cpu, procs.memory_mib("self", "VmHWM"), resident_mb=procs.memory_mib("self"))
 
 
 async def _ours(url: str) -> tuple[int, int]:

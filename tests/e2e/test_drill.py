@@ -275,11 +275,18 @@ def test_a_pipe_that_nobody_reads_any_more_ends_nothing_but_the_output(slow: Sit
     wait_closed(slow)
 
 
+@contextmanager
+def prompted(site: Site) -> Iterator[Terminal]:
+    """A live drill in a terminal, at the time at which it waits for a person."""
+    words = [command.COMMAND, "drill", site.namespace, "--lose", "nebius", "--live"]
+    with Terminal(words, site.cluster.command_env()) as terminal:
+        terminal.printed.wait_for(f"To go on, type {site.namespace}/nebius")
+        yield terminal
+
+
 def test_ctrl_c_at_the_prompt_ends_the_command_at_once_and_nothing_was_changed(slow: Site) -> None:
     before = versions(slow)
-    words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
-    with Terminal(words, slow.cluster.command_env()) as terminal:
-        terminal.printed.wait_for(f"To go on, type {slow.namespace}/nebius")
+    with prompted(slow) as terminal:
         terminal.type("\x03")
         assert terminal.end() == 130
     assert versions(slow) == before
@@ -287,9 +294,7 @@ def test_ctrl_c_at_the_prompt_ends_the_command_at_once_and_nothing_was_changed(s
 
 def test_a_person_types_the_name_of_the_provider_and_ctrl_c_ends_the_drill(slow: Site) -> None:
     before = spec(slow)
-    words = [command.COMMAND, "drill", slow.namespace, "--lose", "nebius", "--live"]
-    with Terminal(words, slow.cluster.command_env()) as terminal:
-        terminal.printed.wait_for(f"To go on, type {slow.namespace}/nebius")
+    with prompted(slow) as terminal:
         terminal.type(f"{slow.namespace}/nebius\n")
         terminal.printed.wait_for(BEGUN)
         terminal.type("\x03")
