@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from rich.cells import cell_len
@@ -25,7 +25,12 @@ class _LastingConsole(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        discard(self.file)
+
+
+def discard(file: IO[str]) -> None:
+    """Throw away what could not be printed. Python would try once more when it ends, and print a second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def make_console(*, stderr: bool = False, lasting: bool = False) -> Console:

@@ -1,42 +1,31 @@
-"""`computepool drain POOL/PROVIDER`: take a provider out of use by hand, and bring it back.
-
-The spec's list of providers has no keys for a patch to name. So the patch tests that the provider at its position is
-the provider that was named, and that the pool is the pool that was read. If anything else changed the list in between,
-the API server refuses the patch, and the pool is read again: another provider is never drained.
-"""
+"""`computepool drain POOL/PROVIDER`: take a provider out of use by hand, and bring it back."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from rich.console import Console
 
+from computepool.cli import stored_pool
 from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.errors import ToldError
 from computepool.cli.names import is_name
-from computepool.kube import paths
+from computepool.cli.stored_pool import ATTEMPTS, Json, Stored, edit, read_stored
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
-from computepool.kube.errors import BadRequest, Conflict, Invalid, NotFound, decoded
+from computepool.kube.errors import Conflict, Invalid
 from computepool.model.api import (
     BreakerState,
     CapacityType,
     ComputePool,
     DrainedPods,
-    InvalidPool,
     Mode,
     ProviderSpec,
     ProviderStatus,
 )
 from computepool.report.formatting import counted, span
 
-NEEDS: Final = "get and patch computepools, which the cluster role `admin` has"
-ATTEMPTS: Final = 10
-PAUSE_SECONDS: Final = 0.2
-"""Between two attempts: others change the pool at the same time."""
 _MANAGER: Final = "computepool-drain"
-Json = dict[str, Any]
-_OBJECT: Final = msgspec.json.Decoder(Json)
 
 
 class DrainError(ToldError):
@@ -76,14 +65,13 @@ def parse_target(text: str) -> tuple[str, str]:
 async def run(kubeconfig: str | None, context: str | None, target: Target, console: Console, *, dry_run: bool) -> None:
     """Set or end the drain, and say what follows. With `dry_run` the API server checks it and changes nothing.
 
-    Raises AccessError, ApiError, NotFoundError and DrainError.
+    Raises AccessError, ApiError, NotFoundError, PoolEditError and DrainError.
     """
     async with ApiClient(await load_access(kubeconfig, context)) as client:
         for _ in range(ATTEMPTS):
             stored = await _read(client, target.pool)
-            pool = _parsed(stored)
-            position = _position(pool, target)
-            spec = pool.spec.providers[position]
+            pool = stored.pool
+            spec = pool.spec.providers[stored.position(target.provider)]
             if target.is_reached(spec):
                 now = "drained already" if target.drain else "not drained"
                 console.print(f"{target.provider} of pool {target.pool} is {now}. Nothing was changed.")
@@ -91,12 +79,12 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
                     console.print(f"It has a drill: end it with computepool drill --restore {target.pool}")
                 return
             try:
-                await _patch(client, target, stored, position, dry_run=dry_run)
+                await edit(client, target.pool, _patch(target, stored), _MANAGER, dry_run=dry_run)
             except (Invalid, Conflict):
-                if _same(stored, await _read(client, target.pool)):
+                if stored.has_spec_of(await _read(client, target.pool)):
                     # Nobody else changed the pool, so another attempt would be refused too.
                     raise
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(stored_pool.PAUSE_SECONDS)
                 continue
             for line in lines(pool, target, dry_run=dry_run):
                 console.print(line)
@@ -104,54 +92,23 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
     raise DrainError(f"pool {target.pool!r} is changed again and again by others: nothing was changed, try again")
 
 
-async def _read(client: ApiClient, name: str) -> Json:
-    path = f"{paths.POOLS}/{name}"
+async def _read(client: ApiClient, name: str) -> Stored:
     try:
-        return decoded(_OBJECT, await client.get(path), request=f"GET {path}")
-    except NotFound:
+        return await read_stored(client, name)
+    except NotFoundError:
         # Without the CRD this fails as well, and the error says so.
         names = ", ".join(pool.name for pool in await load_pools(client))
         raise NotFoundError(f"there is no ComputePool {name!r}; there is {names or 'none yet'}") from None
 
 
-def _parsed(stored: Json) -> ComputePool:
-    try:
-        return ComputePool.from_object(stored)
-    except InvalidPool as error:
-        raise DrainError(f"this version can't read the pool, so it changes nothing: {error}") from None
-
-
-def _position(pool: ComputePool, target: Target) -> int:
-    names = [provider.name for provider in pool.spec.providers]
-    if target.provider not in names:
-        raise NotFoundError(f"pool {pool.name!r} has no provider {target.provider!r}; it has {', '.join(names)}")
-    return names.index(target.provider)
-
-
-async def _patch(client: ApiClient, target: Target, stored: Json, position: int, *, dry_run: bool) -> None:
-    at = f"/spec/providers/{position}"
-    patch: list[Json] = [
-        {"op": "test", "path": "/metadata/uid", "value": stored["metadata"]["uid"]},
-        {"op": "test", "path": f"{at}/name", "value": target.provider},
-        {"op": "add", "path": f"{at}/drain", "value": target.drain},
-    ]
+def _patch(target: Target, stored: Stored) -> list[Json]:
+    at = stored.path(target.provider)
+    patch = [*stored.tests(target.provider), {"op": "add", "path": f"{at}/drain", "value": target.drain}]
     if target.pods is not None:
         patch.append({"op": "add", "path": f"{at}/drainRunningPods", "value": str(target.pods)})
-    elif "drainRunningPods" in stored["spec"]["providers"][position]:
+    elif "drainRunningPods" in stored.obj["spec"]["providers"][stored.position(target.provider)]:
         patch.append({"op": "remove", "path": f"{at}/drainRunningPods"})
-    # Strict: an older CRD would drop a field that it does not know, and running pods would not do what was asked.
-    params = {"fieldManager": _MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
-    try:
-        await client.json_patch(f"{paths.POOLS}/{target.pool}", patch, params)
-    except BadRequest as error:
-        if "unknown field" not in error.message:
-            raise
-        raise DrainError(f"the cluster's CRD is older than this command: upgrade it first ({error.message})") from None
-
-
-def _same(before: Json, after: Json) -> bool:
-    """Say whether nobody has changed the spec: one that was changed and changed back has another generation."""
-    return all(before["metadata"][field] == after["metadata"][field] for field in ("uid", "generation"))
+    return patch
 
 
 # --- what follows

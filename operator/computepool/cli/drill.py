@@ -8,13 +8,12 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from computepool.cli import drill_field, drill_live, drill_page
+from computepool.cli import drill_field, drill_live, drill_page, stored_pool
 from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.console import print_data
 from computepool.cli.drill_field import DrillError
@@ -23,8 +22,10 @@ from computepool.cli.drill_refusals import Limits, compare, consequences, refuse
 from computepool.cli.drill_seed import Found, read_seed
 from computepool.cli.drill_text import Told, as_json, print_drill
 from computepool.cli.errors import ToldError, sentence
+from computepool.cli.exit_codes import INTERRUPTED, NOT_AS_WANTED
 from computepool.cli.leader import LeaderWatch, LeaseAddress
 from computepool.cli.options import DrillFailOn, Output
+from computepool.cli.stored_pool import read_stored
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
 from computepool.kube.errors import ApiError
@@ -35,11 +36,8 @@ NEEDS = (
     "list computepools, namespaces, nodes, pods and poddisruptionbudgets in the whole cluster, such as by the "
     "ClusterRole computepool-explainer of the chart"
 )
-NEEDS_RESTORE = f"list computepools, and to {drill_field.NEEDS}"
-NEEDS_LIVE = f"{NEEDS}; to get the operator's Lease; and to {drill_field.NEEDS}"
-FAILED: Final = 3
-"""Exit code where --fail-on says so, and of a live drill in which not all planned pods were Ready elsewhere."""
-INTERRUPTED: Final = 130
+NEEDS_RESTORE = f"list computepools, and to {stored_pool.NEEDS}"
+NEEDS_LIVE = f"{NEEDS}; to get the operator's Lease; and to {stored_pool.NEEDS}"
 _TOLD_EVERY = 0.2
 """Seconds between two updates of the progress line."""
 
@@ -84,7 +82,7 @@ async def run(request: Request, console: Console, progress: Console) -> int:
     if request.report is not None:
         drill_page.write(request.report, told)
         _for_people(request, console, progress).print(f"The report is in {request.report}.")
-    return FAILED if DrillFailOn.STRANDED in request.fail_on and told.course.stranded else 0
+    return NOT_AS_WANTED if DrillFailOn.STRANDED in request.fail_on and told.course.stranded else 0
 
 
 async def run_live(request: Request, live: Live, console: Console, progress: Console) -> int:
@@ -123,13 +121,13 @@ async def run_live(request: Request, live: Live, console: Console, progress: Con
     if request.output is not Output.TABLE:
         with suppress(OSError):
             print_data(as_json(told, ended.real, ended.end), request.output, console)
-    return 0 if ended.end.well else INTERRUPTED if ended.end.interrupted else FAILED
+    return 0 if ended.end.well else INTERRUPTED if ended.end.interrupted else NOT_AS_WANTED
 
 
 async def _refuse(client: ApiClient, watch: LeaderWatch, live: Live, told: Told, now: float) -> None:
     """Raise DrillError if the drill must not begin by what the cluster says now."""
     leader = await watch.read()
-    stored = await drill_field.read_stored(client, told.pool.name)
+    stored = await read_stored(client, told.pool.name)
     refuse(stored.pool, leader, told, live.limits, now)
 
 

@@ -21,14 +21,16 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from computepool.cli import drill_field
+from computepool.cli import drill_field, stored_pool
 from computepool.cli.cluster_view import NotFoundError
-from computepool.cli.drill_field import DrillError, Json, Stored
+from computepool.cli.drill_field import DrillError, drills_in
 from computepool.cli.drill_look import Look, Looks
 from computepool.cli.drill_seed import Found, nodes_of
 from computepool.cli.drill_text import Told, clock, name_of
 from computepool.cli.drill_watch import End, Real, Watched
 from computepool.cli.errors import ToldError
+from computepool.cli.exit_codes import INTERRUPTED
+from computepool.cli.stored_pool import Json, Stored
 from computepool.kube.client import ApiClient
 from computepool.kube.errors import ApiError, Conflict, Gone, Invalid
 from computepool.model.api import ComputePool, DrillStatus, Mode
@@ -52,7 +54,6 @@ HELD_NO_MORE: Final = (
     "The operator does not hold it any more: its time is over, or an operator leads that is older than this command."
 )
 TIME_OVER: Final = End("Its time was over.")
-EXIT_SECOND_SIGNAL: Final = 130
 _T = TypeVar("_T")
 
 
@@ -141,12 +142,12 @@ async def _begin(
 ) -> None:
     """Begin, unless another person has begun a drill, or drained the provider, in the meantime."""
     last: ApiError | None = None
-    for _ in range(drill_field.ATTEMPTS):
-        stored = await drill_field.read_stored(client, pool.name)
+    for _ in range(stored_pool.ATTEMPTS):
+        stored = await stored_pool.read_stored(client, pool.name)
         if stored.pool.metadata.uid != pool.metadata.uid:
             raise DrillError(f"no drill: pool {pool.name} is another pool by now")
         stored.position(provider)
-        if stored.drills.get(provider) == drill:
+        if drills_in(stored).get(provider) == drill:
             # An earlier attempt had no answer, or a wrong one.
             return
         if why := drill_field.why_not_now(stored.pool, provider, now):
@@ -157,7 +158,7 @@ async def _begin(
             await drill_field.begin(client, stored, provider, drill)
         except (Conflict, Invalid) as error:
             last = error
-            await asyncio.sleep(drill_field.PAUSE_SECONDS)
+            await asyncio.sleep(stored_pool.PAUSE_SECONDS)
         else:
             return
     raise DrillError(f"no drill: the pool is changed again and again by others, or the API server refuses it: {last}")
@@ -233,7 +234,7 @@ def why_over(stored: Stored | None, provider: str, drill: Json) -> End | None:
     """Return why the drill can't go on; None if it can. `stored`: the pool, None if it is gone."""
     if stored is None:
         return End("The pool was deleted.")
-    if stored.drills.get(provider) != drill:
+    if drills_in(stored).get(provider) != drill:
         return End("Another person, or a tool that syncs the pool's manifest, has changed or removed the field drill.")
     if stored.pool.spec.mode is Mode.OBSERVE:
         return End("The pool is in mode Observe now, so nothing moves any more.")
@@ -322,7 +323,7 @@ def _signals(console: Console, pool: str) -> Iterator[asyncio.Event]:
         if stop.is_set():
             say(console, f"Left without putting back. End the drill with: computepool drill --restore {pool}")
             # At once: tasks that are cancelled would wait for the API server again.
-            os._exit(EXIT_SECOND_SIGNAL)
+            os._exit(INTERRUPTED)
         stop.set()
 
     handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: stop.set, signal.SIGHUP: stop.set}

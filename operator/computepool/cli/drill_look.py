@@ -5,10 +5,9 @@ from collections.abc import Iterable
 import msgspec
 
 from computepool.app.caches import UNFINISHED
-from computepool.cli import drill_field
 from computepool.cli.cluster_view import NotFoundError
-from computepool.cli.drill_field import Stored
 from computepool.cli.drill_seed import read_list
+from computepool.cli.stored_pool import Stored, read_stored
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.model.cluster import Pod
@@ -37,7 +36,7 @@ class Looks:
     async def look(self) -> Look:
         """Raises ApiError."""
         try:
-            stored: Stored | None = await drill_field.read_stored(self._client, self._pool)
+            stored: Stored | None = await read_stored(self._client, self._pool)
         except NotFoundError:
             stored = None
         pods: list[Pod] = []

@@ -7,7 +7,7 @@ from computepool.cli.drill_field import DrillError
 from computepool.cli.drill_seed import nodes_of
 from computepool.cli.drill_text import Told, took
 from computepool.cli.leader import Leader
-from computepool.model.api import BreakerState, ComputePool, ConditionStatus, FailbackPolicy, Mode
+from computepool.model.api import BreakerState, BreakerStatus, ComputePool, ConditionStatus, FailbackPolicy, Mode
 from computepool.model.reasons import Reason
 from computepool.report.conditions import DEGRADED
 from computepool.report.formatting import counted
@@ -50,18 +50,17 @@ def _pool_forbids(pool: ComputePool, provider: str, now: float) -> str:
     if provider not in breakers or not pool.status.conditions:
         return "the operator has not reported on this pool yet"
     if breakers[provider].state is not BreakerState.CLOSED:
-        return f"{provider} is not in full use: its breaker is {_state(pool, provider)}"
+        return f"{provider} is not in full use: its breaker is {_state(breakers[provider])}"
     for name, breaker in breakers.items():
         if breaker.state is BreakerState.OPEN and breaker.reason != Reason.DRAINED:
-            return f"{name} has failed, and pods could not go there: its breaker is {_state(pool, name)}"
+            return f"{name} has failed, and pods could not go there: its breaker is {_state(breaker)}"
     degraded = pool.status.condition(DEGRADED)
     if degraded is not None and degraded.status is not ConditionStatus.FALSE:
         return f"the pool is Degraded already ({degraded.reason}): {degraded.message}"
     return ""
 
 
-def _state(pool: ComputePool, provider: str) -> str:
-    breaker = next(found.breaker for found in pool.status.providers if found.name == provider)
+def _state(breaker: BreakerStatus) -> str:
     return f"{breaker.state} ({breaker.reason})" if breaker.reason else str(breaker.state)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from computepool.cli.exit_codes import INTERRUPTED
 from computepool.cli.kubectl_flags import command_first
 from computepool.cli.names import checked_namespace
 from computepool.cli.options import (
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 IS_PLUGIN: Final = sys.argv[0].endswith("kubectl-computepool")
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as shells have it."""
 DIFFERS: Final = 1
 """Exit code of `diff` where there is a difference, as `diff` and `kubectl diff` have it."""
 DIFF_FAILED: Final = 2
@@ -409,6 +408,7 @@ def drain(
     """
     from computepool.cli import drain as draining
     from computepool.cli.console import make_console
+    from computepool.cli.stored_pool import NEEDS
 
     if move and undo:
         raise typer.BadParameter("--move and --undo exclude each other")
@@ -417,7 +417,7 @@ def drain(
     except draining.DrainError as error:
         raise typer.BadParameter(str(error)) from None
     target = draining.Target(pool, name, drain=not undo, move=move)
-    _run_one(draining.run(kubeconfig, context, target, make_console(), dry_run=dry_run), draining.NEEDS)
+    _run_one(draining.run(kubeconfig, context, target, make_console(), dry_run=dry_run), NEEDS)
 
 
 @app.command()
@@ -555,9 +555,11 @@ def _run_one(work: Coroutine[Any, Any, T], needs: str, *, failed: int = 1) -> T:
         _print_error(sentence(error, needs) if isinstance(error, ApiError) else str(error))
         raise typer.Exit(failed) from None
     except OSError as error:
+        from computepool.cli.console import discard
+
         # Mostly of standard output. Errors of connections and of kubeconfig files are told above.
         _print_error(f"the command could not do or print everything: {error.strerror or error}")
-        _drop_output()
+        discard(sys.stdout)
         raise typer.Exit(failed) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -567,11 +569,6 @@ def _run_one(work: Coroutine[Any, Any, T], needs: str, *, failed: int = 1) -> T:
         # Python would end with 1, which means something else here.
         traceback.print_exc()
         raise typer.Exit(failed) from None
-
-
-def _drop_output() -> None:
-    """Throw away what could not be printed. Python would try once more when it ends, and print a second error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(text: str) -> None:

@@ -15,27 +15,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from rich.console import Console
 
-from computepool.cli import drill_field, drill_live
+from computepool.cli import drill_live, stored_pool
 from computepool.cli.console import make_console
-from computepool.cli.drill_field import DrillError, Stored
+from computepool.cli.drill_field import DrillError
 from computepool.cli.drill_live import Window, is_taken_up, say, why_over
 from computepool.cli.drill_refusals import compare
 from computepool.cli.drill_text import Told
-from computepool.cli.drill_watch import NO_REPLACEMENT_SECONDS, Watched
+from computepool.cli.stored_pool import Stored
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
-from computepool.model.cluster import Pod
 from computepool.simulate.drill import Course, Fate, How
-from tests.builders import NOW, pod, pool
+from tests.builders import NOW, pool
 from tests.builders import provider as spec_provider
 from tests.fakes.apiserver import COMPUTEPOOLS, FakeApiServer
 from tests.fakes.faults import Verb
 from tests.unit.act.objects import provider
 from tests.unit.app.cluster import make_pool
+from tests.unit.cli.drilling import fate
 from tests.unit.cli.leases import lead
 from tests.unit.cli.serving import Shell, shell
 from tests.unit.cli.test_drill_command import cluster
@@ -235,7 +234,7 @@ def drilled(server: FakeApiServer) -> None:
 def test_a_drill_is_ended_whatever_the_api_server_answers_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], verb: Verb
 ) -> None:
-    monkeypatch.setattr(drill_field, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(stored_pool, "PAUSE_SECONDS", 0.01)
     with shell(tmp_path, drilled) as sh:
         sh.server.do(lambda server: server.fault(verb, path="/inference", **{"times": 3, **fault}))
         assert PUT_BACK in put_back(sh, monkeypatch)
@@ -502,74 +501,3 @@ def test_the_report_is_one_page_with_everything_and_loads_nothing(tmp_path: Path
     assert "nebius: TooLarge" in page
     assert "$" not in page
     assert not any(word in page for word in ("http:", "https:", "<script", "<link", "@import"))
-
-
-# -- what is seen of the pods
-
-
-def fate(name: str, owner: str, *, stays: bool = False) -> Fate:
-    found = pod(name, on="a1", owner=owner, owner_kind="ReplicaSet", ready=True)
-    return Fate(found, 1, moved_at=1.0, ready_at=None if stays else 2.0)
-
-
-def replacement(name: str, owner: str, on: str = "n1", **fields: Any) -> Pod:
-    made = pod(name, on=on, owner=owner, owner_kind="ReplicaSet", ready=True, created=NOW + 10)
-    return msgspec.structs.replace(made, **fields)
-
-
-def test_each_pod_that_left_is_matched_with_one_new_ready_pod_of_its_owner_elsewhere() -> None:
-    fates = [fate("w1", "web"), fate("w2", "web"), fate("b1", "batch")]
-    there = [each.pod for each in fates]
-    other = replacement("old", "web", created=NOW - 100)
-    watched = Watched(fates, [*there, other], ["a1"])
-    assert watched.see([*there, other], 1.0) == []
-    # w1 has left. The pod that was there before is no replacement, nor is one that is not Ready, or on the provider.
-    pods = [*there[1:], other, replacement("x", "web", ready=False), replacement("y", "web", on="a1")]
-    assert watched.see(pods, 2.0) == []
-    news = watched.see([*pods, replacement("z", "web")], 3.0)
-    assert [(real.fate.pod.name, real.left_at, real.ready_at) for real in news] == [("w1", 2.0, 3.0)]
-    assert watched.see([*pods, replacement("z", "web")], 4.0) == []
-    assert watched.end is None
-    last = [replacement("z", "web"), replacement("v", "web"), replacement("c", "batch")]
-    assert {real.fate.pod.name for real in watched.see(last, 5.0)} == {"w2", "b1"}
-    assert watched.end is not None
-    assert watched.end.well
-
-
-def test_a_further_replica_that_was_made_before_the_pod_left_replaces_nothing() -> None:
-    one = fate("w1", "web")
-    watched = Watched([one], [one.pod], ["a1"])
-    assert watched.see([one.pod, replacement("more", "web")], 1.0) == []
-    assert watched.see([replacement("more", "web"), replacement("new", "web", ready=False)], 60.0) == []
-    assert watched.end is None
-    assert len(watched.see([replacement("more", "web"), replacement("new", "web")], 61.0)) == 1
-
-
-def test_a_pod_whose_owner_makes_no_other_has_ended_by_itself() -> None:
-    """A rolling update has another owner, a complete Job and a smaller Deployment want no other pod."""
-    gone, moved = fate("w1", "old"), fate("w2", "web")
-    watched = Watched([gone, moved], [gone.pod, moved.pod], ["a1"])
-    new = replacement("n", "new")
-    watched.see([new, replacement("z", "web")], 1.0)
-    assert watched.end is None
-    watched.see([new, replacement("z", "web")], 1.0 + NO_REPLACEMENT_SECONDS)
-    assert watched.end is not None
-    assert watched.end.why == "1 pod ended, and no other pod was made in place of them."
-    assert not watched.end.well
-
-
-def test_a_pod_that_is_late_is_no_pod_that_was_never_made() -> None:
-    one = fate("w1", "web")
-    watched = Watched([one], [one.pod], ["a1"])
-    late = replacement("late", "web", ready=False)
-    for seconds in (1.0, 30.0, 600.0):
-        watched.see([late], seconds)
-        assert watched.end is None
-    assert len(watched.see([replacement("late", "web")], 601.0)) == 1
-
-
-def test_pods_that_were_planned_to_be_stranded_are_not_waited_for() -> None:
-    watched = Watched([fate("w1", "web"), fate("s1", "stuck", stays=True)], [], ["a1"])
-    watched.see([fate("s1", "stuck").pod, replacement("z", "web")], 2.0)
-    assert watched.end is not None
-    assert watched.end.well

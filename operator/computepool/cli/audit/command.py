@@ -24,14 +24,12 @@ from computepool.cli.audit.saved import read_saved
 from computepool.cli.audit.terminal import print_audit
 from computepool.cli.console import print_data
 from computepool.cli.errors import ToldError
+from computepool.cli.exit_codes import NOT_AS_WANTED
 from computepool.cli.metrics_source import source_at, source_in
 from computepool.cli.options import AuditOutput, FailOn, Output
 from computepool.model.api.base import DNS_LABEL, EXTENDED_RESOURCE, LABEL_VALUE, QUALIFIED_NAME, fits
 from computepool.model.labels import Requirement, Selector
 from computepool.prometheus.source import Source
-
-FAILED = 3
-"""Exit code where --fail-on says so."""
 
 
 class AuditError(ToldError):
@@ -165,13 +163,13 @@ def show(found: Audit, output: AuditOutput, console: Console) -> None:
 
 
 def exit_code(found: Audit, fail_on: Iterable[FailOn]) -> int:
-    """Return 0, or FAILED where something that the user asks about is not well."""
+    """Return 0, or NOT_AS_WANTED where something that the user asks about is not well."""
     failed = {
         FailOn.STRANDED: any(loss.stranded for loss in found.losses),
         FailOn.CHECKS: any(not check.passed for check in found.checks),
         FailOn.UNREAD: bool(found.cluster.missing or found.cluster.unreadable or _unmeasured(found)),
     }
-    return FAILED if any(failed[what] for what in fail_on) else 0
+    return NOT_AS_WANTED if any(failed[what] for what in fail_on) else 0
 
 
 def _unmeasured(found: Audit) -> bool:

@@ -81,7 +81,7 @@ class Drill(ApiModel):
 
     @rule(
         field="since",
-        cel="self.since.getFullYear() >= 2000 && self.since.getFullYear() <= 9000",
+        cel=f"self.since.getFullYear() >= {FIRST_YEAR} && self.since.getFullYear() <= {LAST_YEAR}",
         message="no drill begins so long ago, or so far ahead: set since to the time at which the drill begins",
     )
     def _begins_in_our_time(self) -> bool:
