@@ -197,28 +197,35 @@ class _Request:
         futures.wait([self._answer], max(0.0, self._deadline - time.monotonic()))
         if self._answer.cancel():
             raise self._lost(f"no answer within {self._seconds:g} s")
-        try:
-            return self._answer.result()
-        except urllib.error.HTTPError as status:
-            status.close()
-            raise DownloadError(f"{self._url}: {status}") from status
-        except urllib.error.URLError as problem:
-            raise self._lost(self._words(problem.reason)) from problem
-        except (OSError, http.client.HTTPException, ValueError) as problem:
-            raise self._lost(self._words(problem)) from problem
+        return self._answer.result()
 
     def _open(self, method: str) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler(dict(self._proxies)), self._redirects)
         try:
             answer = opener.open(urllib.request.Request(self._url, method=method), timeout=self._seconds)
         except Exception as problem:  # noqa: BLE001 - the waiting thread raises it
+            error = self._error(problem)
             if self._answer.set_running_or_notify_cancel():
-                self._answer.set_exception(problem)
+                self._answer.set_exception(error)
         else:
             if self._answer.set_running_or_notify_cancel():
                 self._answer.set_result(answer)
             else:
                 answer.close()
+
+    def _error(self, problem: Exception) -> Exception:
+        """Return the error to raise, without the problem itself: its traceback would keep the connection open."""
+        match problem:
+            case urllib.error.HTTPError():
+                problem.close()
+                return DownloadError(f"{self._url}: {problem}")
+            case urllib.error.URLError():
+                return self._lost(self._words(problem.reason))
+            case OSError() | http.client.HTTPException() | ValueError():
+                return self._lost(self._words(problem))
+            case DownloadError():
+                return DownloadError(str(problem))
+        return problem
 
     def _words(self, problem: object) -> str:
         if isinstance(problem, TimeoutError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import io
 import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,19 @@ def test_a_proxy_that_refuses_is_a_plain_reason_without_its_password(server: Fil
     via = f"through the proxy {host_of(server.url)}"
     reason = f"releases.invalid can't be reached {via}: Tunnel connection failed: 403 Forbidden"
     assert lost == {"releases.invalid": reason}
+
+
+def test_a_failure_keeps_no_connection(server: FileServer) -> None:
+    # Python closes the connection to a proxy that refuses only when the last reference to the answer is gone.
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(HostError):
+            web(https=server.url).text("https://releases.invalid/file")
+        kept = [found for found in gc.get_objects() if isinstance(found, HTTPResponse)]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 def test_proxies_are_those_of_the_environment() -> None:
