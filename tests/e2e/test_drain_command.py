@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -76,6 +77,22 @@ def test_a_drain_keeps_new_pods_off_lets_running_pods_stay_and_alarms_nobody(bur
     assert [note for note in warnings(burst) if note not in before] == []
     row = burst.cluster.kubectl("get", "cpool", burst.namespace).splitlines()[1]
     assert "Drained" in row.split()
+
+
+def test_a_manifest_that_is_applied_by_the_server_can_be_applied_again_after_a_drain(burst: Site) -> None:
+    item = burst.api.get(pools.POOLS, burst.namespace)
+    manifest = {key: item[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": burst.namespace}}
+
+    def apply(*words: str) -> None:
+        text = json.dumps(manifest)
+        burst.cluster.kubectl("apply", "--server-side", *words, "--field-manager=gitops", "-f", "-", input=text)
+
+    apply("--force-conflicts")
+    drain(burst)
+    drain(burst, "--undo")
+    manifest["spec"]["providers"][1]["pricePerAcceleratorHour"] = "2.50"
+    apply()
+    assert stored(burst)["pricePerAcceleratorHour"] == "2.50"
 
 
 def test_with_move_running_pods_leave_and_after_undo_the_provider_is_tried_again(burst: Site) -> None:

@@ -10,7 +10,7 @@ from computepool.cli import stored_pool
 from computepool.cli.cluster_view import NotFoundError, load_pools
 from computepool.cli.errors import ToldError
 from computepool.cli.names import is_name
-from computepool.cli.stored_pool import ATTEMPTS, Json, Stored, edit, read_stored
+from computepool.cli.stored_pool import ATTEMPTS, Json, Stored, disown, edit, read_stored
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access
 from computepool.kube.errors import Conflict, Invalid
@@ -86,6 +86,8 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
                     raise
                 await asyncio.sleep(stored_pool.PAUSE_SECONDS)
                 continue
+            if not target.drain and not dry_run:
+                await disown(client, target.pool, _MANAGER)
             for line in lines(pool, target, dry_run=dry_run):
                 console.print(line)
             return

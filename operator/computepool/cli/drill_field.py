@@ -6,12 +6,10 @@ again. To begin and to end a drill is one patch each, which touches no other fie
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from computepool.cli import stored_pool
-from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.errors import ToldError
 from computepool.cli.stored_pool import ATTEMPTS, Json, Stored, disown, edit, read_stored
 from computepool.kube import paths
@@ -104,9 +102,7 @@ async def end(client: ApiClient, pool: str, only: Json | None = None) -> list[st
             last = error
             await asyncio.sleep(stored_pool.PAUSE_SECONDS)
         else:
-            # A failure harms nothing: `kubectl apply --server-side --force-conflicts` takes the fields over.
-            with suppress(ApiError, NotFoundError):
-                await disown(client, pool, _MANAGER)
+            await disown(client, pool, _MANAGER)
             return ended
     raise DrillError(f"pool {pool!r} is changed again and again by others, or the patch is refused: {last}")
 

@@ -6,6 +6,7 @@ API server refuses the patch, and the pool is read again: another provider is ne
 lost.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from computepool.cli.cluster_view import NotFoundError
 from computepool.cli.errors import ToldError
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
-from computepool.kube.errors import BadRequest, NotFound, Unavailable, decoded
+from computepool.kube.errors import ApiError, BadRequest, NotFound, Unavailable, decoded
 from computepool.kube.wire import Wire
 from computepool.model.api import ComputePool, InvalidPool
 
@@ -122,19 +123,22 @@ async def edit(client: ApiClient, pool: str, patch: list[Json], manager: str, *,
 
 
 async def disown(client: ApiClient, pool: str, manager: str) -> None:
-    """Give up the ownership of fields that the manager has changed for a while. Raises ApiError and NotFoundError.
+    """Give up the ownership of fields that the manager has changed for a while.
+
+    A failure harms nothing and is not raised: `kubectl apply --server-side --force-conflicts` takes the fields over.
 
     The API server notes who wrote a field last (`metadata.managedFields`). The list of providers is one field. So after
     a command has set and removed a part of it, the command owns the list, and the next `kubectl apply --server-side` of
     a changed manifest would be refused as a conflict with the command.
     """
-    stored = await read_stored(client, pool)
-    for at, entry in enumerate(stored.obj["metadata"].get("managedFields") or ()):
-        if entry.get("manager") == manager and not entry.get("subresource"):
-            path = f"/metadata/managedFields/{at}"
-            patch = [
-                {"op": "test", "path": f"{path}/manager", "value": manager},
-                {"op": "remove", "path": path},
-            ]
-            await client.json_patch(f"{paths.POOLS}/{pool}", patch, {"fieldManager": manager})
-            return
+    with suppress(ApiError, NotFoundError):
+        stored = await read_stored(client, pool)
+        for at, entry in enumerate(stored.obj["metadata"].get("managedFields") or ()):
+            if entry.get("manager") == manager and not entry.get("subresource"):
+                path = f"/metadata/managedFields/{at}"
+                patch = [
+                    {"op": "test", "path": f"{path}/manager", "value": manager},
+                    {"op": "remove", "path": path},
+                ]
+                await client.json_patch(f"{paths.POOLS}/{pool}", patch, {"fieldManager": manager})
+                return
