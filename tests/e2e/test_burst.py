@@ -219,18 +219,6 @@ def test_what_only_a_running_operator_can_see_becomes_a_condition(operator: Oper
         )
 
 
-def test_a_toleration_that_the_guard_refuses_becomes_a_condition_and_nothing_spins(full: Site) -> None:
-    foreign = pools.provider(
-        full, SECONDARY, tolerations=[{"key": "example.com/foreign", "operator": "Exists", "effect": "NoSchedule"}]
-    )
-    full.add_nodes(SECONDARY, gpus=4, taints=[{"key": "example.com/foreign", "effect": "NoSchedule"}])
-    with pools.pool(full, ("aws", foreign)) as pool:
-        _overflow(full, 1)
-        pools.wait_condition(
-            full, pool["metadata"]["name"], "Degraded", "True", "WriteRefused", says="example.com/foreign"
-        )
-
-
 def _second_later(site: Site, created: str) -> bool:
     probe = objects.gpu_pod("probe")
     answer = site.api.request("POST", f"/api/v1/namespaces/{site.namespace}/pods?dryRun=All", probe)

@@ -14,12 +14,12 @@ import msgspec
 from computepool.act.outcomes import joined
 from computepool.act.patches import burst_patch, label_patch
 from computepool.act.tasks import BackgroundTasks
-from computepool.act.write_access import WriteAccess
+from computepool.act.write_access import WriteAccess, refuses_patch
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
 from computepool.kube.retry import Backoffs
-from computepool.model.cluster import Offer, Pod
+from computepool.model.cluster import Offer, Pod, RefusedOffer
 
 PARALLEL = 32
 """Limit for bursts under way at once: enough to keep an API server busy, and few enough for its other clients."""
@@ -36,7 +36,7 @@ _STORED = msgspec.json.Decoder(wire.Stored)
 
 
 class BurstCallbacks(Protocol):
-    """Gets the progress of each patch. Each started patch ends with `written` or `failed`."""
+    """Gets the progress of each patch. Each started patch ends with `written`, `refused` or `failed`."""
 
     def start(self, uid: str, offer: Offer) -> None:
         """The patch of a pod is about to be sent."""
@@ -47,6 +47,9 @@ class BurstCallbacks(Protocol):
     def doubted(self, uid: str) -> None:
         """It is unknown whether the patch was written. `failed` follows."""
 
+    def refused(self, uid: str, refused: RefusedOffer) -> None:
+        """The API server refuses this patch, and may accept one that sends the pod to another provider."""
+
     def failed(self, uid: str) -> None:
         """The patch was not written."""
 
@@ -56,6 +59,9 @@ class Written(NamedTuple):
 
     done: tuple[Burst, ...] = ()
     refused: tuple[tuple[Burst, ApiError], ...] = ()
+    """Patches that the API server does not accept as they are."""
+    failed: tuple[tuple[Burst, ApiError], ...] = ()
+    """Patches that failed for another reason: the same patch may succeed later."""
     gone: tuple[Burst, ...] = ()
 
 
@@ -88,13 +94,20 @@ class PodPatcher:
         return started
 
     async def burst(
-        self, bursts: tuple[Burst, ...], *, wanted: Callable[[], bool], answered: Callable[[], None]
+        self,
+        bursts: tuple[Burst, ...],
+        *,
+        wanted: Callable[[], bool],
+        answered: Callable[[], None],
+        refused: Callable[[Burst, ApiError], None],
     ) -> Written:
         """Send the pods to standbys while `wanted` returns true: the pool may be deleted while its pods queue here.
 
-        `answered` is called after each successful patch. Raises NotLeadingError as soon as leadership is in doubt.
+        `answered` is called after each successful patch, `refused` before a pass may send a refused pod elsewhere.
+        Raises NotLeadingError as soon as leadership is in doubt.
         """
-        return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
+        sending = (self._burst(burst, wanted, answered, refused) for burst in bursts)
+        return joined(Written, await asyncio.gather(*sending))
 
     async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> tuple[LabelFix, ...]:
         """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt.
@@ -110,7 +123,13 @@ class PodPatcher:
         """Cancel the waits for retries. Call this at the end."""
         await self._tasks.cancel()
 
-    async def _burst(self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None]) -> Written:
+    async def _burst(
+        self,
+        burst: Burst,
+        wanted: Callable[[], bool],
+        answered: Callable[[], None],
+        refused: Callable[[Burst, ApiError], None],
+    ) -> Written:
         pod = burst.pod
         try:
             async with self._slots:
@@ -126,11 +145,17 @@ class PodPatcher:
         except Unavailable as error:
             self._release_later(pod.uid, error, at_least=DOUBT_SECONDS)
             self._callbacks.doubted(pod.uid)
-            return Written(refused=((burst, error),))
+            return Written(failed=((burst, error),))
         except ApiError as error:
-            self._release_later(pod.uid, error)
+            if not refuses_patch(error):
+                self._release_later(pod.uid, error)
+                return Written(failed=((burst, error),))
+            refused(burst, error)
+            now, seconds = self._wall(), self._backoffs.next(_key(burst), error)
+            self._callbacks.refused(pod.uid, RefusedOffer(burst.provider, now, now + seconds))
             return Written(refused=((burst, error),))
         self._backoffs.reset(pod.uid)
+        self._backoffs.reset(_key(burst))
         self._callbacks.written(pod.uid, version)
         answered()
         return Written(done=(burst,))
@@ -164,3 +189,8 @@ class PodPatcher:
         self._releases.pop(uid, None)
         self._fixing.discard(uid)
         self._callbacks.failed(uid)
+
+
+def _key(burst: Burst) -> str:
+    """Name the patch for its delays: each provider of a pod has its own."""
+    return f"{burst.pod.uid}/{burst.provider}"

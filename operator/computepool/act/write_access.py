@@ -11,13 +11,23 @@ from functools import partial
 from typing import Final, Protocol
 
 from computepool.kube.client import ApiClient, Body
-from computepool.kube.errors import Forbidden, Invalid
+from computepool.kube.denial import lacks_right
+from computepool.kube.errors import ApiError, BadRequest, Forbidden, Invalid
 from computepool.kube.runtime import Runtime
 
 LEADER_POLICY: Final = "computepool-guard-leader"
 LAG_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Delays between attempts while the API server's policy has not seen yet that this process leads. The API server reads
 the record of the leader from a watch of its own, which shows a new leader some milliseconds late."""
+
+
+def refuses_patch(error: ApiError) -> bool:
+    """Say whether the API server refuses a patch for what is in it: validation, an admission policy or a webhook.
+
+    A right that is missing, and the policy that knows the leader, refuse every patch.
+    """
+    is_refusal = isinstance(error, BadRequest | Forbidden | Invalid)
+    return is_refusal and not lacks_right(error) and LEADER_POLICY not in error.message
 
 
 class NotLeadingError(Exception):

@@ -239,11 +239,13 @@ class Reconciler:
         self._queue.add_at(name, decided.plan.recheck_at)
         self._view.read_leases(decided.plan.leases_to_read)
         self._executor.hold_verdicts(snapshot, decided.assessment, now)
-        return self._report_of(snapshot, decided, faults)
+        return self._report_of(snapshot, decided, faults, now)
 
-    def _report_of(self, snapshot: Snapshot, decided: Reconciled, faults: ViewFaults) -> PassReport:
+    def _report_of(self, snapshot: Snapshot, decided: Reconciled, faults: ViewFaults, now: float) -> PassReport:
         pool, plan = snapshot.pool, decided.plan
-        refused = self._executor.trouble(snapshot, plan)
+        refused = self._executor.trouble(snapshot, plan, now)
+        if (until := self._executor.trouble_until(pool.name)) is not None:
+            self._queue.add_by(pool.name, until)
         gap = admission_gap(
             pool.spec.admission.mode, missing=self._view.policy_missing(), unserved=self._view.policy_unserved()
         )

@@ -7,7 +7,7 @@ was kept for the pod would stay taken.
 from collections.abc import Callable, Iterable
 
 from computepool.app.work_queue import WorkQueue
-from computepool.model.cluster import Offer
+from computepool.model.cluster import Offer, RefusedOffer
 from computepool.model.moves import PodMove
 from computepool.observe.store import Store
 
@@ -42,6 +42,11 @@ class BurstAnswers(_Answers):
         """It is unknown whether the API server stored the write."""
         if self._store.in_flight.doubted(uid, self._store.pod(uid)):
             self._enqueue(self._store.claims_of(uid)[:1])
+
+    def refused(self, uid: str, refused: RefusedOffer) -> None:
+        """The API server refuses the write. The next pass offers the pod to the next provider."""
+        self._store.refused_offers.note(uid, refused)
+        self.failed(uid)
 
     def failed(self, uid: str) -> None:
         """The API server did not store the write."""

@@ -16,7 +16,7 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 from computepool.app.caches import UNFINISHED
 from computepool.app.settings import RESERVED_NAMESPACES
 from computepool.cli.errors import NEEDS_CLUSTER, ToldError
-from computepool.cli.refused_evictions import Refusal, read_refusals
+from computepool.cli.refused_writes import RefusedWrites, read_refused_writes
 from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import load_access, logged_errors
@@ -47,8 +47,8 @@ class View:
     """When it was read, in seconds since the epoch."""
     reserved: frozenset[str]
     """The namespaces that are never managed."""
-    refusals: Mapping[str, Refusal] | None
-    """Refused evictions by the pod's uid; None where events may not be listed."""
+    refused: RefusedWrites | None
+    """Refused writes to one pod; None where events may not be listed."""
     namespaces: Mapping[str, Labels]
     """Labels of namespaces by name, as far as they may be read."""
     missing: Mapping[str, str]
@@ -105,15 +105,18 @@ async def read_view(client: ApiClient, operator_namespace: str, about: tuple[str
         store.put_namespace(namespace, 0.0)
 
     await read("computepools", fill_pools())
-    refusals, *_ = await asyncio.gather(
-        _refusals(client, about),
+    refused, *_ = await asyncio.gather(
+        _refused_writes(client, about),
         read("namespaces", take_all(client, paths.NAMESPACES, put_namespace)),
         read("nodes", take_all(client, paths.NODES, lambda raw: store.put_node(records.node(raw), 0.0))),
         read("pods", take_all(client, paths.PODS, lambda raw: store.put_pod(records.pod(raw), 0.0), UNFINISHED)),
     )
     if about is not None and "namespaces" in missing:
         await _read_namespace(client, about[0], put_namespace)
-    return View(store, now, frozenset(reserved), refusals, namespaces, missing, tuple(sorted(unread)))
+    for uid, patches in (refused.patches if refused is not None else {}).items():
+        for patch in patches:
+            store.refused_offers.note(uid, patch.offer)
+    return View(store, now, frozenset(reserved), refused, namespaces, missing, tuple(sorted(unread)))
 
 
 async def _read_namespace(client: ApiClient, name: str, put: Callable[[bytes], None]) -> None:
@@ -122,8 +125,8 @@ async def _read_namespace(client: ApiClient, name: str, put: Callable[[bytes], N
         put(await client.get(f"{paths.NAMESPACES}/{name}"))
 
 
-async def _refusals(client: ApiClient, about: tuple[str, str] | None) -> Mapping[str, Refusal] | None:
-    return None if about is None else await read_refusals(client, *about)
+async def _refused_writes(client: ApiClient, about: tuple[str, str] | None) -> RefusedWrites | None:
+    return None if about is None else await read_refused_writes(client, *about)
 
 
 async def load_pools(client: ApiClient) -> list[ComputePool]:

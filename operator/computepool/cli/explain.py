@@ -17,7 +17,7 @@ from computepool.cli.options import Output
 from computepool.cli.pod_details import PodDetails, read_pod
 from computepool.cli.pod_notes import notes_on
 from computepool.cli.recorded_state import signals_in, state_in
-from computepool.cli.refused_evictions import Refusal
+from computepool.cli.refused_writes import RefusedEviction
 from computepool.cli.unclaimed import why_unclaimed
 from computepool.cli.verdicts import rows, verdicts_on
 from computepool.decide.move.eviction_retries import retry_delay
@@ -136,6 +136,7 @@ def explain(view: View, pod: Pod, details: PodDetails) -> Explanation:
     else:
         report = PassReport(snapshot, outcome.assessment, plan, outcome.state)
         found = _waiting(pod, outcome, report, view.now, observed=observed)
+        notes += _refused_patches(pod, found, view)
     return Explanation(found.headline, found.reason, found.rows, (*notes, *found.notes), claims[0])
 
 
@@ -144,6 +145,13 @@ def _misconfigured(pod: Pod, pool: ComputePool, assessment: Assessment) -> list[
     may_use = [pool.spec.primary.name, *(standby.name for standby in pool.spec.standbys if pod.allows(standby.name))]
     found = findings_about(assessment.configuration.findings, may_use)
     return [f"{finding.reason}: {sentence_of(finding)}" for finding in found]
+
+
+def _refused_patches(pod: Pod, found: Explanation, view: View) -> list[str]:
+    """Say what the API server answered to the patches that the table calls refused."""
+    refused = {provider for provider, reason, _ in found.rows if reason is Reason.WRITE_REFUSED}
+    patches = view.refused.patches.get(pod.uid, ()) if view.refused is not None else ()
+    return [patch.note for patch in patches if patch.offer.provider in refused and patch.note]
 
 
 def _no_such_pod(view: View, namespace: str, name: str) -> str:
@@ -200,7 +208,7 @@ def _moving(runs: str, move: Move, view: View, notes: tuple[str, ...], *, observ
     place = destination(move)
     if observed:
         return Explanation(f"{runs}; would be moved to {place}.", move.reason, notes=notes)
-    if view.refusals is None:
+    if view.refused is None:
         notes = (*notes, _EVENTS_FORBIDDEN)
     if (refusal := _active_refusal(move.pod, view)) is not None:
         seconds = max(0.0, view.now - refusal.since)
@@ -212,9 +220,9 @@ def _moving(runs: str, move: Move, view: View, notes: tuple[str, ...], *, observ
     return Explanation(f"{runs}; about to be moved to {place}.", move.reason, notes=notes)
 
 
-def _active_refusal(pod: Pod, view: View) -> Refusal | None:
+def _active_refusal(pod: Pod, view: View) -> RefusedEviction | None:
     """Return how the pod's eviction is refused; None if it is not, as far as events tell."""
-    refusal = (view.refusals or {}).get(pod.uid)
+    refusal = view.refused.evictions.get(pod.uid) if view.refused is not None else None
     return refusal if refusal is not None and refusal.is_active(view.now) else None
 
 

@@ -76,6 +76,11 @@ class Context:
         offer = self.snapshot.in_flight.get(pod.uid)
         return offer is not None and offer.provider == provider.name
 
+    def is_refused(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the API server has refused, just now, the patch that sends the pod to the provider."""
+        refused = self.snapshot.refused_offers.get(pod.uid, ())
+        return any(offer.provider == provider.name and offer.counts(self.now) for offer in refused)
+
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the pod may land on a standby without a further decision.
 

@@ -101,6 +101,7 @@ def reconcile(
         if missed is not None and any(map(assessment.drills.is_under_way, missed.providers))
         else None,
         hold_ends_at(admission),
+        *(refused.until for offers in snapshot.refused_offers.values() for refused in offers),
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
     )

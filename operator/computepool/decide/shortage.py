@@ -99,7 +99,9 @@ def _by_rejections(holds: Iterable[Hold]) -> dict[Rejections, list[Pod]]:
 
 
 def _lacks(rejected: Rejections) -> bool:
-    return any(reason in _SHORT_OF for _, reason in rejected)
+    """Say whether pods lack room or money. Where the API server refuses a patch, a provider would take the pod."""
+    reasons = {reason for _, reason in rejected}
+    return Reason.WRITE_REFUSED not in reasons and not reasons.isdisjoint(_SHORT_OF)
 
 
 def _keeps_to_primary(rejected: Rejections) -> bool:

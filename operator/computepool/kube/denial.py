@@ -15,6 +15,11 @@ def is_denied(error: ApiError) -> bool:
     return isinstance(error, Forbidden | NotFound | Unauthorized)
 
 
+def lacks_right(error: ApiError) -> bool:
+    """Say whether RBAC refuses, whatever the request has in it."""
+    return isinstance(error, Forbidden) and _NO_RIGHT.search(error.message) is not None
+
+
 def with_advice(error: ApiError) -> str:
     """Return the error as one line, with what to do about it where that is known."""
     advice = _advice(error)

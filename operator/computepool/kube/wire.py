@@ -343,9 +343,15 @@ class ObjectReference(Wire):
     uid: str = ""
 
 
+class EventMeta(Wire):
+    annotations: dict[str, str] | None = None
+
+
 class Event(Wire):
     """A v1 event."""
 
+    metadata: EventMeta = msgspec.field(default_factory=EventMeta)
+    reason: str = ""
     involved_object: ObjectReference = msgspec.field(default_factory=ObjectReference)
     event_time: datetime | None = None
     message: str | None = None

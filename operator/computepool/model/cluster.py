@@ -91,6 +91,19 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class RefusedOffer(msgspec.Struct, frozen=True, gc=False):
+    """The API server has refused the patch that sends a pod to a provider. Times are in seconds since the epoch."""
+
+    provider: str
+    at: float
+    until: float
+    """Until then the pod is not offered to that provider again."""
+
+    def counts(self, now: float) -> bool:
+        """Say whether it still counts. A refusal of the future does not: the clock was set back."""
+        return self.at <= now < self.until
+
+
 class Pod(msgspec.Struct, frozen=True, gc=False):
     """A pod, with the fields that decisions need."""
 

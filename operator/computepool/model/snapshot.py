@@ -6,7 +6,7 @@ from types import MappingProxyType
 import msgspec
 
 from computepool.model.api import ComputePool
-from computepool.model.cluster import NodeInfo, Offer, Pod, Shape
+from computepool.model.cluster import NodeInfo, Offer, Pod, RefusedOffer, Shape
 from computepool.model.demand import Points
 from computepool.model.labels import Labels
 from computepool.model.moves import PodMove
@@ -57,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Pods of other pools that were sent to a standby and are not bound: they hold places too."""
     in_flight: Mapping[str, Offer] = MappingProxyType({})
     """By uid of pending pods, of all pools: offers whose write is under way, or made but not seen yet."""
+    refused_offers: Mapping[str, tuple[RefusedOffer, ...]] = MappingProxyType({})
+    """By uid of the pool's own waiting pods: offers whose write the API server has refused lately, one a provider."""
     on_unknown_nodes: tuple[Pod, ...] = ()
     """The pool's own pods that are bound to nodes that are not seen yet, or no longer."""
     selection: Selection | None = None

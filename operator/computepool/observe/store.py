@@ -26,6 +26,7 @@ from computepool.observe.in_flight_offers import InFlight
 from computepool.observe.index import NodeIndex, PodIndex
 from computepool.observe.moves import Moves
 from computepool.observe.pod_claims import Claims
+from computepool.observe.refused_offers import RefusedOffers
 from computepool.observe.selections import Selections
 from computepool.prometheus.promql import Names
 
@@ -65,6 +66,7 @@ class Store:
         # The pods that wait and may go to a standby of their pool by their own tolerations, labelled or not.
         self._may_burst_unpatched: set[str] = set()
         self.in_flight = InFlight()
+        self.refused_offers = RefusedOffers()
         self.moves = Moves(wall)
         self.heartbeats = Heartbeats(clock=clock, wall=wall)
         self.failures = Failures(wall)
@@ -104,6 +106,7 @@ class Store:
         self._providers = {name: providers_of(pool) for name, pool in self._pools.items()}
         self._node_index.set_providers(self._providers)
         self._infos.clear()
+        self.refused_offers.clear()
         self._reclaim(self._pods.values())
         windows = [pool.spec.health.black_holes.window_seconds for pool in self._pools.values()]
         self.failures.keep(max(windows, default=LONGEST_SECONDS))
@@ -177,6 +180,7 @@ class Store:
             # No pod is moved while its patch is under way (invariant 8). So without this, a patch without an answer
             # would keep a bound pod on a failed node.
             self.in_flight.drop(pod.uid)
+            self.refused_offers.drop(pod.uid)
 
     def _note_scheduler(self, pod: Pod, at: float) -> None:
         """Note that the pod's scheduler is at work: it has bound the pod, or judged the pod unschedulable."""
@@ -243,6 +247,7 @@ class Store:
             if pod.has_run:
                 self.failures.started(uid)
         self.in_flight.drop(uid)
+        self.refused_offers.drop(uid)
 
     def start_offer(self, uid: str, offer: Offer) -> None:
         """Note that the patch of a pod begins, unless the pod is bound or gone by now."""
@@ -438,12 +443,14 @@ class Store:
     def snapshot(self, name: str, *, stale: str = "") -> Snapshot:
         """Freeze what a pass over one pool decides on. Raises KeyError for a pool that is not there."""
         conflicts, conflicting_pool = self._claims.conflicts(name)
+        waiting = tuple(self._waiting(name))
         return Snapshot(
             pool=self._pools[name],
             nodes=tuple(self._info(node) for node in self._node_index.members(name)),
-            waiting=tuple(self._waiting(name)),
+            waiting=waiting,
             foreign=tuple(self._foreign(name)),
             in_flight=self.in_flight.offers(),
+            refused_offers=self.refused_offers.of(waiting),
             on_unknown_nodes=tuple(self._on_unknown_nodes(name)),
             selection=self._selections.look(name),
             conflicts=conflicts,

@@ -96,11 +96,18 @@ class EventRecorder:
             self._pod_event(burst, "Burst", burst_sentence(burst))
         self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
-    def record_refusal(self, pool: ComputePool, message: str, count: int) -> None:
-        """Record that the API server refused to send `count` pods to a standby."""
-        self.metrics.refused.labels(pool.name).inc(count)
-        self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", message, warning=True))
-        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=count, error=message)
+    def record_refusals(self, pool: ComputePool, messages: Sequence[str]) -> None:
+        """Record that pods could not be sent to a standby. `messages`: one for each pod, at least one."""
+        self.metrics.refused.labels(pool.name).inc(len(messages))
+        self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", messages[0], warning=True))
+        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=len(messages), error=messages[0])
+
+    def record_refused_pods(self, bursts: Iterable[Burst], messages: Sequence[str]) -> None:
+        """Record that the API server refuses to send these pods where they should go. `messages`: one for each."""
+        for burst, message in zip(bursts, messages, strict=True):
+            note = f"{full_stop(message)} Meanwhile the pod may go to another provider."
+            subject, reason = pod_reference(burst.pod), Reason.WRITE_REFUSED
+            self._send(Event(subject, reason, "Burst", note, warning=True, provider=burst.provider))
 
     # --- moves
 

@@ -21,6 +21,7 @@ from computepool.kube import paths
 from computepool.kube.client import ApiClient
 from computepool.kube.denial import with_advice
 from computepool.kube.errors import AlreadyExists, ApiError
+from computepool.model.api import PROVIDER_KEY
 from computepool.model.reasons import Reason
 from computepool.model.text import cut_bytes, rfc3339
 from computepool.report.formatting import Tally
@@ -65,6 +66,8 @@ class Event(msgspec.Struct, frozen=True):
     key: str = ""
     """Names the event, if it is not empty: the cluster keeps one event with the same key about the same object. So a
     new leader does not repeat what an earlier leader has sent."""
+    provider: str = ""
+    """The provider that it names, for programs: the annotation `computepool.io/provider`. Empty: no annotation."""
 
 
 class EventSink:
@@ -175,10 +178,11 @@ class EventSink:
             return
 
     def _body(self, event: Event, at: float) -> dict[str, Any]:
+        annotations = {"annotations": {PROVIDER_KEY: event.provider}} if event.provider else {}
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{_suffix(event)}"},
+            "metadata": {"name": f"{event.subject['name'][:MAX_STEM].rstrip('.-')}.{_suffix(event)}", **annotations},
             "eventTime": rfc3339(at, "microseconds"),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance[:MAX_INSTANCE],

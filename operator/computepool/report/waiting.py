@@ -141,6 +141,7 @@ _IN_WORDS: Final = {
     Reason.INSUFFICIENT_CAPACITY: "it did not bind such pods in time",
     Reason.WORKLOAD_BACK_OFF: "pods of the workload have failed there",
     Reason.NOT_BOUND_IN_TIME: "it did not bind the pod in time",
+    Reason.WRITE_REFUSED: "the API server refuses the patch that would send the pod there (Degraded says why)",
 }
 
 

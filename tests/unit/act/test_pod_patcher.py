@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from computepool.act.pod_patcher import DOUBT_SECONDS, LABEL_FIXES_PARALLEL, PARALLEL, Written
-from computepool.act.write_access import NotLeadingError
+from computepool.act.write_access import LEADER_POLICY, NotLeadingError, refuses_patch
 from computepool.decide.plan import Burst, LabelFix
-from computepool.kube.errors import Forbidden, Invalid, TooManyRequests, Unavailable
-from computepool.model.cluster import Offer
+from computepool.kube.errors import BadRequest, Forbidden, Invalid, TooManyRequests, Unauthorized, Unavailable
+from computepool.model.cluster import Offer, RefusedOffer
 from tests.builders import NOW
 from tests.fakes.apiserver import PODS
 from tests.fakes.waiting import until
@@ -26,7 +26,7 @@ def several(w: Writing, count: int) -> tuple[Burst, ...]:
 
 
 async def carried_out(w: Writing, *bursts: Burst) -> Any:
-    return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer)
+    return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer, refused=w.refuse)
 
 
 # -- writes
@@ -122,7 +122,9 @@ def test_the_lease_is_asked_for_before_every_single_patch() -> None:
 def test_bursts_that_are_no_longer_wanted_are_given_up_without_a_call() -> None:
     async def scenario(w: Writing) -> None:
         bursts = several(w, 2)
-        outcome = await w.writer.burst(w.writer.start(bursts), wanted=lambda: False, answered=w.answer)
+        outcome = await w.writer.burst(
+            w.writer.start(bursts), wanted=lambda: False, answered=w.answer, refused=w.refuse
+        )
         assert w.server.calls == []
         assert outcome == Written()
         assert w.told.unwritten == [burst.pod.uid for burst in bursts]
@@ -136,7 +138,9 @@ def test_whether_they_are_wanted_is_asked_as_each_has_its_turn() -> None:
         w.server.fault("patch", times=1000, gate=answered)
         bursts = w.writer.start(several(w, PARALLEL + 20))
         writing = asyncio.create_task(
-            w.writer.burst(bursts, wanted=lambda: w.server.count("patch") < PARALLEL, answered=w.answer)
+            w.writer.burst(
+                bursts, wanted=lambda: w.server.count("patch") < PARALLEL, answered=w.answer, refused=w.refuse
+            )
         )
         await until(lambda: w.server.count("patch") == PARALLEL, "as many as may be")
         answered.set()
@@ -188,49 +192,80 @@ def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() 
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "waited"),
-    [
-        (403, Forbidden, 1.0),
-        (422, Invalid, 1.0),
-        (429, TooManyRequests, 1.0),
-        (500, Unavailable, DOUBT_SECONDS),
-        (503, Unavailable, DOUBT_SECONDS),
-    ],
+    ("status", "error"),
+    [(400, BadRequest), (403, Forbidden), (422, Invalid)],
+    ids=["a webhook", "an admission policy", "validation"],
 )
-def test_a_refusal_is_told_and_the_pod_is_released_after_a_while(
-    status: int, error: type[Exception], waited: float
+def test_a_patch_that_is_refused_as_it_is_leaves_the_pod_to_the_next_provider(
+    status: int, error: type[Exception]
 ) -> None:
     async def scenario(w: Writing) -> None:
         refused, fine = several(w, 2)
         w.server.fault("patch", path="web-0", status=status, message="no, because")
         outcome = await carried_out(w, refused, fine)
-        assert outcome.done == (fine,)
+        assert (outcome.done, outcome.failed) == ((fine,), ())
         assert w.answers == 1
         ((decided, why),) = outcome.refused
         assert decided is refused
         assert isinstance(why, error)
         assert "no, because" in str(why)
-        assert w.told.unwritten == []
-        await until(lambda: w.delays.asked == [waited], "the wait")
-        w.delays.over.set()
-        await until(lambda: w.told.unwritten == [refused.pod.uid], "its release")
+        assert w.told.refusals == [(refused.pod.uid, RefusedOffer("nebius", NOW, NOW + 1))]
+        assert w.refused == [refused]
+        assert w.delays.asked == [], "no place stays taken"
 
     play(scenario)
 
 
-def test_a_connection_that_breaks_is_a_refusal() -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "waited", "message"),
+    [
+        (401, Unauthorized, 1.0, "no, because"),
+        (403, Forbidden, 1.0, 'no, because User "me" cannot patch resource "pods" in API group ""'),
+        (429, TooManyRequests, 1.0, "no, because"),
+        (500, Unavailable, DOUBT_SECONDS, "no, because"),
+        (503, Unavailable, DOUBT_SECONDS, "no, because"),
+    ],
+)
+def test_a_failure_that_any_patch_would_meet_is_told_and_the_pod_is_released_after_a_while(
+    status: int, error: type[Exception], waited: float, message: str
+) -> None:
+    async def scenario(w: Writing) -> None:
+        failed, fine = several(w, 2)
+        w.server.fault("patch", path="web-0", status=status, message=message)
+        outcome = await carried_out(w, failed, fine)
+        assert (outcome.done, outcome.refused) == ((fine,), ())
+        assert w.answers == 1
+        ((decided, why),) = outcome.failed
+        assert decided is failed
+        assert isinstance(why, error)
+        assert "no, because" in str(why)
+        assert (w.told.unwritten, w.told.refusals) == ([], [])
+        await until(lambda: w.delays.asked == [waited], "the wait")
+        w.delays.over.set()
+        await until(lambda: w.told.unwritten == [failed.pod.uid], "its release")
+
+    play(scenario)
+
+
+def test_the_policy_that_knows_the_leader_refuses_every_patch() -> None:
+    message = f"ValidatingAdmissionPolicy '{LEADER_POLICY}' denied request: only the leader may do this"
+    for error in (Forbidden(403, "Forbidden", message), Invalid(422, "Invalid", message)):
+        assert not refuses_patch(error)
+
+
+def test_a_connection_that_breaks_is_a_failure() -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", reset=True)
-        ((_, why),) = (await carried_out(w, *several(w, 1))).refused
+        ((_, why),) = (await carried_out(w, *several(w, 1))).failed
         assert isinstance(why, Unavailable)
 
     play(scenario)
 
 
-def test_an_answer_that_does_not_come_in_time_is_a_refusal() -> None:
+def test_an_answer_that_does_not_come_in_time_is_a_failure() -> None:
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", gate=asyncio.Event())
-        ((_, why),) = (await carried_out(w, *several(w, 1))).refused
+        ((_, why),) = (await carried_out(w, *several(w, 1))).failed
         assert isinstance(why, Unavailable)
         assert "Timeout" in str(why)
 
@@ -238,13 +273,13 @@ def test_an_answer_that_does_not_come_in_time_is_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"{}", b'{"metadata":{}}', b""])
-def test_an_answer_that_makes_no_sense_is_a_refusal(body: bytes) -> None:
+def test_an_answer_that_makes_no_sense_is_a_failure(body: bytes) -> None:
     # A proxy may answer 200 with its own page. The pod must not stay under way.
     async def scenario(w: Writing) -> None:
         w.server.fault("patch", body=body)
         decided = burst(stored_pod(w.server))
-        ((refused, why),) = (await carried_out(w, decided)).refused
-        assert refused is decided
+        ((failed, why),) = (await carried_out(w, decided)).failed
+        assert failed is decided
         assert "not what a Kubernetes API server sends" in str(why)
 
     play(scenario)
@@ -254,13 +289,13 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
     async def scenario(w: Writing) -> None:
         decided = burst(stored_pod(w.server))
         w.delays.over.set()
-        w.server.fault("patch", times=8, status=403)
+        w.server.fault("patch", times=8, status=429)
         for _ in range(8):
             await carried_out(w, decided)
         await until(lambda: len(w.told.unwritten) == 8, "all waits are over")
         assert w.delays.asked == [1, 2, 4, 8, 16, 32, 60, 60]
         await carried_out(w, decided)
-        w.server.fault("patch", status=403)
+        w.server.fault("patch", status=429)
         await carried_out(w, decided)
         await until(lambda: len(w.told.unwritten) == 9, "the wait after a success")
         assert w.delays.asked[-1] == 1
@@ -268,14 +303,32 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
     play(scenario)
 
 
-def test_a_day_of_refusals_is_survived() -> None:
+def test_refusals_count_for_longer_each_time_by_provider_until_one_accepts_the_pod() -> None:
+    async def scenario(w: Writing) -> None:
+        stored = stored_pod(w.server)
+        w.server.fault("patch", times=9, status=403)
+        for _ in range(8):
+            await carried_out(w, burst(stored))
+        await carried_out(w, burst(stored, "crusoe"))
+        counted = [(refused.provider, refused.until - refused.at) for _, refused in w.told.refusals]
+        assert counted == [*(("nebius", seconds) for seconds in (1, 2, 4, 8, 16, 32, 60, 60)), ("crusoe", 1)]
+        await carried_out(w, burst(stored))
+        w.server.fault("patch", status=403)
+        await carried_out(w, burst(stored))
+        assert w.told.refusals[-1][1].until == NOW + 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_day_of_refusals_is_survived(status: int) -> None:
     async def scenario(w: Writing) -> None:
         decided = burst(stored_pod(w.server))
         w.delays.over.set()
-        w.server.fault("patch", times=2000, status=403)
+        w.server.fault("patch", times=2000, status=status)
         for _ in range(1100):
             await carried_out(w, decided)
-        await until(lambda: len(w.told.unwritten) == 1100, "all waits are over")
+        await until(lambda: len(w.told.unwritten) + len(w.told.refusals) == 1100, "all waits are over")
 
     play(scenario)
 

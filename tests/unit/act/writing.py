@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.write_access import NotLeadingError, WriteAccess
+from computepool.decide.plan import Burst
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
+from computepool.kube.errors import ApiError
 from computepool.kube.runtime import Runtime
-from computepool.model.cluster import Offer
+from computepool.model.cluster import Offer, RefusedOffer
 from tests.builders import NOW
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.waiting import PATIENCE
@@ -60,6 +62,7 @@ class Told:
         self.versions: dict[str, int] = {}
         self.in_doubt: list[str] = []
         self.unwritten: list[str] = []
+        self.refusals: list[tuple[str, RefusedOffer]] = []
 
     def start(self, uid: str, offer: Offer) -> None:
         self.offers[uid] = offer
@@ -69,6 +72,9 @@ class Told:
 
     def doubted(self, uid: str) -> None:
         self.in_doubt.append(uid)
+
+    def refused(self, uid: str, refused: RefusedOffer) -> None:
+        self.refusals.append((uid, refused))
 
     def failed(self, uid: str) -> None:
         self.unwritten.append(uid)
@@ -85,10 +91,16 @@ class Writing:
     delays: Delays
     told: Told
     answers: int = 0
+    refused: list[Burst] = field(default_factory=list)
 
     def answer(self) -> None:
         """Count the successful writes."""
         self.answers += 1
+
+    def refuse(self, burst: Burst, _error: ApiError) -> None:
+        """Note a burst that was refused, before the store learns it."""
+        assert len(self.told.refusals) == len(self.refused)
+        self.refused.append(burst)
 
 
 @asynccontextmanager

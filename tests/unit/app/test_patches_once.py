@@ -106,11 +106,27 @@ def test_a_refusal_is_over_when_its_pod_is() -> None:
     play(scenario, lambda server, _: full(server, 1))
 
 
+def test_a_pod_that_is_refused_for_one_provider_goes_to_the_next_and_the_refusal_is_still_told() -> None:
+    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+        server.fault("patch", path="/pods/new-0", times=1, status=422, message="the guard says no")
+        make_pool(server)
+        await until(lambda: sent(server) == {"new-0": ["crusoe"]}, "the next provider")
+        await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+        overflow(server, 1, "later")
+        await until(lambda: sent(server).get("later-0") == ["nebius"], "a pod that is not refused")
+        await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "the end of it")
+
+    play(scenario, lambda server, _: full(server, 1))
+
+
 def test_attempts_that_fail_again_are_no_new_decisions() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
         server.fault("patch", path="/pods/new-0", times=1000, status=422, message="the guard says no")
         make_pool(server)
         await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+        # Each of the two standbys was asked.
+        await until(lambda: patches_of(server, "new-0") >= 3, "the first provider again")
+        await passes_of(process)
         decided = status(server)["lastDecision"]
         tried = patches_of(server, "new-0")
         await until(lambda: patches_of(server, "new-0") >= tried + 5, "more attempts")

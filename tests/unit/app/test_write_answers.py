@@ -6,7 +6,7 @@ import pytest
 
 from computepool.app.work_queue import WorkQueue
 from computepool.app.write_answers import BurstAnswers, MoveAnswers
-from computepool.model.cluster import Offer, Pod
+from computepool.model.cluster import Offer, Pod, RefusedOffer
 from computepool.model.moves import MoveKind, PodMove
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL, namespace, node, pod, pool
@@ -83,6 +83,15 @@ def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
     scene.bursts.failed(scene.pod.uid)
     assert scene.queue.pools == [POOL]
     assert not scene.store.snapshot(POOL).in_flight
+
+
+def test_a_burst_that_is_refused_is_decided_anew_without_that_provider() -> None:
+    scene = Scene(pod("web"))
+    scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
+    scene.bursts.refused(scene.pod.uid, refused := RefusedOffer("nebius", NOW, NOW + 1))
+    assert scene.queue.pools == [POOL]
+    view = scene.store.snapshot(POOL)
+    assert (view.in_flight, view.refused_offers) == ({}, {scene.pod.uid: (refused,)})
 
 
 def test_a_burst_that_came_to_nothing_wakes_every_pool_because_each_has_kept_a_place() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from computepool.model.reasons import Reason
-from tests.fakes.apiserver import COMPUTEPOOLS, NODES, PODS, FakeApiServer
+from tests.fakes.apiserver import COMPUTEPOOLS, EVENTS, NODES, PODS, FakeApiServer
 from tests.unit.act.objects import node, pod, pool, provider
 from tests.unit.app.cluster import OFFERS, full, make_pool
 from tests.unit.cli.explaining import cluster, explained, rows, stamp, toleration
@@ -220,3 +220,55 @@ def test_a_pod_that_fits_at_home_learns_what_each_provider_says(tmp_path: Path) 
 
     text = explained(tmp_path, "web", before)
     assert rows(text) == [["aws", "FitsOnPreferred"], ["nebius", "LessPreferred"], ["crusoe", "LessPreferred"]]
+
+
+def refused_patch(server: FakeApiServer, provider: str, seconds_ago: float) -> None:
+    """An event of the operator: the API server has refused to send the pod there."""
+    web = server.get(PODS, "web", "default")
+    server.create(
+        EVENTS,
+        {
+            "metadata": {
+                "name": f"web.{provider}",
+                "namespace": "default",
+                "annotations": {"computepool.io/provider": provider},
+            },
+            "involvedObject": {"kind": "Pod", "name": "web", "uid": web["metadata"]["uid"]},
+            "reason": "WriteRefused",
+            "message": f"the patch that sends pod default/web to {provider} was refused: the guard says no.",
+            "eventTime": stamp(seconds_ago),
+            "reportingComponent": "computepool.io/operator",
+        },
+    )
+
+
+def test_a_pod_whose_patch_is_refused_names_the_provider_and_the_answer(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        refused_patch(server, "nebius", 20)
+
+    text = explained(tmp_path, "web", before)
+    assert "About to be sent to crusoe." in text
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "WriteRefused"], ["crusoe", "Chosen"]]
+    assert "was refused: the guard says no." in " ".join(text.split())
+
+
+def test_a_pod_that_every_provider_refuses_waits(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        refused_patch(server, "nebius", 20)
+        refused_patch(server, "crusoe", 20)
+
+    text = explained(tmp_path, "web", before)
+    assert "WriteRefused: " in text
+    assert rows(text) == [["aws", "NoRoom"], ["nebius", "WriteRefused"], ["crusoe", "WriteRefused"]]
+
+
+def test_a_refused_patch_of_long_ago_is_none(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        refused_patch(server, "nebius", 900)
+
+    text = explained(tmp_path, "web", before)
+    assert "About to be sent to nebius." in text
+    assert "the guard says no" not in text

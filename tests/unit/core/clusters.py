@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from computepool.model.cluster import Node, Offer, Pod, Shape
+from computepool.model.cluster import Node, Offer, Pod, RefusedOffer, Shape
 from computepool.model.labels import Requirement
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState, Saturation
@@ -69,7 +69,9 @@ _STANDBY = st.fixed_dictionaries(
     }
 )
 
-_SENDING = _weighted((6, "no"), (2, "sent"), (1, "sent twice"), (1, "admitted"), (1, "flying"), (1, "label only"))
+_SENDING = _weighted(
+    (6, "no"), (2, "sent"), (1, "sent twice"), (1, "admitted"), (1, "flying"), (1, "label only"), (1, "refused")
+)
 _WAITING = st.tuples(
     st.sampled_from(SHAPES),
     st.sampled_from((0, 0, 1, 2)),
@@ -107,8 +109,11 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
             pods += bound
     fitting: dict[tuple[str, str], float] = {}
     flying: dict[str, Offer] = {}
+    refused: dict[str, tuple[RefusedOffer, ...]] = {}
     for index, words in enumerate(draw(st.lists(_WAITING, min_size=2, max_size=waiting))):
         pods.append(_waiting(f"w{index}", words, flying, fitting))
+        if words[5] == "refused":
+            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60),)
     foreign = [
         _waiting(f"f{index}", words, flying, {})
         for index, words in enumerate(draw(st.lists(_WAITING, max_size=2)))
@@ -116,7 +121,8 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     ]
     saturated = draw(st.sampled_from((None, False, True)))
     state = pool_state(Saturation(saturated), fitting, draw(st.sampled_from(("", "nebius", "crusoe"))))
-    return Case(snapshot(of, nodes, pods, foreign=tuple(foreign), in_flight=flying), state)
+    seen = snapshot(of, nodes, pods, foreign=tuple(foreign), in_flight=flying, refused_offers=refused)
+    return Case(seen, state)
 
 
 def _node(

@@ -169,6 +169,11 @@ class Oracle:
         """Whether the pod's owner lets it go there."""
         return pod.allowed is None or to.name in pod.allowed
 
+    def is_refused(self, pod: Pod, to: ProviderSpec) -> bool:
+        """Whether the API server has refused to send the pod there, and the refusal still counts."""
+        refused = self.seen.refused_offers.get(pod.uid, ())
+        return any(offer.provider == to.name and offer.at <= NOW < offer.until for offer in refused)
+
     def cannot_be_satisfied(self, shape: Shape, to: ProviderSpec) -> bool:
         """Whether no node of the provider can ever admit the pod, or the provider is out of use."""
         return to.name in self.failed or not self._may_have_node(shape, to)

@@ -51,6 +51,15 @@ def test_no_pod_is_burst_that_fits_now_on_a_preferred_provider(case: Case) -> No
             assert not_taken(truth, plan, burst, standby, case.state), (burst, standby.name)
 
 
+@often
+@given(cases())
+def test_no_pod_is_burst_where_its_patch_was_refused_just_now(case: Case) -> None:
+    truth, plan = Oracle(case.seen), decided(case.seen, case.state)
+    for burst in plan.bursts:
+        to = next(provider for provider in truth.providers if provider.name == burst.provider)
+        assert not truth.is_refused(burst.pod, to), burst
+
+
 def no_room_at_home(truth: Oracle, plan: Plan, burst: Burst, state: PoolState) -> bool:
     primary = truth.providers[0]
     refused = burst.pod.unschedulable and since_fitting(state.memory.fitting, burst.pod, primary.name) >= 60
@@ -77,7 +86,7 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
     pod = burst.pod
     earlier = [burst for burst in plan.bursts if burst.provider == standby.name and rank(burst.pod) < rank(pod)]
     if not truth.tolerates(pod.shape, standby):
-        if not truth.allows(pod, standby):
+        if not truth.allows(pod, standby) or truth.is_refused(pod, standby):
             return True
         limit = standby.capacity.max_accelerators
         if limit is not None and truth.committed(standby, earlier) + request_of(pod, GPU) > limit * 1000:

@@ -113,13 +113,25 @@ def test_a_pool_made_anew_is_told_of_anew() -> None:
 
 def test_a_refusal_is_a_warning_on_the_pool_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
     t = Recording()
-    t.recorder.record_refusal(BURST_POOL, "the patch of pod default/a was refused: 422 Invalid: no", 3)
+    t.recorder.record_refusals(BURST_POOL, ["the patch of pod default/a was refused: 422 Invalid: no", "b", "c"])
     (event,) = t.events
     assert (event.subject["kind"], event.reason, event.warning) == ("ComputePool", "WriteRefused", True)
     assert "422 Invalid: no" in event.note
     (line,) = lines(caplog)
     assert (line["pods"], "422" in line["error"]) == (3, True)
     assert 'computepool_write_refusals_total{pool="inference"} 3.0' in t.metrics.render().decode()
+
+
+def test_each_refused_pod_is_told_with_its_provider_and_the_answer() -> None:
+    t = Recording()
+    t.recorder.record_refused_pods([burst("a"), burst("b")], ["a was refused: no", "b was refused: no!"])
+    assert [(event.subject["name"], event.reason, event.provider, event.warning) for event in t.events] == [
+        ("a", "WriteRefused", "nebius", True),
+        ("b", "WriteRefused", "nebius", True),
+    ]
+    notes = [event.note for event in t.events]
+    assert notes[0] == "a was refused: no. Meanwhile the pod may go to another provider."
+    assert notes[1].startswith("b was refused: no! ")
 
 
 # -- admission

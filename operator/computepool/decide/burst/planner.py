@@ -180,6 +180,8 @@ class _Planner:
         """Reserve a place for a pod that is sent to a standby now, or return why not. `wait`: why it may not go yet."""
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
+        if self._context.is_refused(pod, provider):
+            return Reason.WRITE_REFUSED
         if self._account.half_open and self._is_put_off(pod, provider):
             return Reason.CANARY_UNDER_WAY
         return wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)

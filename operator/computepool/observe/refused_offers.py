@@ -1,0 +1,34 @@
+"""Offers whose write the API server has refused: the pod goes to the next provider meanwhile.
+
+Invariant 8: this is only a memory of the last minute. A restarted operator sends one more patch, and is refused again.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from computepool.model.cluster import Pod, RefusedOffer
+
+
+class RefusedOffers:
+    """The refused offers by pod uid."""
+
+    def __init__(self) -> None:
+        """Start without refusals."""
+        self._refused: dict[str, dict[str, RefusedOffer]] = {}
+
+    def note(self, uid: str, refused: RefusedOffer) -> None:
+        """Remember a refusal, in place of an earlier refusal of the same provider."""
+        self._refused.setdefault(uid, {})[refused.provider] = refused
+
+    def drop(self, uid: str) -> None:
+        """Forget the refusals of a pod that is bound or gone."""
+        self._refused.pop(uid, None)
+
+    def clear(self) -> None:
+        """Forget all: a spec has changed, and the next patches may be other patches."""
+        self._refused.clear()
+
+    def of(self, pods: Iterable[Pod]) -> Mapping[str, tuple[RefusedOffer, ...]]:
+        """Return the refusals of these pods, by uid: a copy that later changes do not touch."""
+        if not self._refused:
+            return {}
+        return {pod.uid: tuple(found.values()) for pod in pods if (found := self._refused.get(pod.uid)) is not None}

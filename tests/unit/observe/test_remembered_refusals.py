@@ -1,0 +1,60 @@
+"""What the store remembers of refused offers, and until when."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from computepool.model.cluster import Pod, RefusedOffer
+from computepool.observe.store import Store
+from tests.builders import NOW, POOL, node, pod, pool
+
+REFUSED = RefusedOffer("nebius", NOW, NOW + 30)
+LATER = RefusedOffer("nebius", NOW + 40, NOW + 100)
+ELSEWHERE = RefusedOffer("crusoe", NOW, NOW + 30)
+WAITS = pod("p")
+
+
+def store_with(*pods: Pod) -> Store:
+    store = Store(lambda _pool, _at, **_: None, wall=lambda: NOW)
+    store.put_pool(pool(), 0.0)
+    store.put_node(node("a1"), 0.0)
+    for found in pods:
+        store.put_pod(found, 0.0)
+        store.refused_offers.note(found.uid, REFUSED)
+    return store
+
+
+def refused(store: Store) -> dict[str, tuple[RefusedOffer, ...]]:
+    return dict(store.snapshot(POOL).refused_offers)
+
+
+def test_a_provider_has_its_last_refusal() -> None:
+    store = store_with(WAITS)
+    store.refused_offers.note(WAITS.uid, ELSEWHERE)
+    store.refused_offers.note(WAITS.uid, LATER)
+    assert refused(store) == {WAITS.uid: (LATER, ELSEWHERE)}
+
+
+def test_a_snapshot_stays_as_it_was() -> None:
+    store = store_with(WAITS)
+    before = store.snapshot(POOL)
+    store.refused_offers.note(WAITS.uid, ELSEWHERE)
+    store.refused_offers.drop(WAITS.uid)
+    assert before.refused_offers == {WAITS.uid: (REFUSED,)}
+
+
+def test_refusals_of_bound_and_deleted_pods_are_forgotten() -> None:
+    store = store_with(WAITS, pod("q"))
+    store.put_pod(replace(WAITS, node="a1", resource_version=WAITS.resource_version + 1), 0.0)
+    assert refused(store).keys() == {pod("q").uid}
+    store.drop_pod(pod("q").uid, 0.0)
+    assert refused(store) == {}
+    assert store.refused_offers.of([WAITS, pod("q")]) == {}
+
+
+def test_another_spec_is_tried_at_once_and_another_status_changes_nothing() -> None:
+    store = store_with(WAITS)
+    store.put_pool(pool(), 0.0)
+    assert refused(store) != {}
+    store.put_pool(pool(sustain=7), 0.0)
+    assert refused(store) == {}
