@@ -105,7 +105,7 @@ class EventRecorder:
     def record_refused_pods(self, bursts: Iterable[Burst], messages: Sequence[str]) -> None:
         """Record that the API server refuses to send these pods where they should go. `messages`: one for each."""
         for burst, message in zip(bursts, messages, strict=True):
-            note = f"{full_stop(message)} Meanwhile the pod may go to another provider."
+            note = f"{message[:1].upper()}{full_stop(message[1:])} Meanwhile the pod may go to another provider."
             subject, reason = pod_reference(burst.pod), Reason.WRITE_REFUSED
             self._send(Event(subject, reason, "Burst", note, warning=True, provider=burst.provider))
 

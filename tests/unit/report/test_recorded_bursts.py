@@ -130,8 +130,8 @@ def test_each_refused_pod_is_told_with_its_provider_and_the_answer() -> None:
         ("b", "WriteRefused", "nebius", True),
     ]
     notes = [event.note for event in t.events]
-    assert notes[0] == "a was refused: no. Meanwhile the pod may go to another provider."
-    assert notes[1].startswith("b was refused: no! ")
+    assert notes[0] == "A was refused: no. Meanwhile the pod may go to another provider."
+    assert notes[1].startswith("B was refused: no! ")
 
 
 # -- admission
