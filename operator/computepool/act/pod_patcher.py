@@ -17,6 +17,7 @@ from computepool.act.tasks import BackgroundTasks
 from computepool.act.write_access import WriteAccess, refuses_patch
 from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
+from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
 from computepool.kube.retry import Backoffs
 from computepool.model.cluster import Offer, Pod, RefusedOffer
@@ -94,20 +95,13 @@ class PodPatcher:
         return started
 
     async def burst(
-        self,
-        bursts: tuple[Burst, ...],
-        *,
-        wanted: Callable[[], bool],
-        answered: Callable[[], None],
-        refused: Callable[[Burst, ApiError], None],
+        self, bursts: tuple[Burst, ...], *, wanted: Callable[[], bool], answered: Callable[[], None]
     ) -> Written:
         """Send the pods to standbys while `wanted` returns true: the pool may be deleted while its pods queue here.
 
-        `answered` is called after each successful patch, `refused` before a pass may send a refused pod elsewhere.
-        Raises NotLeadingError as soon as leadership is in doubt.
+        `answered` is called after each successful patch. Raises NotLeadingError as soon as leadership is in doubt.
         """
-        sending = (self._burst(burst, wanted, answered, refused) for burst in bursts)
-        return joined(Written, await asyncio.gather(*sending))
+        return joined(Written, await asyncio.gather(*(self._burst(burst, wanted, answered) for burst in bursts)))
 
     async def fix_labels(self, label_fixes: Iterable[LabelFix]) -> tuple[LabelFix, ...]:
         """Correct labels, a few at a time, except on pods whose fix is under way or waits for another attempt.
@@ -123,13 +117,7 @@ class PodPatcher:
         """Cancel the waits for retries. Call this at the end."""
         await self._tasks.cancel()
 
-    async def _burst(
-        self,
-        burst: Burst,
-        wanted: Callable[[], bool],
-        answered: Callable[[], None],
-        refused: Callable[[Burst, ApiError], None],
-    ) -> Written:
+    async def _burst(self, burst: Burst, wanted: Callable[[], bool], answered: Callable[[], None]) -> Written:
         pod = burst.pod
         try:
             async with self._slots:
@@ -150,12 +138,10 @@ class PodPatcher:
             if not refuses_patch(error):
                 self._release_later(pod.uid, error)
                 return Written(failed=((burst, error),))
-            refused(burst, error)
-            now, seconds = self._wall(), self._backoffs.next(_key(burst), error)
-            self._callbacks.refused(pod.uid, RefusedOffer(burst.provider, now, now + seconds))
+            now, seconds = self._wall(), self._backoffs.next(pod.uid, error)
+            self._callbacks.refused(pod.uid, RefusedOffer(burst.provider, now, now + seconds, with_advice(error)))
             return Written(refused=((burst, error),))
         self._backoffs.reset(pod.uid)
-        self._backoffs.reset(_key(burst))
         self._callbacks.written(pod.uid, version)
         answered()
         return Written(done=(burst,))
@@ -189,8 +175,3 @@ class PodPatcher:
         self._releases.pop(uid, None)
         self._fixing.discard(uid)
         self._callbacks.failed(uid)
-
-
-def _key(burst: Burst) -> str:
-    """Name the patch for its delays: each provider of a pod has its own."""
-    return f"{burst.pod.uid}/{burst.provider}"

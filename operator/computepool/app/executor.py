@@ -2,24 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from computepool.act.evictor import Evictor, budget_words
-from computepool.act.pod_patcher import PodPatcher, Written
+from computepool.act.pod_patcher import PodPatcher
 from computepool.act.status_writer import StatusWriter
 from computepool.act.tasks import BackgroundTasks
 from computepool.act.write_access import NotLeadingError
 from computepool.app.cluster_view import View
 from computepool.app.quarantine_keeper import QuarantineKeeper
-from computepool.app.refused_writes import FailedMoves, Refusals, refusal_text
+from computepool.app.refused_writes import FailedMoves, FailedPatches
 from computepool.app.work_queue import WorkQueue
 from computepool.assess.assessment import Assessment
 from computepool.decide.move.revalidate import Revalidation
 from computepool.decide.plan import Burst, LabelFix, Move, Plan
 from computepool.kube.errors import ApiError
-from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
@@ -52,9 +51,9 @@ class Executor:
         recorder: EventRecorder,
         view: View,
         *,
-        runtime: Runtime,
+        clock: Callable[[], float],
     ) -> None:
-        """Nothing is written yet."""
+        """Nothing is written yet. `clock` is monotonic."""
         self._store = store
         self._queue = queue
         self._patcher = writers.patcher
@@ -63,13 +62,12 @@ class Executor:
         self._statuses = writers.statuses
         self._recorder = recorder
         self._view = view
-        self._clock = runtime.steady
-        self._wall = runtime.wall
+        self._clock = clock
         self._latest: dict[str, Revalidation] = {}
         self._left_alone: set[str] = set()
         self._tasks = BackgroundTasks()
         self._stopping = False
-        self._refusals = Refusals()
+        self._unpatched = FailedPatches()
         self._unmoved = FailedMoves()
         self.lost = asyncio.Event()
         """Set when a write has found that leadership is over."""
@@ -85,24 +83,20 @@ class Executor:
         self._left_alone.add(pool)
         self._quarantine.want(pool, None)
 
-    def trouble(self, snapshot: Snapshot, plan: Plan, now: float) -> str:
-        """Return which of the pool's writes the API server refuses; empty if there are none. `now`: since the epoch."""
+    def trouble(self, snapshot: Snapshot, plan: Plan) -> str:
+        """Return which of the pool's writes fail; empty if there are none."""
         if snapshot.pool.spec.mode is Mode.OBSERVE:
             self._unmoved.forget(snapshot.pool.name)
         troubles = (
-            self._refusals.standing(snapshot, now),
+            self._unpatched.standing(snapshot),
             self._unmoved.standing(snapshot, plan),
             self._quarantine.trouble(snapshot.pool.name),
         )
         return "; ".join(filter(None, troubles))
 
-    def trouble_until(self, pool: str) -> float | None:
-        """Return when `trouble` may end by time alone, in seconds since the epoch."""
-        return self._refusals.recheck_at(pool)
-
-    def are_known_refusals(self, pool: str, bursts: tuple[Burst, ...]) -> bool:
-        """Say whether all these bursts repeat refused ones, which were reported then."""
-        return self._refusals.known(pool, bursts)
+    def are_known_failures(self, pool: str, bursts: Iterable[Burst]) -> bool:
+        """Say whether all these bursts repeat failed ones, which were reported then."""
+        return self._unpatched.known(pool, bursts)
 
     def carry_out(self, pool: ComputePool, plan: Plan, at: float) -> None:
         """Send pods to standbys, or correct labels, and quarantine nodes. `at`: monotonic time of the pass's cause."""
@@ -145,7 +139,7 @@ class Executor:
         """Drop everything about a pool that is gone."""
         self._latest.pop(pool, None)
         self._left_alone.discard(pool)
-        self._refusals.forget(pool)
+        self._unpatched.forget(pool)
         self._unmoved.forget(pool)
         self._quarantine.forget(pool)
         self._statuses.forget(pool)
@@ -155,27 +149,15 @@ class Executor:
             bursts,
             wanted=lambda: self._still_wanted(pool),
             answered=lambda: self._recorder.metrics.burst_latency.observe(self._clock() - at),
-            refused=lambda burst, error: self._note_refusal(pool, burst, error),
         )
+        self._unpatched.answered(pool.name, (*outcome.done, *(burst for burst, _ in outcome.refused)))
         if outcome.done:
-            self._refusals.written(pool, outcome.done, self._wall())
             self._recorder.record_bursts(pool, outcome.done, self._clock() - at)
-        for burst, error in outcome.failed:
-            self._note_refusal(pool, burst, error)
         if (outcome.refused or outcome.failed) and self._is_same(pool):
-            self._record_refusals(pool, outcome)
+            self._unpatched.note(pool.name, outcome.failed)
+            self._recorder.record_unsent(pool, outcome.refused, outcome.failed, self._clock())
             self._queue.add(pool.name, self._clock())
         self._forget_if_gone(pool)
-
-    def _note_refusal(self, pool: ComputePool, burst: Burst, error: ApiError) -> None:
-        if self._is_same(pool):
-            self._refusals.note(pool.name, burst, error)
-
-    def _record_refusals(self, pool: ComputePool, outcome: Written) -> None:
-        refused = [refusal_text(burst, error) for burst, error in outcome.refused]
-        failed = [refusal_text(burst, error) for burst, error in outcome.failed]
-        self._recorder.record_refusals(pool, (*refused, *failed))
-        self._recorder.record_refused_pods((burst for burst, _ in outcome.refused), refused)
 
     async def _fix_labels(self, pool: ComputePool, fixes: tuple[LabelFix, ...]) -> None:
         written = await self._patcher.fix_labels(fixes)

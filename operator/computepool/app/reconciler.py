@@ -16,6 +16,7 @@ from computepool.assess.signals.pool_signals import Signals
 from computepool.decide.invariants import InvariantBreachError
 from computepool.decide.plan import Plan
 from computepool.decide.reconcile import Reconciled, reconcile
+from computepool.decide.refused_patches import is_repeated
 from computepool.kube.runtime import Runtime
 from computepool.model.api import ComputePool, Mode, PoolStatus
 from computepool.model.snapshot import Snapshot
@@ -239,26 +240,28 @@ class Reconciler:
         self._queue.add_at(name, decided.plan.recheck_at)
         self._view.read_leases(decided.plan.leases_to_read)
         self._executor.hold_verdicts(snapshot, decided.assessment, now)
-        return self._report_of(snapshot, decided, faults, now)
+        return self._report_of(snapshot, decided, faults)
 
-    def _report_of(self, snapshot: Snapshot, decided: Reconciled, faults: ViewFaults, now: float) -> PassReport:
+    def _report_of(self, snapshot: Snapshot, decided: Reconciled, faults: ViewFaults) -> PassReport:
         pool, plan = snapshot.pool, decided.plan
-        refused = self._executor.trouble(snapshot, plan, now)
-        if (until := self._executor.trouble_until(pool.name)) is not None:
-            self._queue.add_by(pool.name, until)
+        failed = self._executor.trouble(snapshot, plan)
         gap = admission_gap(
             pool.spec.admission.mode, missing=self._view.policy_missing(), unserved=self._view.policy_unserved()
         )
         observed = pool.spec.mode is Mode.OBSERVE
-        announced_bursts = self._recorder.announced if observed else self._executor.are_known_refusals
+        if observed:
+            announced_bursts = self._recorder.announced(pool.name, plan.bursts)
+        else:
+            new = [burst for burst in plan.bursts if not is_repeated(snapshot, burst)]
+            announced_bursts = self._executor.are_known_failures(pool.name, new)
         return PassReport(
             snapshot,
             decided.assessment,
             plan,
             decided.state,
             Gaps(faults.unreadable, faults.unfollowed, gap, faults.denied),
-            refused,
-            announced_bursts=announced_bursts(pool.name, plan.bursts),
+            failed,
+            announced_bursts=announced_bursts,
             announced_moves=observed and self._recorder.announced(pool.name, plan.moves),
         )
 

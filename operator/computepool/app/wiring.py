@@ -121,7 +121,7 @@ def build(
             retry_seconds=pace.status_retry_seconds,
         ),
     )
-    executor = Executor(store, queue, writers, recorder, view, runtime=runtime)
+    executor = Executor(store, queue, writers, recorder, view, clock=runtime.steady)
     interval = INTERVAL_SECONDS if settings.metrics is None else settings.metrics.interval_seconds
     reconciler = Reconciler(store, queue, executor, recorder, view, runtime, signals_shown_seconds=interval)
     signals = SignalPoller(

@@ -44,8 +44,8 @@ class BurstAnswers(_Answers):
             self._enqueue(self._store.claims_of(uid)[:1])
 
     def refused(self, uid: str, refused: RefusedOffer) -> None:
-        """The API server refuses the write. The next pass offers the pod to the next provider."""
-        self._store.refused_offers.note(uid, refused)
+        """The API server refuses the write. The next pass decides without it."""
+        self._store.refuse_offer(uid, refused)
         self.failed(uid)
 
     def failed(self, uid: str) -> None:

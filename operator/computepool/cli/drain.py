@@ -75,6 +75,8 @@ async def run(kubeconfig: str | None, context: str | None, target: Target, conso
             if target.is_reached(spec):
                 now = "drained already" if target.drain else "not drained"
                 console.print(f"{target.provider} of pool {target.pool} is {now}. Nothing was changed.")
+                if not target.drain and not dry_run:
+                    await disown(client, target.pool, _MANAGER)
                 if spec.drill is not None and not target.drain:
                     console.print(f"It has a drill: end it with computepool drill --restore {target.pool}")
                 return

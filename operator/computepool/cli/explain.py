@@ -17,7 +17,7 @@ from computepool.cli.options import Output
 from computepool.cli.pod_details import PodDetails, read_pod
 from computepool.cli.pod_notes import notes_on
 from computepool.cli.recorded_state import signals_in, state_in
-from computepool.cli.refused_writes import RefusedEviction
+from computepool.cli.refused_writes import RefusedEviction, RefusedPatch
 from computepool.cli.unclaimed import why_unclaimed
 from computepool.cli.verdicts import rows, verdicts_on
 from computepool.decide.move.eviction_retries import retry_delay
@@ -31,7 +31,7 @@ from computepool.model.cluster import Pod
 from computepool.model.reasons import Reason
 from computepool.observe.decode import Records
 from computepool.report.findings import findings_about, sentence_of
-from computepool.report.formatting import NAMED_PODS, listed, span
+from computepool.report.formatting import NAMED_PODS, full_stop, listed, span
 from computepool.report.pass_report import PassReport
 from computepool.report.sentences import destination
 from computepool.report.unknown_providers import unknown_providers
@@ -148,10 +148,22 @@ def _misconfigured(pod: Pod, pool: ComputePool, assessment: Assessment) -> list[
 
 
 def _refused_patches(pod: Pod, found: Explanation, view: View) -> list[str]:
-    """Say what the API server answered to the patches that the table calls refused."""
+    """Say what the API server answered to the patches that the table calls refused, or to those of other pods.
+
+    Where thousands of pods are refused, not each of them has an event.
+    """
     refused = {provider for provider, reason, _ in found.rows if reason is Reason.WRITE_REFUSED}
     patches = view.refused.patches.get(pod.uid, ()) if view.refused is not None else ()
-    return [patch.note for patch in patches if patch.offer.provider in refused and patch.note]
+    notes = [_refused_patch(patch, view.now) for patch in patches if patch.offer.provider in refused]
+    degraded = view.store.pools[view.store.claims_of(pod.uid)[0]].status.condition("Degraded")
+    if not notes and degraded is not None and degraded.reason == Reason.WRITE_REFUSED:
+        notes.append(f"The API server refuses writes of the operator: {full_stop(degraded.message)}")
+    return notes
+
+
+def _refused_patch(patch: RefusedPatch, now: float) -> str:
+    age = span(max(0.0, now - patch.offer.at))
+    return f"{patch.note} This event is {age} old. The operator tries again within a minute."
 
 
 def _no_such_pod(view: View, namespace: str, name: str) -> str:

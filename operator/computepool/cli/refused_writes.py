@@ -85,7 +85,7 @@ def _refused_writes(events: Iterable[_Told]) -> RefusedWrites:
         if reason == Reason.EVICTION_REFUSED:
             evictions[uid] = RefusedEviction(evictions[uid].since if uid in evictions else at, at, note)
         elif provider:
-            offer = RefusedOffer(provider, at, at + FRESH_SECONDS)
+            offer = RefusedOffer(provider, at, at + FRESH_SECONDS, times=2)
             patches.setdefault(uid, {})[provider] = RefusedPatch(offer, note)
     return RefusedWrites(evictions, {uid: tuple(found.values()) for uid, found in patches.items()})
 

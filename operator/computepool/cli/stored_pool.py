@@ -133,6 +133,9 @@ async def disown(client: ApiClient, pool: str, manager: str) -> None:
     """
     with suppress(ApiError, NotFoundError):
         stored = await read_stored(client, pool)
+        if any(spec.get("drain") or spec.get("drill") for spec in stored.obj["spec"]["providers"]):
+            # The conflict keeps a manifest from ending what a command has set for another provider.
+            return
         for at, entry in enumerate(stored.obj["metadata"].get("managedFields") or ()):
             if entry.get("manager") == manager and not entry.get("subresource"):
                 path = f"/metadata/managedFields/{at}"

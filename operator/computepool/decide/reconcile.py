@@ -24,10 +24,11 @@ from computepool.decide.move.pending_moves import pending_moves
 from computepool.decide.move.pool_moves import MovePlan, move_label_keys, plan_moves
 from computepool.decide.plan import Admission, Plan
 from computepool.decide.quarantine import quarantine_of
+from computepool.decide.refused_patches import recheck_times, refused_providers
 from computepool.decide.shortage import CLEAR_SECONDS, shortage_of
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
-from computepool.model.state import Breaker, Memory, MissedDrain, PoolState, Recorded, Shortage
+from computepool.model.state import Breaker, Memory, MissedDrain, PoolState, Recorded, RefusedProvider, Shortage
 
 RECHECK_SECONDS: Final = 2.0
 """Time until the next pass while the view is stale, because no event tells when the view is current again."""
@@ -93,6 +94,7 @@ def reconcile(
     drained = DrainedRoom(context, budget)
     short = shortage_of(drained.without_hopeless(bursts.holds), context.spec, state.memory.shortage, now)
     missed = drained.missed(bursts.holds, moves.blocked, state.memory.missed_drain)
+    refused = refused_providers(snapshot, bursts.bursts, state.memory.refused, now)
     times = (
         short.recheck_at,
         None if missed is None or missed.seen_at == now else missed.seen_at + CLEAR_SECONDS,
@@ -101,7 +103,7 @@ def reconcile(
         if missed is not None and any(map(assessment.drills.is_under_way, missed.providers))
         else None,
         hold_ends_at(admission),
-        *(refused.until for offers in snapshot.refused_offers.values() for refused in offers),
+        *recheck_times(snapshot, refused),
         *(hold.until for hold in holds),
         *(overflow.until for overflow in assessment.demand.overflow),
     )
@@ -122,7 +124,7 @@ def reconcile(
 
     # 11. Check the invariants. A breach fails the pass, and nothing of the plan is carried out.
     check_invariants(context, budget, plan)
-    decided = _Decided(opened.waiting.fitting, admission, budget, moves, short.shortage, missed)
+    decided = _Decided(opened.waiting.fitting, admission, budget, moves, short.shortage, missed, refused)
     return Reconciled(assessment, plan, _next_state(state, assessment, decided), bursts.survey)
 
 
@@ -165,6 +167,7 @@ class _Decided(msgspec.Struct, frozen=True):
     moves: MovePlan
     shortage: Shortage | None
     missed_drain: MissedDrain | None
+    refused: Mapping[str, RefusedProvider]
 
 
 def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | None) -> PoolState:
@@ -199,6 +202,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
         forecast_until=assessment.forecast.open_until,
         shortage=before.memory.shortage,
         missed_drain=before.memory.missed_drain,
+        refused=before.memory.refused,
     )
     if decided is None:
         recorded = msgspec.structs.replace(
@@ -236,6 +240,7 @@ def _next_state(before: PoolState, assessment: Assessment, decided: _Decided | N
             unknown_since=moves.unknown_since,
             shortage=decided.shortage,
             missed_drain=decided.missed_drain,
+            refused=decided.refused,
             hold_over_since=decided.admission.over_since,
         ),
     )

@@ -98,6 +98,11 @@ class RefusedOffer(msgspec.Struct, frozen=True, gc=False):
     at: float
     until: float
     """Until then the pod is not offered to that provider again."""
+    answer: str = ""
+    """What the API server answered."""
+    times: int = 1
+    """How often in a row it has refused the patch. The first refusal may be about a list of tolerations that was out of
+    date, so only a second refusal lets the pod go to the next provider."""
 
     def counts(self, now: float) -> bool:
         """Say whether it still counts. A refusal of the future does not: the clock was set back."""

@@ -243,6 +243,21 @@ class MissedDrain(msgspec.Struct, frozen=True):
     """When such a pod was last seen."""
 
 
+class RefusedProvider(msgspec.Struct, frozen=True):
+    """A standby that the API server lets no pod be sent to."""
+
+    message: str
+    """Which patch was refused, and what the API server answered."""
+    generation: int
+    """The spec's, as the pool had it."""
+    until: float | None
+    """Until when it is told although no such pod waits; None if a pod waits, and none had to pass it over lately."""
+
+    def lasts(self, generation: int, now: float, longest: float) -> bool:
+        """Say whether it is told although no pod waits, under the spec of that generation, for `longest` at most."""
+        return self.until is not None and self.generation == generation and now < self.until <= now + longest
+
+
 class Memory(msgspec.Struct, frozen=True):
     """The part of the state that dies with the process."""
 
@@ -293,6 +308,8 @@ class Memory(msgspec.Struct, frozen=True):
     """The pods that wait for want of room or money, or did so until a moment ago; None if there are none."""
     missed_drain: MissedDrain | None = None
     """Pods that drained providers would take, likewise."""
+    refused: Mapping[str, RefusedProvider] = MappingProxyType({})
+    """By name: standbys that the API server lets no pod be sent to."""
     hold_over_since: float | None = None
     """Since when nothing has called for the standby `Recorded.held_by` to keep admission closed; None while it must."""
 

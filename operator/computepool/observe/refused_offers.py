@@ -3,7 +3,9 @@
 Invariant 8: this is only a memory of the last minute. A restarted operator sends one more patch, and is refused again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from computepool.model.cluster import Pod, RefusedOffer
 
@@ -16,16 +18,19 @@ class RefusedOffers:
         self._refused: dict[str, dict[str, RefusedOffer]] = {}
 
     def note(self, uid: str, refused: RefusedOffer) -> None:
-        """Remember a refusal, in place of an earlier refusal of the same provider."""
-        self._refused.setdefault(uid, {})[refused.provider] = refused
+        """Remember a refusal, and count it if the same provider was refused before."""
+        of_pod = self._refused.setdefault(uid, {})
+        if (before := of_pod.get(refused.provider)) is not None:
+            refused = msgspec.structs.replace(refused, times=before.times + 1)
+        of_pod[refused.provider] = refused
 
     def drop(self, uid: str) -> None:
-        """Forget the refusals of a pod that is bound or gone."""
+        """Forget the refusals of a pod that is bound or gone, or whose next patch may be another patch."""
         self._refused.pop(uid, None)
 
-    def clear(self) -> None:
-        """Forget all: a spec has changed, and the next patches may be other patches."""
-        self._refused.clear()
+    def uids(self) -> Sequence[str]:
+        """Return the uids of the pods with refusals."""
+        return list(self._refused)
 
     def of(self, pods: Iterable[Pod]) -> Mapping[str, tuple[RefusedOffer, ...]]:
         """Return the refusals of these pods, by uid: a copy that later changes do not touch."""

@@ -13,7 +13,7 @@ from computepool.assess.capacity.providers import Provider, providers_of
 from computepool.assess.health.silence import counted_silence
 from computepool.model.accelerators import requests_devices, share_of
 from computepool.model.api import ComputePool
-from computepool.model.cluster import Node, NodeInfo, Offer, Pod, node_info
+from computepool.model.cluster import Node, NodeInfo, Offer, Pod, RefusedOffer, node_info
 from computepool.model.demand import Points
 from computepool.model.moves import PodMove
 from computepool.model.signals import SignalData
@@ -90,6 +90,7 @@ class Store:
         if before is None:
             self.moves.take(pool.name)
         if before is None or before.metadata.uid != pool.metadata.uid or before.spec != pool.spec:
+            self._forget_refusals(pool.name)
             self._pools_changed(at)
 
     def drop_pool(self, name: str, at: float) -> None:
@@ -99,14 +100,20 @@ class Store:
             self._signals.pop(name, None)
             self._past_demand.pop(name, None)
             self._selections.forget(name)
+            self._forget_refusals(name)
             self._pools_changed(at)
+
+    def _forget_refusals(self, pool: str) -> None:
+        """Forget the refusals of the pool's pods: under another spec the next patches may be other patches."""
+        for uid in self.refused_offers.uids():
+            if pool in self._claims.of(uid):
+                self.refused_offers.drop(uid)
 
     def _pools_changed(self, at: float) -> None:
         self._claims.set_pools(self._pools.values())
         self._providers = {name: providers_of(pool) for name, pool in self._pools.items()}
         self._node_index.set_providers(self._providers)
         self._infos.clear()
-        self.refused_offers.clear()
         self._reclaim(self._pods.values())
         windows = [pool.spec.health.black_holes.window_seconds for pool in self._pools.values()]
         self.failures.keep(max(windows, default=LONGEST_SECONDS))
@@ -217,6 +224,7 @@ class Store:
         self._remove(before, pools, at, minor=minor)
         if before.labels is not pod.labels or before.shape is not pod.shape:
             pools = self._claim(pod)
+            self.refused_offers.drop(pod.uid)
         self._add(pod, pools, at, minor=minor)
         if held_place and not (ours and not pod.node and not before.burst):
             # The place that every other pool has kept for it may be free now. Our first patch alone frees no place.
@@ -254,6 +262,12 @@ class Store:
         pod = self._pods.get(uid)
         if pod is not None and not pod.node:
             self.in_flight.start(uid, offer)
+
+    def refuse_offer(self, uid: str, refused: RefusedOffer) -> None:
+        """Note that the API server has refused the patch of a pod, unless the pod is bound or gone by now."""
+        pod = self._pods.get(uid)
+        if pod is not None and not pod.node:
+            self.refused_offers.note(uid, refused)
 
     def put_failed_pod(self, pod: FailedPod, at: float, *, listed: bool) -> None:
         """Note a pod that has ended as Failed. `listed`: it was found in a list, and may have failed long ago."""

@@ -4,9 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from computepool.decide.plan import Burst, LabelFix, Move, Plan
+from computepool.decide.refused_patches import patch_text
+from computepool.kube.denial import with_advice
+from computepool.kube.errors import ApiError
 from computepool.model.api import (
     BreakerState,
     BreakerStatus,
@@ -67,6 +71,7 @@ _RECORDED: Final = _RECORDED_BY_REASON | {SATURATED}
 """Conditions whose change is an event; Bursting and Resilient follow from these and would only repeat them."""
 _EXPECTED: Final = (Reason.PRIMARY_HAS_ROOM, Reason.ALL_WELL, Reason.NO_BUDGET, Reason.WITHIN_BUDGET)
 """Reasons that need no event when a pool is new."""
+_Failure = tuple[Burst, ApiError]
 _Key = TypeVar("_Key", bound=Hashable)
 _Item = TypeVar("_Item")
 
@@ -86,6 +91,7 @@ class EventRecorder:
         rate = EventRate()
         self._waiting = WaitingPods(rate)
         self._admitted = AdmittedPods(rate)
+        self._refusal_rate = EventRate()
 
     # --- bursts
 
@@ -96,16 +102,24 @@ class EventRecorder:
             self._pod_event(burst, "Burst", burst_sentence(burst))
         self._count_bursts(pool, bursts, "Burst", "burst", took_ms=round(took * 1000, 1))
 
-    def record_refusals(self, pool: ComputePool, messages: Sequence[str]) -> None:
-        """Record that pods could not be sent to a standby. `messages`: one for each pod, at least one."""
-        self.metrics.refused.labels(pool.name).inc(len(messages))
-        self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", messages[0], warning=True))
-        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=len(messages), error=messages[0])
+    def record_unsent(
+        self, pool: ComputePool, refused: Sequence[_Failure], failed: Sequence[_Failure], now: float
+    ) -> None:
+        """Record pods that could not be sent to a standby, at least one, each with the API server's answer.
 
-    def record_refused_pods(self, bursts: Iterable[Burst], messages: Sequence[str]) -> None:
-        """Record that the API server refuses to send these pods where they should go. `messages`: one for each."""
-        for burst, message in zip(bursts, messages, strict=True):
-            note = f"{message[:1].upper()}{full_stop(message[1:])} Meanwhile the pod may go to another provider."
+        `refused`: the API server does not accept the patch as it is. `failed`: the same patch may succeed later.
+        `now`: seconds of any clock.
+        """
+        texts = [
+            patch_text(burst.pod, burst.provider, f"{what}: {with_advice(error)}")
+            for what, group in (("was refused", refused), ("failed", failed))
+            for burst, error in group
+        ]
+        self.metrics.refused.labels(pool.name).inc(len(texts))
+        self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", texts[0], warning=True))
+        log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=len(texts), error=texts[0])
+        for (burst, _), text in islice(zip(refused, texts, strict=False), self._refusal_rate.take(len(refused), now)):
+            note = f"{text[:1].upper()}{full_stop(text[1:])} If that lasts, the pod may go to another provider."
             subject, reason = pod_reference(burst.pod), Reason.WRITE_REFUSED
             self._send(Event(subject, reason, "Burst", note, warning=True, provider=burst.provider))
 

@@ -187,8 +187,9 @@ def _access_missing(report: PassReport) -> Iterable[Problem]:
 
 
 def _write_refused(report: PassReport) -> Iterable[Problem]:
-    if answer := report.refused:
-        yield Problem(Reason.WRITE_REFUSED, answer, answer)
+    patches = (refused.message for refused in report.state.memory.refused.values())
+    if answers := "; ".join(filter(None, (*patches, report.refused))):
+        yield Problem(Reason.WRITE_REFUSED, answers, answers)
 
 
 def _unreadable(report: PassReport) -> Iterable[Problem]:

@@ -16,7 +16,7 @@ from tests.unit.act.writing import Writing, always, play
 
 
 async def carried_out(w: Writing, *bursts: Any) -> Any:
-    return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer, refused=w.refuse)
+    return await w.writer.burst(w.writer.start(bursts), wanted=always, answered=w.answer)
 
 
 @pytest.mark.parametrize("fault", [{"status": 504}, {"reset": True}, {"body": b"<html>Welcome</html>"}, {"delay": 5.0}])

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 
 from computepool.act.pod_patcher import PodPatcher
 from computepool.act.write_access import NotLeadingError, WriteAccess
-from computepool.decide.plan import Burst
 from computepool.kube.client import ApiClient
 from computepool.kube.credentials import static_access
-from computepool.kube.errors import ApiError
 from computepool.kube.runtime import Runtime
 from computepool.model.cluster import Offer, RefusedOffer
 from tests.builders import NOW
@@ -91,16 +89,10 @@ class Writing:
     delays: Delays
     told: Told
     answers: int = 0
-    refused: list[Burst] = field(default_factory=list)
 
     def answer(self) -> None:
         """Count the successful writes."""
         self.answers += 1
-
-    def refuse(self, burst: Burst, _error: ApiError) -> None:
-        """Note a burst that was refused, before the store learns it."""
-        assert len(self.told.refusals) == len(self.refused)
-        self.refused.append(burst)
 
 
 @asynccontextmanager

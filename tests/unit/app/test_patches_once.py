@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from computepool.decide.refused_patches import CLEAR_SECONDS
 from tests.fakes.apiserver import PODS, FakeApiServer
 from tests.fakes.waiting import until
 from tests.unit.app.cluster import conditions, full, make_pool, offers, overflow, patches_of, sent, status, touch_node
@@ -107,29 +108,51 @@ def test_a_refusal_is_over_when_its_pod_is() -> None:
 
 
 def test_a_pod_that_is_refused_for_one_provider_goes_to_the_next_and_the_refusal_is_still_told() -> None:
-    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
-        server.fault("patch", path="/pods/new-0", times=1, status=422, message="the guard says no")
+    async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
+        server.fault("patch", path="/pods/new-0", times=2, status=422, message="the guard says no")
         make_pool(server)
         await until(lambda: sent(server) == {"new-0": ["crusoe"]}, "the next provider")
-        await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
         overflow(server, 1, "later")
         await until(lambda: sent(server).get("later-0") == ["nebius"], "a pod that is not refused")
+        touch_node(server, "c1", "sooner")
+        await passes_of(process)
+        assert conditions(server)["Degraded"] == ("True", "WriteRefused")
+        day.ahead += CLEAR_SECONDS
+        touch_node(server, "c1", "later")
         await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "the end of it")
 
     play(scenario, lambda server, _: full(server, 1))
 
 
-def test_attempts_that_fail_again_are_no_new_decisions() -> None:
+def test_a_patch_that_is_refused_once_is_tried_again_at_the_same_provider() -> None:
     async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+        server.fault("patch", path="/pods/new-0", times=1, status=422, message="a toleration was removed")
+        make_pool(server)
+        await until(lambda: sent(server) == {"new-0": ["nebius"]}, "the same provider")
+        await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "all is well")
+
+    play(scenario, lambda server, _: full(server, 1))
+
+
+async def another_attempt(server: FakeApiServer, day: Day, turn: str) -> None:
+    """Let the refusals' time pass, and wait for the next patch."""
+    tried = patches_of(server, "new-0")
+    day.ahead += 60
+    touch_node(server, "c1", turn)
+    await until(lambda: patches_of(server, "new-0") > tried, "another attempt")
+
+
+def test_attempts_that_fail_again_are_no_new_decisions() -> None:
+    async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         server.fault("patch", path="/pods/new-0", times=1000, status=422, message="the guard says no")
         make_pool(server)
         await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
-        # Each of the two standbys was asked.
-        await until(lambda: patches_of(server, "new-0") >= 3, "the first provider again")
+        # Each of the two standbys was asked twice.
+        await until(lambda: patches_of(server, "new-0") >= 4, "the second provider again")
         await passes_of(process)
         decided = status(server)["lastDecision"]
-        tried = patches_of(server, "new-0")
-        await until(lambda: patches_of(server, "new-0") >= tried + 5, "more attempts")
+        for turn in range(3):
+            await another_attempt(server, day, str(turn))
         await process.stop()
         assert decided["action"] == "Burst"
         assert status(server)["lastDecision"] == decided

@@ -1,4 +1,4 @@
-"""What is said of refused patches, and until when."""
+"""What is said of patches and moves that failed, and until when."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from computepool.app.refused_writes import SHOWN_SECONDS, FailedMoves, Refusals
-from computepool.decide.burst.planner import Rejections
+from computepool.app.refused_writes import FailedMoves, FailedPatches
 from computepool.decide.plan import BlockedMove, Burst, Move, Plan
 from computepool.kube.errors import ApiError, Forbidden, Unavailable
 from computepool.model.cluster import Pod
@@ -21,100 +20,48 @@ LOST = Unavailable(0, "Timeout", "no answer")
 FORBIDDEN = Forbidden(403, "Forbidden", "no")
 
 
-def refused(name: str = "p", provider: str = "nebius", before: Rejections = ()) -> Burst:
-    return Burst(pod(name), provider, Reason.PRIMARY_SATURATED, before, ())
+BURST = Burst(pod("p"), "nebius", Reason.PRIMARY_SATURATED, (), ())
 
 
-def noted(error: ApiError) -> Refusals:
-    refusals = Refusals()
-    refusals.note(POOL, refused(), error)
-    return refusals
+def noted(error: ApiError) -> FailedPatches:
+    failures = FailedPatches()
+    failures.note(POOL, [(BURST, error)])
+    return failures
 
 
-def seen(*pods: Pod, **of: Any) -> Snapshot:
-    return snapshot(pool(**of), pods=pods)
+def seen(*pods: Pod) -> Snapshot:
+    return snapshot(pool(), pods=pods)
 
 
 @pytest.mark.parametrize("error", [LOST, FORBIDDEN])
 def test_a_refusal_stands_while_the_pod_waits_as_before(error: ApiError) -> None:
-    refusals = noted(error)
-    assert str(error) in refusals.standing(seen(pod("p")), NOW)
-    assert refusals.standing(seen(pod("p", on="a1")), NOW) == ""
+    failures = noted(error)
+    assert str(error) in failures.standing(seen(pod("p")))
+    assert failures.standing(seen(pod("p", on="a1"))) == ""
 
 
 def test_a_patch_without_an_answer_that_the_pod_shows_after_all_was_not_refused() -> None:
-    refusals = noted(LOST)
-    assert refusals.standing(seen(pod("p", sent=[("crusoe", NOW)])), NOW) != ""
-    assert refusals.standing(seen(pod("p", sent=[("nebius", NOW)])), NOW) == ""
+    failures = noted(LOST)
+    assert failures.standing(seen(pod("p", sent=[("crusoe", NOW)]))) != ""
+    assert failures.standing(seen(pod("p", sent=[("nebius", NOW)]))) == ""
 
 
 def test_what_was_clearly_refused_stands_though_the_pod_was_offered_there_long_ago() -> None:
-    assert noted(FORBIDDEN).standing(seen(pod("p", sent=[("nebius", NOW - 600)])), NOW) != ""
+    assert noted(FORBIDDEN).standing(seen(pod("p", sent=[("nebius", NOW - 600)]))) != ""
 
 
 def test_a_clear_refusal_ends_the_doubt_about_the_attempt_before() -> None:
-    refusals = noted(LOST)
-    refusals.note(POOL, refused(), FORBIDDEN)
-    assert refusals.standing(seen(pod("p", sent=[("nebius", NOW - 600)])), NOW) != ""
+    failures = noted(LOST)
+    failures.note(POOL, [(BURST, FORBIDDEN)])
+    assert failures.standing(seen(pod("p", sent=[("nebius", NOW - 600)]))) != ""
 
 
-def test_pods_are_counted_once_however_many_providers_refuse_them() -> None:
-    refusals = noted(FORBIDDEN)
-    refusals.note(POOL, refused("p", "crusoe"), FORBIDDEN)
-    refusals.note(POOL, refused("q"), FORBIDDEN)
-    said = refusals.standing(seen(pod("p"), pod("q")), NOW)
-    assert said == f"2 pods, such as: the patch that sends pod default/p to nebius was refused: {FORBIDDEN}"
-
-
-def test_only_a_repeated_patch_is_known() -> None:
-    refusals = noted(FORBIDDEN)
-    assert refusals.known(POOL, [refused()])
-    assert not refusals.known(POOL, [refused(), refused("p", "crusoe")])
-
-
-# -- pods that another provider took
-
-
-def passed_over() -> tuple[Refusals, Snapshot]:
-    """A refusal of nebius, whose pod was sent to crusoe then."""
-    refusals, later = noted(FORBIDDEN), seen(pod("p", on="c1"))
-    refusals.written(later.pool, [refused("p", "crusoe", (("nebius", Reason.WRITE_REFUSED),))], NOW)
-    return refusals, later
-
-
-def test_a_refusal_stands_for_a_while_after_its_pod_went_elsewhere() -> None:
-    refusals, later = passed_over()
-    assert "default/p to nebius was refused" in refusals.standing(later, NOW + SHOWN_SECONDS - 1)
-    assert refusals.recheck_at(POOL) == NOW + SHOWN_SECONDS
-    assert refusals.standing(later, NOW + SHOWN_SECONDS) == ""
-    assert refusals.recheck_at(POOL) is None
-
-
-def test_a_less_preferred_provider_that_had_refused_the_pod_too_is_told_no_more() -> None:
-    refusals, later = noted(FORBIDDEN), seen(pod("p", on="n1"))
-    refusals.note(POOL, refused("p", "crusoe"), FORBIDDEN)
-    refusals.written(later.pool, [refused("p", before=(("aws", Reason.NO_ROOM),))], NOW)
-    assert refusals.standing(later, NOW) == ""
-
-
-def test_it_ends_with_a_patch_that_the_provider_accepts() -> None:
-    refusals, later = passed_over()
-    refusals.written(later.pool, [refused("other", "crusoe")], NOW)
-    assert refusals.standing(later, NOW) != ""
-    refusals.written(later.pool, [refused("other")], NOW)
-    assert refusals.standing(later, NOW) == ""
-
-
-def test_it_ends_with_another_spec_with_the_pool_and_with_a_clock_that_was_set_back() -> None:
-    refusals, later = passed_over()
-    metadata = later.pool.metadata.model_copy(update={"generation": later.pool.metadata.generation + 1})
-    edited = replace(later, pool=later.pool.model_copy(update={"metadata": metadata}))
-    assert refusals.standing(edited, NOW) == ""
-    refusals, later = passed_over()
-    assert refusals.standing(later, NOW - 1) == ""
-    refusals, later = passed_over()
-    refusals.forget(POOL)
-    assert refusals.standing(later, NOW) == ""
+def test_a_patch_that_got_another_answer_has_not_failed() -> None:
+    failures = noted(LOST)
+    assert failures.known(POOL, [BURST])
+    failures.answered(POOL, [BURST])
+    assert failures.standing(seen(pod("p"))) == ""
+    assert not failures.known(POOL, [BURST])
 
 
 # -- running pods

@@ -250,7 +250,8 @@ def test_a_pod_whose_patch_is_refused_names_the_provider_and_the_answer(tmp_path
     text = explained(tmp_path, "web", before)
     assert "About to be sent to crusoe." in text
     assert rows(text) == [["aws", "NoRoom"], ["nebius", "WriteRefused"], ["crusoe", "Chosen"]]
-    assert "was refused: the guard says no." in " ".join(text.split())
+    said = " ".join(text.split())
+    assert "was refused: the guard says no. This event is 20 s old. The operator tries again within a minute." in said
 
 
 def test_a_pod_that_every_provider_refuses_waits(tmp_path: Path) -> None:
@@ -272,3 +273,14 @@ def test_a_refused_patch_of_long_ago_is_none(tmp_path: Path) -> None:
     text = explained(tmp_path, "web", before)
     assert "About to be sent to nebius." in text
     assert "the guard says no" not in text
+
+
+def test_a_pod_without_an_event_says_what_the_pools_condition_says(tmp_path: Path) -> None:
+    def before(server: FakeApiServer) -> None:
+        cluster()(server)
+        item = server.get(COMPUTEPOOLS, "inference")
+        words = {"type": "Degraded", "status": "True", "reason": "WriteRefused", "message": "the guard says no"}
+        degraded = {**words, "lastTransitionTime": stamp(20), "observedGeneration": 1}
+        server.update(COMPUTEPOOLS, {**item, "status": {**item.get("status", {}), "conditions": [degraded]}})
+
+    assert "The API server refuses writes of the operator: the guard says no." in explained(tmp_path, "web", before)

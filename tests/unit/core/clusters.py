@@ -113,7 +113,7 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     for index, words in enumerate(draw(st.lists(_WAITING, min_size=2, max_size=waiting))):
         pods.append(_waiting(f"w{index}", words, flying, fitting))
         if words[5] == "refused":
-            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60),)
+            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60, times=1 + words[8]),)
     foreign = [
         _waiting(f"f{index}", words, flying, {})
         for index, words in enumerate(draw(st.lists(_WAITING, max_size=2)))

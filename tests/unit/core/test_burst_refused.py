@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from computepool.model.cluster import Pod, RefusedOffer
 from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
-from tests.builders import NOW, node, pod, pool, snapshot
+from tests.builders import NOW, node, pod, pool, provider, snapshot
 from tests.unit.core.passes import Decided, burst_of, decided, hold_of, sent_to
 
 HOLDER = pod("holder", 8, on="a1")
@@ -20,13 +20,15 @@ HOLDER = pod("holder", 8, on="a1")
 NODES = (node("a1"), node("n1"), node("c1"))
 
 
-def refusal(provider: str, at: float = NOW, seconds: float = 30.0) -> RefusedOffer:
-    return RefusedOffer(provider, at, at + seconds)
+def refusal(provider: str, at: float = NOW, seconds: float = 30.0, times: int = 2) -> RefusedOffer:
+    return RefusedOffer(provider, at, at + seconds, f"{provider} is not for you", times)
 
 
-def seen(*pods: Pod, refused: Mapping[str, tuple[RefusedOffer, ...]], **of: Any) -> Snapshot:
+def seen(
+    *pods: Pod, refused: Mapping[str, tuple[RefusedOffer, ...]], providers: Sequence[dict[str, Any]] = ()
+) -> Snapshot:
     by_uid = {found.uid: refused[found.name] for found in pods if found.name in refused}
-    return snapshot(pool(**of), NODES, (HOLDER, *pods), refused_offers=by_uid)
+    return snapshot(pool(*providers), NODES, (HOLDER, *pods), refused_offers=by_uid)
 
 
 def plan(*pods: Pod, now: float = NOW, refused: Mapping[str, tuple[RefusedOffer, ...]], **of: Any) -> Decided:
@@ -34,7 +36,7 @@ def plan(*pods: Pod, now: float = NOW, refused: Mapping[str, tuple[RefusedOffer,
 
 
 def test_a_refused_pod_goes_to_the_next_provider_and_other_pods_go_on_as_before() -> None:
-    found = plan(pod("p", 4, waited=40), pod("q", 4), refused={"p": (refusal("nebius"),)})
+    found = plan(pod("p", 4, waited=90), pod("q", 4), refused={"p": (refusal("nebius"),)})
     assert sent_to(found) == {"p": "crusoe", "q": "nebius"}
     assert burst_of(found, "p").rejected == (("aws", Reason.NO_ROOM), ("nebius", Reason.WRITE_REFUSED))
 
@@ -43,6 +45,14 @@ def test_the_provider_is_asked_again_when_the_refusal_is_over() -> None:
     refused = {"p": (refusal("nebius"),)}
     assert sent_to(plan(pod("p"), refused=refused, now=NOW + 29)) == {"p": "crusoe"}
     assert sent_to(plan(pod("p"), refused=refused, now=NOW + 30)) == {"p": "nebius"}
+
+
+def test_after_a_first_refusal_the_pod_waits_for_another_attempt_and_keeps_its_place() -> None:
+    found = plan(pod("p", 8, waited=90), pod("q", 8), refused={"p": (refusal("nebius", times=1),)})
+    hold = hold_of(found, "p")
+    assert (hold.reason, hold.provider, hold.until) == (Reason.WRITE_REFUSED, "nebius", NOW + 30)
+    assert sent_to(found) == {"q": "crusoe"}
+    assert found.recheck_at == NOW + 30
 
 
 def test_a_refusal_of_the_future_does_not_count() -> None:
@@ -61,8 +71,29 @@ def test_a_pod_that_every_provider_refuses_waits_until_the_first_refusal_is_over
 
 
 def test_its_place_is_free_for_others_meanwhile() -> None:
-    found = plan(pod("p", 8, waited=40), pod("q", 8), refused={"p": (refusal("nebius"),)})
+    found = plan(pod("p", 8, waited=90), pod("q", 8), refused={"p": (refusal("nebius"),)})
     assert sent_to(found) == {"p": "crusoe", "q": "nebius"}
+
+
+def test_no_pod_is_preempted_for_a_pod_that_the_api_server_refuses_elsewhere() -> None:
+    low, urgent = pod("low", 8, on="c1", priority=0), pod("urgent", 8, priority=1000, unschedulable=True)
+    assert sent_to(plan(low, urgent, refused={})) == {"urgent": "nebius"}
+    assert sent_to(plan(low, urgent, refused={"urgent": (refusal("nebius"),)})) == {}
+    taken = pod("taken", 8, on="n1", priority=0)
+    assert sent_to(plan(low, taken, urgent, refused={"urgent": (refusal("nebius"),)})) == {"urgent": "nebius"}
+
+
+def test_a_refused_provider_that_could_not_take_the_pod_anyway_says_so() -> None:
+    found = plan(pod("taken", 8, on="n1"), pod("p"), refused={"p": (refusal("nebius"),)})
+    assert burst_of(found, "p").rejected == (("aws", Reason.NO_ROOM), ("nebius", Reason.NO_ROOM))
+
+
+def test_a_drained_provider_is_missed_only_where_the_others_refuse_a_pod_again() -> None:
+    # A drill ends for pods that only the drilled provider would take. A single refusal tells nothing of that.
+    providers = (provider("aws"), provider("nebius", drain=True), provider("crusoe"))
+    for times, missed in ((1, False), (2, True)):
+        found = plan(pod("p"), refused={"p": (refusal("crusoe", times=times),)}, providers=providers)
+        assert (found.state.memory.missed_drain is not None) is missed
 
 
 def test_running_pods_do_not_leave_for_want_of_a_patch() -> None:

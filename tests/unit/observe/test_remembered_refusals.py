@@ -20,7 +20,7 @@ def store_with(*pods: Pod) -> Store:
     store.put_node(node("a1"), 0.0)
     for found in pods:
         store.put_pod(found, 0.0)
-        store.refused_offers.note(found.uid, REFUSED)
+        store.refuse_offer(found.uid, REFUSED)
     return store
 
 
@@ -28,17 +28,17 @@ def refused(store: Store) -> dict[str, tuple[RefusedOffer, ...]]:
     return dict(store.snapshot(POOL).refused_offers)
 
 
-def test_a_provider_has_its_last_refusal() -> None:
+def test_a_provider_has_its_last_refusal_and_how_many_there_were() -> None:
     store = store_with(WAITS)
-    store.refused_offers.note(WAITS.uid, ELSEWHERE)
-    store.refused_offers.note(WAITS.uid, LATER)
-    assert refused(store) == {WAITS.uid: (LATER, ELSEWHERE)}
+    store.refuse_offer(WAITS.uid, ELSEWHERE)
+    store.refuse_offer(WAITS.uid, LATER)
+    assert refused(store) == {WAITS.uid: (replace(LATER, times=2), ELSEWHERE)}
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
     store = store_with(WAITS)
     before = store.snapshot(POOL)
-    store.refused_offers.note(WAITS.uid, ELSEWHERE)
+    store.refuse_offer(WAITS.uid, ELSEWHERE)
     store.refused_offers.drop(WAITS.uid)
     assert before.refused_offers == {WAITS.uid: (REFUSED,)}
 
@@ -52,9 +52,27 @@ def test_refusals_of_bound_and_deleted_pods_are_forgotten() -> None:
     assert store.refused_offers.of([WAITS, pod("q")]) == {}
 
 
+def test_an_answer_that_comes_after_the_pod_is_bound_or_gone_is_not_kept() -> None:
+    store = store_with(pod("bound", on="a1"))
+    store.refuse_offer("uid of a pod that is gone", REFUSED)
+    assert store.refused_offers.uids() == []
+
+
+def test_a_pod_that_changed_is_tried_at_once() -> None:
+    # The patch may have been refused because its list of tolerations was out of date.
+    store = store_with(WAITS)
+    newer = WAITS.resource_version + 1
+    store.put_pod(replace(WAITS, unschedulable=True, resource_version=newer), 0.0)
+    assert refused(store) != {}
+    store.put_pod(pod("p", tolerates=["crusoe"], resource_version=newer + 1), 0.0)
+    assert refused(store) == {}
+
+
 def test_another_spec_is_tried_at_once_and_another_status_changes_nothing() -> None:
     store = store_with(WAITS)
     store.put_pool(pool(), 0.0)
     assert refused(store) != {}
+    store.put_pool(pool(name="other", sustain=7, workloads={"podSelector": {"matchLabels": {"no": "such"}}}), 0.0)
+    assert refused(store) != {}, "another pool's spec"
     store.put_pool(pool(sustain=7), 0.0)
     assert refused(store) == {}

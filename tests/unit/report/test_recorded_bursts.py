@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from computepool.kube.errors import Invalid, Unavailable
 from computepool.model.api import ComputePool
 from computepool.model.reasons import Reason
 from computepool.model.taints import Taint
-from tests.builders import node, pod, pool, provider
+from computepool.report.event_rate import CAPACITY
+from tests.builders import NOW, node, pod, pool, provider
 from tests.unit.report.passes import FULL, RESIDENTS, report_on
 from tests.unit.report.recording import BURST_POOL, Recording, burst, lines
 
@@ -111,27 +113,40 @@ def test_a_pool_made_anew_is_told_of_anew() -> None:
 # -- refusals
 
 
-def test_a_refusal_is_a_warning_on_the_pool_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+REFUSED = Invalid(422, "Invalid", "the guard says no")
+LOST = Unavailable(503, "ServiceUnavailable", "too busy")
+
+
+def test_pods_that_could_not_be_sent_are_a_warning_on_the_pool_a_line_and_a_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     t = Recording()
-    t.recorder.record_refusals(BURST_POOL, ["the patch of pod default/a was refused: 422 Invalid: no", "b", "c"])
+    t.recorder.record_unsent(BURST_POOL, [], [(burst("a"), LOST), (burst("b"), LOST)], NOW)
     (event,) = t.events
     assert (event.subject["kind"], event.reason, event.warning) == ("ComputePool", "WriteRefused", True)
-    assert "422 Invalid: no" in event.note
+    assert event.note == f"the patch that sends pod default/a to nebius failed: {LOST}"
     (line,) = lines(caplog)
-    assert (line["pods"], "422" in line["error"]) == (3, True)
-    assert 'computepool_write_refusals_total{pool="inference"} 3.0' in t.metrics.render().decode()
+    assert (line["pods"], line["error"]) == (2, event.note)
+    assert 'computepool_write_refusals_total{pool="inference"} 2.0' in t.metrics.render().decode()
 
 
 def test_each_refused_pod_is_told_with_its_provider_and_the_answer() -> None:
     t = Recording()
-    t.recorder.record_refused_pods([burst("a"), burst("b")], ["a was refused: no", "b was refused: no!"])
-    assert [(event.subject["name"], event.reason, event.provider, event.warning) for event in t.events] == [
+    t.recorder.record_unsent(BURST_POOL, [(burst("a"), REFUSED), (burst("b", "crusoe"), REFUSED)], [], NOW)
+    found = t.about("Pod")
+    assert [(event.subject["name"], event.reason, event.provider, event.warning) for event in found] == [
         ("a", "WriteRefused", "nebius", True),
-        ("b", "WriteRefused", "nebius", True),
+        ("b", "WriteRefused", "crusoe", True),
     ]
-    notes = [event.note for event in t.events]
-    assert notes[0] == "A was refused: no. Meanwhile the pod may go to another provider."
-    assert notes[1].startswith("B was refused: no! ")
+    assert found[0].note.startswith("The patch that sends pod default/a to nebius was refused: ")
+    assert "the guard says no. If that lasts, the pod may go to another provider." in found[0].note
+
+
+def test_thousands_of_refused_pods_make_few_events() -> None:
+    t = Recording()
+    t.recorder.record_unsent(BURST_POOL, [(burst(f"p{number}"), REFUSED) for number in range(5000)], [], NOW)
+    assert len(t.about("Pod")) <= CAPACITY
+    assert len(t.about("ComputePool")) == 1
 
 
 # -- admission
