@@ -19,7 +19,7 @@ from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
 from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
-from computepool.kube.retry import Backoffs
+from computepool.kube.retry import Backoffs, doubled
 from computepool.model.cluster import Offer, Pod, RefusedOffer
 
 PARALLEL = 32
@@ -37,7 +37,7 @@ _STORED = msgspec.json.Decoder(wire.Stored)
 
 
 class BurstCallbacks(Protocol):
-    """Gets the progress of each patch. Each started patch ends with `written`, `refused` or `failed`."""
+    """Gets the progress of each patch. Each started patch ends with `written` or `failed`."""
 
     def start(self, uid: str, offer: Offer) -> None:
         """The patch of a pod is about to be sent."""
@@ -48,8 +48,17 @@ class BurstCallbacks(Protocol):
     def doubted(self, uid: str) -> None:
         """It is unknown whether the patch was written. `failed` follows."""
 
+    def refusals(self, uid: str, provider: str, now: float) -> int:
+        """Return how often in a row the API server has refused to send the pod to the provider.
+
+        `now`: seconds since the epoch.
+        """
+
     def refused(self, uid: str, refused: RefusedOffer) -> None:
-        """The API server refuses this patch, and may accept one that sends the pod to another provider."""
+        """The API server refuses this patch, and may accept one that sends the pod to another provider.
+
+        `failed` follows: after the first refusal in a row once the next attempt is due, later at once.
+        """
 
     def failed(self, uid: str) -> None:
         """The patch was not written."""
@@ -77,6 +86,7 @@ class PodPatcher:
         self._sleep = access.runtime.sleep
         self._slots = asyncio.Semaphore(PARALLEL)
         self._fix_slots = asyncio.Semaphore(LABEL_FIXES_PARALLEL)
+        self._rng = access.runtime.rng
         self._backoffs = Backoffs(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, rng=access.runtime.rng)
         # The uids of pods whose label fixes are under way or wait for another attempt.
         self._fixing: set[str] = set()
@@ -138,13 +148,23 @@ class PodPatcher:
             if not refuses_patch(error):
                 self._release_later(pod.uid, error)
                 return Written(failed=((burst, error),))
-            now, seconds = self._wall(), self._backoffs.next(pod.uid, error)
-            self._callbacks.refused(pod.uid, RefusedOffer(burst.provider, now, now + seconds, with_advice(error)))
+            self._refused(burst, error)
             return Written(refused=((burst, error),))
         self._backoffs.reset(pod.uid)
         self._callbacks.written(pod.uid, version)
         answered()
         return Written(done=(burst,))
+
+    def _refused(self, burst: Burst, error: ApiError) -> None:
+        """Tell a refusal. Let the next pass send the pod to another provider, unless the same patch may pass soon."""
+        uid, now = burst.pod.uid, self._wall()
+        times = self._callbacks.refusals(uid, burst.provider, now) + 1
+        seconds = doubled(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, times - 1) * self._rng.uniform(0.5, 1.0)
+        self._callbacks.refused(uid, RefusedOffer(burst.provider, now, now + seconds, with_advice(error), times))
+        if times > 1:
+            self._callbacks.failed(uid)
+        else:
+            self._releases[uid] = self._tasks.spawn(self._release(uid, seconds))
 
     async def _fix_label(self, fix: LabelFix) -> bool:
         """Correct a label; say whether it is written."""

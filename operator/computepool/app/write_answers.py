@@ -43,10 +43,13 @@ class BurstAnswers(_Answers):
         if self._store.in_flight.doubted(uid, self._store.pod(uid)):
             self._enqueue(self._store.claims_of(uid)[:1])
 
+    def refusals(self, uid: str, provider: str, now: float) -> int:
+        """Return how often in a row the API server has refused the write. `now`: seconds since the epoch."""
+        return self._store.refused_offers.count(uid, provider, now)
+
     def refused(self, uid: str, refused: RefusedOffer) -> None:
-        """The API server refuses the write. The next pass decides without it."""
+        """The API server refuses the write. `failed` follows."""
         self._store.refuse_offer(uid, refused)
-        self.failed(uid)
 
     def failed(self, uid: str) -> None:
         """The API server did not store the write."""

@@ -156,8 +156,9 @@ def _refused_patches(pod: Pod, found: Explanation, view: View) -> list[str]:
     patches = view.refused.patches.get(pod.uid, ()) if view.refused is not None else ()
     notes = [_refused_patch(patch, view.now) for patch in patches if patch.offer.provider in refused]
     degraded = view.store.pools[view.store.claims_of(pod.uid)[0]].status.condition("Degraded")
-    if not notes and degraded is not None and degraded.reason == Reason.WRITE_REFUSED:
-        notes.append(f"The API server refuses writes of the operator: {full_stop(degraded.message)}")
+    is_sent = any(reason is Reason.CHOSEN for _, reason, _ in found.rows)
+    if not notes and is_sent and degraded is not None and degraded.reason == Reason.WRITE_REFUSED:
+        notes.append(f"Writes of the operator fail, maybe those of other pods: {full_stop(degraded.message)}")
     return notes
 
 

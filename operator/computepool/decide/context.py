@@ -10,7 +10,7 @@ from computepool.assess.assessment import Assessment
 from computepool.assess.capacity.providers import Provider, in_preference
 from computepool.model.accelerators import MOST_ON_A_NODE, request_of
 from computepool.model.api import Placement, PoolSpec
-from computepool.model.cluster import Node, Pod, RefusedOffer, Shape
+from computepool.model.cluster import Node, Pod, Shape
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 
@@ -76,10 +76,10 @@ class Context:
         offer = self.snapshot.in_flight.get(pod.uid)
         return offer is not None and offer.provider == provider.name
 
-    def refused_offer(self, pod: Pod, provider: Provider) -> RefusedOffer | None:
-        """Return the refusal of the patch that would send the pod to the provider, while it counts."""
+    def is_refused(self, pod: Pod, provider: Provider) -> bool:
+        """Say whether the API server does not let the pod be sent to the provider now."""
         refused = self.snapshot.refused_offers.get(pod.uid, ())
-        return next((offer for offer in refused if offer.provider == provider.name and offer.counts(self.now)), None)
+        return any(offer.provider == provider.name and offer.closes(self.now) for offer in refused)
 
     def may_land_on(self, pod: Pod, provider: Provider) -> bool:
         """Say whether the pod may land on a standby without a further decision.

@@ -94,7 +94,7 @@ def reconcile(
     drained = DrainedRoom(context, budget)
     short = shortage_of(drained.without_hopeless(bursts.holds), context.spec, state.memory.shortage, now)
     missed = drained.missed(bursts.holds, moves.blocked, state.memory.missed_drain)
-    refused = refused_providers(snapshot, bursts.bursts, state.memory.refused, now)
+    refused = refused_providers(snapshot, state.memory.refused, now)
     times = (
         short.recheck_at,
         None if missed is None or missed.seen_at == now else missed.seen_at + CLEAR_SECONDS,

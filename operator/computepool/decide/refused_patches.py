@@ -1,7 +1,8 @@
 """Which standbys the API server lets no pod be sent to, as people are told. It decides nothing about pods.
 
-A provider is told while a pod waits whose patch was refused, and for CLEAR_SECONDS after a pod had to pass over it: the
-next pod will meet the same refusal. Otherwise the pool's condition would come and go with every pod.
+A provider is told while a pod waits whose patch was refused. If the patch was refused again, the provider is told for
+CLEAR_SECONDS more, because the next pod will meet the same refusal. Otherwise the pool's condition would come and go
+with every pod.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,6 @@ from typing import Final
 
 from computepool.decide.plan import Burst
 from computepool.model.cluster import Pod, RefusedOffer
-from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import RefusedProvider
 
@@ -30,16 +30,16 @@ def is_repeated(snapshot: Snapshot, burst: Burst) -> bool:
 
 
 def refused_providers(
-    snapshot: Snapshot, bursts: Iterable[Burst], before: Mapping[str, RefusedProvider], now: float
+    snapshot: Snapshot, before: Mapping[str, RefusedProvider], now: float
 ) -> Mapping[str, RefusedProvider]:
     """Return the refused standbys by name, in order. `before`: of the pass before; `now`: seconds since the epoch."""
     generation = snapshot.pool.metadata.generation
-    passed_over = {name for burst in bursts for name, why in burst.rejected if why is Reason.WRITE_REFUSED}
     waiting = _waiting(snapshot, now)
     found: dict[str, RefusedProvider] = {}
     for standby in snapshot.pool.spec.standbys:
         name, earlier = standby.name, before.get(standby.name)
-        until = now + CLEAR_SECONDS if name in passed_over else None
+        again = any(offer.times > 1 for _, offer in waiting.get(name, ()))
+        until = now + CLEAR_SECONDS if again else None
         if until is None and earlier is not None and earlier.lasts(generation, now, CLEAR_SECONDS):
             until = earlier.until
         if name in waiting:

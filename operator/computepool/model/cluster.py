@@ -97,16 +97,19 @@ class RefusedOffer(msgspec.Struct, frozen=True, gc=False):
     provider: str
     at: float
     until: float
-    """Until then the pod is not offered to that provider again."""
+    """When the next attempt is due."""
     answer: str = ""
     """What the API server answered."""
     times: int = 1
-    """How often in a row it has refused the patch. The first refusal may be about a list of tolerations that was out of
-    date, so only a second refusal lets the pod go to the next provider."""
+    """How often in a row it has refused the patch."""
 
-    def counts(self, now: float) -> bool:
-        """Say whether it still counts. A refusal of the future does not: the clock was set back."""
-        return self.at <= now < self.until
+    def closes(self, now: float) -> bool:
+        """Say whether the pod may not be sent to that provider now, and may go to the next.
+
+        The first refusal may be about a list of tolerations that was out of date. Then the pod's place is kept, as
+        while a write is under way. A refusal of the future does not count: the clock was set back.
+        """
+        return self.times > 1 and self.at <= now < self.until
 
 
 class Pod(msgspec.Struct, frozen=True, gc=False):

@@ -111,7 +111,8 @@ class Reason(StrEnum):
     )
     WRITE_REFUSED = (
         "WriteRefused",
-        "The API server refused a write of the operator. The message has the API server's answer.",
+        "The API server refuses a write of the operator, such as the patch that sends a pod to a provider. The "
+        "condition Degraded has its answer.",
     )
     POLICY_MISSING = (
         "PolicyMissing",

@@ -251,7 +251,7 @@ class RefusedProvider(msgspec.Struct, frozen=True):
     generation: int
     """The spec's, as the pool had it."""
     until: float | None
-    """Until when it is told although no such pod waits; None if a pod waits, and none had to pass it over lately."""
+    """Until when it is told although no such pod waits; None if no pod was refused again lately."""
 
     def lasts(self, generation: int, now: float, longest: float) -> bool:
         """Say whether it is told although no pod waits, under the spec of that generation, for `longest` at most."""

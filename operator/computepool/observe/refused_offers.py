@@ -4,10 +4,12 @@ Invariant 8: this is only a memory of the last minute. A restarted operator send
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from typing import Final
 
 from computepool.model.cluster import Pod, RefusedOffer
+
+RECENT_SECONDS: Final = 60.0
+"""A refusal follows another in a row if it comes so soon after the time of the next attempt."""
 
 
 class RefusedOffers:
@@ -17,12 +19,14 @@ class RefusedOffers:
         """Start without refusals."""
         self._refused: dict[str, dict[str, RefusedOffer]] = {}
 
+    def count(self, uid: str, provider: str, now: float) -> int:
+        """Return how often in a row the pod was refused for the provider until a moment ago."""
+        before = self._refused.get(uid, {}).get(provider)
+        return before.times if before is not None and before.at <= now < before.until + RECENT_SECONDS else 0
+
     def note(self, uid: str, refused: RefusedOffer) -> None:
-        """Remember a refusal, and count it if the same provider was refused before."""
-        of_pod = self._refused.setdefault(uid, {})
-        if (before := of_pod.get(refused.provider)) is not None:
-            refused = msgspec.structs.replace(refused, times=before.times + 1)
-        of_pod[refused.provider] = refused
+        """Remember a refusal, in place of an earlier refusal for the same provider."""
+        self._refused.setdefault(uid, {})[refused.provider] = refused
 
     def drop(self, uid: str) -> None:
         """Forget the refusals of a pod that is bound or gone, or whose next patch may be another patch."""

@@ -223,8 +223,10 @@ class Store:
         minor = _is_minor(before, pod, ours=ours) and not any(map(self.moves.any_under_way, pools))
         self._remove(before, pools, at, minor=minor)
         if before.labels is not pod.labels or before.shape is not pod.shape:
-            pools = self._claim(pod)
-            self.refused_offers.drop(pod.uid)
+            earlier, pools = pools, self._claim(pod)
+            if pools != earlier or before.shape != pod.shape:
+                # The next patch is another patch.
+                self.refused_offers.drop(pod.uid)
         self._add(pod, pools, at, minor=minor)
         if held_place and not (ours and not pod.node and not before.burst):
             # The place that every other pool has kept for it may be free now. Our first patch alone frees no place.

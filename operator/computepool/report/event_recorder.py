@@ -119,7 +119,9 @@ class EventRecorder:
         self._send(Event(pool_reference(pool), Reason.WRITE_REFUSED, "Burst", texts[0], warning=True))
         log(_logger, logging.WARNING, "write refused", pool=pool.name, pods=len(texts), error=texts[0])
         for (burst, _), text in islice(zip(refused, texts, strict=False), self._refusal_rate.take(len(refused), now)):
-            note = f"{text[:1].upper()}{full_stop(text[1:])} If that lasts, the pod may go to another provider."
+            note = (
+                f"{text[:1].upper()}{full_stop(text[1:])} After a second refusal, the pod may go to the next provider."
+            )
             subject, reason = pod_reference(burst.pod), Reason.WRITE_REFUSED
             self._send(Event(subject, reason, "Burst", note, warning=True, provider=burst.provider))
 

@@ -69,8 +69,8 @@ class PassReport(msgspec.Struct, frozen=True, dict=True):
     """What the next pass goes on from."""
     gaps: Gaps = Gaps()
     refused: str = ""
-    """The last write for this pool that failed; empty once a write has gone through. Patches that the API server does
-    not accept as they are, are in the state's memory."""
+    """The writes for this pool that fail; empty if none does. Patches that the API server does not accept as they are,
+    are in the state's memory."""
     announced_bursts: bool = False
     """Whether all bursts of the plan were reported before. In mode Observe a burst is decided again until its pod is
     bound, and in every mode a burst that the API server has refused."""

@@ -192,12 +192,12 @@ def test_a_pod_that_is_gone_is_not_released_before_the_watch_had_time_to_tell() 
     [(400, BadRequest), (403, Forbidden), (422, Invalid)],
     ids=["a webhook", "an admission policy", "validation"],
 )
-def test_a_patch_that_is_refused_as_it_is_leaves_the_pod_to_the_next_provider(
+def test_a_patch_that_is_refused_as_it_is_keeps_its_place_once_and_then_leaves_the_pod_to_the_next_provider(
     status: int, error: type[Exception]
 ) -> None:
     async def scenario(w: Writing) -> None:
         refused, fine = several(w, 2)
-        w.server.fault("patch", path="web-0", status=status, message="no, because")
+        w.server.fault("patch", path="web-0", times=2, status=status, message="no, because")
         outcome = await carried_out(w, refused, fine)
         assert (outcome.done, outcome.failed) == ((fine,), ())
         assert w.answers == 1
@@ -205,8 +205,16 @@ def test_a_patch_that_is_refused_as_it_is_leaves_the_pod_to_the_next_provider(
         assert decided is refused
         assert isinstance(why, error)
         assert "no, because" in str(why)
-        assert w.told.refusals == [(refused.pod.uid, RefusedOffer("nebius", NOW, NOW + 1, str(why)))]
-        assert w.delays.asked == [], "no place stays taken"
+        assert w.told.refused_offers == [(refused.pod.uid, RefusedOffer("nebius", NOW, NOW + 1, str(why)))]
+        assert w.told.unwritten == []
+        await until(lambda: w.delays.asked == [1.0], "the wait")
+        w.delays.over.set()
+        await until(lambda: w.told.unwritten == [refused.pod.uid], "its release")
+        await carried_out(w, refused)
+        again = RefusedOffer("nebius", NOW, NOW + 2, str(why), times=2)
+        assert w.told.refused_offers[1:] == [(refused.pod.uid, again)]
+        assert w.told.unwritten == [refused.pod.uid] * 2
+        assert w.delays.asked == [1.0], "no place stays taken"
 
     play(scenario)
 
@@ -234,7 +242,7 @@ def test_a_failure_that_any_patch_would_meet_is_told_and_the_pod_is_released_aft
         assert decided is failed
         assert isinstance(why, error)
         assert "no, because" in str(why)
-        assert (w.told.unwritten, w.told.refusals) == ([], [])
+        assert (w.told.unwritten, w.told.refused_offers) == ([], [])
         await until(lambda: w.delays.asked == [waited], "the wait")
         w.delays.over.set()
         await until(lambda: w.told.unwritten == [failed.pod.uid], "its release")
@@ -298,17 +306,18 @@ def test_waits_grow_with_each_failure_of_the_same_pod_and_end_with_its_success()
     play(scenario)
 
 
-def test_refusals_count_for_longer_each_time_until_a_provider_accepts_the_pod() -> None:
+def test_refusals_count_for_longer_each_time_by_provider() -> None:
     async def scenario(w: Writing) -> None:
         stored = stored_pod(w.server)
-        w.server.fault("patch", times=8, status=403)
-        for number in range(8):
-            await carried_out(w, burst(stored, ("nebius", "crusoe")[number % 2]))
-        assert [refused.until - refused.at for _, refused in w.told.refusals] == [1, 2, 4, 8, 16, 32, 60, 60]
-        await carried_out(w, burst(stored))
-        w.server.fault("patch", status=403)
-        await carried_out(w, burst(stored))
-        assert w.told.refusals[-1][1].until == NOW + 1
+        w.delays.over.set()
+        w.server.fault("patch", times=10, status=403)
+        for provider in (*("nebius",) * 8, "crusoe", "crusoe"):
+            await carried_out(w, burst(stored, provider))
+            await until(lambda: len(w.told.unwritten) == len(w.told.refused_offers), "the release")
+        found = [(refused.provider, refused.times, refused.until - refused.at) for _, refused in w.told.refused_offers]
+        seconds = (1, 2, 4, 8, 16, 32, 60, 60)
+        assert found[:8] == [("nebius", index + 1, seconds[index]) for index in range(8)]
+        assert found[8:] == [("crusoe", 1, 1), ("crusoe", 2, 2)]
 
     play(scenario)
 
@@ -321,7 +330,7 @@ def test_a_day_of_refusals_is_survived(status: int) -> None:
         w.server.fault("patch", times=2000, status=status)
         for _ in range(1100):
             await carried_out(w, decided)
-        await until(lambda: len(w.told.unwritten) + len(w.told.refusals) == 1100, "all waits are over")
+        await until(lambda: len(w.told.unwritten) == 1100, "all waits are over")
 
     play(scenario)
 

@@ -60,7 +60,7 @@ class Told:
         self.versions: dict[str, int] = {}
         self.in_doubt: list[str] = []
         self.unwritten: list[str] = []
-        self.refusals: list[tuple[str, RefusedOffer]] = []
+        self.refused_offers: list[tuple[str, RefusedOffer]] = []
 
     def start(self, uid: str, offer: Offer) -> None:
         self.offers[uid] = offer
@@ -71,8 +71,12 @@ class Told:
     def doubted(self, uid: str) -> None:
         self.in_doubt.append(uid)
 
+    def refusals(self, uid: str, provider: str, now: float) -> int:
+        assert now == NOW
+        return sum(known == uid and refused.provider == provider for known, refused in self.refused_offers)
+
     def refused(self, uid: str, refused: RefusedOffer) -> None:
-        self.refusals.append((uid, refused))
+        self.refused_offers.append((uid, refused))
 
     def failed(self, uid: str) -> None:
         self.unwritten.append(uid)

@@ -84,24 +84,35 @@ def test_a_pod_that_is_gone_before_its_patch_is_not_patched_over_and_over() -> N
 # -- refusals
 
 
+async def refused_again(server: FakeApiServer) -> None:
+    """Wait until the refusal is told, and each of the two standbys was asked twice."""
+    await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+    await until(lambda: patches_of(server, "new-0") >= 4, "the second provider again")
+
+
 def test_a_refused_patch_is_reported_tried_again_and_reported_to_be_over() -> None:
-    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+    async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         server.fault("patch", path="/pods/new-0", times=1000, status=422, message="spec.tolerations: the guard says no")
         make_pool(server)
-        await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+        await refused_again(server)
         server.faults.clear()
+        day.ahead += 60
         await until(lambda: sent(server) == {"new-0": ["nebius"]}, "sent after all")
+        day.ahead += CLEAR_SECONDS
+        touch_node(server, "c1", "later")
         await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "the end of it")
 
     play(scenario, lambda server, _: full(server, 1))
 
 
-def test_a_refusal_is_over_when_its_pod_is() -> None:
-    async def scenario(server: FakeApiServer, process: Process, _day: Day) -> None:
+def test_a_refusal_is_over_a_while_after_its_pod_is() -> None:
+    async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         server.fault("patch", path="/pods/new-0", times=1000, status=422, message="the guard says no")
         make_pool(server)
-        await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
+        await refused_again(server)
         server.delete(PODS, "new-0", "default")
+        day.ahead += CLEAR_SECONDS
+        touch_node(server, "c1", "later")
         await until(lambda: conditions(server)["Degraded"] == ("False", "AllWell"), "the end of it")
 
     play(scenario, lambda server, _: full(server, 1))
@@ -146,9 +157,8 @@ def test_attempts_that_fail_again_are_no_new_decisions() -> None:
     async def scenario(server: FakeApiServer, process: Process, day: Day) -> None:
         server.fault("patch", path="/pods/new-0", times=1000, status=422, message="the guard says no")
         make_pool(server)
-        await until(lambda: conditions(server).get("Degraded") == ("True", "WriteRefused"), "the refusal")
-        # Each of the two standbys was asked twice.
-        await until(lambda: patches_of(server, "new-0") >= 4, "the second provider again")
+        await refused_again(server)
+        touch_node(server, "c1", "now")
         await passes_of(process)
         decided = status(server)["lastDecision"]
         for turn in range(3):

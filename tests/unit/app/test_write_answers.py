@@ -88,7 +88,10 @@ def test_a_burst_that_came_to_nothing_is_decided_anew() -> None:
 def test_a_burst_that_is_refused_is_decided_anew_without_that_provider() -> None:
     scene = Scene(pod("web"))
     scene.bursts.start(scene.pod.uid, Offer("nebius", NOW))
-    scene.bursts.refused(scene.pod.uid, refused := RefusedOffer("nebius", NOW, NOW + 1))
+    assert scene.bursts.refusals(scene.pod.uid, "nebius", NOW) == 0
+    scene.bursts.refused(scene.pod.uid, refused := RefusedOffer("nebius", NOW, NOW + 1, times=2))
+    assert scene.bursts.refusals(scene.pod.uid, "nebius", NOW) == 2
+    scene.bursts.failed(scene.pod.uid)
     assert scene.queue.pools == [POOL]
     view = scene.store.snapshot(POOL)
     assert (view.in_flight, view.refused_offers) == ({}, {scene.pod.uid: (refused,)})

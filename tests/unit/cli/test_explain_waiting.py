@@ -283,4 +283,6 @@ def test_a_pod_without_an_event_says_what_the_pools_condition_says(tmp_path: Pat
         degraded = {**words, "lastTransitionTime": stamp(20), "observedGeneration": 1}
         server.update(COMPUTEPOOLS, {**item, "status": {**item.get("status", {}), "conditions": [degraded]}})
 
-    assert "The API server refuses writes of the operator: the guard says no." in explained(tmp_path, "web", before)
+    assert "Writes of the operator fail, maybe those of other pods: the guard says no." in explained(
+        tmp_path, "web", before
+    )

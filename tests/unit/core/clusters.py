@@ -70,7 +70,7 @@ _STANDBY = st.fixed_dictionaries(
 )
 
 _SENDING = _weighted(
-    (6, "no"), (2, "sent"), (1, "sent twice"), (1, "admitted"), (1, "flying"), (1, "label only"), (1, "refused")
+    (6, "no"), (2, "sent"), (1, "sent twice"), (1, "admitted"), (1, "flying"), (1, "label only"), (2, "refused")
 )
 _WAITING = st.tuples(
     st.sampled_from(SHAPES),
@@ -113,7 +113,10 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     for index, words in enumerate(draw(st.lists(_WAITING, min_size=2, max_size=waiting))):
         pods.append(_waiting(f"w{index}", words, flying, fitting))
         if words[5] == "refused":
-            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60, times=1 + words[8]),)
+            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60, "no", 1 + words[8]),)
+            if not words[8]:
+                # After a first refusal the offer stays under way.
+                flying[pods[-1].uid] = Offer(words[6], NOW - words[7])
     foreign = [
         _waiting(f"f{index}", words, flying, {})
         for index, words in enumerate(draw(st.lists(_WAITING, max_size=2)))

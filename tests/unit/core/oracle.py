@@ -172,7 +172,7 @@ class Oracle:
     def is_refused(self, pod: Pod, to: ProviderSpec) -> bool:
         """Whether the API server has refused to send the pod there, and the refusal still counts."""
         refused = self.seen.refused_offers.get(pod.uid, ())
-        return any(offer.provider == to.name and offer.at <= NOW < offer.until for offer in refused)
+        return any(offer.provider == to.name and offer.times > 1 and offer.at <= NOW < offer.until for offer in refused)
 
     def cannot_be_satisfied(self, shape: Shape, to: ProviderSpec) -> bool:
         """Whether no node of the provider can ever admit the pod, or the provider is out of use."""

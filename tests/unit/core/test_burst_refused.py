@@ -13,7 +13,7 @@ from computepool.model.reasons import Reason
 from computepool.model.snapshot import Snapshot
 from computepool.model.state import PoolState
 from tests.builders import NOW, node, pod, pool, provider, snapshot
-from tests.unit.core.passes import Decided, burst_of, decided, hold_of, sent_to
+from tests.unit.core.passes import Decided, burst_of, decided, flying, hold_of, sent_to, waits_for
 
 HOLDER = pod("holder", 8, on="a1")
 """Fills the primary."""
@@ -25,10 +25,15 @@ def refusal(provider: str, at: float = NOW, seconds: float = 30.0, times: int = 
 
 
 def seen(
-    *pods: Pod, refused: Mapping[str, tuple[RefusedOffer, ...]], providers: Sequence[dict[str, Any]] = ()
+    *pods: Pod,
+    refused: Mapping[str, tuple[RefusedOffer, ...]],
+    providers: Sequence[dict[str, Any]] = (),
+    in_flight: tuple[str, str] = ("", ""),
 ) -> Snapshot:
     by_uid = {found.uid: refused[found.name] for found in pods if found.name in refused}
-    return snapshot(pool(*providers), NODES, (HOLDER, *pods), refused_offers=by_uid)
+    name, to = in_flight
+    flies = flying(*(found for found in pods if found.name == name), to=to)
+    return snapshot(pool(*providers), NODES, (HOLDER, *pods), refused_offers=by_uid, in_flight=flies)
 
 
 def plan(*pods: Pod, now: float = NOW, refused: Mapping[str, tuple[RefusedOffer, ...]], **of: Any) -> Decided:
@@ -47,12 +52,12 @@ def test_the_provider_is_asked_again_when_the_refusal_is_over() -> None:
     assert sent_to(plan(pod("p"), refused=refused, now=NOW + 30)) == {"p": "nebius"}
 
 
-def test_after_a_first_refusal_the_pod_waits_for_another_attempt_and_keeps_its_place() -> None:
-    found = plan(pod("p", 8, waited=90), pod("q", 8), refused={"p": (refusal("nebius", times=1),)})
-    hold = hold_of(found, "p")
-    assert (hold.reason, hold.provider, hold.until) == (Reason.WRITE_REFUSED, "nebius", NOW + 30)
+def test_a_first_refusal_changes_nothing_because_the_offer_is_still_under_way() -> None:
+    refused = {"p": (refusal("nebius", times=1),)}
+    found = plan(pod("p", 8, waited=90), pod("q", 8), refused=refused, in_flight=("p", "nebius"))
     assert sent_to(found) == {"q": "crusoe"}
-    assert found.recheck_at == NOW + 30
+    assert waits_for(found) == {"p": "nebius"}
+    assert sent_to(plan(pod("p"), refused=refused)) == {"p": "nebius"}, "the next attempt"
 
 
 def test_a_refusal_of_the_future_does_not_count() -> None:
@@ -80,7 +85,10 @@ def test_no_pod_is_preempted_for_a_pod_that_the_api_server_refuses_elsewhere() -
     assert sent_to(plan(low, urgent, refused={})) == {"urgent": "nebius"}
     assert sent_to(plan(low, urgent, refused={"urgent": (refusal("nebius"),)})) == {}
     taken = pod("taken", 8, on="n1", priority=0)
-    assert sent_to(plan(low, taken, urgent, refused={"urgent": (refusal("nebius"),)})) == {"urgent": "nebius"}
+    assert sent_to(plan(low, taken, urgent, refused={})) == {"urgent": "nebius"}
+    assert sent_to(plan(low, taken, urgent, refused={"urgent": (refusal("nebius"),)})) == {"urgent": "crusoe"}
+    both = (refusal("nebius"), refusal("crusoe"))
+    assert sent_to(plan(low, taken, urgent, refused={"urgent": both})) == {}
 
 
 def test_a_refused_provider_that_could_not_take_the_pod_anyway_says_so() -> None:
@@ -91,9 +99,10 @@ def test_a_refused_provider_that_could_not_take_the_pod_anyway_says_so() -> None
 def test_a_drained_provider_is_missed_only_where_the_others_refuse_a_pod_again() -> None:
     # A drill ends for pods that only the drilled provider would take. A single refusal tells nothing of that.
     providers = (provider("aws"), provider("nebius", drain=True), provider("crusoe"))
-    for times, missed in ((1, False), (2, True)):
-        found = plan(pod("p"), refused={"p": (refusal("crusoe", times=times),)}, providers=providers)
-        assert (found.state.memory.missed_drain is not None) is missed
+    once = plan(pod("p"), refused={"p": (refusal("crusoe", times=1),)}, providers=providers, in_flight=("p", "crusoe"))
+    assert once.state.memory.missed_drain is None
+    again = plan(pod("p"), refused={"p": (refusal("crusoe"),)}, providers=providers)
+    assert again.state.memory.missed_drain is not None
 
 
 def test_running_pods_do_not_leave_for_want_of_a_patch() -> None:

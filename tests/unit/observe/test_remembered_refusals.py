@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from computepool.model.cluster import Pod, RefusedOffer
+from computepool.observe.refused_offers import RECENT_SECONDS, RefusedOffers
 from computepool.observe.store import Store
 from tests.builders import NOW, POOL, node, pod, pool
 
@@ -28,11 +29,20 @@ def refused(store: Store) -> dict[str, tuple[RefusedOffer, ...]]:
     return dict(store.snapshot(POOL).refused_offers)
 
 
-def test_a_provider_has_its_last_refusal_and_how_many_there_were() -> None:
+def test_a_provider_has_its_last_refusal() -> None:
     store = store_with(WAITS)
     store.refuse_offer(WAITS.uid, ELSEWHERE)
     store.refuse_offer(WAITS.uid, LATER)
-    assert refused(store) == {WAITS.uid: (replace(LATER, times=2), ELSEWHERE)}
+    assert refused(store) == {WAITS.uid: (LATER, ELSEWHERE)}
+
+
+def test_refusals_are_in_a_row_if_the_next_comes_soon_after_its_time() -> None:
+    refusals, last = RefusedOffers(), replace(REFUSED, times=3)
+    assert refusals.count("uid", "nebius", NOW) == 0
+    refusals.note("uid", last)
+    late = last.until + RECENT_SECONDS
+    assert [refusals.count("uid", "nebius", at) for at in (NOW - 1, NOW, late - 1, late)] == [0, 3, 3, 0]
+    assert refusals.count("uid", "crusoe", NOW) == 0
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
@@ -58,13 +68,15 @@ def test_an_answer_that_comes_after_the_pod_is_bound_or_gone_is_not_kept() -> No
     assert store.refused_offers.uids() == []
 
 
-def test_a_pod_that_changed_is_tried_at_once() -> None:
+def test_a_pod_whose_tolerations_changed_is_tried_at_once() -> None:
     # The patch may have been refused because its list of tolerations was out of date.
     store = store_with(WAITS)
     newer = WAITS.resource_version + 1
     store.put_pod(replace(WAITS, unschedulable=True, resource_version=newer), 0.0)
     assert refused(store) != {}
-    store.put_pod(pod("p", tolerates=["crusoe"], resource_version=newer + 1), 0.0)
+    store.put_pod(replace(WAITS, labels={"app": "other"}, resource_version=newer + 1), 0.0)
+    assert refused(store) != {}, "a controller may change labels all the time"
+    store.put_pod(pod("p", tolerates=["crusoe"], resource_version=newer + 2), 0.0)
     assert refused(store) == {}
 
 

@@ -139,7 +139,7 @@ def test_each_refused_pod_is_told_with_its_provider_and_the_answer() -> None:
         ("b", "WriteRefused", "crusoe", True),
     ]
     assert found[0].note.startswith("The patch that sends pod default/a to nebius was refused: ")
-    assert "the guard says no. If that lasts, the pod may go to another provider." in found[0].note
+    assert "the guard says no. After a second refusal, the pod may go to the next provider." in found[0].note
 
 
 def test_thousands_of_refused_pods_make_few_events() -> None:

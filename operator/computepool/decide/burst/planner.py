@@ -174,25 +174,18 @@ class _Planner:
         why = self._refusal(pod, provider, overflow.wait)
         if why is not None:
             return why
-        if (refused := self._context.refused_offer(pod, provider)) is not None:
-            return Hold(pod, Reason.WRITE_REFUSED, provider.name, tuple(rejected), until=refused.until)
         return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected))
 
     def _refusal(self, pod: Pod, provider: Provider, wait: Reason | None = None) -> Reason | None:
         """Reserve a place for a pod that is sent to a standby now, or return why not. `wait`: why it may not go yet."""
         if not pod.allows(provider.name):
             return Reason.NOT_ALLOWED
-        if self._is_refused_again(pod, provider):
+        if self._context.is_refused(pod, provider):
             with self._account.trial():
                 return wait or self._account.reserve([PlaceRequest(pod)], provider, BURST) or Reason.WRITE_REFUSED
         if self._account.half_open and self._is_put_off(pod, provider):
             return Reason.CANARY_UNDER_WAY
         return wait or self._account.reserve([PlaceRequest(pod)], provider, BURST)
-
-    def _is_refused_again(self, pod: Pod, provider: Provider) -> bool:
-        """Say whether the API server refuses the pod's patch, more than once: the pod may go to the next provider."""
-        refused = self._context.refused_offer(pod, provider)
-        return refused is not None and refused.times > 1
 
     def _is_put_off(self, pod: Pod, provider: Provider) -> bool:
         return not self._takes_poor_canaries and self._account.is_poor_canary(pod, provider)
@@ -213,6 +206,8 @@ class _Planner:
         for position, provider in enumerate(self._context.standbys, start=1):
             held_off = rejected[position][1] is Reason.INSUFFICIENT_CAPACITY and overflow.wait is None
             if not held_off or provider.tolerated_by(pod.shape) or not pod.allows(provider.name):
+                continue
+            if self._context.is_refused(pod, provider):
                 continue
             if self._account.reserve([PlaceRequest(pod)], provider, LAST_RESORT) is None:
                 return self._burst(pod, provider, _burst_reason(pod, overflow.why), tuple(rejected[:position]))
@@ -236,7 +231,7 @@ class _Planner:
             return None
         for position, provider in enumerate(self._context.standbys, start=1):
             full = rejected[position][1] in _NO_FREE_PLACE and self._account.breaker_is_closed(provider)
-            if not full or not provider.preemption:
+            if not full or not provider.preemption or self._context.is_refused(pod, provider):
                 continue
             if not pod.unschedulable and self._account.can_preempt_at_home(pod):
                 # The scheduler has not tried yet, and may make room at home.
