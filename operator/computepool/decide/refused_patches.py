@@ -69,7 +69,7 @@ def _waiting(snapshot: Snapshot, now: float) -> Mapping[str, Sequence[tuple[Pod,
 
 
 def _told(refused: Sequence[tuple[Pod, RefusedOffer]]) -> str:
-    """Return the first refusal, and the count if there are more."""
-    pod, offer = refused[0]
+    """Return the refusal of the first pod by name, and the count if there are more."""
+    pod, offer = min(refused, key=lambda found: (found[0].namespace, found[0].name))
     first = patch_text(pod, offer.provider, f"was refused: {offer.answer}")
     return f"{len(refused)} pods, such as: {first}" if len(refused) > 1 else first

@@ -46,6 +46,7 @@ def test_a_first_refusal_is_told_while_the_pod_waits_and_no_longer() -> None:
 def test_several_pods_are_counted_and_each_provider_is_told() -> None:
     found = told(seen(P, Q, refused={"p": [AGAIN, replace(AGAIN, provider="crusoe")], "q": [AGAIN]}))
     assert found == {"nebius": f"2 pods, such as: {TEXT}", "crusoe": TEXT.replace("nebius", "crusoe")}
+    assert told(seen(Q, P, refused={"p": [AGAIN], "q": [AGAIN]})) == {"nebius": f"2 pods, such as: {TEXT}"}
 
 
 def test_it_stands_until_another_attempt_had_time() -> None:

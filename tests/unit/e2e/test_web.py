@@ -129,6 +129,10 @@ def test_a_failure_keeps_no_connection(server: FileServer) -> None:
     try:
         with pytest.raises(HostError):
             web(https=server.url).text("https://releases.invalid/file")
+        for thread in threading.enumerate():
+            # The thread of the request may not have ended yet.
+            if "_open" in thread.name:
+                thread.join(UNHURRIED.seconds)
         kept = [found for found in gc.get_objects() if isinstance(found, HTTPResponse)]
     finally:
         gc.enable()
