@@ -113,10 +113,11 @@ def cases(draw: st.DrawFn, *, waiting: int = 8) -> Case:
     for index, words in enumerate(draw(st.lists(_WAITING, min_size=2, max_size=waiting))):
         pods.append(_waiting(f"w{index}", words, flying, fitting))
         if words[5] == "refused":
-            refused[pods[-1].uid] = (RefusedOffer(words[6], NOW - words[7], NOW - words[7] + 60, "no", 1 + words[8]),)
-            if not words[8]:
+            to, at, again = words[6], NOW - words[7] if words[8] else NOW - 0.1, words[8]
+            refused[pods[-1].uid] = (RefusedOffer(to, at, at + (60 if again else 1), "no", 1 + again),)
+            if not again:
                 # After a first refusal the offer stays under way.
-                flying[pods[-1].uid] = Offer(words[6], NOW - words[7])
+                flying[pods[-1].uid] = Offer(to, at)
     foreign = [
         _waiting(f"f{index}", words, flying, {})
         for index, words in enumerate(draw(st.lists(_WAITING, max_size=2)))

@@ -88,6 +88,8 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
     if not truth.tolerates(pod.shape, standby):
         if not truth.allows(pod, standby) or truth.is_refused(pod, standby):
             return True
+        if such_pods_failed(truth, pod, standby, state):
+            return True
         limit = standby.capacity.max_accelerators
         if limit is not None and truth.committed(standby, earlier) + request_of(pod, GPU) > limit * 1000:
             return True
@@ -109,6 +111,17 @@ def not_taken(truth: Oracle, plan: Plan, burst: Burst, standby: ProviderSpec, st
         # This proves nothing if other pools' pods are there, or if a patch is under way: such pods may have no place.
         bool(truth.seen.foreign) or any(pod.uid in truth.seen.in_flight for pod in first)
     )
+
+
+def such_pods_failed(truth: Oracle, pod: Pod, standby: ProviderSpec, state: PoolState) -> bool:
+    """Whether a pod with the same needs was not bound there in time: a hold-off, which has tests of its own."""
+    sent = (other for other in truth.seen.waiting if other.offered(standby.name) is not None)
+    alike = (other for other in sent if needs(other) == needs(pod))
+    return any(over(truth, other, standby, state) for other in alike)
+
+
+def needs(pod: Pod) -> object:
+    return pod.shape.requests, pod.shape.node_selector, pod.shape.affinity
 
 
 def over(truth: Oracle, pod: Pod, standby: ProviderSpec, state: PoolState) -> bool:
