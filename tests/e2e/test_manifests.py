@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from computepool.model.api import API_VERSION, GROUP, KIND, PLURAL, ComputePool, PoolSpec
+from e2e import objects
 from e2e.cluster import REPOSITORY, Cluster
 from e2e.errors import CommandError
 from e2e.kubeapi import ApiError
@@ -28,10 +29,17 @@ def api_server(cluster: Cluster) -> Iterator[Cluster]:
     there = cluster.api.find(CRDS, crd.NAME) is not None
     if not there:
         cluster.kubectl("apply", "-f", str(CRD_FILE))
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{crd.NAME}", "--timeout=30s")
-    yield cluster
-    if not there:
-        cluster.kubectl("delete", "-f", str(CRD_FILE))
+    try:
+        # `kubectl wait` would fail while the definition has no condition at all.
+        cluster.api.wait_for(CRDS, _is_established, name=crd.NAME, what="the definition to be established")
+        yield cluster
+    finally:
+        if not there:
+            cluster.kubectl("delete", "-f", str(CRD_FILE))
+
+
+def _is_established(found: list[dict[str, Any]]) -> bool:
+    return bool(found) and objects.condition_of(found[0], "Established") == "True"
 
 
 @pytest.fixture
