@@ -181,8 +181,8 @@ def is_schedulable(node: Json) -> bool:
 
 
 def condition_of(item: Json, kind: str) -> str | None:
-    """The status of one of an object's conditions, None where it has none."""
-    for condition in item.get("status", {}).get("conditions", []):
+    """The status of one of an object's conditions, None where it has none. A new definition has null for a list."""
+    for condition in item.get("status", {}).get("conditions") or ():
         if condition["type"] == kind:
             return str(condition["status"])
     return None
