@@ -19,7 +19,7 @@ from computepool.decide.plan import Burst, LabelFix
 from computepool.kube import paths, wire
 from computepool.kube.denial import with_advice
 from computepool.kube.errors import ApiError, Conflict, NotFound, Unavailable, decoded
-from computepool.kube.retry import Backoffs, doubled
+from computepool.kube.retry import Backoffs, jittered
 from computepool.model.cluster import Offer, Pod, RefusedOffer
 
 PARALLEL = 32
@@ -159,7 +159,7 @@ class PodPatcher:
         """Tell a refusal. Let the next pass send the pod to another provider, unless the same patch may pass soon."""
         uid, now = burst.pod.uid, self._wall()
         times = self._callbacks.refusals(uid, burst.provider, now) + 1
-        seconds = doubled(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, times - 1) * self._rng.uniform(0.5, 1.0)
+        seconds = jittered(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, times - 1, self._rng)
         self._callbacks.refused(uid, RefusedOffer(burst.provider, now, now + seconds, with_advice(error), times))
         if times > 1:
             self._callbacks.failed(uid)

@@ -17,6 +17,11 @@ def doubled(base: float, cap: float, failures: int) -> float:
     return min(cap, base * 2.0 ** min(failures, 32))
 
 
+def jittered(base: float, cap: float, failures: int, rng: random.Random) -> float:
+    """Return a delay from the upper half of `doubled`: the jitter separates retries that began together."""
+    return doubled(base, cap, failures) * rng.uniform(0.5, 1.0)
+
+
 class Backoff:
     """Exponential backoff: each delay is drawn from the upper half of base, 2*base, 4*base ... up to the cap (seconds).
 
@@ -41,7 +46,7 @@ class Backoff:
 
         That is at least `at_least`, and at least the delay that `error` asks for, which counts up to MAX_RETRY_AFTER.
         """
-        delay = doubled(self._base, self._cap, self._failures) * self._rng.uniform(0.5, 1.0)
+        delay = jittered(self._base, self._cap, self._failures, self._rng)
         self._failures += 1
         retry_after = (error and error.retry_after) or 0.0
         return max(delay, at_least, min(MAX_RETRY_AFTER, retry_after))
