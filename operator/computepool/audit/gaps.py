@@ -68,7 +68,7 @@ def remedies(fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Nod
             continue
         short = next(((name, why) for name, why in fate.rejected if why in _ROOM and nodes_by_provider.get(name)), None)
         if short is None:
-            others[fate.helps[0] if fate.helps else str(fate.reason)] += fate.amount
+            others[fate.helps[0] if fate.helps else _why(fate, nodes_by_provider)] += fate.amount
         elif short[1] in _LIMITS:
             others[f"{_LIMITS[short[1]]} {short[0]}."] += fate.amount
         else:
@@ -80,6 +80,12 @@ def remedies(fates: Sequence[Fate], nodes_by_provider: Mapping[str, Sequence[Nod
     found = [Remedy(_nodes_to_add(kind, amounts), sum(amounts)) for kind, amounts in lacking.items()]
     found += [Remedy(text, amount) for text, amount in others.items()]
     return tuple(sorted(found, key=lambda remedy: (-remedy.accelerators, remedy.text)))
+
+
+def _why(fate: Fate, nodes_by_provider: Mapping[str, Sequence[Node]]) -> str:
+    """Say in a sentence why the first provider that has nodes left does not take the pod."""
+    why = next((why for name, why in fate.rejected if nodes_by_provider.get(name)), fate.reason)
+    return (why or Reason.NO_PROVIDER_LEFT).help
 
 
 class _Kind(msgspec.Struct, frozen=True):

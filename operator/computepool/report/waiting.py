@@ -19,7 +19,7 @@ from computepool.model.reasons import Reason
 from computepool.model.state import Spend
 from computepool.model.taints import Taint, tolerated
 from computepool.model.text import cut
-from computepool.model.well_known_keys import KUEUE_PREFIX
+from computepool.model.well_known_keys import KUEUE_PREFIX, PROVIDERS_ANNOTATION
 from computepool.report.formatting import counted, listed
 from computepool.report.pass_report import PassReport
 
@@ -67,6 +67,8 @@ def helps(report: PassReport, hold: Hold) -> tuple[str, ...]:
     found = [
         _money(report, hold.pod, by_reason.get(Reason.BUDGET_EXHAUSTED, ())),
         *pins(report, hold),
+        _annotation(by_reason.get(Reason.NOT_ALLOWED, ())),
+        *_tolerations(report, hold),
         _size(report, hold.pod, by_reason.get(Reason.TOO_LARGE, ())),
         _limit(report, hold.pod, by_reason.get(Reason.AT_MAX_ACCELERATORS, ())),
         _volumes(hold),
@@ -122,7 +124,7 @@ def _rejection(report: PassReport, hold: Hold, name: str, why: Reason) -> str:
         case Reason.TOO_LARGE if request_of(hold.pod, resource) > supply.largest > 0:
             return f"its largest node has {whole(supply.largest)} accelerators"
         case Reason.TAINTED:
-            return f"the pod does not tolerate the taint {_taint(supply, hold.pod.shape)}"
+            return f"the pod does not tolerate the taint {_named_taints(supply, hold.pod.shape)}"
     return _IN_WORDS.get(why, str(why))
 
 
@@ -172,8 +174,12 @@ def _terms(shape: Shape) -> str:
     return listed([cut(text, MAX_PIN) for text in texts], NAMED_PINS)
 
 
-def _taint(supply: Supply, shape: Shape) -> str:
-    """Name the taints of the nodes that the pod's selectors admit."""
+def _named_taints(supply: Supply, shape: Shape) -> str:
+    return listed(_taints(supply, shape), NAMED_PINS) or "of its nodes"
+
+
+def _taints(supply: Supply, shape: Shape) -> tuple[str, ...]:
+    """Return the taints that keep the pod off the nodes that its selectors admit."""
     tolerations = (*shape.tolerations, *supply.provider.tolerations)
     admitting: set[tuple[Taint, ...]] = set()
     for node in (info.node for info in supply.nodes):
@@ -185,7 +191,32 @@ def _taint(supply: Supply, shape: Shape) -> str:
         for taint in taints
         if taint.key != UNAVAILABLE_KEY and not taint.transient and not tolerated((taint,), tolerations)
     }
-    return listed(sorted(blocking), NAMED_PINS) or "of its nodes"
+    return tuple(sorted(blocking))
+
+
+def _annotation(names: Sequence[str]) -> str:
+    """Say how the pod's annotation would let it go to these providers."""
+    if not names:
+        return ""
+    added = "this name" if len(names) == 1 else "these names"
+    return (
+        f"To let the pod go to {listed(names, NAMED_PROVIDERS)}, add {added} to its annotation {PROVIDERS_ANNOTATION}, "
+        "or remove the annotation."
+    )
+
+
+def _tolerations(report: PassReport, hold: Hold) -> Iterable[str]:
+    """Say which tolerations would let the pod go to the providers whose taints keep it off."""
+    found: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    for name, why in hold.rejected:
+        supply = report.assessment.supply(name) if why is Reason.TAINTED else None
+        if supply is not None and (taints := _taints(supply, hold.pod.shape)):
+            found.setdefault((taints, supply.provider.primary), []).append(name)
+    for (taints, primary), names in found.items():
+        of = f"a toleration of {taints[0]}" if len(taints) == 1 else f"tolerations of {listed(taints, NAMED_PINS)}"
+        # No pod is sent to the primary, so the pool has no tolerations for it.
+        where = "the pod" if primary else "the pod, or to the provider's tolerations in the pool"
+        yield f"To let the pod go to {listed(names, NAMED_PROVIDERS)}, add {of} to {where}."
 
 
 def _kueue(hold: Hold) -> str:

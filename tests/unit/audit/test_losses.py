@@ -10,6 +10,7 @@ from computepool.audit.parts import UnknownPartError
 from computepool.model.cluster import Node
 from computepool.model.labels import Requirement
 from computepool.model.quantity import MILLI
+from computepool.model.reasons import Reason
 from computepool.model.taints import Taint
 from tests.builders import node, pod, pool, provider, shape, term
 from tests.unit.audit.audited import audited, cluster, lost, owned
@@ -141,6 +142,29 @@ def test_a_budget_strands_what_it_does_not_cover() -> None:
     found = lost(cluster(_two(), pods, pools=[tight]), "aws")
     assert found.stranded == 2 * MILLI
     assert [remedy.text for remedy in found.remedies] == ["Raise spec.budget for pods on nebius."]
+
+
+def test_an_annotation_that_strands_is_to_be_loosened() -> None:
+    found = lost(cluster(_two(), [owned("w1", 1, on="a1", allowed=())]), "aws")
+    text = "To let the pod go to nebius, add this name to its annotation computepool.io/providers, or remove the "
+    assert [remedy.text for remedy in found.remedies] == [f"{text}annotation."]
+
+
+def test_a_taint_that_strands_is_to_be_tolerated() -> None:
+    nodes, pools = [node("a1"), node("n1", taints=[TEAM])], [pool(provider("aws"), provider("nebius"))]
+    found = lost(cluster(nodes, [owned("w1", 1, on="a1")], pools=pools), "aws")
+    assert [remedy.text for remedy in found.remedies] == [
+        "To let the pod go to nebius, add a toleration of example.com/team=vision:NoSchedule to the pod, or to the "
+        "provider's tolerations in the pool."
+    ]
+
+
+def test_a_standby_that_has_failed_too_is_told_in_a_sentence() -> None:
+    breaker = {"state": "Open", "reason": "ProviderUnhealthy", "since": "2027-01-15T07:00:00Z"}
+    status = {"providers": [{"name": "nebius", "breaker": breaker}]}
+    failed = pool(provider("aws"), provider("nebius"), status=status)
+    found = lost(cluster(_two(), [owned("w1", 1, on="a1")], pools=[failed]), "aws")
+    assert [remedy.text for remedy in found.remedies] == [Reason.PROVIDER_UNAVAILABLE.help]
 
 
 def test_on_demand_capacity_is_told_apart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -26,6 +27,18 @@ def test_what_would_be_stranded_is_what_is_stranded(first: int) -> None:
         told = audit(as_read(played), Question(lose=(lost,))).losses[0]
         held, stranded = _lose(played, lost)
         assert (told.held, told.stranded) == (held, stranded), f"seed {seed}, {lost} is lost"
+
+
+def test_whatever_is_stranded_has_a_remedy_in_a_sentence() -> None:
+    sentences: set[str] = set()
+    for seed in range(CHUNK):
+        found = audit(as_read(random_simulation(seed)), Question())
+        failed = [check for check in found.checks if not check.passed]
+        remedies = [loss.remedies for loss in found.losses if loss.stranded]
+        assert all(remedies), f"seed {seed}"
+        sentences.update(check.remedy for check in failed)
+        sentences.update(remedy.text for some in remedies for remedy in some)
+    assert [text for text in sentences if not re.fullmatch(r"[A-Z].* .*\.", text)] == []
 
 
 def _lose(played: Simulation, lost: str) -> tuple[int, int]:

@@ -158,6 +158,15 @@ def test_an_allow_list_is_named() -> None:
     reason, note = told(pod("w", allowed=("nebius",)))
     assert reason is Reason.NO_PROVIDER_LEFT
     assert "crusoe: the pod's annotation computepool.io/providers does not list it" in note
+    assert (
+        "To let the pod go to crusoe, add this name to its annotation computepool.io/providers, or remove the "
+        "annotation."
+    ) in note
+
+
+def test_a_pod_that_never_leaves_the_primary_is_told_how_it_could() -> None:
+    _, note = told(pod("w", allowed=()))
+    assert "To let the pod go to nebius, crusoe, add these names to its annotation computepool.io/providers" in note
 
 
 @pytest.mark.parametrize(
@@ -209,6 +218,22 @@ def test_a_taint_is_named() -> None:
     tainted = node("n1", 4, taints=[Taint("team", "other", "NoSchedule")])
     _, note = told(pod("w"), nodes=[NODES[0], tainted, NODES[2]])
     assert "nebius: the pod does not tolerate the taint team=other:NoSchedule" in note
+    assert (
+        "To let the pod go to nebius, add a toleration of team=other:NoSchedule to the pod, or to the provider's "
+        "tolerations in the pool."
+    ) in note
+
+
+def test_providers_with_the_same_taints_share_a_sentence() -> None:
+    both = [Taint("team", "other", "NoSchedule"), Taint("spot", "", "NoExecute")]
+    _, note = told(pod("w"), nodes=[NODES[0], node("n1", 4, taints=both), node("c1", 4, taints=both)])
+    assert "To let the pod go to nebius, crusoe, add tolerations of spot:NoExecute, team=other:NoSchedule to" in note
+
+
+def test_the_pool_has_no_tolerations_for_the_primary() -> None:
+    mine = node("a1", 2, taints=[Taint("team", "mine", "NoSchedule")])
+    _, note = told(pod("w"), nodes=[mine, *NODES[1:]], beside=FULL[1:])
+    assert "To let the pod go to aws, add a toleration of team=mine:NoSchedule to the pod." in note
 
 
 def test_a_taint_of_nodes_that_the_pod_excludes_itself_is_not_named() -> None:
