@@ -109,7 +109,8 @@ def _loss_check(name: CheckName, losses: Sequence[JudgedLoss], well: str) -> Che
     if not worst.stranded:
         return Check(name, True, f"The loss of {well}.")
     what = ", ".join(map(str, worst.parts))
-    message = f"The loss of {what} strands {accelerators(worst.stranded)} of {units(worst.held)}."
+    stranded = listed([str(workload.name) for workload in worst.workloads], NAMED)
+    message = f"The loss of {what} strands {accelerators(worst.stranded)} of {units(worst.held)}. Stranded: {stranded}."
     return Check(name, False, message, worst.remedies[0].text if worst.remedies else "")
 
 

@@ -45,7 +45,10 @@ def test_it_has_the_order_of_the_terminal(tmp_path: Path) -> None:
 def test_the_verdict_and_failed_checks_can_not_be_missed(tmp_path: Path) -> None:
     text = as_markdown(audited(tmp_path, two_providers()))
     assert "**If aws fails now: 6 of 14 accelerators have somewhere to go; 8 do not, of 2 workloads.**" in text
-    assert "| ProviderLoss | **failed** | The loss of aws strands 8 accelerators of 14." in text
+    assert (
+        "| ProviderLoss | **failed** | The loss of aws strands 8 accelerators of 14. Stranded: ml/replicaset/web, "
+        in text
+    )
     assert "| SecondProvider | passed | Accelerators at 2 providers: aws, nebius. |" in text
     assert "| **aws** | 24 | 14 | 6 | 8 | To nebius 6. Add 1 node with 8 accelerators to nebius. |" in text
 
