@@ -15,7 +15,6 @@ from computepool.model.api import Placement, PoolSpec
 from computepool.model.cluster import Pod
 from computepool.model.quantity import MILLI, whole
 from computepool.model.reasons import Reason
-from computepool.model.taints import Taint
 
 Row = tuple[str, Reason, str]
 """A provider, the verdict on it, and the meaning of the verdict."""
@@ -85,7 +84,7 @@ class _Facts:
     def _taint(self, supply: Supply) -> str:
         resource, keys = self._spec.accelerator.resource_name, label_keys((self._pod,))
         found = Packer(supply, resource, keys, 0.0).taint_against(self._pod.shape)
-        return f"Node {found[0]} has the taint {written(found[1])}." if found is not None else ""
+        return f"Node {found[0]} has the taint {found[1]}." if found is not None else ""
 
     def _room(self, supply: Supply) -> str:
         resource = self._spec.accelerator.resource_name
@@ -110,10 +109,5 @@ def _startup_taint(supply: Supply) -> str:
     for name, kept in sorted(supply.starting.items()):
         for taint in nodes[name].taints if name in nodes else ():
             if taint not in kept:
-                return f"Node {name} still has the taint {written(taint)}."
+                return f"Node {name} still has the taint {taint}."
     return ""
-
-
-def written(taint: Taint) -> str:
-    """Write a taint as kubectl does: `key=value:effect`."""
-    return f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"

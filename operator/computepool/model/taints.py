@@ -19,6 +19,10 @@ class Taint(msgspec.Struct, frozen=True, gc=False):
     value: str = ""
     effect: str = ""
 
+    def __str__(self) -> str:
+        """Write it as kubectl does: `key=value:effect`, or `key:effect` without a value."""
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+
     @property
     def blocks(self) -> bool:
         """Whether it keeps new pods off its node; PreferNoSchedule does not."""

@@ -186,7 +186,7 @@ def _taints(supply: Supply, shape: Shape) -> tuple[str, ...]:
         if node.taints not in admitting and shape.admits(node.name, node.labels):
             admitting.add(node.taints)
     blocking = {
-        f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
+        str(taint)
         for taints in admitting
         for taint in taints
         if taint.key != UNAVAILABLE_KEY and not taint.transient and not tolerated((taint,), tolerations)

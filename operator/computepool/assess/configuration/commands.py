@@ -29,12 +29,6 @@ def taint_nodes(names: Sequence[str], selector: Selector | None, *changes: str) 
     return f"`kubectl taint nodes {nodes} {' '.join(changes)}{overwrite}`"
 
 
-def set_taint(taint: Taint) -> str:
-    """Return a taint as `kubectl taint` sets it: `key=value:NoSchedule`."""
-    value = f"={taint.value}" if taint.value else ""
-    return f"{taint.key}{value}:{taint.effect}"
-
-
 def remove_taint(taint: Taint) -> str:
     """Return what makes `kubectl taint` remove a taint."""
     return f"{taint.key}:{taint.effect}-"

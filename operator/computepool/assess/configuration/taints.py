@@ -20,7 +20,6 @@ from computepool.assess.capacity.supply import Supply
 from computepool.assess.configuration.commands import (
     remove_taint,
     set_in_pool,
-    set_taint,
     taint_nodes,
     toleration_of,
     written,
@@ -102,7 +101,7 @@ class TaintCheck:
                 "nodes"
             )
         warning = ", which evicts the pods there that do not tolerate it" if taint.effect == "NoExecute" else ""
-        return taint_nodes(names, self._selector(provider), set_taint(taint)) + warning
+        return taint_nodes(names, self._selector(provider), str(taint)) + warning
 
     def _taint_for(self, provider: Provider) -> Taint | None:
         """Return the taint that a standby's nodes should have: its tolerations tolerate it, and other pods do not."""
@@ -169,7 +168,7 @@ class TaintCheck:
         commands = []
         if right and own:
             wrong = [taint for taint in own if (taint.key, taint.effect) != (right.key, right.effect)]
-            commands.append(taint_nodes(names, selector, set_taint(right), *map(remove_taint, wrong)))
+            commands.append(taint_nodes(names, selector, str(right), *map(remove_taint, wrong)))
         if foreign and len(provider.tolerations) + len(foreign) > MAX_TOLERATIONS:
             commands.append(taint_nodes(names, selector, *map(remove_taint, foreign)))
         elif foreign:
@@ -235,7 +234,7 @@ def _by_identity(infos: Iterable[NodeInfo]) -> Iterable[tuple[Taints, Sequence[N
 def _in_the_way(taints: Taints, tolerances: Sequence[Tolerates]) -> Taints:
     """Return the taints that no pod tolerates; all of them if each is tolerated by some pod."""
     found = tuple(taint for taint in taints if not any(tolerates((taint,)) for tolerates in tolerances))
-    return tuple(sorted(found or taints, key=set_taint))
+    return tuple(sorted(found or taints, key=str))
 
 
 def _has_own_taint(provider: Provider, taints: Taints) -> bool:
@@ -252,4 +251,4 @@ def _is_own(provider: Provider, taints: Taints) -> bool:
 
 
 def _written(taints: Taints) -> str:
-    return " and ".join(map(set_taint, taints))
+    return " and ".join(map(str, taints))
